@@ -1,0 +1,155 @@
+//! `ApiUser`: someone, or something, that may hold keys.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::shared::{Limits, StatusExt};
+
+/// A user of Ollama through Paddock's gateway.
+#[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "paddock.dev",
+    version = "v1alpha1",
+    kind = "ApiUser",
+    plural = "apiusers",
+    shortname = "au",
+    category = "paddock",
+    namespaced,
+    status = "ApiUserStatus",
+    derive = "PartialEq",
+    doc = "A user of Ollama through Paddock's gateway.",
+    validation = Rule::new("size(self.metadata.name) <= 200").message("metadata.name may have at most 200 characters"),
+    printcolumn(name = "Email", type_ = "string", json_path = ".spec.email"),
+    printcolumn(name = "Roles", type_ = "string", json_path = ".status.effectiveRoles"),
+    printcolumn(name = "Active", type_ = "boolean", json_path = ".spec.active"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Keys", type_ = "integer", json_path = ".status.keyCount"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiUserSpec {
+    /// The user's e-mail address: ASCII before the `@`, one user per address in the whole installation. Cannot be
+    /// changed.
+    #[schemars(length(min = 3, max = 254), regex(pattern = r"^[!-?A-~]+@[^@\s]+$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("email cannot be changed; create another ApiUser"))]
+    pub email: String,
+    /// Name for people to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub display_name: Option<String>,
+    /// What the user may do. `admin` is accepted only from namespaces that the operator's `ADMIN_NAMESPACES` lists; an
+    /// empty list leaves nothing but the user's own profile.
+    #[serde(default = "default_roles")]
+    #[schemars(length(max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub roles: Vec<Role>,
+    /// `false` stops the user's sessions and keys until it is `true` again.
+    #[serde(default = "default_active")]
+    pub active: bool,
+    /// Models the user may use. `*` matches within a segment of a name, an absent tag every tag, `*` alone every
+    /// model. Absent: every model; empty: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub models: Option<Vec<String>>,
+    /// Limits on the use of all the user's keys together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// From where `ApiKey` objects may name this user. Absent: from its own namespace only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_keys_from: Option<AllowKeysFrom>,
+    /// What happens when a user with this e-mail was already made through the API.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+    /// What happens to the user when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: UserDeletionPolicy,
+}
+
+fn default_roles() -> Vec<Role> {
+    vec![Role::User]
+}
+
+fn default_active() -> bool {
+    true
+}
+
+/// A role of a user.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// May do everything, also to others.
+    Admin,
+    /// May use models and manage what is their own.
+    User,
+}
+
+/// Other namespaces whose `ApiKey` objects may name an `ApiUser`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowKeysFrom {
+    /// Names of namespaces; the user's own is always allowed.
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub namespaces: Vec<String>,
+}
+
+/// What an `ApiUser` does about a user that already exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AdoptionPolicy {
+    /// Leave the user alone and report a conflict.
+    #[default]
+    Never,
+    /// Take the user over when no other object manages it.
+    IfUnmanaged,
+}
+
+/// What becomes of the user of a deleted `ApiUser`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UserDeletionPolicy {
+    /// Revoke the keys and remove e-mail, name and sessions; audit and usage keep the id.
+    #[default]
+    Delete,
+    /// Keep the user, inactive.
+    Disable,
+    /// Keep the user as it is; from then on the API manages it.
+    Retain,
+}
+
+/// What the operator last saw and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct ApiUserStatus {
+    /// The generation this status speaks of; -1 before the first.
+    pub observed_generation: i64,
+    /// The user's id in API, audit and usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<i64>,
+    /// Roles in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effective_roles: Vec<String>,
+    /// Keys that are not revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_count: Option<i64>,
+    /// State in the conventions of Kubernetes: `Ready` always; `Reconciling`, `Stalled`, `Overridden` when they apply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+impl StatusExt for ApiUserStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}

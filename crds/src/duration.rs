@@ -1,0 +1,200 @@
+//! Durations as Go writes them (`90s`, `1h30m`), which is how Kubernetes users write them.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Longest text accepted.
+const MAX_LENGTH: usize = 32;
+/// What the API server admits; what it admits, and CEL's `duration()` can hold, parses here too.
+const PATTERN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?(h|ms|m|s))+$";
+/// Largest length, that of Go's own type: 2^63 - 1 ns, in ms.
+const MAX_MILLIS: u128 = (i64::MAX / 1_000_000) as u128;
+
+/// A length of time, never negative, to the millisecond. Text: decimal numbers with the units `h`, `m`, `s`, `ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GoDuration(Duration);
+
+/// A text that is no duration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidDuration(String);
+
+impl fmt::Display for InvalidDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is not a duration; write it like 90s, 15m, 1h30m or 720h",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for InvalidDuration {}
+
+impl GoDuration {
+    /// Whole hours.
+    #[must_use]
+    pub const fn from_hours(hours: u64) -> Self {
+        Self(Duration::from_secs(hours * 3600))
+    }
+
+    /// The same length as the standard library's type.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl From<Duration> for GoDuration {
+    /// Cuts what is finer than a millisecond.
+    fn from(value: Duration) -> Self {
+        let millis = value.as_millis().min(MAX_MILLIS);
+        Self(Duration::from_millis(
+            u64::try_from(millis).expect("bounded above by i64::MAX"),
+        ))
+    }
+}
+
+impl FromStr for GoDuration {
+    type Err = InvalidDuration;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDuration> {
+        let invalid = || InvalidDuration(text.chars().take(MAX_LENGTH).collect());
+        if text.is_empty() || text.len() > MAX_LENGTH {
+            return Err(invalid());
+        }
+        let mut rest = text;
+        let mut millis: u128 = 0;
+        while !rest.is_empty() {
+            let (part, after) = part(rest).ok_or_else(invalid)?;
+            millis += part;
+            rest = after;
+        }
+        if millis > MAX_MILLIS {
+            return Err(invalid());
+        }
+        Ok(Self(Duration::from_millis(
+            u64::try_from(millis).map_err(|_| invalid())?,
+        )))
+    }
+}
+
+/// The first `number unit` of `text`, in milliseconds, and what follows it.
+fn part(text: &str) -> Option<(u128, &str)> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, rest) = text.split_at(unit_at);
+    let unit_len = rest
+        .find(|c: char| c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    let (unit, after) = rest.split_at(unit_len);
+    let scale: u128 = match unit {
+        "h" => 3_600_000,
+        "m" => 60_000,
+        "s" => 1_000,
+        "ms" => 1,
+        _ => return None,
+    };
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) if (1..=3).contains(&fraction.len()) => (whole, fraction),
+        Some(_) => return None,
+        None => (number, ""),
+    };
+    if !(1..=6).contains(&whole.len()) {
+        return None;
+    }
+    let thousandths = format!("{fraction:0<3}").parse::<u128>().ok()?;
+    let value = whole.parse::<u128>().ok()? * 1000 + thousandths;
+    Some((value * scale / 1000, after))
+}
+
+impl fmt::Display for GoDuration {
+    /// The shortest text: `90s` prints as `1m30s`, nothing as `0s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let parts = [
+            (millis / 3_600_000, "h"),
+            (millis / 60_000 % 60, "m"),
+            (millis / 1000 % 60, "s"),
+            (millis % 1000, "ms"),
+        ];
+        for (value, unit) in parts {
+            if value > 0 {
+                write!(f, "{value}{unit}")?;
+            }
+        }
+        if millis == 0 {
+            f.write_str("0s")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Serialize for GoDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for GoDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<'de, str>::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for GoDuration {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 2, "maxLength": MAX_LENGTH, "pattern": PATTERN })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("90s", 90_000, "1m30s")]
+    #[case("1h30m", 5_400_000, "1h30m")]
+    #[case("0s", 0, "0s")]
+    #[case("1.5h", 5_400_000, "1h30m")]
+    #[case("250ms", 250, "250ms")]
+    #[case("720h", 2_592_000_000, "720h")]
+    #[case("1m1m", 120_000, "2m")]
+    fn reads_what_go_reads(#[case] text: &str, #[case] millis: u64, #[case] canonical: &str) {
+        let value: GoDuration = text.parse().unwrap();
+        assert_eq!(value.get(), Duration::from_millis(millis));
+        assert_eq!(value.to_string(), canonical);
+        assert_eq!(canonical.parse(), Ok(value));
+    }
+
+    #[rstest]
+    fn refuses_the_rest(
+        #[values(
+            "", "90", "s", "-1s", "1d", "1h 30m", "1,5h", "1.h", ".5h", "1.2345s", "9999999s",
+            "\u{661}s", "+1s"
+        )]
+        text: &str,
+    ) {
+        assert!(text.parse::<GoDuration>().is_err(), "{text:?}");
+    }
+
+    #[test]
+    fn refuses_what_go_cannot_hold() {
+        assert!("999999h999999h999999h".parse::<GoDuration>().is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! The three kinds of `paddock.dev/v1alpha1` as Rust types, and the YAML that teaches them to an API server.
+//!
+//! What the API server can refuse by itself it refuses: bounds, patterns and CEL rules stand beside the fields they
+//! speak of. The operator checks again, because a rule may be younger than an object.
+
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema repeats each public struct inside a function"
+)]
+
+mod apikey;
+mod apiuser;
+mod duration;
+mod names;
+mod ollamamodel;
+mod shared;
+mod yaml;
+
+pub use apikey::{
+    ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, Rotation, Scope, SecretSpec,
+    SecretTemplate, SecretVersion, UserRef, VersionState,
+};
+pub use apiuser::{
+    AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, Role, UserDeletionPolicy,
+};
+pub use duration::{GoDuration, InvalidDuration};
+pub use names::{CATEGORY, FINALIZER, GROUP, SECRET_TYPE, VERSION, annotation, data, label};
+pub use ollamamodel::{
+    BackendState, BackendStatus, ModelDeletionPolicy, OllamaModel, OllamaModelSpec,
+    OllamaModelStatus, Origin, Progress,
+};
+pub use shared::{Limits, StatusExt};
+pub use yaml::{all, yaml};

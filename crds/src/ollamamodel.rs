@@ -1,0 +1,152 @@
+//! `OllamaModel`: a model that every Ollama behind Paddock should have.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::shared::StatusExt;
+
+/// A model that every Ollama behind Paddock should have.
+#[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "paddock.dev",
+    version = "v1alpha1",
+    kind = "OllamaModel",
+    plural = "ollamamodels",
+    shortname = "om",
+    category = "paddock",
+    namespaced,
+    status = "OllamaModelStatus",
+    derive = "PartialEq",
+    doc = "A model that every Ollama behind Paddock should have; pulled where it is missing.",
+    validation = Rule::new("size(self.metadata.name) <= 200").message("metadata.name may have at most 200 characters"),
+    printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Progress", type_ = "integer", json_path = ".status.progress.percent"),
+    printcolumn(name = "Size", type_ = "integer", json_path = ".status.sizeBytes"),
+    printcolumn(name = "Backends", type_ = "integer", json_path = ".status.readyBackends"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OllamaModelSpec {
+    /// Name of the model with its tag, such as `smollm2:135m` or `registry.example.com:5000/library/smollm2:135m`. The
+    /// registry has to be one that the operator's `MODEL_REGISTRIES` lists. Cannot be changed.
+    #[schemars(
+        length(min = 3, max = 256),
+        regex(pattern = r"^([^\s/]+/)*[^\s/:]+:[^\s/:]+$")
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("model cannot be changed; create another OllamaModel"))]
+    pub model: String,
+    /// Pull over plain HTTP or without checking the registry's certificate. Accepted only for a registry that the
+    /// operator's `MODEL_REGISTRIES` lists as `http://`.
+    #[serde(default)]
+    pub insecure_registry: bool,
+    /// What happens to the model when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: ModelDeletionPolicy,
+}
+
+/// What becomes of the model of a deleted `OllamaModel`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ModelDeletionPolicy {
+    /// Remove it from every backend, if Paddock pulled it and no other `OllamaModel` names it.
+    #[default]
+    Delete,
+    /// Leave it where it is.
+    Retain,
+}
+
+/// What the operator last saw and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = {"observedGeneration": -1}))]
+pub struct OllamaModelStatus {
+    /// The generation this status speaks of; -1 before the first.
+    pub observed_generation: i64,
+    /// Digest of the model's manifest, as Ollama reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Size of the model, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<i64>,
+    /// How the model came to the backends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// How far the pull is, while one is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The model on each backend.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub backends: Vec<BackendStatus>,
+    /// Backends that have the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_backends: Option<i32>,
+    /// State in the conventions of Kubernetes: `Ready` and `Pulled` always; `Reconciling`, `Stalled` when they apply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// How a model came to be on the backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Origin {
+    /// Paddock pulled it to one backend at least.
+    Pulled,
+    /// It was there already; Paddock will not remove it.
+    Adopted,
+}
+
+/// How far a pull is, summed over layers and backends; never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Whole percents.
+    pub percent: i32,
+    /// Bytes that have arrived.
+    pub completed_bytes: i64,
+    /// Bytes in all, as far as the registry has told.
+    pub total_bytes: i64,
+}
+
+/// A model on one backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// The backend, as the operator's `OLLAMA_BASE_URL` names it.
+    pub name: String,
+    /// Whether it has the model.
+    pub state: BackendState,
+    /// Digest of the manifest there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// State of a model on one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BackendState {
+    /// The backend has the model.
+    Ready,
+    /// A pull is under way.
+    Pulling,
+    /// The last pull failed; another follows.
+    Failed,
+    /// The backend does not answer.
+    Unreachable,
+}
+
+impl StatusExt for OllamaModelStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
