@@ -1,0 +1,135 @@
+//! The hash chain: each row is sealed together with the one before it.
+
+use aws_lc_rs::hmac;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{AuditRow, Event, ip_text};
+use crate::{
+    clock::Time,
+    context::Context,
+    error::Error,
+    ids::uuid_v7,
+    store::{Conn, Tx, on, statements},
+};
+
+/// The way rows are hashed now; a reader that meets another number knows it must not guess.
+pub(super) const CHAIN_VERSION: i64 = 1;
+
+statements! {
+    /// The lock on this one row, held until commit, puts audited transactions in order.
+    TAKE_PLACE = "UPDATE audit_head SET position = position + 1 RETURNING position, hash";
+    SEAL_HEAD = "UPDATE audit_head SET hash = $1";
+    APPEND = "INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, \
+              target, ip, user_agent, request_id, detail, change, prev_hash, hash) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+}
+
+/// Seals rows under the signing key. Cheap to clone; prints nothing of the key.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    key: hmac::Key,
+}
+
+impl Chain {
+    /// From `AUDIT_SIGNING_KEY`.
+    #[must_use]
+    pub fn new(signing_key: &SecretString) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, signing_key.expose_secret().as_bytes()) }
+    }
+
+    /// The row an event becomes, but for its place and its hashes.
+    pub(crate) fn entry(&self, event: Event, context: &Context, now: Time) -> AuditRow {
+        AuditRow {
+            id: 0,
+            event_id: uuid_v7(now),
+            chain_version: CHAIN_VERSION,
+            event_type: event.event_type.text().to_owned(),
+            occurred_at: now,
+            user_id: event.user_id.map(Into::into),
+            credential_id: event.credential_id.map(Into::into),
+            actor: context.actor.to_string(),
+            target: event.target,
+            ip: context.ip.map(ip_text),
+            user_agent: context.user_agent.clone(),
+            request_id: context.request_id.clone(),
+            detail: event.detail,
+            change: event.change.text(),
+            prev_hash: String::new(),
+            hash: String::new(),
+        }
+    }
+
+    /// Takes the next place, seals the row and stores it. The last thing a transaction does before it commits, because
+    /// every other audited transaction waits from here on.
+    pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<(), Error> {
+        let (id, prev_hash): (i64, String) =
+            on!(tx.conn(), |c| sqlx::query_as(TAKE_PLACE).fetch_one(c).await).map_err(Error::audit)?;
+        row.id = id;
+        row.prev_hash = prev_hash;
+        row.hash = self.hash(&row);
+        insert(tx.conn(), &row).await.map_err(Error::audit)?;
+        on!(tx.conn(), |c| sqlx::query(SEAL_HEAD).bind(&row.hash).execute(c).await.map(|_| ())).map_err(Error::audit)
+    }
+
+    /// The seal of a row: HMAC-SHA-256 over every column in table order, each with its length, so that no two rows
+    /// share one text.
+    pub(super) fn hash(&self, row: &AuditRow) -> String {
+        let mut context = hmac::Context::with_key(&self.key);
+        let mut column = |value: Option<&[u8]>| match value {
+            Some(bytes) => {
+                context.update(&(bytes.len() as u64).to_be_bytes());
+                context.update(bytes);
+            }
+            // No length, so that NULL is not the empty text.
+            None => context.update(&u64::MAX.to_be_bytes()),
+        };
+        let number = |n: i64| n.to_be_bytes();
+        column(Some(&number(row.chain_version)));
+        column(Some(&number(row.id)));
+        column(Some(row.event_id.as_bytes()));
+        column(Some(row.event_type.as_bytes()));
+        column(Some(&number(row.occurred_at.micros())));
+        column(row.user_id.map(number).as_ref().map(<[u8; 8]>::as_slice));
+        column(row.credential_id.map(number).as_ref().map(<[u8; 8]>::as_slice));
+        column(Some(row.actor.as_bytes()));
+        for text in [&row.target, &row.ip, &row.user_agent, &row.request_id, &row.detail, &row.change] {
+            column(text.as_deref().map(str::as_bytes));
+        }
+        column(Some(row.prev_hash.as_bytes()));
+        hex(context.sign().as_ref())
+    }
+}
+
+async fn insert(conn: Conn<'_>, row: &AuditRow) -> Result<(), sqlx::Error> {
+    on!(conn, |c| {
+        sqlx::query(APPEND)
+            .bind(row.id)
+            .bind(row.event_id)
+            .bind(row.chain_version)
+            .bind(&row.event_type)
+            .bind(row.occurred_at)
+            .bind(row.user_id)
+            .bind(row.credential_id)
+            .bind(&row.actor)
+            .bind(&row.target)
+            .bind(&row.ip)
+            .bind(&row.user_agent)
+            .bind(&row.request_id)
+            .bind(&row.detail)
+            .bind(&row.change)
+            .bind(&row.prev_hash)
+            .bind(&row.hash)
+            .execute(c)
+            .await
+            .map(|_| ())
+    })
+}
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,257 @@
+//! The audit log: what may be recorded, and how it is read.
+
+mod chain;
+mod verify;
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+pub use chain::Chain;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+pub use verify::{Broken, Verified};
+
+use crate::{Accounts, clock::Time, credentials::CredentialId, error::Error, store::on, users::UserId};
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
+        /// What happened. The list is closed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventType { $($(#[$doc])* $name,)+ }
+
+        impl EventType {
+            /// Every type.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// As it is stored and sent.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// A user signed in with a password.
+    LoginSuccess = "login_success",
+    /// A sign-in was refused.
+    LoginFailure = "login_failure",
+    /// A session was ended by its owner.
+    Logout = "logout",
+    /// A user came to be.
+    UserCreated = "user_created",
+    /// Something of a user changed that has no type of its own.
+    UserUpdated = "user_updated",
+    /// A user became a tombstone.
+    UserDeleted = "user_deleted",
+    /// A password was set.
+    PasswordSet = "password_set",
+    /// The roles of a user changed.
+    RolesChanged = "roles_changed",
+    /// A user may not act any more.
+    UserDisabled = "user_disabled",
+    /// A user may act again.
+    UserEnabled = "user_enabled",
+    /// A credential came to be that has no secret yet.
+    ApiKeyCreated = "api_key_created",
+    /// A secret was made that waits for its Kubernetes Secret.
+    ApiKeyStaged = "api_key_staged",
+    /// The first secret of a credential became active.
+    ApiKeyIssued = "api_key_issued",
+    /// A further secret took over.
+    ApiKeyRotated = "api_key_rotated",
+    /// Label, scopes, models, limits or expiry of a key changed.
+    ApiKeyUpdated = "api_key_updated",
+    /// Every secret of a credential ended.
+    ApiKeyRevoked = "api_key_revoked",
+    /// A known principal asked for what it may not do.
+    AccessDenied = "access_denied",
+    /// Ollama pulled a model at our word.
+    ModelPulled = "model_pulled",
+    /// A model that Ollama already had came under an object's care.
+    ModelAdopted = "model_adopted",
+    /// A model left an object's care, and Ollama where that was asked.
+    ModelDeleted = "model_deleted",
+    /// The first admin was set up, or its password reset.
+    AdminBootstrapped = "admin_bootstrapped",
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl FromStr for EventType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.iter().map(|t| t.text()).collect::<Vec<_>>().join(", ");
+        Self::ALL.iter().copied().find(|t| t.text() == text).ok_or_else(|| format!("must be one of: {}", known()))
+    }
+}
+
+/// An event about to be recorded; who acted and when is added by the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) event_type: EventType,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) credential_id: Option<CredentialId>,
+    pub(crate) target: Option<String>,
+    pub(crate) detail: Option<String>,
+    pub(crate) change: Change,
+}
+
+impl Event {
+    pub(crate) fn new(event_type: EventType) -> Self {
+        Self { event_type, user_id: None, credential_id: None, target: None, detail: None, change: Change::default() }
+    }
+
+    pub(crate) fn user(self, id: UserId) -> Self {
+        Self { user_id: Some(id), ..self }
+    }
+
+    pub(crate) fn credential(self, id: CredentialId) -> Self {
+        Self { credential_id: Some(id), ..self }
+    }
+
+    pub(crate) fn target(self, target: impl Into<String>) -> Self {
+        Self { target: Some(target.into()), ..self }
+    }
+
+    pub(crate) fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    pub(crate) fn change(self, change: Change) -> Self {
+        Self { change, ..self }
+    }
+}
+
+/// What changed, field by field. Nothing secret is ever put in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    before: Map<String, Value>,
+    after: Map<String, Value>,
+}
+
+impl Change {
+    /// Notes a field, if it is another after than before.
+    pub(crate) fn field<T: Serialize + PartialEq>(&mut self, name: &str, before: Option<&T>, after: Option<&T>) {
+        if before == after {
+            return;
+        }
+        for (side, value) in [(&mut self.before, before), (&mut self.after, after)] {
+            if let Some(value) = value {
+                side.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.after.is_empty()
+    }
+
+    /// Canonical JSON: keys sorted, no spaces. `None` when nothing changed.
+    fn text(&self) -> Option<String> {
+        fn sorted(side: &Map<String, Value>) -> String {
+            let fields: std::collections::BTreeMap<_, _> = side.iter().collect();
+            serde_json::to_string(&fields).unwrap_or_default()
+        }
+        (!self.is_empty()).then(|| format!(r#"{{"after":{},"before":{}}}"#, sorted(&self.after), sorted(&self.before)))
+    }
+}
+
+/// One row of the log, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct AuditRow {
+    /// The place in the chain, from 1.
+    pub id: i64,
+    /// `UUIDv7`.
+    pub event_id: Uuid,
+    /// How the hash is made.
+    pub chain_version: i64,
+    /// One of [`EventType`], or a newer one.
+    pub event_type: String,
+    /// When.
+    pub occurred_at: Time,
+    /// The user the event is about.
+    pub user_id: Option<i64>,
+    /// The credential the event is about.
+    pub credential_id: Option<i64>,
+    /// Who acted: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`, `system:seed`, `anonymous`.
+    pub actor: String,
+    /// What else it is about: a model, an e-mail address.
+    pub target: Option<String>,
+    /// The client's address.
+    pub ip: Option<String>,
+    /// The client's User-Agent.
+    pub user_agent: Option<String>,
+    /// The request's id.
+    pub request_id: Option<String>,
+    /// One line for people.
+    pub detail: Option<String>,
+    /// Canonical JSON `{"after": {..}, "before": {..}}`.
+    pub change: Option<String>,
+    /// The hash of the row before.
+    pub prev_hash: String,
+    /// HMAC-SHA-256 over every column above and `prev_hash`, in hexadecimal.
+    pub hash: String,
+}
+
+/// Which rows to list.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Only this type.
+    pub event_type: Option<String>,
+    /// Only about this user.
+    pub user_id: Option<UserId>,
+    /// Not before.
+    pub since: Option<Time>,
+    /// Before.
+    pub until: Option<Time>,
+    /// Only rows with a smaller id: the last one of the page before.
+    pub before: Option<i64>,
+}
+
+/// The statements of this module.
+pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    chain::STATEMENTS.iter().chain(verify::STATEMENTS)
+}
+
+impl Accounts {
+    /// Rows, newest first.
+    pub async fn audit(&self, filter: &AuditFilter, limit: u16) -> Result<Vec<AuditRow>, Error> {
+        /// One statement, built for the engine of the connection.
+        macro_rules! filtered {
+            ($conn:expr) => {{
+                let mut query = QueryBuilder::new("SELECT * FROM audit_logs WHERE TRUE");
+                if let Some(event_type) = &filter.event_type {
+                    query.push(" AND event_type = ").push_bind(event_type);
+                }
+                if let Some(user_id) = filter.user_id {
+                    query.push(" AND user_id = ").push_bind(user_id);
+                }
+                if let Some(since) = filter.since {
+                    query.push(" AND occurred_at >= ").push_bind(since);
+                }
+                if let Some(until) = filter.until {
+                    query.push(" AND occurred_at < ").push_bind(until);
+                }
+                if let Some(before) = filter.before {
+                    query.push(" AND id < ").push_bind(before);
+                }
+                query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+                query.build_query_as::<AuditRow>().fetch_all($conn).await?
+            }};
+        }
+        self.store().read(async |conn| Ok(on!(conn, |c| filtered!(c)))).await
+    }
+}
+
+/// An address, as it is stored.
+fn ip_text(ip: IpAddr) -> String {
+    ip.to_canonical().to_string()
+}

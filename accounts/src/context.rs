@@ -1,0 +1,70 @@
+//! Who asked for a mutation, and from where: what every audit event carries.
+
+use std::{fmt, net::IpAddr};
+
+use crate::{credentials::CredentialId, users::UserId};
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A signed-in user.
+    User(UserId),
+    /// An API key.
+    Key(CredentialId),
+    /// The operator, for an object.
+    Operator {
+        /// The field manager that last set the object's spec: who changed it in Git or with kubectl.
+        manager: String,
+        /// `ApiUser`, `ApiKey` or `OllamaModel`.
+        kind: &'static str,
+        /// The object's namespace.
+        namespace: String,
+        /// The object's name.
+        name: String,
+    },
+    /// Paddock itself; the word says which part of it.
+    System(&'static str),
+    /// Someone not signed in.
+    Anonymous,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::Operator { manager, kind, namespace, name } => {
+                write!(f, "operator:{manager}:{kind}/{namespace}/{name}")
+            }
+            Self::System(part) => write!(f, "system:{part}"),
+            Self::Anonymous => f.write_str("anonymous"),
+        }
+    }
+}
+
+/// The circumstances of a mutation.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Who acts.
+    pub actor: Actor,
+    /// The client's address.
+    pub ip: Option<IpAddr>,
+    /// The client's User-Agent, at most 512 bytes of it.
+    pub user_agent: Option<String>,
+    /// The request's id.
+    pub request_id: Option<String>,
+}
+
+impl Context {
+    /// An act of Paddock's own.
+    #[must_use]
+    pub fn system(part: &'static str) -> Self {
+        Self { actor: Actor::System(part), ip: None, user_agent: None, request_id: None }
+    }
+
+    /// The same circumstances, with someone else acting.
+    #[must_use]
+    pub fn acting(&self, actor: Actor) -> Self {
+        Self { actor, ..self.clone() }
+    }
+}

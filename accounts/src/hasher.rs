@@ -1,0 +1,157 @@
+//! Argon2id, bounded and away from the threads that serve.
+
+use std::{sync::Arc, thread::available_parallelism, time::Duration};
+
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
+    password_hash::{Error as HashError, phc::PasswordHash},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+
+/// What a hash costs.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    memory_kib: u32,
+    passes: u32,
+}
+
+/// For what people choose: OWASP's parameters for Argon2id with 19 MiB.
+const PASSWORD: Cost = Cost { memory_kib: 19_456, passes: 2 };
+/// For 256 random bits, which need no slowness: under a millisecond.
+const KEY: Cost = Cost { memory_kib: 1_024, passes: 1 };
+
+/// How many sign-ins may wait for their turn; one takes some 25 ms.
+const PASSWORD_QUEUE: usize = 64;
+/// How many keys may wait for their turn.
+const KEY_QUEUE: usize = 1_024;
+
+/// Two lanes of hashing, so that a flood of sign-ins does not hold up the keys.
+#[derive(Clone)]
+pub(crate) struct Hasher {
+    passwords: Lane,
+    keys: Lane,
+    /// A hash of nothing anyone knows, verified where there is no user, so that it takes as long.
+    decoy: Arc<str>,
+}
+
+#[derive(Clone)]
+struct Lane {
+    cost: Cost,
+    running: Arc<Semaphore>,
+    admitted: Arc<Semaphore>,
+    retry_after: Duration,
+}
+
+impl Hasher {
+    /// Half of the cores hash passwords, and all of them keys.
+    pub(crate) fn new() -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        let mut random = [0_u8; 32];
+        aws_lc_rs::rand::fill(&mut random).expect("the operating system gives random bytes");
+        Self {
+            passwords: Lane::new(PASSWORD, (cores / 2).max(1), PASSWORD_QUEUE, Duration::from_secs(2)),
+            keys: Lane::new(KEY, cores, KEY_QUEUE, Duration::from_secs(1)),
+            decoy: PASSWORD.hash(&random).expect("a hash of random bytes").into(),
+        }
+    }
+
+    pub(crate) async fn hash_password(&self, password: SecretString) -> Result<String, Error> {
+        self.passwords.hash(password).await
+    }
+
+    pub(crate) async fn hash_key(&self, key: SecretString) -> Result<String, Error> {
+        self.keys.hash(key).await
+    }
+
+    /// Verifies against the hash, or at the same cost against nothing.
+    pub(crate) async fn verify_password(&self, password: SecretString, hash: Option<String>) -> Result<bool, Error> {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.decoy.to_string());
+        Ok(self.passwords.verify(password, hash).await? && known)
+    }
+
+    pub(crate) async fn verify_key(&self, key: SecretString, hash: String) -> Result<bool, Error> {
+        self.keys.verify(key, hash).await
+    }
+}
+
+impl Lane {
+    fn new(cost: Cost, running: usize, queue: usize, retry_after: Duration) -> Self {
+        Self {
+            cost,
+            running: Arc::new(Semaphore::new(running)),
+            admitted: Arc::new(Semaphore::new(running + queue)),
+            retry_after,
+        }
+    }
+
+    async fn hash(&self, secret: SecretString) -> Result<String, Error> {
+        let cost = self.cost;
+        self.run(move || cost.hash(secret.expose_secret().as_bytes())).await
+    }
+
+    async fn verify(&self, secret: SecretString, hash: String) -> Result<bool, Error> {
+        self.run(move || verify(secret.expose_secret().as_bytes(), &hash)).await
+    }
+
+    /// Refuses at once when the queue is full; holds no database connection while it waits.
+    async fn run<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> Result<T, HashError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let busy = || Error::Busy { retry_after: self.retry_after };
+        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| busy())?;
+        let running = self.running.clone().acquire_owned().await.map_err(|_| Error::Stopping)?;
+        tokio::task::spawn_blocking(move || {
+            // Held by the work, not by who waits for it: a client that leaves does not let more than the bound run.
+            let _held = (admitted, running);
+            f()
+        })
+        .await
+        .map_err(|_| Error::Stopping)?
+        .map_err(|error| Error::Corrupt(format!("hashing failed: {error}")))
+    }
+}
+
+impl Cost {
+    fn hash(self, secret: &[u8]) -> Result<String, HashError> {
+        let params = Params::new(self.memory_kib, self.passes, 1, None).map_err(|_| HashError::ParamsInvalid)?;
+        let hash: PasswordHash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password(secret)?;
+        Ok(hash.to_string())
+    }
+}
+
+fn verify(secret: &[u8], hash: &str) -> Result<bool, HashError> {
+    let hash = PasswordHash::new(hash).map_err(|_| HashError::EncodingInvalid)?;
+    match Argon2::default().verify_password(secret, &hash) {
+        Ok(()) => Ok(true),
+        Err(HashError::PasswordInvalid) => Ok(false),
+        Err(other) => Err(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_secret_verifies_and_nobody_verifies_against_nothing() {
+        let hasher = Hasher::new();
+        let hash = hasher.hash_password("correct horse".into()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(hasher.verify_password("correct horse".into(), Some(hash.clone())).await.unwrap());
+        assert!(!hasher.verify_password("wrong horse".into(), Some(hash)).await.unwrap());
+        assert!(!hasher.verify_password("correct horse".into(), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let lane = Lane::new(KEY, 1, 1, Duration::from_secs(7));
+        let _first = lane.admitted.clone().try_acquire_many_owned(2).unwrap();
+        let refused = lane.hash("secret".into()).await;
+        assert!(matches!(refused, Err(Error::Busy { retry_after }) if retry_after == Duration::from_secs(7)));
+    }
+}

@@ -1,0 +1,131 @@
+//! Users, passwords, API keys, sessions, access rules, usage and audit: the rules of Paddock, and the only writer of its
+//! database. Knows nothing of HTTP, Kubernetes or Ollama.
+
+pub mod access;
+pub mod audit;
+pub mod authenticate;
+pub mod clock;
+pub mod context;
+pub mod credentials;
+pub mod email;
+pub mod error;
+pub mod gitops;
+mod hasher;
+mod ids;
+pub mod limits;
+pub mod managed;
+pub mod models;
+pub mod patterns;
+pub mod secrets;
+pub mod seed;
+pub mod sessions;
+pub mod sets;
+mod store;
+pub mod token;
+pub mod usage;
+pub mod users;
+
+use std::{ops::AsyncFn, sync::Arc};
+
+use audit::{Chain, Event, EventType};
+use clock::{Clock, Time};
+use context::Context;
+pub use error::{Error, Violation};
+use hasher::Hasher;
+use sessions::SessionKey;
+pub use store::{OpenError, OpenOptions, migrate};
+use store::{Outcome, Store, Tx};
+
+/// Everything the rules need. Cheap to clone; every clone shares the pools.
+#[derive(Clone)]
+pub struct Accounts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    chain: Chain,
+    sessions: SessionKey,
+    hasher: Hasher,
+    clock: Arc<dyn Clock>,
+}
+
+/// Every statement with a text of its own: what the database must understand.
+fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    [
+        authenticate::STATEMENTS,
+        credentials::STATEMENTS,
+        models::STATEMENTS,
+        secrets::STATEMENTS,
+        seed::STATEMENTS,
+        sessions::STATEMENTS,
+        usage::STATEMENTS,
+        users::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+    .chain(audit::statements())
+}
+
+impl Accounts {
+    /// Over an open store.
+    pub(crate) fn new(store: Store, chain: Chain, sessions: SessionKey, clock: Arc<dyn Clock>) -> Self {
+        Self { inner: Arc::new(Inner { store, chain, sessions, hasher: Hasher::new(), clock }) }
+    }
+
+    /// The present, by the clock the rules go by.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.inner.clock.now()
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.store().ping().await
+    }
+
+    /// Ends every connection; what is under way ends first.
+    pub async fn close(&self) {
+        self.store().close().await;
+    }
+
+    /// Records that a known principal was refused what it asked for.
+    pub async fn access_denied(
+        &self,
+        context: &Context,
+        principal: &access::Principal,
+        target: &str,
+        detail: &str,
+    ) -> Result<(), Error> {
+        self.write(context, async |_| {
+            let mut event = Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
+            event.credential_id = principal.credential_id();
+            Outcome::changed((), event)
+        })
+        .await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        context: &Context,
+        f: impl AsyncFn(&mut Tx) -> Result<Outcome<T>, Error>,
+    ) -> Result<T, Error> {
+        self.inner.store.write(&self.inner.chain, &self.inner.clock, context, f).await
+    }
+
+    fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    fn chain(&self) -> &Chain {
+        &self.inner.chain
+    }
+
+    fn hasher(&self) -> &Hasher {
+        &self.inner.hasher
+    }
+
+    fn sessions_key(&self) -> &SessionKey {
+        &self.inner.sessions
+    }
+}

@@ -1,0 +1,131 @@
+//! The first admin.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    Accounts,
+    audit::{Change, Event, EventType},
+    context::Context,
+    credentials::NewKey,
+    email::Email,
+    error::Error,
+    limits::Limits,
+    sessions::{PASSWORD_MAX_BYTES, normal},
+    sets::{Role, Scope, Word},
+    store::{Outcome, on, statements},
+    token::Token,
+    users::{self, NewUser, User},
+};
+
+/// The address of the first admin.
+pub const ADMIN_EMAIL: &str = "admin@example.com";
+/// The label of its key.
+pub const KEY_LABEL: &str = "bootstrap";
+
+statements! {
+    SET_PASSWORD = "INSERT INTO passwords (user_id, hash, set_at) VALUES ($1, $2, $3) \
+                    ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, set_at = excluded.set_at";
+}
+
+/// How to seed.
+#[derive(Clone, Debug, Default)]
+pub struct Seed {
+    /// `ADMIN_BOOTSTRAP_PASSWORD`; `None`: one is made.
+    pub password: Option<SecretString>,
+    /// `ADMIN_BOOTSTRAP_PASSWORD_FORCE`: set the password also where the admin is there already.
+    pub force: bool,
+}
+
+/// What seeding made; what was there already is not told again.
+#[derive(Debug)]
+pub struct Seeded {
+    /// The admin's address.
+    pub email: Email,
+    /// The password, if it was set now.
+    pub password: Option<SecretString>,
+    /// The key, if it was issued now.
+    pub key: Option<Token>,
+}
+
+impl Accounts {
+    /// Makes sure that there is an admin, with a password and a live key labelled `bootstrap`. Running it twice changes
+    /// nothing the second time.
+    pub async fn seed(&self, seed: &Seed) -> Result<Seeded, Error> {
+        let email = Email::parse(ADMIN_EMAIL).expect("the address is well formed");
+        let context = Context::system("seed");
+        let password = seed.password.clone().unwrap_or_else(random_password);
+        let Some(normal) = normal(&password) else {
+            return Err(Error::invalid(
+                "ADMIN_BOOTSTRAP_PASSWORD",
+                format!("must be at most {PASSWORD_MAX_BYTES} bytes long"),
+            ));
+        };
+        let there = self.user_by_email(&email).await?;
+        let set = there.is_none() || seed.force;
+        let admin = match there {
+            Some(admin) if !set => admin,
+            _ => {
+                let hash = self.hasher().hash_password(normal).await?;
+                self.bootstrap(&context, &email, &hash).await?
+            }
+        };
+        let key =
+            if self.has_live_key(&admin).await? { None } else { Some(self.bootstrap_key(&context, &admin).await?) };
+        Ok(Seeded { email, password: set.then_some(password), key })
+    }
+
+    async fn bootstrap(&self, context: &Context, email: &Email, hash: &str) -> Result<User, Error> {
+        self.write(context, async |tx| {
+            let now = self.now();
+            let (admin, detail) = match users::by_email(tx.conn(), email).await? {
+                Some(admin) => (admin, "password reset"),
+                None => {
+                    let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
+                    (users::insert(tx.conn(), &new, now).await?, "created")
+                }
+            };
+            on!(tx.conn(), |c| sqlx::query(SET_PASSWORD)
+                .bind(admin.id)
+                .bind(hash)
+                .bind(now)
+                .execute(c)
+                .await
+                .map(|_| ()))?;
+            users::end_sessions(tx, admin.id).await?;
+            let mut change = Change::default();
+            change.field("roles", None, Some(&admin.roles));
+            let event = Event::new(EventType::AdminBootstrapped)
+                .user(admin.id)
+                .target(email.as_str())
+                .detail(detail)
+                .change(change);
+            Outcome::changed(admin, event)
+        })
+        .await
+    }
+
+    async fn has_live_key(&self, admin: &User) -> Result<bool, Error> {
+        let now = self.now();
+        Ok(self.credentials(Some(admin.id)).await?.iter().any(|key| {
+            key.label == KEY_LABEL && key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > now)
+        }))
+    }
+
+    async fn bootstrap_key(&self, context: &Context, admin: &User) -> Result<Token, Error> {
+        let new = NewKey {
+            user_id: admin.id,
+            label: Some(KEY_LABEL.to_owned()),
+            scopes: Some(Scope::ALL.iter().copied().collect()),
+            models: None,
+            limits: Limits::default(),
+            expires_at: None,
+        };
+        Ok(self.issue_key(context, new).await?.token)
+    }
+}
+
+/// 256 random bits a person can copy: the secret part of a key.
+fn random_password() -> SecretString {
+    let token = Token::generate();
+    token.plaintext().expose_secret()[15..58].into()
+}

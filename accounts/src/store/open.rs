@@ -1,0 +1,283 @@
+//! Opening a database: which engine, how many connections, and whether its schema is ours.
+
+use std::{
+    fs::{File, OpenOptions as FileOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    ConnectOptions, Connection, Executor, SqlSafeStr,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Conn, Store};
+use crate::{Accounts, Error, audit::Chain, clock::Clock, sessions::SessionKey};
+
+static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/postgres")));
+static SQLITE: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/sqlite")));
+
+/// A database that a newer executable migrated serves this one too.
+fn forward(mut migrator: Migrator) -> Migrator {
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// How long a request waits for a connection before the database counts as away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Which database, and how to use it.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// `postgres://user:password@host:port/name` or `sqlite:path`.
+    pub url: SecretString,
+    /// How many connections at the most, at least 2.
+    pub max_connections: u32,
+    /// Open SQLite without the lock of the serving process, only to read.
+    pub read_only: bool,
+}
+
+/// Where a database's schema stands beside this executable's.
+enum Schema {
+    /// As this executable knows it, or ahead by what it need not know.
+    Current,
+    /// Behind by so many migrations.
+    Behind(usize),
+}
+
+enum Engine {
+    Postgres(PgConnectOptions),
+    Sqlite(SqliteConnectOptions, PathBuf),
+}
+
+impl Accounts {
+    /// Opens a database whose schema is current. [`OpenError::Behind`] where it is not.
+    pub async fn open(
+        options: &OpenOptions,
+        chain: Chain,
+        sessions: SessionKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let store = Store::open(options).await?;
+        if let Schema::Behind(by) = store.schema().await? {
+            return Err(OpenError::Behind { by });
+        }
+        store.prepare_all().await?;
+        Ok(Self::new(store, chain, sessions, clock))
+    }
+}
+
+/// Brings a database to this executable's schema, creating a SQLite file that is not there. Several at once wait for each
+/// other; one that was killed goes on where it was. Returns how many migrations it ran.
+pub async fn migrate(options: &OpenOptions) -> Result<usize, OpenError> {
+    if let Engine::Sqlite(connect, path) = options.engine()? {
+        create_sqlite(connect, &path).await?;
+    }
+    let store = Store::open(options).await?;
+    let by = match store.schema().await? {
+        Schema::Current => 0,
+        Schema::Behind(by) => by,
+    };
+    let migrated = match &store {
+        Store::Pg(pool) => POSTGRES.run(pool).await,
+        Store::Sqlite { write: Some(write), .. } => SQLITE.run(write).await,
+        Store::Sqlite { write: None, .. } => return Err(OpenError::Open(Error::ReadOnly)),
+    };
+    store.close().await;
+    migrated.map_err(OpenError::Migrate)?;
+    Ok(by)
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names no engine of ours, or is not well formed.
+    #[error("DATABASE_URL {0}; use postgres://user:password@host:5432/name or sqlite:paddock.db")]
+    Url(String),
+    /// The schema is older than this executable.
+    #[error("the database is {by} migration(s) behind this executable: run `paddock migrate` first")]
+    Behind {
+        /// By so many.
+        by: usize,
+    },
+    /// Another process serves the file.
+    #[error("another paddock serves {0}: use --server to talk to it, or stop it first")]
+    Locked(PathBuf),
+    /// There is no such file.
+    #[error("{0} does not exist: run `paddock migrate` to create it, or correct DATABASE_URL")]
+    Missing(PathBuf),
+    /// The file or its lock cannot be opened.
+    #[error("cannot open {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The schema is not the one its migrations make.
+    #[error("the database does not understand {name}: its schema was changed by hand, or by a newer paddock: {source}")]
+    Unfit {
+        /// The statement.
+        name: &'static str,
+        /// What the database says.
+        source: sqlx::Error,
+    },
+    /// The database does not answer.
+    #[error(transparent)]
+    Open(#[from] Error),
+    /// A migration failed.
+    #[error("a migration failed: {0}")]
+    Migrate(sqlx::migrate::MigrateError),
+}
+
+impl OpenError {
+    /// Whether waiting may help: the database is away, rather than wrong.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Open(Error::Unavailable(_)))
+    }
+}
+
+impl OpenOptions {
+    fn engine(&self) -> Result<Engine, OpenError> {
+        let url = self.url.expose_secret();
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+        match scheme {
+            Some("postgres" | "postgresql") => {
+                // The parser's message may quote the URL, and the URL holds the password.
+                let options =
+                    PgConnectOptions::from_str(url).map_err(|_| OpenError::Url("is not well formed".into()))?;
+                Ok(Engine::Postgres(options.application_name("paddock").disable_statement_logging()))
+            }
+            Some("sqlite") => {
+                let options =
+                    SqliteConnectOptions::from_str(url).map_err(|_| OpenError::Url("is not well formed".into()))?;
+                let path = options.get_filename().to_path_buf();
+                Ok(Engine::Sqlite(options.disable_statement_logging(), path))
+            }
+            Some(other) => Err(OpenError::Url(format!("begins with `{other}:`"))),
+            None => Err(OpenError::Url("has no scheme".into())),
+        }
+    }
+}
+
+impl Store {
+    async fn open(options: &OpenOptions) -> Result<Self, OpenError> {
+        match options.engine()? {
+            Engine::Postgres(connect) => {
+                let pool = PgPoolOptions::new()
+                    .max_connections(options.max_connections.max(2))
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_with(connect)
+                    .await
+                    .map_err(Error::from)?;
+                Ok(Self::Pg(pool))
+            }
+            Engine::Sqlite(connect, path) => open_sqlite(options, connect, &path).await,
+        }
+    }
+
+    /// Where the schema stands.
+    async fn schema(&self) -> Result<Schema, OpenError> {
+        let migrator = match self {
+            Self::Pg(_) => &*POSTGRES,
+            Self::Sqlite { .. } => &*SQLITE,
+        };
+        let applied = self.read(applied).await?;
+        let missing = migrator.iter().filter(|migration| !applied.contains(&migration.version)).count();
+        Ok(if missing == 0 { Schema::Current } else { Schema::Behind(missing) })
+    }
+
+    /// Has the database understand every statement, so that a schema that does not fit is met now and not by a request.
+    async fn prepare_all(&self) -> Result<(), OpenError> {
+        for (name, statement) in crate::statements() {
+            let prepared = self
+                .read(async |conn| Ok(super::on!(conn, |c| c.prepare(statement.into_sql_str()).await.map(|_| ()))?))
+                .await;
+            match prepared {
+                Ok(()) => {}
+                Err(Error::Database(source)) => return Err(OpenError::Unfit { name, source }),
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        self.read(async |conn| {
+            super::on!(conn, |c| sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn open_sqlite(options: &OpenOptions, connect: SqliteConnectOptions, path: &Path) -> Result<Store, OpenError> {
+    let connect = connect.foreign_keys(true).busy_timeout(Duration::from_secs(5));
+    if !path.exists() {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    let lock = if options.read_only { None } else { Some(Arc::new(take_lock(path)?)) };
+    let write = if options.read_only {
+        None
+    } else {
+        let connect = connect.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        Some(pool.connect_with(connect).await.map_err(Error::from)?)
+    };
+    let read = SqlitePoolOptions::new()
+        .max_connections(options.max_connections.max(2))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(connect.read_only(true))
+        .await
+        .map_err(Error::from)?;
+    Ok(Store::Sqlite { read, write, _lock: lock })
+}
+
+/// Makes the file before SQLite would, so that nobody else can read it for a moment, and has it keep a write-ahead log.
+async fn create_sqlite(connect: SqliteConnectOptions, path: &Path) -> Result<(), OpenError> {
+    let created = FileOptions::new().create(true).append(true).mode(0o600).open(path);
+    created.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    let connection = connect.journal_mode(SqliteJournalMode::Wal).connect().await.map_err(Error::from)?;
+    connection.close().await.map_err(Error::from)?;
+    Ok(())
+}
+
+/// `<file>.lock`, locked for as long as the file stays open: the kernel lets go of it however the process ends.
+fn take_lock(path: &Path) -> Result<File, OpenError> {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    let lock = PathBuf::from(lock);
+    let failed = |source| OpenError::File { path: lock.clone(), source };
+    let file = FileOptions::new().create(true).append(true).mode(0o600).open(&lock).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// The versions of the migrations that ran to their end; none where the table of them is not there yet.
+async fn applied(conn: Conn<'_>) -> Result<Vec<i64>, Error> {
+    const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
+    match conn {
+        Conn::Pg(c) => {
+            let there: bool =
+                sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *c).await?;
+            Ok(if there { sqlx::query_scalar(APPLIED).fetch_all(c).await? } else { Vec::new() })
+        }
+        Conn::Sqlite(c) => {
+            let there: bool =
+                sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_master WHERE name = '_sqlx_migrations'")
+                    .fetch_one(&mut *c)
+                    .await?;
+            Ok(if there { sqlx::query_scalar(APPLIED).fetch_all(c).await? } else { Vec::new() })
+        }
+    }
+}
