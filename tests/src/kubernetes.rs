@@ -1,0 +1,257 @@
+//! A real control plane: etcd, kube-apiserver, and the controllers that our operator relies on (garbage collection, deletion of namespaces).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt as _};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::eventually::eventually;
+use crate::process::{Log, Process, Signal, free_port};
+use crate::sentinel;
+use crate::shared::{self, Shared};
+use crate::testbed::Part;
+
+const START: Duration = Duration::from_secs(60);
+const ESTABLISHED: Duration = Duration::from_secs(20);
+const CONTROLLERS: &str =
+    "namespace,garbagecollector,serviceaccount-token,serviceaccount,clusterrole-aggregation,resourcequota";
+
+/// A running control plane: ours, or one that `paddock-tests exec` has started for all test processes.
+#[derive(Debug)]
+pub struct Kubernetes {
+    kubeconfig: PathBuf,
+    log: Log,
+    // Dropped in this order: the controllers first, etcd last.
+    servers: Option<(Process, Process, Process, TempDir)>,
+}
+
+impl Kubernetes {
+    /// The one that all tests share, our CRDs applied.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<Kubernetes> = OnceCell::const_new();
+        let kubernetes = SHARED
+            .get_or_try_init(async || match shared::given(Shared::Kubernetes) {
+                Some((kubeconfig, log)) => Ok(Self { kubeconfig: kubeconfig.into(), log, servers: None }),
+                None => Self::start().await,
+            })
+            .await?;
+        crate::story::attach(&kubernetes.log);
+        Ok(kubernetes)
+    }
+
+    /// Starts one for the caller alone, and applies our CRDs.
+    pub async fn start() -> Result<Self> {
+        let bin = Part::Kubernetes.locate()?;
+        let folder = sentinel::scratch("kubernetes")?;
+        let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
+        let etcd = start_etcd(&bin, folder.path(), &etcd_url)?;
+
+        let port = free_port()?;
+        let (token, kubeconfig) = write_credentials(folder.path())?;
+        let apiserver = start_apiserver(&bin, folder.path(), &etcd_url, port)?;
+        let certificate = folder.path().join("certificates/apiserver.crt");
+        apiserver
+            .ready(START, async || {
+                // The server makes its certificate at its start; it is signed by itself, so that it serves as its own authority.
+                let certificate = fs::read(&certificate).context("no certificate yet")?;
+                let document = kubeconfig_document(port, &certificate, &token);
+                fs::write(&kubeconfig, serde_yaml_ng::to_string(&document)?)?;
+                let client = client(&kubeconfig).await?;
+                client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
+                Ok(())
+            })
+            .await?;
+        let controllers = start_controllers(&bin, folder.path(), &kubeconfig)?;
+
+        let kubernetes =
+            Self { kubeconfig, log: apiserver.log().clone(), servers: Some((controllers, apiserver, etcd, folder)) };
+        kubernetes.apply_crds().await?;
+        Ok(kubernetes)
+    }
+
+    /// The path of an administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The API server's log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The API server's process, for tests that freeze or kill it; `None` when it is shared with other test processes.
+    #[must_use]
+    pub fn apiserver(&self) -> Option<&Process> {
+        self.servers.as_ref().map(|(_, apiserver, _, _)| apiserver)
+    }
+
+    /// A new client with an administrator's rights. Each test makes its own, because a client lives in the runtime that made it.
+    pub async fn client(&self) -> Result<Client> {
+        client(&self.kubeconfig).await
+    }
+
+    /// A new namespace, and its name.
+    pub async fn namespace(&self) -> Result<String> {
+        let name = format!("test-{}", Uuid::now_v7().simple());
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        let namespaces: Api<Namespace> = Api::all(self.client().await?);
+        namespaces.create(&PostParams::default(), &namespace).await?;
+        Ok(name)
+    }
+
+    /// The path of a kubeconfig of a new service account `name`, which has no rights until a binding gives it some; `namespace` is also its default one.
+    pub async fn service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let account = ServiceAccount {
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            ..ServiceAccount::default()
+        };
+        accounts.create(&PostParams::default(), &account).await?;
+        let request = TokenRequest {
+            spec: TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() },
+            ..TokenRequest::default()
+        };
+        let token = accounts
+            .create_token_request(name, &PostParams::default(), &request)
+            .await?
+            .status
+            .context("a token")?
+            .token;
+        let mut document: serde_json::Value = serde_yaml_ng::from_slice(&fs::read(&self.kubeconfig)?)?;
+        document["users"][0]["user"]["token"] = token.into();
+        document["contexts"][0]["context"]["namespace"] = namespace.into();
+        let path = sentinel::root().join(format!("{namespace}-{name}.kubeconfig"));
+        fs::write(&path, serde_yaml_ng::to_string(&document)?)?;
+        Ok(path)
+    }
+
+    /// `kubectl` as administrator in `namespace`.
+    pub fn kubectl(&self, namespace: &str) -> Result<Command> {
+        let mut command = Command::new(Part::Kubernetes.locate()?.join("kubectl"));
+        command
+            .arg("--namespace")
+            .arg(namespace)
+            .env("KUBECONFIG", &self.kubeconfig)
+            // Not the cache in the maintainer's home.
+            .env("KUBECACHEDIR", sentinel::root().join("kubectl"));
+        Ok(command)
+    }
+
+    async fn apply_crds(&self) -> Result<()> {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client().await?);
+        for crd in paddock_crds::all() {
+            let name = crd.name_any();
+            crds.patch(&name, &PatchParams::apply("paddock-tests").force(), &Patch::Apply(&crd))
+                .await
+                .with_context(|| format!("applying {name}"))?;
+            eventually(&format!("{name} to be established"), ESTABLISHED, async || {
+                let status = crds.get(&name).await?.status.unwrap_or_default();
+                let conditions = status.conditions.unwrap_or_default();
+                let established = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
+                established.then_some(()).with_context(|| format!("{conditions:?}"))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn client(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+fn start_etcd(bin: &Path, folder: &Path, url: &str) -> Result<Process> {
+    let peer_url = format!("http://127.0.0.1:{}", free_port()?);
+    let mut command = Command::new(bin.join("etcd"));
+    command
+        .arg("--data-dir")
+        .arg(folder.join("etcd"))
+        .args(["--listen-client-urls", url, "--advertise-client-urls", url])
+        .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+        .args(["--initial-cluster", &format!("default={peer_url}")])
+        .args(["--unsafe-no-fsync", "--log-level=warn"]);
+    Process::start("etcd", command, Signal::Kill)
+}
+
+fn start_apiserver(bin: &Path, folder: &Path, etcd_url: &str, port: u16) -> Result<Process> {
+    let flag = |name: &str, file: &str| format!("--{name}={}", folder.join(file).display());
+    let mut command = Command::new(bin.join("kube-apiserver"));
+    command
+        .args([format!("--etcd-servers={etcd_url}"), format!("--secure-port={port}")])
+        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+        .arg(flag("cert-dir", "certificates"))
+        .arg(flag("token-auth-file", "tokens.csv"))
+        .arg(flag("service-account-key-file", "service-account.key"))
+        .arg(flag("service-account-signing-key-file", "service-account.key"))
+        .args(["--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.0.0.0/24"])
+        .args([
+            "--authorization-mode=RBAC",
+            "--disable-admission-plugins=ServiceAccount",
+            "--endpoint-reconciler-type=none",
+        ]);
+    Process::start("kube-apiserver", command, Signal::Term)
+}
+
+fn start_controllers(bin: &Path, folder: &Path, kubeconfig: &Path) -> Result<Process> {
+    let mut command = Command::new(bin.join("kube-controller-manager"));
+    command
+        .arg(format!("--kubeconfig={}", kubeconfig.display()))
+        .arg(format!("--cert-dir={}", folder.join("controller-certificates").display()))
+        .arg(format!("--service-account-private-key-file={}", folder.join("service-account.key").display()))
+        .arg(format!("--controllers={CONTROLLERS}"))
+        .args(["--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port=0"]);
+    Process::start("kube-controller-manager", command, Signal::Term)
+}
+
+/// Writes what the API server is started with, and returns an administrator's token and where the kubeconfig will be.
+fn write_credentials(folder: &Path) -> Result<(String, PathBuf)> {
+    let mut token = [0; 16];
+    aws_lc_rs::rand::fill(&mut token).context("a token")?;
+    let token = hex::encode(token);
+    fs::write(folder.join("tokens.csv"), format!("{token},admin,admin,system:masters\n"))?;
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+        .context("a key for service accounts")?;
+    let key = BASE64_STANDARD.encode(key.as_ref());
+    fs::write(
+        folder.join("service-account.key"),
+        format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"),
+    )?;
+    Ok((token, folder.join("kubeconfig")))
+}
+
+fn kubeconfig_document(port: u16, certificate: &[u8], token: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "paddock-tests",
+        "clusters": [{"name": "paddock-tests", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"),
+            "certificate-authority-data": BASE64_STANDARD.encode(certificate),
+        }}],
+        "users": [{"name": "admin", "user": {"token": token}}],
+        "contexts": [{"name": "paddock-tests", "context": {"cluster": "paddock-tests", "user": "admin", "namespace": "default"}}],
+    })
+}

@@ -1,0 +1,170 @@
+//! The real Ollama, with its models in a scratch folder.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Client;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use crate::process::{Log, Process, Signal, free_port};
+use crate::sentinel;
+use crate::shared::{self, Shared};
+use crate::testbed::Part;
+
+/// The model that chats: `SmolLM2-135M-Instruct`.
+pub const CHAT_MODEL: &str = "smollm2:135m";
+/// The model that embeds: `all-MiniLM-L6-v2`, 384 dimensions.
+pub const EMBEDDING_MODEL: &str = "all-minilm:l6";
+
+const START: Duration = Duration::from_secs(30);
+/// The parts of the embedding model that Ollama's converter reads.
+const SAFETENSORS: [&str; 8] = [
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "modules.json",
+    "1_Pooling/config.json",
+];
+
+/// A running Ollama: ours, or one that `paddock-tests exec` has started for all test processes.
+#[derive(Debug)]
+pub struct Ollama {
+    url: String,
+    log: Log,
+    client: Client,
+    server: Option<(Process, TempDir)>,
+}
+
+impl Ollama {
+    /// The one that all tests share, with both models. Tests leave its set of models as it is.
+    pub async fn shared() -> Result<&'static Self> {
+        static SHARED: OnceCell<Ollama> = OnceCell::const_new();
+        let ollama = SHARED
+            .get_or_try_init(async || match shared::given(Shared::Ollama) {
+                Some((url, log)) => Ok(Self { url, log, client: client()?, server: None }),
+                None => Self::with_models().await,
+            })
+            .await?;
+        crate::story::attach(&ollama.log);
+        Ok(ollama)
+    }
+
+    /// Starts one for the caller alone, with both models.
+    pub async fn with_models() -> Result<Self> {
+        let chat = Part::ChatModel.locate()?;
+        let embedding = Part::EmbeddingModel.locate()?;
+        let ollama = Self::empty().await?;
+        ollama.import(CHAT_MODEL, &[("smollm2.gguf", &chat)]).await.context("importing the chat model")?;
+        let files: Vec<_> =
+            SAFETENSORS.iter().map(|&name| (name, embedding.join(name))).filter(|(_, path)| path.exists()).collect();
+        let files: Vec<_> = files.iter().map(|(name, path)| (*name, path.as_path())).collect();
+        ollama.import(EMBEDDING_MODEL, &files).await.context("importing the embedding model")?;
+        Ok(ollama)
+    }
+
+    /// Starts one for the caller alone, without models.
+    pub async fn empty() -> Result<Self> {
+        let ollama = Part::Ollama.locate()?;
+        let folder = sentinel::scratch("ollama")?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let url = format!("http://{address}");
+        let mut command = Command::new(ollama);
+        command
+            .arg("serve")
+            .env("OLLAMA_HOST", &address)
+            .env("OLLAMA_MODELS", folder.path().join("models"))
+            .env("OLLAMA_NO_CLOUD", "1")
+            // Where it keeps its key.
+            .env("HOME", folder.path())
+            .env("TMPDIR", folder.path());
+        let server = Process::start("ollama", command, Signal::Term)?;
+        let client = client()?;
+        server
+            .ready(START, async || {
+                let version = client.get(format!("{url}/api/version")).send().await?;
+                version.error_for_status()?;
+                Ok(())
+            })
+            .await?;
+        Ok(Self { url, log: server.log().clone(), client, server: Some((server, folder)) })
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The server process, for tests that kill it; `None` when it is shared with other test processes.
+    #[must_use]
+    pub fn process(&self) -> Option<&Process> {
+        self.server.as_ref().map(|(process, _)| process)
+    }
+
+    /// Its version.
+    pub async fn version(&self) -> Result<String> {
+        let answer: Value = self.client.get(format!("{}/api/version", self.url)).send().await?.json().await?;
+        Ok(answer["version"].as_str().context("a version")?.to_owned())
+    }
+
+    /// The names of its models.
+    pub async fn models(&self) -> Result<Vec<String>> {
+        let answer: Value = self.client.get(format!("{}/api/tags", self.url)).send().await?.json().await?;
+        let models = answer["models"].as_array().context("a list of models")?;
+        Ok(models.iter().filter_map(|m| Some(m["name"].as_str()?.to_owned())).collect())
+    }
+
+    /// Pulls a model, and returns the lines of progress.
+    ///
+    /// Errors: when the last line is not `success`.
+    pub async fn pull(&self, model: &str, insecure: bool) -> Result<Vec<Value>> {
+        self.lines("/api/pull", &json!({"model": model, "insecure": insecure})).await
+    }
+
+    /// Makes a model of files: what `ollama create` does.
+    pub async fn import(&self, model: &str, files: &[(&str, &Path)]) -> Result<()> {
+        let mut digests = Map::new();
+        for (name, path) in files {
+            let bytes = tokio::fs::read(path).await.with_context(|| path.display().to_string())?;
+            let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
+            self.client
+                .post(format!("{}/api/blobs/{digest}", self.url))
+                .body(bytes)
+                .send()
+                .await?
+                .error_for_status()?;
+            digests.insert((*name).to_owned(), digest.into());
+        }
+        self.lines("/api/create", &json!({"model": model, "files": digests})).await?;
+        Ok(())
+    }
+
+    async fn lines(&self, path: &str, body: &Value) -> Result<Vec<Value>> {
+        let answer = self.client.post(format!("{}{path}", self.url)).json(body).send().await?;
+        let text = answer.text().await?;
+        let lines =
+            text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>().with_context(|| text.clone())?;
+        let last = lines.last().context("an answer")?;
+        ensure!(last["status"] == "success", "{path}: {last}");
+        Ok(lines)
+    }
+}
+
+/// A client that keeps no connections: it is shared by tests, each of which has a runtime of its own that its connections would end with.
+fn client() -> Result<Client> {
+    Ok(Client::builder().pool_max_idle_per_host(0).build()?)
+}

@@ -1,0 +1,289 @@
+//! The executable itself, started as a user starts it: by a verb and an environment.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Once;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::process::{Process, Signal, free_port, run};
+
+const START: Duration = Duration::from_secs(60);
+
+/// Where the executable lies: `PADDOCK_BIN`, or beside the executable that runs now.
+///
+/// Errors: when it has not been built. One that is older than its sources is used, with a warning.
+pub fn executable() -> Result<PathBuf> {
+    static WARN: Once = Once::new();
+    if let Some(path) = std::env::var_os("PADDOCK_BIN") {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe()?;
+    let folder = own.ancestors().find(|folder| folder.join("paddock.d").exists());
+    let path = folder
+        .map(|folder| folder.join("paddock"))
+        .filter(|path| path.exists())
+        .context("the executable `paddock` is not built; run `cargo build --workspace --bins --tests`")?;
+    WARN.call_once(|| {
+        if let Ok(Some(newer)) = newer_source(&path) {
+            let warning = format!(
+                "warning: {} is older than {newer}; run `cargo build --workspace --bins --tests`\n",
+                path.display()
+            );
+            let _ = std::io::stderr().write_all(warning.as_bytes());
+        }
+    });
+    Ok(path)
+}
+
+/// A source that was changed after the executable was built, from the list that cargo leaves beside it.
+fn newer_source(executable: &Path) -> Result<Option<String>> {
+    let built = executable.metadata()?.modified()?;
+    let list = std::fs::read_to_string(executable.with_extension("d"))?;
+    let newer = list
+        .split_whitespace()
+        .skip(1)
+        .find(|source| Path::new(source).metadata().and_then(|m| m.modified()).is_ok_and(|changed| changed > built));
+    Ok(newer.map(str::to_owned))
+}
+
+/// How a Paddock is to be started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    prefix: Vec<String>,
+}
+
+impl Launch {
+    /// `paddock VERB...` on this database, on free ports of 127.0.0.1. Nothing of our own environment is handed down but `PATH` and `HOME`.
+    pub fn new(arguments: &[&str], database_url: &str) -> Result<Self> {
+        let launch = Self {
+            arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
+            environment: BTreeMap::new(),
+            prefix: Vec::new(),
+        };
+        Ok(launch
+            .env("ENVIRONMENT", "local")
+            .env("DATABASE_URL", database_url)
+            .env("LISTEN_ADDR", &format!("127.0.0.1:{}", free_port()?))
+            .env("METRICS_ADDR", &format!("127.0.0.1:{}", free_port()?)))
+    }
+
+    /// With this variable set.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With this Ollama behind it.
+    #[must_use]
+    pub fn ollama(self, url: &str) -> Self {
+        self.env("OLLAMA_BASE_URL", url)
+    }
+
+    /// Started by this command, such as `taskset -c 1`.
+    #[must_use]
+    pub fn under(mut self, prefix: &[String]) -> Self {
+        self.prefix = prefix.to_vec();
+        self
+    }
+
+    /// The command that this launch would start, with other arguments.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let executable = executable()?;
+        let mut command = match self.prefix.split_first() {
+            Some((program, rest)) => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(executable);
+                command
+            }
+            None => Command::new(executable),
+        };
+        command.args(arguments).env_clear().envs(&self.environment);
+        command.envs(["PATH", "HOME"].iter().filter_map(|&name| Some((name, std::env::var_os(name)?))));
+        Ok(command)
+    }
+
+    /// Migrates and seeds the database, and returns what seeding printed of the first administrator.
+    pub fn seed(&self) -> Result<Bootstrap> {
+        run(&mut self.command(&["migrate"])?)?;
+        Bootstrap::from_output(&run(&mut self.command(&["seed"])?)?)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(self) -> Result<Paddock> {
+        let paddock = self.spawn()?;
+        paddock
+            .process
+            .ready(START, async || {
+                // The metrics listener answers for API and operator alike.
+                let answer = paddock.client.get(format!("{}/readyz", paddock.metrics_url)).send().await?;
+                let status = answer.status();
+                ensure!(status.is_success(), "/readyz: {status} {}", answer.text().await?);
+                Ok(())
+            })
+            .await?;
+        Ok(paddock)
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(self) -> Result<Paddock> {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let address = |name: &str| self.environment.get(name).cloned().unwrap_or_default();
+        Ok(Paddock {
+            process: Process::start("paddock", self.command(&arguments)?, Signal::Term)?,
+            url: format!("http://{}", address("LISTEN_ADDR")),
+            metrics_url: format!("http://{}", address("METRICS_ADDR")),
+            client: Client::new(),
+        })
+    }
+}
+
+/// The first administrator, as seeding prints it once.
+#[derive(Clone)]
+pub struct Bootstrap {
+    /// Its e-mail.
+    pub email: String,
+    /// Its password.
+    pub password: String,
+    /// Its API key.
+    pub key: String,
+}
+
+impl Bootstrap {
+    /// Reads the `BOOTSTRAP_ADMIN_...=` lines of seeding's standard output.
+    pub fn from_output(output: &str) -> Result<Self> {
+        let value = |name: &str| {
+            let prefix = format!("BOOTSTRAP_ADMIN_{name}=");
+            let line = output.lines().find_map(|line| line.trim().strip_prefix(&prefix));
+            line.map(str::to_owned).with_context(|| format!("no {prefix} in {output:?}"))
+        };
+        Ok(Self { email: value("EMAIL")?, password: value("PASSWORD")?, key: value("API_KEY")? })
+    }
+}
+
+/// A running Paddock.
+pub struct Paddock {
+    process: Process,
+    url: String,
+    metrics_url: String,
+    client: Client,
+}
+
+impl Paddock {
+    /// A migrated, seeded `paddock api` in front of this Ollama, and an administrator who is signed in by key.
+    pub async fn api(database_url: &str, ollama_url: &str) -> Result<(Self, Caller)> {
+        Self::seeded(Launch::new(&["api"], database_url)?.ollama(ollama_url)).await
+    }
+
+    /// The same for a launch of the caller's making.
+    pub async fn seeded(launch: Launch) -> Result<(Self, Caller)> {
+        let admin = launch.seed()?;
+        let paddock = launch.start().await?;
+        let caller = paddock.caller(&admin.key);
+        Ok((paddock, caller))
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The base URL of its metrics listener.
+    #[must_use]
+    pub fn metrics_url(&self) -> &str {
+        &self.metrics_url
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Somebody who calls it with this API key.
+    #[must_use]
+    pub fn caller(&self, key: &str) -> Caller {
+        Caller { client: self.client.clone(), url: self.url.clone(), key: key.to_owned() }
+    }
+}
+
+/// Somebody who calls Paddock with an API key.
+#[derive(Clone)]
+pub struct Caller {
+    client: Client,
+    url: String,
+    key: String,
+}
+
+impl Caller {
+    /// The key in plain text.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A GET with the key.
+    #[must_use]
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.key)
+    }
+
+    /// A POST of JSON with the key.
+    #[must_use]
+    pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
+    }
+
+    /// A PATCH of JSON with the key.
+    #[must_use]
+    pub fn patch(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.client.patch(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
+    }
+
+    /// As administrator: a new user with these fields beside a fresh e-mail, and the user's id.
+    pub async fn create_user(&self, mut fields: Value) -> Result<i64> {
+        let email = format!("user-{}@example.com", uuid::Uuid::now_v7().simple());
+        if fields["email"].is_null() {
+            fields["email"] = email.into();
+        }
+        let user = answer(self.post("/users", &fields)).await?;
+        user["id"].as_i64().with_context(|| user.to_string())
+    }
+
+    /// As administrator: a new key of a user with these fields beside `user_id`: its id, and somebody who calls with it.
+    pub async fn create_key(&self, user_id: i64, mut fields: Value) -> Result<(i64, Self)> {
+        fields["user_id"] = user_id.into();
+        let issued = answer(self.post("/credentials", &fields)).await?;
+        let key = issued["plaintext"].as_str().context("a key")?.to_owned();
+        let id = issued["credential_id"].as_i64().context("its id")?;
+        Ok((id, Self { key, ..self.clone() }))
+    }
+
+    /// As administrator: somebody with the role `user` and a key of default scopes.
+    pub async fn create_workload(&self) -> Result<Self> {
+        let user = self.create_user(json!({"roles": ["user"]})).await?;
+        Ok(self.create_key(user, json!({})).await?.1)
+    }
+}
+
+/// Sends a request and returns the JSON of its answer.
+///
+/// Errors: when the status is not 2xx, with the body.
+pub async fn answer(request: RequestBuilder) -> Result<Value> {
+    let answer = request.send().await?;
+    let (status, url) = (answer.status(), answer.url().clone());
+    let body = answer.text().await?;
+    if !status.is_success() {
+        bail!("{url}: {status}: {body}");
+    }
+    serde_json::from_str(&body).with_context(|| format!("{url}: {body}"))
+}

@@ -1,0 +1,314 @@
+//! A small OCI registry that holds models, so that Ollama really pulls: `127.0.0.1:PORT/library/smollm2:135m`, with `insecure`.
+//!
+//! What Ollama 0.32 needs of a registry, and no more: manifests by tag, and blobs by HEAD and GET with `Range`. It refuses answers for blobs that have no `Location` header, even with 200.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const MODEL: &str = "application/vnd.ollama.image.model";
+const PARAMETERS: &str = "application/vnd.ollama.image.params";
+
+const PIECE: usize = 64 << 10;
+
+/// What goes wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Blobs come at this many bytes per second, each connection for itself.
+    Throttle(u32),
+    /// Every answer for a blob has this status.
+    Blobs(StatusCode),
+    /// Every answer for a manifest has this status.
+    Manifests(StatusCode),
+    /// Blobs have a byte changed, so that their digest is wrong.
+    Corrupt,
+}
+
+#[derive(Clone)]
+enum Blob {
+    Memory(Bytes),
+    File(PathBuf, u64),
+}
+
+impl Blob {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_, size) => *size,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shelf {
+    blobs: HashMap<String, Blob>,
+    manifests: HashMap<String, Bytes>,
+    fault: Option<Fault>,
+    asked: Vec<String>,
+}
+
+/// A running registry on a free port of 127.0.0.1.
+pub struct Registry {
+    address: SocketAddr,
+    shelf: Arc<Mutex<Shelf>>,
+    server: AbortHandle,
+}
+
+impl Registry {
+    /// Starts an empty one.
+    pub async fn start() -> Result<Self> {
+        let shelf = Arc::new(Mutex::new(Shelf::default()));
+        let router = Router::new()
+            .route("/v2/{namespace}/{name}/manifests/{tag}", get(manifest))
+            .route("/v2/{namespace}/{name}/blobs/{digest}", get(blob))
+            .with_state(Arc::clone(&shelf));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let server = tokio::spawn(async { axum::serve(listener, router).await }).abort_handle();
+        Ok(Self { address, shelf, server })
+    }
+
+    /// `127.0.0.1:PORT`, the first part of its models' names.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Its base URL, as `MODEL_REGISTRIES` takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds a model that can chat, from a .gguf file, and returns its full name and its manifest's digest.
+    ///
+    /// `model` is its name without the registry, such as `library/smollm2:135m`.
+    pub fn add_gguf(&self, model: &str, file: &Path) -> Result<(String, String)> {
+        let size = std::fs::metadata(file)?.len();
+        let digest = digest_of_file(file)?;
+        let weights = Blob::File(file.to_owned(), size);
+        self.add(model, &digest, weights)
+    }
+
+    /// Adds a model of `size` bytes that mean nothing: it can be pulled, not run. Other seeds have other bytes.
+    pub fn add_noise(&self, model: &str, size: usize, seed: u64) -> Result<(String, String)> {
+        let mut state = seed | 1;
+        let bytes: Bytes = (0..size)
+            .map(|_| {
+                // A linear congruential generator: nothing here needs to be random, only different.
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state.to_be_bytes()[0]
+            })
+            .collect();
+        let digest = digest_of(&bytes);
+        self.add(model, &digest, Blob::Memory(bytes))
+    }
+
+    fn add(&self, model: &str, digest: &str, weights: Blob) -> Result<(String, String)> {
+        let (path, tag) = model.split_once(':').context("a model's name has a tag")?;
+        let config = json!({
+            "model_format": "gguf", "model_family": "llama", "model_families": ["llama"], "model_type": "134.52M", "file_type": "Q4_1",
+            "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest]},
+        });
+        let size = weights.len();
+        let mut shelf = self.shelf();
+        shelf.blobs.insert(digest.to_owned(), weights);
+        let mut put = |kind: &str, document: Value| {
+            let bytes = Bytes::from(document.to_string());
+            let digest = digest_of(&bytes);
+            let entry = json!({"mediaType": kind, "digest": digest, "size": bytes.len()});
+            shelf.blobs.insert(digest, Blob::Memory(bytes));
+            entry
+        };
+        let config = put(CONFIG, config);
+        let parameters = put(PARAMETERS, json!({"temperature": 0.2, "stop": ["<|im_start|>", "<|im_end|>"]}));
+        let manifest = Bytes::from(
+            json!({
+                "schemaVersion": 2, "mediaType": MANIFEST, "config": config,
+                "layers": [{"mediaType": MODEL, "digest": digest, "size": size}, parameters],
+            })
+            .to_string(),
+        );
+        let manifest_digest = digest_of(&manifest);
+        shelf.manifests.insert(format!("{path}:{tag}"), manifest);
+        Ok((format!("{}/{model}", self.address), manifest_digest))
+    }
+
+    /// From now on, this goes wrong; `None` heals it.
+    pub fn fault(&self, fault: Option<Fault>) {
+        self.shelf().fault = fault;
+    }
+
+    /// What it was asked for: `METHOD PATH`, oldest first.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        self.shelf().asked.clone()
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        lock(&self.shelf)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+fn digest_of_file(file: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(file)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; PIECE]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(format!("sha256:{}", hex::encode(hash.finalize()))),
+            count => hash.update(&buffer[..count]),
+        }
+    }
+}
+
+async fn manifest(
+    State(shelf): State<Arc<Mutex<Shelf>>>,
+    UrlPath((namespace, name, tag)): UrlPath<(String, String, String)>,
+    method: Method,
+) -> Response {
+    let mut shelf = lock(&shelf);
+    let key = format!("{namespace}/{name}:{tag}");
+    shelf.asked.push(format!("{method} manifest {key}"));
+    if let Some(Fault::Manifests(status)) = shelf.fault {
+        return status.into_response();
+    }
+    match shelf.manifests.get(&key) {
+        Some(manifest) => (
+            [
+                (header::CONTENT_TYPE, MANIFEST.to_owned()),
+                (header::HeaderName::from_static("docker-content-digest"), digest_of(manifest)),
+            ],
+            manifest.clone(),
+        )
+            .into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn blob(
+    State(shelf): State<Arc<Mutex<Shelf>>>,
+    UrlPath((namespace, name, digest)): UrlPath<(String, String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let (blob, fault) = {
+        let mut shelf = lock(&shelf);
+        shelf.asked.push(format!("{method} blob {digest}"));
+        (shelf.blobs.get(&digest).cloned(), shelf.fault)
+    };
+    if let Some(Fault::Blobs(status)) = fault {
+        return status.into_response();
+    }
+    let Some(blob) = blob else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let size = blob.len();
+    let range = headers.get(header::RANGE).and_then(|range| bounds(range, size));
+    let (first, last) = range.unwrap_or((0, size.saturating_sub(1)));
+    let location = format!("/v2/{namespace}/{name}/blobs/{digest}");
+    let answer = http::Response::builder()
+        .status(if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK })
+        .header(header::LOCATION, location)
+        .header(header::ACCEPT_RANGES, "bytes")
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::CONTENT_LENGTH, if size == 0 { 0 } else { last + 1 - first });
+    let answer = match range {
+        Some(_) => answer.header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}")),
+        None => answer,
+    };
+    let body = if method == Method::HEAD { Body::empty() } else { send(blob, first, last, fault) };
+    answer.body(body).expect("headers that we made")
+}
+
+/// The first and last byte of `bytes=FIRST-LAST`; the only form that Ollama uses.
+fn bounds(range: &HeaderValue, size: u64) -> Option<(u64, u64)> {
+    let (first, last) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+    let first = first.parse().ok()?;
+    let last = if last.is_empty() { size.checked_sub(1)? } else { last.parse().ok()? };
+    (first <= last && last < size).then_some((first, last))
+}
+
+fn send(blob: Blob, first: u64, last: u64, fault: Option<Fault>) -> Body {
+    let start = (blob, first, None::<File>);
+    Body::from_stream(futures_util::stream::unfold(start, move |(blob, at, file)| async move {
+        if at > last {
+            return None;
+        }
+        let left = usize::try_from(last + 1 - at).unwrap_or(PIECE);
+        let count = match fault {
+            // Ten pieces a second.
+            Some(Fault::Throttle(rate)) => (rate as usize / 10).max(1),
+            _ => PIECE,
+        }
+        .min(left);
+        if let Some(Fault::Throttle(_)) = fault {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        match piece(&blob, at, count, file).await {
+            Ok((mut bytes, file)) => {
+                if fault == Some(Fault::Corrupt) && at == first {
+                    bytes[0] ^= 1;
+                }
+                let at = at + bytes.len() as u64;
+                Some((Ok(Bytes::from(bytes)), (blob, at, file)))
+            }
+            Err(error) => Some((Err(error), (blob, last + 1, None))),
+        }
+    }))
+}
+
+async fn piece(blob: &Blob, at: u64, count: usize, file: Option<File>) -> std::io::Result<(Vec<u8>, Option<File>)> {
+    match blob {
+        Blob::Memory(bytes) => {
+            let at = usize::try_from(at).map_err(std::io::Error::other)?;
+            Ok((bytes[at..at + count].to_vec(), None))
+        }
+        Blob::File(path, _) => {
+            let mut file = match file {
+                Some(file) => file,
+                None => {
+                    let mut file = File::open(path).await?;
+                    file.seek(SeekFrom::Start(at)).await?;
+                    file
+                }
+            };
+            let mut bytes = vec![0; count];
+            file.read_exact(&mut bytes).await?;
+            Ok((bytes, Some(file)))
+        }
+    }
+}

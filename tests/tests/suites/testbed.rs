@@ -1,0 +1,206 @@
+//! The harness itself: each server starts, does what the other suites expect of it, and leaves nothing behind.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use futures_util::StreamExt as _;
+use http::StatusCode;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::Api;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use paddock_tests::eventually::eventually;
+use paddock_tests::fake_ollama::{End, Ended, FakeOllama, Script, chat_lines};
+use paddock_tests::kubernetes::Kubernetes;
+use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama};
+use paddock_tests::postgres::Postgres;
+use paddock_tests::process::{Process, Signal, run};
+use paddock_tests::registry::{Fault, Registry};
+use paddock_tests::story::story;
+use paddock_tests::testbed::Part;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_ends_with_its_whole_group_and_its_log_stays() {
+    story(async {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 1000 & echo child $!; wait"]);
+        let process = Process::start("shell", shell, Signal::Term)?;
+        let log = process.log().clone();
+        let child = eventually("the shell's child", Duration::from_secs(10), async || {
+            let text = log.text();
+            let id = text.strip_prefix("child ").and_then(|line| line.trim().parse::<u32>().ok());
+            id.context("nothing yet")
+        })
+        .await?;
+        drop(process);
+        eventually("the child to be gone", Duration::from_secs(10), async || {
+            let gone = !alive(child);
+            ensure!(gone, "it lives");
+            Ok(())
+        })
+        .await?;
+        ensure!(log.tail(1).starts_with("child "));
+        Ok(())
+    })
+    .await;
+}
+
+/// A zombie that nobody has waited for yet counts as dead.
+fn alive(id: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_test_has_a_database_of_its_own() {
+    story(async {
+        let postgres = Postgres::shared().await?;
+        let (first, second) = (postgres.empty_database().await?, postgres.empty_database().await?);
+        let mut connection = PgConnection::connect(&first).await?;
+        sqlx::query("create table mine (id bigint)").execute(&mut connection).await?;
+        let mut connection = PgConnection::connect(&second).await?;
+        let found: Option<String> =
+            sqlx::query_scalar("select to_regclass('mine')::text").fetch_one(&mut connection).await?;
+        ensure!(found.is_none(), "{found:?} is visible in another test's database");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ollama_chats_and_embeds() {
+    story(async {
+        let ollama = Ollama::shared().await?;
+        let mut models = ollama.models().await?;
+        models.sort();
+        assert_eq!(models, [EMBEDDING_MODEL, CHAT_MODEL]);
+        let client = reqwest::Client::new();
+        let chat = json!({
+            "model": CHAT_MODEL, "stream": false, "options": {"num_predict": 8},
+            "messages": [{"role": "user", "content": "Say hello."}],
+        });
+        let answer: Value = client.post(format!("{}/api/chat", ollama.url())).json(&chat).send().await?.json().await?;
+        assert_eq!(answer["done"], true, "{answer}");
+        ensure!(answer["eval_count"].as_u64() > Some(0), "{answer}");
+        let embed = json!({"model": EMBEDDING_MODEL, "input": "hello"});
+        let answer: Value =
+            client.post(format!("{}/api/embed", ollama.url())).json(&embed).send().await?.json().await?;
+        let vector = answer["embeddings"][0].as_array().with_context(|| answer.to_string())?;
+        assert_eq!(vector.len(), 384);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ollama_pulls_the_model_from_the_registry_and_runs_it() {
+    story(async {
+        let ollama = Ollama::empty().await?;
+        let registry = Registry::start().await?;
+        let (name, digest) = registry.add_gguf("library/smollm2:135m", &Part::ChatModel.locate()?)?;
+        let lines = ollama.pull(&name, true).await?;
+        ensure!(lines.iter().any(|line| line["completed"].as_u64() > Some(0)), "{lines:?}");
+        let tags: Value = reqwest::get(format!("{}/api/tags", ollama.url())).await?.json().await?;
+        assert_eq!(tags["models"][0]["name"], *name);
+        assert_eq!(format!("sha256:{}", tags["models"][0]["digest"].as_str().unwrap_or_default()), digest);
+        let chat = json!({
+            "model": name, "stream": false, "options": {"num_predict": 8},
+            "messages": [{"role": "user", "content": "Say hello."}],
+        });
+        let answer: Value =
+            reqwest::Client::new().post(format!("{}/api/chat", ollama.url())).json(&chat).send().await?.json().await?;
+        assert_eq!(answer["done"], true, "{answer}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_fails_as_the_registry_does() {
+    story(async {
+        let ollama = Ollama::empty().await?;
+        let registry = Registry::start().await?;
+        let (name, _) = registry.add_noise("library/noise:1", 1 << 20, 7)?;
+        for fault in [
+            Fault::Corrupt,
+            Fault::Manifests(StatusCode::NOT_FOUND),
+            Fault::Manifests(StatusCode::INTERNAL_SERVER_ERROR),
+        ] {
+            registry.fault(Some(fault));
+            let refused = ollama.pull(&name, true).await;
+            ensure!(refused.is_err(), "{fault:?} went unnoticed: {refused:?}");
+        }
+        registry.fault(None);
+        ollama.pull(&name, true).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_control_plane_deletes_namespaces_and_keeps_service_accounts_in_their_place() {
+    story(async {
+        let kubernetes = Kubernetes::shared().await?;
+        let namespace = kubernetes.namespace().await?;
+        let maps: Api<ConfigMap> = Api::namespaced(kubernetes.client().await?, &namespace);
+        let map = ConfigMap {
+            metadata: ObjectMeta { name: Some("map".to_owned()), ..ObjectMeta::default() },
+            ..ConfigMap::default()
+        };
+        maps.create(&PostParams::default(), &map).await?;
+
+        let kubeconfig = kubernetes.service_account(&namespace, "nobody").await?;
+        let refused = run(Command::new(Part::Kubernetes.locate()?.join("kubectl"))
+            .args(["get", "configmaps"])
+            .env("KUBECONFIG", kubeconfig));
+        let refused = format!("{:#}", refused.expect_err("it has no rights"));
+        ensure!(refused.contains(&format!("system:serviceaccount:{namespace}:nobody")), "{refused}");
+
+        let namespaces: Api<Namespace> = Api::all(kubernetes.client().await?);
+        namespaces.delete(&namespace, &DeleteParams::default()).await?;
+        eventually("the namespace to be gone", Duration::from_secs(60), async || {
+            ensure!(namespaces.get_opt(&namespace).await?.is_none(), "it is there");
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stand_in_keeps_its_pace_and_notices_who_leaves() {
+    story(async {
+        let fake = FakeOllama::start(&[CHAT_MODEL]).await?;
+        let client = reqwest::Client::new();
+        let chat = || client.post(format!("{}/api/chat", fake.url())).json(&json!({"model": CHAT_MODEL}));
+
+        fake.answer("/api/chat", Script::ndjson(chat_lines(CHAT_MODEL, 10)).every(Duration::from_millis(20)));
+        let start = Instant::now();
+        let text = chat().send().await?.text().await?;
+        assert_eq!(text.lines().count(), 11);
+        ensure!(start.elapsed() >= Duration::from_millis(200));
+        let seen = fake.requests("/api/chat");
+        assert_eq!(seen[0].ended(Duration::from_secs(5)).await?, Ended::Sent);
+        assert_eq!(seen[0].json()["model"], CHAT_MODEL);
+
+        fake.answer("/api/chat", Script::ndjson(chat_lines(CHAT_MODEL, 2)).ending(End::Hangs));
+        let mut body = chat().send().await?.bytes_stream();
+        body.next().await.context("a frame")??;
+        drop(body);
+        let left = Instant::now();
+        let ended = fake.requests("/api/chat")[1].ended(Duration::from_secs(5)).await?;
+        let Ended::Abandoned(at) = ended else {
+            anyhow::bail!("{ended:?}");
+        };
+        ensure!(at.saturating_duration_since(left) < Duration::from_millis(500));
+
+        let lines = Script::ndjson(chat_lines(CHAT_MODEL, 2)).every(Duration::from_millis(20));
+        fake.answer("/api/chat", lines.ending(End::Dies));
+        let cut = chat().send().await?.text().await;
+        ensure!(cut.is_err(), "the connection should have broken: {cut:?}");
+        Ok(())
+    })
+    .await;
+}
