@@ -107,15 +107,16 @@ impl Accounts {
         .await
     }
 
-    /// The user of an object, if that life of the object owns one.
+    /// The user of an object, whichever life of the object it was made for.
     pub async fn owned_user(&self, owner: &ManagedBy) -> Result<Option<User>, Error> {
-        let user = self.store().read(async |conn| users::by_owner(conn, owner).await).await?;
-        Ok(user.filter(|user| user.managed_by.as_ref() == Some(owner)))
+        self.store().read(async |conn| users::by_owner(conn, owner).await).await
     }
 
     /// Ends the user of an object that goes. None there, or taken over by another life: nothing changes.
     pub async fn release_user(&self, context: &Context, owner: &ManagedBy, end: UserEnd) -> Result<(), Error> {
-        let Some(user) = self.owned_user(owner).await? else { return Ok(()) };
+        let Some(user) = self.owned_user(owner).await?.filter(|user| user.managed_by.as_ref() == Some(owner)) else {
+            return Ok(());
+        };
         if end == UserEnd::Delete {
             // Each key is a mutation of its own and leaves its own event; a crash in between is made good by the next try.
             for key in self.credentials(Some(user.id)).await?.iter().filter(|key| key.revoked_at.is_none()) {
@@ -160,7 +161,8 @@ impl Accounts {
     }
 
     /// Creates or changes the credential of an object; its secrets come by [`Accounts::stage_secret`] and
-    /// [`Accounts::activate_secret`]. A revoked one is answered as it is.
+    /// [`Accounts::activate_secret`]. A revoked one is answered as it is. An expiry that lies in the past is refused only
+    /// for a new one; a key that is there has simply ended.
     pub async fn apply_key(
         &self,
         context: &Context,
@@ -199,6 +201,9 @@ impl Accounts {
                 return Ok(Outcome::Unchanged(before));
             };
             credentials::update(tx.conn(), &after, now).await?;
+            if after.expires_at != before.expires_at {
+                secrets::set_expiry(tx, after.id, after.expires_at).await?;
+            }
             Outcome::changed(after, event)
         })
         .await

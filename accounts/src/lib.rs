@@ -25,7 +25,10 @@ pub mod token;
 pub mod usage;
 pub mod users;
 
-use std::{ops::AsyncFn, sync::Arc};
+use std::{
+    ops::AsyncFn,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use audit::{Chain, Event, EventType};
 use clock::{Clock, Time};
@@ -48,6 +51,8 @@ struct Inner {
     sessions: SessionKey,
     hasher: Hasher,
     clock: Arc<dyn Clock>,
+    /// Set once the schema was seen to fit, so that readiness does not look again.
+    schema_fits: AtomicBool,
 }
 
 /// Every statement with a text of its own: what the database must understand.
@@ -70,18 +75,14 @@ fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
 impl Accounts {
     /// Over an open store.
     pub(crate) fn new(store: Store, chain: Chain, sessions: SessionKey, clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::new(Inner { store, chain, sessions, hasher: Hasher::new(), clock }) }
+        let hasher = Hasher::new();
+        Self { inner: Arc::new(Inner { store, chain, sessions, hasher, clock, schema_fits: AtomicBool::new(false) }) }
     }
 
     /// The present, by the clock the rules go by.
     #[must_use]
     pub fn now(&self) -> Time {
         self.inner.clock.now()
-    }
-
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.store().ping().await
     }
 
     /// Ends every connection; what is under way ends first.
@@ -115,6 +116,10 @@ impl Accounts {
 
     fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    fn schema_fits(&self) -> &AtomicBool {
+        &self.inner.schema_fits
     }
 
     fn chain(&self) -> &Chain {

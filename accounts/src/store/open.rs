@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -57,19 +57,34 @@ enum Engine {
 }
 
 impl Accounts {
-    /// Opens a database whose schema is current. [`OpenError::Behind`] where it is not.
+    /// Opens a database. One that is behind, or whose schema does not fit, is refused. A PostgreSQL that is away is not:
+    /// until it answers, every operation ends in [`Error::Unavailable`] and [`Accounts::ready`] says so.
     pub async fn open(
         options: &OpenOptions,
         chain: Chain,
         sessions: SessionKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let store = Store::open(options).await?;
-        if let Schema::Behind(by) = store.schema().await? {
+        let accounts = Self::new(Store::open(options).await?, chain, sessions, clock);
+        match accounts.ready().await {
+            Err(error) if error.is_away() => tracing::warn!(%error, "the database is away; waiting for it"),
+            ready => ready?,
+        }
+        Ok(accounts)
+    }
+
+    /// Whether the database answers, and has the schema of this executable.
+    pub async fn ready(&self) -> Result<(), OpenError> {
+        self.store().ping().await?;
+        if self.schema_fits().load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if let Schema::Behind(by) = self.store().schema().await? {
             return Err(OpenError::Behind { by });
         }
-        store.prepare_all().await?;
-        Ok(Self::new(store, chain, sessions, clock))
+        self.store().prepare_all().await?;
+        self.schema_fits().store(true, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -174,9 +189,7 @@ impl Store {
                 let pool = PgPoolOptions::new()
                     .max_connections(options.max_connections.max(2))
                     .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_with(connect)
-                    .await
-                    .map_err(Error::from)?;
+                    .connect_lazy_with(connect);
                 Ok(Self::Pg(pool))
             }
             Engine::Sqlite(connect, path) => open_sqlite(options, connect, &path).await,
