@@ -201,9 +201,6 @@ impl Accounts {
                 return Ok(Outcome::Unchanged(before));
             };
             credentials::update(tx.conn(), &after, now).await?;
-            if after.expires_at != before.expires_at {
-                secrets::set_expiry(tx, after.id, after.expires_at).await?;
-            }
             Outcome::changed(after, event)
         })
         .await

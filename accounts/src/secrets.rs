@@ -38,7 +38,6 @@ statements! {
     DROP_OTHER_STAGED = "UPDATE credential_secrets SET state = 'revoked' \
                          WHERE credential_id = $1 AND state = 'staged' AND id <> $2";
     ACTIVATE = "UPDATE credential_secrets SET state = 'active' WHERE id = $2 AND credential_id = $1 AND state = 'staged'";
-    SET_EXPIRY = "UPDATE credential_secrets SET expires_at = $2 WHERE credential_id = $1 AND state <> 'revoked'";
     REVOKE_ALL = "UPDATE credential_secrets SET state = 'revoked' WHERE credential_id = $1 AND state <> 'revoked'";
     EVER_ACTIVE = "SELECT count(*) FROM credential_secrets WHERE credential_id = $1 AND state IN ('active', 'retiring')";
 }
@@ -194,12 +193,6 @@ pub(crate) async fn insert(
 /// Gives the active secret an end.
 pub(crate) async fn retire_active(tx: &mut Tx, credential: CredentialId, at: Time) -> Result<(), Error> {
     on!(tx.conn(), |c| sqlx::query(RETIRE_ACTIVE).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
-    Ok(())
-}
-
-/// Gives every secret that lives the expiry of its credential.
-pub(crate) async fn set_expiry(tx: &mut Tx, credential: CredentialId, at: Option<Time>) -> Result<(), Error> {
-    on!(tx.conn(), |c| sqlx::query(SET_EXPIRY).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
     Ok(())
 }
 

@@ -160,6 +160,19 @@ impl OpenError {
 }
 
 impl OpenOptions {
+    /// Whether the URL names an engine of ours and is well formed, without opening anything.
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.engine().map(|_| ())
+    }
+
+    /// The file, if the database is one.
+    pub fn sqlite_file(&self) -> Result<Option<PathBuf>, OpenError> {
+        Ok(match self.engine()? {
+            Engine::Postgres(_) => None,
+            Engine::Sqlite(_, path) => Some(path),
+        })
+    }
+
     fn engine(&self) -> Result<Engine, OpenError> {
         let url = self.url.expose_secret();
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);

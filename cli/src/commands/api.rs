@@ -1,0 +1,51 @@
+//! `paddock api`
+
+use clap::Args;
+
+use crate::{
+    config::{self, Database},
+    failure::Failure,
+    logging, probes, server,
+    settings::{CommonSettings, DatabaseSettings, MetricsSettings, OllamaSettings, ServeSettings},
+    signals,
+};
+
+/// Serves the API and the gateway. The database must be there and up to date (`paddock migrate`); one that goes away comes
+/// back by itself. On SIGTERM open streams may go on for DRAIN_TIMEOUT.
+#[derive(Args)]
+pub(crate) struct Api {
+    #[command(flatten)]
+    common: CommonSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    serve: ServeSettings,
+    #[command(flatten)]
+    metrics: MetricsSettings,
+    #[command(flatten)]
+    ollama: OllamaSettings,
+}
+
+impl Api {
+    pub(crate) async fn execute(self) -> Result<(), Failure> {
+        let environment = config::environment(&self.common)?;
+        logging::init(&self.common, environment)?;
+        let database = Database::resolve(&self.database, environment)?;
+        let api = server::api_config(&self.serve, &self.ollama, environment)?;
+        let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
+        let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
+        let probes_listener = probes::bind(metrics_addr, environment).await?;
+        let metrics = probes::gather()?;
+        let stop = signals::shutdown()?;
+        let accounts = database.open(false).await?;
+        tracing::info!(address = %listener.local_addr()?, metrics = %probes_listener.local_addr()?, "serving");
+        let parts = vec![server::api_missing(api.readiness.clone())];
+        let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));
+        let served = paddock_api::serve(listener, api, accounts.clone(), stop.clone()).await;
+        stop.cancel();
+        accounts.close().await;
+        probing.await.map_err(anyhow::Error::from)??;
+        served.map_err(anyhow::Error::from)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! `paddock operator`
+
+use clap::Args;
+
+use crate::{
+    config::{self, Database},
+    failure::Failure,
+    logging, probes, server,
+    settings::{
+        CommonSettings, DatabaseSettings, Environment, MetricsSettings, OllamaSettings, OperatorSettings, ServeSettings,
+    },
+    signals,
+};
+
+/// Runs the Kubernetes operator: ApiUser, ApiKey and OllamaModel objects become users, keys in Secrets and models in Ollama.
+/// Several may run; one leads. In a pod it uses the pod's service account, elsewhere the kubeconfig.
+#[derive(Args)]
+pub(crate) struct Operator {
+    #[command(flatten)]
+    common: CommonSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    serve: ServeSettings,
+    #[command(flatten)]
+    metrics: MetricsSettings,
+    #[command(flatten)]
+    ollama: OllamaSettings,
+    #[command(flatten)]
+    operator: OperatorSettings,
+    /// The kubeconfig context to use [default: the pod's service account, or the current context]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl Operator {
+    pub(crate) async fn execute(self) -> Result<(), Failure> {
+        let environment = config::environment(&self.common)?;
+        logging::init(&self.common, environment)?;
+        let database = Database::resolve(&self.database, environment)?;
+        let public_url = match (config::public_url(&self.ollama)?, environment) {
+            (Some(url), _) => url.to_string(),
+            (None, Environment::Local) => {
+                format!("http://{}", config::listen_addr(&self.serve.listen, environment))
+            }
+            (None, Environment::Prod) => {
+                return Err(Failure::config(
+                    "PUBLIC_URL is not set: set it to where workloads reach the gateway, such as http://paddock.paddock.svc:8080",
+                ));
+            }
+        };
+        let ollama = server::ollama_client(&self.ollama, environment)?;
+        let access = paddock_operator::access(self.context.as_deref()).await.map_err(anyhow::Error::from)?;
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let operator = server::operator_config(access, &self.operator, &self.ollama, &self.serve, public_url)?;
+        let probes_listener = probes::bind(config::metrics_addr(&self.metrics, environment)?, environment).await?;
+        let metrics = probes::gather()?;
+        let stop = signals::shutdown()?;
+        let accounts = database.open(false).await?;
+        tracing::info!(cluster = %operator.kube.cluster_url, metrics = %probes_listener.local_addr()?, "working");
+        let readiness = paddock_operator::Readiness::default();
+        let parts = vec![server::operator_missing(readiness.clone())];
+        let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));
+        let worked = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
+        stop.cancel();
+        accounts.close().await;
+        probing.await.map_err(anyhow::Error::from)??;
+        Ok(worked?)
+    }
+}

@@ -1,0 +1,303 @@
+//! `paddock run`
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use paddock_accounts::{
+    Accounts,
+    seed::{Seed, Seeded},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{healthcheck::probe, print, seed::lines};
+use crate::{
+    config::{self, Database},
+    failure::Failure,
+    logging, probes, server,
+    settings::{Environment, Settings},
+    signals,
+    table::Table,
+};
+
+/// The password of the first admin where nobody named one, on a machine that only itself can reach.
+const DEV_PASSWORD: &str = "admin";
+/// How long the parts may take to come up.
+const START: Duration = Duration::from_secs(30);
+
+/// Runs everything on this machine: migrates the database, makes the first admin, serves the API and the gateway, checks that
+/// they answer, and prints what runs where. With no settings at all it keeps a SQLite file, paddock.db, in this folder, and
+/// listens on a free port from 8080 to 8083 of this machine only.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// The same as --environment: dev (or local) or prod
+    #[arg(long, value_name = "NAME", conflicts_with = "environment", ignore_case = true)]
+    env: Option<Environment>,
+    /// Run the Kubernetes operator too
+    #[arg(long)]
+    operator: bool,
+    /// The kubeconfig context the operator acts on; it must be named, so that it never acts on one by accident
+    #[arg(long, value_name = "NAME", requires = "operator")]
+    context: Option<String>,
+    /// Ask this model a question through the gateway, to see the whole way work
+    #[arg(long, value_name = "MODEL")]
+    try_model: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What was found out while starting, for the table.
+struct Started {
+    addr: SocketAddr,
+    metrics: SocketAddr,
+    sign_in: String,
+    models: Result<Vec<String>, String>,
+    tried: Option<String>,
+}
+
+impl Run {
+    pub(crate) async fn execute(mut self) -> Result<(), Failure> {
+        if self.env.is_some() {
+            self.settings.common.environment = self.env;
+        }
+        let environment = config::environment(&self.settings.common)?;
+        logging::init(&self.settings.common, environment)?;
+        let seed = self.seed(environment)?;
+        let database = Database::resolve(&self.settings.database, environment)?;
+        let api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
+        let ollama = server::ollama_client(&self.settings.ollama, environment)?;
+        let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;
+        let listener = self.listen(environment, &seed).await?;
+        let addr = listener.local_addr()?;
+        let operator = self.operator(addr).await?;
+        let probes_listener = probes::bind(metrics_addr, environment).await?;
+        let metrics = probes::gather()?;
+        let stop = signals::shutdown()?;
+
+        paddock_accounts::migrate(&database.options).await?;
+        let accounts = database.open(false).await?;
+        let seeded = accounts.seed(&seed).await?;
+
+        let mut parts = vec![server::api_missing(api.readiness.clone())];
+        let mut tasks = JoinSet::new();
+        let cluster = operator.as_ref().map(|operator| operator.kube.cluster_url.to_string());
+        if let Some(operator) = operator {
+            let readiness = paddock_operator::Readiness::default();
+            parts.push(server::operator_missing(readiness.clone()));
+            tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
+        }
+        let metrics_addr = probes_listener.local_addr()?;
+        tasks.spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));
+        let (serving, token) = (accounts.clone(), stop.clone());
+        tasks.spawn(async move { paddock_api::serve(listener, api, serving, token).await.context("API") });
+
+        let started = self.check(addr, metrics_addr, &seed, &seeded, &ollama);
+        match stop.run_until_cancelled(started).await {
+            Some(Ok(started)) => print(&self.report(&started, &seeded, cluster.as_deref(), &database)?)?,
+            Some(Err(error)) => {
+                stop.cancel();
+                finish(tasks, &stop, &accounts).await?;
+                return Err(error.into());
+            }
+            None => {}
+        }
+        finish(tasks, &stop, &accounts).await
+    }
+
+    /// In dev the password defaults to one that everybody knows, so that one can sign in at once.
+    fn seed(&self, environment: Environment) -> Result<Seed, Failure> {
+        let mut seed = config::seed(&self.settings.seed)?;
+        let dev = self.env == Some(Environment::Local);
+        if dev && environment == Environment::Local && seed.password.is_none() {
+            seed.password = Some(DEV_PASSWORD.into());
+        }
+        Ok(seed)
+    }
+
+    /// The address that was asked for; or, where none was, the first free one of four.
+    async fn listen(&self, environment: Environment, seed: &Seed) -> Result<TcpListener, Failure> {
+        let settings = &self.settings.serve.listen;
+        let addr = config::listen_addr(settings, environment);
+        let known = seed.password.as_ref().is_some_and(|password| password.expose_secret() == DEV_PASSWORD);
+        if known && !addr.ip().is_loopback() {
+            return Err(Failure::config(format!(
+                "LISTEN_ADDR {addr} can be reached from elsewhere, and ADMIN_BOOTSTRAP_PASSWORD is `{DEV_PASSWORD}`: set a \
+                 password of your own, or listen on 127.0.0.1"
+            )));
+        }
+        if settings.listen_addr.is_some() || settings.port.is_some() {
+            return server::bind(addr).await;
+        }
+        for port in config::PORT..config::PORT + 4 {
+            match TcpListener::bind(SocketAddr::new(addr.ip(), port)).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(probes::address_failure("LISTEN_ADDR", addr, &error)),
+            }
+        }
+        Err(Failure::Other(anyhow::anyhow!("ports 8080 to 8083 are in use: set PORT to a free one, or to 0 for any")))
+    }
+
+    /// The operator's configuration, if it was asked for.
+    async fn operator(&self, addr: SocketAddr) -> Result<Option<paddock_operator::Config>, Failure> {
+        if !self.operator {
+            return Ok(None);
+        }
+        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        if self.context.is_none() && !in_pod {
+            return Err(Failure::config(
+                "--operator needs --context NAME outside of a pod, so that it never acts on a cluster by accident; `kubectl \
+                 config get-contexts` lists them",
+            ));
+        }
+        let access = paddock_operator::access(self.context.as_deref()).await.map_err(anyhow::Error::from)?;
+        let public_url =
+            config::public_url(&self.settings.ollama)?.map_or_else(|| format!("http://{addr}"), String::from);
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let settings = &self.settings;
+        server::operator_config(access, &settings.operator, &settings.ollama, &settings.serve, public_url).map(Some)
+    }
+
+    /// Asks the running server what its users will ask.
+    async fn check(
+        &self,
+        addr: SocketAddr,
+        metrics: SocketAddr,
+        seed: &Seed,
+        seeded: &Seeded,
+        ollama: &paddock_ollama::Client,
+    ) -> anyhow::Result<Started> {
+        let here = reachable(addr);
+        probe(here, "healthz", START).await?;
+        probe(here, "readyz", START).await?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let password = seeded.password.as_ref().or(seed.password.as_ref());
+        let token = match password {
+            Some(password) => sign_in(&client, here, seeded.email.as_str(), password).await?,
+            None => None,
+        };
+        let sign_in = match (&token, password) {
+            (Some(_), _) => format!("{} signs in", seeded.email),
+            (None, Some(_)) => {
+                format!("{} has another password; ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 resets it", seeded.email)
+            }
+            (None, None) => format!("{} was there already", seeded.email),
+        };
+        let models = ollama.tags().await.map(|tags| tags.into_iter().map(|tag| tag.name).collect());
+        let bearer = seeded.key.as_ref().map(|key| key.plaintext().clone()).or(token);
+        let tried = match (&self.try_model, bearer) {
+            (Some(model), Some(bearer)) => Some(ask(&client, here, model, &bearer).await?),
+            (Some(_), None) => Some("not tried: no password or key is known; set ADMIN_BOOTSTRAP_PASSWORD".to_owned()),
+            (None, _) => None,
+        };
+        Ok(Started { addr: here, metrics, sign_in, models: models.map_err(|error| error.to_string()), tried })
+    }
+
+    /// What runs, where, and what is missing with the command that brings it.
+    fn report(
+        &self,
+        started: &Started,
+        seeded: &Seeded,
+        cluster: Option<&str>,
+        database: &Database,
+    ) -> Result<String, Failure> {
+        let mut table = Table::new(["part", "where", "state"]);
+        let url = format!("http://{}", started.addr);
+        let file = database.options.sqlite_file()?;
+        let place = file.map_or_else(|| "PostgreSQL".to_owned(), |file| file.display().to_string());
+        table.row(["database", &place, "up to date"]);
+        table.row(["api, gateway", &url, "ready"]);
+        table.row(["docs", &format!("{url}/docs"), "ready"]);
+        table.row(["metrics", &format!("http://{}/metrics", started.metrics), "ready"]);
+        table.row(["first admin", seeded.email.as_str(), &started.sign_in]);
+        let ollama = config::ollama_url(&self.settings.ollama, config::environment(&self.settings.common)?)?;
+        let state = match &started.models {
+            Ok(models) if models.is_empty() => "has no model; `ollama pull smollm2:135m` brings one".to_owned(),
+            Ok(models) => format!("has {}", models.join(", ")),
+            Err(_) => "does not answer; `ollama serve` starts it, or set OLLAMA_BASE_URL".to_owned(),
+        };
+        table.row(["ollama", ollama.as_str().trim_end_matches('/'), &state]);
+        match cluster {
+            Some(cluster) => table.row(["operator", cluster, "working"]),
+            None => table.row(["operator", "-", "off; --operator --context NAME starts it"]),
+        }
+        if let (Some(model), Some(answer)) = (&self.try_model, &started.tried) {
+            table.row(["chat", model, answer]);
+        }
+        let model = started.models.as_ref().ok().and_then(|models| models.first()).map_or("MODEL", String::as_str);
+        let key = seeded.key.as_ref().map_or("$KEY", |key| key.plaintext().expose_secret());
+        Ok(format!(
+            "{}\n{table}\nTry it:\n  curl {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: \
+             application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n",
+            lines(seeded)
+        ))
+    }
+}
+
+/// The address to ask a server at that listens on every interface.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()) } else { addr }
+}
+
+/// A session; `None` when the password is another.
+async fn sign_in(
+    client: &reqwest::Client,
+    addr: SocketAddr,
+    username: &str,
+    password: &SecretString,
+) -> anyhow::Result<Option<SecretString>> {
+    let body = json!({"username": username, "password": password.expose_secret()});
+    let answer = client.post(format!("http://{addr}/auth/login")).json(&body).timeout(START).send().await?;
+    if answer.status() == reqwest::StatusCode::UNAUTHORIZED {
+        return Ok(None);
+    }
+    let mut answer: serde_json::Value = answer.error_for_status()?.json().await?;
+    let token = answer.get_mut("access_token").map(serde_json::Value::take);
+    let token = token.and_then(|token| token.as_str().map(SecretString::from)).context("no access_token")?;
+    Ok(Some(token))
+}
+
+/// One question through the gateway.
+async fn ask(client: &reqwest::Client, addr: SocketAddr, model: &str, bearer: &SecretString) -> anyhow::Result<String> {
+    let body = json!({
+        "model": model,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "options": {"num_predict": 16, "temperature": 0},
+        "stream": false,
+    });
+    let began = std::time::Instant::now();
+    let answer = client
+        .post(format!("http://{addr}/api/chat"))
+        .bearer_auth(bearer.expose_secret())
+        .json(&body)
+        .timeout(Duration::from_mins(5))
+        .send()
+        .await?;
+    let status = answer.status();
+    let answer: serde_json::Value = answer.json().await?;
+    anyhow::ensure!(status.is_success(), "{model} answered {status}: {answer}");
+    let text = answer["message"]["content"].as_str().unwrap_or_default().trim().replace('\n', " ");
+    Ok(format!("answered in {:.1} s: {text}", began.elapsed().as_secs_f32()))
+}
+
+/// Waits for the parts; the first that ends badly ends the others.
+async fn finish(
+    mut tasks: JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+    accounts: &Accounts,
+) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        stop.cancel();
+        let ended = ended.unwrap_or_else(|error| Err(error.into()));
+        outcome = outcome.and(ended);
+    }
+    accounts.close().await;
+    Ok(outcome?)
+}

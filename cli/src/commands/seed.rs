@@ -1,0 +1,54 @@
+//! `paddock seed`
+
+use clap::Args;
+use paddock_accounts::seed::Seeded;
+use secrecy::ExposeSecret as _;
+
+use super::print;
+use crate::{
+    config::{self, Database},
+    failure::Failure,
+    logging,
+    settings::{CommonSettings, DatabaseSettings, SeedSettings},
+};
+
+/// Makes sure that there is an admin with a password and a live key labelled `bootstrap`. What was made is printed once, as
+/// BOOTSTRAP_ADMIN_EMAIL=, BOOTSTRAP_ADMIN_PASSWORD= and BOOTSTRAP_ADMIN_API_KEY=; running it twice changes nothing and prints
+/// nothing secret.
+#[derive(Args)]
+pub(crate) struct Seed {
+    #[command(flatten)]
+    common: CommonSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    seed: SeedSettings,
+}
+
+impl Seed {
+    pub(crate) async fn execute(self) -> Result<(), Failure> {
+        let environment = config::environment(&self.common)?;
+        logging::init(&self.common, environment)?;
+        let database = Database::resolve(&self.database, environment)?;
+        let seed = config::seed(&self.seed)?;
+        let accounts = database.open(false).await?;
+        let seeded = accounts.seed(&seed).await?;
+        accounts.close().await;
+        print(&lines(&seeded))
+    }
+}
+
+/// What was made, one `NAME=value` a line; nothing where nothing was.
+pub(crate) fn lines(seeded: &Seeded) -> String {
+    let mut lines = String::new();
+    if seeded.password.is_some() || seeded.key.is_some() {
+        lines += &format!("BOOTSTRAP_ADMIN_EMAIL={}\n", seeded.email);
+    }
+    if let Some(password) = &seeded.password {
+        lines += &format!("BOOTSTRAP_ADMIN_PASSWORD={}\n", password.expose_secret());
+    }
+    if let Some(key) = &seeded.key {
+        lines += &format!("BOOTSTRAP_ADMIN_API_KEY={}\n", key.plaintext().expose_secret());
+    }
+    lines
+}

@@ -1,0 +1,295 @@
+//! What the settings mean together: defaults that depend on each other, files that hold secrets, and the rules that cross
+//! fields. Nothing is started before all of it holds.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use paddock_accounts::{Accounts, OpenOptions, audit::Chain, clock::SystemClock, seed::Seed, sessions::SessionKey};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    failure::Failure,
+    settings::{
+        CommonSettings, DatabaseSettings, Environment, ListenSettings, MetricsSettings, OllamaSettings, SeedSettings,
+    },
+};
+
+/// The default port of the API.
+pub(crate) const PORT: u16 = 8080;
+const METRICS_PORT: u16 = 9090;
+/// How long a signing secret must be: as long as what it signs with.
+const SECRET_MIN_BYTES: usize = 32;
+/// Values that stand in examples, and so are known to everyone.
+const KNOWN_SECRETS: [&str; 8] =
+    ["change", "secret", "example", "insecure", "placeholder", "your-", "default", "password"];
+
+/// The environment: as set, or local outside of a pod.
+pub(crate) fn environment(settings: &CommonSettings) -> Result<Environment, Failure> {
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    match settings.environment {
+        Some(environment) => Ok(environment),
+        None if in_pod => Err(Failure::config(
+            "ENVIRONMENT is not set, and this is a pod: set ENVIRONMENT=prod (or local for a try-out with no protection)",
+        )),
+        None => Ok(Environment::Local),
+    }
+}
+
+/// The value of a secret setting: given, or in a file whose trailing line end does not count.
+pub(crate) fn secret(
+    name: &str,
+    value: Option<&SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, Failure> {
+    let secret = match (value, file) {
+        (Some(value), _) => value.clone(),
+        (None, Some(file)) => {
+            let text = fs::read_to_string(file)
+                .map_err(|error| Failure::config(format!("{name}_FILE: cannot read {}: {error}", file.display())))?;
+            text.trim_end_matches(['\r', '\n']).into()
+        }
+        (None, None) => return Ok(None),
+    };
+    if secret.expose_secret().is_empty() {
+        return Err(Failure::config(format!("{name} is empty; set it to a value, or leave it out")));
+    }
+    Ok(Some(secret))
+}
+
+/// The database and its keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    pub(crate) options: OpenOptions,
+    pub(crate) audit_signing_key: SecretString,
+    pub(crate) jwt_secret: SecretString,
+    pub(crate) jwt_alg: String,
+}
+
+impl Database {
+    /// Settles on a database and finds, or in local makes, its keys.
+    pub(crate) fn resolve(settings: &DatabaseSettings, environment: Environment) -> Result<Self, Failure> {
+        let options = OpenOptions {
+            url: database_url(settings, environment)?,
+            max_connections: settings.db_max_connections,
+            read_only: false,
+        };
+        options.check()?;
+        let audit_signing_key = signing_secret(
+            "AUDIT_SIGNING_KEY",
+            settings.audit_signing_key.as_ref(),
+            settings.audit_signing_key_file.as_deref(),
+            "audit-key",
+            &options,
+            environment,
+        )?;
+        let jwt_secret = signing_secret(
+            "JWT_SECRET",
+            settings.jwt_secret.as_ref(),
+            settings.jwt_secret_file.as_deref(),
+            "jwt-secret",
+            &options,
+            environment,
+        )?;
+        let database = Self { options, audit_signing_key, jwt_secret, jwt_alg: settings.jwt_alg.clone() };
+        database.session_key()?;
+        Ok(database)
+    }
+
+    fn session_key(&self) -> Result<SessionKey, Failure> {
+        Ok(SessionKey::new(&self.jwt_secret, &self.jwt_alg)?)
+    }
+
+    /// Opens it to serve, or only to read.
+    pub(crate) async fn open(&self, read_only: bool) -> Result<Accounts, Failure> {
+        let options = OpenOptions { read_only, ..self.options.clone() };
+        let chain = Chain::new(&self.audit_signing_key);
+        Ok(Accounts::open(&options, chain, self.session_key()?, Arc::new(SystemClock)).await?)
+    }
+}
+
+/// `DATABASE_URL`, or from `DB_*`, or a file in the working directory.
+pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment) -> Result<SecretString, Failure> {
+    if let Some(url) = secret("DATABASE_URL", settings.database_url.as_ref(), settings.database_url_file.as_deref())? {
+        return Ok(url);
+    }
+    let password = secret("DB_PASSWORD", settings.db_password.as_ref(), settings.db_password_file.as_deref())?;
+    let given = settings.db_user.is_some()
+        || password.is_some()
+        || settings.db_host.is_some()
+        || settings.db_port.is_some()
+        || settings.db_name.is_some();
+    if given {
+        let host = match environment {
+            Environment::Local => "localhost",
+            Environment::Prod => "db",
+        };
+        let mut url = url::Url::parse("postgres://app:app@localhost/app").expect("the template is well formed");
+        let wrong =
+            |name: &str| Failure::config(format!("{name} cannot stand in a database URL; set DATABASE_URL instead"));
+        url.set_host(Some(settings.db_host.as_deref().unwrap_or(host))).map_err(|_| wrong("DB_HOST"))?;
+        url.set_port(Some(settings.db_port.unwrap_or(5432))).map_err(|()| wrong("DB_PORT"))?;
+        url.set_username(settings.db_user.as_deref().unwrap_or("app")).map_err(|()| wrong("DB_USER"))?;
+        let password = password.as_ref().map_or("app", |password| password.expose_secret());
+        url.set_password(Some(password)).map_err(|()| wrong("DB_PASSWORD"))?;
+        url.set_path(settings.db_name.as_deref().unwrap_or("app"));
+        return Ok(url.to_string().into());
+    }
+    match environment {
+        Environment::Local => Ok("sqlite:paddock.db".into()),
+        Environment::Prod => Err(Failure::config(
+            "DATABASE_URL is not set: set it to postgres://user:password@host:5432/name (or to sqlite:/data/paddock.db for \
+             one replica), or set DB_HOST, DB_USER, DB_PASSWORD and DB_NAME",
+        )),
+    }
+}
+
+/// A secret that signs: given and strong; or, in local on SQLite, made once and kept beside the file.
+fn signing_secret(
+    name: &str,
+    value: Option<&SecretString>,
+    file: Option<&Path>,
+    suffix: &str,
+    options: &OpenOptions,
+    environment: Environment,
+) -> Result<SecretString, Failure> {
+    let how = "make one with `openssl rand -hex 32`";
+    if let Some(secret) = secret(name, value, file)? {
+        let text = secret.expose_secret();
+        if text.len() < SECRET_MIN_BYTES {
+            return Err(Failure::config(format!(
+                "{name} is {} bytes long and must be at least {SECRET_MIN_BYTES}; {how}",
+                text.len()
+            )));
+        }
+        let lower = text.to_lowercase();
+        let mut kinds: Vec<char> = text.chars().collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        if environment == Environment::Prod
+            && (kinds.len() < 8 || KNOWN_SECRETS.iter().any(|word| lower.contains(word)))
+        {
+            return Err(Failure::config(format!(
+                "{name} looks like an example or a pattern, not like random bytes; {how}"
+            )));
+        }
+        return Ok(secret);
+    }
+    match (environment, options.sqlite_file()?) {
+        (Environment::Local, Some(database)) => kept_secret(&database, suffix),
+        (Environment::Prod, _) => Err(Failure::config(format!("{name} is not set, and prod needs it; {how}"))),
+        (Environment::Local, None) => Err(Failure::config(format!(
+            "{name} is not set, and with PostgreSQL there is no file to keep one beside; {how}"
+        ))),
+    }
+}
+
+/// `<database>.<suffix>`, readable by its owner alone.
+fn kept_secret(database: &Path, suffix: &str) -> Result<SecretString, Failure> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!(".{suffix}"));
+    let path = PathBuf::from(path);
+    let failed = |error| {
+        Failure::Other(anyhow::Error::new(error).context(format!("cannot keep a secret in {}", path.display())))
+    };
+    let read = || fs::read_to_string(&path).map(|text| SecretString::from(text.trim_end().to_owned()));
+    match read() {
+        Ok(secret) if secret.expose_secret().len() >= SECRET_MIN_BYTES => return Ok(secret),
+        Ok(_) => {
+            return Err(Failure::config(format!(
+                "{} does not hold {SECRET_MIN_BYTES} bytes; restore it from a backup, or remove it to have a new one made",
+                path.display()
+            )));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the operating system gives no random bytes"))?;
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Whole or not at all: a half-written secret would be refused at the next start.
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(format!(".{}", std::process::id()));
+    let partial = PathBuf::from(partial);
+    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&partial).map_err(failed)?;
+    writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(failed)?;
+    // A link fails where another process was first; then its secret is the one.
+    let linked = fs::hard_link(&partial, &path);
+    fs::remove_file(&partial).map_err(failed)?;
+    match linked {
+        Ok(()) => Ok(text.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read().map_err(failed),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Where the API listens.
+pub(crate) fn listen_addr(settings: &ListenSettings, environment: Environment) -> SocketAddr {
+    let mut addr = settings.listen_addr.unwrap_or_else(|| SocketAddr::new(home(environment), PORT));
+    if let Some(port) = settings.port {
+        addr.set_port(port);
+    }
+    addr
+}
+
+/// Where metrics listen: `host:port`, or `:port` for the environment's own host.
+pub(crate) fn metrics_addr(settings: &MetricsSettings, environment: Environment) -> Result<SocketAddr, Failure> {
+    let Some(text) = &settings.metrics_addr else {
+        return Ok(SocketAddr::new(home(environment), METRICS_PORT));
+    };
+    let full = if text.starts_with(':') { format!("{}{text}", home(environment)) } else { text.clone() };
+    full.parse().map_err(|_| {
+        Failure::config(format!("METRICS_ADDR `{text}` is not host:port; set it to 0.0.0.0:9090 or :9090"))
+    })
+}
+
+fn home(environment: Environment) -> IpAddr {
+    match environment {
+        Environment::Local => Ipv4Addr::LOCALHOST.into(),
+        Environment::Prod => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Where Ollama answers.
+pub(crate) fn ollama_url(settings: &OllamaSettings, environment: Environment) -> Result<url::Url, Failure> {
+    let text = settings.ollama_base_url.as_deref().unwrap_or(match environment {
+        Environment::Local => "http://localhost:11434",
+        Environment::Prod => "http://ollama.default.svc.cluster.local:11434",
+    });
+    base_url("OLLAMA_BASE_URL", text, "http://ollama.default.svc:11434")
+}
+
+/// Where workloads reach the gateway, if it is said.
+pub(crate) fn public_url(settings: &OllamaSettings) -> Result<Option<url::Url>, Failure> {
+    settings.public_url.as_deref().map(|text| base_url("PUBLIC_URL", text, "https://paddock.example.com")).transpose()
+}
+
+fn base_url(name: &str, text: &str, example: &str) -> Result<url::Url, Failure> {
+    let wrong = |why: &str| Failure::config(format!("{name} {why}; set it to a URL such as {example}"));
+    let url = url::Url::parse(text.trim_end_matches('/')).map_err(|_| wrong("is not a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("is not an http or https URL"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("holds a user name or password, which do not belong in it"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("has a query or a fragment"));
+    }
+    Ok(url)
+}
+
+/// How to seed.
+pub(crate) fn seed(settings: &SeedSettings) -> Result<Seed, Failure> {
+    let password = secret(
+        "ADMIN_BOOTSTRAP_PASSWORD",
+        settings.admin_bootstrap_password.as_ref(),
+        settings.admin_bootstrap_password_file.as_deref(),
+    )?;
+    Ok(Seed { password, force: settings.admin_bootstrap_password_force })
+}

@@ -1,0 +1,67 @@
+//! How a command ends badly: one line, and a code that says whose turn it is.
+
+use std::{fmt, process::ExitCode};
+
+use paddock_accounts::OpenError;
+
+/// Why a command ended.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The configuration is wrong: exit code 2, and nothing was started.
+    Config(String),
+    /// Something else: exit code 1.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// A setting is wrong: which, and what a right value is.
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::Config(message.into())
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            Self::Other(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(message) => f.write_str(message),
+            Self::Other(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<paddock_accounts::Error> for Failure {
+    fn from(error: paddock_accounts::Error) -> Self {
+        match error {
+            paddock_accounts::Error::Invalid(_) => Self::Config(error.to_string()),
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Url(_) | OpenError::Missing(_) => Self::Config(error.to_string()),
+            other => Self::Other(other.into()),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The environment variables of Paddock, as flags and variables; what they mean together is in [`crate::config`].
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+
+/// What kind of place this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Environment {
+    /// One machine: everything has a default.
+    #[value(alias = "dev")]
+    Local,
+    /// Anything that others depend on: nothing secret has a default.
+    Prod,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What every command reads.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Environment")]
+pub(crate) struct CommonSettings {
+    /// What kind of place this is; unset: local, but in a pod it must be set
+    #[arg(long, env = "ENVIRONMENT", value_name = "NAME", ignore_case = true)]
+    pub(crate) environment: Option<Environment>,
+    /// How log lines look [default: text on a terminal or in local, json otherwise]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug or trace, or a filter as `info,paddock_api=debug`
+    #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+/// The database and the keys that guard it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Database")]
+pub(crate) struct DatabaseSettings {
+    /// postgres://user:password@host:5432/name or sqlite:path; unset: from DB_*, or sqlite:paddock.db in local
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) database_url: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", conflicts_with = "database_url")]
+    pub(crate) database_url_file: Option<PathBuf>,
+    /// PostgreSQL user [default: app]
+    #[arg(long, env = "DB_USER", value_name = "NAME")]
+    pub(crate) db_user: Option<String>,
+    /// PostgreSQL password [default: app]
+    #[arg(long, env = "DB_PASSWORD", value_name = "SECRET", hide_env_values = true)]
+    pub(crate) db_password: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "DB_PASSWORD_FILE", value_name = "FILE", conflicts_with = "db_password")]
+    pub(crate) db_password_file: Option<PathBuf>,
+    /// PostgreSQL host [default: localhost in local, db in prod]
+    #[arg(long, env = "DB_HOST", value_name = "HOST")]
+    pub(crate) db_host: Option<String>,
+    /// PostgreSQL port [default: 5432]
+    #[arg(long, env = "DB_PORT", value_name = "PORT")]
+    pub(crate) db_port: Option<u16>,
+    /// PostgreSQL database [default: app]
+    #[arg(long, env = "DB_NAME", value_name = "NAME")]
+    pub(crate) db_name: Option<String>,
+    /// The most connections to the database
+    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) db_max_connections: u32,
+    /// Seals the audit log; at least 32 bytes; kept beside the SQLite file when unset in local
+    #[arg(long, env = "AUDIT_SIGNING_KEY", value_name = "SECRET", hide_env_values = true)]
+    pub(crate) audit_signing_key: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "AUDIT_SIGNING_KEY_FILE", value_name = "FILE", conflicts_with = "audit_signing_key")]
+    pub(crate) audit_signing_key_file: Option<PathBuf>,
+    /// Signs access tokens; at least 32 bytes; kept beside the SQLite file when unset in local
+    #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
+    pub(crate) jwt_secret: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE", conflicts_with = "jwt_secret")]
+    pub(crate) jwt_secret_file: Option<PathBuf>,
+    /// How access tokens are signed: HS256, HS384 or HS512
+    #[arg(long, env = "JWT_ALG", value_name = "ALG", default_value = "HS256")]
+    pub(crate) jwt_alg: String,
+}
+
+/// Where the API serves.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Serving")]
+pub(crate) struct ListenSettings {
+    /// Where the API listens [default: 127.0.0.1:8080 in local, 0.0.0.0:8080 in prod]
+    #[arg(long, env = "LISTEN_ADDR", value_name = "HOST:PORT")]
+    pub(crate) listen_addr: Option<SocketAddr>,
+    /// Overrides the port of LISTEN_ADDR; 0 picks a free one
+    #[arg(long, env = "PORT", value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+}
+
+/// How the API and the gateway serve.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Serving")]
+pub(crate) struct ServeSettings {
+    #[command(flatten)]
+    pub(crate) listen: ListenSettings,
+    /// How long open streams may go on after SIGTERM
+    #[arg(long, env = "DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+    /// How long Ollama may take to begin an answer; loading a model takes minutes
+    #[arg(long, env = "UPSTREAM_HEADERS_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub(crate) upstream_headers_timeout: Duration,
+    /// How long Ollama may be silent within an answer
+    #[arg(long, env = "UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) upstream_idle_timeout: Duration,
+    /// How long an answer may take in all
+    #[arg(long, env = "UPSTREAM_TOTAL_TIMEOUT", value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(crate) upstream_total_timeout: Duration,
+    /// How long a request may take in all, its body and its answer
+    #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = duration)]
+    pub(crate) upstream_lifetime_timeout: Duration,
+}
+
+/// Where metrics and probes are served.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Metrics")]
+pub(crate) struct MetricsSettings {
+    /// Where /metrics, /livez and /readyz listen [default: 127.0.0.1:9090 in local, 0.0.0.0:9090 in prod]
+    #[arg(long, env = "METRICS_ADDR", value_name = "HOST:PORT")]
+    pub(crate) metrics_addr: Option<String>,
+}
+
+/// The models behind the gateway.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Ollama")]
+pub(crate) struct OllamaSettings {
+    /// Where Ollama answers [default: http://localhost:11434 in local, http://ollama.default.svc.cluster.local:11434 in prod]
+    #[arg(long, env = "OLLAMA_BASE_URL", value_name = "URL")]
+    pub(crate) ollama_base_url: Option<String>,
+    /// Registries that models may come from; one written http://host:port may be pulled from insecurely
+    #[arg(
+        long,
+        env = "MODEL_REGISTRIES",
+        value_name = "HOST,..",
+        value_delimiter = ',',
+        default_value = "registry.ollama.ai"
+    )]
+    pub(crate) model_registries: Vec<String>,
+    /// Where workloads reach the gateway: what the operator writes into Secrets [default in local: the address served]
+    #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<String>,
+}
+
+/// What the operator watches, and how it leads.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Operator")]
+pub(crate) struct OperatorSettings {
+    /// Namespaces to watch; unset: all
+    #[arg(long, env = "WATCH_NAMESPACES", value_name = "NAME,..", value_delimiter = ',')]
+    pub(crate) watch_namespaces: Vec<String>,
+    /// Namespaces whose ApiUser objects may be admins; unset: none
+    #[arg(long, env = "ADMIN_NAMESPACES", value_name = "NAME,..", value_delimiter = ',')]
+    pub(crate) admin_namespaces: Vec<String>,
+    /// Namespace of the leader lease [default: the pod's own, or default]
+    #[arg(long, env = "LEASE_NAMESPACE", value_name = "NAME")]
+    pub(crate) lease_namespace: Option<String>,
+    /// This process in the lease [default: the pod's name, or host name and process id]
+    #[arg(long, env = "LEASE_IDENTITY", value_name = "NAME")]
+    pub(crate) lease_identity: Option<String>,
+}
+
+/// The first admin.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "First admin")]
+pub(crate) struct SeedSettings {
+    /// Its password; unset: one is made and printed once
+    #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD", value_name = "SECRET", hide_env_values = true)]
+    pub(crate) admin_bootstrap_password: Option<SecretString>,
+    /// A file that holds it
+    #[arg(
+        long,
+        env = "ADMIN_BOOTSTRAP_PASSWORD_FILE",
+        value_name = "FILE",
+        conflicts_with = "admin_bootstrap_password"
+    )]
+    pub(crate) admin_bootstrap_password_file: Option<PathBuf>,
+    /// Set the password also where the admin is there already: 1, true or yes
+    #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FORCE", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = yes)]
+    pub(crate) admin_bootstrap_password_force: bool,
+}
+
+/// Everything: what a server reads.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Settings {
+    #[command(flatten)]
+    pub(crate) common: CommonSettings,
+    #[command(flatten)]
+    pub(crate) database: DatabaseSettings,
+    #[command(flatten)]
+    pub(crate) serve: ServeSettings,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsSettings,
+    #[command(flatten)]
+    pub(crate) ollama: OllamaSettings,
+    #[command(flatten)]
+    pub(crate) operator: OperatorSettings,
+    #[command(flatten)]
+    pub(crate) seed: SeedSettings,
+}
+
+/// `90s`, `10m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration; write it as 90s, 10m or 1h30m");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(wrong)
+}
+
+/// 1, true or yes, and their opposites.
+fn yes(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" => Ok(true),
+        "" | "0" | "false" | "no" => Ok(false),
+        _ => Err("use 1, true or yes, or 0, false or no".to_owned()),
+    }
+}
