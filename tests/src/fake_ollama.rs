@@ -178,6 +178,11 @@ impl FakeOllama {
         format!("http://{}", self.address)
     }
 
+    /// From now on, has this model too.
+    pub fn offer(&self, model: &str) {
+        lock(&self.stage).models.push(model.to_owned());
+    }
+
     /// From now on, answers requests for `path` so.
     pub fn answer(&self, path: &str, script: Script) {
         lock(&self.stage).scripts.insert(path.to_owned(), script);

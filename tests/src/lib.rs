@@ -18,3 +18,4 @@ pub mod servers;
 pub mod shared;
 pub mod story;
 pub mod testbed;
+pub mod usage;

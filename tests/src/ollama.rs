@@ -1,6 +1,6 @@
 //! The real Ollama, with its models in a scratch folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub const CHAT_MODEL: &str = "smollm2:135m";
 pub const EMBEDDING_MODEL: &str = "all-minilm:l6";
 
 const START: Duration = Duration::from_secs(30);
+const CHAT_MODEL_FOLDER: &str = "smollm2-135m";
+const CHAT_MODEL_FILE: &str = "model.gguf";
 /// The parts of the embedding model that Ollama's converter reads.
 const SAFETENSORS: [&str; 8] = [
     "model.safetensors",
@@ -33,6 +35,11 @@ const SAFETENSORS: [&str; 8] = [
     "modules.json",
     "1_Pooling/config.json",
 ];
+
+/// The chat model's weights, for a registry to hold.
+pub fn chat_model_file() -> Result<PathBuf> {
+    Ok(Part::Models.locate()?.join(CHAT_MODEL_FOLDER).join(CHAT_MODEL_FILE))
+}
 
 /// A running Ollama: ours, or one that `paddock-tests exec` has started for all test processes.
 #[derive(Debug)]
@@ -59,14 +66,14 @@ impl Ollama {
 
     /// Starts one for the caller alone, with both models.
     pub async fn with_models() -> Result<Self> {
-        let chat = Part::ChatModel.locate()?;
-        let embedding = Part::EmbeddingModel.locate()?;
+        let models = Part::Models.locate()?;
         let ollama = Self::empty().await?;
-        ollama.import(CHAT_MODEL, &[("smollm2.gguf", &chat)]).await.context("importing the chat model")?;
-        let files: Vec<_> =
-            SAFETENSORS.iter().map(|&name| (name, embedding.join(name))).filter(|(_, path)| path.exists()).collect();
-        let files: Vec<_> = files.iter().map(|(name, path)| (*name, path.as_path())).collect();
-        ollama.import(EMBEDDING_MODEL, &files).await.context("importing the embedding model")?;
+        ollama
+            .import(CHAT_MODEL, &models.join(CHAT_MODEL_FOLDER), &[CHAT_MODEL_FILE])
+            .await
+            .context("importing the chat model")?;
+        let folder = models.join("all-minilm-l6");
+        ollama.import(EMBEDDING_MODEL, &folder, &SAFETENSORS).await.context("importing the embedding model")?;
         Ok(ollama)
     }
 
@@ -135,19 +142,15 @@ impl Ollama {
         self.lines("/api/pull", &json!({"model": model, "insecure": insecure})).await
     }
 
-    /// Makes a model of files: what `ollama create` does.
-    pub async fn import(&self, model: &str, files: &[(&str, &Path)]) -> Result<()> {
+    /// Makes a model of files below `folder`: what `ollama create` does.
+    pub async fn import(&self, model: &str, folder: &Path, files: &[&str]) -> Result<()> {
         let mut digests = Map::new();
-        for (name, path) in files {
-            let bytes = tokio::fs::read(path).await.with_context(|| path.display().to_string())?;
+        for &name in files {
+            let bytes = tokio::fs::read(folder.join(name)).await.with_context(|| format!("the model's {name}"))?;
             let digest = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
-            self.client
-                .post(format!("{}/api/blobs/{digest}", self.url))
-                .body(bytes)
-                .send()
-                .await?
-                .error_for_status()?;
-            digests.insert((*name).to_owned(), digest.into());
+            let upload = self.client.post(format!("{}/api/blobs/{digest}", self.url)).body(bytes);
+            upload.send().await?.error_for_status()?;
+            digests.insert(name.to_owned(), digest.into());
         }
         self.lines("/api/create", &json!({"model": model, "files": digests})).await?;
         Ok(())

@@ -1,6 +1,6 @@
 //! Where the parts are that `tests/testbed/install` puts on this machine.
 //!
-//! The installer alone knows: `install --print-env` prints a `NAME=value` line for each part that is there. A part that is not there is a [`Missing`], which skips the tests that need it.
+//! The installer alone knows: `install --print-env` prints a `NAME=path` line for each part that is there. A part that is not there is a [`Missing`], which skips the tests that need it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,17 +18,15 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
 }
 
-/// A part of the testbed.
+/// A part of the testbed, by the installer's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The folder with `etcd`, `kube-apiserver`, `kube-controller-manager` and `kubectl`.
     Kubernetes,
     /// The executable `ollama`, its engine beside it.
     Ollama,
-    /// The chat model: `SmolLM2-135M-Instruct` as a .gguf file.
-    ChatModel,
-    /// The embedding model: a folder with `all-MiniLM-L6-v2` as safetensors.
-    EmbeddingModel,
+    /// The folder with the two models: `smollm2-135m/model.gguf` and `all-minilm-l6/`.
+    Models,
     /// The folder with `initdb`, `postgres` and `psql`.
     Postgres,
     /// The executable `nginx`.
@@ -40,18 +38,17 @@ pub enum Part {
 }
 
 impl Part {
-    /// The variable that names its place, in the installer's output and, as an override, in the environment.
+    /// The installer's name for it.
     #[must_use]
-    pub fn variable(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Kubernetes => "KUBEBUILDER_ASSETS",
-            Self::Ollama => "OLLAMA_BIN",
-            Self::ChatModel => "CHAT_MODEL",
-            Self::EmbeddingModel => "EMBEDDING_MODEL",
-            Self::Postgres => "POSTGRES_BIN",
-            Self::Nginx => "NGINX_BIN",
-            Self::Wrk => "WRK_BIN",
-            Self::Python => "PYTHON_BIN",
+            Self::Kubernetes => "kubernetes",
+            Self::Ollama => "ollama",
+            Self::Models => "models",
+            Self::Postgres => "postgres",
+            Self::Nginx => "nginx",
+            Self::Wrk => "wrk",
+            Self::Python => "python",
         }
     }
 
@@ -59,27 +56,9 @@ impl Part {
     ///
     /// Errors: [`Missing`], if the testbed does not have it.
     pub fn locate(self) -> Result<PathBuf> {
-        let places = places();
-        let found = std::env::var(self.variable())
-            .ok()
-            .or_else(|| places.get(self.variable()).cloned())
-            .filter(|place| !place.is_empty() && Path::new(place).exists());
-        Ok(found.map(PathBuf::from).ok_or(Missing(self))?)
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Kubernetes => "the Kubernetes control plane",
-            Self::Ollama => "Ollama",
-            Self::ChatModel => "the chat model",
-            Self::EmbeddingModel => "the embedding model",
-            Self::Postgres => "PostgreSQL",
-            Self::Nginx => "nginx",
-            Self::Wrk => "wrk",
-            Self::Python => "the Python SDKs",
-        })
+        let variable = format!("PADDOCK_TESTBED_{}", self.name().to_uppercase());
+        let found = places().get(&variable).map(PathBuf::from).filter(|path| path.exists());
+        Ok(found.ok_or(Missing(self))?)
     }
 }
 
@@ -89,8 +68,7 @@ pub struct Missing(pub Part);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(part) = self;
-        write!(f, "{part} is not installed (`make testbed` brings it; {} names another place)", part.variable())
+        write!(f, "the testbed has no {} (`make testbed` installs it)", self.0.name())
     }
 }
 
@@ -105,9 +83,6 @@ fn places() -> &'static HashMap<String, String> {
 fn printed_places() -> Result<HashMap<String, String>> {
     let installer = repository().join("tests/testbed/install");
     let printed = run(Command::new(&installer).arg("--print-env")).with_context(|| installer.display().to_string())?;
-    Ok(printed
-        .lines()
-        .filter_map(|line| line.trim_start_matches("export ").split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
-        .collect())
+    let pairs = printed.lines().filter_map(|line| line.split_once('='));
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }

@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::{End, Ended, FakeOllama, Script, chat_lines};
 use paddock_tests::kubernetes::Kubernetes;
-use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama};
+use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama, chat_model_file};
 use paddock_tests::postgres::Postgres;
 use paddock_tests::process::{Process, Signal, run};
 use paddock_tests::registry::{Fault, Registry};
@@ -98,7 +98,7 @@ async fn ollama_pulls_the_model_from_the_registry_and_runs_it() {
     story(async {
         let ollama = Ollama::empty().await?;
         let registry = Registry::start().await?;
-        let (name, digest) = registry.add_gguf("library/smollm2:135m", &Part::ChatModel.locate()?)?;
+        let (name, digest) = registry.add_gguf("library/smollm2:135m", &chat_model_file()?)?;
         let lines = ollama.pull(&name, true).await?;
         ensure!(lines.iter().any(|line| line["completed"].as_u64() > Some(0)), "{lines:?}");
         let tags: Value = reqwest::get(format!("{}/api/tags", ollama.url())).await?.json().await?;
