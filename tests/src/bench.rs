@@ -38,12 +38,7 @@ pub async fn bench(plan: Plan) -> Result<String> {
     let cores = Cores::of_this_machine();
     let upstream = start_upstream(&cores.load).await?;
     let database = Database::new(Engine::Sqlite).await?;
-    // So that limits are checked and never reached.
-    let launch = Launch::new(&["api"], database.url())?
-        .ollama(&upstream.url)
-        .env("RATE_LIMIT_PER_MINUTE", "1000000000")
-        .env("LOG_LEVEL", "info")
-        .under(&cores.proxy);
+    let launch = Launch::new(&["api"], database.url())?.ollama(&upstream.url).under(&cores.proxy);
     let (paddock, admin) = Paddock::seeded(launch).await?;
     let key = admin.create_workload().await?.key().to_owned();
     let nginx = Nginx::start(upstream.url.trim_start_matches("http://"), &key, &cores.proxy).await?;

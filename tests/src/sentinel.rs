@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use tempfile::TempDir;
+
 use crate::process::Signal;
 
 /// Reads `group PGID SIGNAL` and `over PGID` lines; at the end of its input asks every group to stop, waits up to five seconds, kills, removes.
@@ -49,7 +51,6 @@ struct Sentinel {
 static SENTINEL: LazyLock<Sentinel> = LazyLock::new(|| {
     let root =
         tempfile::Builder::new().prefix("paddock-tests-").tempdir().expect("a folder for temporary files").keep();
-    // PostgreSQL runs as another user when we are root, and must be able to reach its own folder below this one.
     std::fs::set_permissions(&root, Permissions::from_mode(0o711)).expect("our own folder");
     let mut shell = Command::new("sh")
         .args(["-c", SCRIPT, "paddock-tests-sentinel"])
@@ -65,8 +66,11 @@ static SENTINEL: LazyLock<Sentinel> = LazyLock::new(|| {
 });
 
 /// A new empty folder below this process's scratch folder, named for what it holds. It lives until the process ends or the handle is dropped.
-pub fn scratch(name: &str) -> std::io::Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(&SENTINEL.root)
+pub fn scratch(name: &str) -> std::io::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(&SENTINEL.root)?;
+    // PostgreSQL runs as another user when we are root, and must be able to reach its own folder below this one.
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+    Ok(folder)
 }
 
 /// A file for the output of one server. It stays until this process ends, longer than the server, because a test that fails shows it after its servers are gone.

@@ -1,5 +1,6 @@
 //! The harness itself: each server starts, does what the other suites expect of it, and leaves nothing behind.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama, chat_model_file
 use paddock_tests::postgres::Postgres;
 use paddock_tests::process::{Process, Signal, run};
 use paddock_tests::registry::{Fault, Registry};
+use paddock_tests::sentinel::scratch;
 use paddock_tests::story::story;
 use paddock_tests::testbed::Part;
 use serde_json::{Value, json};
@@ -50,6 +52,57 @@ async fn a_server_ends_with_its_whole_group_and_its_log_stays() {
 /// A zombie that nobody has waited for yet counts as dead.
 fn alive(id: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_hands_down_servers_and_the_exit_code_and_leaves_nothing() {
+    story(async {
+        Part::Postgres.locate()?;
+        let temporary = scratch("exec")?;
+        let mut exec = exec_postgres(temporary.path(), "echo $PADDOCK_TEST_POSTGRES_URL; exit 3");
+        let output = tokio::task::spawn_blocking(move || exec.output()).await??;
+        let url = String::from_utf8(output.stdout)?;
+        assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(PgConnection::connect(url.trim()).await.is_err(), "{url} still answers");
+        assert_eq!(std::fs::read_dir(temporary.path())?.count(), 0);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_end_even_with_a_parent_that_was_killed() {
+    story(async {
+        Part::Postgres.locate()?;
+        let temporary = scratch("killed")?;
+        let exec = exec_postgres(temporary.path(), "echo $PADDOCK_TEST_POSTGRES_URL; exec sleep 1000");
+        let exec = Process::start("exec", exec, Signal::Kill)?;
+        let log = exec.log().clone();
+        let url = exec
+            .ready(Duration::from_secs(60), async || {
+                let text = log.text();
+                let url = text.lines().find(|line| line.starts_with("postgres://")).context("no URL yet")?;
+                Ok(url.to_owned())
+            })
+            .await?;
+        PgConnection::connect(&url).await?.close().await?;
+        exec.signal(Signal::Kill)?;
+        eventually("the server and its folder to be gone", Duration::from_secs(20), async || {
+            ensure!(PgConnection::connect(&url).await.is_err(), "{url} still answers");
+            let left: Vec<_> = std::fs::read_dir(temporary.path())?.collect();
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
+/// `paddock-tests exec` with a PostgreSQL of its own, its temporary files in this folder.
+fn exec_postgres(temporary: &Path, script: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paddock-tests"));
+    command.args(["exec", "--only", "postgres", "--", "sh", "-c", script]).env("TMPDIR", temporary);
+    command
 }
 
 #[tokio::test(flavor = "multi_thread")]
