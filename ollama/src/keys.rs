@@ -1,0 +1,108 @@
+//! The keys that Ollama 0.32 reads in each kind of request (`api/types.go`, `openai/openai.go`): the ones that no other
+//! spelling may stand for.
+
+/// The keys that Ollama acts on in a request of one kind.
+#[derive(Debug)]
+pub struct KnownKeys {
+    /// At the top level.
+    pub top: &'static [&'static str],
+    /// In objects at the top level: the object's key, and the keys in it.
+    pub nested: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// What `options` may hold: sampling options first, then those that load the model anew.
+const OPTIONS: &[&str] = &[
+    "num_keep",
+    "seed",
+    "num_predict",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repeat_last_n",
+    "temperature",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop",
+    "num_ctx",
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "use_mmap",
+    "num_thread",
+    "draft_num_predict",
+];
+
+/// The keys of `POST /api/chat`.
+pub(crate) const CHAT: KnownKeys = KnownKeys {
+    top: &[
+        "model",
+        "messages",
+        "stream",
+        "format",
+        "keep_alive",
+        "tools",
+        "options",
+        "think",
+        "truncate",
+        "shift",
+        "logprobs",
+        "top_logprobs",
+    ],
+    nested: &[("options", OPTIONS)],
+};
+
+/// The keys of `POST /api/generate`.
+pub(crate) const GENERATE: KnownKeys = KnownKeys {
+    top: &[
+        "model",
+        "prompt",
+        "suffix",
+        "system",
+        "template",
+        "context",
+        "stream",
+        "raw",
+        "format",
+        "keep_alive",
+        "images",
+        "options",
+        "think",
+        "truncate",
+        "shift",
+        "logprobs",
+        "top_logprobs",
+    ],
+    nested: &[("options", OPTIONS)],
+};
+
+/// The keys of `POST /api/embed`.
+pub(crate) const EMBED: KnownKeys = KnownKeys {
+    top: &["model", "input", "keep_alive", "truncate", "dimensions", "options"],
+    nested: &[("options", OPTIONS)],
+};
+
+/// The keys of `POST /v1/chat/completions`.
+pub(crate) const OPENAI_CHAT: KnownKeys = KnownKeys {
+    top: &[
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "seed",
+        "stop",
+        "temperature",
+        "frequency_penalty",
+        "presence_penalty",
+        "top_p",
+        "response_format",
+        "tools",
+        "reasoning",
+        "reasoning_effort",
+        "logprobs",
+        "top_logprobs",
+    ],
+    nested: &[("stream_options", &["include_usage"])],
+};
