@@ -1,0 +1,194 @@
+//! Who is asking: the credential in the headers, and the principal behind it.
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath},
+    http::request::Parts,
+};
+use http::{HeaderMap, HeaderName, header};
+use metrics::counter;
+use paddock_accounts::{
+    access::{Denied, Need, Principal},
+    authenticate::Refused,
+    context::{Actor, Context},
+};
+
+use crate::{
+    app::{App, Unanswered, ask},
+    origin::Origin,
+    problem::{Kind, Problem},
+};
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Why nobody is known behind a request.
+#[derive(Debug)]
+pub(crate) enum Stranger {
+    /// No credential at all.
+    Absent,
+    /// Two credentials that are not the same.
+    Conflicting,
+    /// The credential does not count. Why, only log and metrics are told.
+    Refused(Refused),
+    /// The database could not be asked.
+    Unanswered(Unanswered),
+}
+
+impl Stranger {
+    /// A word for metric labels and log fields.
+    pub(crate) const fn text(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Conflicting => "conflicting",
+            Self::Refused(why) => why.text(),
+            Self::Unanswered(_) => "unanswered",
+        }
+    }
+}
+
+pub(crate) const ABSENT: &str = "send an API key or a session's access token as `Authorization: Bearer ...`";
+pub(crate) const CONFLICTING: &str = "two different credentials were sent: send one";
+/// One text for every reason, so that nobody learns which keys exist.
+pub(crate) const REFUSED: &str = "the credential is not valid";
+
+/// The credential of a request: a bearer token, or `X-API-Key`. The same one in several places is one.
+pub(crate) fn presented(headers: &HeaderMap) -> Result<&str, Stranger> {
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().map(|value| value.to_str().map(bearer));
+    let keys = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().map(|text| Some(text.trim())));
+    let mut found = None;
+    for text in bearer.chain(keys) {
+        // Bytes that no credential has, or another scheme: present, and nothing we could accept.
+        let text = text.ok().flatten().unwrap_or_default();
+        match found {
+            None => found = Some(text),
+            Some(other) if other == text => {}
+            Some(_) => return Err(Stranger::Conflicting),
+        }
+    }
+    match found {
+        None => Err(Stranger::Absent),
+        Some("") => Err(Stranger::Refused(Refused::Malformed)),
+        Some(text) => Ok(text),
+    }
+}
+
+/// The token of an `Authorization` header of the Bearer scheme.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The principal behind a request.
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Stranger> {
+    let principal = match presented(headers) {
+        Ok(text) => match ask(app.accounts.authenticate(text)).await {
+            Ok(judged) => judged.map_err(Stranger::Refused),
+            Err(unanswered) => Err(Stranger::Unanswered(unanswered)),
+        },
+        Err(stranger) => Err(stranger),
+    };
+    if let Err(stranger) = &principal {
+        counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
+    }
+    principal
+}
+
+impl From<Stranger> for Problem {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Absent => Self::new(Kind::Unauthenticated, ABSENT),
+            Stranger::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING),
+            Stranger::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED),
+            Stranger::Unanswered(unanswered) => unanswered.into(),
+        }
+    }
+}
+
+/// Records that a known principal may not do what it asked for. The refusal stands whether or not it can be recorded.
+pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Principal, target: &str, denied: &Denied) {
+    let recorded = ask(app.accounts.access_denied(context, principal, target, &denied.to_string())).await;
+    if let Err(error) = recorded {
+        tracing::error!(?error, target, "a refusal could not be recorded");
+    }
+}
+
+/// A management request of someone known.
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    /// For audit: this principal acts.
+    pub(crate) context: Context,
+    app: App,
+    /// What audit says was refused: `PATCH /users/{id}`.
+    route: String,
+}
+
+impl Caller {
+    /// Goes on only if the caller may do this.
+    pub(crate) async fn must(&self, need: Need) -> Result<(), Problem> {
+        let Err(denied) = self.principal.may(need) else { return Ok(()) };
+        record_denial(&self.app, &self.context, &self.principal, &self.route, &denied).await;
+        Err(Problem::new(Kind::Forbidden, denied.to_string()))
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let principal = authenticate(app, &parts.headers).await?;
+        let context = origin(parts)?.context(&parts.headers, principal.actor());
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let route = format!("{} {path}", parts.method);
+        Ok(Self { principal, context, app: app.clone(), route })
+    }
+}
+
+/// The circumstances of a request by whoever.
+pub(crate) struct Anyone(pub(crate) Context);
+
+impl FromRequestParts<App> for Anyone {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        Ok(Self(origin(parts)?.context(&parts.headers, Actor::Anonymous)))
+    }
+}
+
+fn origin(parts: &Parts) -> Result<&Origin, Problem> {
+    // Put there for every request before it is routed.
+    parts.extensions.get::<Origin>().ok_or_else(Problem::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[rstest]
+    #[case::bearer(&[("authorization", "Bearer abc")])]
+    #[case::any_case(&[("authorization", "bEARER  abc ")])]
+    #[case::key(&[("x-api-key", "abc")])]
+    #[case::the_same_twice(&[("authorization", "Bearer abc"), ("x-api-key", "abc")])]
+    fn a_credential_is_found(#[case] pairs: &[(&'static str, &'static str)]) {
+        assert_eq!(presented(&headers(pairs)).unwrap(), "abc");
+    }
+
+    #[rstest]
+    #[case::none(&[], "absent")]
+    #[case::other_scheme(&[("authorization", "Basic YTpi")], "malformed")]
+    #[case::nothing_after_the_scheme(&[("authorization", "Bearer ")], "malformed")]
+    #[case::two(&[("authorization", "Bearer abc"), ("x-api-key", "abd")], "conflicting")]
+    #[case::other_scheme_beside_a_key(&[("authorization", "Basic YTpi"), ("x-api-key", "abc")], "conflicting")]
+    #[case::two_bearers(&[("authorization", "Bearer abc"), ("authorization", "Bearer abd")], "conflicting")]
+    fn anything_else_is_nobody(#[case] pairs: &[(&'static str, &'static str)], #[case] why: &str) {
+        assert_eq!(presented(&headers(pairs)).unwrap_err().text(), why);
+    }
+}

@@ -1,0 +1,59 @@
+//! What `serve` is told. Reading it from the environment is the business of whoever calls.
+
+use std::time::Duration;
+
+use crate::readiness::Readiness;
+
+/// How the API and the gateway serve.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The Ollama behind the gateway: `http://host:port`, without a path.
+    pub ollama_url: String,
+    /// The four clocks of a request through the gateway.
+    pub timeouts: Timeouts,
+    /// How long open requests may go on after shutdown has begun. The whole shutdown takes at most two seconds more.
+    pub drain: Duration,
+    /// The most bytes of a request body that the gateway takes.
+    pub body_limit: usize,
+    /// Where `serve` tells what is missing, for other listeners to ask.
+    pub readiness: Readiness,
+}
+
+impl Config {
+    /// The defaults in front of the Ollama at this URL.
+    #[must_use]
+    pub fn new(ollama_url: impl Into<String>) -> Self {
+        Self {
+            ollama_url: ollama_url.into(),
+            timeouts: Timeouts::default(),
+            drain: Duration::from_secs(30),
+            body_limit: 32 << 20,
+            readiness: Readiness::default(),
+        }
+    }
+}
+
+/// How long a request through the gateway may take. Each clock ends the request on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the forwarded request to the headers of its answer: long enough to load a model from a cold disk. An answer
+    /// that is no stream has its headers only when it is complete.
+    pub headers: Duration,
+    /// Between two pieces of an answer, and between two pieces of a request body.
+    pub idle: Duration,
+    /// From the forwarded request to the end of its answer.
+    pub total: Duration,
+    /// From the first byte of the request to the end of its answer.
+    pub lifetime: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            headers: Duration::from_mins(10),
+            idle: Duration::from_mins(5),
+            total: Duration::from_hours(1),
+            lifetime: Duration::from_hours(2),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Every request comes in here: it gets its id, goes to the gateway or to a route, and its answer gets what every answer
+//! has.
+
+use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe};
+
+use axum::{Router, body::Body, response::Response};
+use futures_util::FutureExt;
+use http::{Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use paddock_ollama::{Lookup, lookup};
+use tokio::time::Instant;
+use tower::ServiceExt;
+
+use crate::{
+    app::App,
+    gateway,
+    origin::{Origin, X_REQUEST_ID},
+    problem::{Kind, Problem},
+    security, telemetry,
+};
+
+/// The way in. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) app: App,
+    pub(crate) routes: Router,
+}
+
+impl Front {
+    /// Answers a request of the client at `peer`.
+    pub(crate) async fn answer(self, peer: IpAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let origin = Origin::of(request.headers(), peer, &self.app.accounts);
+        let mut response = match lookup(request.method(), request.uri().path()) {
+            Lookup::Served(endpoint) => gateway::serve(&self.app, endpoint, request, &origin).await,
+            Lookup::Refused(refusal) => gateway::refuse(&refusal, &request, &origin),
+            Lookup::Foreign => self.managed(request, &origin).await,
+        };
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, origin.id().clone());
+        security::harden(headers);
+        Ok(response)
+    }
+
+    async fn managed(self, mut request: Request<Incoming>, origin: &Origin) -> Response {
+        let started = Instant::now();
+        let method = request.method().clone();
+        request.extensions_mut().insert(origin.clone());
+        let routed = AssertUnwindSafe(self.routes.oneshot(request.map(Body::new))).catch_unwind().await;
+        let mut response = match routed {
+            Ok(Ok(response)) => response,
+            Ok(Err(impossible)) => match impossible {},
+            Err(_) => {
+                // The panic hook has told where and why.
+                tracing::error!(request_id = origin.id_text(), "a handler panicked");
+                axum::response::IntoResponse::into_response(Problem::internal())
+            }
+        };
+        render_problem(&method, &mut response, origin);
+        telemetry::record(&method, &response, origin, started.elapsed());
+        response
+    }
+}
+
+/// Puts the text of a problem where its handler has left the problem itself.
+fn render_problem(method: &Method, response: &mut Response, origin: &Origin) {
+    let problem = response.extensions_mut().remove::<Problem>();
+    let problem = match (problem, response.status()) {
+        (Some(problem), _) => problem,
+        // The router's own answer.
+        (None, StatusCode::METHOD_NOT_ALLOWED) => {
+            Problem::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
+        }
+        _ => return,
+    };
+    let rendered = problem.render(origin);
+    let (parts, body) = rendered.into_parts();
+    *response.status_mut() = parts.status;
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().extend(parts.headers);
+    *response.body_mut() = body;
+}

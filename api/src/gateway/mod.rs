@@ -1,0 +1,304 @@
+//! The gateway in front of Ollama: who may use which model, and the bytes of the answer as they come.
+//!
+//! One request runs through [`admit`] (who), [`policy`] (what, decided on the bytes of the request), [`catalogue`] (is the
+//! model there), [`forward`] (to Ollama), [`stream`] (back to the client) and [`usage`] (what it cost).
+
+mod admit;
+mod catalogue;
+mod forward;
+mod headers;
+mod policy;
+mod refusal;
+mod stream;
+pub(crate) mod usage;
+
+use std::{borrow::Cow, panic::AssertUnwindSafe};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use paddock_accounts::{access::Principal, sets::Scope};
+use paddock_ollama::{
+    Dialect, ENDPOINTS, Endpoint, ModelName, Operation, endpoints, filter_openai_models, filter_tags,
+};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::App,
+    config::{Config, Timeouts},
+    extract::{BodyError, read_body},
+    origin::Origin,
+    readiness::Readiness,
+};
+use catalogue::Catalogue;
+use forward::{Forwarder, SetupError};
+use refusal::Refusal;
+use usage::{Outcome, Recorder, Ticket};
+
+/// The most bytes of an answer that is read whole: a list of models.
+const LIST_LIMIT: usize = 32 << 20;
+
+/// Why the gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The URL cannot be used.
+    #[error("must be one URL like http://localhost:11434, without a path: {0}")]
+    Url(String),
+    /// A library refused to start.
+    #[error(transparent)]
+    Client(#[from] paddock_ollama::ClientError),
+    /// The route table names a scope that accounts do not know: a defect.
+    #[error("the route table names an unknown scope: {0}")]
+    Scope(#[from] paddock_accounts::sets::UnknownWord),
+}
+
+/// A route of Ollama's, with what serving it needs.
+struct Route {
+    endpoint: &'static Endpoint,
+    scope: Option<Scope>,
+}
+
+/// Everything between a request for Ollama and its answer.
+pub(crate) struct Gateway {
+    routes: Vec<Route>,
+    forwarder: Forwarder,
+    catalogue: Catalogue,
+    recorder: Recorder,
+    body_limit: usize,
+    timeouts: Timeouts,
+    /// The drain is over: end what is open.
+    cut: CancellationToken,
+}
+
+impl Gateway {
+    pub(crate) fn new(config: &Config, recorder: Recorder, cut: CancellationToken) -> Result<Self, GatewayError> {
+        let route = |endpoint: &'static Endpoint| {
+            let scope = endpoint.scope.map(str::parse).transpose()?;
+            Ok(Route { endpoint, scope })
+        };
+        let routes = ENDPOINTS.iter().map(route).collect::<Result<_, GatewayError>>()?;
+        let forwarder = Forwarder::new(&config.ollama_url).map_err(|SetupError(why)| GatewayError::Url(why))?;
+        Ok(Self {
+            routes,
+            forwarder,
+            catalogue: Catalogue::new(&config.ollama_url)?,
+            recorder,
+            body_limit: config.body_limit,
+            timeouts: config.timeouts,
+            cut,
+        })
+    }
+
+    /// Looks once whether Ollama is there, and which models it has.
+    pub(crate) async fn look(&self, readiness: &Readiness) {
+        readiness.ollama(self.catalogue.refresh().await.is_ok());
+    }
+
+    /// Keeps looking.
+    pub(crate) async fn watch(&self, readiness: &Readiness) {
+        loop {
+            tokio::time::sleep(catalogue::EVERY).await;
+            self.look(readiness).await;
+        }
+    }
+
+    fn scope(&self, endpoint: &Endpoint) -> Option<Scope> {
+        self.routes.iter().find(|route| std::ptr::eq(route.endpoint, endpoint))?.scope
+    }
+}
+
+/// A request on its way through.
+struct Passage<'a> {
+    app: &'a App,
+    endpoint: &'static Endpoint,
+    origin: &'a Origin,
+    started: Instant,
+}
+
+/// Answers a request that the route table serves.
+pub(crate) async fn serve(
+    app: &App,
+    endpoint: &'static Endpoint,
+    request: Request<Incoming>,
+    origin: &Origin,
+) -> Response {
+    let passage = Passage { app, endpoint, origin, started: Instant::now() };
+    let answered = AssertUnwindSafe(passage.answer(request)).catch_unwind().await;
+    let refusal = match answered {
+        Ok(Ok(response)) => return response,
+        Ok(Err(refusal)) => refusal,
+        // The panic hook has told where and why.
+        Err(_) => Refusal::internal("panic"),
+    };
+    refusal.note(endpoint.path, origin, passage.started.elapsed());
+    refusal.answer(endpoint.dialect)
+}
+
+/// Answers a request that the route table refuses.
+pub(crate) fn refuse(refused: &endpoints::Refusal, request: &Request<Incoming>, origin: &Origin) -> Response {
+    let refusal = Refusal::new(refused.status, "closed", refused.reason);
+    refusal.note("closed", origin, std::time::Duration::ZERO);
+    tracing::debug!(method = %request.method(), path = request.uri().path(), "not served");
+    let mut response = refusal.answer(refused.dialect);
+    if let Some(allow) = refused.allow {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+impl Passage<'_> {
+    fn gateway(&self) -> &Gateway {
+        &self.app.gateway
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Refusal> {
+        let principal = match self.gateway().scope(self.endpoint) {
+            Some(scope) => Some(admit::admit(self.app, self.endpoint, scope, request.headers(), self.origin).await?),
+            None => None,
+        };
+        match (self.endpoint.operation, principal) {
+            (Operation::Chat | Operation::Generate | Operation::Embed, Some(principal)) => {
+                self.infer(request, &principal).await
+            }
+            (Operation::ListModels, Some(principal)) => self.list(request.headers(), &principal).await,
+            _ => self.relay(request.headers()).await,
+        }
+    }
+
+    /// Puts a model to work.
+    async fn infer(&self, request: Request<Incoming>, principal: &Principal) -> Result<Response, Refusal> {
+        let gateway = self.gateway();
+        let (head, body) = request.into_parts();
+        if head.headers.contains_key(header::CONTENT_ENCODING) {
+            let reason = "send the body without a Content-Encoding";
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", reason));
+        }
+        let body = self.body(body).await?;
+        let plan = policy::plan(self.endpoint, body, principal)?;
+        self.find(&plan).await?;
+
+        let ticket = Ticket::open(self.app, self.endpoint, self.origin, principal, &plan.model, self.started)?;
+        let headers = headers::to_ollama(head.headers, self.origin.id());
+        let ended = self.started + gateway.timeouts.lifetime;
+        let sent = Instant::now();
+        let by = ended.min(sent + gateway.timeouts.headers);
+        let answer = tokio::select! {
+            answer = timeout_at(by, gateway.forwarder.post(self.endpoint.path, headers, plan.body)) => answer,
+            () = gateway.cut.cancelled() => return Err(ticket.refused(Outcome::Shutdown, Refusal::shutdown())),
+        };
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.is_connect() => {
+                return Err(ticket.refused(Outcome::UpstreamUnavailable, Refusal::upstream_away()));
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(request_id = self.origin.id_text(), %error, "Ollama failed before it answered");
+                return Err(ticket.refused(Outcome::UpstreamError, Refusal::upstream_failed()));
+            }
+            Err(_) => return Err(ticket.refused(Outcome::UpstreamTimeout, Refusal::upstream_slow())),
+        };
+        if answer.status() == StatusCode::NOT_FOUND {
+            // The same words as for a model that is not allowed: nobody learns which of the two it is.
+            return Err(ticket.refused(Outcome::UpstreamError, policy::not_found(&plan.written)));
+        }
+        let limits = stream::Limits { idle: gateway.timeouts.idle, end: ended.min(sent + gateway.timeouts.total) };
+        let meter = stream::Metering { streams: plan.streams, drop_usage: plan.drop_usage };
+        Ok(stream::answer(self.endpoint, answer, meter, limits, gateway.cut.clone(), ticket))
+    }
+
+    /// Reads the request's body.
+    async fn body(&self, body: Incoming) -> Result<Bytes, Refusal> {
+        let Gateway { body_limit, timeouts, .. } = self.gateway();
+        let read = timeout_at(self.started + timeouts.lifetime, read_body(body, *body_limit, timeouts.idle)).await;
+        read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
+            BodyError::TooLarge => {
+                let reason = format!("the body is larger than {body_limit} bytes");
+                Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
+            }
+            BodyError::TooSlow => {
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not come in time")
+            }
+            BodyError::Broken => Refusal::new(StatusCode::BAD_REQUEST, "body_broken", "the body broke off"),
+        })
+    }
+
+    /// Goes on only if Ollama has the model, and would run it itself.
+    async fn find(&self, plan: &policy::Plan) -> Result<(), Refusal> {
+        match self.gateway().catalogue.find(&plan.model, self.started).await {
+            Ok(catalogue::Found::Here) => Ok(()),
+            Ok(catalogue::Found::Elsewhere) => Err(policy::remote()),
+            Ok(catalogue::Found::Nowhere) => Err(policy::not_found(&plan.written)),
+            Err(error) => {
+                tracing::warn!(request_id = self.origin.id_text(), %error, "Ollama's models cannot be listed");
+                Err(Refusal::upstream_away())
+            }
+        }
+    }
+
+    /// Lists the models that the caller may use.
+    async fn list(&self, headers: &HeaderMap, principal: &Principal) -> Result<Response, Refusal> {
+        let (mut response, body) = self.fetch(headers).await?;
+        if response.status() != StatusCode::OK {
+            *response.body_mut() = Body::from(body);
+            return Ok(response);
+        }
+        let filtered = match self.endpoint.dialect {
+            Dialect::Ollama => filter_tags(&body, |name| policy::allows(principal, name)),
+            Dialect::OpenAi | Dialect::Anthropic => {
+                // This list does not say which models run elsewhere; the native one does.
+                let seen = self.gateway().catalogue.since(self.started).await;
+                let seen = seen.map_err(|_| Refusal::upstream_away())?;
+                let here = |name: &ModelName| seen.find(name) == catalogue::Found::Here;
+                filter_openai_models(&body, |name| policy::allows(principal, name) && here(name))
+            }
+        };
+        let filtered = filtered.map_err(|error| {
+            tracing::error!(request_id = self.origin.id_text(), %error, "Ollama's list of models was not understood");
+            Refusal::upstream_failed()
+        })?;
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(filtered);
+        Ok(response)
+    }
+
+    /// Passes on a small answer as it is.
+    async fn relay(&self, headers: &HeaderMap) -> Result<Response, Refusal> {
+        let (mut response, body) = self.fetch(headers).await?;
+        *response.body_mut() = Body::from(body);
+        Ok(response)
+    }
+
+    /// Gets an answer whole: its head, and its body beside it.
+    async fn fetch(&self, headers: &HeaderMap) -> Result<(Response, Bytes), Refusal> {
+        let gateway = self.gateway();
+        let by = self.started + catalogue::PATIENCE;
+        let fetched = async {
+            let headers = headers::to_ollama(headers.clone(), self.origin.id());
+            let answer = gateway.forwarder.get(self.endpoint.path, headers).await.map_err(|error| {
+                if error.is_connect() { Refusal::upstream_away() } else { Refusal::upstream_failed() }
+            })?;
+            let (head, body) = answer.into_parts();
+            let body = read_body(body, LIST_LIMIT, gateway.timeouts.idle).await;
+            let body = body.map_err(|_| Refusal::upstream_failed())?;
+            let mut response = Response::default();
+            *response.status_mut() = head.status;
+            *response.headers_mut() = headers::to_client(head.headers);
+            Ok((response, body))
+        };
+        let (response, body) = timeout_at(by, fetched).await.unwrap_or_else(|_| Err(Refusal::upstream_slow()))?;
+        usage::note_unmetered(self.endpoint, response.status(), self.origin, self.started.elapsed());
+        Ok((response, body))
+    }
+}
+
+/// A name as an error may repeat it.
+fn shown(name: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 200;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
+}

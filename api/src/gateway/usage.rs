@@ -1,0 +1,251 @@
+//! What a request used: a ticket that each admitted request holds, and the one task that stores what tickets say.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use metrics::{counter, gauge, histogram};
+use paddock_accounts::{Accounts, Error, access::Principal, usage::UsageRecord};
+use paddock_ollama::{Endpoint, ModelName, Usage};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::refusal::Refusal;
+use crate::{app::App, origin::Origin};
+
+/// How many records may be waiting or reserved. Each open request holds one, so that its end always finds room.
+const CAPACITY: usize = 16 * 1024;
+/// How many records are stored in one transaction.
+const BATCH: usize = 512;
+/// The pauses between attempts while the database is away.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What a client that left is noted with, as nginx does: it saw no status.
+const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The answer came to its end.
+    Complete,
+    /// The client left before that.
+    ClientGone,
+    /// Ollama's answer broke off.
+    UpstreamIncomplete,
+    /// Ollama answered with an error.
+    UpstreamError,
+    /// Ollama cannot be reached.
+    UpstreamUnavailable,
+    /// One of the clocks ran out.
+    UpstreamTimeout,
+    /// The gateway was shut down.
+    Shutdown,
+}
+
+impl Outcome {
+    /// As it stands in usage, log and metrics.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Complete => "ok",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamIncomplete => "upstream_incomplete",
+            Self::UpstreamError => "upstream_error",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Where records go.
+pub(crate) struct Recorder(mpsc::Sender<UsageRecord>);
+
+/// The two ends.
+pub(crate) fn channel() -> (Recorder, mpsc::Receiver<UsageRecord>) {
+    let (sender, receiver) = mpsc::channel(CAPACITY);
+    (Recorder(sender), receiver)
+}
+
+/// An admitted request. However it ends, even dropped with its client, it leaves one record and one line in the log.
+pub(crate) struct Ticket {
+    /// Taken when it has ended.
+    open: Option<Open>,
+}
+
+struct Open {
+    room: mpsc::OwnedPermit<UsageRecord>,
+    record: UsageRecord,
+    started: Instant,
+    key_id: Option<String>,
+    ip: std::net::IpAddr,
+}
+
+impl Ticket {
+    /// Admits a request, if what it uses can be recorded. `started` is when it came in.
+    pub(crate) fn open(
+        app: &App,
+        endpoint: &Endpoint,
+        origin: &Origin,
+        principal: &Principal,
+        model: &ModelName,
+        started: Instant,
+    ) -> Result<Self, Refusal> {
+        let room = app.gateway.recorder.0.clone().try_reserve_owned().map_err(|_| Refusal::usage_full())?;
+        let record = UsageRecord {
+            usage_id: app.accounts.new_usage_id(),
+            request_id: origin.id_text().to_owned(),
+            user_id: principal.user_id,
+            credential_id: principal.credential_id(),
+            model: model.as_str().to_owned(),
+            endpoint: endpoint.path,
+            prompt_tokens: None,
+            completion_tokens: None,
+            tokens_estimated: false,
+            started_at: app.accounts.now() - started.elapsed(),
+            first_byte_us: None,
+            duration_us: 0,
+            status: Outcome::ClientGone.text(),
+            http_status: CLIENT_GONE.as_u16(),
+        };
+        gauge!("paddock_gateway_in_flight").increment(1);
+        let key_id = match &principal.via {
+            paddock_accounts::access::Via::Key { key_id, .. } => Some(key_id.clone()),
+            paddock_accounts::access::Via::Session { .. } => None,
+        };
+        Ok(Self { open: Some(Open { room, record, started, key_id, ip: origin.ip }) })
+    }
+
+    /// A piece of the answer is on its way.
+    pub(crate) fn byte(&mut self) {
+        if let Some(open) = &mut self.open
+            && open.record.first_byte_us.is_none()
+        {
+            open.record.first_byte_us = Some(micros(open.started.elapsed()));
+        }
+    }
+
+    /// The request has ended. A second end counts for nothing.
+    pub(crate) fn close(&mut self, outcome: Outcome, status: StatusCode, usage: Option<&Usage>) {
+        if let Some(open) = self.open.take() {
+            open.close(outcome, status, usage);
+        }
+    }
+
+    /// The request ends without an answer of Ollama's.
+    pub(crate) fn refused(mut self, outcome: Outcome, refusal: Refusal) -> Refusal {
+        self.close(outcome, refusal.status(), None);
+        refusal
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.close(Outcome::ClientGone, CLIENT_GONE, None);
+    }
+}
+
+impl Open {
+    fn close(self, outcome: Outcome, status: StatusCode, usage: Option<&Usage>) {
+        let Self { room, mut record, started, key_id, ip } = self;
+        let took = started.elapsed();
+        record.duration_us = micros(took);
+        record.status = outcome.text();
+        record.http_status = status.as_u16();
+        if let Some(usage) = usage {
+            record.prompt_tokens = Some(i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX));
+            record.completion_tokens = Some(i64::try_from(usage.completion_tokens).unwrap_or(i64::MAX));
+            record.tokens_estimated = usage.estimated;
+            counter!("paddock_gateway_tokens_total", "kind" => "prompt").increment(usage.prompt_tokens);
+            counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
+        }
+        gauge!("paddock_gateway_in_flight").decrement(1);
+        count(record.endpoint, status, outcome);
+        histogram!("paddock_gateway_duration_seconds", "endpoint" => record.endpoint).record(took.as_secs_f64());
+        if let Some(first) = record.first_byte_us.and_then(|us| u64::try_from(us).ok()) {
+            let first = Duration::from_micros(first);
+            histogram!("paddock_gateway_first_byte_seconds", "endpoint" => record.endpoint).record(first.as_secs_f64());
+        }
+        tracing::info!(
+            request_id = record.request_id, %ip, user_id = record.user_id.0, credential_id = record.credential_id.map(|id| id.0),
+            key_id, model = record.model, endpoint = record.endpoint, status = record.http_status,
+            outcome = record.status, prompt_tokens = record.prompt_tokens,
+            completion_tokens = record.completion_tokens, estimated = record.tokens_estimated,
+            first_byte_us = record.first_byte_us, duration_us = record.duration_us, "gateway request"
+        );
+        room.send(record);
+    }
+}
+
+/// Counts and logs an answer that uses no model.
+pub(crate) fn note_unmetered(endpoint: &'static Endpoint, status: StatusCode, origin: &Origin, took: Duration) {
+    count(endpoint.path, status, Outcome::Complete);
+    histogram!("paddock_gateway_duration_seconds", "endpoint" => endpoint.path).record(took.as_secs_f64());
+    tracing::info!(
+        request_id = origin.id_text(), ip = %origin.ip, endpoint = endpoint.path, status = status.as_u16(),
+        outcome = Outcome::Complete.text(), duration_us = micros(took), "gateway request"
+    );
+}
+
+fn count(endpoint: &'static str, status: StatusCode, outcome: Outcome) {
+    counter!(
+        "paddock_gateway_requests_total",
+        "endpoint" => endpoint, "status" => status.as_u16().to_string(), "outcome" => outcome.text()
+    )
+    .increment(1);
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Stores records until the last sender is gone, or until `given_up`.
+pub(crate) async fn write(accounts: Accounts, mut records: mpsc::Receiver<UsageRecord>, given_up: CancellationToken) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while records.recv_many(&mut batch, BATCH).await > 0 {
+        if given_up.run_until_cancelled(store(&accounts, &batch)).await.is_none() {
+            lose(&batch, "the process is stopping");
+            while let Ok(record) = records.try_recv() {
+                lose(&[record], "the process is stopping");
+            }
+            return;
+        }
+        batch.clear();
+    }
+}
+
+/// Stores a batch, waiting for a database that is away as long as it takes. Storing the same record twice stores it once.
+async fn store(accounts: &Accounts, batch: &[UsageRecord]) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match accounts.record_usage(batch).await {
+            Ok(()) => return,
+            Err(Error::Unavailable(error)) => {
+                tracing::warn!(%error, waiting = batch.len(), "usage waits for the database");
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            // The database has judged: trying again would be judged the same. One bad record must not take others along.
+            Err(error) if batch.len() == 1 => return lose(batch, &error.to_string()),
+            Err(_) => {
+                for record in batch {
+                    Box::pin(store(accounts, std::slice::from_ref(record))).await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// The last resort: what could not be stored stands in the log.
+fn lose(records: &[UsageRecord], why: &str) {
+    counter!("paddock_usage_lost_total").increment(records.len() as u64);
+    for record in records {
+        tracing::error!(?record, why, "usage record lost");
+    }
+}

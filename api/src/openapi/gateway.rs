@@ -1,0 +1,136 @@
+//! The gateway's operations, from Ollama's route table. Their bodies are Ollama's and OpenAI's business; what is described
+//! is how they are reached and how they fail.
+
+use paddock_ollama::{Dialect, ENDPOINTS, Endpoint, Operation};
+use utoipa::openapi::{
+    Content, ContentBuilder, HttpMethod, OpenApi, Ref, Required, ResponseBuilder, Type,
+    path::{Operation as ApiOperation, OperationBuilder},
+    request_body::RequestBodyBuilder,
+    schema::{Object, ObjectBuilder},
+    security::SecurityRequirement,
+};
+
+const OLLAMA_ERROR: &str = "OllamaError";
+const OPENAI_ERROR: &str = "OpenAiError";
+
+/// Adds them to the document.
+pub(super) fn describe(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_default();
+    components.schemas.insert(OLLAMA_ERROR.to_owned(), ollama_error().into());
+    components.schemas.insert(OPENAI_ERROR.to_owned(), openai_error().into());
+    for endpoint in ENDPOINTS {
+        let method = if endpoint.method == http::Method::GET { HttpMethod::Get } else { HttpMethod::Post };
+        document.paths.add_path_operation(endpoint.path, vec![method], operation(endpoint));
+    }
+}
+
+fn operation(endpoint: &Endpoint) -> ApiOperation {
+    let (summary, media_types) = meaning(endpoint);
+    let answer =
+        media_types.iter().fold(ResponseBuilder::new().description("Ollama's answer."), |answer, media_type| {
+            answer.content(*media_type, anything(media_type))
+        });
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(operation_id(endpoint)))
+        .tag("gateway")
+        .summary(Some(summary))
+        .response("200", answer.build());
+    if endpoint.keys.is_some() {
+        let body = RequestBodyBuilder::new()
+            .description(Some("As Ollama takes it; `model` names the model."))
+            .content("application/json", anything("application/json"))
+            .required(Some(Required::True));
+        operation = operation.request_body(Some(body.build()));
+    }
+    if let Some(scope) = endpoint.scope {
+        operation = operation
+            .description(Some(format!("A key needs the scope `{scope}`.")))
+            .security(SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []))
+            .security(SecurityRequirement::new::<_, [&str; 0], &str>("api_key", []));
+    }
+    let schema = if endpoint.dialect == Dialect::Ollama { OLLAMA_ERROR } else { OPENAI_ERROR };
+    for (status, description) in failures(endpoint) {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+        let response = ResponseBuilder::new().description(description).content("application/json", content);
+        operation = operation.response(status, response.build());
+    }
+    operation.build()
+}
+
+/// What an endpoint does, and what its answers are.
+fn meaning(endpoint: &Endpoint) -> (&'static str, &'static [&'static str]) {
+    match (endpoint.operation, endpoint.dialect) {
+        (Operation::Root, _) => ("Says that Ollama is there", &["text/plain"]),
+        (Operation::Version, _) => ("Ollama's version", &["application/json"]),
+        (Operation::ListModels, _) => ("The models that the caller may use", &["application/json"]),
+        (Operation::Chat, Dialect::Ollama) => ("Answers a conversation", &["application/x-ndjson", "application/json"]),
+        (Operation::Chat, _) => ("Answers a conversation, as OpenAI does", &["text/event-stream", "application/json"]),
+        (Operation::Generate, Dialect::Ollama) => ("Completes a prompt", &["application/x-ndjson", "application/json"]),
+        (Operation::Generate, _) => ("Completes a prompt, as OpenAI does", &["text/event-stream", "application/json"]),
+        (Operation::Embed, _) => ("Embeds texts", &["application/json"]),
+    }
+}
+
+/// `post_api_chat`.
+fn operation_id(endpoint: &Endpoint) -> String {
+    let words = endpoint.path.split('/').filter(|word| !word.is_empty());
+    let words = std::iter::once(endpoint.method.as_str()).chain(words).collect::<Vec<_>>();
+    let id = words.join("_").to_ascii_lowercase();
+    if endpoint.operation == Operation::Root { format!("{id}_root") } else { id }
+}
+
+fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
+    let mut failures = vec![
+        ("500", "A defect of the gateway, or an error of Ollama's."),
+        ("502", "Ollama failed before it answered."),
+        ("503", "Ollama or the database is not available."),
+        ("504", "Ollama did not answer in time."),
+    ];
+    if endpoint.scope.is_some() {
+        failures.extend([
+            ("400", "The request cannot be read, asks for what is not open to the caller, or has two credentials."),
+            ("401", "There is no credential, or it is not valid."),
+            ("403", "The caller's roles, or the key's scopes, do not allow it; or the model runs elsewhere."),
+        ]);
+    }
+    if endpoint.keys.is_some() {
+        failures.extend([
+            ("404", "There is no such model, or the caller may not use it."),
+            ("408", "The body did not come in time."),
+            ("413", "The body is too large."),
+            ("415", "The body has a `Content-Encoding`."),
+        ]);
+    }
+    failures
+}
+
+fn anything(media_type: &str) -> Content {
+    let kind = if media_type == "application/json" { Type::Object } else { Type::String };
+    ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(kind).build())).build()
+}
+
+fn text(description: &str) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).description(Some(description)).build()
+}
+
+fn ollama_error() -> Object {
+    ObjectBuilder::new()
+        .description(Some("An error, as Ollama writes it."))
+        .property("error", text("What is wrong."))
+        .required("error")
+        .build()
+}
+
+fn openai_error() -> Object {
+    let error = ObjectBuilder::new()
+        .property("message", text("What is wrong."))
+        .required("message")
+        .property("type", text("What kind of error it is."))
+        .required("type")
+        .build();
+    ObjectBuilder::new()
+        .description(Some("An error, as OpenAI writes it."))
+        .property("error", error)
+        .required("error")
+        .build()
+}

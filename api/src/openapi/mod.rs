@@ -1,0 +1,144 @@
+//! The OpenAPI document: the management operations as their handlers declare them, and the gateway's as Ollama's route
+//! table lists them.
+
+mod gateway;
+mod problems;
+
+pub(crate) use problems::{BodyProblems, CallerProblems, Conflict, Missing, NotReady, Problems, WrongPassword};
+use utoipa::{
+    PartialSchema,
+    openapi::{
+        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+        tag::{Tag, TagBuilder},
+    },
+};
+
+use crate::{
+    problem::{Body, FieldError},
+    routes,
+};
+
+/// The OpenAPI 3.1 document of everything that is served.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let (_, operations) = routes::operations().split_for_parts();
+    let info = InfoBuilder::new()
+        .title("Paddock")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("Governed access to Ollama: users, API keys, audit, and a streaming gateway."))
+        .license(Some(license()))
+        .build();
+    let mut document = OpenApiBuilder::from(operations).info(info).tags(Some(tags())).build();
+    let components = document.components.get_or_insert_default();
+    let schemas = [
+        ("Problem", <Body<'_> as PartialSchema>::schema()),
+        ("FieldError", <FieldError<'_> as PartialSchema>::schema()),
+    ];
+    components.schemas.extend(schemas.map(|(name, schema)| (name.to_owned(), schema)));
+    components.add_security_scheme("bearer", bearer());
+    let key = ApiKeyValue::with_description("X-API-Key", "An API key.");
+    components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    gateway::describe(&mut document);
+    document
+}
+
+fn license() -> License {
+    LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()
+}
+
+fn bearer() -> SecurityScheme {
+    let description = "An API key, or the access token of a session.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
+    SecurityScheme::Http(scheme.build())
+}
+
+fn tags() -> Vec<Tag> {
+    [
+        ("auth", "Signing in and out."),
+        ("me", "The caller's own profile."),
+        ("users", "Users, their roles, models and limits."),
+        ("credentials", "API keys."),
+        ("audit", "Who did what, when, from where."),
+        ("gateway", "Ollama's own API and OpenAI's, for the models that the caller may use."),
+        ("health", "For load balancers and orchestrators."),
+        ("docs", "This document."),
+    ]
+    .map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build())
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn document() -> Value {
+        serde_json::to_value(openapi()).unwrap()
+    }
+
+    fn operations(document: &Value) -> Vec<(String, Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        let operations = paths.iter().flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().iter();
+            methods.map(move |(method, operation)| (format!("{method} {path}"), operation.clone()))
+        });
+        operations.collect()
+    }
+
+    #[test]
+    fn every_operation_is_listed_once_and_says_what_it_is() {
+        let document = document();
+        assert_eq!(document["openapi"], "3.1.0");
+        let operations = operations(&document);
+        let ids: BTreeSet<_> = operations.iter().map(|(_, operation)| operation["operationId"].to_string()).collect();
+        assert_eq!(ids.len(), operations.len());
+        for (name, operation) in &operations {
+            assert!(operation["summary"].is_string(), "{name} has no summary");
+            assert!(operation["tags"].is_array(), "{name} has no tag");
+        }
+        let names: Vec<_> = operations.into_iter().map(|(name, _)| name).collect();
+        for name in
+            ["post /auth/login", "patch /users/{id}", "post /credentials/{id}/rotate", "post /api/chat", "get /"]
+        {
+            assert!(names.iter().any(|known| known == name), "{name} is missing in {names:?}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(members) => members.iter().for_each(|(key, value)| match value {
+                    Value::String(target) if key == "$ref" => found.push(target),
+                    other => walk(other, found),
+                }),
+                Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut references = Vec::new();
+        walk(&document, &mut references);
+        assert!(!references.is_empty());
+        for reference in references {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn who_needs_a_credential_can_be_refused() {
+        for (name, operation) in operations(&document()) {
+            let needs = operation["security"]
+                .as_array()
+                .is_some_and(|all| all.iter().all(|one| one != &Value::Object(Default::default())));
+            if needs {
+                assert!(operation["responses"]["401"].is_object(), "{name} does not list 401");
+                assert!(operation["responses"]["403"].is_object(), "{name} does not list 403");
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The error answers of the management operations, in groups that handlers name.
+
+use std::collections::BTreeMap;
+
+use utoipa::{
+    IntoResponses,
+    openapi::{
+        ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Type, header::HeaderBuilder, schema::ObjectBuilder,
+    },
+};
+
+macro_rules! group {
+    ($(#[$doc:meta])* $name:ident { $($status:literal: $description:literal,)+ }) => {
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                [$(($status, $description)),+]
+                    .into_iter()
+                    .map(|(status, description)| (status.to_owned(), problem(status, description).into()))
+                    .collect()
+            }
+        }
+    };
+}
+
+group! {
+    /// What any operation may answer.
+    Problems {
+        "422": "A parameter or field breaks a rule, or is not known; `errors` names each one.",
+        "500": "A defect; the log has the request id.",
+        "503": "The database is not available, or there is too much to do at once. Nothing was changed.",
+    }
+}
+
+group! {
+    /// What an operation answers whose caller must be known.
+    CallerProblems {
+        "400": "Two different credentials were sent, or the body is not valid JSON.",
+        "401": "There is no credential, or it is not valid.",
+        "403": "The caller's roles, or the key's scopes, do not allow it.",
+    }
+}
+
+group! {
+    /// What an operation answers that takes a body.
+    BodyProblems {
+        "400": "The body is not valid JSON, or two different credentials were sent.",
+        "408": "The body did not come in time.",
+        "413": "The body is too large.",
+        "415": "The body is not said to be JSON.",
+        "422": "A parameter or field breaks a rule, or is not known; `errors` names each one.",
+    }
+}
+
+group! {
+    /// Something is named that is not there.
+    Missing {
+        "404": "There is no such thing.",
+    }
+}
+
+group! {
+    /// The present state stands against it.
+    Conflict {
+        "409": "It would break a rule over the present state: `type` says which.",
+    }
+}
+
+group! {
+    /// The sign-in was refused.
+    WrongPassword {
+        "401": "The user name or the password is wrong, or the user may not sign in.",
+    }
+}
+
+group! {
+    /// The process is not ready.
+    NotReady {
+        "503": "Not ready; `detail` names what is missing.",
+    }
+}
+
+fn problem(status: &str, description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
+    if status != "503" {
+        return response.build();
+    }
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
+    let header = HeaderBuilder::new().schema(Some(seconds)).description(Some("When to come back, in seconds."));
+    response.header("Retry-After", header.build()).build()
+}

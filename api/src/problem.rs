@@ -1,0 +1,268 @@
+//! What a management request is told when it fails: RFC 9457 problem details, from one closed list.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use paddock_accounts::{Error, Violation};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{app::Unanswered, origin::Origin};
+
+/// When to come back, where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $status:ident, $slug:literal, $title:literal;)+) => {
+        /// The kinds of problem. `type` is `urn:paddock:problem:<slug>`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Kind { $($(#[$doc])* $name,)+ }
+
+        impl Kind {
+            /// Every kind.
+            #[cfg(test)]
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+                match self { $(Self::$name => (StatusCode::$status, $slug, $title),)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The request cannot be read.
+    Malformed = BAD_REQUEST, "malformed", "Malformed request";
+    /// Two credentials that are not the same.
+    ConflictingCredentials = BAD_REQUEST, "conflicting-credentials", "Conflicting credentials";
+    /// No credential, or one that does not count.
+    Unauthenticated = UNAUTHORIZED, "unauthenticated", "Authentication required";
+    /// The sign-in was refused.
+    WrongPassword = UNAUTHORIZED, "wrong-password", "Wrong user name or password";
+    /// Known, and not allowed.
+    Forbidden = FORBIDDEN, "forbidden", "Not allowed";
+    /// There is no such thing.
+    NotFound = NOT_FOUND, "not-found", "Not found";
+    /// The path takes other methods.
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
+    /// The body did not come.
+    BodyTimeout = REQUEST_TIMEOUT, "body-timeout", "The body took too long";
+    /// The address or external id is another user's.
+    UserExists = CONFLICT, "user-exists", "User exists";
+    /// Nobody could administer any more.
+    LastAdmin = CONFLICT, "last-admin", "Last admin";
+    /// A Kubernetes object owns it.
+    Managed = CONFLICT, "managed", "Managed by Kubernetes";
+    /// The key is revoked.
+    Revoked = CONFLICT, "revoked", "Credential revoked";
+    /// More bytes than are taken.
+    TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Body too large";
+    /// Not JSON by its own word.
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type";
+    /// Fields or parameters break rules.
+    Invalid = UNPROCESSABLE_ENTITY, "invalid", "Invalid value";
+    /// A defect.
+    Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error";
+    /// The database, or something else without which nothing goes, is away.
+    Unavailable = SERVICE_UNAVAILABLE, "unavailable", "Not available";
+    /// Too much at once.
+    Busy = SERVICE_UNAVAILABLE, "busy", "Busy";
+    /// `/readyz` says no.
+    NotReady = SERVICE_UNAVAILABLE, "not-ready", "Not ready";
+}
+
+impl Kind {
+    pub(crate) const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    pub(crate) const fn slug(self) -> &'static str {
+        self.parts().1
+    }
+}
+
+/// A problem, to be answered with.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    errors: Vec<Violation>,
+    retry_after: Option<Duration>,
+}
+
+/// The answer to a request that failed, as RFC 9457 defines it. Its content type is `application/problem+json`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body<'a> {
+    /// What kind of problem it is: `urn:paddock:problem:` and a word that stays the same over versions.
+    #[schema(format = "uri", example = "urn:paddock:problem:invalid")]
+    r#type: String,
+    /// The kind, for people.
+    #[schema(example = "Invalid value")]
+    title: &'a str,
+    /// The HTTP status again.
+    #[schema(minimum = 400, maximum = 599, example = 422)]
+    status: u16,
+    /// What is wrong with this request, for people.
+    detail: &'a str,
+    /// The id of the request, as in the header `X-Request-Id`.
+    request_id: &'a str,
+    /// With status 422: each value that breaks a rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError<'a>>,
+}
+
+/// A value that breaks a rule.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FieldError<'a> {
+    /// Where it is: a JSON pointer into the body (`/email`), `?` and the name of a query parameter (`?limit`), or the
+    /// name of a path parameter in braces (`{id}`).
+    #[schema(example = "/email")]
+    pointer: &'a str,
+    /// The rule.
+    detail: &'a str,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// Values that break rules.
+    pub(crate) fn invalid(errors: Vec<Violation>) -> Self {
+        let detail = errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect::<Vec<_>>();
+        Self { errors, ..Self::new(Kind::Invalid, detail.join("; ")) }
+    }
+
+    /// The database does not answer.
+    pub(crate) fn database_away() -> Self {
+        let detail = "the database is not available; nothing was changed";
+        Self::new(Kind::Unavailable, detail).retry_after(RETRY_AFTER)
+    }
+
+    /// A defect, of which the client learns nothing.
+    pub(crate) fn internal() -> Self {
+        Self::new(Kind::Internal, "the server failed; the log has the request id")
+    }
+
+    pub(crate) fn retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The answer, which wants to know the request's id.
+    pub(crate) fn render(&self, origin: &Origin) -> Response {
+        let (status, slug, title) = self.kind.parts();
+        let errors = self.errors.iter().map(|e| FieldError { pointer: &e.pointer, detail: &e.detail }).collect();
+        let body = Body {
+            r#type: format!("urn:paddock:problem:{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            request_id: origin.id_text(),
+            errors,
+        };
+        let text = serde_json::to_vec(&body).expect("a struct of strings is always JSON");
+        let mut response = (status, text).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, whole_seconds(after));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// For `Retry-After`, rounded up.
+pub(crate) fn whole_seconds(time: Duration) -> HeaderValue {
+    HeaderValue::from(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+}
+
+/// Leaves the problem to be rendered where the request's id is known.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.kind.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Unanswered> for Problem {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Error(error) => error.into(),
+            Unanswered::TooLong => {
+                tracing::error!("the database did not answer in time");
+                Self::database_away()
+            }
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Invalid(errors) => return Self::invalid(errors),
+            Error::Busy { retry_after } => {
+                return Self::new(Kind::Busy, "too many sign-ins at once; try again").retry_after(retry_after);
+            }
+            Error::Unavailable(_) | Error::Audit(_) | Error::Stopping => {
+                log(&error);
+                return Self::database_away();
+            }
+            Error::NoUser(_) | Error::NoCredential(_) => Kind::NotFound,
+            Error::EmailTaken(_) | Error::ExternalIdTaken(_) => Kind::UserExists,
+            Error::LastAdmin => Kind::LastAdmin,
+            Error::Managed { .. } => Kind::Managed,
+            Error::Revoked(_) => Kind::Revoked,
+            Error::Forbidden(_) => Kind::Forbidden,
+            Error::WrongPassword => Kind::WrongPassword,
+            Error::Fenced(_) | Error::NotStaged | Error::ReadOnly | Error::Database(_) | Error::Corrupt(_) => {
+                log(&error);
+                return Self::internal();
+            }
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// The whole chain, once; the client gets one fixed sentence.
+fn log(error: &Error) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(%error, cause, "request failed");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_slug_of_its_own() {
+        let mut slugs: Vec<_> = Kind::ALL.iter().map(|kind| kind.slug()).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn a_defect_tells_the_client_nothing() {
+        let problem = Problem::from(Error::Corrupt("hash of credential 7 is $argon2id$...".into()));
+        assert_eq!(problem.kind, Kind::Internal);
+        assert!(!problem.detail.contains("argon2"));
+    }
+
+    #[test]
+    fn times_to_come_back_are_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_millis(1)), "1");
+        assert_eq!(whole_seconds(Duration::from_secs(2)), "2");
+    }
+}

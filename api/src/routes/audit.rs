@@ -1,0 +1,169 @@
+//! The audit log.
+
+#![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
+
+use axum::{Json, extract::State};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use paddock_accounts::{
+    Violation,
+    access::Need,
+    audit::{AuditFilter, AuditRow, EventType},
+    clock::Time,
+    sets::Scope,
+    users::UserId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::{App, ask},
+    authentication::Caller,
+    extract::{Query, within},
+    openapi::{CallerProblems, Problems},
+    problem::Problem,
+    shape::parsed,
+};
+
+/// An event.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditEvent)]
+pub(crate) struct AuditView {
+    /// The place in the chain, from 1, without a gap.
+    id: i64,
+    /// The event's own id.
+    #[schema(value_type = String, format = "uuid")]
+    event_id: uuid::Uuid,
+    /// What happened.
+    event_type: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    occurred_at: Time,
+    /// The user that the event is about.
+    #[schema(required)]
+    user_id: Option<i64>,
+    /// The credential that the event is about.
+    #[schema(required)]
+    credential_id: Option<i64>,
+    /// Who acted: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`, `system:<part>`, `anonymous`.
+    actor: String,
+    /// What else the event is about: a model, an e-mail address, a route.
+    #[schema(required)]
+    target: Option<String>,
+    /// The client's address.
+    #[schema(required)]
+    ip: Option<String>,
+    /// The client's User-Agent.
+    #[schema(required)]
+    user_agent: Option<String>,
+    /// The request's id.
+    #[schema(required)]
+    request_id: Option<String>,
+    /// One line for people.
+    #[schema(required)]
+    detail: Option<String>,
+    /// What changed: `before` and `after`, without secrets. Its text is what the hash was made over.
+    #[schema(required, value_type = Option<std::collections::HashMap<String, serde_json::Value>>)]
+    change: Option<Box<RawValue>>,
+    /// How the hash is made.
+    chain_version: i64,
+    /// The hash of the event before.
+    prev_hash: String,
+    /// HMAC-SHA-256 over every column and `prev_hash`, in hexadecimal.
+    hash: String,
+}
+
+impl From<AuditRow> for AuditView {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            id: row.id,
+            event_id: row.event_id,
+            event_type: row.event_type,
+            occurred_at: row.occurred_at,
+            user_id: row.user_id,
+            credential_id: row.credential_id,
+            actor: row.actor,
+            target: row.target,
+            ip: row.ip,
+            user_agent: row.user_agent,
+            request_id: row.request_id,
+            detail: row.detail,
+            // Text that someone made no JSON of any more must not hide the rest: the chain's check will find it.
+            change: row.change.and_then(|text| RawValue::from_string(text).ok()),
+            chain_version: row.chain_version,
+            prev_hash: row.prev_hash,
+            hash: row.hash,
+        }
+    }
+}
+
+/// Which events to list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListEvents {
+    /// How many at the most.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    limit: Option<i64>,
+    /// Only events of this type.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
+    event_type: Option<EventType>,
+    /// Only events about this user.
+    #[serde(default, deserialize_with = "parsed")]
+    user_id: Option<i64>,
+    /// Not before this time, in RFC 3339.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Time>,
+    /// Before this time, in RFC 3339.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Time>,
+    /// Where the page before ended: its `X-Next-Cursor`.
+    #[serde(default, deserialize_with = "parsed")]
+    cursor: Option<i64>,
+}
+
+/// Lists events, newest first.
+#[utoipa::path(
+    get, path = "/audit", operation_id = "list_audit", tag = "audit", params(ListEvents),
+    responses(
+        (status = 200, description = "The events.", body = Vec<AuditView>,
+         headers(("X-Next-Cursor" = i64, description = "The `cursor` of the next page. Absent: this was the last one."))),
+        Problems, CallerProblems
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+) -> Result<(HeaderMap, Json<Vec<AuditView>>), Problem> {
+    caller.must(Need::Manage(Scope::AuditRead)).await?;
+    let asked: ListEvents = query.read()?;
+    let limit = within("?limit", asked.limit.unwrap_or(100), 1, 500)?;
+    if let (Some(since), Some(until)) = (asked.since, asked.until)
+        && until <= since
+    {
+        return Err(Problem::invalid(vec![Violation::new("?until", "must be later than since")]));
+    }
+    let filter = AuditFilter {
+        event_type: asked.event_type.map(|event_type| event_type.text().to_owned()),
+        user_id: asked.user_id.map(UserId),
+        since: asked.since,
+        until: asked.until,
+        before: asked.cursor,
+    };
+    let limit = u16::try_from(limit).unwrap_or(u16::MAX);
+    let mut rows = ask(app.accounts.audit(&filter, limit + 1)).await?;
+    let mut headers = HeaderMap::new();
+    if rows.len() > usize::from(limit) {
+        rows.truncate(limit.into());
+        if let Some(last) = rows.last() {
+            headers.insert(HeaderName::from_static("x-next-cursor"), HeaderValue::from(last.id));
+        }
+    }
+    Ok((headers, Json(rows.into_iter().map(AuditView::from).collect())))
+}

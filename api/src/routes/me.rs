@@ -1,0 +1,94 @@
+//! The caller's own profile.
+
+use axum::Json;
+use axum::extract::State;
+use paddock_accounts::{
+    access::{Need, Via},
+    sets::{Roles, Scopes},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::shared::{LimitsView, RoleName, ScopeName, texts};
+use crate::{
+    app::{App, ask},
+    authentication::Caller,
+    extract::NoQuery,
+    openapi::{CallerProblems, Problems},
+    problem::{Kind, Problem},
+};
+
+/// Who the caller is and what it may do.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Profile {
+    /// The user's id.
+    id: i64,
+    /// The user's address.
+    #[schema(format = Email)]
+    email: String,
+    /// The name people see.
+    #[schema(required)]
+    display_name: Option<String>,
+    /// What the user is.
+    #[schema(value_type = Vec<RoleName>)]
+    roles: Roles,
+    /// The scopes in force: what the roles grant and, by key, what the key was given.
+    #[schema(value_type = Vec<ScopeName>)]
+    scopes: Scopes,
+    /// The patterns of models that the user is narrowed to. Null: all.
+    #[schema(required)]
+    models: Option<Vec<String>>,
+    /// The user's limits.
+    limits: LimitsView,
+    /// The key that was presented. Null: a session was.
+    #[schema(required)]
+    key: Option<PresentedKey>,
+}
+
+/// The key that the caller presented.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PresentedKey {
+    /// The credential's id.
+    credential_id: i64,
+    /// What people call it.
+    label: String,
+    /// The patterns of models that the key is narrowed to, beside the user's. Null: not narrowed.
+    #[schema(required)]
+    models: Option<Vec<String>>,
+    /// The key's limits, beside the user's.
+    limits: LimitsView,
+}
+
+/// The caller's own profile, roles, scopes and limits.
+#[utoipa::path(
+    get, path = "/me", operation_id = "show_me", tag = "me",
+    responses((status = 200, description = "The caller.", body = Profile), Problems, CallerProblems),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn profile(State(app): State<App>, caller: Caller, _: NoQuery) -> Result<Json<Profile>, Problem> {
+    caller.must(Need::Profile).await?;
+    let principal = caller.principal;
+    let user = ask(app.accounts.user(principal.user_id)).await?;
+    // Deleted since it was authenticated.
+    let user = user.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the user does not exist any more"))?;
+    let scopes = principal.effective_scopes();
+    let key = match principal.via {
+        Via::Session { .. } => None,
+        Via::Key { credential_id, label, models, limits, .. } => Some(PresentedKey {
+            credential_id: credential_id.0,
+            label,
+            models: texts(models.as_ref()),
+            limits: limits.into(),
+        }),
+    };
+    Ok(Json(Profile {
+        id: user.id.0,
+        email: user.email.to_string(),
+        display_name: user.display_name,
+        roles: user.roles,
+        scopes,
+        models: texts(user.models.as_ref()),
+        limits: user.limits.into(),
+        key,
+    }))
+}

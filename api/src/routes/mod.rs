@@ -1,0 +1,46 @@
+//! The management API: one file per resource, one function per operation.
+
+pub(crate) mod audit;
+pub(crate) mod auth;
+pub(crate) mod credentials;
+pub(crate) mod docs;
+pub(crate) mod health;
+pub(crate) mod me;
+mod shared;
+pub(crate) mod users;
+
+use axum::{Router, middleware};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    app::App,
+    problem::{Kind, Problem},
+    telemetry::note_route,
+};
+
+/// Every operation, with its part of the OpenAPI document.
+pub(crate) fn operations() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(auth::login))
+        .routes(routes!(auth::logout))
+        .routes(routes!(me::profile))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::show, users::change))
+        .routes(routes!(credentials::list, credentials::issue))
+        .routes(routes!(credentials::rotate))
+        .routes(routes!(credentials::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(docs::document))
+}
+
+/// The router over them. What it does not know is a problem too.
+pub(crate) fn router(app: App) -> Router {
+    let (router, _) = operations().split_for_parts();
+    router
+        .merge(docs::pages())
+        .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path"))
+        .layer(middleware::from_fn(note_route))
+        .with_state(app)
+}

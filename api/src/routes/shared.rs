@@ -1,0 +1,167 @@
+//! Shapes that several resources have in common.
+
+use std::collections::BTreeSet;
+
+use paddock_accounts::{
+    Violation,
+    limits::Limits,
+    managed::ManagedBy,
+    patterns::ModelPatterns,
+    sets::{Role, Scope, Word},
+};
+use paddock_ollama::ModelPattern;
+use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
+
+use crate::{problem::Problem, shape::present};
+
+/// The Kubernetes object that owns a resource: change the object instead.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Owner {
+    /// The UID of the cluster's `kube-system` namespace.
+    cluster: String,
+    /// The object's namespace.
+    namespace: String,
+    /// The object's name.
+    name: String,
+    /// The object's UID.
+    uid: String,
+}
+
+impl From<ManagedBy> for Owner {
+    fn from(owner: ManagedBy) -> Self {
+        let ManagedBy { cluster, namespace, name, uid } = owner;
+        Self { cluster, namespace, name, uid }
+    }
+}
+
+/// Limits of a user or key. Null: no limit but the default. 0: none allowed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limits)]
+pub(crate) struct LimitsView {
+    /// Requests in a minute.
+    #[schema(required, minimum = 0)]
+    requests_per_minute: Option<i64>,
+    /// Prompt and completion tokens in a minute.
+    #[schema(required, minimum = 0)]
+    tokens_per_minute: Option<i64>,
+    /// Prompt and completion tokens in a UTC day.
+    #[schema(required, minimum = 0)]
+    tokens_per_day: Option<i64>,
+    /// Prompt and completion tokens in a UTC month.
+    #[schema(required, minimum = 0)]
+    tokens_per_month: Option<i64>,
+    /// Requests in flight at once.
+    #[schema(required, minimum = 0)]
+    max_concurrent: Option<i64>,
+}
+
+impl From<Limits> for LimitsView {
+    fn from(limits: Limits) -> Self {
+        Self {
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            tokens_per_day: limits.tokens_per_day,
+            tokens_per_month: limits.tokens_per_month,
+            max_concurrent: limits.max_concurrent,
+        }
+    }
+}
+
+/// Limits to set: what is absent stays as it is, null takes a limit away, 0 allows none.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsPatch {
+    /// Requests in a minute.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    requests_per_minute: Option<Option<i64>>,
+    /// Prompt and completion tokens in a minute.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    tokens_per_minute: Option<Option<i64>>,
+    /// Prompt and completion tokens in a UTC day.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    tokens_per_day: Option<Option<i64>>,
+    /// Prompt and completion tokens in a UTC month.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    tokens_per_month: Option<Option<i64>>,
+    /// Requests in flight at once.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    max_concurrent: Option<Option<i64>>,
+}
+
+impl LimitsPatch {
+    /// The limits after it.
+    pub(crate) fn over(self, limits: Limits) -> Limits {
+        Limits {
+            requests_per_minute: self.requests_per_minute.unwrap_or(limits.requests_per_minute),
+            tokens_per_minute: self.tokens_per_minute.unwrap_or(limits.tokens_per_minute),
+            tokens_per_day: self.tokens_per_day.unwrap_or(limits.tokens_per_day),
+            tokens_per_month: self.tokens_per_month.unwrap_or(limits.tokens_per_month),
+            max_concurrent: self.max_concurrent.unwrap_or(limits.max_concurrent),
+        }
+    }
+}
+
+/// What a user is. `admin` includes all that `user` may do.
+pub(crate) struct RoleName;
+
+/// What an API key may be used for.
+pub(crate) struct ScopeName;
+
+fn words<W: Word>(description: &str) -> RefOr<Schema> {
+    let texts = W::ALL.iter().map(|word| word.text());
+    let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    schema.enum_values(Some(texts)).into()
+}
+
+impl PartialSchema for RoleName {
+    fn schema() -> RefOr<Schema> {
+        words::<Role>("What a user is. `admin` includes all that `user` may do.")
+    }
+}
+
+impl ToSchema for RoleName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Role".into()
+    }
+}
+
+impl PartialSchema for ScopeName {
+    fn schema() -> RefOr<Schema> {
+        words::<Scope>("What an API key may be used for, as far as its owner's roles allow it.")
+    }
+}
+
+impl ToSchema for ScopeName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Scope".into()
+    }
+}
+
+/// Model patterns in canonical form; each one that is none is named.
+pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
+    let mut canonical = BTreeSet::new();
+    let mut violations = Vec::new();
+    for (index, text) in given.iter().enumerate() {
+        match ModelPattern::parse(text) {
+            Ok(pattern) => {
+                canonical.insert(pattern.to_string());
+            }
+            Err(error) => violations.push(Violation::new(format!("/models/{index}"), error.to_string())),
+        }
+    }
+    if violations.is_empty() { Ok(canonical.into_iter().collect()) } else { Err(Problem::invalid(violations)) }
+}
+
+/// The texts of a list of patterns.
+pub(crate) fn texts(patterns: Option<&ModelPatterns>) -> Option<Vec<String>> {
+    patterns.map(|patterns| patterns.iter().map(str::to_owned).collect())
+}

@@ -1,0 +1,269 @@
+//! Users.
+
+#![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
+
+use axum::{Json, extract::State, http::StatusCode};
+use paddock_accounts::{
+    Violation,
+    access::Need,
+    clock::Time,
+    email::Email,
+    sets::{Roles, Scope},
+    users::{Created, NewUser, User, UserId, UserPatch},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::shared::{LimitsPatch, LimitsView, Owner, RoleName, patterns, texts};
+use crate::{
+    app::{App, ask},
+    authentication::Caller,
+    extract::{Id, NoQuery, Query, Unread, within},
+    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
+    problem::{Kind, Problem},
+    shape::{not_null, parsed, present},
+};
+
+/// The longest text that is searched for.
+const LONGEST_QUERY: usize = 200;
+
+/// A user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+pub(crate) struct UserView {
+    /// The identity; never used again after a deletion.
+    id: i64,
+    /// The address, canonical.
+    #[schema(format = Email)]
+    email: String,
+    /// The name people see.
+    #[schema(required)]
+    display_name: Option<String>,
+    /// The identity in another system.
+    #[schema(required)]
+    external_id: Option<String>,
+    /// Whether the user and its keys may act at all.
+    is_active: bool,
+    /// What the user is. Without a role, only its own profile is open to it.
+    #[schema(value_type = Vec<RoleName>)]
+    roles: Roles,
+    /// The patterns of models that the user is narrowed to. Null: all. Empty: none.
+    #[schema(required)]
+    models: Option<Vec<String>>,
+    /// The user's limits.
+    limits: LimitsView,
+    /// The Kubernetes object that owns the user. Null: the API does.
+    #[schema(required)]
+    managed_by: Option<Owner>,
+    /// When an admin disabled the user against the object that owns it.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    overridden_at: Option<Time>,
+    /// When the user came to be.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Time,
+    /// When the user last changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Time,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id.0,
+            email: user.email.to_string(),
+            display_name: user.display_name,
+            external_id: user.external_id,
+            is_active: user.is_active,
+            roles: user.roles,
+            models: texts(user.models.as_ref()),
+            limits: user.limits.into(),
+            managed_by: user.managed_by.map(Owner::from),
+            overridden_at: user.overridden_at,
+            created_at: user.created_at,
+            updated_at: user.updated_at,
+        }
+    }
+}
+
+/// Which users to list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListUsers {
+    /// How many at the most.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<i64>,
+    /// How many to skip.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
+    offset: Option<i64>,
+    /// Only users with this text in their e-mail address or display name, in any case.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(max_length = 200)]
+    q: Option<String>,
+}
+
+/// Lists users in order of id.
+#[utoipa::path(
+    get, path = "/users", operation_id = "list_users", tag = "users", params(ListUsers),
+    responses(
+        (status = 200, description = "The users.", body = Vec<UserView>,
+         headers(("X-Total-Count" = i64, description = "How many users there are in all."))),
+        Problems, CallerProblems
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+) -> Result<([(&'static str, String); 1], Json<Vec<UserView>>), Problem> {
+    caller.must(Need::Manage(Scope::UsersRead)).await?;
+    let ListUsers { limit, offset, q } = query.read()?;
+    let limit = within("?limit", limit.unwrap_or(50), 1, 200)?;
+    let offset = within("?offset", offset.unwrap_or(0), 0, u32::MAX.into())?;
+    if q.as_ref().is_some_and(|q| q.chars().count() > LONGEST_QUERY) {
+        return Err(Problem::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
+    }
+    let (limit, offset) = (u16::try_from(limit).unwrap_or(u16::MAX), u32::try_from(offset).unwrap_or(u32::MAX));
+    let (users, total) = ask(app.accounts.users(q.as_deref(), limit, offset)).await?;
+    Ok(([("x-total-count", total.to_string())], Json(users.into_iter().map(UserView::from).collect())))
+}
+
+/// A user to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewUser)]
+pub(crate) struct CreateUser {
+    /// The address.
+    #[schema(format = Email, example = "ada@example.com")]
+    email: String,
+    /// The name people see.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
+    display_name: Option<String>,
+    /// What the user is; absent: nothing yet.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Vec<RoleName>, required = false)]
+    roles: Option<Roles>,
+    /// The identity in another system. The same one again, with the same address, answers with the user that is there.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
+    external_id: Option<String>,
+}
+
+/// Creates a user: active, and without a password.
+#[utoipa::path(
+    post, path = "/users", operation_id = "create_user", tag = "users", request_body = CreateUser,
+    responses(
+        (status = 201, description = "The user has been created.", body = UserView),
+        (status = 200, description = "A user with this `external_id` and address was there already.", body = UserView),
+        Problems, CallerProblems, BodyProblems, Conflict
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    _: NoQuery,
+    body: Unread,
+) -> Result<(StatusCode, Json<UserView>), Problem> {
+    caller.must(Need::Manage(Scope::UsersWrite)).await?;
+    let CreateUser { email, display_name, roles, external_id } = body.json().await?;
+    let email =
+        Email::parse(&email).map_err(|error| Problem::invalid(vec![Violation::new("/email", error.to_string())]))?;
+    let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
+    Ok(match ask(app.accounts.create_user(&caller.context, new)).await? {
+        Created::New(user) => (StatusCode::CREATED, Json(user.into())),
+        Created::Existing(user) => (StatusCode::OK, Json(user.into())),
+    })
+}
+
+/// A user, to admins and to itself.
+#[utoipa::path(
+    get, path = "/users/{id}", operation_id = "show_user", tag = "users",
+    params(("id" = i64, Path, description = "The user's id.")),
+    responses((status = 200, description = "The user.", body = UserView), Problems, CallerProblems, Missing),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    _: NoQuery,
+) -> Result<Json<UserView>, Problem> {
+    let id = UserId(id);
+    caller.must(Need::See(Scope::UsersRead, id)).await?;
+    let user = ask(app.accounts.user(id)).await?;
+    Ok(Json(user.ok_or_else(|| no_user(id))?.into()))
+}
+
+/// What to change of a user. What is absent stays as it is; null clears.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = UserPatch)]
+pub(crate) struct ChangeUser {
+    /// The name people see.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
+    display_name: Option<Option<String>>,
+    /// Whether the user and its keys may act at all.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = bool, required = false)]
+    is_active: Option<bool>,
+    /// What the user is. Null: nothing.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<RoleName>>)]
+    roles: Option<Option<Roles>>,
+    /// The patterns of models to narrow the user to. Null: all. Empty: none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    models: Option<Option<Vec<String>>>,
+    /// The user's limits. Null takes all of them away.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<LimitsPatch>)]
+    limits: Option<Option<LimitsPatch>>,
+}
+
+/// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed.
+#[utoipa::path(
+    patch, path = "/users/{id}", operation_id = "change_user", tag = "users",
+    params(("id" = i64, Path, description = "The user's id.")), request_body = ChangeUser,
+    responses(
+        (status = 200, description = "The user, as it is now.", body = UserView),
+        Problems, CallerProblems, BodyProblems, Missing, Conflict
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    _: NoQuery,
+    body: Unread,
+) -> Result<Json<UserView>, Problem> {
+    caller.must(Need::Manage(Scope::UsersWrite)).await?;
+    let change: ChangeUser = body.json().await?;
+    let id = UserId(id);
+    let limits = match change.limits {
+        None => None,
+        Some(None) => Some(paddock_accounts::limits::Limits::default()),
+        Some(Some(limits)) => {
+            let user = ask(app.accounts.user(id)).await?;
+            Some(limits.over(user.ok_or_else(|| no_user(id))?.limits))
+        }
+    };
+    let patch = UserPatch {
+        display_name: change.display_name,
+        is_active: change.is_active,
+        roles: change.roles.map(Option::unwrap_or_default),
+        models: change.models.map(|models| models.map(|models| patterns(&models)).transpose()).transpose()?,
+        limits,
+    };
+    Ok(Json(ask(app.accounts.update_user(&caller.context, id, patch)).await?.into()))
+}
+
+fn no_user(id: UserId) -> Problem {
+    Problem::new(Kind::NotFound, format!("user {id} does not exist"))
+}

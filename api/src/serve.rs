@@ -1,0 +1,166 @@
+//! The server: accepts connections, and ends them in order when it is told to.
+//!
+//! Shutdown has three steps. *Soft*: no new connections, idle ones close, what is open goes on. *Hard*, when the drain is
+//! over: streams end with an error event. *Abort*, a second later: whatever is left is dropped.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use paddock_accounts::Accounts;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    select,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    app::{App, Parts},
+    config::Config,
+    front::Front,
+    gateway::{Gateway, GatewayError, usage},
+    openapi, routes,
+};
+
+/// How long a connection may take to send the head of its next request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// The most bytes of a request's head, and of what is buffered of its body.
+const BUFFER: usize = 128 << 10;
+/// How long streams have to send their error event.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the last usage records have to be stored.
+const LAST_RECORDS: Duration = Duration::from_millis(700);
+
+/// Why the API cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The gateway cannot be set up.
+    #[error("OLLAMA_BASE_URL: {0}")]
+    Gateway(#[from] GatewayError),
+}
+
+/// Serves the API and the gateway on the listener until `shutdown`, and then ends as [`Config::drain`] says.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    accounts: Accounts,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let phases = Phases { soft: shutdown, hard: CancellationToken::new(), abort: CancellationToken::new() };
+    let (recorder, records) = usage::channel();
+    let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
+    let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
+    let app = App::new(Parts { accounts: accounts.clone(), gateway, readiness: config.readiness.clone(), openapi });
+
+    let given_up = CancellationToken::new();
+    let mut writer = tokio::spawn(usage::write(accounts.clone(), records, given_up.clone()));
+    tokio::join!(app.readiness.look(&accounts), app.gateway.look(&app.readiness));
+    let watches = TaskTracker::new();
+    let watching = CancellationToken::new();
+    watches.spawn(watching.clone().run_until_cancelled_owned(app.readiness.clone().watch(accounts)));
+    watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
+
+    let front = Front { routes: routes::router(app.clone()), app };
+    let connections = accept(listener, &front, &phases).await;
+    front.app.readiness.stopping();
+    end(&connections, &phases, config.drain).await;
+
+    watching.cancel();
+    watches.close();
+    watches.wait().await;
+    // With the last sender gone, the writer ends when it has stored what there is.
+    drop(front);
+    if timeout(LAST_RECORDS, &mut writer).await.is_err() {
+        given_up.cancel();
+        // It has nothing left to wait for; should it have panicked, the panic hook has told.
+        let _ = writer.await;
+    }
+    Ok(())
+}
+
+async fn gateway_watch(app: App) {
+    app.gateway.watch(&app.readiness).await;
+}
+
+/// The steps of a shutdown.
+#[derive(Clone)]
+struct Phases {
+    soft: CancellationToken,
+    hard: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// Accepts connections until the soft step.
+async fn accept(listener: TcpListener, front: &Front, phases: &Phases) -> TaskTracker {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = select! {
+            biased;
+            () = phases.soft.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(connection(stream, peer, front.clone(), phases.clone()));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of file descriptors, most likely: asking again at once would not bring any back.
+                tracing::error!(%error, "cannot accept connections");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    connections.close();
+    connections
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Serves one connection to its end.
+async fn connection(stream: TcpStream, peer: SocketAddr, front: Front, phases: Phases) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let service = service_fn(|request| front.clone().answer(peer.ip(), request));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut ending = false;
+    loop {
+        select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    // A client that left, mostly; what that did to its request has been noted there.
+                    tracing::debug!(%error, %peer, "connection ended");
+                }
+                return;
+            }
+            () = phases.soft.cancelled(), if !ending => {
+                connection.as_mut().graceful_shutdown();
+                ending = true;
+            }
+            () = phases.abort.cancelled() => return,
+        }
+    }
+}
+
+/// Sees the connections off.
+async fn end(connections: &TaskTracker, phases: &Phases, drain: Duration) {
+    if timeout(drain, connections.wait()).await.is_ok() {
+        return;
+    }
+    tracing::warn!(open = connections.len(), "the drain is over: ending open requests");
+    phases.hard.cancel();
+    if timeout(LAST_WORDS, connections.wait()).await.is_ok() {
+        return;
+    }
+    tracing::warn!(open = connections.len(), "dropping connections that do not end");
+    phases.abort.cancel();
+    connections.wait().await;
+}

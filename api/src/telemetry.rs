@@ -1,0 +1,86 @@
+//! What each management request leaves in the metrics and in the log, and what the metrics mean.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::Response,
+};
+use http::Method;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+
+use crate::origin::Origin;
+
+/// Tells the installed recorder what the API's metrics mean. Call it once, after the recorder is there.
+pub fn describe_metrics() {
+    describe_counter!("paddock_http_requests_total", "Management requests, by route, method and status");
+    describe_histogram!(
+        "paddock_http_request_duration_seconds",
+        Unit::Seconds,
+        "Time from a management request to its answer"
+    );
+    describe_counter!("paddock_authentication_failures_total", "Requests without a credential that counts, by reason");
+    describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
+    describe_histogram!(
+        "paddock_gateway_first_byte_seconds",
+        Unit::Seconds,
+        "Time from a request to the first byte of its answer, by endpoint"
+    );
+    describe_histogram!(
+        "paddock_gateway_duration_seconds",
+        Unit::Seconds,
+        "Time from a request to the end of its answer, by endpoint"
+    );
+    describe_counter!("paddock_gateway_tokens_total", "Tokens through the gateway, by kind: prompt or completion");
+    describe_gauge!("paddock_gateway_in_flight", "Requests that have been admitted and have not ended");
+    describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored");
+}
+
+/// The route that a request took, for the labels of its metrics.
+#[derive(Clone)]
+pub(crate) struct Route(MatchedPath);
+
+/// Leaves the route with the answer.
+pub(crate) async fn note_route(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned().map(Route);
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+/// Counts and logs an answered management request.
+pub(crate) fn record(method: &Method, response: &Response, origin: &Origin, took: Duration) {
+    let route = response.extensions().get::<Route>().map_or("unmatched", |route| route.0.as_str());
+    let method = label(method);
+    let status = response.status().as_u16();
+    counter!(
+        "paddock_http_requests_total",
+        "route" => route.to_owned(), "method" => method, "status" => status.to_string()
+    )
+    .increment(1);
+    histogram!("paddock_http_request_duration_seconds", "route" => route.to_owned(), "method" => method)
+        .record(took.as_secs_f64());
+    let (request_id, ip, duration_ms) = (origin.id_text(), origin.ip, took.as_millis());
+    if matches!(route, "/healthz" | "/readyz") {
+        tracing::debug!(request_id, %ip, method, route, status, duration_ms, "request");
+    } else {
+        tracing::info!(request_id, %ip, method, route, status, duration_ms, "request");
+    }
+}
+
+/// The method, from a closed set.
+fn label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
