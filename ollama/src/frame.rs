@@ -152,6 +152,9 @@ impl Frame {
                     }
                     rest = after;
                 }
+            } else if self.facts_end_here() && !is_structure(byte) {
+                let plain = after.iter().position(|&byte| is_structure(byte)).unwrap_or(after.len());
+                rest = &after[plain..];
             } else {
                 self.structure(byte);
                 rest = after;
@@ -159,7 +162,12 @@ impl Frame {
         }
     }
 
-    /// The end of the bytes: a bare number at the top has no other end.
+    /// Whether nothing at this depth is read: what does not lead out of it can be passed over, such as an embedding.
+    fn facts_end_here(&self) -> bool {
+        self.depth > 2 || (self.depth == 2 && !self.inner && self.outer_key != Key::Choices)
+    }
+
+    /// Ends the object, and stands before the next one.
     pub(crate) fn take(&mut self) -> Facts {
         std::mem::take(self).facts
     }
@@ -282,6 +290,10 @@ impl Frame {
             Key::Choices | Key::Usage | Key::Error | Key::Message | Key::Other => {}
         }
     }
+}
+
+fn is_structure(byte: u8) -> bool {
+    matches!(byte, b'"' | b'[' | b']' | b'{' | b'}')
 }
 
 impl Facts {

@@ -3,6 +3,7 @@
 //! The rules are those of Ollama 0.32 (`types/model/name.go` and `internal/modelref`). Where Ollama versions disagree on
 //! what a spelling means, the spelling is refused, so that what was authorised is what runs.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -190,7 +191,7 @@ impl ModelName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let parts = Parts::split(text, false)?;
         let tag = match parts.tag {
-            None => DEFAULT_TAG.to_owned(),
+            None => Cow::Borrowed(DEFAULT_TAG),
             Some(tag) => read_tag(tag)?,
         };
         let namespace = parts.namespace.unwrap_or(DEFAULT_NAMESPACE);
@@ -259,7 +260,7 @@ impl ModelName {
 }
 
 /// Reads what follows the model's colon. Ollama takes a last `:cloud` or `:local` for a source, not for the tag.
-fn read_tag(text: &str) -> Result<String, NameError> {
+fn read_tag(text: &str) -> Result<Cow<'_, str>, NameError> {
     let (tag, source) = match text.split_once(':') {
         None => (text, None),
         Some((tag, source)) => (tag, Some(source)),
@@ -268,12 +269,12 @@ fn read_tag(text: &str) -> Result<String, NameError> {
     let local = |text: &str| text.eq_ignore_ascii_case("local");
     match source {
         _ if local(tag) => Err(NameError::LocalSuffix),
-        None => Ok(tag.to_owned()),
+        None => Ok(Cow::Borrowed(tag)),
         Some(source) if local(source) => Err(NameError::LocalSuffix),
         Some(source) if source.eq_ignore_ascii_case("cloud") => {
             let tag = format!("{tag}-cloud");
             Part::Tag.check(&tag, false)?;
-            Ok(tag)
+            Ok(Cow::Owned(tag))
         }
         Some(_) => Err(NameError::Character(Part::Tag)),
     }
