@@ -53,7 +53,7 @@ pub async fn bench(plan: Plan) -> Result<String> {
             peer.many.push(load.run(&peer.url, MANY, plan.length)?);
         }
     }
-    let report = Report::new(&peers, machine(&cores, plan, load_before)?);
+    let report = Report::new(&peers, machine(&cores, plan, &load_before)?);
     let folder = target_folder().join("bench");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
@@ -100,7 +100,7 @@ async fn start_upstream(under: &[String]) -> Result<Upstream> {
     Ok(Upstream { url, _server: server })
 }
 
-fn machine(cores: &Cores, plan: Plan, load_before: String) -> Result<Machine> {
+fn machine(cores: &Cores, plan: Plan, load_before: &str) -> Result<Machine> {
     let first = |path: &str, key: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(key));

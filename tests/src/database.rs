@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::postgres::Postgres;
@@ -39,6 +40,17 @@ impl Database {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Changes the database behind Paddock's back, and returns how many rows that touched.
+    pub async fn execute(&self, statement: &'static str) -> Result<u64> {
+        if self.folder.is_none() {
+            let mut connection = PgConnection::connect(&self.url).await?;
+            Ok(sqlx::query(statement).execute(&mut connection).await?.rows_affected())
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url).await?;
+            Ok(sqlx::query(statement).execute(&mut connection).await?.rows_affected())
+        }
     }
 }
 

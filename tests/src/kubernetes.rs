@@ -27,7 +27,7 @@ use crate::sentinel;
 use crate::shared::{self, Shared};
 use crate::testbed::Part;
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 const ESTABLISHED: Duration = Duration::from_secs(20);
 const CONTROLLERS: &str =
     "namespace,garbagecollector,serviceaccount-token,serviceaccount,clusterrole-aggregation,resourcequota";

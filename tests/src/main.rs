@@ -35,7 +35,7 @@ enum Verb {
     Exec {
         #[command(flatten)]
         choice: Choice,
-        /// Sets KUBECONFIG, DATABASE_URL and OLLAMA_BASE_URL for the command, as `up` prints them. Tests do not want that: they find the servers by other names.
+        /// Sets for the command what `up` prints. Tests do not want that: they find the servers by other names.
         #[arg(long)]
         export: bool,
         /// The command and its arguments.

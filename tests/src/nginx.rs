@@ -25,7 +25,7 @@ impl Nginx {
         let folder = sentinel::scratch("nginx")?;
         let port = free_port()?;
         let configuration = folder.path().join("nginx.conf");
-        fs::write(&configuration, configure(upstream, token, port, folder.path().display()))?;
+        fs::write(&configuration, configure(upstream, token, port, &folder.path().display().to_string()))?;
         let mut words = under.iter().map(String::as_str).chain([nginx.to_str().unwrap_or("nginx")]);
         let mut command = Command::new(words.next().unwrap_or("nginx"));
         command.args(words).arg("-c").arg(&configuration).arg("-p").arg(folder.path()).args(["-e", "stderr"]);
@@ -60,7 +60,7 @@ impl Nginx {
     }
 }
 
-fn configure(upstream: &str, token: &str, port: u16, folder: std::path::Display<'_>) -> String {
+fn configure(upstream: &str, token: &str, port: u16, folder: &str) -> String {
     format!(
         r#"daemon off;
 worker_processes 1;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Process, Signal, free_port, run};
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// Where the executable lies: `PADDOCK_BIN`, or beside the executable that runs now.
 ///
@@ -235,19 +235,16 @@ impl Caller {
     }
 
     /// A GET with the key.
-    #[must_use]
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.key)
     }
 
     /// A POST of JSON with the key.
-    #[must_use]
     pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
     }
 
     /// A PATCH of JSON with the key.
-    #[must_use]
     pub fn patch(&self, path: &str, body: &Value) -> RequestBuilder {
         self.client.patch(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
     }

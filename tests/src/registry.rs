@@ -124,20 +124,20 @@ impl Registry {
         self.add(model, &digest, Blob::Memory(bytes))
     }
 
-    fn add(&self, model: &str, digest: &str, weights: Blob) -> Result<(String, String)> {
+    fn add(&self, model: &str, weights_digest: &str, weights: Blob) -> Result<(String, String)> {
         let (path, tag) = model.split_once(':').context("a model's name has a tag")?;
         let config = json!({
             "model_format": "gguf", "model_family": "llama", "model_families": ["llama"], "model_type": "134.52M", "file_type": "Q4_1",
-            "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest]},
+            "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [weights_digest]},
         });
         let size = weights.len();
-        let mut shelf = self.shelf();
-        shelf.blobs.insert(digest.to_owned(), weights);
+        let mut stock = self.shelf();
+        stock.blobs.insert(weights_digest.to_owned(), weights);
         let mut put = |kind: &str, document: Value| {
             let bytes = Bytes::from(document.to_string());
             let digest = digest_of(&bytes);
             let entry = json!({"mediaType": kind, "digest": digest, "size": bytes.len()});
-            shelf.blobs.insert(digest, Blob::Memory(bytes));
+            stock.blobs.insert(digest, Blob::Memory(bytes));
             entry
         };
         let config = put(CONFIG, config);
@@ -145,12 +145,12 @@ impl Registry {
         let manifest = Bytes::from(
             json!({
                 "schemaVersion": 2, "mediaType": MANIFEST, "config": config,
-                "layers": [{"mediaType": MODEL, "digest": digest, "size": size}, parameters],
+                "layers": [{"mediaType": MODEL, "digest": weights_digest, "size": size}, parameters],
             })
             .to_string(),
         );
         let manifest_digest = digest_of(&manifest);
-        shelf.manifests.insert(format!("{path}:{tag}"), manifest);
+        stock.manifests.insert(format!("{path}:{tag}"), manifest);
         Ok((format!("{}/{model}", self.address), manifest_digest))
     }
 
@@ -298,13 +298,12 @@ async fn piece(blob: &Blob, at: u64, count: usize, file: Option<File>) -> std::i
             Ok((bytes[at..at + count].to_vec(), None))
         }
         Blob::File(path, _) => {
-            let mut file = match file {
-                Some(file) => file,
-                None => {
-                    let mut file = File::open(path).await?;
-                    file.seek(SeekFrom::Start(at)).await?;
-                    file
-                }
+            let mut file = if let Some(file) = file {
+                file
+            } else {
+                let mut file = File::open(path).await?;
+                file.seek(SeekFrom::Start(at)).await?;
+                file
             };
             let mut bytes = vec![0; count];
             file.read_exact(&mut bytes).await?;
