@@ -112,9 +112,7 @@ pub struct UserRef {
 }
 
 /// What a key may be used for.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Scope {
     /// Chat endpoints.
     #[serde(rename = "chat")]
@@ -199,10 +197,7 @@ fn default_grace_period() -> GoDuration {
 pub struct SecretSpec {
     /// Name of the Secret, in this object's namespace. Absent: this object's name and `-apikey`. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
-    )]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub name: Option<String>,
     /// What the Secret carries besides the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,7 +230,7 @@ pub enum KeyDeletionPolicy {
     /// End the key at once and remove its Secret.
     #[default]
     Revoke,
-    /// Keep the key valid and its Secret in place; from then on the API manages it.
+    /// Keep the key valid and its Secret in place; an `ApiKey` of the same name takes both over again.
     Retain,
 }
 

@@ -83,9 +83,7 @@ fn default_active() -> bool {
 }
 
 /// A role of a user.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// May do everything, also to others.
@@ -120,9 +118,9 @@ pub enum UserDeletionPolicy {
     /// Revoke the keys and remove e-mail, name and sessions; audit and usage keep the id.
     #[default]
     Delete,
-    /// Keep the user, inactive.
+    /// Keep the user, inactive; an `ApiUser` of the same name takes it over again.
     Disable,
-    /// Keep the user as it is; from then on the API manages it.
+    /// Keep the user as it is; an `ApiUser` of the same name takes it over again.
     Retain,
 }
 

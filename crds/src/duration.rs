@@ -25,11 +25,7 @@ pub struct InvalidDuration(String);
 
 impl fmt::Display for InvalidDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not a duration; write it like 90s, 15m, 1h30m or 720h",
-            self.0
-        )
+        write!(f, "{:?} is not a duration; write it like 90s, 15m, 1h30m or 720h", self.0)
     }
 }
 
@@ -53,9 +49,7 @@ impl From<Duration> for GoDuration {
     /// Cuts what is finer than a millisecond.
     fn from(value: Duration) -> Self {
         let millis = value.as_millis().min(MAX_MILLIS);
-        Self(Duration::from_millis(
-            u64::try_from(millis).expect("bounded above by i64::MAX"),
-        ))
+        Self(Duration::from_millis(u64::try_from(millis).expect("bounded above by i64::MAX")))
     }
 }
 
@@ -77,9 +71,7 @@ impl FromStr for GoDuration {
         if millis > MAX_MILLIS {
             return Err(invalid());
         }
-        Ok(Self(Duration::from_millis(
-            u64::try_from(millis).map_err(|_| invalid())?,
-        )))
+        Ok(Self(Duration::from_millis(u64::try_from(millis).map_err(|_| invalid())?)))
     }
 }
 
@@ -87,9 +79,7 @@ impl FromStr for GoDuration {
 fn part(text: &str) -> Option<(u128, &str)> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(unit_at);
-    let unit_len = rest
-        .find(|c: char| c.is_ascii_digit())
-        .unwrap_or(rest.len());
+    let unit_len = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
     let (unit, after) = rest.split_at(unit_len);
     let scale: u128 = match unit {
         "h" => 3_600_000,
@@ -115,22 +105,14 @@ impl fmt::Display for GoDuration {
     /// The shortest text: `90s` prints as `1m30s`, nothing as `0s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        let parts = [
-            (millis / 3_600_000, "h"),
-            (millis / 60_000 % 60, "m"),
-            (millis / 1000 % 60, "s"),
-            (millis % 1000, "ms"),
-        ];
+        let parts =
+            [(millis / 3_600_000, "h"), (millis / 60_000 % 60, "m"), (millis / 1000 % 60, "s"), (millis % 1000, "ms")];
         for (value, unit) in parts {
             if value > 0 {
                 write!(f, "{value}{unit}")?;
             }
         }
-        if millis == 0 {
-            f.write_str("0s")
-        } else {
-            Ok(())
-        }
+        if millis == 0 { f.write_str("0s") } else { Ok(()) }
     }
 }
 
@@ -142,9 +124,7 @@ impl Serialize for GoDuration {
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -184,10 +164,7 @@ mod tests {
 
     #[rstest]
     fn refuses_the_rest(
-        #[values(
-            "", "90", "s", "-1s", "1d", "1h 30m", "1,5h", "1.h", ".5h", "1.2345s", "9999999s",
-            "\u{661}s", "+1s"
-        )]
+        #[values("", "90", "s", "-1s", "1d", "1h 30m", "1,5h", "1.h", ".5h", "1.2345s", "9999999s", "\u{661}s", "+1s")]
         text: &str,
     ) {
         assert!(text.parse::<GoDuration>().is_err(), "{text:?}");

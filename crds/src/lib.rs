@@ -3,10 +3,7 @@
 //! What the API server can refuse by itself it refuses: bounds, patterns and CEL rules stand beside the fields they
 //! speak of. The operator checks again, because a rule may be younger than an object.
 
-#![expect(
-    unreachable_pub,
-    reason = "KubeSchema repeats each public struct inside a function"
-)]
+#![expect(unreachable_pub, reason = "KubeSchema repeats each public struct inside a function")]
 
 mod apikey;
 mod apiuser;
@@ -17,17 +14,14 @@ mod shared;
 mod yaml;
 
 pub use apikey::{
-    ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, Rotation, Scope, SecretSpec,
-    SecretTemplate, SecretVersion, UserRef, VersionState,
+    ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, Rotation, Scope, SecretSpec, SecretTemplate, SecretVersion,
+    UserRef, VersionState,
 };
-pub use apiuser::{
-    AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, Role, UserDeletionPolicy,
-};
+pub use apiuser::{AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, Role, UserDeletionPolicy};
 pub use duration::{GoDuration, InvalidDuration};
 pub use names::{CATEGORY, FINALIZER, GROUP, SECRET_TYPE, VERSION, annotation, data, label};
 pub use ollamamodel::{
-    BackendState, BackendStatus, ModelDeletionPolicy, OllamaModel, OllamaModelSpec,
-    OllamaModelStatus, Origin, Progress,
+    BackendState, BackendStatus, ModelDeletionPolicy, OllamaModel, OllamaModelSpec, OllamaModelStatus, Origin, Progress,
 };
 pub use shared::{Limits, StatusExt};
 pub use yaml::{all, yaml};

@@ -38,10 +38,7 @@ use crate::shared::StatusExt;
 pub struct OllamaModelSpec {
     /// Name of the model with its tag, such as `smollm2:135m` or `registry.example.com:5000/library/smollm2:135m`. The
     /// registry has to be one that the operator's `MODEL_REGISTRIES` lists. Cannot be changed.
-    #[schemars(
-        length(min = 3, max = 256),
-        regex(pattern = r"^([^\s/]+/)*[^\s/:]+:[^\s/:]+$")
-    )]
+    #[schemars(length(min = 3, max = 256), regex(pattern = r"^([^\s/]+/)*[^\s/:]+:[^\s/:]+$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("model cannot be changed; create another OllamaModel"))]
     pub model: String,
     /// Pull over plain HTTP or without checking the registry's certificate. Accepted only for a registry that the
@@ -79,7 +76,7 @@ pub struct OllamaModelStatus {
     /// How the model came to the backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// How far the pull is, while one is under way.
+    /// How far the pull is; absent when none was needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
     /// The model on each backend.
@@ -98,9 +95,9 @@ pub struct OllamaModelStatus {
 /// How a model came to be on the backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Origin {
-    /// Paddock pulled it to one backend at least.
+    /// Paddock pulled it.
     Pulled,
-    /// It was there already; Paddock will not remove it.
+    /// A backend had it already; Paddock will not remove it.
     Adopted,
 }
 

@@ -11,10 +11,7 @@ use crate::{ApiKey, ApiUser, OllamaModel};
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![ApiKey::crd(), ApiUser::crd(), OllamaModel::crd()];
-    let schemas = crds
-        .iter_mut()
-        .flat_map(|crd| &mut crd.spec.versions)
-        .filter_map(|version| version.schema.as_mut());
+    let schemas = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions).filter_map(|version| version.schema.as_mut());
     for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
         refuse_null(schema);
     }
@@ -36,11 +33,7 @@ fn document(crd: &CustomResourceDefinition) -> String {
 /// Optional fields are absent, never null: to a rule that asks `has(self.x)` a null counts as there.
 fn refuse_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         refuse_null(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {

@@ -9,15 +9,8 @@ use serde_json::{Value, json};
 
 /// The JSON at `pointer` of the definition of `kind`.
 fn at(kind: &str, pointer: &str) -> Value {
-    let crd = crds::all()
-        .into_iter()
-        .find(|c| c.spec.names.kind == kind)
-        .unwrap();
-    serde_json::to_value(crd)
-        .unwrap()
-        .pointer(pointer)
-        .cloned()
-        .unwrap_or(Value::Null)
+    let crd = crds::all().into_iter().find(|c| c.spec.names.kind == kind).unwrap();
+    serde_json::to_value(crd).unwrap().pointer(pointer).cloned().unwrap_or(Value::Null)
 }
 
 #[test]
@@ -27,11 +20,7 @@ fn the_file_in_the_repository_is_the_generated_one() {
         std::fs::write(&file, crds::yaml()).unwrap();
     }
     let kept = std::fs::read_to_string(&file).unwrap();
-    assert!(
-        kept == crds::yaml(),
-        "{} is old: run `make generate`",
-        file.display()
-    );
+    assert!(kept == crds::yaml(), "{} is old: run `make generate`", file.display());
 }
 
 #[rstest]
@@ -44,30 +33,16 @@ fn names_and_columns(#[case] kind: &str, #[case] short: Value, #[case] columns: 
     assert_eq!(at(kind, "/spec/scope"), json!("Namespaced"));
     assert_eq!(at(kind, "/spec/versions/0/subresources/status"), json!({}));
     let shown = at(kind, "/spec/versions/0/additionalPrinterColumns");
-    let narrow: Vec<_> = shown
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|c| c["priority"] != json!(1))
-        .map(|c| c["name"].clone())
-        .collect();
+    let narrow: Vec<_> =
+        shown.as_array().unwrap().iter().filter(|c| c["priority"] != json!(1)).map(|c| c["name"].clone()).collect();
     assert_eq!(Value::Array(narrow), columns);
 }
 
 #[rstest]
 fn a_new_object_has_not_been_observed(#[values("ApiUser", "ApiKey", "OllamaModel")] kind: &str) {
     let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
-    assert_eq!(
-        at(kind, &format!("{status}/default")),
-        json!({"observedGeneration": -1})
-    );
-    assert_eq!(
-        at(
-            kind,
-            &format!("{status}/properties/conditions/x-kubernetes-list-map-keys")
-        ),
-        json!(["type"])
-    );
+    assert_eq!(at(kind, &format!("{status}/default")), json!({"observedGeneration": -1}));
+    assert_eq!(at(kind, &format!("{status}/properties/conditions/x-kubernetes-list-map-keys")), json!(["type"]));
 }
 
 #[rstest]

@@ -1,0 +1,98 @@
+//! Makes the user as the object asks.
+
+use kube::Resource;
+use paddock_accounts::Error as AccountsError;
+use paddock_accounts::gitops::{Adoption, DesiredUser};
+use paddock_accounts::users::User;
+use paddock_crds::{AdoptionPolicy, ApiUser};
+
+use crate::conditions::{Reason, Refusal};
+use crate::error::Failure;
+use crate::fence;
+use crate::object::{Object, namespace_of};
+use crate::shared::{Shared, context};
+use crate::user::validate;
+
+/// What came of it; only this module makes an `Applied`.
+pub(crate) enum Outcome {
+    Applied(Applied),
+    Refused(Refusal),
+}
+
+/// A user that is as its object asks.
+pub(crate) struct Applied {
+    pub(super) user: User,
+    /// Keys that are not revoked.
+    pub(super) keys: i64,
+    _applied: (),
+}
+
+/// Creates or changes the user.
+pub(crate) async fn user(shared: &Shared, object: &ApiUser, desired: &DesiredUser) -> Result<Outcome, Failure> {
+    let owner = shared.owner(object.meta());
+    if shared.accounts.owned_user(&owner).await?.is_none()
+        && let Some(winner) = older_rival(shared, object, desired)
+    {
+        return Ok(Outcome::Refused(conflict(&winner)));
+    }
+    let adoption = match object.spec.adoption_policy {
+        AdoptionPolicy::Never => Adoption::Never,
+        AdoptionPolicy::IfUnmanaged => Adoption::IfUnmanaged,
+    };
+    let context = context(ApiUser::KIND, object);
+    let accounts = &shared.accounts;
+    let mut result = accounts.apply_user(&context, &owner, desired, adoption, false).await;
+    if matches!(result, Err(AccountsError::Fenced(_))) && fence::is_present(&shared.client, object).await? {
+        result = accounts.apply_user(&context, &owner, desired, adoption, true).await;
+    }
+    match result {
+        Ok(user) => {
+            let keys = accounts.credentials(Some(user.id)).await?;
+            let live = keys.iter().filter(|key| key.revoked_at.is_none()).count();
+            Ok(Outcome::Applied(Applied { user, keys: i64::try_from(live).unwrap_or(i64::MAX), _applied: () }))
+        }
+        Err(error) => refusal(error).map(Outcome::Refused),
+    }
+}
+
+/// What an error means for the object; what is not the object's fault stays an error.
+fn refusal(error: AccountsError) -> Result<Refusal, Failure> {
+    match error {
+        AccountsError::Invalid(_) => Ok(Refusal::new(Reason::InvalidSpec, error.to_string())),
+        AccountsError::EmailTaken(id) => Ok(Refusal::new(
+            Reason::EmailTaken,
+            format!(
+                "spec.email belongs to user {id}, which this object does not manage; set adoptionPolicy: IfUnmanaged to \
+                 take an unmanaged user over, or use another e-mail"
+            ),
+        )),
+        AccountsError::Managed { owner, .. } => Ok(conflict(&owner.to_string())),
+        AccountsError::LastAdmin => Ok(Refusal::new(Reason::LastAdmin, error.to_string())),
+        AccountsError::Fenced(_) => Err(Failure::Overtaken("a younger object of the same name")),
+        other => Err(other.into()),
+    }
+}
+
+fn conflict(winner: &str) -> Refusal {
+    let message =
+        format!("spec.email belongs to ApiUser {winner}; delete one of the two objects, or use another e-mail");
+    Refusal::new(Reason::Conflict, message)
+}
+
+/// Of several objects that ask for one address the oldest wins, also when they are all seen for the first time.
+fn older_rival(shared: &Shared, object: &ApiUser, desired: &DesiredUser) -> Option<String> {
+    let rivals = shared.users.filter(|other| {
+        other.meta().deletion_timestamp.is_none()
+            && other.meta().uid != object.meta().uid
+            && validate::email(other).is_some_and(|email| email == desired.email)
+            && age(other) < age(object)
+    });
+    let oldest = rivals.iter().filter_map(|rival| rival.0.as_ref().ok()).min_by_key(|rival| age(rival))?;
+    Some(format!("{}/{}", namespace_of(oldest), oldest.meta().name.clone().unwrap_or_default()))
+}
+
+/// An order of objects: by creation, then by name, so that two of the same second have one too.
+fn age(object: &ApiUser) -> impl Ord + use<> {
+    let meta = object.meta();
+    (meta.creation_timestamp.clone(), meta.namespace.clone(), meta.name.clone())
+}
