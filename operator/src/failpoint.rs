@@ -1,7 +1,7 @@
 //! Places at which tests stop the operator, in builds with debug assertions only.
 //!
 //! `PADDOCK_FAILPOINT=<point>=abort` ends the process there, as `kill -9` would. `<point>=hold:<file>` makes the file and
-//! goes on when it is gone, so that a test can interleave two leaders. Several are separated by `;`.
+//! goes on when it is gone, once, so that a test can interleave two leaders. Several are separated by `;`.
 
 /// A place in the protocol that issues and rotates keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,14 @@ const fn name_of(point: Point) -> &'static str {
     }
 }
 
-/// Tells that the point is reached by making the file; goes on when the test removes it.
+/// Tells that the point is reached by making the file; goes on when the test removes it. Does nothing the second time.
 #[cfg(debug_assertions)]
 async fn hold(file: &std::path::Path) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static HELD: AtomicBool = AtomicBool::new(false);
+    if HELD.swap(true, Ordering::Relaxed) {
+        return;
+    }
     if let Err(error) = tokio::fs::write(file, "held").await {
         tracing::error!(%error, file = %file.display(), "the failpoint's file cannot be made");
         return;

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, pending};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{Controller as Watcher, WatchStreamExt};
 use kube::{Api, Client, ResourceExt};
 use paddock_accounts::Accounts;
 use paddock_crds::{ApiKey, label};
 use paddock_ollama::Client as Ollama;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{self, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::access;
@@ -160,11 +160,20 @@ fn namespaces(config: &Config) -> Vec<Option<String>> {
 fn watch<K: Object>(client: &Client, config: &Config) -> (Vec<Watcher<Guarded<K>>>, Vec<Watch<K>>) {
     let watches = namespaces(config).into_iter().map(|namespace| {
         let api: Api<Guarded<K>> = access::api(client, namespace.as_deref());
+        let (store, writer) = reflector::store();
+        let (tell_synced, synced) = sync::watch::channel(false);
+        let objects = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .reflect(writer)
+            .inspect_ok(move |event| {
+                if matches!(event, watcher::Event::InitDone) {
+                    tell_synced.send_replace(true);
+                }
+            })
+            .applied_objects();
         let (wake, woken) = unbounded_channel();
-        let watcher = Watcher::new(api, watcher::Config::default());
-        let watcher = watcher.with_config(controller::Config::default()).reconcile_on(received(woken));
-        let store = watcher.store();
-        (watcher, Watch { namespace, store, wake })
+        let watcher = Watcher::for_stream(objects, store.clone()).reconcile_on(received(woken));
+        (watcher, Watch { namespace, store, synced, wake })
     });
     watches.unzip()
 }

@@ -12,8 +12,8 @@ use paddock_accounts::clock::Time;
 use paddock_accounts::context::{Actor, Context};
 use paddock_accounts::managed::ManagedBy;
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Semaphore, watch};
 
 use crate::author;
 use crate::backoff::Backoff;
@@ -97,6 +97,8 @@ pub(crate) struct Objects<K: Resource<DynamicType = ()> + 'static> {
 pub(crate) struct Watch<K: Resource<DynamicType = ()> + 'static> {
     pub(crate) namespace: Option<String>,
     pub(crate) store: Store<Guarded<K>>,
+    /// Whether the store is whole. The store's own way to wait for that is for one waiter only, which is the controller.
+    pub(crate) synced: watch::Receiver<bool>,
     pub(crate) wake: UnboundedSender<ObjectRef<Guarded<K>>>,
 }
 
@@ -109,7 +111,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Objects<K> {
     pub(crate) async fn synced(&self) {
         for watch in &self.watches {
             // Fails only when the watch has ended, as at a shutdown.
-            let _ = watch.store.wait_until_ready().await;
+            let _ = watch.synced.clone().wait_for(|synced| *synced).await;
         }
     }
 

@@ -31,6 +31,8 @@ use crate::shared::{Shared, context};
 
 /// More steps than this mean that someone else writes all the time.
 const MOST_STEPS: usize = 4;
+/// So often it begins anew at once; after that, in a while.
+const MOST_ATTEMPTS: usize = 4;
 
 /// What came of it; only this module makes a `Delivered`.
 pub(crate) enum Outcome {
@@ -64,7 +66,8 @@ struct Delivery<'a> {
     secrets: Api<Secret>,
 }
 
-/// Brings the key into its Secret.
+/// Brings the key into its Secret. Where another writer was faster, begins anew with what that one wrote; not to leave a
+/// version behind that was staged and cannot be delivered any more.
 pub(crate) async fn deliver(
     controller: &KeyController,
     object: &ApiKey,
@@ -79,20 +82,13 @@ pub(crate) async fn deliver(
         owner: controller.shared.owner(object.meta()),
         secrets: secrets_of(&controller.shared, object),
     };
-    // Before the versions: see the plan.
-    let found = delivery.secrets.get_opt(&wanted.secret_name).await?;
-    let held = match delivery.claim(secret::observe(object, found)).await? {
-        Ok(held) => held,
-        Err(refusal) => return Ok(refusal.into()),
-    };
-    let credential = match delivery.credential(user).await {
-        Ok(credential) => credential,
-        Err(error) => return refusal(error).map(Outcome::from),
-    };
-    if credential.revoked_at.is_some() {
-        return Ok(Outcome::Refused { refusal: revoked(), credential: Some(credential) });
+    let mut result = delivery.attempt(user).await;
+    for _ in 1..MOST_ATTEMPTS {
+        let Err(Failure::Overtaken(by)) = &result else { break };
+        tracing::debug!(by, "overtaken, beginning anew");
+        result = delivery.attempt(user).await;
     }
-    delivery.run(credential, held).await
+    result
 }
 
 /// What to say of a key that was revoked.
@@ -102,6 +98,23 @@ pub(crate) fn revoked() -> Refusal {
 }
 
 impl Delivery<'_> {
+    async fn attempt(&self, user: UserId) -> Result<Outcome, Failure> {
+        // Before the versions: see the plan.
+        let found = self.secrets.get_opt(&self.wanted.secret_name).await?;
+        let held = match self.claim(secret::observe(self.object, found)).await? {
+            Ok(held) => held,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        let credential = match self.credential(user).await {
+            Ok(credential) => credential,
+            Err(error) => return refusal(error).map(Outcome::from),
+        };
+        if credential.revoked_at.is_some() {
+            return Ok(Outcome::Refused { refusal: revoked(), credential: Some(credential) });
+        }
+        self.run(credential, held).await
+    }
+
     /// The Secret, if the key may use it.
     async fn claim(&self, observed: Observed) -> Result<Result<Option<Held>, Refusal>, Failure> {
         let what = match observed {
@@ -316,9 +329,12 @@ impl Delivery<'_> {
         match why {
             Why::First => {}
             _ if why.is_loss() => {
-                let what = if why == Why::SecretDeleted { "deleted" } else { "changed" };
+                let (reason, what) = match why {
+                    Why::SecretDeleted => ("SecretDeleted", "deleted"),
+                    _ => ("SecretChanged", "changed"),
+                };
                 let note = format!("Secret {name} was {what}; a new version of the key is in it now");
-                events.warning(self.object, "SecretReplaced", &note).await;
+                events.warning(self.object, reason, &note).await;
             }
             _ => events.normal(self.object, "Rotated", &format!("a new version of the key is in Secret {name}")).await,
         }

@@ -21,6 +21,7 @@ use crate::conditions::Reason;
 use crate::error::Failure;
 use crate::frame::{self, Cleanup, Controller, Next};
 use crate::key::apply::Outcome;
+use crate::key::user::Found;
 use crate::object::{Object, Written, namespace_of};
 use crate::shared::{Shared, context};
 
@@ -43,17 +44,19 @@ impl KeyController {
         f(&mut self.undelivered.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn outcome(&self, object: &ApiKey) -> Result<Outcome, Failure> {
+    /// What comes of the object; `None`: it is too soon to tell.
+    async fn outcome(&self, object: &ApiKey) -> Result<Option<Outcome>, Failure> {
         if object.spec.revoked {
-            return self.revoke(object).await;
+            return self.revoke(object).await.map(Some);
         }
         let wanted = match validate::wanted(object) {
             Ok(wanted) => wanted,
-            Err(refusal) => return Ok(refusal.into()),
+            Err(refusal) => return Ok(Some(refusal.into())),
         };
         match user::find(&self.shared, object).await? {
-            Ok(user) => apply::deliver(self, object, &wanted, user).await,
-            Err(refusal) => Ok(refusal.into()),
+            Found::User(user) => apply::deliver(self, object, &wanted, user).await.map(Some),
+            Found::Refused(refusal) => Ok(Some(refusal.into())),
+            Found::TooSoon => Ok(None),
         }
     }
 
@@ -88,7 +91,7 @@ impl Controller for KeyController {
     async fn reconcile(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Next, Failure> {
         let object = object.as_ref();
         self.shared.users.synced().await;
-        let outcome = self.outcome(object).await?;
+        let Some(outcome) = self.outcome(object).await? else { return Ok(Next::Waiting) };
         let now = self.shared.now();
         let status = status::of(object, &outcome, now);
         if frame::report(self.as_ref(), object, status).await? {

@@ -1,6 +1,9 @@
-//! The user that a key names: whether there is one, and whether it allows the key. Pure, but for the look-ups.
+//! The user that a key names: whether there is one, and whether it allows the key.
+
+use std::time::Duration;
 
 use kube::Resource;
+use paddock_accounts::clock::Time;
 use paddock_accounts::users::UserId;
 use paddock_crds::{ApiKey, ApiUser};
 
@@ -9,22 +12,48 @@ use crate::error::Failure;
 use crate::object::namespace_of;
 use crate::shared::Shared;
 
-/// The user's id, or why the key has to wait.
-pub(crate) async fn find(shared: &Shared, key: &ApiKey) -> Result<Result<UserId, Refusal>, Failure> {
+/// What is known of the user.
+pub(crate) enum Found {
+    /// It may have the key.
+    User(UserId),
+    /// Why the key has to wait.
+    Refused(Refusal),
+    /// Nothing worth telling yet: both objects are new, and the user's turn comes.
+    TooSoon,
+}
+
+/// Objects that are applied together come in any order; so old is one that nothing more is coming for.
+const TOGETHER: Duration = Duration::from_secs(5);
+
+/// The user that the key names.
+pub(crate) async fn find(shared: &Shared, key: &ApiKey) -> Result<Found, Failure> {
     let (namespace, name) = reference(key);
     let found = shared.users.get(&namespace, &name);
     let user = match found.as_ref().map(|guarded| &guarded.0) {
         Some(Ok(user)) if user.meta().deletion_timestamp.is_none() => user,
-        _ => return Ok(Err(not_found(&namespace, &name))),
+        _ if is_new(key, shared.now()) => return Ok(Found::TooSoon),
+        _ => return Ok(Found::Refused(not_found(&namespace, &name))),
     };
     if let Err(refusal) = allows(user, &namespace_of(key)) {
-        return Ok(Err(refusal));
+        return Ok(Found::Refused(refusal));
     }
     let row = shared.accounts.owned_user(&shared.owner(user.meta())).await?;
-    Ok(row.map(|row| row.id).ok_or_else(|| {
-        let message = format!("ApiUser {namespace}/{name} is not applied yet; its own conditions say why");
-        Refusal::new(Reason::UserNotReady, message)
-    }))
+    Ok(match row {
+        Some(row) => Found::User(row.id),
+        // Its first status wakes the key.
+        None if user.status.as_ref().is_none_or(|status| status.conditions.is_empty()) => Found::TooSoon,
+        None => {
+            let message = format!("ApiUser {namespace}/{name} is not applied; its own conditions say why");
+            Found::Refused(Refusal::new(Reason::UserNotReady, message))
+        }
+    })
+}
+
+/// Whether the key was made a moment ago, and nothing has been said of it.
+fn is_new(key: &ApiKey, now: Time) -> bool {
+    let created = key.meta().creation_timestamp.as_ref().map_or(0, |at| at.0.as_microsecond());
+    let untold = key.status.as_ref().is_none_or(|status| status.conditions.is_empty());
+    untold && now.since(Time::from_micros(created)) < TOGETHER
 }
 
 fn reference(key: &ApiKey) -> (String, String) {

@@ -1,0 +1,149 @@
+//! The three writes of the protocol, with the operator killed at each of the six points around them, and with two leaders
+//! that do not know of each other, interleaved there.
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_crds::{ApiKey, annotation, data};
+use paddock_tests::eventually::eventually;
+use paddock_tests::paddock::Paddock;
+use paddock_tests::process::Signal;
+use paddock_tests::sentinel;
+use paddock_tests::story::story;
+use serde_json::{Value, json};
+
+use super::{PATIENCE, Stage};
+
+const POINTS: [&str; 6] =
+    ["before-stage", "after-stage", "before-secret", "after-secret", "before-activate", "after-activate"];
+
+/// How often each point is tried.
+fn rounds() -> usize {
+    if std::env::var_os("PADDOCK_SOAK").is_some() { 20 } else { 1 }
+}
+
+fn rotate(value: &str) -> Value {
+    json!({"metadata": {"annotations": {annotation::ROTATE_REQUESTED_AT: value}}})
+}
+
+/// An operator that dies at the point.
+fn dying(stage: &Stage, point: &str) -> Result<Paddock> {
+    stage.launch()?.env("PADDOCK_FAILPOINT", &format!("{point}=abort")).spawn()
+}
+
+async fn died(operator: &Paddock) -> Result<()> {
+    let status = operator.process().ended(PATIENCE).await?;
+    ensure!(status.code().is_none(), "it ended by itself: {status}");
+    Ok(())
+}
+
+async fn count(stage: &Stage, event_type: &str) -> Result<usize> {
+    Ok(stage.audit().await?.iter().filter(|event| *event == event_type).count())
+}
+
+#[tokio::test]
+async fn issuing_survives_a_crash_at_every_point() {
+    story(async {
+        let stage = Stage::set().await?;
+        let operator = stage.operator().await?;
+        stage.user_with_key("ada").await?;
+        drop(operator);
+        for round in 0..rounds() {
+            for point in POINTS {
+                let issued = count(&stage, "api_key_issued").await?;
+                let name = format!("{point}-{round}");
+                stage.create::<ApiKey>(&name, json!({"userRef": {"name": "ada"}})).await?;
+                died(&dying(&stage, point)?).await.context(point)?;
+                let operator = stage.operator().await?;
+                stage.sound(&name).await.context(point)?;
+                assert_eq!(count(&stage, "api_key_issued").await?, issued + 1, "{point}");
+                drop(operator);
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rotating_survives_a_crash_at_every_point() {
+    story(async {
+        let stage = Stage::set().await?;
+        let operator = stage.operator().await?;
+        stage.user_with_key("ada").await?;
+        let mut before = stage.sound("ada").await?;
+        drop(operator);
+        for round in 0..rounds() {
+            for point in POINTS {
+                let rotated = count(&stage, "api_key_rotated").await?;
+                let old = stage.content("ada-apikey").await?[data::API_KEY].clone();
+                let request = format!("{point}-{round}");
+                stage.change::<ApiKey>("ada", rotate(&request)).await?;
+                died(&dying(&stage, point)?).await.context(point)?;
+                // Whatever has happened, both what pods hold and what the Secret holds is accepted.
+                stage.accepts(&old).await.context(point)?;
+                stage.accepts(&stage.content("ada-apikey").await?[data::API_KEY]).await.context(point)?;
+                let operator = stage.operator().await?;
+                before = changed(&stage, &before, &request).await.context(point)?;
+                stage.accepts(&old).await.context(point)?;
+                assert_eq!(count(&stage, "api_key_rotated").await?, rotated + 1, "{point}");
+                drop(operator);
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Waits until the key is sound, another one than before, and its status says that the request is answered.
+async fn changed(stage: &Stage, before: &str, request: &str) -> Result<String> {
+    eventually("another version", PATIENCE, async || {
+        let id = stage.check("ada").await?;
+        ensure!(id != before, "still {id}");
+        let status = stage.api::<ApiKey>().get("ada").await?.status.context("a status")?;
+        ensure!(status.last_handled_rotate_at.as_deref() == Some(request), "{:?}", status.last_handled_rotate_at);
+        Ok(id)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_leaders_that_do_not_know_of_each_other_do_no_harm() {
+    story(async {
+        let stage = Stage::set().await?;
+        let other_lease = stage.cluster.namespace().await?;
+        let operator = stage.operator().await?;
+        stage.user_with_key("ada").await?;
+        drop(operator);
+        let folder = sentinel::scratch("holds")?;
+        for round in 0..rounds() {
+            for point in POINTS {
+                for (name, patch) in
+                    [(format!("{point}-{round}"), None), ("ada".to_owned(), Some(format!("{point}-{round}")))]
+                {
+                    let file = folder.path().join("held");
+                    let hold = format!("{point}=hold:{}", file.display());
+                    let held = stage.launch()?.env("PADDOCK_FAILPOINT", &hold).start().await?;
+                    match &patch {
+                        None => stage.create::<ApiKey>(&name, json!({"userRef": {"name": "ada"}})).await?,
+                        Some(request) => stage.change::<ApiKey>(&name, rotate(request)).await?,
+                    };
+                    eventually("the first leader to stand still", PATIENCE, async || {
+                        if file.exists() { Ok(()) } else { Err("it has not come to the point") }
+                    })
+                    .await
+                    .context(point)?;
+                    let free = stage.launch()?.env("LEASE_NAMESPACE", &other_lease).start().await?;
+                    stage.sound(&name).await.with_context(|| format!("{name} {point}: the second leader alone"))?;
+                    std::fs::remove_file(&file)?;
+                    // It finishes what it was at, as far as it still may.
+                    held.process().signal(Signal::Term)?;
+                    held.process().ended(PATIENCE).await?;
+                    stage.sound(&name).await.with_context(|| format!("{name} {point}: both"))?;
+                    drop(free);
+                    stage.check(&name).await.with_context(|| format!("{name} {point}: at rest"))?;
+                }
+            }
+        }
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,125 @@
+//! What the API server refuses by itself, and what `kubectl` shows.
+
+use anyhow::{Result, ensure};
+use kube::api::{Patch, PatchParams, PostParams};
+use paddock_crds::{ApiKey, ApiUser, OllamaModel};
+use paddock_tests::kubernetes::Kubernetes;
+use paddock_tests::process::run;
+use paddock_tests::story::story;
+use serde_json::{Value, json};
+
+use super::Kind;
+
+async fn create<K: Kind>(namespace: &str, spec: &Value, dry_run: bool) -> Result<K> {
+    let api: kube::Api<K> = kube::Api::namespaced(Kubernetes::shared().await?.client().await?, namespace);
+    let object = json!({
+        "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": "it"}, "spec": spec,
+    });
+    // As it stands in the YAML, not as our types would write it.
+    let request =
+        kube::core::Request::new(kube::Api::<K>::namespaced(api.clone().into_client(), namespace).resource_url())
+            .create(&PostParams { dry_run, ..PostParams::default() }, serde_json::to_vec(&object)?)?;
+    Ok(api.into_client().request(request).await?)
+}
+
+/// Refused, naming each of the words.
+async fn refused<K: Kind>(namespace: &str, spec: Value, words: &[&str]) -> Result<()> {
+    match create::<K>(namespace, &spec, true).await {
+        Ok(_) => anyhow::bail!("{} accepted {spec}", K::kind(&())),
+        Err(error) => {
+            let text = format!("{error:#}");
+            ensure!(words.iter().all(|word| text.contains(word)), "{spec}: {text}");
+            Ok(())
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_yaml_is_refused_with_the_field_and_the_rule() {
+    story(async {
+        let namespace = Kubernetes::shared().await?.namespace().await?;
+        let n = namespace.as_str();
+        let key = |more: Value| {
+            let mut spec = json!({"userRef": {"name": "ada"}});
+            spec.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            spec
+        };
+        let end = "2030-01-01T00:00:00Z";
+        refused::<ApiKey>(n, json!({}), &["spec.userRef", "Required"]).await?;
+        refused::<ApiKey>(n, key(json!({"expiresAt": end, "validFor": "2h"})), &["exclude each other"]).await?;
+        refused::<ApiKey>(n, key(json!({"validFor": "59s"})), &["spec.validFor", "at least 1m"]).await?;
+        refused::<ApiKey>(n, key(json!({"validFor": "1 day"})), &["spec.validFor", "should match"]).await?;
+        let rotation =
+            |interval: &str, grace: &str| key(json!({"rotation": {"interval": interval, "gracePeriod": grace}}));
+        refused::<ApiKey>(n, rotation("59m", "1m"), &["spec.rotation", "at least 1h"]).await?;
+        refused::<ApiKey>(n, rotation("2h", "2h"), &["spec.rotation", "gracePeriod", "shorter"]).await?;
+        refused::<ApiKey>(n, key(json!({"rotation": {"interval": "12h"}})), &["24h when absent"]).await?;
+        refused::<ApiKey>(n, key(json!({"scopes": ["fly"]})), &["spec.scopes[0]", "chat"]).await?;
+        refused::<ApiKey>(n, key(json!({"scopes": ["chat", "chat"]})), &["spec.scopes[1]", "Duplicate"]).await?;
+        let template = json!({"secret": {"template": {"labels": {"paddock.dev/managed": "no"}}}});
+        refused::<ApiKey>(n, key(template), &["must not begin with paddock.dev/"]).await?;
+        refused::<ApiUser>(n, json!({"email": "nobody"}), &["spec.email", "should match"]).await?;
+        refused::<ApiUser>(n, json!({"email": "a@b.c", "roles": ["root"]}), &["spec.roles[0]", "admin"]).await?;
+        let limits = json!({"email": "a@b.c", "limits": {"tokensPerDay": -1}});
+        refused::<ApiUser>(n, limits, &["spec.limits.tokensPerDay", "greater than or equal to 0"]).await?;
+        refused::<OllamaModel>(n, json!({"model": "smollm2"}), &["spec.model", "should match"]).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_must_not_change_cannot() {
+    story(async {
+        let cluster = Kubernetes::shared().await?;
+        let (client, namespace) = (cluster.client().await?, cluster.namespace().await?);
+        create::<ApiUser>(&namespace, &json!({"email": "a@b.c"}), false).await?;
+        create::<ApiKey>(&namespace, &json!({"userRef": {"name": "ada"}, "revoked": true}), false).await?;
+        create::<OllamaModel>(&namespace, &json!({"model": "m:1"}), false).await?;
+
+        let refused = async |kind: &str, patch: Value, word: &str| {
+            let resource = match kind {
+                "apiusers" => kube::api::ApiResource::erase::<ApiUser>(&()),
+                "apikeys" => kube::api::ApiResource::erase::<ApiKey>(&()),
+                _ => kube::api::ApiResource::erase::<OllamaModel>(&()),
+            };
+            let api: kube::Api<kube::core::DynamicObject> =
+                kube::Api::namespaced_with(client.clone(), &namespace, &resource);
+            match api.patch("it", &PatchParams::default(), &Patch::Merge(json!({"spec": patch}))).await {
+                Ok(_) => anyhow::bail!("{kind} accepted {patch}"),
+                Err(error) => Ok(ensure!(error.to_string().contains(word), "{patch}: {error}")),
+            }
+        };
+        refused("apiusers", json!({"email": "x@y.z"}), "email cannot be changed").await?;
+        refused("apikeys", json!({"userRef": {"namespace": namespace}}), "userRef cannot be changed").await?;
+        refused("apikeys", json!({"secret": {"name": "other"}}), "secret.name cannot be changed").await?;
+        refused("apikeys", json!({"revoked": false}), "revoked cannot be taken back").await?;
+        refused("apikeys", json!({"revoked": null}), "revoked cannot be taken back").await?;
+        refused("ollamamodels", json!({"model": "m:2"}), "model cannot be changed").await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn kubectl_knows_the_kinds() {
+    story(async {
+        let cluster = Kubernetes::shared().await?;
+        let namespace = cluster.namespace().await?;
+        create::<ApiUser>(&namespace, &json!({"email": "ada@example.com"}), false).await?;
+        let kubectl = |arguments: &[&str]| run(cluster.kubectl(&namespace)?.args(arguments));
+
+        let narrow = kubectl(&["get", "au"])?;
+        ensure!(narrow.starts_with("NAME"), "{narrow}");
+        for column in ["EMAIL", "ROLES", "ACTIVE", "READY", "KEYS", "AGE", "ada@example.com"] {
+            ensure!(narrow.contains(column), "{column}: {narrow}");
+        }
+        ensure!(kubectl(&["get", "apiuser", "--output=wide"])?.contains("REASON"));
+        ensure!(kubectl(&["get", "paddock"])?.contains("ada@example.com"));
+        ensure!(kubectl(&["explain", "apikey.spec.rotation"])?.contains("gracePeriod"));
+        // Not observed yet: for kstatus the object is in progress.
+        let observed = kubectl(&["get", "au", "it", "--output=jsonpath={.status.observedGeneration}"])?;
+        ensure!(observed == "-1", "{observed}");
+        Ok(())
+    })
+    .await;
+}
