@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 /// The JSON at `pointer` of the definition of `kind`.
 fn at(kind: &str, pointer: &str) -> Value {
-    let crd = crds::all().into_iter().find(|c| c.spec.names.kind == kind).unwrap();
-    serde_json::to_value(crd).unwrap().pointer(pointer).cloned().unwrap_or(Value::Null)
+    let crd = crds::all().into_iter().find(|c| c.spec.names.kind == kind).expect("the kind");
+    serde_json::to_value(crd).expect("plain data").pointer(pointer).cloned().unwrap_or(Value::Null)
 }
 
 #[test]

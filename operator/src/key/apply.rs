@@ -36,8 +36,8 @@ const MOST_ATTEMPTS: usize = 4;
 
 /// What came of it; only this module makes a `Delivered`.
 pub(crate) enum Outcome {
-    Delivered(Delivered),
-    Refused { refusal: Refusal, credential: Option<Credential> },
+    Delivered(Box<Delivered>),
+    Refused { refusal: Refusal, credential: Option<Box<Credential>> },
 }
 
 /// A key whose active version is in its Secret.
@@ -47,7 +47,7 @@ pub(crate) struct Delivered {
     pub(crate) wanted: Wanted,
     /// The request for rotation that the version has answered.
     pub(crate) answered: Option<String>,
-    _applied: (),
+    _sealed: (),
 }
 
 impl From<Refusal> for Outcome {
@@ -110,7 +110,7 @@ impl Delivery<'_> {
             Err(error) => return refusal(error).map(Outcome::from),
         };
         if credential.revoked_at.is_some() {
-            return Ok(Outcome::Refused { refusal: revoked(), credential: Some(credential) });
+            return Ok(Outcome::Refused { refusal: revoked(), credential: Some(Box::new(credential)) });
         }
         self.run(credential, held).await
     }
@@ -169,7 +169,7 @@ impl Delivery<'_> {
             let answered = self.object.status.as_ref().and_then(|status| status.last_handled_rotate_at.as_deref());
             let step = plan::next(&Facts {
                 wanted: self.wanted,
-                held: held.as_ref(),
+                held: held.as_ref().map(Held::bearing),
                 versions: &versions,
                 expires_at: credential.expires_at,
                 answered,
@@ -186,14 +186,15 @@ impl Delivery<'_> {
                 (Step::Keep { .. }, Some(secret)) => {
                     let secret = self.repair(&credential, &versions, secret, answered).await?;
                     let (wanted, answered) = (self.wanted.clone(), secret.answered);
-                    return Ok(Outcome::Delivered(Delivered { credential, versions, wanted, answered, _applied: () }));
+                    let delivered = Delivered { credential, versions, wanted, answered, _sealed: () };
+                    return Ok(Outcome::Delivered(Box::new(delivered)));
                 }
                 (Step::Keep { .. }, None) => return Err(Failure::Overtaken("the Secret is gone again")),
                 (Step::Ended, _) => {
                     let message = "the key has ended; create another ApiKey, or ask for a new version with the annotation \
                                    paddock.dev/rotate-requested-at if spec.expiresAt does not forbid it";
                     let refusal = Refusal::new(Reason::Expired, message);
-                    return Ok(Outcome::Refused { refusal, credential: Some(credential) });
+                    return Ok(Outcome::Refused { refusal, credential: Some(Box::new(credential)) });
                 }
             }
         }

@@ -65,7 +65,7 @@ impl KeyController {
         self.shared.accounts.revoke_owned_key(&context(ApiKey::KIND, object), &owner).await?;
         apply::remove_secret(&self.shared, object, &validate::secret_name(object)).await?;
         let credential = self.shared.accounts.owned_key(&owner).await?;
-        Ok(Outcome::Refused { refusal: apply::revoked(), credential })
+        Ok(Outcome::Refused { refusal: apply::revoked(), credential: credential.map(Box::new) })
     }
 
     /// The user shows how many keys it has.

@@ -13,6 +13,7 @@ use paddock_crds::{ApiKey, SECRET_TYPE, SecretTemplate, annotation, data, label}
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
+use crate::key::plan::Bearing;
 use crate::object::Object;
 use crate::shared::stamp;
 
@@ -72,6 +73,15 @@ impl Held {
             token: text.and_then(|text| Token::parse(text).ok()),
             answered: annotation(annotation::ROTATE_HANDLED),
             secret,
+        }
+    }
+
+    /// What it says of itself.
+    pub(crate) fn bearing(&self) -> Bearing<'_> {
+        Bearing {
+            version: self.version,
+            key_id: self.token.as_ref().map(Token::key_id),
+            answered: self.answered.as_deref(),
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) fn of(object: &ApiKey, outcome: &Outcome, now: Time) -> ApiKeyStatus 
     let (wanted, mut status) = match outcome {
         Outcome::Delivered(delivered) => (in_secret(), filled(delivered, &before, now)),
         Outcome::Refused { refusal, credential } => {
-            (refused(refusal, credential.as_ref()), kept(refusal, credential.as_ref(), &before))
+            (refused(refusal, credential.as_deref()), kept(refusal, credential.as_deref(), &before))
         }
     };
     status.observed_generation = generation;

@@ -131,7 +131,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    fn check(spec: Value, annotations: Value) -> Result<Wanted, Refusal> {
+    fn check(spec: &Value, annotations: &Value) -> Result<Wanted, Refusal> {
         let mut object = json!({
             "apiVersion": "paddock.dev/v1alpha1", "kind": "ApiKey",
             "metadata": {"name": "ci", "namespace": "team-a", "annotations": annotations},
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_absent_has_a_default() {
-        let wanted = check(json!({}), json!({})).unwrap();
+        let wanted = check(&json!({}), &json!({})).unwrap();
         assert_eq!(wanted.label, "ci");
         assert_eq!(wanted.secret_name, "ci-apikey");
         assert_eq!(wanted.scopes.to_string(), "chat embed generate models:read");
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_request_may_bring_its_own_grace() {
         let asked = json!({"paddock.dev/rotate-requested-at": "now", "paddock.dev/rotate-grace": "0s"});
-        let request = check(json!({"rotation": {"interval": "48h"}}), asked).unwrap().request.unwrap();
+        let request = check(&json!({"rotation": {"interval": "48h"}}), &asked).unwrap().request.unwrap();
         assert_eq!(request, Request { value: "now".to_owned(), grace: Duration::ZERO });
     }
 
@@ -168,7 +168,7 @@ mod tests {
     #[case(json!({"models": [":"]}), json!({}), "spec.models")]
     #[case(json!({}), json!({"paddock.dev/rotate-requested-at": "1", "paddock.dev/rotate-grace": "soon"}), "rotate-grace")]
     fn what_breaks_a_rule_is_refused_by_name(#[case] spec: Value, #[case] annotations: Value, #[case] words: &str) {
-        let refusal = check(spec, annotations).unwrap_err();
+        let refusal = check(&spec, &annotations).unwrap_err();
         assert_eq!(refusal.reason, Reason::InvalidSpec);
         assert!(refusal.message.contains(words), "{}", refusal.message);
     }

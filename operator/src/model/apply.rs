@@ -25,7 +25,7 @@ pub(crate) struct Looked {
     pub(crate) sights: Vec<Sight>,
     /// How the model came, once it is there.
     pub(crate) origin: Option<Origin>,
-    _applied: (),
+    _sealed: (),
 }
 
 impl Looked {
@@ -64,7 +64,7 @@ pub(crate) async fn bring(
         Some((digest, bytes)) => Some(record(controller, object, wanted, digest, bytes).await?),
         None => None,
     };
-    Ok(Outcome::Looked(Looked { sights, origin, _applied: () }))
+    Ok(Outcome::Looked(Looked { sights, origin, _sealed: () }))
 }
 
 async fn look(backend: &Backend, model: &ModelName) -> Seen {

@@ -15,7 +15,7 @@ use crate::user::validate;
 
 /// What came of it; only this module makes an `Applied`.
 pub(crate) enum Outcome {
-    Applied(Applied),
+    Applied(Box<Applied>),
     Refused(Refusal),
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Applied {
     pub(super) user: User,
     /// Keys that are not revoked.
     pub(super) keys: i64,
-    _applied: (),
+    _sealed: (),
 }
 
 /// Creates or changes the user.
@@ -49,7 +49,8 @@ pub(crate) async fn user(shared: &Shared, object: &ApiUser, desired: &DesiredUse
         Ok(user) => {
             let keys = accounts.credentials(Some(user.id)).await?;
             let live = keys.iter().filter(|key| key.revoked_at.is_none()).count();
-            Ok(Outcome::Applied(Applied { user, keys: i64::try_from(live).unwrap_or(i64::MAX), _applied: () }))
+            let keys = i64::try_from(live).unwrap_or(i64::MAX);
+            Ok(Outcome::Applied(Box::new(Applied { user, keys, _sealed: () })))
         }
         Err(error) => refusal(error).map(Outcome::Refused),
     }

@@ -75,7 +75,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    fn object(namespace: &str, spec: Value) -> ApiUser {
+    fn object(namespace: &str, spec: &Value) -> ApiUser {
         serde_json::from_value(json!({
             "apiVersion": "paddock.dev/v1alpha1", "kind": "ApiUser",
             "metadata": {"name": "ada", "namespace": namespace}, "spec": spec,
@@ -83,7 +83,7 @@ mod tests {
         .unwrap()
     }
 
-    fn check(namespace: &str, spec: Value) -> Result<DesiredUser, Refusal> {
+    fn check(namespace: &str, spec: &Value) -> Result<DesiredUser, Refusal> {
         desired(&object(namespace, spec), &BTreeSet::from(["platform".to_owned()]))
     }
 
@@ -91,7 +91,7 @@ mod tests {
     fn what_is_asked_for_becomes_canonical() {
         let desired = check(
             "team-a",
-            json!({"email": "Ada@EXAMPLE.com", "models": ["smollm2", "*"], "limits": {"tokensPerDay": 5}}),
+            &json!({"email": "Ada@EXAMPLE.com", "models": ["smollm2", "*"], "limits": {"tokensPerDay": 5}}),
         )
         .unwrap();
         assert_eq!(desired.email.as_str(), "ada@example.com");
@@ -111,14 +111,14 @@ mod tests {
         #[case] reason: Reason,
         #[case] word: &str,
     ) {
-        let refusal = check(namespace, spec).unwrap_err();
+        let refusal = check(namespace, &spec).unwrap_err();
         assert_eq!(refusal.reason, reason);
         assert!(refusal.message.contains(word), "{}", refusal.message);
     }
 
     #[test]
     fn admins_come_from_listed_namespaces() {
-        let desired = check("platform", json!({"email": "a@b.c", "roles": ["admin", "user"]})).unwrap();
+        let desired = check("platform", &json!({"email": "a@b.c", "roles": ["admin", "user"]})).unwrap();
         assert_eq!(desired.roles.to_string(), "admin user");
     }
 }

@@ -113,37 +113,41 @@ async fn two_leaders_that_do_not_know_of_each_other_do_no_harm() {
         let operator = stage.operator().await?;
         stage.user_with_key("ada").await?;
         drop(operator);
-        let folder = sentinel::scratch("holds")?;
         for round in 0..rounds() {
             for point in POINTS {
-                for (name, patch) in
-                    [(format!("{point}-{round}"), None), ("ada".to_owned(), Some(format!("{point}-{round}")))]
-                {
-                    let file = folder.path().join("held");
-                    let hold = format!("{point}=hold:{}", file.display());
-                    let held = stage.launch()?.env("PADDOCK_FAILPOINT", &hold).start().await?;
-                    match &patch {
-                        None => stage.create::<ApiKey>(&name, json!({"userRef": {"name": "ada"}})).await?,
-                        Some(request) => stage.change::<ApiKey>(&name, rotate(request)).await?,
-                    };
-                    eventually("the first leader to stand still", PATIENCE, async || {
-                        if file.exists() { Ok(()) } else { Err("it has not come to the point") }
-                    })
-                    .await
-                    .context(point)?;
-                    let free = stage.launch()?.env("LEASE_NAMESPACE", &other_lease).start().await?;
-                    stage.sound(&name).await.with_context(|| format!("{name} {point}: the second leader alone"))?;
-                    std::fs::remove_file(&file)?;
-                    // It finishes what it was at, as far as it still may.
-                    held.process().signal(Signal::Term)?;
-                    held.process().ended(PATIENCE).await?;
-                    stage.sound(&name).await.with_context(|| format!("{name} {point}: both"))?;
-                    drop(free);
-                    stage.check(&name).await.with_context(|| format!("{name} {point}: at rest"))?;
-                }
+                let name = format!("{point}-{round}");
+                interleave(&stage, &other_lease, point, &name, None).await.context(name.clone())?;
+                interleave(&stage, &other_lease, point, "ada", Some(&name)).await.context(name)?;
             }
         }
         Ok(())
     })
     .await;
+}
+
+/// One leader stands still at the point while it issues or rotates the key; the other does all of it; then the first goes
+/// on.
+async fn interleave(stage: &Stage, other_lease: &str, point: &str, name: &str, request: Option<&str>) -> Result<()> {
+    let folder = sentinel::scratch("holds")?;
+    let file = folder.path().join("standing");
+    let action = format!("{point}=hold:{}", file.display());
+    let first = stage.launch()?.env("PADDOCK_FAILPOINT", &action).start().await?;
+    match request {
+        None => stage.create::<ApiKey>(name, json!({"userRef": {"name": "ada"}})).await?,
+        Some(request) => stage.change::<ApiKey>(name, rotate(request)).await?,
+    };
+    eventually("the first leader to stand still", PATIENCE, async || {
+        if file.exists() { Ok(()) } else { Err("it has not come to the point") }
+    })
+    .await?;
+    let second = stage.launch()?.env("LEASE_NAMESPACE", other_lease).start().await?;
+    stage.sound(name).await.context("the second leader alone")?;
+    std::fs::remove_file(&file)?;
+    // It finishes what it was at, as far as it still may.
+    first.process().signal(Signal::Term)?;
+    first.process().ended(PATIENCE).await?;
+    stage.sound(name).await.context("both")?;
+    drop(second);
+    stage.check(name).await.context("at rest")?;
+    Ok(())
 }

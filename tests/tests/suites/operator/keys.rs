@@ -216,8 +216,8 @@ async fn rotation_on_request_is_done_once_with_its_own_grace() {
         stage.accepts(&old).await?;
         let status = stage.api::<ApiKey>().get("ada").await?.status.context("a status")?;
         assert_eq!(status.last_handled_rotate_at.as_deref(), Some("1h"));
-        let states: Vec<_> = status.secret_versions.iter().map(|version| version.state).collect();
-        assert_eq!(states, [VersionState::Active, VersionState::Retiring]);
+        let seen: Vec<_> = status.secret_versions.iter().map(|version| version.state).collect();
+        assert_eq!(seen, [VersionState::Active, VersionState::Retiring]);
 
         let newer = stage.content("ada-apikey").await?[data::API_KEY].clone();
         stage.change::<ApiKey>("ada", ask("0s")).await?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding, RoleRef, Subject};
 use kube::Api;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use paddock_tests::eventually::eventually;
 use paddock_tests::process::Signal;
 use paddock_tests::story::story;
@@ -22,8 +22,7 @@ async fn the_shipped_rights_suffice() {
         let roles: Api<ClusterRole> = Api::all(stage.client.clone());
         for document in serde_yaml_ng::Deserializer::from_str(&text) {
             let role: ClusterRole = serde::Deserialize::deserialize(document)?;
-            let rules = role.rules.iter().flatten();
-            for rule in rules {
+            for rule in role.rules.iter().flatten() {
                 let all = [&rule.api_groups, &rule.resources].into_iter().flatten().flatten().chain(&rule.verbs);
                 ensure!(all.clone().all(|word| word != "*"), "a rule for everything: {rule:?}");
             }
@@ -54,7 +53,7 @@ async fn the_shipped_rights_suffice() {
         let operator = stage.launch()?.env("KUBECONFIG", &kubeconfig.display().to_string()).start().await?;
         stage.user_with_key("ada").await?;
         let id = stage.sound("ada").await?;
-        stage.secrets().delete("ada-apikey", &Default::default()).await?;
+        stage.secrets().delete("ada-apikey", &DeleteParams::default()).await?;
         eventually("another version", PATIENCE, async || {
             let now = stage.check("ada").await?;
             ensure!(now != id);
