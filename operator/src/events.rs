@@ -40,8 +40,16 @@ impl Events {
         };
         match tokio::time::timeout(PATIENCE, self.0.publish(&event, &object.object_ref(&()))).await {
             Ok(Ok(())) => {}
+            Ok(Err(error)) if is_namespace_going(&error) => {}
             Ok(Err(error)) => tracing::warn!(%error, reason, "an event was not recorded"),
             Err(_) => tracing::warn!(reason, "an event was not recorded in time"),
         }
     }
+}
+
+/// Whether the namespace takes nothing new, because it is being deleted.
+fn is_namespace_going(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
