@@ -3,6 +3,7 @@
 //! For what the real one cannot be made to do on command: exact frame rates, a stream that dies, headers that take minutes. Its frames have the shapes that Ollama 0.32 sends.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -55,13 +56,13 @@ pub struct Script {
 impl Script {
     /// Newline-delimited JSON, as `/api/*` streams it; all at once until `every` says otherwise.
     #[must_use]
-    pub fn ndjson(lines: impl IntoIterator<Item = Value>) -> Self {
+    pub fn ndjson(lines: impl IntoIterator<Item: Display>) -> Self {
         Self::stream("application/x-ndjson", lines.into_iter().map(|line| format!("{line}\n")))
     }
 
     /// Server-sent events, as `/v1/*` streams them, with `[DONE]` at the end.
     #[must_use]
-    pub fn events(events: impl IntoIterator<Item = Value>) -> Self {
+    pub fn events(events: impl IntoIterator<Item: Display>) -> Self {
         Self::stream(
             "text/event-stream",
             events.into_iter().map(|event| format!("data: {event}\n\n")).chain(["data: [DONE]\n\n".to_owned()]),
@@ -236,6 +237,11 @@ async fn answer(State(stage): State<Arc<Mutex<Stage>>>, request: Request) -> Res
         "/" => return Response::new(Body::from("Ollama is running")),
         "/api/version" => json!({"version": "0.32.15"}),
         "/api/tags" => json!({"models": models.iter().map(|m| listed(m)).collect::<Vec<_>>()}),
+        "/v1/models" => {
+            let entry =
+                |m: &String| json!({"id": m, "object": "model", "created": 1_795_496_747, "owned_by": "library"});
+            json!({"object": "list", "data": models.iter().map(entry).collect::<Vec<_>>()})
+        }
         "/api/ps" => json!({"models": []}),
         _ => {
             let mut response = Response::new(Body::from("404 page not found"));
@@ -301,33 +307,28 @@ fn play(script: Script, leave: Leave) -> Response {
     response
 }
 
-/// The lines of a chat by `model`: `count` numbered words, then the final object, which counts `count` + 1 tokens and 31 of the prompt.
-pub fn chat_lines(model: &str, count: usize) -> impl Iterator<Item = Value> {
-    let created_at = "2026-01-02T03:04:05.678901234Z";
-    let line = move |content: String| json!({"model": model, "created_at": created_at, "message": {"role": "assistant", "content": content}, "done": false});
-    let mut last = line(String::new());
-    if let Value::Object(last) = &mut last {
-        let end = json!({
-            "done": true, "done_reason": "stop", "total_duration": 812_345_678, "load_duration": 12_345_678,
-            "prompt_eval_count": 31, "prompt_eval_duration": 21_000_000, "eval_count": count + 1, "eval_duration": 700_000_000,
-        });
-        last.extend(end.as_object().cloned().unwrap_or_default());
-    }
-    let words = (0..count).map(move |n| line(format!("w{n} "))).collect::<Vec<_>>();
-    words.into_iter().chain([last])
+/// The lines of a chat by `model`, as recorded: `count` numbered words, then the final object, which counts `count` tokens and 31 of the prompt.
+pub fn chat_lines(model: &str, count: usize) -> impl Iterator<Item = String> {
+    let start = format!(r#"{{"model":"{model}","created_at":"2026-11-24T05:05:53.637219664Z","message":"#);
+    let end = format!(
+        r#"{start}{{"role":"assistant","content":""}},"done":true,"done_reason":"stop","total_duration":5904840616,"load_duration":2165429294,"prompt_eval_count":31,"prompt_eval_duration":2670255000,"eval_count":{count},"eval_duration":1061840999}}"#
+    );
+    (0..count).map(move |n| format!(r#"{start}{{"role":"assistant","content":" w{n}"}},"done":false}}"#)).chain([end])
 }
 
-/// The events of an OpenAI chat by `model`: `count` numbered words, then the end; with a usage event of 31 and `count` + 1 tokens if `usage`.
-pub fn chat_events(model: &str, count: usize, usage: bool) -> impl Iterator<Item = Value> {
-    let event = |choices: Value| json!({"id": "chatcmpl-731", "object": "chat.completion.chunk", "created": 1_767_323_045, "model": model, "system_fingerprint": "fp_ollama", "choices": choices});
-    let mut events: Vec<Value> = (0..count)
-        .map(|n| event(json!([{"index": 0, "delta": {"role": "assistant", "content": format!("w{n} ")}, "finish_reason": null}])))
-        .collect();
-    events.push(event(json!([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}])));
-    if usage {
-        let mut last = event(json!([]));
-        last["usage"] = json!({"prompt_tokens": 31, "completion_tokens": count + 1, "total_tokens": 32 + count});
-        events.push(last);
-    }
-    events.into_iter()
+/// The events of an OpenAI chat by `model`, as recorded: `count` numbered words, then the end; with a usage event of 31 and `count` tokens if `usage`.
+pub fn chat_events(model: &str, count: usize, usage: bool) -> impl Iterator<Item = String> {
+    let start = format!(
+        r#"{{"id":"chatcmpl-523","object":"chat.completion.chunk","created":1795496753,"model":"{model}","system_fingerprint":"fp_ollama","choices":"#
+    );
+    let end = format!(r#"{start}[{{"index":0,"delta":{{}},"finish_reason":"stop"}}]}}"#);
+    let total = 31 + count;
+    let usage = usage.then(|| {
+        format!(r#"{start}[],"usage":{{"prompt_tokens":31,"completion_tokens":{count},"total_tokens":{total}}}}}"#)
+    });
+    let word = move |n: usize| {
+        let role = if n == 0 { r#""role":"assistant","# } else { "" };
+        format!(r#"{start}[{{"index":0,"delta":{{{role}"content":" w{n}"}},"finish_reason":null}}]}}"#)
+    };
+    (0..count).map(word).chain([end]).chain(usage)
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -26,6 +26,9 @@ use crate::process::{Log, Process, Signal, free_port};
 use crate::sentinel;
 use crate::shared::{self, Shared};
 use crate::testbed::Part;
+
+/// The name of the context, the cluster, in our kubeconfigs.
+pub const CONTEXT: &str = "paddock-tests";
 
 const START: Duration = Duration::from_mins(1);
 const ESTABLISHED: Duration = Duration::from_secs(20);
@@ -162,7 +165,7 @@ impl Kubernetes {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client().await?);
         for crd in paddock_crds::all() {
             let name = crd.name_any();
-            crds.patch(&name, &PatchParams::apply("paddock-tests").force(), &Patch::Apply(&crd))
+            crds.patch(&name, &PatchParams::apply(CONTEXT).force(), &Patch::Apply(&crd))
                 .await
                 .with_context(|| format!("applying {name}"))?;
             eventually(&format!("{name} to be established"), ESTABLISHED, async || {
@@ -204,7 +207,7 @@ fn start_apiserver(bin: &Path, folder: &Path, etcd_url: &str, port: u16) -> Resu
         .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
         .arg(flag("cert-dir", "certificates"))
         .arg(flag("token-auth-file", "tokens.csv"))
-        .arg(flag("service-account-key-file", "service-account.key"))
+        .arg(flag("service-account-key-file", "service-account.pub"))
         .arg(flag("service-account-signing-key-file", "service-account.key"))
         .args(["--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.0.0.0/24"])
         .args([
@@ -232,26 +235,28 @@ fn write_credentials(folder: &Path) -> Result<(String, PathBuf)> {
     aws_lc_rs::rand::fill(&mut token).context("a token")?;
     let token = hex::encode(token);
     fs::write(folder.join("tokens.csv"), format!("{token},admin,admin,system:masters\n"))?;
-    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
-        .context("a key for service accounts")?;
-    let key = BASE64_STANDARD.encode(key.as_ref());
-    fs::write(
-        folder.join("service-account.key"),
-        format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"),
-    )?;
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).context("a key for service accounts")?;
+    let public: PublicKeyX509Der<'_> = key.public_key().as_der().context("its public half")?;
+    let private = key.to_pkcs8v1().context("its private half")?;
+    fs::write(folder.join("service-account.key"), pem("PRIVATE KEY", private.as_ref()))?;
+    fs::write(folder.join("service-account.pub"), pem("PUBLIC KEY", public.as_ref()))?;
     Ok((token, folder.join("kubeconfig")))
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der))
 }
 
 fn kubeconfig_document(port: u16, certificate: &[u8], token: &str) -> serde_json::Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "paddock-tests",
-        "clusters": [{"name": "paddock-tests", "cluster": {
+        "current-context": CONTEXT,
+        "clusters": [{"name": CONTEXT, "cluster": {
             "server": format!("https://127.0.0.1:{port}"),
             "certificate-authority-data": BASE64_STANDARD.encode(certificate),
         }}],
         "users": [{"name": "admin", "user": {"token": token}}],
-        "contexts": [{"name": "paddock-tests", "context": {"cluster": "paddock-tests", "user": "admin", "namespace": "default"}}],
+        "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": "admin", "namespace": "default"}}],
     })
 }

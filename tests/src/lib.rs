@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod database;
+pub mod demo;
 pub mod eventually;
 pub mod fake_ollama;
 pub mod kubernetes;
@@ -19,3 +20,4 @@ pub mod shared;
 pub mod story;
 pub mod testbed;
 pub mod usage;
+pub mod workload;

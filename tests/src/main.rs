@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use paddock_tests::bench::{Plan, bench, serve_upstream};
+use paddock_tests::demo::Demo;
 use paddock_tests::process::ask_to_end;
 use paddock_tests::sentinel;
 use paddock_tests::servers::Servers;
@@ -42,6 +43,8 @@ enum Verb {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    /// Runs Paddock and its operator on a real control plane, applies examples/quickstart, and chats with the key that comes of it.
+    Demo,
     /// Measures what the gateway adds beside no proxy and beside nginx, and writes target/bench/report.{json,md}. For release builds.
     Bench {
         /// How often each is measured; the report has the medians.
@@ -84,6 +87,7 @@ async fn in_runtime(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Up { choice } => up(&choice.only).await,
         Verb::Exec { choice, export, command } => exec(&choice.only, export, &command).await,
+        Verb::Demo => demo().await,
         Verb::Bench { rounds, seconds } => {
             let length = Duration::from_secs(seconds);
             println!("{}", bench(Plan { rounds, length }).await?);
@@ -108,6 +112,23 @@ async fn up(wanted: &[Shared]) -> Result<ExitCode> {
         println!("# not started: {missing}");
     }
     println!("# up; Ctrl-C ends them. Logs: {}", sentinel::root().display());
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn demo() -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let demo = tokio::select! {
+        demo = Demo::start() => demo?,
+        _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
+        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+    };
+    demo.tell()?;
+    println!("\n{}", demo.advice());
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -1,3 +1,6 @@
 //! The suites of Paddock, one module each, in one executable so that they are linked once.
 
+mod e2e;
+mod gateway;
+mod operator;
 mod testbed;

@@ -1,0 +1,145 @@
+//! The whole thread, as a platform engineer and a workload see it: three YAMLs in, an answered chat out, every step of it in the audit log.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::{Database, Engine};
+use paddock_tests::demo::{OBJECTS, SECRET};
+use paddock_tests::eventually::eventually;
+use paddock_tests::kubernetes::{CONTEXT, Kubernetes};
+use paddock_tests::ollama::{Ollama, chat_model_file};
+use paddock_tests::paddock::{Caller, Launch, Paddock, answer};
+use paddock_tests::process::{Signal, run};
+use paddock_tests::registry::Registry;
+use paddock_tests::sentinel;
+use paddock_tests::story::story;
+use paddock_tests::testbed::{Part, repository};
+use paddock_tests::workload::Workload;
+use serde_json::Value;
+use tempfile::TempDir;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_yamls_become_an_answered_chat_on_postgres() {
+    story(thread(Engine::Postgres)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_yamls_become_an_answered_chat_on_sqlite() {
+    story(thread(Engine::Sqlite)).await;
+}
+
+async fn thread(engine: Engine) -> Result<()> {
+    let cluster = Kubernetes::shared().await?;
+    Part::Python.locate()?;
+    let ollama = Ollama::empty().await?;
+    let registry = Registry::start().await?;
+    let (model, _) = registry.add_gguf("library/smollm2:135m", &chat_model_file()?)?;
+    let database = Database::new(engine).await?;
+    let namespace = cluster.namespace().await?;
+    let launch = Launch::new(&["run", "--operator", "--context", CONTEXT], database.url())?
+        .ollama(ollama.url())
+        .env("KUBECONFIG", &cluster.kubeconfig().display().to_string())
+        .env("WATCH_NAMESPACES", &namespace)
+        .env("LEASE_NAMESPACE", &namespace)
+        .env("MODEL_REGISTRIES", &registry.url());
+    let (paddock, admin) = Paddock::seeded(launch.clone()).await?;
+
+    let kubectl = |arguments: &[&str]| run(cluster.kubectl(&namespace)?.args(arguments));
+    let manifests = quickstart(&model)?;
+    kubectl(&["apply", "--filename", &manifests.path().display().to_string()])?;
+    for object in OBJECTS {
+        kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", object])
+            .with_context(|| kubectl(&["get", object, "--output=yaml"]).unwrap_or_default())?;
+    }
+    let workload = Workload::new(&kubectl(&["get", "secret", SECRET, "--output=json"])?, &model)?;
+
+    let lines = run(&mut workload.curl())?;
+    let last: Value = serde_json::from_str(lines.lines().last().context("lines")?)?;
+    ensure!(lines.lines().count() > 1 && last["done"] == true, "{lines}");
+    for mut sdk in [workload.ollama_sdk()?, workload.openai_sdk()?] {
+        let text = run(&mut sdk)?;
+        ensure!(!text.trim().is_empty(), "an empty answer");
+    }
+
+    let rows = eventually("three usage rows", Duration::from_secs(10), async || {
+        let rows = database.usage().await?;
+        ensure!(rows.len() == 3, "{rows:?}");
+        Ok(rows)
+    })
+    .await?;
+    assert_eq!(rows[0].prompt_tokens, last["prompt_eval_count"].as_i64());
+    assert_eq!(rows[0].completion_tokens, last["eval_count"].as_i64());
+    ensure!(rows.iter().all(|row| row.http_status == 200 && row.tokens_estimated == 0), "{rows:?}");
+    audit_tells(&admin, &namespace).await?;
+
+    restart_changes_nothing(cluster, &namespace, paddock, &launch).await?;
+    audit_is_sealed(&database, &launch).await
+}
+
+/// The files of `examples/quickstart/`, with a model that is pulled from our registry instead of the public one.
+fn quickstart(model: &str) -> Result<TempDir> {
+    let folder = sentinel::scratch("quickstart")?;
+    for file in fs::read_dir(repository().join("examples/quickstart"))? {
+        let file = file?;
+        let text = fs::read_to_string(file.path())?;
+        let text = text.replace("model: smollm2:135m", &format!("model: {model}\n  insecureRegistry: true"));
+        fs::write(folder.path().join(file.file_name()), text)?;
+    }
+    Ok(folder)
+}
+
+/// The audit log has the story in order, and names who did it: the object and its field manager.
+async fn audit_tells(admin: &Caller, namespace: &str) -> Result<()> {
+    let audit = answer(admin.get("/audit?limit=500")).await?;
+    let mut events = audit.as_array().context("a list")?.clone();
+    events.reverse();
+    let by_operator: Vec<_> = events.iter().filter(|event| event["actor"].to_string().contains(namespace)).collect();
+    let types: Vec<_> = by_operator.iter().filter_map(|event| event["event_type"].as_str()).collect();
+    for wanted in ["user_created", "api_key_issued", "model_pulled"] {
+        ensure!(types.iter().filter(|&&t| t == wanted).count() == 1, "one {wanted} in {types:?}");
+    }
+    let place = |wanted: &str| types.iter().position(|&t| t == wanted);
+    ensure!(place("user_created") < place("api_key_issued"), "{types:?}");
+    for (event_type, object) in
+        [("user_created", "ApiUser"), ("api_key_issued", "ApiKey"), ("model_pulled", "OllamaModel")]
+    {
+        let event = by_operator.iter().find(|event| event["event_type"] == event_type).context(event_type)?;
+        // Who wrote the object, not who carried it out.
+        let actor = format!("operator:kubectl-client-side-apply:{object}/{namespace}/");
+        ensure!(event["actor"].as_str().is_some_and(|found| found.starts_with(&actor)), "{event}");
+    }
+    Ok(())
+}
+
+async fn restart_changes_nothing(
+    cluster: &Kubernetes,
+    namespace: &str,
+    paddock: Paddock,
+    launch: &Launch,
+) -> Result<()> {
+    let versions = || -> Result<Vec<String>> {
+        let version = "--output=jsonpath={.metadata.resourceVersion}";
+        let secret = format!("secret/{SECRET}");
+        let all = OBJECTS.into_iter().chain([secret.as_str()]);
+        all.map(|object| run(cluster.kubectl(namespace)?.args(["get", object, version]))).collect()
+    };
+    let before = versions()?;
+    paddock.process().signal(Signal::Term)?;
+    let status = paddock.process().ended(Duration::from_secs(40)).await?;
+    ensure!(status.success(), "{status}");
+    let _again = launch.clone().start().await?;
+    assert_eq!(versions()?, before);
+    Ok(())
+}
+
+/// The log of the story verifies, and does not any more once one letter of who acted is another.
+async fn audit_is_sealed(database: &Database, launch: &Launch) -> Result<()> {
+    let verify = || run(&mut launch.command(&["audit", "verify"])?);
+    verify()?;
+    let changed = database.execute("update audit_logs set actor = replace(actor, 'ApiKey', 'ApiKez')").await?;
+    ensure!(changed > 0);
+    let broken = format!("{:#}", verify().expect_err("a changed row"));
+    ensure!(broken.contains("exit code 1"), "{broken}");
+    Ok(())
+}
