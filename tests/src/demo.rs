@@ -60,7 +60,7 @@ impl Demo {
                 Err(error) => return Err(error),
             }
         }
-        self.kubectl(&["get", "ollamamodel/smollm2", "--output=yaml"])
+        Ok(())
     }
 
     /// How to go on.

@@ -75,6 +75,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     client_max_body_size 32m;
     keepalive_requests 1000000000;
+    map_hash_bucket_size 256;
     map $http_authorization $known {{
         default 0;
         "Bearer {token}" 1;
