@@ -24,6 +24,8 @@ use crate::{
 const BODY_LIMIT: usize = 1 << 20;
 /// How long the next piece of it may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a body that nobody will read may take.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A body that has not been read yet.
 pub(crate) struct Unread(Request);
@@ -91,8 +93,38 @@ pub(crate) enum BodyError {
     Broken,
 }
 
-/// Reads a body whole. One that comes in one piece is not copied.
+/// Reads a body whole. One that comes in one piece is not copied; one that is too large is read to its end all the same,
+/// within reason, because a client that is still sending would not see the answer.
 pub(crate) async fn read_body<B>(mut body: B, limit: usize, patience: Duration) -> Result<Bytes, BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let read = collect(&mut body, limit, patience).await;
+    if read == Err(BodyError::TooLarge) {
+        discard(body, 2 * limit).await;
+    }
+    read
+}
+
+/// Takes the rest of a body, up to so many bytes, and drops it.
+pub(crate) async fn discard<B>(mut body: B, limit: usize)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let all = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > limit {
+                return;
+            }
+        }
+    };
+    // Whether it came to its end or not, the answer is the same.
+    let _ = timeout(DISCARD_PATIENCE, all).await;
+}
+
+async fn collect<B>(body: &mut B, limit: usize, patience: Duration) -> Result<Bytes, BodyError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {

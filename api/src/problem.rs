@@ -77,6 +77,7 @@ impl Kind {
         self.parts().0
     }
 
+    #[cfg(test)]
     pub(crate) const fn slug(self) -> &'static str {
         self.parts().1
     }
@@ -151,6 +152,7 @@ impl Problem {
         Self { retry_after: Some(retry_after), ..self }
     }
 
+    #[cfg(test)]
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     config::{Config, Timeouts},
-    extract::{BodyError, read_body},
+    extract::{BodyError, discard, read_body},
     origin::Origin,
     readiness::Readiness,
 };
@@ -40,6 +40,8 @@ use usage::{Outcome, Recorder, Ticket};
 
 /// The most bytes of an answer that is read whole: a list of models.
 const LIST_LIMIT: usize = 32 << 20;
+/// The most bytes of a request's body that are taken from someone who is refused.
+const UNREAD_LIMIT: usize = 4 << 20;
 
 /// Why the gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -155,24 +157,30 @@ impl Passage<'_> {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Refusal> {
+        let (head, body) = request.into_parts();
         let principal = match self.gateway().scope(self.endpoint) {
-            Some(scope) => Some(admit::admit(self.app, self.endpoint, scope, request.headers(), self.origin).await?),
             None => None,
+            Some(scope) => match admit::admit(self.app, self.endpoint, scope, &head.headers, self.origin).await {
+                Ok(principal) => Some(principal),
+                Err(refusal) => {
+                    discard(body, UNREAD_LIMIT).await;
+                    return Err(refusal);
+                }
+            },
         };
         match (self.endpoint.operation, principal) {
             (Operation::Chat | Operation::Generate | Operation::Embed, Some(principal)) => {
-                self.infer(request, &principal).await
+                self.infer(head.headers, body, &principal).await
             }
-            (Operation::ListModels, Some(principal)) => self.list(request.headers(), &principal).await,
-            _ => self.relay(request.headers()).await,
+            (Operation::ListModels, Some(principal)) => self.list(head.headers, &principal).await,
+            _ => self.relay(head.headers).await,
         }
     }
 
     /// Puts a model to work.
-    async fn infer(&self, request: Request<Incoming>, principal: &Principal) -> Result<Response, Refusal> {
+    async fn infer(&self, headers: HeaderMap, body: Incoming, principal: &Principal) -> Result<Response, Refusal> {
         let gateway = self.gateway();
-        let (head, body) = request.into_parts();
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
+        if headers.contains_key(header::CONTENT_ENCODING) {
             let reason = "send the body without a Content-Encoding";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", reason));
         }
@@ -181,7 +189,7 @@ impl Passage<'_> {
         self.find(&plan).await?;
 
         let ticket = Ticket::open(self.app, self.endpoint, self.origin, principal, &plan.model, self.started)?;
-        let headers = headers::to_ollama(head.headers, self.origin.id());
+        let headers = headers::to_ollama(headers, self.origin.id());
         let ended = self.started + gateway.timeouts.lifetime;
         let sent = Instant::now();
         let by = ended.min(sent + gateway.timeouts.headers);
@@ -239,7 +247,7 @@ impl Passage<'_> {
     }
 
     /// Lists the models that the caller may use.
-    async fn list(&self, headers: &HeaderMap, principal: &Principal) -> Result<Response, Refusal> {
+    async fn list(&self, headers: HeaderMap, principal: &Principal) -> Result<Response, Refusal> {
         let (mut response, body) = self.fetch(headers).await?;
         if response.status() != StatusCode::OK {
             *response.body_mut() = Body::from(body);
@@ -265,18 +273,18 @@ impl Passage<'_> {
     }
 
     /// Passes on a small answer as it is.
-    async fn relay(&self, headers: &HeaderMap) -> Result<Response, Refusal> {
+    async fn relay(&self, headers: HeaderMap) -> Result<Response, Refusal> {
         let (mut response, body) = self.fetch(headers).await?;
         *response.body_mut() = Body::from(body);
         Ok(response)
     }
 
     /// Gets an answer whole: its head, and its body beside it.
-    async fn fetch(&self, headers: &HeaderMap) -> Result<(Response, Bytes), Refusal> {
+    async fn fetch(&self, headers: HeaderMap) -> Result<(Response, Bytes), Refusal> {
         let gateway = self.gateway();
         let by = self.started + catalogue::PATIENCE;
         let fetched = async {
-            let headers = headers::to_ollama(headers.clone(), self.origin.id());
+            let headers = headers::to_ollama(headers, self.origin.id());
             let answer = gateway.forwarder.get(self.endpoint.path, headers).await.map_err(|error| {
                 if error.is_connect() { Refusal::upstream_away() } else { Refusal::upstream_failed() }
             })?;

@@ -1,5 +1,6 @@
 //! The suites of Paddock, one module each, in one executable so that they are linked once.
 
+mod api;
 mod e2e;
 mod gateway;
 mod operator;

@@ -1,0 +1,118 @@
+//! Without the database nothing is promised, and it is said at once; with it back, everything goes on by itself.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::eventually::eventually;
+use paddock_tests::postgres::Postgres;
+use paddock_tests::story::story;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::{Api, MODEL};
+
+/// A way to a server that can be frozen: nothing comes through then, and nothing breaks.
+struct Way {
+    port: u16,
+    frozen: watch::Sender<bool>,
+}
+
+impl Way {
+    async fn to(host: String, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let way = Self { port: listener.local_addr()?.port(), frozen: watch::Sender::new(false) };
+        let frozen = way.frozen.subscribe();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let Ok(far) = TcpStream::connect((host.as_str(), port)).await else { continue };
+                let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
+                tokio::spawn(pass(from_near, to_far, frozen.clone()));
+                tokio::spawn(pass(from_far, to_near, frozen.clone()));
+            }
+        });
+        Ok(way)
+    }
+}
+
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut frozen: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 8192];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 || frozen.wait_for(|frozen| !frozen).await.is_err() {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..count]).await?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_database_is_a_503_within_five_seconds() {
+    story(async {
+        let url = Postgres::shared().await?.empty_database().await?;
+        let server: PgConnectOptions = url.parse()?;
+        let way = Way::to(server.get_host().to_owned(), server.get_port()).await?;
+        let url = url.replace(&format!(":{}/", server.get_port()), &format!(":{}/", way.port));
+        ensure!(url.contains(&way.port.to_string()), "{url}");
+        let api = Api::on(&url, Duration::from_secs(5)).await?;
+        let session = api.session().await?;
+        api.anonymous("GET /readyz", 0).expect(200).await?;
+
+        way.frozen.send_replace(true);
+        away(&api, &session).await.context("while the database is frozen")?;
+        way.frozen.send_replace(false);
+
+        eventually("the API to be back", Duration::from_secs(20), async || {
+            api.anonymous("GET /readyz", 0).expect(200).await?;
+            api.admin("POST /users", 0).json(&json!({"email": "ada@example.com"})).expect(201).await
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+async fn away(api: &Api, session: &str) -> Result<()> {
+    let user = json!({"email": "ada@example.com"});
+    let login = json!({"username": "admin@example.com", "password": "x"});
+    let requests = [
+        api.admin("POST /users", 0).json(&user),
+        api.by(session, "GET /me", 0),
+        api.anonymous("POST /auth/login", 0).json(&login),
+        api.by(session, "POST /auth/logout", 0),
+    ];
+    let refused = requests.map(async |request| {
+        let start = Instant::now();
+        let refused = request.expect(503).await?;
+        ensure!(start.elapsed() < Duration::from_secs(5), "it took {:?}: {refused}", start.elapsed());
+        assert_eq!(refused.problem(), "unavailable");
+        ensure!(!refused.header("retry-after").is_empty(), "{refused}");
+        Ok::<_, anyhow::Error>(())
+    });
+    futures_util::future::try_join_all(refused).await?;
+
+    // The gateway says it in its clients' dialect, and does not trouble Ollama.
+    let chat = json!({"model": MODEL, "messages": []});
+    let start = Instant::now();
+    let request = reqwest::Client::new().post(format!("{}/api/chat", api.contract.url)).bearer_auth(&api.admin);
+    let refused = request.json(&chat).send().await?;
+    ensure!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    assert_eq!(refused.status(), 503);
+    ensure!(refused.headers().contains_key("retry-after"));
+    ensure!(refused.json::<Value>().await?["error"].is_string());
+    ensure!(api.fake.work().is_empty());
+
+    let ready = eventually("readiness to tell", Duration::from_secs(10), async || {
+        api.anonymous("GET /readyz", 0).expect(503).await
+    });
+    let ready = ready.await?;
+    ensure!(ready.text("detail")?.contains("database"), "{ready}");
+    api.anonymous("GET /healthz", 0).expect(200).await?;
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! A client that trusts no answer: each one must be listed in the server's own OpenAPI document, with its status, its
+//! content type and its shape.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, ensure};
+use http::{HeaderMap, Method};
+use reqwest::{Client, RequestBuilder};
+use serde::Serialize;
+use serde_json::Value;
+
+/// What every answer carries.
+const HEADERS: [(&str, &str); 3] =
+    [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer")];
+
+/// A server and its document.
+pub(super) struct Contract {
+    pub(super) url: String,
+    pub(super) document: Value,
+    client: Client,
+}
+
+impl Contract {
+    pub(super) async fn of(url: &str) -> Result<Self> {
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+        let document = client.get(format!("{url}/openapi.json")).send().await?.error_for_status()?.json().await?;
+        Ok(Self { url: url.to_owned(), document, client })
+    }
+
+    /// A request for an operation, as `GET /users/{id}`.
+    pub(super) fn request(&self, operation: &str, id: i64) -> Request<'_> {
+        let (method, path) = operation.split_once(' ').expect("a method and a path");
+        let method: Method = method.parse().expect("a method");
+        let url = format!("{}{}", self.url, path.replace("{id}", &id.to_string()));
+        let request = self.client.request(method.clone(), url);
+        Request { contract: self, method, path: path.to_owned(), request }
+    }
+
+    /// The document's part on an answer.
+    fn response(&self, method: &Method, path: &str, status: u16) -> Result<&Value> {
+        let method = method.as_str().to_lowercase();
+        let pointer = format!("/paths/{}/{method}/responses/{status}", path.replace('~', "~0").replace('/', "~1"));
+        self.document.pointer(&pointer).with_context(|| format!("{method} {path} does not list {status}"))
+    }
+
+    fn check(&self, request: &str, method: &Method, path: &str, answer: &Answer) -> Result<()> {
+        for (name, value) in HEADERS {
+            ensure!(answer.headers.get(name).is_some_and(|found| found == value), "{request}: no {name}: {answer}");
+        }
+        for name in ["x-request-id", "content-security-policy"] {
+            ensure!(answer.headers.contains_key(name), "{request}: no {name}: {answer}");
+        }
+        let response = self.response(method, path, answer.status).with_context(|| answer.to_string())?;
+        let Some(content) = response["content"].as_object() else {
+            ensure!(answer.body.is_empty(), "{request}: a body where there should be none: {answer}");
+            return Ok(());
+        };
+        let content_type = answer.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default();
+        ensure!(content.contains_key(essence), "{request}: {essence:?} is not listed: {answer}");
+        // Its references lead into the document's components.
+        let mut schema = content[essence]["schema"].clone();
+        schema["components"] = self.document["components"].clone();
+        let validator = jsonschema::draft202012::new(&schema)?;
+        let errors: Vec<_> =
+            validator.iter_errors(&answer.json).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        ensure!(errors.is_empty(), "{request}: {errors:#?}: {answer}");
+        if answer.status >= 400 {
+            assert_eq!(answer.json["status"], answer.status, "{answer}");
+            assert_eq!(answer.json["request_id"], answer.headers["x-request-id"].to_str()?, "{answer}");
+        }
+        Ok(())
+    }
+}
+
+/// A request about to be sent.
+pub(super) struct Request<'a> {
+    contract: &'a Contract,
+    method: Method,
+    path: String,
+    request: RequestBuilder,
+}
+
+impl Request<'_> {
+    pub(super) fn json(self, body: &Value) -> Self {
+        Self { request: self.request.json(body), ..self }
+    }
+
+    pub(super) fn body(self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
+        Self { request: self.request.header("content-type", content_type).body(body), ..self }
+    }
+
+    pub(super) fn header(self, name: &str, value: &str) -> Self {
+        Self { request: self.request.header(name, value), ..self }
+    }
+
+    pub(super) fn query(self, query: &(impl Serialize + ?Sized)) -> Self {
+        Self { request: self.request.query(query), ..self }
+    }
+
+    /// Sends it. The answer must be in the contract and have this status.
+    pub(super) async fn expect(self, status: u16) -> Result<Answer> {
+        let request = format!("{} {}", self.method, self.path);
+        let answer = self.request.send().await?;
+        let (got, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.text().await?;
+        let json = serde_json::from_str(&body).unwrap_or_default();
+        let answer = Answer { status: got, headers, body, json };
+        self.contract.check(&request, &self.method, &self.path, &answer)?;
+        ensure!(answer.status == status, "{request}: {} instead of {status}: {answer}", answer.status);
+        Ok(answer)
+    }
+}
+
+/// An answer that is in the contract.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+    /// Null if the body is no JSON.
+    pub(super) json: Value,
+}
+
+impl Answer {
+    pub(super) fn id(&self, field: &str) -> Result<i64> {
+        self.json[field].as_i64().with_context(|| format!("no {field}: {self}"))
+    }
+
+    pub(super) fn text(&self, field: &str) -> Result<String> {
+        Ok(self.json[field].as_str().with_context(|| format!("no {field}: {self}"))?.to_owned())
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The last word of the problem's type.
+    pub(super) fn problem(&self) -> &str {
+        let kind = self.json["type"].as_str().unwrap_or_default();
+        kind.strip_prefix("urn:paddock:problem:").unwrap_or_default()
+    }
+
+    /// The places that the problem names, sorted.
+    pub(super) fn pointers(&self) -> Vec<&str> {
+        let errors = self.json["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut pointers: Vec<_> = errors.iter().filter_map(|error| error["pointer"].as_str()).collect();
+        pointers.sort_unstable();
+        pointers
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {}", self.status, self.headers, self.body)
+    }
+}

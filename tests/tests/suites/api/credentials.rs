@@ -1,0 +1,177 @@
+//! API keys: issued, rotated, revoked, and no further than their owner.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::Engine;
+use paddock_tests::eventually::eventually;
+use serde_json::{Value, json};
+
+use super::{Api, on_both_engines};
+
+on_both_engines! {
+    a_key_works_until_it_is_revoked,
+    rotation_keeps_the_identity_and_gives_the_old_secret_its_grace,
+    a_key_ends_when_its_time_is_over,
+    a_key_gives_no_more_than_it_and_its_owner_have,
+    everyone_sees_their_own_keys_and_admins_all,
+    what_breaks_a_rule_is_named,
+}
+
+async fn a_key_works_until_it_is_revoked(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    let asked = json!({"user_id": user, "label": "ci", "models": ["smollm2"], "limits": {"max_concurrent": 2}});
+    let issued = api.admin("POST /credentials", 0).json(&asked).expect(201).await?;
+    assert_eq!(issued.header("cache-control"), "no-store");
+    let (id, key) = (issued.id("credential_id")?, issued.text("plaintext")?);
+
+    let me = api.by(&key, "GET /me", 0).expect(200).await?;
+    assert_eq!(me.json["scopes"], json!(["chat", "embed", "generate", "models:read"]));
+    assert_eq!(me.json["key"]["credential_id"], id);
+    assert_eq!(me.json["key"]["limits"]["max_concurrent"], 2);
+    api.anonymous("GET /me", 0).header("x-api-key", &key).expect(200).await?;
+
+    let listed = api.admin("GET /credentials", 0).query(&[("user_id", user)]).expect(200).await?;
+    let listed = listed.json[0].clone();
+    assert_eq!((&listed["id"], &listed["label"], &listed["revoked"]), (&json!(id), &json!("ci"), &json!(false)));
+    assert_eq!(listed["models"], json!(["registry.ollama.ai/library/smollm2:*"]));
+    let prefix = listed["prefix"].as_str().context("a prefix")?;
+    ensure!(key.starts_with(prefix) && prefix.len() < 20, "{prefix}");
+    ensure!(!listed.to_string().contains(&key));
+
+    for _ in 0..2 {
+        api.admin("POST /credentials/{id}/revoke", id).expect(204).await?;
+        api.by(&key, "GET /me", 0).expect(401).await?;
+    }
+    let refused = api.admin("POST /credentials/{id}/rotate", id).expect(409).await?;
+    assert_eq!(refused.problem(), "revoked");
+    api.admin("POST /credentials/{id}/revoke", id + 1000).expect(404).await?;
+    api.admin("POST /credentials/{id}/rotate", id + 1000).expect(404).await?;
+    assert_eq!(api.events(2).await?, ["api_key_revoked", "api_key_issued"]);
+    Ok(())
+}
+
+async fn rotation_keeps_the_identity_and_gives_the_old_secret_its_grace(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    let (id, first) = api.key(user, json!({})).await?;
+    let rotate = async |body: Option<Value>| {
+        let request = api.admin("POST /credentials/{id}/rotate", id);
+        let request = match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let rotated = request.expect(200).await?;
+        assert_eq!(rotated.id("credential_id")?, id);
+        rotated.text("plaintext")
+    };
+    let second = rotate(None).await?;
+    for key in [&first, &second] {
+        api.by(key, "GET /me", 0).expect(200).await?;
+    }
+    let third = rotate(Some(json!({"grace_seconds": 0}))).await?;
+    api.by(&third, "GET /me", 0).expect(200).await?;
+    api.by(&second, "GET /me", 0).expect(401).await?;
+    for body in [json!({"grace_seconds": -1}), json!({"grace_seconds": 2_592_001}), json!({"grace_seconds": null})] {
+        let refused = api.admin("POST /credentials/{id}/rotate", id).json(&body).expect(422).await?;
+        assert_eq!(refused.pointers(), ["/grace_seconds"]);
+    }
+    api.admin("POST /credentials/{id}/rotate", id).body("text/plain", "{}").expect(415).await?;
+    assert_eq!(api.events(2).await?, ["api_key_rotated", "api_key_rotated"]);
+    Ok(())
+}
+
+async fn a_key_ends_when_its_time_is_over(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let user = api.user(json!({})).await?;
+    let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(2);
+    let (_, key) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
+    eventually("the key to end", Duration::from_secs(20), async || api.by(&key, "GET /me", 0).expect(401).await)
+        .await?;
+    for past in ["2020-01-01T00:00:00Z", "2020-01-01T01:00:00+01:00"] {
+        let asked = json!({"user_id": user, "expires_at": past});
+        let refused = api.admin("POST /credentials", 0).json(&asked).expect(422).await?;
+        assert_eq!(refused.pointers(), ["/expires_at"]);
+    }
+    Ok(())
+}
+
+async fn a_key_gives_no_more_than_it_and_its_owner_have(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let admin = api.user(json!({"roles": ["admin"]})).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    let (_, minter) = api.key(admin, json!({"scopes": ["keys:write", "chat"]})).await?;
+    let issue =
+        |scopes: Value| api.by(&minter, "POST /credentials", 0).json(&json!({"user_id": user, "scopes": scopes}));
+    issue(json!(["chat"])).expect(201).await?;
+    let refused = issue(json!(["chat", "embed"])).expect(403).await?;
+    ensure!(refused.text("detail")?.contains("embed"), "{refused}");
+    api.by(&minter, "POST /credentials", 0).json(&json!({"user_id": user})).expect(403).await?;
+
+    // Beyond the owner's role.
+    let asked = json!({"user_id": user, "scopes": ["users:write"]});
+    let refused = api.admin("POST /credentials", 0).json(&asked).expect(422).await?;
+    assert_eq!(refused.pointers(), ["/scopes"]);
+
+    // An admin's key has what it was given, not what its owner may do.
+    let (_, reader) = api.key(admin, json!({"scopes": ["keys:read"]})).await?;
+    api.by(&reader, "POST /credentials", 0).json(&json!({"user_id": user})).expect(403).await?;
+    api.by(&reader, "GET /users", 0).expect(403).await?;
+    // And it has it only as long as its owner has.
+    api.by(&reader, "GET /credentials", 0).expect(200).await?;
+    api.admin("PATCH /users/{id}", admin).json(&json!({"roles": []})).expect(200).await?;
+    api.by(&reader, "GET /credentials", 0).expect(403).await?;
+    Ok(())
+}
+
+async fn everyone_sees_their_own_keys_and_admins_all(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    let (id, key) = api.key(user, json!({"scopes": ["keys:read"]})).await?;
+    let other = api.user(json!({"roles": ["user"]})).await?;
+    let (newest, _) = api.key(other, json!({})).await?;
+
+    let own = api.by(&key, "GET /credentials", 0).expect(200).await?;
+    assert_eq!((own.header("x-total-count"), &own.json[0]["id"]), ("1", &json!(id)));
+    api.by(&key, "GET /credentials", 0).query(&[("user_id", user)]).expect(200).await?;
+    api.by(&key, "GET /credentials", 0).query(&[("user_id", other)]).expect(403).await?;
+    let all = api.admin("GET /credentials", 0).expect(200).await?;
+    assert_eq!((all.header("x-total-count"), &all.json[0]["id"]), ("3", &json!(newest)));
+
+    let (_, plain) = api.plain_user().await?;
+    api.by(&plain, "GET /credentials", 0).expect(403).await?;
+    for operation in ["POST /credentials/{id}/rotate", "POST /credentials/{id}/revoke"] {
+        api.by(&key, operation, id).expect(403).await?;
+        api.anonymous(operation, id).expect(401).await?;
+    }
+    api.anonymous("GET /credentials", 0).expect(401).await?;
+    api.anonymous("POST /credentials", 0).expect(401).await?;
+    Ok(())
+}
+
+async fn what_breaks_a_rule_is_named(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    let bodies = [
+        (json!({}), vec!["/user_id"]),
+        (json!({"user_id": "1"}), vec!["/user_id"]),
+        (json!({"user_id": user, "label": ""}), vec!["/label"]),
+        (json!({"user_id": user, "label": "a\u{0}b"}), vec!["/label"]),
+        (json!({"user_id": user, "scopes": ["teleport"]}), vec!["/scopes/0"]),
+        (json!({"user_id": user, "models": ["../etc"]}), vec!["/models/0"]),
+        (json!({"user_id": user, "limits": {"max_concurrent": -1}}), vec!["/limits/max_concurrent"]),
+        (json!({"user_id": user, "expires_at": "tomorrow"}), vec!["/expires_at"]),
+        (json!({"user_id": user, "secret": "mine"}), vec!["/secret"]),
+    ];
+    for (body, pointers) in bodies {
+        let refused = api.admin("POST /credentials", 0).json(&body).expect(422).await?;
+        assert_eq!(refused.pointers(), pointers, "{body}");
+    }
+    api.admin("POST /credentials", 0).json(&json!({"user_id": user + 1000})).expect(404).await?;
+    api.admin("POST /credentials", 0).body("application/json", "{").expect(400).await?;
+    api.admin("POST /credentials", 0).body("text/plain", "{}").expect(415).await?;
+    api.admin("GET /credentials", 0).query(&[("user", user)]).expect(422).await?;
+    assert_eq!(api.events(1).await?, ["user_created"]);
+    Ok(())
+}

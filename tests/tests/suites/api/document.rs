@@ -1,0 +1,134 @@
+//! What is the same for every request, and the pages that describe the rest.
+
+use anyhow::{Context as _, ensure};
+use paddock_tests::database::Engine;
+use paddock_tests::story::story;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use super::Api;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_served_is_the_one_that_is_built() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        assert_eq!(api.contract.document, serde_json::to_value(paddock_api::openapi())?);
+        api.anonymous("GET /openapi.json", 0).expect(200).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_load_nothing_from_elsewhere() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        let url = &api.contract.url;
+        let page = reqwest::get(format!("{url}/docs")).await?.error_for_status()?;
+        let policy = page.headers()["content-security-policy"].to_str()?.to_owned();
+        ensure!(policy.contains("script-src 'self'") && !policy.contains("http"), "{policy}");
+        let text = page.text().await?;
+        ensure!(!text.contains("http://") && !text.contains("https://") && !text.contains("//cdn"), "{text}");
+        for file in ["swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js"] {
+            ensure!(text.contains(file), "{text}");
+            let answer = reqwest::get(format!("{url}/docs/{file}")).await?.error_for_status()?;
+            let content_type = answer.headers()["content-type"].to_str()?.to_owned();
+            ensure!(content_type.starts_with("text/"), "{file}: {content_type}");
+        }
+        let initializer = reqwest::get(format!("{url}/docs/swagger-initializer.js")).await?.text().await?;
+        ensure!(initializer.contains("/openapi.json"), "{initializer}");
+        assert_eq!(reqwest::get(format!("{url}/docs/nothing.js")).await?.status(), 404);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_a_problem_too() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        let client = Client::new();
+        for (method, path, status, allow) in [
+            (Method::GET, "/nothing", 404, None),
+            (Method::GET, "/users/", 404, None),
+            (Method::GET, "/USERS", 404, None),
+            (Method::GET, "/metrics", 404, None),
+            (Method::DELETE, "/users", 405, Some("GET,HEAD,POST")),
+            (Method::OPTIONS, "/users", 405, Some("GET,HEAD,POST")),
+            (Method::PUT, "/auth/login", 405, Some("POST")),
+        ] {
+            let answer = client.request(method.clone(), format!("{}{path}", api.contract.url)).send().await?;
+            assert_eq!(answer.status(), status, "{method} {path}");
+            assert_eq!(answer.headers()["content-type"], "application/problem+json");
+            assert_eq!(answer.headers()["x-frame-options"], "DENY");
+            let allowed = answer.headers().get("allow").map(|value| value.to_str()).transpose()?;
+            assert_eq!(allowed, allow, "{method} {path}");
+            let problem: Value = answer.json().await?;
+            assert_eq!(problem["status"], status);
+            ensure!(problem["request_id"].is_string(), "{problem}");
+        }
+        let refused = api.admin("GET /users/{id}", 1).expect(200).await?;
+        ensure!(refused.json["id"] == 1);
+        let odd = client.get(format!("{}/users/one", api.contract.url)).bearer_auth(&api.admin).send().await?;
+        assert_eq!(odd.status(), 422);
+        let head = client.head(format!("{}/healthz", api.contract.url)).send().await?;
+        assert_eq!(head.status(), 200);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_keeps_its_id_if_it_is_well_formed() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        let healthz = || api.anonymous("GET /healthz", 0);
+        assert_eq!(healthz().header("x-request-id", "abc-1").expect(200).await?.header("x-request-id"), "abc-1");
+        assert_eq!(healthz().header("x-trace-id", "trace.1").expect(200).await?.header("x-request-id"), "trace.1");
+        let both = healthz().header("x-request-id", "bad id").header("x-trace-id", "trace-2");
+        assert_eq!(both.expect(200).await?.header("x-request-id"), "trace-2");
+        let made = healthz().header("x-request-id", "a\"b").expect(200).await?;
+        let id: uuid::Uuid = made.header("x-request-id").parse()?;
+        assert_eq!(id.get_version_num(), 7);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_is_in_the_document_and_needs_what_it_says() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        let paths = api.contract.document["paths"].as_object().context("paths")?;
+        let mut open = Vec::new();
+        for (path, item) in paths {
+            for (method, operation) in item.as_object().context("operations")? {
+                let name = format!("{} {path}", method.to_uppercase());
+                if operation["security"].as_array().is_some_and(|all| !all.contains(&json!({}))) {
+                    let url = format!("{}{}", api.contract.url, path.replace("{id}", "1"));
+                    let method: Method = method.to_uppercase().parse()?;
+                    let answer = Client::new().request(method, url).send().await?;
+                    assert_eq!(answer.status(), 401, "{name}");
+                } else {
+                    open.push(name);
+                }
+            }
+        }
+        open.sort();
+        // Whoever adds to this list has thought about it.
+        assert_eq!(
+            open,
+            [
+                "GET /",
+                "GET /api/version",
+                "GET /healthz",
+                "GET /openapi.json",
+                "GET /readyz",
+                "POST /auth/login",
+                "POST /auth/logout"
+            ]
+        );
+        Ok(())
+    })
+    .await;
+}

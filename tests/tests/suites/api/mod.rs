@@ -1,0 +1,143 @@
+//! The management API as a client sees it. Every answer is checked against the OpenAPI document that the server serves.
+
+mod audit;
+mod auth;
+mod away;
+mod contract;
+mod credentials;
+mod document;
+mod shutdown;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use contract::{Contract, Request};
+use paddock_accounts::audit::Chain;
+use paddock_accounts::clock::SystemClock;
+use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
+use paddock_accounts::sessions::SessionKey;
+use paddock_accounts::{Accounts, OpenOptions, migrate};
+use paddock_api::Config;
+use paddock_tests::database::{Database, Engine};
+use paddock_tests::fake_ollama::FakeOllama;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const MODEL: &str = "smollm2:135m";
+const PASSWORD: &str = "correct horse battery staple";
+const SECRET: &str = "a signing key of thirty-two bytes";
+
+/// The API, served by this process over a database of the test's own, and its first admin's key.
+struct Api {
+    contract: Contract,
+    admin: String,
+    fake: FakeOllama,
+    stop: CancellationToken,
+    served: JoinHandle<Result<(), paddock_api::Error>>,
+    _database: Option<Database>,
+}
+
+impl Api {
+    async fn start(engine: Engine) -> Result<Self> {
+        let database = Database::new(engine).await?;
+        let url = database.url().to_owned();
+        let mut api = Self::on(&url, Duration::from_secs(5)).await?;
+        api._database = Some(database);
+        Ok(api)
+    }
+
+    async fn on(database_url: &str, drain: Duration) -> Result<Self> {
+        let options = OpenOptions { url: database_url.into(), max_connections: 8, read_only: false };
+        migrate(&options).await?;
+        let chain = Chain::new(&SECRET.into());
+        let sessions = SessionKey::new(&SECRET.into(), "HS256")?;
+        let accounts = Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await?;
+        let seeded = accounts.seed(&Seed { password: Some(PASSWORD.into()), force: false }).await?;
+        let admin = seeded.key.context("a key")?.plaintext().expose_secret().to_owned();
+
+        let fake = FakeOllama::start(&[MODEL]).await?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        let config = Config { drain, ..Config::new(fake.url()) };
+        let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
+        let contract = Contract::of(&url).await?;
+        Ok(Self { contract, admin, fake, stop, served, _database: None })
+    }
+
+    /// A request by the admin's key.
+    fn admin(&self, operation: &str, id: i64) -> Request<'_> {
+        self.by(&self.admin, operation, id)
+    }
+
+    /// A request by this credential; an operation is `GET /users/{id}`, and `id` is ignored where the path has none.
+    fn by(&self, credential: &str, operation: &str, id: i64) -> Request<'_> {
+        self.anonymous(operation, id).header("authorization", &format!("Bearer {credential}"))
+    }
+
+    fn anonymous(&self, operation: &str, id: i64) -> Request<'_> {
+        self.contract.request(operation, id)
+    }
+
+    /// A new user with these fields beside its address.
+    async fn user(&self, mut fields: Value) -> Result<i64> {
+        let address = format!("user-{}@example.com", uuid::Uuid::now_v7().simple());
+        fields["email"] = address.into();
+        self.admin("POST /users", 0).json(&fields).expect(201).await?.id("id")
+    }
+
+    /// A new key of a user with these fields: its id, and its text.
+    async fn key(&self, user: i64, mut fields: Value) -> Result<(i64, String)> {
+        fields["user_id"] = user.into();
+        let issued = self.admin("POST /credentials", 0).json(&fields).expect(201).await?;
+        Ok((issued.id("credential_id")?, issued.text("plaintext")?))
+    }
+
+    /// The key of a new user with the role `user`.
+    async fn plain_user(&self) -> Result<(i64, String)> {
+        let user = self.user(json!({"roles": ["user"]})).await?;
+        Ok((user, self.key(user, json!({})).await?.1))
+    }
+
+    /// The access token of a new session of the admin.
+    async fn session(&self) -> Result<String> {
+        let credentials = json!({"username": ADMIN_EMAIL, "password": PASSWORD});
+        self.anonymous("POST /auth/login", 0).json(&credentials).expect(200).await?.text("access_token")
+    }
+
+    /// The types of the newest events, newest first.
+    async fn events(&self, limit: usize) -> Result<Vec<String>> {
+        let query = [("limit", limit.to_string())];
+        let events = self.admin("GET /audit", 0).query(&query).expect(200).await?;
+        let events = events.json.as_array().context("a list")?;
+        Ok(events.iter().filter_map(|event| Some(event["event_type"].as_str()?.to_owned())).collect())
+    }
+}
+
+/// The same story on both engines.
+macro_rules! on_both_engines {
+    ($($story:ident,)+) => {
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $story() {
+                    paddock_tests::story::story(super::$story(paddock_tests::database::Engine::Postgres)).await;
+                }
+            )+
+        }
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $story() {
+                    paddock_tests::story::story(super::$story(paddock_tests::database::Engine::Sqlite)).await;
+                }
+            )+
+        }
+    };
+}
+use on_both_engines;
