@@ -7,7 +7,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, header};
 use metrics::counter;
 use paddock_accounts::{
-    access::{Denied, Need, Principal},
+    access::{Need, Principal},
     authenticate::Refused,
     context::{Actor, Context},
 };
@@ -104,8 +104,8 @@ impl From<Stranger> for Problem {
 }
 
 /// Records that a known principal may not do what it asked for. The refusal stands whether or not it can be recorded.
-pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Principal, target: &str, denied: &Denied) {
-    let recorded = ask(app.accounts.access_denied(context, principal, target, &denied.to_string())).await;
+pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Principal, target: &str, why: &str) {
+    let recorded = ask(app.accounts.access_denied(context, principal, target, why)).await;
     if let Err(error) = recorded {
         tracing::error!(?error, target, "a refusal could not be recorded");
     }
@@ -124,9 +124,16 @@ pub(crate) struct Caller {
 impl Caller {
     /// Goes on only if the caller may do this.
     pub(crate) async fn must(&self, need: Need) -> Result<(), Problem> {
-        let Err(denied) = self.principal.may(need) else { return Ok(()) };
-        record_denial(&self.app, &self.context, &self.principal, &self.route, &denied).await;
-        Err(Problem::new(Kind::Forbidden, denied.to_string()))
+        match self.principal.may(need) {
+            Ok(()) => Ok(()),
+            Err(denied) => Err(self.refuse(denied.to_string()).await),
+        }
+    }
+
+    /// The refusal of what the caller may not do, which is recorded.
+    pub(crate) async fn refuse(&self, why: String) -> Problem {
+        record_denial(&self.app, &self.context, &self.principal, &self.route, &why).await;
+        Problem::new(Kind::Forbidden, why)
     }
 }
 
@@ -135,7 +142,7 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let principal = authenticate(app, &parts.headers).await?;
-        let context = origin(parts)?.context(&parts.headers, principal.actor());
+        let context = origin(parts)?.context(parts.headers.get(header::USER_AGENT), principal.actor());
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let route = format!("{} {path}", parts.method);
         Ok(Self { principal, context, app: app.clone(), route })
@@ -149,7 +156,7 @@ impl FromRequestParts<App> for Anyone {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Ok(Self(origin(parts)?.context(&parts.headers, Actor::Anonymous)))
+        Ok(Self(origin(parts)?.context(parts.headers.get(header::USER_AGENT), Actor::Anonymous)))
     }
 }
 

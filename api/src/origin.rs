@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use paddock_accounts::{
     Accounts,
     context::{Actor, Context},
@@ -47,10 +47,9 @@ impl Origin {
     }
 
     /// What audit is told of a request by `actor`.
-    pub(crate) fn context(&self, headers: &HeaderMap, actor: Actor) -> Context {
-        let user_agent = headers
-            .get(header::USER_AGENT)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_USER_AGENT).collect());
+    pub(crate) fn context(&self, user_agent: Option<&HeaderValue>, actor: Actor) -> Context {
+        let user_agent =
+            user_agent.map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_USER_AGENT).collect());
         Context { actor, ip: Some(self.ip), user_agent, request_id: Some(self.id_text().to_owned()) }
     }
 }

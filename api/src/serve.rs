@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a connection may take to send the head of its next request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+const HEAD_PATIENCE: Duration = Duration::from_mins(1);
 /// The most bytes of a request's head, and of what is buffered of its body.
 const BUFFER: usize = 128 << 10;
 /// How long streams have to send their error event.

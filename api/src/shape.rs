@@ -1,5 +1,7 @@
 //! From JSON to a type, with every field that does not fit named at once.
 
+#![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
+
 use std::{fmt::Display, str::FromStr};
 
 use paddock_accounts::Violation;

@@ -49,14 +49,14 @@ pub(crate) fn to_client(headers: HeaderMap) -> HeaderMap {
     pass(headers, |name| name == "content-length" || !(is_hop_by_hop(name) || is_upstreams(name)))
 }
 
-fn pass(headers: HeaderMap, passes: impl Fn(&str) -> bool) -> HeaderMap {
+fn pass(headers: HeaderMap, may_pass: impl Fn(&str) -> bool) -> HeaderMap {
     let named = named_by_connection(&headers);
     let mut passed = HeaderMap::with_capacity(headers.len() + 5);
     let mut last: Option<HeaderName> = None;
     for (name, value) in headers {
         // Further values of a header come without its name.
         if name.is_some() {
-            last = name.filter(|name| passes(name.as_str()) && !named.contains(name));
+            last = name.filter(|name| may_pass(name.as_str()) && !named.contains(name));
         }
         if let Some(name) = &last {
             passed.append(name.clone(), value);

@@ -20,14 +20,13 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use paddock_accounts::{access::Principal, sets::Scope};
-use paddock_ollama::{
-    Dialect, ENDPOINTS, Endpoint, ModelName, Operation, endpoints, filter_openai_models, filter_tags,
-};
+use paddock_ollama::{Dialect, ENDPOINTS, Endpoint, ModelName, endpoints, filter_openai_models, filter_tags};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
+    authentication::record_denial,
     config::{Config, Timeouts},
     extract::{BodyError, discard, read_body},
     origin::Origin,
@@ -158,23 +157,31 @@ impl Passage<'_> {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Refusal> {
         let (head, body) = request.into_parts();
-        let principal = match self.gateway().scope(self.endpoint) {
-            None => None,
-            Some(scope) => match admit::admit(self.app, self.endpoint, scope, &head.headers, self.origin).await {
-                Ok(principal) => Some(principal),
-                Err(refusal) => {
-                    discard(body, UNREAD_LIMIT).await;
-                    return Err(refusal);
-                }
-            },
-        };
-        match (self.endpoint.operation, principal) {
-            (Operation::Chat | Operation::Generate | Operation::Embed, Some(principal)) => {
-                self.infer(head.headers, body, &principal).await
+        let Some(scope) = self.gateway().scope(self.endpoint) else { return self.relay(head.headers).await };
+        let user_agent = head.headers.get(header::USER_AGENT).cloned();
+        let principal = match admit::identify(self.app, &head.headers).await {
+            Ok(principal) => principal,
+            Err(refusal) => {
+                discard(body, UNREAD_LIMIT).await;
+                return Err(refusal);
             }
-            (Operation::ListModels, Some(principal)) => self.list(head.headers, &principal).await,
-            _ => self.relay(head.headers).await,
+        };
+        let answered = match admit::permit(&principal, scope) {
+            Ok(()) if self.endpoint.keys.is_some() => self.infer(head.headers, body, &principal).await,
+            Ok(()) => self.list(head.headers, &principal).await,
+            Err(refusal) => {
+                discard(body, UNREAD_LIMIT).await;
+                Err(refusal)
+            }
+        };
+        if let Err(refusal) = &answered
+            && refusal.status() == StatusCode::FORBIDDEN
+        {
+            let context = self.origin.context(user_agent.as_ref(), principal.actor());
+            let target = format!("{} {}", self.endpoint.method, self.endpoint.path);
+            record_denial(self.app, &context, &principal, &target, refusal.message()).await;
         }
+        answered
     }
 
     /// Puts a model to work.

@@ -80,6 +80,11 @@ impl Refusal {
         self.status
     }
 
+    /// What is wrong, for people.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The answer.
     pub(crate) fn answer(&self, dialect: Dialect) -> Response {
         let mut response = Response::new(Body::from(dialect.error_body(self.status, &self.message, Some(self.code))));
@@ -127,8 +132,9 @@ impl From<Stranger> for Refusal {
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::TooLong => Self::database_away(),
-            Unanswered::Error(Error::Unavailable(_) | Error::Audit(_) | Error::Stopping) => Self::database_away(),
+            Unanswered::TooLong | Unanswered::Error(Error::Unavailable(_) | Error::Audit(_) | Error::Stopping) => {
+                Self::database_away()
+            }
             Unanswered::Error(Error::Busy { retry_after }) => {
                 Self::unavailable("busy", "too many keys are being verified at once").retry_after(retry_after)
             }

@@ -33,6 +33,7 @@ pub(crate) struct Credentials {
 
 /// A session's access token.
 #[derive(Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are OAuth's")]
 pub(crate) struct AccessToken {
     /// To be sent as `Authorization: Bearer ...`.
     access_token: String,

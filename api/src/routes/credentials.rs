@@ -32,7 +32,7 @@ use crate::{
     authentication::Caller,
     extract::{Id, NoQuery, Query, Unread, within},
     openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
-    problem::{Kind, Problem},
+    problem::Problem,
     shape::{not_null, parsed},
 };
 
@@ -216,7 +216,9 @@ pub(crate) async fn issue(
 ) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json().await?;
-    within_callers_scopes(&caller, asked.scopes.as_ref())?;
+    if let Some(why) = beyond_callers_scopes(&caller, asked.scopes.as_ref()) {
+        return Err(caller.refuse(why).await);
+    }
     let new = NewKey {
         user_id: UserId(asked.user_id),
         label: asked.label,
@@ -229,16 +231,12 @@ pub(crate) async fn issue(
     Ok(not_stored((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
 }
 
-/// A key cannot give a scope that it lacks itself.
-fn within_callers_scopes(caller: &Caller, asked: Option<&Scopes>) -> Result<(), Problem> {
-    let Via::Key { scopes: own, .. } = &caller.principal.via else { return Ok(()) };
+/// Why the caller cannot give these scopes: a key lacks one of them itself.
+fn beyond_callers_scopes(caller: &Caller, asked: Option<&Scopes>) -> Option<String> {
+    let Via::Key { scopes: own, .. } = &caller.principal.via else { return None };
     let default = Scopes::default_for_keys();
     let lacking: Vec<_> = asked.unwrap_or(&default).iter().filter(|scope| !own.has(*scope)).map(Word::text).collect();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let detail = format!("this API key cannot give scopes that it lacks: {}", lacking.join(", "));
-    Err(Problem::new(Kind::Forbidden, detail))
+    (!lacking.is_empty()).then(|| format!("this API key cannot give scopes that it lacks: {}", lacking.join(", ")))
 }
 
 /// How to rotate.

@@ -1,7 +1,6 @@
 //! The caller's own profile.
 
-use axum::Json;
-use axum::extract::State;
+use axum::{Json, extract::State};
 use paddock_accounts::{
     access::{Need, Via},
     sets::{Roles, Scopes},

@@ -1,5 +1,7 @@
 //! Shapes that several resources have in common.
 
+#![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
+
 use std::collections::BTreeSet;
 
 use paddock_accounts::{

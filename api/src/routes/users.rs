@@ -1,5 +1,6 @@
 //! Users.
 
+#![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
 use axum::{Json, extract::State, http::StatusCode};

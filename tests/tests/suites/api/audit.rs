@@ -31,6 +31,14 @@ async fn events_say_who_did_what_from_where(engine: Engine) -> Result<()> {
     let denied = api.admin("GET /audit", 0).query(&[("limit", 1)]).expect(200).await?;
     assert_eq!(denied.json[0]["event_type"], "access_denied");
     assert_eq!(denied.json[0]["target"], "GET /audit");
+
+    // The gateway's refusals of someone known are recorded likewise, in whichever dialect they are told.
+    let cloud = json!({"model": "gpt-oss:120b-cloud", "messages": []});
+    let chat = reqwest::Client::new().post(format!("{}/api/chat", api.contract.url)).bearer_auth(&key);
+    assert_eq!(chat.json(&cloud).send().await?.status(), 403);
+    let denied = api.admin("GET /audit", 0).query(&[("limit", 1)]).expect(200).await?;
+    assert_eq!(denied.json[0]["event_type"], "access_denied");
+    assert_eq!(denied.json[0]["target"], "POST /api/chat");
     Ok(())
 }
 
@@ -50,11 +58,11 @@ async fn pages_follow_each_other_and_filters_narrow(engine: Engine) -> Result<()
     loop {
         let mut query = vec![("limit", "2".to_owned())];
         if !cursor.is_empty() {
-            query.push(("cursor", cursor));
+            query.push(("cursor", cursor.clone()));
         }
         let page = api.admin("GET /audit", 0).query(&query).expect(200).await?;
         pages.extend(ids(&page.json)?);
-        cursor = page.header("x-next-cursor").to_owned();
+        page.header("x-next-cursor").clone_into(&mut cursor);
         if cursor.is_empty() {
             break;
         }

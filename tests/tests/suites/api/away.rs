@@ -55,7 +55,7 @@ async fn pass(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_database_is_a_503_within_five_seconds() {
     story(async {
-        let url = Postgres::shared().await?.empty_database().await?;
+        let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
         let server: PgConnectOptions = url.parse()?;
         let way = Way::to(server.get_host().to_owned(), server.get_port()).await?;
         let url = url.replace(&format!(":{}/", server.get_port()), &format!(":{}/", way.port));
@@ -65,7 +65,7 @@ async fn a_frozen_database_is_a_503_within_five_seconds() {
         api.anonymous("GET /readyz", 0).expect(200).await?;
 
         way.frozen.send_replace(true);
-        away(&api, &session).await.context("while the database is frozen")?;
+        Box::pin(away(&api, &session)).await.context("while the database is frozen")?;
         way.frozen.send_replace(false);
 
         eventually("the API to be back", Duration::from_secs(20), async || {

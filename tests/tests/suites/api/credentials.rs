@@ -108,6 +108,7 @@ async fn a_key_gives_no_more_than_it_and_its_owner_have(engine: Engine) -> Resul
     let refused = issue(json!(["chat", "embed"])).expect(403).await?;
     ensure!(refused.text("detail")?.contains("embed"), "{refused}");
     api.by(&minter, "POST /credentials", 0).json(&json!({"user_id": user})).expect(403).await?;
+    assert_eq!(api.events(1).await?, ["access_denied"]);
 
     // Beyond the owner's role.
     let asked = json!({"user_id": user, "scopes": ["users:write"]});

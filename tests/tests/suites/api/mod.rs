@@ -39,19 +39,25 @@ struct Api {
     fake: FakeOllama,
     stop: CancellationToken,
     served: JoinHandle<Result<(), paddock_api::Error>>,
-    _database: Option<Database>,
+    /// Kept for as long as it is served.
+    database: Option<Database>,
 }
 
 impl Api {
     async fn start(engine: Engine) -> Result<Self> {
-        let database = Database::new(engine).await?;
+        let database = Box::pin(Database::new(engine)).await?;
         let url = database.url().to_owned();
         let mut api = Self::on(&url, Duration::from_secs(5)).await?;
-        api._database = Some(database);
+        api.database = Some(database);
         Ok(api)
     }
 
     async fn on(database_url: &str, drain: Duration) -> Result<Self> {
+        // Large, and part of every story.
+        Box::pin(Self::serve(database_url, drain)).await
+    }
+
+    async fn serve(database_url: &str, drain: Duration) -> Result<Self> {
         let options = OpenOptions { url: database_url.into(), max_connections: 8, read_only: false };
         migrate(&options).await?;
         let chain = Chain::new(&SECRET.into());
@@ -67,7 +73,7 @@ impl Api {
         let config = Config { drain, ..Config::new(fake.url()) };
         let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
         let contract = Contract::of(&url).await?;
-        Ok(Self { contract, admin, fake, stop, served, _database: None })
+        Ok(Self { contract, admin, fake, stop, served, database: None })
     }
 
     /// A request by the admin's key.

@@ -20,7 +20,7 @@ async fn chat(api: &Api) -> Result<reqwest::Response> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_stream_finishes_and_idle_connections_do_not_hold_it_up() {
     story(async {
-        let database = Database::new(Engine::Sqlite).await?;
+        let database = Box::pin(Database::new(Engine::Sqlite)).await?;
         let api = Api::on(database.url(), Duration::from_secs(30)).await?;
         api.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 20)).every(Duration::from_millis(20)));
         let mut frames = chat(&api).await?.bytes_stream();
@@ -44,7 +44,7 @@ async fn an_open_stream_finishes_and_idle_connections_do_not_hold_it_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_drain_is_over_streams_end_with_an_error_and_the_rest_is_dropped() {
     story(async {
-        let database = Database::new(Engine::Sqlite).await?;
+        let database = Box::pin(Database::new(Engine::Sqlite)).await?;
         let drain = Duration::from_secs(1);
         let api = Api::on(database.url(), drain).await?;
         let mut hanging = Script::ndjson(chat_lines(MODEL, 2)).ending(End::Hangs);
