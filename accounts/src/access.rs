@@ -83,9 +83,8 @@ impl Principal {
         let (role, scope) = match need {
             Need::Profile => return Ok(()),
             Need::Use(scope) => (Role::User, scope),
-            Need::Manage(scope) => (Role::Admin, scope),
             Need::See(scope, owner) if owner == self.user_id => (Role::User, scope),
-            Need::See(scope, _) => (Role::Admin, scope),
+            Need::See(scope, _) | Need::Manage(scope) => (Role::Admin, scope),
         };
         if !(self.roles.has(Role::Admin) || self.roles.has(role)) {
             return Err(Denied::Role(role));

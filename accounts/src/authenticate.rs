@@ -91,6 +91,7 @@ struct KeyRow {
 
 /// The owner's limits, beside the key's in one row.
 #[derive(sqlx::FromRow)]
+#[expect(clippy::struct_field_names, reason = "the columns' own names")]
 struct UserLimits {
     user_requests_per_minute: Option<i64>,
     user_tokens_per_minute: Option<i64>,
@@ -142,10 +143,8 @@ impl Accounts {
     }
 
     async fn authenticate_key(&self, token: &Token) -> Result<Result<Principal, Refused>, Error> {
-        let row: Option<KeyRow> = self
-            .store()
-            .read(async |conn| Ok(on!(conn, |c| sqlx::query_as(KEY).bind(token.key_id()).fetch_optional(c).await?)))
-            .await?;
+        let row: Option<KeyRow> =
+            on!(self.reader().await?.conn(), |c| sqlx::query_as(KEY).bind(token.key_id()).fetch_optional(c).await?);
         let Some(row) = row else { return Ok(Err(Refused::Unknown)) };
         // The secret first: who does not hold it learns nothing of the state of a key.
         let plaintext: SecretString = token.plaintext().clone();
@@ -173,10 +172,8 @@ impl Accounts {
     }
 
     async fn authenticate_session(&self, id: SessionId) -> Result<Result<Principal, Refused>, Error> {
-        let row: Option<SessionRow> = self
-            .store()
-            .read(async |conn| Ok(on!(conn, |c| sqlx::query_as(SESSION).bind(id.0).fetch_optional(c).await?)))
-            .await?;
+        let row: Option<SessionRow> =
+            on!(self.reader().await?.conn(), |c| sqlx::query_as(SESSION).bind(id.0).fetch_optional(c).await?);
         let Some(row) = row else { return Ok(Err(Refused::Unknown)) };
         if !row.is_active {
             return Ok(Err(Refused::Disabled));

@@ -2,6 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
+use scoped_futures::ScopedFutureExt;
 use serde::Serialize;
 
 use crate::{
@@ -191,20 +192,16 @@ pub struct Issued {
 impl Accounts {
     /// The credential of that id.
     pub async fn credential(&self, id: CredentialId) -> Result<Option<Credential>, Error> {
-        self.store().read(async |conn| by_id(conn, id).await).await
+        by_id(self.reader().await?.conn(), id).await
     }
 
     /// Credentials, newest first, revoked ones too; of one user or of all.
     pub async fn credentials(&self, user_id: Option<UserId>) -> Result<Vec<Credential>, Error> {
-        let rows: Vec<Row> = self
-            .store()
-            .read(async |conn| {
-                Ok(match user_id {
-                    Some(id) => on!(conn, |c| sqlx::query_as(LIST_OF_USER).bind(id).fetch_all(c).await?),
-                    None => on!(conn, |c| sqlx::query_as(LIST).fetch_all(c).await?),
-                })
-            })
-            .await?;
+        let mut reader = self.reader().await?;
+        let rows: Vec<Row> = match user_id {
+            Some(id) => on!(reader.conn(), |c| sqlx::query_as(LIST_OF_USER).bind(id).fetch_all(c).await?),
+            None => on!(reader.conn(), |c| sqlx::query_as(LIST).fetch_all(c).await?),
+        };
         Ok(rows.into_iter().map(Credential::from).collect())
     }
 
@@ -215,34 +212,41 @@ impl Accounts {
         let token = Token::generate();
         let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
         let credential = self
-            .write(context, async |tx| {
-                let user = users::locked(tx, new.user_id).await?;
-                if let Some(scopes) = &new.scopes {
-                    within_role(&user, scopes)?;
+            .write(context, |tx| {
+                let new = &new;
+                let label = &label;
+                let token = &token;
+                let hash = &hash;
+                async move {
+                    let user = users::locked(tx, new.user_id).await?;
+                    if let Some(scopes) = &new.scopes {
+                        within_role(&user, scopes)?;
+                    }
+                    let draft = Draft {
+                        user_id: user.id,
+                        label: label.clone(),
+                        scopes: new.scopes.clone().unwrap_or_else(Scopes::default_for_keys),
+                        models: new.models.clone(),
+                        limits: new.limits,
+                        expires_at: new.expires_at,
+                        managed_by: None,
+                    };
+                    let mut credential = insert(tx.conn(), &draft, self.now()).await?;
+                    secrets::insert(
+                        tx,
+                        credential.id,
+                        token,
+                        hash,
+                        SecretState::Active,
+                        credential.expires_at,
+                        self.now(),
+                    )
+                    .await?;
+                    credential.key_id = Some(token.key_id().to_owned());
+                    let event = issued_event(EventType::ApiKeyIssued, &credential);
+                    Ok(Outcome::changed(credential, event))
                 }
-                let draft = Draft {
-                    user_id: user.id,
-                    label: label.clone(),
-                    scopes: new.scopes.clone().unwrap_or_else(Scopes::default_for_keys),
-                    models: new.models.clone(),
-                    limits: new.limits,
-                    expires_at: new.expires_at,
-                    managed_by: None,
-                };
-                let mut credential = insert(tx.conn(), &draft, self.now()).await?;
-                secrets::insert(
-                    tx,
-                    credential.id,
-                    &token,
-                    &hash,
-                    SecretState::Active,
-                    credential.expires_at,
-                    self.now(),
-                )
-                .await?;
-                credential.key_id = Some(token.key_id().to_owned());
-                let event = issued_event(EventType::ApiKeyIssued, &credential);
-                Outcome::changed(credential, event)
+                .scope_boxed()
             })
             .await?;
         Ok(Issued { credential, token })
@@ -253,22 +257,28 @@ impl Accounts {
         let token = Token::generate();
         let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
         let credential = self
-            .write(context, async |tx| {
-                let mut credential = locked(tx, id).await?;
-                if let Some(owner) = credential.managed_by {
-                    return Err(Error::Managed { kind: "ApiKey", owner });
+            .write(context, |tx| {
+                let token = &token;
+                let hash = &hash;
+                async move {
+                    let mut credential = locked(tx, id).await?;
+                    if let Some(owner) = credential.managed_by {
+                        return Err(Error::Managed { kind: "ApiKey", owner });
+                    }
+                    if credential.revoked_at.is_some() {
+                        return Err(Error::Revoked(id));
+                    }
+                    let now = self.now();
+                    secrets::retire_active(tx, id, now + grace).await?;
+                    secrets::insert(tx, id, token, hash, SecretState::Active, credential.expires_at, now).await?;
+                    let mut change = Change::default();
+                    change.field("key_id", credential.key_id.as_deref().as_ref(), Some(&token.key_id()));
+                    credential.key_id = Some(token.key_id().to_owned());
+                    let event =
+                        Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change);
+                    Ok(Outcome::changed(credential, event))
                 }
-                if credential.revoked_at.is_some() {
-                    return Err(Error::Revoked(id));
-                }
-                let now = self.now();
-                secrets::retire_active(tx, id, now + grace).await?;
-                secrets::insert(tx, id, &token, &hash, SecretState::Active, credential.expires_at, now).await?;
-                let mut change = Change::default();
-                change.field("key_id", credential.key_id.as_deref().as_ref(), Some(&token.key_id()));
-                credential.key_id = Some(token.key_id().to_owned());
-                let event = Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change);
-                Outcome::changed(credential, event)
+                .scope_boxed()
             })
             .await?;
         Ok(Issued { credential, token })
@@ -277,14 +287,17 @@ impl Accounts {
     /// Ends a key, every secret of it, for good. Already revoked: nothing changes. On a key that Kubernetes owns it is
     /// kept as an override.
     pub async fn revoke_key(&self, context: &Context, id: CredentialId) -> Result<(), Error> {
-        self.write(context, async |tx| {
-            let credential = locked(tx, id).await?;
-            if credential.revoked_at.is_some() {
-                return Ok(Outcome::Unchanged(()));
+        self.write(context, |tx| {
+            async move {
+                let credential = locked(tx, id).await?;
+                if credential.revoked_at.is_some() {
+                    return Ok(Outcome::Unchanged(()));
+                }
+                let overriding = credential.managed_by.is_some();
+                let event = revoke(tx, credential, overriding, self.now()).await?;
+                Ok(Outcome::changed((), event))
             }
-            let overriding = credential.managed_by.is_some();
-            let event = revoke(tx, credential, overriding, self.now()).await?;
-            Outcome::changed((), event)
+            .scope_boxed()
         })
         .await
     }

@@ -4,6 +4,8 @@
 //! [`Error::Fenced`]: the caller makes sure at the API server that its own object is the present one and asks again with
 //! `takeover`.
 
+use scoped_futures::ScopedFutureExt;
+
 use crate::{
     Accounts,
     audit::EventType,
@@ -85,31 +87,34 @@ impl Accounts {
         adoption: Adoption,
         takeover: bool,
     ) -> Result<User, Error> {
-        self.write(context, async |tx| {
-            let now = self.now();
-            let Some(before) = owned_user(tx, owner, desired, adoption, takeover).await? else {
-                let user = users::insert(tx.conn(), &new_user(owner, desired), now).await?;
-                let event = users::created_event(&user);
-                return Outcome::changed(user, event);
-            };
-            let mut after = before.clone();
-            after.display_name.clone_from(&desired.display_name);
-            after.roles = desired.roles.clone();
-            after.models.clone_from(&desired.models);
-            after.limits = desired.limits;
-            after.managed_by = Some(owner.clone());
-            // What an admin disabled stays so, whatever Git says, until an admin enables it.
-            if before.overridden_at.is_none() {
-                after.is_active = desired.active;
+        self.write(context, |tx| {
+            async move {
+                let now = self.now();
+                let Some(before) = owned_user(tx, owner, desired, adoption, takeover).await? else {
+                    let user = users::insert(tx.conn(), &new_user(owner, desired), now).await?;
+                    let event = users::created_event(&user);
+                    return Ok(Outcome::changed(user, event));
+                };
+                let mut after = before.clone();
+                after.display_name.clone_from(&desired.display_name);
+                after.roles = desired.roles.clone();
+                after.models.clone_from(&desired.models);
+                after.limits = desired.limits;
+                after.managed_by = Some(owner.clone());
+                // What an admin disabled stays so, whatever Git says, until an admin enables it.
+                if before.overridden_at.is_none() {
+                    after.is_active = desired.active;
+                }
+                users::replace(tx, &before, after, now).await
             }
-            users::replace(tx, &before, after, now).await
+            .scope_boxed()
         })
         .await
     }
 
     /// The user of an object, whichever life of the object it was made for.
     pub async fn owned_user(&self, owner: &ManagedBy) -> Result<Option<User>, Error> {
-        self.store().read(async |conn| users::by_owner(conn, owner).await).await
+        users::by_owner(self.reader().await?.conn(), owner).await
     }
 
     /// Ends the user of an object that goes. None there, or taken over by another life: nothing changes.
@@ -120,44 +125,50 @@ impl Accounts {
         if end == UserEnd::Delete {
             // Each key is a mutation of its own and leaves its own event; a crash in between is made good by the next try.
             for key in self.credentials(Some(user.id)).await?.iter().filter(|key| key.revoked_at.is_none()) {
-                self.write(context, async |tx| {
-                    let key = credentials::locked(tx, key.id).await?;
-                    if key.revoked_at.is_some() {
-                        return Ok(Outcome::Unchanged(()));
+                self.write(context, |tx| {
+                    async move {
+                        let key = credentials::locked(tx, key.id).await?;
+                        if key.revoked_at.is_some() {
+                            return Ok(Outcome::Unchanged(()));
+                        }
+                        let event = credentials::revoke(tx, key, false, self.now()).await?;
+                        Ok(Outcome::changed((), event))
                     }
-                    let event = credentials::revoke(tx, key, false, self.now()).await?;
-                    Outcome::changed((), event)
+                    .scope_boxed()
                 })
                 .await?;
             }
         }
-        self.write(context, async |tx| {
-            let Some(user) = users::by_owner(tx.conn(), owner).await? else { return Ok(Outcome::Unchanged(())) };
-            if user.managed_by.as_ref() != Some(owner) {
-                return Ok(Outcome::Unchanged(()));
-            }
-            let user = users::locked(tx, user.id).await?;
-            match end {
-                UserEnd::Retain => Ok(Outcome::Unchanged(())),
-                UserEnd::Disable => {
-                    let after = User { is_active: false, ..user.clone() };
-                    Ok(match users::replace(tx, &user, after, self.now()).await? {
-                        Outcome::Changed(_, event) => Outcome::Changed((), event),
-                        Outcome::Unchanged(_) => Outcome::Unchanged(()),
-                    })
+        self.write(context, |tx| {
+            async move {
+                let Some(user) = users::by_owner(tx.conn(), owner).await? else { return Ok(Outcome::Unchanged(())) };
+                if user.managed_by.as_ref() != Some(owner) {
+                    return Ok(Outcome::Unchanged(()));
                 }
-                UserEnd::Delete => {
-                    let event = users::bury(tx, &user, self.now()).await?;
-                    Outcome::changed((), event)
+                let user = users::locked(tx, user.id).await?;
+                match end {
+                    UserEnd::Retain => Ok(Outcome::Unchanged(())),
+                    UserEnd::Disable => {
+                        let after = User { is_active: false, ..user.clone() };
+                        Ok(match users::replace(tx, &user, after, self.now()).await? {
+                            Outcome::Changed(_, event) => Outcome::Changed((), event),
+                            Outcome::Unchanged(_) => Outcome::Unchanged(()),
+                        })
+                    }
+                    UserEnd::Delete => {
+                        let event = users::bury(tx, &user, self.now()).await?;
+                        Ok(Outcome::changed((), event))
+                    }
                 }
             }
+            .scope_boxed()
         })
         .await
     }
 
     /// The credential of an object, whichever life of the object it was made for.
     pub async fn owned_key(&self, owner: &ManagedBy) -> Result<Option<Credential>, Error> {
-        self.store().read(async |conn| credentials::by_owner(conn, owner).await).await
+        credentials::by_owner(self.reader().await?.conn(), owner).await
     }
 
     /// Creates or changes the credential of an object; its secrets come by [`Accounts::stage_secret`] and
@@ -170,38 +181,41 @@ impl Accounts {
         desired: &DesiredKey,
         takeover: bool,
     ) -> Result<Credential, Error> {
-        self.write(context, async |tx| {
-            let now = self.now();
-            let user = users::locked(tx, desired.user_id).await?;
-            credentials::within_role(&user, &desired.scopes)?;
-            let Some(before) = credentials::by_owner(tx.conn(), owner).await? else {
-                credentials::check(&desired.label, &desired.limits, desired.expires_at, now)?;
-                let credential = credentials::insert(tx.conn(), &draft(owner, desired), now).await?;
-                let event = credentials::issued_event(EventType::ApiKeyCreated, &credential);
-                return Outcome::changed(credential, event);
-            };
-            fence(before.managed_by.as_ref(), owner, takeover)?;
-            let before = credentials::locked(tx, before.id).await?;
-            // Revoked stays revoked: within one life of the object, and where an admin did it, in the next ones too.
-            let same_life = before.managed_by.as_ref() == Some(owner);
-            if before.revoked_at.is_some() && (same_life || before.overridden_at.is_some()) {
-                return Ok(Outcome::Unchanged(before));
+        self.write(context, |tx| {
+            async move {
+                let now = self.now();
+                let user = users::locked(tx, desired.user_id).await?;
+                credentials::within_role(&user, &desired.scopes)?;
+                let Some(before) = credentials::by_owner(tx.conn(), owner).await? else {
+                    credentials::check(&desired.label, &desired.limits, desired.expires_at, now)?;
+                    let credential = credentials::insert(tx.conn(), &draft(owner, desired), now).await?;
+                    let event = credentials::issued_event(EventType::ApiKeyCreated, &credential);
+                    return Ok(Outcome::changed(credential, event));
+                };
+                fence(before.managed_by.as_ref(), owner, takeover)?;
+                let before = credentials::locked(tx, before.id).await?;
+                // Revoked stays revoked: within one life of the object, and where an admin did it, in the next ones too.
+                let same_life = before.managed_by.as_ref() == Some(owner);
+                if before.revoked_at.is_some() && (same_life || before.overridden_at.is_some()) {
+                    return Ok(Outcome::Unchanged(before));
+                }
+                if before.user_id != desired.user_id || before.revoked_at.is_some() {
+                    return renew(tx, before, owner, desired, now).await;
+                }
+                let mut after = before.clone();
+                after.label.clone_from(&desired.label);
+                after.scopes = desired.scopes.clone();
+                after.models.clone_from(&desired.models);
+                after.limits = desired.limits;
+                after.expires_at = desired.expires_at;
+                after.managed_by = Some(owner.clone());
+                let Some(event) = credentials::difference(&before, &after) else {
+                    return Ok(Outcome::Unchanged(before));
+                };
+                credentials::update(tx.conn(), &after, now).await?;
+                Ok(Outcome::changed(after, event))
             }
-            if before.user_id != desired.user_id || before.revoked_at.is_some() {
-                return renew(tx, before, owner, desired, now).await;
-            }
-            let mut after = before.clone();
-            after.label.clone_from(&desired.label);
-            after.scopes = desired.scopes.clone();
-            after.models.clone_from(&desired.models);
-            after.limits = desired.limits;
-            after.expires_at = desired.expires_at;
-            after.managed_by = Some(owner.clone());
-            let Some(event) = credentials::difference(&before, &after) else {
-                return Ok(Outcome::Unchanged(before));
-            };
-            credentials::update(tx.conn(), &after, now).await?;
-            Outcome::changed(after, event)
+            .scope_boxed()
         })
         .await
     }
@@ -209,18 +223,23 @@ impl Accounts {
     /// Revokes the credential of an object that goes, or that says `revoked: true`. None there, revoked already, or taken
     /// over by another life: nothing changes.
     pub async fn revoke_owned_key(&self, context: &Context, owner: &ManagedBy) -> Result<Option<CredentialId>, Error> {
-        self.write(context, async |tx| {
-            let Some(key) = credentials::by_owner(tx.conn(), owner).await? else { return Ok(Outcome::Unchanged(None)) };
-            if key.managed_by.as_ref() != Some(owner) {
-                return Ok(Outcome::Unchanged(None));
+        self.write(context, |tx| {
+            async move {
+                let Some(key) = credentials::by_owner(tx.conn(), owner).await? else {
+                    return Ok(Outcome::Unchanged(None));
+                };
+                if key.managed_by.as_ref() != Some(owner) {
+                    return Ok(Outcome::Unchanged(None));
+                }
+                let key = credentials::locked(tx, key.id).await?;
+                let id = Some(key.id);
+                if key.revoked_at.is_some() {
+                    return Ok(Outcome::Unchanged(id));
+                }
+                let event = credentials::revoke(tx, key, false, self.now()).await?;
+                Ok(Outcome::changed(id, event))
             }
-            let key = credentials::locked(tx, key.id).await?;
-            let id = Some(key.id);
-            if key.revoked_at.is_some() {
-                return Ok(Outcome::Unchanged(id));
-            }
-            let event = credentials::revoke(tx, key, false, self.now()).await?;
-            Outcome::changed(id, event)
+            .scope_boxed()
         })
         .await
     }
@@ -274,7 +293,7 @@ async fn renew(
     let credential = credentials::insert(tx.conn(), &draft(owner, desired), now).await?;
     let event = credentials::issued_event(EventType::ApiKeyCreated, &credential)
         .detail(format!("takes the place of credential {}", aside.id));
-    Outcome::changed(credential, event)
+    Ok(Outcome::changed(credential, event))
 }
 
 fn new_user(owner: &ManagedBy, desired: &DesiredUser) -> NewUser {

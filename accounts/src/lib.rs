@@ -25,19 +25,17 @@ pub mod token;
 pub mod usage;
 pub mod users;
 
-use std::{
-    ops::AsyncFn,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use audit::{Chain, Event, EventType};
 use clock::{Clock, Time};
 use context::Context;
 pub use error::{Error, Violation};
 use hasher::Hasher;
+use scoped_futures::ScopedFutureExt;
 use sessions::SessionKey;
+use store::{Mutation, Outcome, Reader, Store, Tx};
 pub use store::{OpenError, OpenOptions, migrate};
-use store::{Outcome, Store, Tx};
 
 /// Everything the rules need. Cheap to clone; every clone shares the pools.
 #[derive(Clone)]
@@ -98,20 +96,28 @@ impl Accounts {
         target: &str,
         detail: &str,
     ) -> Result<(), Error> {
-        self.write(context, async |_| {
-            let mut event = Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
-            event.credential_id = principal.credential_id();
-            Outcome::changed((), event)
+        self.write(context, |_| {
+            async move {
+                let mut event =
+                    Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
+                event.credential_id = principal.credential_id();
+                Ok(Outcome::changed((), event))
+            }
+            .scope_boxed()
         })
         .await
     }
 
-    async fn write<T: Send + 'static>(
+    async fn write<'e, T: Send + 'static>(
         &self,
         context: &Context,
-        f: impl AsyncFn(&mut Tx) -> Result<Outcome<T>, Error>,
+        f: impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync,
     ) -> Result<T, Error> {
         self.inner.store.write(&self.inner.chain, &self.inner.clock, context, f).await
+    }
+
+    async fn reader(&self) -> Result<Reader, Error> {
+        self.store().reader().await
     }
 
     fn store(&self) -> &Store {

@@ -25,6 +25,7 @@ impl fmt::Display for ManagedBy {
 
 /// The four columns.
 #[derive(sqlx::FromRow)]
+#[expect(clippy::struct_field_names, reason = "the columns' own names")]
 pub(crate) struct ManagedColumns {
     managed_cluster: Option<String>,
     managed_namespace: Option<String>,

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use scoped_futures::ScopedFutureExt;
 use serde::Serialize;
 
 use crate::{
@@ -99,7 +100,7 @@ pub enum Removal {
 impl Accounts {
     /// What is recorded for an object.
     pub async fn model(&self, owner: &ManagedBy) -> Result<Option<Model>, Error> {
-        let row = self.store().read(async |conn| by_owner(conn, owner).await).await?;
+        let row = by_owner(self.reader().await?.conn(), owner).await?;
         Ok(row.map(|row| Model {
             model: row.model,
             origin: row.origin,
@@ -111,64 +112,68 @@ impl Accounts {
     /// Records that Ollama has an object's model now. The same as before: nothing changes. A model that was pulled for
     /// another object counts as pulled for this one too.
     pub async fn record_model(&self, context: &Context, owner: &ManagedBy, model: Model) -> Result<(), Error> {
-        self.write(context, async |tx| {
-            let before = by_owner(tx.conn(), owner).await?;
-            let mut after = model.clone();
-            if after.origin == Origin::Adopted {
-                let pulled: i64 =
-                    on!(tx.conn(), |c| sqlx::query_scalar(PULLED_BEFORE).bind(&after.model).fetch_one(c).await?);
-                if pulled > 0 {
-                    after.origin = Origin::Pulled;
+        self.write(context, |tx| {
+            let model = &model;
+            async move {
+                let before = by_owner(tx.conn(), owner).await?;
+                let mut after = model.clone();
+                if after.origin == Origin::Adopted {
+                    let pulled: i64 =
+                        on!(tx.conn(), |c| sqlx::query_scalar(PULLED_BEFORE).bind(&after.model).fetch_one(c).await?);
+                    if pulled > 0 {
+                        after.origin = Origin::Pulled;
+                    }
                 }
+                let mut change = Change::default();
+                let was = before.as_ref();
+                change.field("model", was.map(|row| &row.model), Some(&after.model));
+                change.field("origin", was.map(|row| &row.origin), Some(&after.origin));
+                change.field("digest", was.and_then(|row| row.digest.as_ref()), after.digest.as_ref());
+                change.field("size_bytes", was.and_then(|row| row.size_bytes.as_ref()), after.size_bytes.as_ref());
+                change.field("uid", was.and_then(|row| row.managed_uid.as_ref()), Some(&owner.uid));
+                if change.is_empty() {
+                    return Ok(Outcome::Unchanged(()));
+                }
+                store(tx.conn(), before.map(|row| row.id), &after, owner, self.now()).await?;
+                let event_type = match model.origin {
+                    Origin::Adopted => EventType::ModelAdopted,
+                    Origin::Pulled | Origin::Built => EventType::ModelPulled,
+                };
+                Ok(Outcome::changed((), Event::new(event_type).target(after.model.as_str()).change(change)))
             }
-            let mut change = Change::default();
-            let was = before.as_ref();
-            change.field("model", was.map(|row| &row.model), Some(&after.model));
-            change.field("origin", was.map(|row| &row.origin), Some(&after.origin));
-            change.field("digest", was.and_then(|row| row.digest.as_ref()), after.digest.as_ref());
-            change.field("size_bytes", was.and_then(|row| row.size_bytes.as_ref()), after.size_bytes.as_ref());
-            change.field("uid", was.and_then(|row| row.managed_uid.as_ref()), Some(&owner.uid));
-            if change.is_empty() {
-                return Ok(Outcome::Unchanged(()));
-            }
-            store(tx.conn(), before.map(|row| row.id), &after, owner, self.now()).await?;
-            let event_type = match model.origin {
-                Origin::Adopted => EventType::ModelAdopted,
-                Origin::Pulled | Origin::Built => EventType::ModelPulled,
-            };
-            Outcome::changed((), Event::new(event_type).target(after.model.as_str()).change(change))
+            .scope_boxed()
         })
         .await
     }
 
     /// What deleting an object means for Ollama.
     pub async fn model_removal(&self, owner: &ManagedBy) -> Result<Removal, Error> {
-        let Some(row) = self.store().read(async |conn| by_owner(conn, owner).await).await? else {
+        let Some(row) = by_owner(self.reader().await?.conn(), owner).await? else {
             return Ok(Removal::Gone);
         };
-        let others: i64 = self
-            .store()
-            .read(async |conn| {
-                Ok(on!(conn, |c| sqlx::query_scalar(OTHERS).bind(&row.model).bind(row.id).fetch_one(c).await?))
-            })
-            .await?;
+        let mut reader = self.reader().await?;
+        let others: i64 =
+            on!(reader.conn(), |c| sqlx::query_scalar(OTHERS).bind(&row.model).bind(row.id).fetch_one(c).await?);
         Ok(if others == 0 && row.origin != Origin::Adopted { Removal::Delete } else { Removal::Keep })
     }
 
     /// Forgets an object's model. `detail` says what became of it in Ollama.
     pub async fn forget_model(&self, context: &Context, owner: &ManagedBy, detail: &str) -> Result<(), Error> {
-        self.write(context, async |tx| {
-            let Some(row) = by_owner(tx.conn(), owner).await? else { return Ok(Outcome::Unchanged(())) };
-            if row.managed_uid.as_ref() != Some(&owner.uid) {
-                return Ok(Outcome::Unchanged(()));
+        self.write(context, |tx| {
+            async move {
+                let Some(row) = by_owner(tx.conn(), owner).await? else { return Ok(Outcome::Unchanged(())) };
+                if row.managed_uid.as_ref() != Some(&owner.uid) {
+                    return Ok(Outcome::Unchanged(()));
+                }
+                on!(tx.conn(), |c| sqlx::query(DELETE).bind(row.id).execute(c).await.map(|_| ()))?;
+                if row.origin == Origin::Pulled {
+                    // Whoever still names the model is now the one by whose going it may go.
+                    let now = self.now();
+                    on!(tx.conn(), |c| sqlx::query(INHERIT).bind(&row.model).bind(now).execute(c).await.map(|_| ()))?;
+                }
+                Ok(Outcome::changed((), Event::new(EventType::ModelDeleted).target(row.model).detail(detail)))
             }
-            on!(tx.conn(), |c| sqlx::query(DELETE).bind(row.id).execute(c).await.map(|_| ()))?;
-            if row.origin == Origin::Pulled {
-                // Whoever still names the model is now the one by whose going it may go.
-                let now = self.now();
-                on!(tx.conn(), |c| sqlx::query(INHERIT).bind(&row.model).bind(now).execute(c).await.map(|_| ()))?;
-            }
-            Outcome::changed((), Event::new(EventType::ModelDeleted).target(row.model).detail(detail))
+            .scope_boxed()
         })
         .await
     }

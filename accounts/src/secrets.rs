@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use scoped_futures::ScopedFutureExt;
 use serde::Serialize;
 
 use crate::{
@@ -87,9 +88,7 @@ pub struct Staged {
 impl Accounts {
     /// The secrets of a credential that are not revoked, oldest first.
     pub async fn secrets(&self, id: CredentialId) -> Result<Vec<SecretVersion>, Error> {
-        self.store()
-            .read(async |conn| Ok(on!(conn, |c| sqlx::query_as(OF_CREDENTIAL).bind(id).fetch_all(c).await?)))
-            .await
+        Ok(on!(self.reader().await?.conn(), |c| sqlx::query_as(OF_CREDENTIAL).bind(id).fetch_all(c).await?))
     }
 
     /// The first write of the protocol. Accepted at once; several may be staged, by leaders that do not know of each
@@ -104,14 +103,20 @@ impl Accounts {
         let token = Token::generate();
         let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
         let secret = self
-            .write(context, async |tx| {
-                let credential = fenced(tx, owner, id).await?;
-                let secret = insert(tx, id, &token, &hash, SecretState::Staged, expires_at, self.now()).await?;
-                let mut change = Change::default();
-                change.field("key_id", None, Some(&token.key_id()));
-                change.field("expires_at", None, expires_at.as_ref());
-                let event = Event::new(EventType::ApiKeyStaged).user(credential.user_id).credential(id).change(change);
-                Outcome::changed(secret, event)
+            .write(context, |tx| {
+                let token = &token;
+                let hash = &hash;
+                async move {
+                    let credential = fenced(tx, owner, id).await?;
+                    let secret = insert(tx, id, token, hash, SecretState::Staged, expires_at, self.now()).await?;
+                    let mut change = Change::default();
+                    change.field("key_id", None, Some(&token.key_id()));
+                    change.field("expires_at", None, expires_at.as_ref());
+                    let event =
+                        Event::new(EventType::ApiKeyStaged).user(credential.user_id).credential(id).change(change);
+                    Ok(Outcome::changed(secret, event))
+                }
+                .scope_boxed()
             })
             .await?;
         Ok(Staged { id: secret, token, expires_at })
@@ -128,29 +133,32 @@ impl Accounts {
         secret: SecretId,
         grace: Duration,
     ) -> Result<(), Error> {
-        self.write(context, async |tx| {
-            let mut credential = fenced(tx, owner, id).await?;
-            let versions: Vec<SecretVersion> =
-                on!(tx.conn(), |c| sqlx::query_as(OF_CREDENTIAL).bind(id).fetch_all(c).await?);
-            let version = versions.iter().find(|version| version.id == secret).ok_or(Error::NotStaged)?;
-            match version.state {
-                SecretState::Active => return Ok(Outcome::Unchanged(())),
-                SecretState::Staged => {}
-                SecretState::Retiring | SecretState::Revoked => return Err(Error::NotStaged),
+        self.write(context, |tx| {
+            async move {
+                let mut credential = fenced(tx, owner, id).await?;
+                let versions: Vec<SecretVersion> =
+                    on!(tx.conn(), |c| sqlx::query_as(OF_CREDENTIAL).bind(id).fetch_all(c).await?);
+                let version = versions.iter().find(|version| version.id == secret).ok_or(Error::NotStaged)?;
+                match version.state {
+                    SecretState::Active => return Ok(Outcome::Unchanged(())),
+                    SecretState::Staged => {}
+                    SecretState::Retiring | SecretState::Revoked => return Err(Error::NotStaged),
+                }
+                let first: i64 = on!(tx.conn(), |c| sqlx::query_scalar(EVER_ACTIVE).bind(id).fetch_one(c).await?);
+                retire_active(tx, id, self.now() + grace).await?;
+                on!(tx.conn(), |c| sqlx::query(DROP_OTHER_STAGED).bind(id).bind(secret).execute(c).await.map(|_| ()))?;
+                on!(tx.conn(), |c| sqlx::query(ACTIVATE).bind(id).bind(secret).execute(c).await.map(|_| ()))?;
+                let before = credential.key_id.replace(version.key_id.clone());
+                let event = if first == 0 {
+                    credentials::issued_event(EventType::ApiKeyIssued, &credential)
+                } else {
+                    let mut change = Change::default();
+                    change.field("key_id", before.as_ref(), credential.key_id.as_ref());
+                    Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change)
+                };
+                Ok(Outcome::changed((), event))
             }
-            let first: i64 = on!(tx.conn(), |c| sqlx::query_scalar(EVER_ACTIVE).bind(id).fetch_one(c).await?);
-            retire_active(tx, id, self.now() + grace).await?;
-            on!(tx.conn(), |c| sqlx::query(DROP_OTHER_STAGED).bind(id).bind(secret).execute(c).await.map(|_| ()))?;
-            on!(tx.conn(), |c| sqlx::query(ACTIVATE).bind(id).bind(secret).execute(c).await.map(|_| ()))?;
-            let before = credential.key_id.replace(version.key_id.clone());
-            let event = if first == 0 {
-                credentials::issued_event(EventType::ApiKeyIssued, &credential)
-            } else {
-                let mut change = Change::default();
-                change.field("key_id", before.as_ref(), credential.key_id.as_ref());
-                Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change)
-            };
-            Outcome::changed((), event)
+            .scope_boxed()
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! The first admin.
 
+use scoped_futures::ScopedFutureExt;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -75,31 +76,33 @@ impl Accounts {
     }
 
     async fn bootstrap(&self, context: &Context, email: &Email, hash: &str) -> Result<User, Error> {
-        self.write(context, async |tx| {
-            let now = self.now();
-            let (admin, detail) = match users::by_email(tx.conn(), email).await? {
-                Some(admin) => (admin, "password reset"),
-                None => {
+        self.write(context, |tx| {
+            async move {
+                let now = self.now();
+                let (admin, detail) = if let Some(admin) = users::by_email(tx.conn(), email).await? {
+                    (admin, "password reset")
+                } else {
                     let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
                     (users::insert(tx.conn(), &new, now).await?, "created")
-                }
-            };
-            on!(tx.conn(), |c| sqlx::query(SET_PASSWORD)
-                .bind(admin.id)
-                .bind(hash)
-                .bind(now)
-                .execute(c)
-                .await
-                .map(|_| ()))?;
-            users::end_sessions(tx, admin.id).await?;
-            let mut change = Change::default();
-            change.field("roles", None, Some(&admin.roles));
-            let event = Event::new(EventType::AdminBootstrapped)
-                .user(admin.id)
-                .target(email.as_str())
-                .detail(detail)
-                .change(change);
-            Outcome::changed(admin, event)
+                };
+                on!(tx.conn(), |c| sqlx::query(SET_PASSWORD)
+                    .bind(admin.id)
+                    .bind(hash)
+                    .bind(now)
+                    .execute(c)
+                    .await
+                    .map(|_| ()))?;
+                users::end_sessions(tx, admin.id).await?;
+                let mut change = Change::default();
+                change.field("roles", None, Some(&admin.roles));
+                let event = Event::new(EventType::AdminBootstrapped)
+                    .user(admin.id)
+                    .target(email.as_str())
+                    .detail(detail)
+                    .change(change);
+                Ok(Outcome::changed(admin, event))
+            }
+            .scope_boxed()
         })
         .await
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use scoped_futures::ScopedFutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
@@ -85,7 +86,7 @@ impl SessionKey {
         let bytes = secret.expose_secret().as_bytes();
         // Names the key without telling anything of it, so that a token of another key is known at once.
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[b"paddock kid ", bytes].concat());
-        let key_id = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let key_id = hex::encode(&digest.as_ref()[..8]);
         Ok(Self {
             algorithm,
             key_id,
@@ -179,24 +180,27 @@ impl Accounts {
 
     /// Ends a session. Ended already: nothing changes.
     pub async fn logout(&self, context: &Context, session: SessionId) -> Result<(), Error> {
-        self.write(context, async |tx| {
-            let now = self.now();
-            let ended: Option<UserId> =
-                on!(tx.conn(), |c| sqlx::query_scalar(END_SESSION).bind(session.0).bind(now).fetch_optional(c).await?);
-            match ended {
-                Some(user_id) => Outcome::changed((), Event::new(EventType::Logout).user(user_id)),
-                None => Ok(Outcome::Unchanged(())),
+        self.write(context, |tx| {
+            async move {
+                let now = self.now();
+                let ended: Option<UserId> = on!(tx.conn(), |c| sqlx::query_scalar(END_SESSION)
+                    .bind(session.0)
+                    .bind(now)
+                    .fetch_optional(c)
+                    .await?);
+                match ended {
+                    Some(user_id) => Ok(Outcome::changed((), Event::new(EventType::Logout).user(user_id))),
+                    None => Ok(Outcome::Unchanged(())),
+                }
             }
+            .scope_boxed()
         })
         .await
     }
 
     async fn password_hash(&self, user_id: UserId) -> Result<Option<String>, Error> {
-        self.store()
-            .read(async |conn| {
-                Ok(on!(conn, |c| sqlx::query_scalar(PASSWORD_OF).bind(user_id).fetch_optional(c).await?))
-            })
-            .await
+        let mut reader = self.reader().await?;
+        Ok(on!(reader.conn(), |c| sqlx::query_scalar(PASSWORD_OF).bind(user_id).fetch_optional(c).await?))
     }
 
     async fn begin_session(&self, context: &Context, user: User) -> Result<Login, Error> {
@@ -204,24 +208,29 @@ impl Accounts {
         let session = SessionId(uuid_v7(now));
         let access_token = self.sessions_key().sign(&user, session, now)?;
         let context = context.acting(Actor::User(user.id));
-        self.write(&context, async |tx| {
-            // Disabled or changed since the password was read: then this sign-in was refused.
-            let present = users::locked(tx, user.id).await?;
-            if !present.is_active || present.token_version != user.token_version {
-                return Err(Error::WrongPassword);
+        self.write(&context, |tx| {
+            let user = &user;
+            let context = &context;
+            async move {
+                // Disabled or changed since the password was read: then this sign-in was refused.
+                let present = users::locked(tx, user.id).await?;
+                if !present.is_active || present.token_version != user.token_version {
+                    return Err(Error::WrongPassword);
+                }
+                on!(tx.conn(), |c| sqlx::query(BEGIN_SESSION)
+                    .bind(session.0)
+                    .bind(user.id)
+                    .bind(user.token_version)
+                    .bind(context.ip.map(|ip| ip.to_string()))
+                    .bind(&context.user_agent)
+                    .bind(now)
+                    .bind(now + ACCESS_LIFETIME)
+                    .execute(c)
+                    .await
+                    .map(|_| ()))?;
+                Ok(Outcome::changed((), Event::new(EventType::LoginSuccess).user(user.id).target(user.email.as_str())))
             }
-            on!(tx.conn(), |c| sqlx::query(BEGIN_SESSION)
-                .bind(session.0)
-                .bind(user.id)
-                .bind(user.token_version)
-                .bind(context.ip.map(|ip| ip.to_string()))
-                .bind(&context.user_agent)
-                .bind(now)
-                .bind(now + ACCESS_LIFETIME)
-                .execute(c)
-                .await
-                .map(|_| ()))?;
-            Outcome::changed((), Event::new(EventType::LoginSuccess).user(user.id).target(user.email.as_str()))
+            .scope_boxed()
         })
         .await?;
         Ok(Login { access_token, expires_in: ACCESS_LIFETIME, user })
@@ -235,11 +244,14 @@ impl Accounts {
         email: Option<&Email>,
         why: &str,
     ) -> Result<(), Error> {
-        self.write(context, async |_| {
-            let mut event = Event::new(EventType::LoginFailure).detail(why);
-            event.user_id = user.map(|user| user.id);
-            event.target = email.map(ToString::to_string);
-            Outcome::changed((), event)
+        self.write(context, |_| {
+            async move {
+                let mut event = Event::new(EventType::LoginFailure).detail(why);
+                event.user_id = user.map(|user| user.id);
+                event.target = email.map(ToString::to_string);
+                Ok(Outcome::changed((), event))
+            }
+            .scope_boxed()
         })
         .await
     }

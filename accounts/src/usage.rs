@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use scoped_futures::ScopedFutureExt;
 use uuid::Uuid;
 
 use crate::{
@@ -71,31 +72,35 @@ impl Accounts {
             }
         }
         self.store()
-            .record(async |tx| {
-                for record in records {
-                    on!(tx.conn(), |c| sqlx::query(INSERT)
-                        .bind(record.usage_id)
-                        .bind(&record.request_id)
-                        .bind(record.user_id)
-                        .bind(record.credential_id)
-                        .bind(&record.model)
-                        .bind(record.endpoint)
-                        .bind(record.prompt_tokens)
-                        .bind(record.completion_tokens)
-                        .bind(record.tokens_estimated)
-                        .bind(record.started_at)
-                        .bind(record.first_byte_us)
-                        .bind(record.duration_us)
-                        .bind(record.status)
-                        .bind(i64::from(record.http_status))
-                        .execute(c)
-                        .await
-                        .map(|_| ()))?;
+            .record(|tx| {
+                let last_used = &last_used;
+                async move {
+                    for record in records {
+                        on!(tx.conn(), |c| sqlx::query(INSERT)
+                            .bind(record.usage_id)
+                            .bind(&record.request_id)
+                            .bind(record.user_id)
+                            .bind(record.credential_id)
+                            .bind(&record.model)
+                            .bind(record.endpoint)
+                            .bind(record.prompt_tokens)
+                            .bind(record.completion_tokens)
+                            .bind(record.tokens_estimated)
+                            .bind(record.started_at)
+                            .bind(record.first_byte_us)
+                            .bind(record.duration_us)
+                            .bind(record.status)
+                            .bind(i64::from(record.http_status))
+                            .execute(c)
+                            .await
+                            .map(|_| ()))?;
+                    }
+                    for (id, at) in last_used {
+                        on!(tx.conn(), |c| sqlx::query(TOUCH).bind(*id).bind(*at).execute(c).await.map(|_| ()))?;
+                    }
+                    Ok(())
                 }
-                for (id, at) in &last_used {
-                    on!(tx.conn(), |c| sqlx::query(TOUCH).bind(*id).bind(*at).execute(c).await.map(|_| ()))?;
-                }
-                Ok(())
+                .scope_boxed()
             })
             .await
     }

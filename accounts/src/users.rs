@@ -1,5 +1,6 @@
 //! Users.
 
+use scoped_futures::ScopedFutureExt;
 use serde::Serialize;
 
 use crate::{
@@ -194,53 +195,50 @@ pub enum Created {
 impl Accounts {
     /// The user of that id, unless deleted.
     pub async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
-        self.store().read(async |conn| by_id(conn, id).await).await
+        by_id(self.reader().await?.conn(), id).await
     }
 
     /// The user of that address.
     pub async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Error> {
-        self.store().read(async |conn| by_email(conn, email).await).await
+        by_email(self.reader().await?.conn(), email).await
     }
 
     /// Users in order of id, and how many there are in all. `query` is looked for in e-mail and display name.
     pub async fn users(&self, query: Option<&str>, limit: u16, offset: u32) -> Result<(Vec<User>, i64), Error> {
         let like = contains(query.unwrap_or_default());
-        let rows: Vec<Row> = self
-            .store()
-            .read(async |conn| {
-                Ok(on!(conn, |c| sqlx::query_as(LIST)
-                    .bind(&like)
-                    .bind(i64::from(limit))
-                    .bind(i64::from(offset))
-                    .fetch_all(c)
-                    .await?))
-            })
-            .await?;
-        let count = self
-            .store()
-            .read(async |conn| Ok(on!(conn, |c| sqlx::query_scalar(COUNT).bind(&like).fetch_one(c).await?)))
-            .await?;
+        let mut reader = self.reader().await?;
+        let rows: Vec<Row> = on!(reader.conn(), |c| sqlx::query_as(LIST)
+            .bind(&like)
+            .bind(i64::from(limit))
+            .bind(i64::from(offset))
+            .fetch_all(c)
+            .await?);
+        let count = on!(reader.conn(), |c| sqlx::query_scalar(COUNT).bind(&like).fetch_one(c).await?);
         Ok((rows.into_iter().map(User::from).collect(), count))
     }
 
     /// Creates a user. An `external_id` that is there already, with the same address, answers with that user.
     pub async fn create_user(&self, context: &Context, new: NewUser) -> Result<Created, Error> {
         check(new.display_name.as_deref(), new.external_id.as_deref(), &new.limits)?;
-        self.write(context, async |tx| {
-            if let Some(external_id) = &new.external_id
-                && let Some(user) = by_external_id(tx.conn(), external_id).await?
-            {
-                if user.email != new.email {
-                    return Err(Error::ExternalIdTaken(user.id));
+        self.write(context, |tx| {
+            let new = &new;
+            async move {
+                if let Some(external_id) = &new.external_id
+                    && let Some(user) = by_external_id(tx.conn(), external_id).await?
+                {
+                    if user.email != new.email {
+                        return Err(Error::ExternalIdTaken(user.id));
+                    }
+                    return Ok(Outcome::Unchanged(Created::Existing(user)));
                 }
-                return Ok(Outcome::Unchanged(Created::Existing(user)));
+                if let Some(other) = by_email(tx.conn(), &new.email).await? {
+                    return Err(Error::EmailTaken(other.id));
+                }
+                let user = insert(tx.conn(), new, self.now()).await?;
+                let event = created_event(&user);
+                Ok(Outcome::changed(Created::New(user), event))
             }
-            if let Some(other) = by_email(tx.conn(), &new.email).await? {
-                return Err(Error::EmailTaken(other.id));
-            }
-            let user = insert(tx.conn(), &new, self.now()).await?;
-            let event = created_event(&user);
-            Outcome::changed(Created::New(user), event)
+            .scope_boxed()
         })
         .await
     }
@@ -250,24 +248,28 @@ impl Accounts {
         if let Some(limits) = &patch.limits {
             check(patch.display_name.as_ref().and_then(|name| name.as_deref()), None, limits)?;
         }
-        self.write(context, async |tx| {
-            let before = locked(tx, id).await?;
-            if let Some(owner) = &before.managed_by
-                && patch.edits()
-            {
-                return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
+        self.write(context, |tx| {
+            let patch = &patch;
+            async move {
+                let before = locked(tx, id).await?;
+                if let Some(owner) = &before.managed_by
+                    && patch.edits()
+                {
+                    return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
+                }
+                let mut after = before.clone();
+                after.display_name = patch.display_name.clone().unwrap_or(after.display_name);
+                after.is_active = patch.is_active.unwrap_or(after.is_active);
+                after.roles = patch.roles.clone().unwrap_or(after.roles);
+                after.models = patch.models.clone().unwrap_or(after.models);
+                after.limits = patch.limits.unwrap_or(after.limits);
+                if before.managed_by.is_some() && before.is_active != after.is_active {
+                    // Disabling outranks Git until an admin enables again.
+                    after.overridden_at = (!after.is_active).then(|| self.now());
+                }
+                replace(tx, &before, after, self.now()).await
             }
-            let mut after = before.clone();
-            after.display_name = patch.display_name.clone().unwrap_or(after.display_name);
-            after.is_active = patch.is_active.unwrap_or(after.is_active);
-            after.roles = patch.roles.clone().unwrap_or(after.roles);
-            after.models = patch.models.clone().unwrap_or(after.models);
-            after.limits = patch.limits.unwrap_or(after.limits);
-            if before.managed_by.is_some() && before.is_active != after.is_active {
-                // Disabling outranks Git until an admin enables again.
-                after.overridden_at = (!after.is_active).then(|| self.now());
-            }
-            replace(tx, &before, after, self.now()).await
+            .scope_boxed()
         })
         .await
     }
@@ -304,7 +306,7 @@ pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Time) 
         .bind(now)
         .fetch_one(c)
         .await?);
-    Outcome::changed(row.into(), event)
+    Ok(Outcome::changed(row.into(), event))
 }
 
 /// The event of a change, by its weightiest part; `None` when nothing differs.

@@ -211,7 +211,7 @@ fn kept_secret(database: &Path, suffix: &str) -> Result<SecretString, Failure> {
     }
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the operating system gives no random bytes"))?;
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = hex::encode(bytes);
     // Whole or not at all: a half-written secret would be refused at the next start.
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));

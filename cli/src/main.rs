@@ -1,4 +1,5 @@
 //! The `paddock` executable: one command for each part, and `run` for all of them on one machine.
+#![expect(clippy::doc_markdown, reason = "doc comments here are the text of --help, which shows no markdown")]
 
 mod commands;
 mod config;

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use anyhow::Context as _;
 use paddock_accounts::Accounts;
+use paddock_operator::Cluster;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -47,9 +48,15 @@ pub(crate) fn operator_missing(readiness: paddock_operator::Readiness) -> Missin
     Box::new(move || readiness.missing().into_iter().collect())
 }
 
+/// Which cluster the operator works on: a context, or in a pod the pod's own.
+pub(crate) fn cluster(context: Option<&str>) -> Cluster {
+    let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if context.is_none() && in_pod { Cluster::Pod } else { Cluster::Context(context.map(str::to_owned)) }
+}
+
 /// How the operator works.
 pub(crate) fn operator_config(
-    kube: paddock_operator::KubeConfig,
+    kube: kube::Config,
     operator: &OperatorSettings,
     ollama: &OllamaSettings,
     serve: &ServeSettings,
@@ -75,7 +82,7 @@ pub(crate) fn operator_config(
 }
 
 /// The lease of this process.
-fn lease(settings: &OperatorSettings, kube: &paddock_operator::KubeConfig) -> Result<paddock_operator::Lease, Failure> {
+fn lease(settings: &OperatorSettings, kube: &kube::Config) -> Result<paddock_operator::Lease, Failure> {
     let namespace = settings.lease_namespace.clone().unwrap_or_else(|| kube.default_namespace.clone());
     let identity = match (&settings.lease_identity, std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"))) {
         (Some(identity), _) => identity.clone(),
@@ -97,7 +104,7 @@ pub(crate) fn ollama_client(
     environment: Environment,
 ) -> Result<paddock_ollama::Client, Failure> {
     let url = config::ollama_url(ollama, environment)?;
-    Ok(paddock_ollama::Client::new(url.as_str()).context("OLLAMA_BASE_URL")?)
+    Ok(paddock_ollama::Client::new(url.as_str(), paddock_ollama::Timeouts::default()).context("OLLAMA_BASE_URL")?)
 }
 
 /// Runs the operator until it ends; losing the lease ends it with an error.
@@ -108,5 +115,5 @@ pub(crate) async fn run_operator(
     stop: tokio_util::sync::CancellationToken,
     readiness: paddock_operator::Readiness,
 ) -> anyhow::Result<()> {
-    paddock_operator::run(config, accounts, ollama, stop, readiness).await.context("operator")
+    paddock_operator::run(config, accounts, vec![ollama], stop, readiness).await.context("operator")
 }

@@ -173,6 +173,7 @@ pub(crate) struct OperatorSettings {
 /// The first admin.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "First admin")]
+#[expect(clippy::struct_field_names, reason = "the variables' own names")]
 pub(crate) struct SeedSettings {
     /// Its password; unset: one is made and printed once
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD", value_name = "SECRET", hide_env_values = true)]

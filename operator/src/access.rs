@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -72,11 +73,8 @@ fn build(mut config: kube::Config, connect: Duration, read: Duration) -> Result<
 /// The cluster's identity: the uid of `kube-system`, which lives as long as the cluster. Asks until the API server answers.
 pub(crate) async fn cluster_uid(client: &Client) -> String {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    until_ok("the API server", async || {
-        let namespace = namespaces.get("kube-system").await?;
-        Ok(namespace.uid().unwrap_or_default())
-    })
-    .await
+    let ask = async || Ok(namespaces.get("kube-system").await?.uid().unwrap_or_default());
+    until_ok("the API server", || ask().boxed()).await
 }
 
 /// Waits until the API server serves all three kinds.
@@ -105,26 +103,27 @@ where
 {
     let api = api::<K>(client, namespace);
     let kind = K::plural(&());
-    until_ok(&kind, async || match api.list_metadata(&ListParams::default().limit(1)).await {
+    let ask = async || match api.list_metadata(&ListParams::default().limit(1)).await {
         Err(error) if is_not_found(&error) => {
             tracing::warn!(%kind, "the custom resource definition is missing; `paddock crds | kubectl apply -f -` brings it");
             Err(error.into())
         }
         answer => Ok(answer.map(|_| ())?),
-    })
-    .await;
+    };
+    until_ok(&kind, || ask().boxed()).await;
 }
 
 /// Tries until it succeeds, with growing waits.
-async fn until_ok<T>(what: &str, attempt: impl AsyncFn() -> Result<T, Failure>) -> T {
-    let attempts = stream::iter(0_u32..).then(async |failures| {
-        let result = attempt().await;
-        if let Err(error) = &result {
-            tracing::warn!(%error, "waiting for {what}");
-            tokio::time::sleep(backoff::after(failures, what)).await;
+async fn until_ok<'a, T>(what: &str, attempt: impl Fn() -> BoxFuture<'a, Result<T, Failure>>) -> T {
+    let mut failures = 0;
+    loop {
+        match attempt().await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                tracing::warn!(%error, "waiting for {what}");
+                tokio::time::sleep(backoff::after(failures, what)).await;
+                failures += 1;
+            }
         }
-        result.ok()
-    });
-    let mut successes = std::pin::pin!(attempts.filter_map(std::future::ready));
-    successes.next().await.expect("the attempts never end by themselves")
+    }
 }

@@ -85,8 +85,8 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn in_runtime(verb: Verb) -> Result<ExitCode> {
     match verb {
-        Verb::Up { choice } => up(&choice.only).await,
-        Verb::Exec { choice, export, command } => exec(&choice.only, export, &command).await,
+        Verb::Up { choice } => Box::pin(up(&choice.only)).await,
+        Verb::Exec { choice, export, command } => Box::pin(exec(&choice.only, export, &command)).await,
         Verb::Demo => demo().await,
         Verb::Bench { rounds, seconds } => {
             let length = Duration::from_secs(seconds);

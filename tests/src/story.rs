@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 use tempfile::NamedTempFile;
 
 use crate::process::Log;
@@ -34,7 +35,13 @@ pub(crate) fn attach(log: &Log) {
 ///
 /// An error of kind [`Missing`] skips the test: it is reported by name at the end of `make test`, and is a failure when `CI` is `true`. Any other error or panic fails the
 /// test, after the last lines of every server that it used.
-pub async fn story(body: impl Future<Output = Result<()>>) {
+///
+/// Boxed, because a body with servers in it is large.
+pub fn story<'a>(body: impl Future<Output = Result<()>> + 'a) -> LocalBoxFuture<'a, ()> {
+    Box::pin(told(body))
+}
+
+async fn told(body: impl Future<Output = Result<()>>) {
     let (outcome, logs) = LOGS
         .scope(Mutex::new(Vec::new()), async {
             let outcome = AssertUnwindSafe(body).catch_unwind().await;

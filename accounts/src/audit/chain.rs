@@ -38,7 +38,7 @@ impl Chain {
     }
 
     /// The row an event becomes, but for its place and its hashes.
-    pub(crate) fn entry(&self, event: Event, context: &Context, now: Time) -> AuditRow {
+    pub(crate) fn entry(event: Event, context: &Context, now: Time) -> AuditRow {
         AuditRow {
             id: 0,
             event_id: uuid_v7(now),
@@ -96,7 +96,7 @@ impl Chain {
             column(text.as_deref().map(str::as_bytes));
         }
         column(Some(row.prev_hash.as_bytes()));
-        hex(context.sign().as_ref())
+        hex::encode(context.sign())
     }
 }
 
@@ -122,14 +122,5 @@ async fn insert(conn: Conn<'_>, row: &AuditRow) -> Result<(), sqlx::Error> {
             .execute(c)
             .await
             .map(|_| ())
-    })
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }

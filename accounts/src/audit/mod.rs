@@ -95,6 +95,7 @@ impl FromStr for EventType {
 
 /// An event about to be recorded; who acted and when is added by the store.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the columns' own names")]
 pub(crate) struct Event {
     pub(crate) event_type: EventType,
     pub(crate) user_id: Option<UserId>,
@@ -247,7 +248,7 @@ impl Accounts {
                 query.build_query_as::<AuditRow>().fetch_all($conn).await?
             }};
         }
-        self.store().read(async |conn| Ok(on!(conn, |c| filtered!(c)))).await
+        Ok(on!(self.reader().await?.conn(), |c| filtered!(c)))
     }
 }
 

@@ -52,14 +52,12 @@ impl Accounts {
     pub async fn verify_audit(&self, mut progress: impl FnMut(i64)) -> Result<Result<Verified, Broken>, Error> {
         // The head first: rows that come while we read are beyond it and are checked like the rest.
         let (position, sealed): (i64, String) =
-            self.store().read(async |conn| Ok(on!(conn, |c| sqlx::query_as(HEAD).fetch_one(c).await?))).await?;
+            on!(self.reader().await?.conn(), |c| sqlx::query_as(HEAD).fetch_one(c).await?);
         let mut end = Verified { rows: 0, head: String::new() };
         let mut head_seen = position == 0 && sealed.is_empty();
         loop {
-            let page: Vec<AuditRow> = self
-                .store()
-                .read(async |conn| Ok(on!(conn, |c| sqlx::query_as(PAGE).bind(end.rows).fetch_all(c).await?)))
-                .await?;
+            let page: Vec<AuditRow> =
+                on!(self.reader().await?.conn(), |c| sqlx::query_as(PAGE).bind(end.rows).fetch_all(c).await?);
             if page.is_empty() {
                 break;
             }

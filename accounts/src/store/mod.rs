@@ -7,13 +7,11 @@
 mod codec;
 mod open;
 
-use std::{
-    ops::{AsyncFn, AsyncFnOnce},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 pub use open::{OpenError, OpenOptions, migrate};
-use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use scoped_futures::ScopedBoxFuture;
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
 
 use crate::{
     audit::{Chain, Event},
@@ -41,6 +39,21 @@ pub(crate) enum Store {
 pub(crate) enum Conn<'c> {
     Pg(&'c mut PgConnection),
     Sqlite(&'c mut SqliteConnection),
+}
+
+/// A connection of either engine, taken out of its pool to read; dropped, it goes back.
+pub(crate) enum Reader {
+    Pg(PoolConnection<Postgres>),
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+impl Reader {
+    pub(crate) fn conn(&mut self) -> Conn<'_> {
+        match self {
+            Self::Pg(conn) => Conn::Pg(&mut *conn),
+            Self::Sqlite(conn) => Conn::Sqlite(&mut *conn),
+        }
+    }
 }
 
 /// A transaction of either engine; dropped, it rolls back.
@@ -80,9 +93,14 @@ pub(crate) enum Outcome<T> {
     Unchanged(T),
 }
 
+/// A mutation under way: it borrows the transaction for `'t`, and what its caller lends it for `'e`.
+///
+/// Boxed, because the compiler cannot tell that what an `AsyncFn` returns may move between threads.
+pub(crate) type Mutation<'e, 't, T> = ScopedBoxFuture<'e, 't, Result<Outcome<T>, Error>>;
+
 impl<T> Outcome<T> {
-    pub(crate) fn changed(value: T, event: Event) -> Result<Self, Error> {
-        Ok(Self::Changed(value, Box::new(event)))
+    pub(crate) fn changed(value: T, event: Event) -> Self {
+        Self::Changed(value, Box::new(event))
     }
 }
 
@@ -122,30 +140,24 @@ pub(crate) enum Lockable {
 }
 
 impl Store {
-    /// Runs a read on one connection.
-    pub(crate) async fn read<T>(&self, f: impl AsyncFnOnce(Conn<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        match self {
-            Self::Pg(pool) => {
-                let mut conn = pool.acquire().await?;
-                f(Conn::Pg(&mut conn)).await
-            }
-            Self::Sqlite { read, .. } => {
-                let mut conn = read.acquire().await?;
-                f(Conn::Sqlite(&mut conn)).await
-            }
-        }
+    /// A connection to read from.
+    pub(crate) async fn reader(&self) -> Result<Reader, Error> {
+        Ok(match self {
+            Self::Pg(pool) => Reader::Pg(pool.acquire().await?),
+            Self::Sqlite { read, .. } => Reader::Sqlite(read.acquire().await?),
+        })
     }
 
     /// The first door: runs a mutation and commits it together with its audit event.
     ///
     /// A caller that is dropped before `f` ends rolls back. From then on event and commit run in a task of their own, so
     /// that a client that leaves cannot come between them.
-    pub(crate) async fn write<T: Send + 'static>(
+    pub(crate) async fn write<'e, T: Send + 'static>(
         &self,
         chain: &Chain,
         clock: &Arc<dyn Clock>,
         context: &Context,
-        f: impl AsyncFn(&mut Tx) -> Result<Outcome<T>, Error>,
+        f: impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync,
     ) -> Result<T, Error> {
         let mut tries = 0;
         loop {
@@ -158,18 +170,18 @@ impl Store {
         }
     }
 
-    async fn try_write<T: Send + 'static>(
+    async fn try_write<'e, T: Send + 'static>(
         &self,
         chain: &Chain,
         clock: &Arc<dyn Clock>,
         context: &Context,
-        f: &impl AsyncFn(&mut Tx) -> Result<Outcome<T>, Error>,
+        f: &(impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync),
     ) -> Result<T, Error> {
         let mut tx = self.begin().await?;
         match f(&mut tx).await? {
             Outcome::Unchanged(value) => Ok(value),
             Outcome::Changed(value, event) => {
-                let entry = chain.entry(*event, context, clock.now());
+                let entry = Chain::entry(*event, context, clock.now());
                 let chain = chain.clone();
                 tokio::spawn(async move {
                     chain.append(&mut tx, entry).await?;
@@ -183,7 +195,10 @@ impl Store {
     }
 
     /// The second door: for usage and times of last use, which grant nothing and leave no event.
-    pub(crate) async fn record<T>(&self, f: impl AsyncFnOnce(&mut Tx) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) async fn record<'e, T>(
+        &self,
+        f: impl for<'t> FnOnce(&'t mut Tx) -> ScopedBoxFuture<'e, 't, Result<T, Error>>,
+    ) -> Result<T, Error> {
         let mut tx = self.begin().await?;
         let value = f(&mut tx).await?;
         tx.commit().await?;

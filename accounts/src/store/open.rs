@@ -215,18 +215,17 @@ impl Store {
             Self::Pg(_) => &*POSTGRES,
             Self::Sqlite { .. } => &*SQLITE,
         };
-        let applied = self.read(applied).await?;
+        let applied = applied(self.reader().await?.conn()).await?;
         let missing = migrator.iter().filter(|migration| !applied.contains(&migration.version)).count();
         Ok(if missing == 0 { Schema::Current } else { Schema::Behind(missing) })
     }
 
     /// Has the database understand every statement, so that a schema that does not fit is met now and not by a request.
     async fn prepare_all(&self) -> Result<(), OpenError> {
+        let mut reader = self.reader().await?;
         for (name, statement) in crate::statements() {
-            let prepared = self
-                .read(async |conn| Ok(super::on!(conn, |c| c.prepare(statement.into_sql_str()).await.map(|_| ()))?))
-                .await;
-            match prepared {
+            let prepared = super::on!(reader.conn(), |c| c.prepare(statement.into_sql_str()).await.map(|_| ()));
+            match prepared.map_err(Error::from) {
                 Ok(()) => {}
                 Err(Error::Database(source)) => return Err(OpenError::Unfit { name, source }),
                 Err(other) => return Err(other.into()),
@@ -236,11 +235,8 @@ impl Store {
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
-        self.read(async |conn| {
-            super::on!(conn, |c| sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
-            Ok(())
-        })
-        .await
+        super::on!(self.reader().await?.conn(), |c| sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
+        Ok(())
     }
 }
 

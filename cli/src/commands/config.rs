@@ -53,9 +53,8 @@ impl Config {
                 .and_then(|matches| matches.get_raw(id))
                 .map(|values| values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(","));
             let value = match (derived, given) {
-                (Some(value), _) => value,
                 (None, Some(_)) if secret => "(set)".to_owned(),
-                (None, Some(value)) => value,
+                (Some(value), _) | (None, Some(value)) => value,
                 (None, None) => "-".to_owned(),
             };
             table.row([name, &value, source]);

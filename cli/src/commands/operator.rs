@@ -27,7 +27,7 @@ pub(crate) struct Operator {
     #[command(flatten)]
     ollama: OllamaSettings,
     #[command(flatten)]
-    operator: OperatorSettings,
+    settings: OperatorSettings,
     /// The kubeconfig context to use [default: the pod's service account, or the current context]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
@@ -50,9 +50,10 @@ impl Operator {
             }
         };
         let ollama = server::ollama_client(&self.ollama, environment)?;
-        let access = paddock_operator::access(self.context.as_deref()).await.map_err(anyhow::Error::from)?;
+        let access =
+            paddock_operator::access(&server::cluster(self.context.as_deref())).await.map_err(anyhow::Error::from)?;
         let public_url = public_url.trim_end_matches('/').to_owned();
-        let operator = server::operator_config(access, &self.operator, &self.ollama, &self.serve, public_url)?;
+        let operator = server::operator_config(access, &self.settings, &self.ollama, &self.serve, public_url)?;
         let probes_listener = probes::bind(config::metrics_addr(&self.metrics, environment)?, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;

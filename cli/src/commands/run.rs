@@ -11,6 +11,7 @@ use paddock_accounts::{
     Accounts,
     seed::{Seed, Seeded},
 };
+use paddock_operator::Cluster;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -149,14 +150,14 @@ impl Run {
         if !self.operator {
             return Ok(None);
         }
-        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        if self.context.is_none() && !in_pod {
+        let cluster = server::cluster(self.context.as_deref());
+        if cluster == Cluster::Context(None) {
             return Err(Failure::config(
                 "--operator needs --context NAME outside of a pod, so that it never acts on a cluster by accident; `kubectl \
                  config get-contexts` lists them",
             ));
         }
-        let access = paddock_operator::access(self.context.as_deref()).await.map_err(anyhow::Error::from)?;
+        let access = paddock_operator::access(&cluster).await.map_err(anyhow::Error::from)?;
         let public_url =
             config::public_url(&self.settings.ollama)?.map_or_else(|| format!("http://{addr}"), String::from);
         let public_url = public_url.trim_end_matches('/').to_owned();

@@ -22,7 +22,7 @@ pub(crate) struct Seed {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
-    seed: SeedSettings,
+    admin: SeedSettings,
 }
 
 impl Seed {
@@ -30,7 +30,7 @@ impl Seed {
         let environment = config::environment(&self.common)?;
         logging::init(&self.common, environment)?;
         let database = Database::resolve(&self.database, environment)?;
-        let seed = config::seed(&self.seed)?;
+        let seed = config::seed(&self.admin)?;
         let accounts = database.open(false).await?;
         let seeded = accounts.seed(&seed).await?;
         accounts.close().await;
@@ -40,15 +40,9 @@ impl Seed {
 
 /// What was made, one `NAME=value` a line; nothing where nothing was.
 pub(crate) fn lines(seeded: &Seeded) -> String {
-    let mut lines = String::new();
-    if seeded.password.is_some() || seeded.key.is_some() {
-        lines += &format!("BOOTSTRAP_ADMIN_EMAIL={}\n", seeded.email);
-    }
-    if let Some(password) = &seeded.password {
-        lines += &format!("BOOTSTRAP_ADMIN_PASSWORD={}\n", password.expose_secret());
-    }
-    if let Some(key) = &seeded.key {
-        lines += &format!("BOOTSTRAP_ADMIN_API_KEY={}\n", key.plaintext().expose_secret());
-    }
-    lines
+    let password = seeded.password.as_ref().map(|password| format!("PASSWORD={}", password.expose_secret()));
+    let key = seeded.key.as_ref().map(|key| format!("API_KEY={}", key.plaintext().expose_secret()));
+    let email = (password.is_some() || key.is_some()).then(|| format!("EMAIL={}", seeded.email));
+    let made = [email, password, key].into_iter().flatten();
+    made.flat_map(|pair| ["BOOTSTRAP_ADMIN_".to_owned(), pair, "\n".to_owned()]).collect()
 }

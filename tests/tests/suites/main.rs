@@ -4,4 +4,5 @@ mod api;
 mod e2e;
 mod gateway;
 mod operator;
+mod store;
 mod testbed;

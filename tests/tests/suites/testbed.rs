@@ -79,7 +79,7 @@ async fn servers_end_even_with_a_parent_that_was_killed() {
         let exec = Process::start("exec", exec, Signal::Kill)?;
         let log = exec.log().clone();
         let url = exec
-            .ready(Duration::from_secs(60), async || {
+            .ready(Duration::from_mins(1), async || {
                 let text = log.text();
                 let url = text.lines().find(|line| line.starts_with("postgres://")).context("no URL yet")?;
                 Ok(url.to_owned())
@@ -212,7 +212,7 @@ async fn the_control_plane_deletes_namespaces_and_keeps_service_accounts_in_thei
 
         let namespaces: Api<Namespace> = Api::all(kubernetes.client().await?);
         namespaces.delete(&namespace, &DeleteParams::default()).await?;
-        eventually("the namespace to be gone", Duration::from_secs(60), async || {
+        eventually("the namespace to be gone", Duration::from_mins(1), async || {
             ensure!(namespaces.get_opt(&namespace).await?.is_none(), "it is there");
             Ok(())
         })

@@ -85,7 +85,7 @@ async fn errors_of_ollama_pass_as_they_are() {
 async fn headers_that_do_not_come_are_not_waited_for_for_ever() {
     story(async {
         let front = Front::with(|launch| launch.env("UPSTREAM_HEADERS_TIMEOUT", "1s")).await?;
-        let script = Script::ndjson(chat_lines(MODEL, 1)).headers_after(Duration::from_secs(3600));
+        let script = Script::ndjson(chat_lines(MODEL, 1)).headers_after(Duration::from_hours(1));
         front.fake.answer("/api/chat", script);
         let start = Instant::now();
         let answer = front.workload.post("/api/chat", &chat()).send().await?;

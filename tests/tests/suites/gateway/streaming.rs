@@ -78,7 +78,7 @@ async fn a_client_that_leaves_closes_the_upstream_at_once() {
         let front = Front::start().await?;
         let words = || Script::ndjson(chat_lines(MODEL, 3)).ending(End::Hangs);
         let streaming = words().every(PACE);
-        let silent = words().headers_after(Duration::from_secs(3600));
+        let silent = words().headers_after(Duration::from_hours(1));
         for (count, script) in [streaming, silent.clone(), words(), silent].into_iter().enumerate() {
             let waits_for_headers = !script.headers_after.is_zero();
             front.fake.answer("/api/chat", script);

@@ -1,0 +1,131 @@
+//! The audit log: whole, and provably so.
+
+use anyhow::ensure;
+use paddock_accounts::Error;
+use paddock_accounts::audit::AuditFilter;
+use paddock_accounts::email::Email;
+use paddock_accounts::sets::Role;
+use paddock_accounts::users::NewUser;
+use paddock_tests::database::Engine;
+use paddock_tests::story::story;
+use rstest::rstest;
+
+use super::{context, open};
+
+/// Edits of each column, and of the rows as a whole. `other` holds a moment and an event id that no row has.
+const EDITS: [&str; 23] = [
+    "UPDATE audit_logs SET event_type = 'user_updatee' WHERE id = 2",
+    "UPDATE audit_logs SET user_id = user_id + 1 WHERE id = 2",
+    "UPDATE audit_logs SET occurred_at = (SELECT moment FROM other) WHERE id = 2",
+    "UPDATE audit_logs SET user_id = NULL WHERE id = 2",
+    "UPDATE audit_logs SET credential_id = 0 WHERE id = 2",
+    "UPDATE audit_logs SET actor = 'system:tess' WHERE id = 2",
+    "UPDATE audit_logs SET target = target || ' ' WHERE id = 2",
+    "UPDATE audit_logs SET ip = '' WHERE id = 2",
+    "UPDATE audit_logs SET user_agent = '' WHERE id = 2",
+    "UPDATE audit_logs SET request_id = 'x' WHERE id = 2",
+    "UPDATE audit_logs SET detail = '' WHERE id = 2",
+    "UPDATE audit_logs SET change = replace(change, 'b', 'c') WHERE id = 2",
+    "UPDATE audit_logs SET chain_version = 2 WHERE id = 2",
+    "UPDATE audit_logs SET hash = replace(hash, '1', '2') WHERE id = 2",
+    "UPDATE audit_logs SET prev_hash = replace(prev_hash, '1', '2') WHERE id = 2",
+    "UPDATE audit_logs SET event_id = (SELECT event_id FROM other) WHERE id = 2",
+    "UPDATE audit_logs SET id = 9 WHERE id = 2",
+    "DELETE FROM audit_logs WHERE id = 1",
+    "DELETE FROM audit_logs WHERE id = 2",
+    "DELETE FROM audit_logs WHERE id = 4",
+    "DELETE FROM audit_logs",
+    "UPDATE audit_logs SET id = 5 WHERE id = 3; UPDATE audit_logs SET id = 3 WHERE id = 2; UPDATE audit_logs SET id = 2 WHERE id = 5",
+    "UPDATE audit_head SET hash = ''",
+];
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn any_edit_of_the_log_is_found(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        for name in ["ada", "bob", "cyd", "dan"] {
+            store.user(&format!("{name}@example.com"), &[]).await?;
+        }
+        let whole = store.accounts.verify_audit(|_| ()).await?.expect("it is whole");
+        ensure!(whole.rows == 4);
+        let (later, another) = match engine {
+            Engine::Postgres => ("+ interval '1 microsecond'", "gen_random_uuid()"),
+            Engine::Sqlite => ("+ 1", "randomblob(16)"),
+        };
+        store
+            .tamper(&format!(
+                "CREATE TABLE kept AS SELECT * FROM audit_logs; CREATE TABLE kept_head AS SELECT * FROM audit_head; \
+                 CREATE TABLE other AS SELECT max(occurred_at) {later} AS moment, {another} AS event_id FROM audit_logs"
+            ))
+            .await?;
+        for edit in EDITS {
+            store.tamper(edit).await?;
+            let verdict = store.accounts.verify_audit(|_| ()).await?;
+            ensure!(verdict.is_err(), "not found: {edit}");
+            store
+                .tamper(
+                    "DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept; \
+                     UPDATE audit_head SET hash = (SELECT hash FROM kept_head), position = (SELECT position FROM kept_head)",
+                )
+                .await?;
+            ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok(), "the log was not put back after {edit}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        store.user("ada@example.com", &[]).await?;
+        let reject = match engine {
+            Engine::Postgres => {
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+                 CREATE TRIGGER refuse BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION refuse()"
+            }
+            Engine::Sqlite => "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
+        };
+        store.tamper(reject).await?;
+        let new = NewUser::new(Email::parse("bob@example.com")?);
+        let refused = store.accounts.create_user(&context(), new).await;
+        ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");
+        ensure!(store.accounts.users(None, 10, 0).await?.1 == 1, "the user is not there");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_in_commit_order_without_gaps_however_many_write(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let writers = (0..20).map(|i| {
+            let store = &store;
+            async move {
+                for j in 0..5 {
+                    store.user(&format!("u{i}-{j}@example.com"), &[Role::User]).await?;
+                }
+                anyhow::Ok(())
+            }
+        });
+        futures_util::future::try_join_all(writers).await?;
+        let whole = store.accounts.verify_audit(|_| ()).await?.expect("it is whole");
+        ensure!(whole.rows == 100, "{} rows", whole.rows);
+        let page = AuditFilter { before: Some(51), ..AuditFilter::default() };
+        let rows = store.accounts.audit(&page, 10).await?;
+        ensure!(rows.iter().map(|row| row.id).eq((41..=50).rev()), "newest first, from the cursor on");
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,105 @@
+//! The rules of `paddock-accounts`, each story on both engines.
+
+mod audit;
+mod gitops;
+mod keys;
+mod protocol;
+mod users;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+use std::time::Duration;
+
+use anyhow::Result;
+use paddock_accounts::audit::{AuditFilter, Chain};
+use paddock_accounts::clock::{Clock, Time};
+use paddock_accounts::context::{Actor, Context};
+use paddock_accounts::email::Email;
+use paddock_accounts::managed::ManagedBy;
+use paddock_accounts::sessions::SessionKey;
+use paddock_accounts::sets::Role;
+use paddock_accounts::users::{Created, NewUser, User};
+use paddock_accounts::{Accounts, OpenOptions, migrate};
+use paddock_tests::database::{Database, Engine};
+
+/// A clock that stands until it is moved.
+#[derive(Clone)]
+struct StoppedClock(Arc<AtomicI64>);
+
+impl StoppedClock {
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_micros()).expect("a test's patience"), Ordering::SeqCst);
+    }
+}
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Time {
+        Time::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// The rules over a database of the test's own.
+struct Opened {
+    accounts: Accounts,
+    clock: StoppedClock,
+    database: Database,
+}
+
+async fn open(engine: Engine) -> Result<Opened> {
+    let database = Database::new(engine).await?;
+    let options = OpenOptions { url: database.url().into(), max_connections: 8, read_only: false };
+    migrate(&options).await?;
+    let clock = StoppedClock(Arc::new(AtomicI64::new(1_700_000_000_000_000)));
+    let chain = Chain::new(&"a signing key of thirty-two bytes".into());
+    let sessions = SessionKey::new(&"a signing key of thirty-two bytes".into(), "HS256")?;
+    let accounts = Accounts::open(&options, chain, sessions, Arc::new(clock.clone())).await?;
+    Ok(Opened { accounts, clock, database })
+}
+
+impl Opened {
+    /// Runs statements as someone with access to the database would, past every rule.
+    async fn tamper(&self, statements: &str) -> Result<()> {
+        use sqlx::Connection as _;
+        let sql = sqlx::AssertSqlSafe(statements.to_owned());
+        if self.database.url().starts_with("sqlite:") {
+            let mut connection = sqlx::SqliteConnection::connect(self.database.url()).await?;
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+        } else {
+            let mut connection = sqlx::PgConnection::connect(self.database.url()).await?;
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+        }
+        Ok(())
+    }
+
+    async fn user(&self, email: &str, roles: &[Role]) -> Result<User> {
+        let mut new = NewUser::new(Email::parse(email)?);
+        new.roles = roles.iter().copied().collect();
+        match self.accounts.create_user(&context(), new).await? {
+            Created::New(user) => Ok(user),
+            Created::Existing(user) => anyhow::bail!("{} was there already", user.email),
+        }
+    }
+
+    /// The types of all events, oldest first.
+    async fn events(&self) -> Result<Vec<String>> {
+        let mut rows = self.accounts.audit(&AuditFilter::default(), 500).await?;
+        rows.reverse();
+        Ok(rows.into_iter().map(|row| row.event_type).collect())
+    }
+}
+
+fn context() -> Context {
+    Context { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
+}
+
+/// An object of that name, in one of its lives.
+fn object(name: &str, life: &str) -> ManagedBy {
+    ManagedBy {
+        cluster: "0b5e".to_owned(),
+        namespace: "team-a".to_owned(),
+        name: name.to_owned(),
+        uid: format!("{name}-{life}"),
+    }
+}
