@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
-use sqlx::{Connection as _, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, FromRow, PgPool, SqlitePool, postgres::PgPoolOptions, postgres::PgRow, sqlite::SqliteRow};
 use tempfile::TempDir;
 
 use crate::postgres::Postgres;
@@ -21,17 +21,29 @@ pub enum Engine {
 /// An empty database that no other test uses.
 pub struct Database {
     url: String,
-    folder: Option<TempDir>,
+    behind: Behind,
+}
+
+/// The way past Paddock, opened when it is first gone.
+enum Behind {
+    Postgres(PgPool),
+    Sqlite { pool: SqlitePool, _folder: TempDir },
 }
 
 impl Database {
     /// A new one, empty.
     pub async fn new(engine: Engine) -> Result<Self> {
         match engine {
-            Engine::Postgres => Ok(Self { url: Postgres::shared().await?.empty_database().await?, folder: None }),
+            Engine::Postgres => {
+                let url = Postgres::shared().await?.empty_database().await?;
+                let behind = Behind::Postgres(PgPoolOptions::new().max_connections(1).connect_lazy(&url)?);
+                Ok(Self { url, behind })
+            }
             Engine::Sqlite => {
                 let folder = sentinel::scratch("sqlite")?;
-                Ok(Self { url: format!("sqlite:{}", folder.path().join("paddock.db").display()), folder: Some(folder) })
+                let url = format!("sqlite:{}", folder.path().join("paddock.db").display());
+                let behind = Behind::Sqlite { pool: SqlitePool::connect_lazy(&url)?, _folder: folder };
+                Ok(Self { url, behind })
             }
         }
     }
@@ -42,21 +54,30 @@ impl Database {
         &self.url
     }
 
-    /// Changes the database behind Paddock's back, and returns how many rows that touched.
-    pub async fn execute(&self, statement: &'static str) -> Result<u64> {
-        if self.folder.is_none() {
-            let mut connection = PgConnection::connect(&self.url).await?;
-            Ok(sqlx::query(statement).execute(&mut connection).await?.rows_affected())
-        } else {
-            let mut connection = SqliteConnection::connect(&self.url).await?;
-            Ok(sqlx::query(statement).execute(&mut connection).await?.rows_affected())
-        }
+    /// Runs statements as someone with access to the database would, past every rule of Paddock's. Returns how many rows
+    /// they touched.
+    pub async fn execute(&self, statements: &str) -> Result<u64> {
+        let query = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+        Ok(match &self.behind {
+            Behind::Postgres(pool) => query.execute(pool).await?.rows_affected(),
+            Behind::Sqlite { pool, .. } => query.execute(pool).await?.rows_affected(),
+        })
+    }
+
+    /// The rows that a query finds, whatever the API may say of them.
+    pub(crate) async fn rows<R>(&self, query: &'static str) -> Result<Vec<R>>
+    where
+        R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        Ok(match &self.behind {
+            Behind::Postgres(pool) => sqlx::query_as(query).fetch_all(pool).await?,
+            Behind::Sqlite { pool, .. } => sqlx::query_as(query).fetch_all(pool).await?,
+        })
     }
 }
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let engine = if self.folder.is_some() { Engine::Sqlite } else { Engine::Postgres };
-        write!(f, "{engine:?} at {}", self.url)
+        f.write_str(&self.url)
     }
 }

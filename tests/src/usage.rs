@@ -1,7 +1,7 @@
 //! The usage rows, read from the database itself: what was kept, whatever the API may say of it.
 
 use anyhow::Result;
-use sqlx::{Connection as _, FromRow, PgConnection, SqliteConnection};
+use sqlx::FromRow;
 
 use crate::database::Database;
 
@@ -42,12 +42,6 @@ const ROWS: &str = "select request_id, user_id, credential_id, model, endpoint, 
 impl Database {
     /// All usage rows, oldest first.
     pub async fn usage(&self) -> Result<Vec<UsageRow>> {
-        if self.url().starts_with("postgres") {
-            let mut connection = PgConnection::connect(self.url()).await?;
-            Ok(sqlx::query_as(ROWS).fetch_all(&mut connection).await?)
-        } else {
-            let mut connection = SqliteConnection::connect(self.url()).await?;
-            Ok(sqlx::query_as(ROWS).fetch_all(&mut connection).await?)
-        }
+        self.rows(ROWS).await
     }
 }

@@ -3,12 +3,17 @@
 use anyhow::ensure;
 use paddock_accounts::Error;
 use paddock_accounts::audit::AuditFilter;
+use paddock_accounts::context::{Actor, Context};
+use paddock_accounts::credentials::NewKey;
 use paddock_accounts::email::Email;
+use paddock_accounts::limits::Limits;
 use paddock_accounts::sets::Role;
-use paddock_accounts::users::NewUser;
+use paddock_accounts::users::{Created, NewUser};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::{context, open};
 
@@ -55,18 +60,16 @@ async fn any_edit_of_the_log_is_found(#[case] engine: Engine) {
             Engine::Postgres => ("+ interval '1 microsecond'", "gen_random_uuid()"),
             Engine::Sqlite => ("+ 1", "randomblob(16)"),
         };
-        store
-            .tamper(&format!(
+        store.database.execute(&format!(
                 "CREATE TABLE kept AS SELECT * FROM audit_logs; CREATE TABLE kept_head AS SELECT * FROM audit_head; \
                  CREATE TABLE other AS SELECT max(occurred_at) {later} AS moment, {another} AS event_id FROM audit_logs"
             ))
             .await?;
         for edit in EDITS {
-            store.tamper(edit).await?;
+            store.database.execute(edit).await?;
             let verdict = store.accounts.verify_audit(|_| ()).await?;
             ensure!(verdict.is_err(), "not found: {edit}");
-            store
-                .tamper(
+            store.database.execute(
                     "DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept; \
                      UPDATE audit_head SET hash = (SELECT hash FROM kept_head), position = (SELECT position FROM kept_head)",
                 )
@@ -76,6 +79,103 @@ async fn any_edit_of_the_log_is_found(#[case] engine: Engine) {
         Ok(())
     })
     .await;
+}
+
+/// The columns that are text, hashes too.
+const TEXTS: [&str; 10] =
+    ["event_type", "actor", "target", "ip", "user_agent", "request_id", "detail", "change", "prev_hash", "hash"];
+/// The columns that are integers.
+const NUMBERS: [&str; 4] = ["id", "chain_version", "user_id", "credential_id"];
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let context = Context {
+            actor: Actor::System("test"),
+            ip: Some("192.0.2.7".parse()?),
+            user_agent: Some("curl/8.0".into()),
+            request_id: Some("r-1".into()),
+        };
+        let ada = match store.accounts.create_user(&context, NewUser::new(Email::parse("ada@example.com")?)).await? {
+            Created::New(user) | Created::Existing(user) => user,
+        };
+        let key = NewKey {
+            user_id: ada.id,
+            label: None,
+            scopes: None,
+            models: None,
+            limits: Limits::default(),
+            expires_at: None,
+        };
+        store.accounts.issue_key(&context, key).await?;
+        let rows = store.accounts.audit(&AuditFilter::default(), 10).await?;
+        ensure!(rows.len() == 2);
+        let mut changes = Vec::new();
+        for row in &rows {
+            let Value::Object(columns) = serde_json::to_value(row)? else { anyhow::bail!("a row is an object") };
+            for column in TEXTS {
+                let Some(text) = columns[column].as_str() else { continue };
+                changes.extend((0..text.len()).map(|at| (row.id, column, literal(&with_another_byte(text, at)))));
+            }
+            for column in NUMBERS.into_iter().filter(|column| !columns[*column].is_null()) {
+                changes.extend((0..7).map(|byte| (row.id, column, format!("{column} + {}", 2_i64 << (8 * byte)))));
+            }
+            for byte in 0..16 {
+                let mut bytes = *row.event_id.as_bytes();
+                bytes[byte] ^= 1;
+                changes.push((row.id, "event_id", uuid_literal(engine, Uuid::from_bytes(bytes))));
+            }
+            for byte in 0..7 {
+                changes.push((row.id, "occurred_at", moment(engine, row.occurred_at.micros() ^ (1 << (8 * byte)))));
+            }
+        }
+        ensure!(changes.len() > 500, "{} changes", changes.len());
+        store
+            .database
+            .execute(
+                "CREATE TABLE kept AS SELECT * FROM audit_logs; CREATE TABLE kept_head AS SELECT * FROM audit_head",
+            )
+            .await?;
+        for (row, column, value) in changes {
+            let edit = format!("UPDATE audit_logs SET {column} = {value} WHERE id = {row}");
+            ensure!(store.database.execute(&edit).await? == 1, "{edit}");
+            ensure!(store.accounts.verify_audit(|_| ()).await?.is_err(), "not found: {edit}");
+            store.database.execute("DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept").await?;
+        }
+        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok(), "the log was not put back");
+        Ok(())
+    })
+    .await;
+}
+
+/// The text with another character of one byte at that byte; where that is within a longer one, without it.
+fn with_another_byte(text: &str, at: usize) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn uuid_literal(engine: Engine, id: Uuid) -> String {
+    match engine {
+        Engine::Postgres => format!("'{id}'"),
+        Engine::Sqlite => format!("x'{}'", id.simple()),
+    }
+}
+
+/// A moment, in microseconds since 1970.
+fn moment(engine: Engine, micros: i64) -> String {
+    match engine {
+        Engine::Postgres => format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
+        Engine::Sqlite => micros.to_string(),
+    }
 }
 
 #[rstest]
@@ -93,7 +193,7 @@ async fn what_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
             }
             Engine::Sqlite => "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
         };
-        store.tamper(reject).await?;
+        store.database.execute(reject).await?;
         let new = NewUser::new(Email::parse("bob@example.com")?);
         let refused = store.accounts.create_user(&context(), new).await;
         ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");

@@ -158,11 +158,11 @@ async fn usage_is_recorded_once_and_says_when_a_key_was_last_used(#[case] engine
         };
         store.accounts.record_usage(&[record.clone(), record.clone()]).await?;
         store.accounts.record_usage(&[record]).await?;
-        store.tamper("DELETE FROM usage WHERE prompt_tokens <> 12").await?;
+        store.database.execute("DELETE FROM usage WHERE prompt_tokens <> 12").await?;
         let used = store.accounts.credential(key.credential.id).await?.and_then(|key| key.last_used_at);
         ensure!(used == Some(store.accounts.now()));
         // A second row would violate the primary key; the statement must have left the first one alone.
-        store.tamper("UPDATE usage SET usage_id = usage_id").await?;
+        store.database.execute("UPDATE usage SET usage_id = usage_id").await?;
         Ok(())
     })
     .await;

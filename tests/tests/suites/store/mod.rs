@@ -59,20 +59,6 @@ async fn open(engine: Engine) -> Result<Opened> {
 }
 
 impl Opened {
-    /// Runs statements as someone with access to the database would, past every rule.
-    async fn tamper(&self, statements: &str) -> Result<()> {
-        use sqlx::Connection as _;
-        let sql = sqlx::AssertSqlSafe(statements.to_owned());
-        if self.database.url().starts_with("sqlite:") {
-            let mut connection = sqlx::SqliteConnection::connect(self.database.url()).await?;
-            sqlx::raw_sql(sql).execute(&mut connection).await?;
-        } else {
-            let mut connection = sqlx::PgConnection::connect(self.database.url()).await?;
-            sqlx::raw_sql(sql).execute(&mut connection).await?;
-        }
-        Ok(())
-    }
-
     async fn user(&self, email: &str, roles: &[Role]) -> Result<User> {
         let mut new = NewUser::new(Email::parse(email)?);
         new.roles = roles.iter().copied().collect();
