@@ -122,7 +122,7 @@ pub enum OpenError {
         by: usize,
     },
     /// Another process serves the file.
-    #[error("another paddock serves {0}: use --server to talk to it, or stop it first")]
+    #[error("another paddock serves {0}, and a SQLite file has one server at a time: stop that one first")]
     Locked(PathBuf),
     /// There is no such file.
     #[error("{0} does not exist: run `paddock migrate` to create it, or correct DATABASE_URL")]

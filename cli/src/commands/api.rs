@@ -34,10 +34,10 @@ impl Api {
         let api = server::api_config(&self.serve, &self.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
+        let accounts = database.open(false).await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;
-        let accounts = database.open(false).await?;
         tracing::info!(address = %listener.local_addr()?, metrics = %probes_listener.local_addr()?, "serving");
         let parts = vec![server::api_missing(api.readiness.clone())];
         let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));

@@ -54,10 +54,11 @@ impl Operator {
             paddock_operator::access(&server::cluster(self.context.as_deref())).await.map_err(anyhow::Error::from)?;
         let public_url = public_url.trim_end_matches('/').to_owned();
         let operator = server::operator_config(access, &self.settings, &self.ollama, &self.serve, public_url)?;
-        let probes_listener = probes::bind(config::metrics_addr(&self.metrics, environment)?, environment).await?;
+        let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
+        let accounts = database.open(false).await?;
+        let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;
-        let accounts = database.open(false).await?;
         tracing::info!(cluster = %operator.kube.cluster_url, metrics = %probes_listener.local_addr()?, "working");
         let readiness = paddock_operator::Readiness::default();
         let parts = vec![server::operator_missing(readiness.clone())];

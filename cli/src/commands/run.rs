@@ -37,8 +37,9 @@ const START: Duration = Duration::from_secs(30);
 /// listens on a free port from 8080 to 8083 of this machine only.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The same as --environment: dev (or local) or prod
-    #[arg(long, value_name = "NAME", conflicts_with = "environment", ignore_case = true)]
+    /// dev (or local) or prod; outranks --environment. With dev named here the first admin's password is `admin`, unless
+    /// another one is set
+    #[arg(long, value_name = "NAME", ignore_case = true)]
     env: Option<Environment>,
     /// Run the Kubernetes operator too
     #[arg(long)]
@@ -77,12 +78,12 @@ impl Run {
         let listener = self.listen(environment, &seed).await?;
         let addr = listener.local_addr()?;
         let operator = self.operator(addr).await?;
+        paddock_accounts::migrate(&database.options).await?;
+        let accounts = database.open(false).await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;
 
-        paddock_accounts::migrate(&database.options).await?;
-        let accounts = database.open(false).await?;
         let seeded = accounts.seed(&seed).await?;
 
         let mut parts = vec![server::api_missing(api.readiness.clone())];

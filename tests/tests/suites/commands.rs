@@ -1,0 +1,228 @@
+//! The executable as its user meets it at a prompt: what it says, and with which exit code it ends.
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::{Database, Engine};
+use paddock_tests::fake_ollama::FakeOllama;
+use paddock_tests::paddock::{Bootstrap, Launch, Paddock};
+use paddock_tests::process::{Signal, free_port};
+use paddock_tests::sentinel;
+use paddock_tests::story::story;
+use paddock_tests::testbed::repository;
+use rstest::rstest;
+
+/// Somewhere nobody listens.
+const AWAY: &str = "postgres://app:app@127.0.0.1:1/app";
+const STRONG: &str = "0f5c1e7a94b2d8836e0a7f4c2b9d1e5806c3a7f29e4b8d10";
+
+fn paddock(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
+    let folder = sentinel::scratch("prompt")?;
+    let mut command = Launch::new(arguments, "unset")?.command(arguments)?;
+    for name in ["DATABASE_URL", "JWT_SECRET", "AUDIT_SIGNING_KEY", "LISTEN_ADDR", "METRICS_ADDR"] {
+        command.env_remove(name);
+    }
+    Ok(command.current_dir(folder.path()).envs(variables.iter().copied()).output()?)
+}
+
+/// It ended with this code, and said all these words on one line of standard error and nothing else.
+fn refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(code), "{}: {said}", output.status);
+    ensure!(said.lines().count() == 1, "more than one line: {said}");
+    ensure!(words.iter().all(|word| said.contains(word)), "not all of {words:?}: {said}");
+    Ok(())
+}
+
+#[rstest]
+#[case::another_engine(&["api"], &[("DATABASE_URL", "mysql://app@db/app")], &["DATABASE_URL", "mysql:", "postgres://"])]
+#[case::no_engine(&["migrate"], &[("DATABASE_URL", "paddock.db")], &["DATABASE_URL", "no scheme", "sqlite:"])]
+#[case::no_file(&["api"], &[], &["paddock.db does not exist", "paddock migrate"])]
+#[case::prod_without_database(&["api"], &[("ENVIRONMENT", "prod")], &["DATABASE_URL", "postgres://"])]
+#[case::prod_without_audit_key(
+    &["api"],
+    &[("ENVIRONMENT", "prod"), ("DATABASE_URL", AWAY), ("JWT_SECRET", STRONG)],
+    &["AUDIT_SIGNING_KEY", "openssl rand -hex 32"],
+)]
+#[case::prod_without_jwt_secret(
+    &["run"],
+    &[("ENVIRONMENT", "prod"), ("DATABASE_URL", AWAY), ("AUDIT_SIGNING_KEY", STRONG)],
+    &["JWT_SECRET", "openssl rand -hex 32"],
+)]
+#[case::a_short_secret(&["api"], &[("JWT_SECRET", "short"), ("AUDIT_SIGNING_KEY", STRONG)], &["JWT_SECRET", "32"])]
+#[case::a_known_secret(
+    &["api"],
+    &[
+        ("ENVIRONMENT", "prod"),
+        ("DATABASE_URL", AWAY),
+        ("AUDIT_SIGNING_KEY", STRONG),
+        ("JWT_SECRET", "change-me-change-me-change-me-change-me"),
+    ],
+    &["JWT_SECRET", "example"],
+)]
+#[case::another_algorithm(&["run"], &[("JWT_ALG", "none")], &["JWT_ALG", "HS256"])]
+#[case::no_url(&["run"], &[("OLLAMA_BASE_URL", "localhost:11434")], &["OLLAMA_BASE_URL", "http"])]
+#[case::no_such_secret_file(&["run"], &[("JWT_SECRET_FILE", "/nowhere/it")], &["JWT_SECRET_FILE", "/nowhere/it"])]
+#[case::everyone_and_a_known_password(
+    &["run", "--env", "dev"],
+    &[("LISTEN_ADDR", "0.0.0.0:0")],
+    &["LISTEN_ADDR", "ADMIN_BOOTSTRAP_PASSWORD"],
+)]
+#[case::any_cluster(&["run", "--operator"], &[("PORT", "0")], &["--context"])]
+#[tokio::test]
+async fn a_wrong_setting_is_named_with_a_right_value(
+    #[case] arguments: &[&str],
+    #[case] variables: &[(&str, &str)],
+    #[case] words: &[&str],
+) {
+    story(async { refused(&paddock(arguments, variables)?, 2, words) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sqlite_file_has_one_server_and_any_number_of_readers() {
+    story(async {
+        let (database, ollama) = (Database::new(Engine::Sqlite).await?, FakeOllama::start(&["smollm2:135m"]).await?);
+        let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url());
+        let (_served, _) = Paddock::seeded(launch.clone()).await?;
+        for verb in ["api", "run", "migrate", "seed"] {
+            let output = launch.clone().env("LISTEN_ADDR", "127.0.0.1:0").command(&[verb])?.output()?;
+            refused(&output, 1, &["another paddock serves", "paddock.db"]).context(verb)?;
+        }
+        let output = launch.command(&["audit", "verify"])?.output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_behind_is_not_served(#[case] engine: Engine) {
+    story(async {
+        let database = Database::new(engine).await?;
+        let launch = Launch::new(&["api"], database.url())?;
+        launch.seed()?;
+        database.execute("DELETE FROM _sqlx_migrations").await?;
+        for verb in ["api", "seed"] {
+            let output = launch.command(&[verb])?.output()?;
+            refused(&output, 1, &["1 migration(s) behind", "paddock migrate"]).context(verb)?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named() {
+    story(async {
+        let database = Database::new(Engine::Sqlite).await?;
+        let launch = Launch::new(&["api"], database.url())?;
+        launch.seed()?;
+        let taken = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let _held = TcpListener::bind(taken)?;
+        let (port, addr) = (taken.port().to_string(), taken.to_string());
+        let output = launch.command(&["api"])?.env("PORT", &port).output()?;
+        refused(&output, 1, &["LISTEN_ADDR", &port, "in use"])?;
+        // In local metrics take any free port instead; elsewhere someone scrapes the one that was named.
+        let mut prod = launch.command(&["api"])?;
+        prod.env("ENVIRONMENT", "prod").env("JWT_SECRET", STRONG).env("AUDIT_SIGNING_KEY", STRONG);
+        refused(&prod.env("METRICS_ADDR", &addr).output()?, 1, &["METRICS_ADDR", &port, "in use"])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_needs_nothing_and_tells_secrets_once() {
+    story(async {
+        let ollama = FakeOllama::start(&["smollm2:135m"]).await?;
+        let folder = sentinel::scratch("run")?;
+        let start = async || -> Result<(String, String)> {
+            let url = format!("http://127.0.0.1:{}", free_port()?);
+            let metrics = format!("127.0.0.1:{}", free_port()?);
+            let mut command = Launch::new(&["run"], "unset")?.command(&["run"])?;
+            for name in ["DATABASE_URL", "JWT_SECRET", "AUDIT_SIGNING_KEY", "ENVIRONMENT"] {
+                command.env_remove(name);
+            }
+            let addr = url.trim_start_matches("http://");
+            command.env("LISTEN_ADDR", addr).env("METRICS_ADDR", metrics).env("OLLAMA_BASE_URL", ollama.url());
+            command.current_dir(folder.path());
+            let process = paddock_tests::process::Process::start("paddock", command, Signal::Term)?;
+            let said = process
+                .ready(Duration::from_mins(1), async || {
+                    let said = process.log().text();
+                    ensure!(said.contains("Try it:"), "no table yet");
+                    Ok(said)
+                })
+                .await?;
+            process.signal(Signal::Term)?;
+            let status = process.ended(Duration::from_secs(10)).await?;
+            ensure!(status.success(), "{status}");
+            Ok((url, said))
+        };
+        let (url, said) = start().await?;
+        let admin = Bootstrap::from_output(&said)?;
+        for words in [url.as_str(), "paddock.db", "signs in", &ollama.url(), "operator"] {
+            ensure!(said.contains(words), "no {words} in {said}");
+        }
+        let (_, said) = start().await?;
+        for secret in [&admin.key, &admin.password] {
+            ensure!(!said.contains(secret.as_str()), "told twice: {said}");
+        }
+        for file in ["paddock.db", "paddock.db.jwt-secret", "paddock.db.audit-key"] {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = folder.path().join(file).metadata()?.permissions().mode();
+            ensure!(mode & 0o077 == 0, "{file} can be read by others: {mode:o}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_command_has_help_and_the_printed_files_are_those_of_the_repository() {
+    story(async {
+        let stdout = |arguments: &[&str]| -> Result<String> {
+            let output = paddock(arguments, &[])?;
+            ensure!(output.status.success(), "{arguments:?}: {output:?}");
+            Ok(String::from_utf8(output.stdout)?)
+        };
+        let verbs = ["run", "api", "operator", "migrate", "seed", "crds", "openapi", "config", "audit", "healthcheck"];
+        let help = stdout(&["--help"])?;
+        for verb in verbs {
+            ensure!(help.contains(&format!("\n  {verb} ")), "{verb} is not in {help}");
+            ensure!(stdout(&[verb, "--help"])?.contains("Usage: paddock"), "{verb} --help");
+        }
+        let file = |path: &str| Ok::<_, anyhow::Error>(std::fs::read_to_string(repository().join(path))?);
+        ensure!(stdout(&["crds"])? == file("crds/yaml/paddock.dev.yaml")?, "run `make generate`");
+        ensure!(stdout(&["openapi"])? == file("api/openapi.json")?, "run `make generate`");
+
+        let output = paddock(&["config"], &[("JWT_SECRET", STRONG), ("DB_PASSWORD", "hunter22"), ("DB_HOST", "db1")])?;
+        // PostgreSQL has no file to keep the other key beside.
+        refused(&output, 2, &["AUDIT_SIGNING_KEY"])?;
+        let secrets = [("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("DB_PASSWORD", "hunter22")];
+        let config = String::from_utf8(paddock(&["config"], &secrets)?.stdout)?;
+        ensure!(config.contains("postgres://app:***@localhost:5432/app"), "{config}");
+        ensure!(!config.contains(STRONG) && !config.contains("hunter22"), "{config}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_tells_whether_a_server_is_well() {
+    story(async {
+        let (database, ollama) = (Database::new(Engine::Sqlite).await?, FakeOllama::start(&["smollm2:135m"]).await?);
+        let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url());
+        let (served, _) = Paddock::seeded(launch.clone()).await?;
+        let ask = || -> Result<Output> { Ok(Command::output(&mut launch.command(&["healthcheck"])?)?) };
+        ensure!(ask()?.status.success());
+        served.process().signal(Signal::Kill)?;
+        served.process().ended(Duration::from_secs(10)).await?;
+        refused(&ask()?, 1, &["/healthz does not answer"])
+    })
+    .await;
+}
