@@ -11,6 +11,8 @@ BUILD := $(CARGO) build --locked --workspace --bins
 TARGET = $(or $(CARGO_TARGET_DIR),target)/debug
 # Where `make run` looks for Ollama before it starts the testbed's. OLLAMA=none runs without one.
 OLLAMA_BASE_URL ?= http://localhost:11434
+# What `make test` and `make soak` run: tests with this in their names; empty: all of them.
+TESTS ?=
 # More for `paddock run`, as in `make run ARGS="--operator --context kind-kind"`.
 ARGS ?=
 
@@ -33,14 +35,14 @@ demo: ## Run Paddock and its operator beside a real control plane, apply example
 
 test: testbed ## Run every test against real servers
 	@$(CARGO) build --locked --workspace --bins --tests
-	@$(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast
+	@$(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
 soak: testbed ## Run the tests at nightly length
 	@$(CARGO) build --locked --workspace --bins --tests
-	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast
+	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
 bench: ## Measure what the gateway adds, beside no proxy and beside nginx; writes target/bench/report.{json,md}
-	@tests/testbed/install postgres nginx
+	@tests/testbed/install nginx wrk
 	@$(BUILD) --release
 	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-tests bench $(ARGS)
 

@@ -16,9 +16,6 @@ fn at(kind: &str, pointer: &str) -> Value {
 #[test]
 fn the_file_in_the_repository_is_the_generated_one() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml/paddock.dev.yaml");
-    if std::env::var_os("PADDOCK_GENERATE").is_some() {
-        std::fs::write(&file, crds::yaml()).unwrap();
-    }
     let kept = std::fs::read_to_string(&file).unwrap();
     assert!(kept == crds::yaml(), "{} is old: run `make generate`", file.display());
 }
@@ -63,6 +60,29 @@ fn every_field_is_documented(#[values("ApiUser", "ApiKey", "OllamaModel")] kind:
         walk(part, &at(kind, &format!("{schema}/{part}")), &mut bare);
     }
     assert_eq!(bare, Vec::<String>::new());
+}
+
+/// The first block of the README is what `examples/quickstart/` applies, comments and defaults aside.
+#[test]
+fn the_readme_shows_the_quickstart() {
+    fn typed(document: Value) -> Value {
+        let kind = document["kind"].as_str().expect("a kind").to_owned();
+        let typed = match kind.as_str() {
+            "ApiUser" => serde_json::from_value::<crds::ApiUser>(document).and_then(serde_json::to_value),
+            "ApiKey" => serde_json::from_value::<crds::ApiKey>(document).and_then(serde_json::to_value),
+            _ => serde_json::from_value::<crds::OllamaModel>(document).and_then(serde_json::to_value),
+        };
+        typed.unwrap_or_else(|error| panic!("{kind}: {error}"))
+    }
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = std::fs::read_to_string(repository.join("README.md")).unwrap();
+    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a YAML block");
+    for document in serde_yaml_ng::Deserializer::from_str(block) {
+        let shown: Value = serde::Deserialize::deserialize(document).unwrap();
+        let file = format!("examples/quickstart/{}.yaml", shown["kind"].as_str().unwrap().to_lowercase());
+        let applied = std::fs::read_to_string(repository.join(&file)).unwrap();
+        assert_eq!(typed(shown), typed(serde_yaml_ng::from_str(&applied).unwrap()), "{file}");
+    }
 }
 
 #[test]
