@@ -95,6 +95,15 @@ impl Principal {
         }
     }
 
+    /// The scopes that it may give: a key its own ones; `None`: any.
+    #[must_use]
+    pub fn may_give(&self) -> Option<&Scopes> {
+        match &self.via {
+            Via::Key { scopes, .. } => Some(scopes),
+            Via::Session { .. } => None,
+        }
+    }
+
     /// The scopes in force: what the roles grant and, for a key, what it was given.
     #[must_use]
     pub fn effective_scopes(&self) -> Scopes {

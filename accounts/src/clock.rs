@@ -67,11 +67,20 @@ impl fmt::Display for Time {
     }
 }
 
-impl FromStr for Time {
-    type Err = jiff::Error;
+/// A text that is no time, or none that both database engines keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time in RFC 3339 of the years 1 to 9999, such as 2026-01-31T12:00:00Z")]
+pub struct InvalidTime;
 
-    fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        Ok(Self(text.parse::<jiff::Timestamp>()?.as_microsecond()))
+/// The first microsecond of year 1.
+const FIRST: i64 = -62_135_596_800_000_000;
+
+impl FromStr for Time {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        let stamp: jiff::Timestamp = text.parse().map_err(|_| InvalidTime)?;
+        Some(Self(stamp.as_microsecond())).filter(|time| time.0 >= FIRST).ok_or(InvalidTime)
     }
 }
 
@@ -109,6 +118,14 @@ impl Clock for SystemClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn years_that_no_database_keeps_are_no_times() {
+        assert_eq!("0001-01-01T00:00:00Z".parse::<Time>().unwrap().micros(), FIRST);
+        for text in ["-004713-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "yesterday", ""] {
+            assert_eq!(text.parse::<Time>(), Err(InvalidTime), "{text}");
+        }
+    }
 
     #[test]
     fn text_keeps_every_microsecond() {

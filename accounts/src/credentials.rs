@@ -252,8 +252,15 @@ impl Accounts {
         Ok(Issued { credential, token })
     }
 
-    /// Gives a key a new secret; the old one lives on for `grace`.
-    pub async fn rotate_key(&self, context: &Context, id: CredentialId, grace: Duration) -> Result<Issued, Error> {
+    /// Gives a key a new secret; the old one lives on for `grace`. Who may give only some scopes, `within`, may not rotate
+    /// a key that has others: it would be told the new secret.
+    pub async fn rotate_key(
+        &self,
+        context: &Context,
+        id: CredentialId,
+        grace: Duration,
+        within: Option<&Scopes>,
+    ) -> Result<Issued, Error> {
         let token = Token::generate();
         let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
         let credential = self
@@ -265,10 +272,19 @@ impl Accounts {
                     if let Some(owner) = credential.managed_by {
                         return Err(Error::Managed { kind: "ApiKey", owner });
                     }
+                    if let Some(own) = within {
+                        let beyond = credential.scopes.without(own);
+                        if !beyond.is_empty() {
+                            return Err(Error::BeyondScopes(beyond));
+                        }
+                    }
                     if credential.revoked_at.is_some() {
                         return Err(Error::Revoked(id));
                     }
                     let now = self.now();
+                    if credential.expires_at.is_some_and(|end| end <= now) {
+                        return Err(Error::Expired(id));
+                    }
                     secrets::retire_active(tx, id, now + grace).await?;
                     secrets::insert(tx, id, token, hash, SecretState::Active, credential.expires_at, now).await?;
                     let mut change = Change::default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{credentials::CredentialId, managed::ManagedBy, users::UserId};
+use crate::{credentials::CredentialId, managed::ManagedBy, sets::Scopes, users::UserId};
 
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +59,12 @@ pub enum Error {
     /// The secret is not staged, so it cannot be made active.
     #[error("the secret is not staged any more")]
     NotStaged,
-    /// The one who asks may not.
-    #[error("{0}")]
-    Forbidden(String),
+    /// The one who asks may not give what the key has: it lacks these scopes itself.
+    #[error("this API key cannot give scopes that it lacks: {0:?}")]
+    BeyondScopes(Scopes),
+    /// The credential's time is over.
+    #[error("credential {0} has expired; issue another one")]
+    Expired(CredentialId),
     /// Wrong user name or password, or no such user, or one that may not sign in: which one is nobody's business.
     #[error("wrong user name or password")]
     WrongPassword,

@@ -264,6 +264,8 @@ async fn owned_user(
     match users::by_email(tx.conn(), &desired.email).await? {
         None => Ok(None),
         Some(user) => match &user.managed_by {
+            // Made by another leader between the two looks.
+            Some(same) if same == owner => Ok(Some(users::locked(tx, user.id).await?)),
             Some(other) => Err(Error::Managed { kind: "ApiUser", owner: other.clone() }),
             None if adoption == Adoption::IfUnmanaged => Ok(Some(users::locked(tx, user.id).await?)),
             None => Err(Error::EmailTaken(user.id)),

@@ -127,6 +127,12 @@ impl<W: Word> Words<W> {
         self.0.contains(&word)
     }
 
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        self.0.difference(&other.0).copied().collect()
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

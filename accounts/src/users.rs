@@ -231,8 +231,13 @@ impl Accounts {
                     }
                     return Ok(Outcome::Unchanged(Created::Existing(user)));
                 }
-                if let Some(other) = by_email(tx.conn(), &new.email).await? {
-                    return Err(Error::EmailTaken(other.id));
+                match by_email(tx.conn(), &new.email).await? {
+                    None => {}
+                    // Made by another between the two looks.
+                    Some(same) if new.external_id.is_some() && same.external_id == new.external_id => {
+                        return Ok(Outcome::Unchanged(Created::Existing(same)));
+                    }
+                    Some(other) => return Err(Error::EmailTaken(other.id)),
                 }
                 let user = insert(tx.conn(), new, self.now()).await?;
                 let event = created_event(&user);
@@ -245,9 +250,8 @@ impl Accounts {
 
     /// Changes a user. What Kubernetes owns can only be disabled and enabled, which is kept as an override.
     pub async fn update_user(&self, context: &Context, id: UserId, patch: UserPatch) -> Result<User, Error> {
-        if let Some(limits) = &patch.limits {
-            check(patch.display_name.as_ref().and_then(|name| name.as_deref()), None, limits)?;
-        }
+        let display_name = patch.display_name.as_ref().and_then(|name| name.as_deref());
+        check(display_name, None, &patch.limits.unwrap_or_default())?;
         self.write(context, |tx| {
             let patch = &patch;
             async move {

@@ -24,6 +24,8 @@ use crate::{
 const BODY_LIMIT: usize = 1 << 20;
 /// How long the next piece of it may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long all of it may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a body that nobody will read may take.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -62,7 +64,8 @@ impl Unread {
 
     async fn bytes(self) -> Result<Bytes, Problem> {
         let body = self.0.into_body();
-        read_body(body, BODY_LIMIT, BODY_PATIENCE).await.map_err(|error| match error {
+        let read = timeout(BODY_DEADLINE, read_body(body, BODY_LIMIT, BODY_PATIENCE)).await;
+        read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
             BodyError::TooLarge => Problem::new(Kind::TooLarge, format!("the body is larger than {BODY_LIMIT} bytes")),
             BodyError::TooSlow => Problem::new(Kind::BodyTimeout, "the body did not come in time"),
             BodyError::Broken => Problem::new(Kind::Malformed, "the body broke off"),

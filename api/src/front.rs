@@ -32,7 +32,7 @@ impl Front {
         let origin = Origin::of(request.headers(), peer, &self.app.accounts);
         let mut response = match lookup(request.method(), request.uri().path()) {
             Lookup::Served(endpoint) => gateway::serve(&self.app, endpoint, request, &origin).await,
-            Lookup::Refused(refusal) => gateway::refuse(&refusal, &request, &origin),
+            Lookup::Refused(refusal) => gateway::refuse(&self.app, &refusal, &request, &origin).await,
             Lookup::Foreign => self.managed(request, &origin).await,
         };
         let headers = response.headers_mut();

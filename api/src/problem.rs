@@ -56,6 +56,8 @@ kinds! {
     Managed = CONFLICT, "managed", "Managed by Kubernetes";
     /// The key is revoked.
     Revoked = CONFLICT, "revoked", "Credential revoked";
+    /// The key has expired.
+    Expired = CONFLICT, "expired", "Credential expired";
     /// More bytes than are taken.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Body too large";
     /// Not JSON by its own word.
@@ -143,6 +145,13 @@ impl Problem {
         Self::new(Kind::Unavailable, detail).retry_after(RETRY_AFTER)
     }
 
+    /// The database did not answer in time: what it was asked for it may have done all the same.
+    fn database_slow() -> Self {
+        let detail = "the database did not answer in time; whether a change was made is not known, so look before you \
+                      try again";
+        Self::new(Kind::Unavailable, detail).retry_after(RETRY_AFTER)
+    }
+
     /// A defect, of which the client learns nothing.
     pub(crate) fn internal() -> Self {
         Self::new(Kind::Internal, "the server failed; the log has the request id")
@@ -204,7 +213,7 @@ impl From<Unanswered> for Problem {
             Unanswered::Error(error) => error.into(),
             Unanswered::TooLong => {
                 tracing::error!("the database did not answer in time");
-                Self::database_away()
+                Self::database_slow()
             }
         }
     }
@@ -226,7 +235,8 @@ impl From<Error> for Problem {
             Error::LastAdmin => Kind::LastAdmin,
             Error::Managed { .. } => Kind::Managed,
             Error::Revoked(_) => Kind::Revoked,
-            Error::Forbidden(_) => Kind::Forbidden,
+            Error::Expired(_) => Kind::Expired,
+            Error::BeyondScopes(_) => Kind::Forbidden,
             Error::WrongPassword => Kind::WrongPassword,
             Error::Fenced(_) | Error::NotStaged | Error::ReadOnly | Error::Database(_) | Error::Corrupt(_) => {
                 log(&error);

@@ -14,6 +14,7 @@ use tokio::{
     select,
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -63,7 +64,7 @@ pub async fn serve(
     watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
 
     let front = Front { routes: routes::router(app.clone()), app };
-    let connections = accept(listener, &front, &phases).await;
+    let connections = accept(listener, config.timeouts.idle, &front, &phases).await;
     front.app.readiness.stopping();
     end(&connections, &phases, config.drain).await;
 
@@ -92,8 +93,8 @@ struct Phases {
     abort: CancellationToken,
 }
 
-/// Accepts connections until the soft step.
-async fn accept(listener: TcpListener, front: &Front, phases: &Phases) -> TaskTracker {
+/// Accepts connections until the soft step. A client may leave an answer lying for as long as `stall`.
+async fn accept(listener: TcpListener, stall: Duration, front: &Front, phases: &Phases) -> TaskTracker {
     let connections = TaskTracker::new();
     loop {
         let accepted = select! {
@@ -103,7 +104,7 @@ async fn accept(listener: TcpListener, front: &Front, phases: &Phases) -> TaskTr
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.spawn(connection(stream, peer, front.clone(), phases.clone()));
+                connections.spawn(connection(stream, peer, stall, front.clone(), phases.clone()));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -123,14 +124,17 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn connection(stream: TcpStream, peer: SocketAddr, front: Front, phases: Phases) {
+async fn connection(stream: TcpStream, peer: SocketAddr, stall: Duration, front: Front, phases: Phases) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let service = service_fn(|request| front.clone().answer(peer.ip(), request));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Who takes nothing of an answer holds it open, and its clocks are not looked at meanwhile.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(stall));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
     let mut ending = false;
     loop {
         select! {

@@ -2,15 +2,27 @@
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
 
-use std::{fmt::Display, str::FromStr};
+use std::{
+    fmt::{self, Display},
+    marker::PhantomData,
+    str::FromStr,
+};
 
 use paddock_accounts::Violation;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 /// The most violations that one answer names.
 const MAX_VIOLATIONS: usize = 20;
+
+/// The longest rule, in characters.
+const MAX_RULE: usize = 500;
+/// The most that is shown of a key that the client made up, in characters.
+const MAX_KEY: usize = 100;
 
 /// Reads a value into a type that knows all its fields. What does not fit is taken out and noted, and the rest is read
 /// again, until it fits or something is missing: so a client learns of all its mistakes in one go.
@@ -49,7 +61,8 @@ fn rule(message: &str) -> String {
     let quotes_value = message.starts_with("invalid type") || message.starts_with("invalid value");
     match message.rsplit_once(", expected ") {
         Some((_, expected)) if quotes_value => format!("must be {expected}"),
-        _ => message.to_owned(),
+        // It quotes the name of an unknown field, which the client made up, and may have made long.
+        _ => message.chars().take(MAX_RULE).collect(),
     }
 }
 
@@ -69,6 +82,7 @@ fn pointer(path: &Path) -> String {
 
 /// As RFC 6901 escapes what stands between two slashes.
 fn escape(key: &str) -> String {
+    let key: String = key.chars().take(MAX_KEY).collect();
     key.replace('~', "~0").replace('/', "~1")
 }
 
@@ -103,6 +117,30 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -
 /// For a field that may be absent and may not be null.
 pub(crate) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// A value that is written as an object and in no other way: Serde would take an array for the fields in their order.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Members<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct OfObject<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfObject<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        from.deserialize_map(OfObject(PhantomData)).map(Self)
+    }
 }
 
 /// For a query parameter, which is always a text.

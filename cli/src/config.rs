@@ -74,10 +74,19 @@ pub(crate) struct Database {
 impl Database {
     /// Settles on a database and finds, or in local makes, its keys.
     pub(crate) fn resolve(settings: &DatabaseSettings, environment: Environment) -> Result<Self, Failure> {
+        Self::find(settings, environment, false)
+    }
+
+    /// The same to read only: nothing is made that is not there.
+    pub(crate) fn resolve_to_read(settings: &DatabaseSettings, environment: Environment) -> Result<Self, Failure> {
+        Self::find(settings, environment, true)
+    }
+
+    fn find(settings: &DatabaseSettings, environment: Environment, read_only: bool) -> Result<Self, Failure> {
         let options = OpenOptions {
             url: database_url(settings, environment)?,
             max_connections: settings.db_max_connections,
-            read_only: false,
+            read_only,
         };
         options.check()?;
         let audit_signing_key = signing_secret(
@@ -88,14 +97,19 @@ impl Database {
             &options,
             environment,
         )?;
-        let jwt_secret = signing_secret(
-            "JWT_SECRET",
-            settings.jwt_secret.as_ref(),
-            settings.jwt_secret_file.as_deref(),
-            "jwt-secret",
-            &options,
-            environment,
-        )?;
+        let jwt_secret = if read_only {
+            // Nobody signs in through it.
+            hex::encode(random()?).into()
+        } else {
+            signing_secret(
+                "JWT_SECRET",
+                settings.jwt_secret.as_ref(),
+                settings.jwt_secret_file.as_deref(),
+                "jwt-secret",
+                &options,
+                environment,
+            )?
+        };
         let database = Self { options, audit_signing_key, jwt_secret, jwt_alg: settings.jwt_alg.clone() };
         database.session_key()?;
         Ok(database)
@@ -105,11 +119,10 @@ impl Database {
         Ok(SessionKey::new(&self.jwt_secret, &self.jwt_alg)?)
     }
 
-    /// Opens it to serve, or only to read.
-    pub(crate) async fn open(&self, read_only: bool) -> Result<Accounts, Failure> {
-        let options = OpenOptions { read_only, ..self.options.clone() };
+    /// Opens it.
+    pub(crate) async fn open(&self) -> Result<Accounts, Failure> {
         let chain = Chain::new(&self.audit_signing_key);
-        Ok(Accounts::open(&options, chain, self.session_key()?, Arc::new(SystemClock)).await?)
+        Ok(Accounts::open(&self.options, chain, self.session_key()?, Arc::new(SystemClock)).await?)
     }
 }
 
@@ -181,7 +194,7 @@ fn signing_secret(
         return Ok(secret);
     }
     match (environment, options.sqlite_file()?) {
-        (Environment::Local, Some(database)) => kept_secret(&database, suffix),
+        (Environment::Local, Some(database)) => kept_secret(&database, suffix, name, options.read_only),
         (Environment::Prod, _) => Err(Failure::config(format!("{name} is not set, and prod needs it; {how}"))),
         (Environment::Local, None) => Err(Failure::config(format!(
             "{name} is not set, and with PostgreSQL there is no file to keep one beside; {how}"
@@ -190,7 +203,7 @@ fn signing_secret(
 }
 
 /// `<database>.<suffix>`, readable by its owner alone.
-fn kept_secret(database: &Path, suffix: &str) -> Result<SecretString, Failure> {
+fn kept_secret(database: &Path, suffix: &str, name: &str, read_only: bool) -> Result<SecretString, Failure> {
     let mut path = database.as_os_str().to_owned();
     path.push(format!(".{suffix}"));
     let path = PathBuf::from(path);
@@ -206,12 +219,16 @@ fn kept_secret(database: &Path, suffix: &str) -> Result<SecretString, Failure> {
                 path.display()
             )));
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && read_only => {
+            return Err(Failure::config(format!(
+                "there is no {}: bring it from where the database was served, or set {name} to what it held",
+                path.display()
+            )));
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the operating system gives no random bytes"))?;
-    let text = hex::encode(bytes);
+    let text = hex::encode(random()?);
     // Whole or not at all: a half-written secret would be refused at the next start.
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
@@ -226,6 +243,12 @@ fn kept_secret(database: &Path, suffix: &str) -> Result<SecretString, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read().map_err(failed),
         Err(error) => Err(failed(error)),
     }
+}
+
+fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the operating system gives no random bytes"))?;
+    Ok(bytes)
 }
 
 /// Where the API listens.

@@ -147,7 +147,7 @@ CREATE INDEX usage_by_credential ON usage (credential_id, started_at);
 
 -- Append-only. id is the place in the chain: gapless, in commit order.
 CREATE TABLE audit_logs (
-    id BIGINT PRIMARY KEY,
+    id BIGINT PRIMARY KEY CHECK (id > 0),
     event_id UUID NOT NULL UNIQUE,
     chain_version BIGINT NOT NULL,
     event_type TEXT NOT NULL,

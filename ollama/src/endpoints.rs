@@ -25,6 +25,17 @@ pub enum Operation {
     Embed,
 }
 
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nobody need sign in.
+    Anyone,
+    /// Whoever is signed in, with whatever scopes.
+    SignedIn,
+    /// Who has this scope.
+    Scope(&'static str),
+}
+
 /// A route that is served.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -32,8 +43,8 @@ pub struct Endpoint {
     pub method: Method,
     /// The whole path. It is what is sent upstream, and the label in metrics and usage.
     pub path: &'static str,
-    /// The scope a key needs; `None`: nobody need sign in.
-    pub scope: Option<&'static str>,
+    /// Who may use it.
+    pub access: Access,
     /// How its errors are written.
     pub dialect: Dialect,
     /// What it does.
@@ -54,8 +65,8 @@ impl Endpoint {
     }
 }
 
-const fn get(path: &'static str, scope: Option<&'static str>, dialect: Dialect, operation: Operation) -> Endpoint {
-    Endpoint { method: Method::GET, path, scope, dialect, operation, keys: None }
+const fn get(path: &'static str, access: Access, dialect: Dialect, operation: Operation) -> Endpoint {
+    Endpoint { method: Method::GET, path, access, dialect, operation, keys: None }
 }
 
 const fn post(
@@ -65,15 +76,15 @@ const fn post(
     operation: Operation,
     keys: &'static KnownKeys,
 ) -> Endpoint {
-    Endpoint { method: Method::POST, path, scope: Some(scope), dialect, operation, keys: Some(keys) }
+    Endpoint { method: Method::POST, path, access: Access::Scope(scope), dialect, operation, keys: Some(keys) }
 }
 
 /// Every route that is served.
 pub static ENDPOINTS: &[Endpoint] = &[
-    get("/", None, Dialect::Ollama, Operation::Root),
-    get("/api/version", None, Dialect::Ollama, Operation::Version),
-    get("/api/tags", Some("models:read"), Dialect::Ollama, Operation::ListModels),
-    get("/v1/models", Some("models:read"), Dialect::OpenAi, Operation::ListModels),
+    get("/", Access::Anyone, Dialect::Ollama, Operation::Root),
+    get("/api/version", Access::SignedIn, Dialect::Ollama, Operation::Version),
+    get("/api/tags", Access::Scope("models:read"), Dialect::Ollama, Operation::ListModels),
+    get("/v1/models", Access::Scope("models:read"), Dialect::OpenAi, Operation::ListModels),
     post("/api/chat", "chat", Dialect::Ollama, Operation::Chat, &keys::CHAT),
     post("/api/generate", "generate", Dialect::Ollama, Operation::Generate, &keys::GENERATE),
     post("/api/embed", "embed", Dialect::Ollama, Operation::Embed, &keys::EMBED),

@@ -10,7 +10,24 @@ pub struct KnownKeys {
     pub nested: &'static [(&'static str, &'static [&'static str])],
 }
 
-/// What `options` may hold: sampling options first, then those that load the model anew.
+/// The options that change one answer and nothing that others share.
+pub const SAMPLING: &[&str] = &[
+    "num_keep",
+    "seed",
+    "num_predict",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repeat_last_n",
+    "temperature",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop",
+];
+
+/// What `options` may hold: the sampling options, then those that load the model anew.
 const OPTIONS: &[&str] = &[
     "num_keep",
     "seed",

@@ -50,35 +50,42 @@ impl Accounts {
     /// Reads the whole log, a thousand rows at a time, and checks each row's seal, its link to the one before, and the
     /// end. `progress` hears the number of rows checked so far.
     pub async fn verify_audit(&self, mut progress: impl FnMut(i64)) -> Result<Result<Verified, Broken>, Error> {
-        // The head first: rows that come while we read are beyond it and are checked like the rest.
-        let (position, sealed): (i64, String) =
-            on!(self.reader().await?.conn(), |c| sqlx::query_as(HEAD).fetch_one(c).await?);
         let mut end = Verified { rows: 0, head: String::new() };
-        let mut head_seen = position == 0 && sealed.is_empty();
+        // From the smallest number there is: a row may have been put in before the first.
+        let mut after = i64::MIN;
+        let mut head_beyond = None;
         loop {
             let page: Vec<AuditRow> =
-                on!(self.reader().await?.conn(), |c| sqlx::query_as(PAGE).bind(end.rows).fetch_all(c).await?);
-            if page.is_empty() {
-                break;
-            }
-            for row in page {
-                if let Err(broken) = self.check(&row, &end) {
+                on!(self.reader().await?.conn(), |c| sqlx::query_as(PAGE).bind(after).fetch_all(c).await?);
+            for row in &page {
+                if let Err(broken) = self.check(row, &end) {
                     return Ok(Err(broken));
                 }
-                end = Verified { rows: row.id, head: row.hash };
-                if end.rows == position {
-                    head_seen = end.head == sealed;
-                }
+                end = Verified { rows: row.id, head: row.hash.clone() };
+                after = row.id;
             }
-            progress(end.rows);
+            if !page.is_empty() {
+                progress(end.rows);
+                continue;
+            }
+            // The head after the rows, so that it is never behind them.
+            let (position, sealed): (i64, String) =
+                on!(self.reader().await?.conn(), |c| sqlx::query_as(HEAD).fetch_one(c).await?);
+            if position == end.rows && sealed == end.head {
+                return Ok(Ok(end));
+            }
+            // A row that came between the two looks is read now; one that is not there then is missing.
+            if position <= end.rows || head_beyond == Some(end.rows) {
+                return Ok(Err(Broken::Cut { found: end.rows, expected: position }));
+            }
+            head_beyond = Some(end.rows);
         }
-        if end.rows < position || !head_seen {
-            return Ok(Err(Broken::Cut { found: end.rows, expected: position }));
-        }
-        Ok(Ok(end))
     }
 
     fn check(&self, row: &AuditRow, before: &Verified) -> Result<(), Broken> {
+        if row.id <= before.rows {
+            return Err(Broken::Unlinked(row.id));
+        }
         if row.id != before.rows + 1 {
             return Err(Broken::Missing(before.rows + 1));
         }

@@ -150,8 +150,8 @@ impl Store {
 
     /// The first door: runs a mutation and commits it together with its audit event.
     ///
-    /// A caller that is dropped before `f` ends rolls back. From then on event and commit run in a task of their own, so
-    /// that a client that leaves cannot come between them.
+    /// A caller that is dropped before the commit rolls back, change and event alike. The commit, and what has to follow
+    /// it, runs in a task of its own, so that a client that leaves cannot come between them.
     pub(crate) async fn write<'e, T: Send + 'static>(
         &self,
         chain: &Chain,
@@ -181,15 +181,10 @@ impl Store {
         match f(&mut tx).await? {
             Outcome::Unchanged(value) => Ok(value),
             Outcome::Changed(value, event) => {
-                let entry = Chain::entry(*event, context, clock.now());
-                let chain = chain.clone();
-                tokio::spawn(async move {
-                    chain.append(&mut tx, entry).await?;
-                    tx.commit().await.map_err(Error::audit)?;
-                    Ok(value)
-                })
-                .await
-                .map_err(|_| Error::Stopping)?
+                chain.append(&mut tx, Chain::entry(*event, context, clock.now())).await?;
+                tokio::spawn(async move { tx.commit().await.map_err(Error::audit).map(|()| value) })
+                    .await
+                    .map_err(|_| Error::Stopping)?
             }
         }
     }

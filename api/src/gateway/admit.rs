@@ -1,10 +1,7 @@
 //! Who may come in.
 
 use http::{HeaderMap, StatusCode};
-use paddock_accounts::{
-    access::{Need, Principal},
-    sets::Scope,
-};
+use paddock_accounts::access::{Need, Principal};
 
 use super::refusal::Refusal;
 use crate::{app::App, authentication::authenticate};
@@ -14,8 +11,8 @@ pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Principal
     Ok(authenticate(app, headers).await?)
 }
 
-/// Whether it may use an endpoint that needs this scope.
-pub(crate) fn permit(principal: &Principal, scope: Scope) -> Result<(), Refusal> {
+/// Whether it may use an endpoint that needs this.
+pub(crate) fn permit(principal: &Principal, need: Need) -> Result<(), Refusal> {
     let denied = |denied| Refusal::new(StatusCode::FORBIDDEN, "forbidden", format!("{denied}"));
-    principal.may(Need::Use(scope)).map_err(denied)
+    principal.may(need).map_err(denied)
 }

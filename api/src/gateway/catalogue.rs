@@ -47,8 +47,9 @@ impl Seen {
 pub(crate) struct Catalogue {
     client: Client,
     seen: RwLock<Option<Arc<Seen>>>,
-    /// Held by whoever asks Ollama; the others wait and take what it learnt.
-    asking: Mutex<()>,
+    /// Held by whoever asks Ollama; the others wait and take what it learnt. When the last question that failed was asked,
+    /// and why it failed.
+    asking: Mutex<Option<(Instant, Arc<ClientError>)>>,
 }
 
 impl Catalogue {
@@ -59,29 +60,36 @@ impl Catalogue {
 
     /// Where a model runs. One that is not in the list is looked for anew, because it may just have been pulled; `since` is
     /// when the request came in.
-    pub(crate) async fn find(&self, name: &ModelName, since: Instant) -> Result<Found, ClientError> {
+    pub(crate) async fn find(&self, name: &ModelName, since: Instant) -> Result<Found, Arc<ClientError>> {
         match self.last().map(|seen| seen.find(name)) {
             None | Some(Found::Nowhere) => Ok(self.since(since).await?.find(name)),
             Some(found) => Ok(found),
         }
     }
 
-    /// A list that was asked for no earlier than `since`. Many requests at once make one question.
-    pub(crate) async fn since(&self, since: Instant) -> Result<Arc<Seen>, ClientError> {
-        let _asking = self.asking.lock().await;
-        match self.last() {
-            Some(seen) if seen.at >= since => Ok(seen),
-            _ => self.ask().await,
+    /// A list that was asked for no earlier than `since`. Many requests at once make one question, and if it fails share the
+    /// failure: else each would wait its turn for an Ollama that hangs.
+    pub(crate) async fn since(&self, since: Instant) -> Result<Arc<Seen>, Arc<ClientError>> {
+        let mut failed = self.asking.lock().await;
+        match (self.last(), &*failed) {
+            (Some(seen), _) if seen.at >= since => return Ok(seen),
+            (_, Some((at, error))) if *at >= since => return Err(Arc::clone(error)),
+            _ => {}
         }
+        let at = Instant::now();
+        self.ask(at).await.map_err(|error| {
+            let error = Arc::new(error);
+            *failed = Some((at, Arc::clone(&error)));
+            error
+        })
     }
 
     /// Asks now.
-    pub(crate) async fn refresh(&self) -> Result<(), ClientError> {
+    pub(crate) async fn refresh(&self) -> Result<(), Arc<ClientError>> {
         self.since(Instant::now()).await.map(|_| ())
     }
 
-    async fn ask(&self) -> Result<Arc<Seen>, ClientError> {
-        let at = Instant::now();
+    async fn ask(&self, at: Instant) -> Result<Arc<Seen>, ClientError> {
         let tags = self.client.tags().await?;
         // Names that Ollama would not take itself nobody can ask for.
         let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model().ok()?.as_str()), tag.is_remote())));

@@ -19,8 +19,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
-use paddock_accounts::{access::Principal, sets::Scope};
-use paddock_ollama::{Dialect, ENDPOINTS, Endpoint, ModelName, endpoints, filter_openai_models, filter_tags};
+use paddock_accounts::access::{Need, Principal};
+use paddock_ollama::{
+    Access, Dialect, ENDPOINTS, Endpoint, ModelName, Operation, endpoints, filter_openai_models, filter_tags,
+};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +61,8 @@ pub enum GatewayError {
 /// A route of Ollama's, with what serving it needs.
 struct Route {
     endpoint: &'static Endpoint,
-    scope: Option<Scope>,
+    /// `None`: nobody need sign in.
+    need: Option<Need>,
 }
 
 /// Everything between a request for Ollama and its answer.
@@ -77,8 +80,12 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(config: &Config, recorder: Recorder, cut: CancellationToken) -> Result<Self, GatewayError> {
         let route = |endpoint: &'static Endpoint| {
-            let scope = endpoint.scope.map(str::parse).transpose()?;
-            Ok(Route { endpoint, scope })
+            let need = match endpoint.access {
+                Access::Anyone => None,
+                Access::SignedIn => Some(Need::Profile),
+                Access::Scope(scope) => Some(Need::Use(scope.parse()?)),
+            };
+            Ok(Route { endpoint, need })
         };
         let routes = ENDPOINTS.iter().map(route).collect::<Result<_, GatewayError>>()?;
         let forwarder = Forwarder::new(&config.ollama_url).map_err(|SetupError(why)| GatewayError::Url(why))?;
@@ -106,8 +113,8 @@ impl Gateway {
         }
     }
 
-    fn scope(&self, endpoint: &Endpoint) -> Option<Scope> {
-        self.routes.iter().find(|route| std::ptr::eq(route.endpoint, endpoint))?.scope
+    fn need(&self, endpoint: &Endpoint) -> Option<Need> {
+        self.routes.iter().find(|route| std::ptr::eq(route.endpoint, endpoint))?.need
     }
 }
 
@@ -138,16 +145,47 @@ pub(crate) async fn serve(
     refusal.answer(endpoint.dialect)
 }
 
-/// Answers a request that the route table refuses.
-pub(crate) fn refuse(refused: &endpoints::Refusal, request: &Request<Incoming>, origin: &Origin) -> Response {
-    let refusal = Refusal::new(refused.status, "closed", refused.reason);
-    refusal.note("closed", origin, std::time::Duration::ZERO);
+/// Answers a request that the route table refuses. What is forbidden is forbidden to someone: who is not known is asked to
+/// sign in first, and who is known is recorded.
+pub(crate) async fn refuse(
+    app: &App,
+    refused: &endpoints::Refusal,
+    request: &Request<Incoming>,
+    origin: &Origin,
+) -> Response {
+    let started = Instant::now();
+    let mut refusal = Refusal::new(refused.status, "closed", refused.reason);
+    if refused.status == StatusCode::FORBIDDEN {
+        match admit::identify(app, request.headers()).await {
+            Ok(principal) => {
+                // A path is as long as the client likes.
+                let target = format!("{} {}", request.method(), shown(request.uri().path()));
+                let user_agent = request.headers().get(header::USER_AGENT);
+                note_denial(app, origin, user_agent, &principal, &target, &refusal).await;
+            }
+            Err(stranger) => refusal = stranger,
+        }
+    }
+    refusal.note("closed", origin, started.elapsed());
     tracing::debug!(method = %request.method(), path = request.uri().path(), "not served");
     let mut response = refusal.answer(refused.dialect);
     if let Some(allow) = refused.allow {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     }
     response
+}
+
+/// Records that someone known was refused.
+async fn note_denial(
+    app: &App,
+    origin: &Origin,
+    user_agent: Option<&HeaderValue>,
+    principal: &Principal,
+    target: &str,
+    refusal: &Refusal,
+) {
+    let context = origin.context(user_agent, principal.actor());
+    record_denial(app, &context, principal, target, refusal.message()).await;
 }
 
 impl Passage<'_> {
@@ -157,7 +195,7 @@ impl Passage<'_> {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Refusal> {
         let (head, body) = request.into_parts();
-        let Some(scope) = self.gateway().scope(self.endpoint) else { return self.relay(head.headers).await };
+        let Some(need) = self.gateway().need(self.endpoint) else { return self.relay(head.headers).await };
         let user_agent = head.headers.get(header::USER_AGENT).cloned();
         let principal = match admit::identify(self.app, &head.headers).await {
             Ok(principal) => principal,
@@ -166,9 +204,10 @@ impl Passage<'_> {
                 return Err(refusal);
             }
         };
-        let answered = match admit::permit(&principal, scope) {
+        let answered = match admit::permit(&principal, need) {
             Ok(()) if self.endpoint.keys.is_some() => self.infer(head.headers, body, &principal).await,
-            Ok(()) => self.list(head.headers, &principal).await,
+            Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,
+            Ok(()) => self.relay(head.headers).await,
             Err(refusal) => {
                 discard(body, UNREAD_LIMIT).await;
                 Err(refusal)
@@ -177,9 +216,8 @@ impl Passage<'_> {
         if let Err(refusal) = &answered
             && refusal.status() == StatusCode::FORBIDDEN
         {
-            let context = self.origin.context(user_agent.as_ref(), principal.actor());
             let target = format!("{} {}", self.endpoint.method, self.endpoint.path);
-            record_denial(self.app, &context, &principal, &target, refusal.message()).await;
+            note_denial(self.app, self.origin, user_agent.as_ref(), &principal, &target, refusal).await;
         }
         answered
     }

@@ -6,14 +6,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use paddock_accounts::{access::Principal, sets::Role};
 use paddock_ollama::{
-    Dialect, Edit, Endpoint, Member, ModelName, ModelPatterns, ScanError, Scanned, request::Kind, scan, splice,
+    Dialect, Edit, Endpoint, Member, ModelName, ModelPatterns, SAMPLING, ScanError, Scanned, request::Kind, scan,
+    splice,
 };
 
 use super::{refusal::Refusal, shown};
-
-/// Options that make Ollama load the model anew, for everybody who uses it.
-const RELOADING: &[&str] =
-    &["num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict"];
 
 /// How long a model stays in memory after the request: also everybody's.
 const KEEP_ALIVE: &str = "keep_alive";
@@ -55,7 +52,8 @@ pub(crate) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
     let ask_usage = if streams && endpoint.dialect == Dialect::OpenAi { scanned.ask_usage() } else { None };
     let drop_usage = ask_usage.is_some();
     edits.extend(ask_usage);
-    edits.sort_by_key(|edit| edit.span.start);
+    // An insertion comes before the removal that begins where it stands.
+    edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     let spliced = (!edits.is_empty()).then(|| splice(&body, &edits));
     Ok(Plan { model, written, body: spliced.unwrap_or(body), streams, drop_usage })
 }
@@ -97,13 +95,18 @@ fn model<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, Refusal> {
     }
 }
 
-/// Refuses options that change what others share. Null is none.
+/// Refuses every option but those of sampling: what others share is changed by the rest, and perhaps by what a later
+/// Ollama will know. Null is none.
 fn keep_to_sampling(scanned: &Scanned<'_>) -> Result<(), Refusal> {
-    let shared = |member: &&Member<'_>| member.kind != Kind::Null && RELOADING.contains(&&*member.key);
-    match scanned.members_of("options").iter().find(shared) {
+    let closed = |member: &&Member<'_>| member.kind != Kind::Null && !SAMPLING.contains(&&*member.key);
+    match scanned.members_of("options").iter().find(closed) {
         None => Ok(()),
         Some(member) => {
-            let reason = format!("the option {:?} is set by the administrators of the model", member.key);
+            let reason = format!(
+                "the option {:?} is not open here, as it may change the model for everybody; open are: {}",
+                shown(&member.key),
+                SAMPLING.join(", ")
+            );
             Err(Refusal::new(StatusCode::BAD_REQUEST, "option_not_allowed", reason))
         }
     }
@@ -221,6 +224,21 @@ mod tests {
     ) {
         let judged = judge("/api/chat", r#"{"model":"library/SmolLM2:135M"}"#, &caller(Role::User, users, keys));
         assert_eq!(judged.map_or_else(|refusal| refusal.status().as_u16(), |_| 200), status);
+    }
+
+    /// Wherever it stands, what is not open goes, what has to be asked for comes, and the rest stays as it was.
+    #[rstest]
+    #[case(r#"{"keep_alive":0,"model":"m","stream":true}"#)]
+    #[case(r#"{ "keep_alive" : 0 , "stream":true,"model":"m"}"#)]
+    #[case(r#"{"model":"m","keep_alive":0,"stream":true}"#)]
+    #[case(r#"{"model":"m","stream":true,"keep_alive":"5m"}"#)]
+    #[case(r#"{"stream_options":null,"keep_alive":0,"model":"m","stream":true}"#)]
+    #[case(r#"{"keep_alive":0,"stream_options":{},"model":"m","stream":true}"#)]
+    fn edits_keep_a_body_whole(#[case] body: &str) {
+        let plan = judge("/v1/chat/completions", body, &caller(Role::User, None, None)).unwrap();
+        let sent: serde_json::Value = serde_json::from_slice(&plan.body).unwrap();
+        let wanted = serde_json::json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}});
+        assert_eq!(sent, wanted);
     }
 
     #[rstest]

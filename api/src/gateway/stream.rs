@@ -102,6 +102,10 @@ impl Answer {
             match http_body::Body::poll_frame(Pin::new(&mut *upstream), cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
+                    // Asked here too, because an answer that never pauses never comes to the alarm.
+                    Ok(_) if self.limits.end <= Instant::now() => {
+                        return Poll::Ready(Next::End(Some(Outcome::UpstreamTimeout)));
+                    }
                     Ok(data) => return Poll::Ready(Next::Piece(data)),
                     // Trailers, which Ollama has none of and which would speak of another connection.
                     Err(_) => {}

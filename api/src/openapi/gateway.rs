@@ -1,7 +1,7 @@
 //! The gateway's operations, from Ollama's route table. Their bodies are Ollama's and OpenAI's business; what is described
 //! is how they are reached and how they fail.
 
-use paddock_ollama::{Dialect, ENDPOINTS, Endpoint, Operation};
+use paddock_ollama::{Access, Dialect, ENDPOINTS, Endpoint, Operation};
 use utoipa::openapi::{
     Content, ContentBuilder, HttpMethod, OpenApi, Ref, Required, ResponseBuilder, Type,
     path::{Operation as ApiOperation, OperationBuilder},
@@ -42,9 +42,11 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
             .required(Some(Required::True));
         operation = operation.request_body(Some(body.build()));
     }
-    if let Some(scope) = endpoint.scope {
+    if let Access::Scope(scope) = endpoint.access {
+        operation = operation.description(Some(format!("A key needs the scope `{scope}`.")));
+    }
+    if endpoint.access != Access::Anyone {
         operation = operation
-            .description(Some(format!("A key needs the scope `{scope}`.")))
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []))
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("api_key", []));
     }
@@ -86,12 +88,15 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
         ("503", "Ollama or the database is not available."),
         ("504", "Ollama did not answer in time."),
     ];
-    if endpoint.scope.is_some() {
+    if endpoint.access != Access::Anyone {
         failures.extend([
             ("400", "The request cannot be read, asks for what is not open to the caller, or has two credentials."),
             ("401", "There is no credential, or it is not valid."),
-            ("403", "The caller's roles, or the key's scopes, do not allow it; or the model runs elsewhere."),
         ]);
+    }
+    if matches!(endpoint.access, Access::Scope(_)) {
+        failures
+            .push(("403", "The caller's roles, or the key's scopes, do not allow it; or the model runs elsewhere."));
     }
     if endpoint.keys.is_some() {
         failures.extend([

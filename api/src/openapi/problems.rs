@@ -30,7 +30,7 @@ group! {
     Problems {
         "422": "A parameter or field breaks a rule, or is not known; `errors` names each one.",
         "500": "A defect; the log has the request id.",
-        "503": "The database is not available, or there is too much to do at once. Nothing was changed.",
+        "503": "The database is not available, or there is too much to do at once. `detail` says whether anything can have been changed.",
     }
 }
 

@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use crate::{
     app::{App, ask},
     authentication::{Anyone, Stranger, authenticate},
-    extract::{NoQuery, Unread},
+    extract::{NoQuery, Query, Unread},
     openapi::{BodyProblems, Problems, WrongPassword},
     problem::Problem,
+    shape::parsed,
 };
 
 /// A user's name and password.
@@ -74,26 +75,42 @@ pub(crate) struct Farewell {
     message: &'static str,
 }
 
+/// What to end.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogoutOptions {
+    /// Every session of the user, not only this one.
+    #[serde(default, deserialize_with = "parsed")]
+    all: Option<bool>,
+}
+
 /// Signs out: ends the session whose access token is sent, if one is.
 #[utoipa::path(
     post, path = "/auth/logout", operation_id = "logout", tag = "auth",
+    params(("all" = Option<bool>, Query, description = "End every session of the user, not only this one.")),
     responses((status = 200, description = "The session, if there was one, has ended.", body = Farewell), Problems),
     security((), ("bearer" = []))
 )]
 pub(crate) async fn logout(
     State(app): State<App>,
     Anyone(context): Anyone,
-    _: NoQuery,
+    query: Query,
     headers: HeaderMap,
 ) -> Result<Json<Farewell>, Problem> {
+    let LogoutOptions { all } = query.read()?;
     let farewell = Json(Farewell { message: "signed out" });
     let principal = match authenticate(&app, &headers).await {
         Ok(principal) => principal,
         Err(Stranger::Unanswered(unanswered)) => return Err(unanswered.into()),
         Err(_) => return Ok(farewell),
     };
-    if let Via::Session { id } = principal.via {
-        ask(app.accounts.logout(&context.acting(principal.actor()), id)).await?;
+    let context = context.acting(principal.actor());
+    match principal.via {
+        Via::Session { .. } if all == Some(true) => {
+            ask(app.accounts.logout_everywhere(&context, principal.user_id)).await?;
+        }
+        Via::Session { id } => ask(app.accounts.logout(&context, id)).await?,
+        Via::Key { .. } => {}
     }
     Ok(farewell)
 }

@@ -11,11 +11,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use paddock_accounts::{
-    access::{Need, Via},
+    Error,
+    access::Need,
     clock::Time,
     credentials::{Credential, CredentialId, DEFAULT_GRACE, Issued, NewKey},
     limits::Limits,
-    sets::{Scope, Scopes, Word},
+    sets::{Scope, Scopes},
     token::prefix_of,
     users::UserId,
 };
@@ -28,12 +29,12 @@ use super::{
     shared::{LimitsPatch, LimitsView, Owner, ScopeName, patterns, texts},
 };
 use crate::{
-    app::{App, ask},
+    app::{App, Unanswered, ask},
     authentication::Caller,
     extract::{Id, NoQuery, Query, Unread, within},
     openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
     problem::Problem,
-    shape::{not_null, parsed},
+    shape::{Members, not_null, parsed},
 };
 
 /// The longest that an old secret may live on after a rotation.
@@ -169,7 +170,8 @@ pub(crate) struct IssueKey {
     models: Option<Vec<String>>,
     /// Its own limits, beside its owner's.
     #[serde(default)]
-    limits: Option<LimitsPatch>,
+    #[schema(value_type = Option<LimitsPatch>)]
+    limits: Option<Members<LimitsPatch>>,
     /// When it ends, in RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -216,27 +218,22 @@ pub(crate) async fn issue(
 ) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json().await?;
-    if let Some(why) = beyond_callers_scopes(&caller, asked.scopes.as_ref()) {
-        return Err(caller.refuse(why).await);
+    if let Some(own) = caller.principal.may_give() {
+        let beyond = asked.scopes.clone().unwrap_or_else(Scopes::default_for_keys).without(own);
+        if !beyond.is_empty() {
+            return Err(caller.refuse(Error::BeyondScopes(beyond).to_string()).await);
+        }
     }
     let new = NewKey {
         user_id: UserId(asked.user_id),
         label: asked.label,
         scopes: asked.scopes,
         models: asked.models.as_deref().map(patterns).transpose()?,
-        limits: asked.limits.unwrap_or_default().over(Limits::default()),
+        limits: asked.limits.unwrap_or_default().0.over(Limits::default()),
         expires_at: asked.expires_at,
     };
     let issued = ask(app.accounts.issue_key(&caller.context, new)).await?;
     Ok(not_stored((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
-}
-
-/// Why the caller cannot give these scopes: a key lacks one of them itself.
-fn beyond_callers_scopes(caller: &Caller, asked: Option<&Scopes>) -> Option<String> {
-    let Via::Key { scopes: own, .. } = &caller.principal.via else { return None };
-    let default = Scopes::default_for_keys();
-    let lacking: Vec<_> = asked.unwrap_or(&default).iter().filter(|scope| !own.has(*scope)).map(Word::text).collect();
-    (!lacking.is_empty()).then(|| format!("this API key cannot give scopes that it lacks: {}", lacking.join(", ")))
 }
 
 /// How to rotate.
@@ -275,8 +272,12 @@ pub(crate) async fn rotate(
             Duration::from_secs(seconds.unsigned_abs())
         }
     };
-    let issued = ask(app.accounts.rotate_key(&caller.context, CredentialId(id), grace)).await?;
-    Ok(not_stored(Json(IssuedKey::from(issued))))
+    let within = caller.principal.may_give();
+    match ask(app.accounts.rotate_key(&caller.context, CredentialId(id), grace, within)).await {
+        Ok(issued) => Ok(not_stored(Json(IssuedKey::from(issued)))),
+        Err(Unanswered::Error(error @ Error::BeyondScopes(_))) => Err(caller.refuse(error.to_string()).await),
+        Err(other) => Err(other.into()),
+    }
 }
 
 /// Ends a key for good. One that has ended already stays as it is.

@@ -22,7 +22,7 @@ use crate::{
     extract::{Id, NoQuery, Query, Unread, within},
     openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
     problem::{Kind, Problem},
-    shape::{not_null, parsed, present},
+    shape::{Members, not_null, parsed, present},
 };
 
 /// The longest text that is searched for.
@@ -224,7 +224,7 @@ pub(crate) struct ChangeUser {
     /// The user's limits. Null takes all of them away.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<LimitsPatch>)]
-    limits: Option<Option<LimitsPatch>>,
+    limits: Option<Option<Members<LimitsPatch>>>,
 }
 
 /// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed.
@@ -252,7 +252,7 @@ pub(crate) async fn change(
         Some(None) => Some(paddock_accounts::limits::Limits::default()),
         Some(Some(limits)) => {
             let user = ask(app.accounts.user(id)).await?;
-            Some(limits.over(user.ok_or_else(|| no_user(id))?.limits))
+            Some(limits.0.over(user.ok_or_else(|| no_user(id))?.limits))
         }
     };
     let patch = UserPatch {

@@ -34,7 +34,7 @@ impl Api {
         let api = server::api_config(&self.serve, &self.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
-        let accounts = database.open(false).await?;
+        let accounts = database.open().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;

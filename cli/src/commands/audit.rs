@@ -45,7 +45,7 @@ impl Verify {
     async fn execute(self) -> Result<(), Failure> {
         let environment = config::environment(&self.common)?;
         logging::init(&self.common, environment)?;
-        let accounts = Database::resolve(&self.database, environment)?.open(true).await?;
+        let accounts = Database::resolve_to_read(&self.database, environment)?.open().await?;
         let progress = |rows| {
             if rows % 100_000 == 0 {
                 tracing::info!(rows, "verified so far");

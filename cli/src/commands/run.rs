@@ -79,7 +79,7 @@ impl Run {
         let addr = listener.local_addr()?;
         let operator = self.operator(addr).await?;
         paddock_accounts::migrate(&database.options).await?;
-        let accounts = database.open(false).await?;
+        let accounts = database.open().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;

@@ -31,7 +31,7 @@ impl Seed {
         logging::init(&self.common, environment)?;
         let database = Database::resolve(&self.database, environment)?;
         let seed = config::seed(&self.admin)?;
-        let accounts = database.open(false).await?;
+        let accounts = database.open().await?;
         let seeded = accounts.seed(&seed).await?;
         accounts.close().await;
         print(&lines(&seeded))

@@ -12,13 +12,17 @@ fn refusal(method: &Method, path: &str) -> Refusal {
 #[test]
 fn the_table_is_what_is_served() {
     let row = |endpoint: &Endpoint| {
-        let scope = endpoint.scope.unwrap_or("-");
+        let scope = match endpoint.access {
+            Access::Anyone => "-",
+            Access::SignedIn => "(signed in)",
+            Access::Scope(scope) => scope,
+        };
         format!("{} {} {scope} {:?} {:?}", endpoint.method, endpoint.path, endpoint.dialect, endpoint.operation)
     };
     let table: Vec<String> = ENDPOINTS.iter().map(row).collect();
     insta::assert_snapshot!(table.join("\n"), @r"
     GET / - Ollama Root
-    GET /api/version - Ollama Version
+    GET /api/version (signed in) Ollama Version
     GET /api/tags models:read Ollama ListModels
     GET /v1/models models:read OpenAi ListModels
     POST /api/chat chat Ollama Chat

@@ -175,7 +175,7 @@ async fn run_needs_nothing_and_tells_secrets_once() {
         for file in ["paddock.db", "paddock.db.jwt-secret", "paddock.db.audit-key"] {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = folder.path().join(file).metadata()?.permissions().mode();
-            ensure!(mode & 0o077 == 0, "{file} can be read by others: {mode:o}");
+            ensure!(mode & 0o777 == 0o600, "{file} has mode {mode:o}");
         }
         Ok(())
     })

@@ -83,6 +83,8 @@ async fn pages_follow_each_other_and_filters_narrow(engine: Engine) -> Result<()
         ("limit", "501"),
         ("event_type", "nothing"),
         ("since", "yesterday"),
+        ("since", "-004800-01-01T00:00:00Z"),
+        ("until", "-004800-01-01T00:00:00Z"),
         ("cursor", "x"),
         ("actor", "key:1"),
     ] {

@@ -37,6 +37,13 @@ async fn a_session_begins_with_a_password_and_ends_with_a_logout(engine: Engine)
     api.admin("POST /auth/logout", 0).expect(200).await?;
     api.admin("GET /me", 0).expect(200).await?;
     api.anonymous("POST /auth/logout", 0).query(&[("everywhere", "1")]).expect(422).await?;
+
+    // All at once.
+    let (one, another) = (api.session().await?, api.session().await?);
+    api.by(&one, "POST /auth/logout", 0).query(&[("all", "true")]).expect(200).await?;
+    for ended in [&one, &another] {
+        api.by(ended, "GET /me", 0).expect(401).await?;
+    }
     Ok(())
 }
 

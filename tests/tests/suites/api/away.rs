@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::Engine;
 use paddock_tests::eventually::eventually;
 use paddock_tests::postgres::Postgres;
 use paddock_tests::story::story;
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -73,6 +74,27 @@ async fn a_frozen_database_is_a_503_within_five_seconds() {
             api.admin("POST /users", 0).json(&json!({"email": "ada@example.com"})).expect(201).await
         })
         .await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_for_time_does_not_happen_later() {
+    story(async {
+        let api = Api::start(Engine::Postgres).await?;
+        let url = api.database.as_ref().context("a database")?.url();
+        let mut other = PgConnection::connect(url).await?;
+        sqlx::raw_sql("BEGIN; UPDATE audit_head SET position = position").execute(&mut other).await?;
+        let start = Instant::now();
+        let user = json!({"email": "ghost@example.com", "external_id": "ghost"});
+        let refused = api.admin("POST /users", 0).json(&user).expect(503).await?;
+        ensure!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+        ensure!(refused.text("detail")?.contains("not known"), "{refused}");
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await?;
+        // Had it been made after all, this would answer 200.
+        api.admin("POST /users", 0).json(&user).expect(201).await?;
+        assert_eq!(api.events(1).await?, ["user_created"]);
         Ok(())
     })
     .await;

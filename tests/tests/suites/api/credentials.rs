@@ -86,9 +86,10 @@ async fn a_key_ends_when_its_time_is_over(engine: Engine) -> Result<()> {
     let api = Api::start(engine).await?;
     let user = api.user(json!({})).await?;
     let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(2);
-    let (_, key) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
+    let (id, key) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
     eventually("the key to end", Duration::from_secs(20), async || api.by(&key, "GET /me", 0).expect(401).await)
         .await?;
+    api.admin("POST /credentials/{id}/rotate", id).expect(409).await?;
     for past in ["2020-01-01T00:00:00Z", "2020-01-01T01:00:00+01:00"] {
         let asked = json!({"user_id": user, "expires_at": past});
         let refused = api.admin("POST /credentials", 0).json(&asked).expect(422).await?;
@@ -109,6 +110,16 @@ async fn a_key_gives_no_more_than_it_and_its_owner_have(engine: Engine) -> Resul
     ensure!(refused.text("detail")?.contains("embed"), "{refused}");
     api.by(&minter, "POST /credentials", 0).json(&json!({"user_id": user})).expect(403).await?;
     assert_eq!(api.events(1).await?, ["access_denied"]);
+
+    // Nor by having a new secret made for a key that has more.
+    let (wide, _) = api.key(user, json!({"scopes": ["chat", "embed"]})).await?;
+    api.by(&minter, "POST /credentials/{id}/rotate", wide).expect(403).await?;
+    let (narrow, _) = api.key(user, json!({"scopes": ["chat"]})).await?;
+    api.by(&minter, "POST /credentials/{id}/rotate", narrow).expect(200).await?;
+    assert_eq!(
+        api.events(4).await?,
+        ["api_key_rotated", "api_key_issued", "access_denied", "api_key_issued"].map(str::to_owned)
+    );
 
     // Beyond the owner's role.
     let asked = json!({"user_id": user, "scopes": ["users:write"]});
@@ -162,6 +173,8 @@ async fn what_breaks_a_rule_is_named(engine: Engine) -> Result<()> {
         (json!({"user_id": user, "scopes": ["teleport"]}), vec!["/scopes/0"]),
         (json!({"user_id": user, "models": ["../etc"]}), vec!["/models/0"]),
         (json!({"user_id": user, "limits": {"max_concurrent": -1}}), vec!["/limits/max_concurrent"]),
+        (json!({"user_id": user, "limits": {"max_concurrent": "1"}}), vec!["/limits/max_concurrent"]),
+        (json!({"user_id": user, "limits": [1, 2]}), vec!["/limits"]),
         (json!({"user_id": user, "expires_at": "tomorrow"}), vec!["/expires_at"]),
         (json!({"user_id": user, "secret": "mine"}), vec!["/secret"]),
     ];

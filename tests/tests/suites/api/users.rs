@@ -190,6 +190,9 @@ async fn what_breaks_a_rule_is_named_and_changes_nothing(engine: Engine) -> Resu
         (json!({"limits": {"requests_per_minute": -1}}), vec!["/limits/requests_per_minute"]),
         (json!({"limits": {"requests": 1, "tokens_per_day": 1.5}}), vec!["/limits/requests", "/limits/tokens_per_day"]),
         (json!({"models": ["a b", "llama3.2", ""]}), vec!["/models/0", "/models/2"]),
+        (json!({"limits": [7, 8]}), vec!["/limits"]),
+        (json!({"display_name": "a\u{0}b"}), vec!["/display_name"]),
+        (json!({"display_name": long}), vec!["/display_name"]),
         (json!({"email": "other@example.com"}), vec!["/email"]),
     ];
     for (body, pointers) in change {

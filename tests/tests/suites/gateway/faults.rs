@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{End, FakeOllama, Script, chat_events, chat_lines};
+use paddock_tests::fake_ollama::{End, Ended, FakeOllama, Script, chat_events, chat_lines};
 use paddock_tests::paddock::{Launch, Paddock};
 use paddock_tests::process::free_port;
 use paddock_tests::story::story;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::{Front, MODEL, chat, streamed_chat_completion};
 
@@ -108,6 +110,76 @@ async fn an_idle_stream_is_ended() {
         let text = front.workload.post("/api/chat", &chat()).send().await?.text().await?;
         let last: Value = serde_json::from_str(text.lines().last().context("lines")?)?;
         ensure!(last["error"].is_string(), "{text}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_of_an_answer_does_not_hold_it_for_ever() {
+    story(async {
+        let front = Front::with(|launch| launch.env("UPSTREAM_IDLE_TIMEOUT", "2s")).await?;
+        let line =
+            format!("{{\"model\":\"{MODEL}\",\"message\":{{\"content\":\"{}\"}},\"done\":false}}", "x".repeat(64_000));
+        front.fake.answer("/api/chat", Script::ndjson((0..2_000).map(|_| line.clone())).ending(End::Hangs));
+        let body = chat().to_string();
+        let mut idle = TcpStream::connect(front.paddock.url().trim_start_matches("http://")).await?;
+        let head = format!(
+            "POST /api/chat HTTP/1.1\r\nHost: paddock\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
+            front.workload.key(),
+            body.len()
+        );
+        idle.write_all(head.as_bytes()).await?;
+        let seen = eventually("the request upstream", Duration::from_secs(10), async || {
+            front.fake.requests("/api/chat").first().cloned().context("none yet")
+        })
+        .await?;
+        let ended = seen.ended(Duration::from_secs(20)).await?;
+        ensure!(matches!(ended, Ended::Abandoned(_)), "the client has read it all?");
+        front.usage(1).await?;
+        drop(idle);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_pauses_ends_when_its_time_is_over() {
+    story(async {
+        let front = Front::with(|launch| launch.env("UPSTREAM_TOTAL_TIMEOUT", "2s")).await?;
+        front.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 1_000_000)));
+        let start = Instant::now();
+        let text = front.workload.post("/api/chat", &chat()).send().await?.text().await?;
+        ensure!(start.elapsed() < Duration::from_secs(20), "it took {:?}", start.elapsed());
+        let last: Value = serde_json::from_str(text.lines().last().context("lines")?)?;
+        ensure!(last["error"].is_string(), "it came to its end first: {last}");
+        Ok(())
+    })
+    .await;
+}
+
+/// Many ask for models that an Ollama which hangs may have: none of them waits for the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_an_ollama_that_hangs_waits_once() {
+    story(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let hangs = format!("http://{}", listener.local_addr()?);
+        let _held = tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                open.push(stream);
+            }
+        });
+        let database = Database::new(Engine::Sqlite).await?;
+        let (_paddock, admin) = Paddock::api(database.url(), &hangs).await?;
+        let workload = admin.create_workload().await?;
+        let start = Instant::now();
+        let asked = (0..6).map(|_| workload.post("/api/chat", &chat()).send());
+        for answer in futures_util::future::try_join_all(asked).await? {
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+        // The look that was under way, and one of their own.
+        ensure!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
         Ok(())
     })
     .await;

@@ -173,6 +173,11 @@ async fn what_ollama_would_read_differently_is_refused() {
                 format!(r#"{{"model":"{MODEL}","options":{{"num_ctx":100000}},{messages}}}"#),
                 400,
             ),
+            (
+                "an option that nobody knows",
+                format!(r#"{{"model":"{MODEL}","options":{{"use_mlock":true}},{messages}}}"#),
+                400,
+            ),
             ("a cloud model", format!(r#"{{"model":"gpt-oss:120b-cloud",{messages}}}"#), 403),
             ("a name that is none", format!(r#"{{"model":"../../etc/passwd",{messages}}}"#), 400),
             ("an unknown model", format!(r#"{{"model":"no-such",{messages}}}"#), 404),
@@ -196,6 +201,18 @@ async fn what_ollama_would_read_differently_is_refused() {
         ] {
             refused(path, front.admin.post(path, &chat()), status).await?;
         }
+        let anonymous = |path: &str| Client::new().post(format!("{}{path}", front.paddock.url())).json(&chat());
+        refused("a closed path, by nobody", anonymous("/api/push"), 401).await?;
+        let version = Client::new().get(format!("{}/api/version", front.paddock.url()));
+        refused("the version, to nobody", version, 401).await?;
+        front.workload.get("/api/version").send().await?.error_for_status()?;
+        // Who was refused is on record, not what is merely not there.
+        let denied: Value = front.admin.get("/audit?event_type=access_denied").send().await?.json().await?;
+        let targets: Vec<_> = denied.as_array().context("a list")?.iter().map(|event| &event["target"]).collect();
+        assert_eq!(
+            targets,
+            ["POST /api/blobs/sha256:00", "POST /api/copy", "POST /api/create", "POST /api/push", "POST /api/chat"]
+        );
         ensure!(front.fake.work().is_empty(), "{:?}", front.fake.work());
         ensure!(front.database.usage().await?.is_empty());
         Ok(())

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{context, open};
 
 /// Edits of each column, and of the rows as a whole. `other` holds a moment and an event id that no row has.
-const EDITS: [&str; 23] = [
+const EDITS: [&str; 24] = [
     "UPDATE audit_logs SET event_type = 'user_updatee' WHERE id = 2",
     "UPDATE audit_logs SET user_id = user_id + 1 WHERE id = 2",
     "UPDATE audit_logs SET occurred_at = (SELECT moment FROM other) WHERE id = 2",
@@ -42,6 +42,7 @@ const EDITS: [&str; 23] = [
     "DELETE FROM audit_logs",
     "UPDATE audit_logs SET id = 5 WHERE id = 3; UPDATE audit_logs SET id = 3 WHERE id = 2; UPDATE audit_logs SET id = 2 WHERE id = 5",
     "UPDATE audit_head SET hash = ''",
+    "UPDATE audit_head SET position = 0, hash = ''",
 ];
 
 #[rstest]
@@ -86,6 +87,46 @@ const TEXTS: [&str; 10] =
     ["event_type", "actor", "target", "ip", "user_agent", "request_id", "detail", "change", "prev_hash", "hash"];
 /// The columns that are integers.
 const NUMBERS: [&str; 4] = ["id", "chain_version", "user_id", "credential_id"];
+
+/// Rows before the first one, which the schema refuses, so that it is got out of the way first.
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_put_before_the_first_is_found(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        store.user("ada@example.com", &[]).await?;
+        let other_id = match engine {
+            Engine::Postgres => "gen_random_uuid()",
+            Engine::Sqlite => "randomblob(16)",
+        };
+        let forge = |id: i64| {
+            format!("UPDATE forged SET id = {id}, event_id = {other_id}; INSERT INTO audit_logs SELECT * FROM forged")
+        };
+        store.database.execute("CREATE TABLE forged AS SELECT * FROM audit_logs").await?;
+        ensure!(store.database.execute(&forge(0)).await.is_err(), "the schema takes it");
+        let unguard = match engine {
+            Engine::Postgres => "ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_id_check",
+            Engine::Sqlite => "PRAGMA ignore_check_constraints = ON",
+        };
+        for id in [0, -7] {
+            store.database.execute(&format!("{unguard}; {}", forge(id))).await?;
+            let verdict = store.accounts.verify_audit(|_| ()).await?;
+            ensure!(verdict.is_err(), "row {id} was not found");
+            store.database.execute(&format!("DELETE FROM audit_logs WHERE id = {id}")).await?;
+            ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+            if engine == Engine::Postgres {
+                store
+                    .database
+                    .execute("ALTER TABLE audit_logs ADD CONSTRAINT audit_logs_id_check CHECK (id > 0)")
+                    .await?;
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
 
 #[rstest]
 #[case::postgres(Engine::Postgres)]

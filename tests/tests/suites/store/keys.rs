@@ -47,8 +47,10 @@ async fn a_key_counts_until_it_expires_is_rotated_away_or_revoked(#[case] engine
         ensure!(store.judge(&brief.token).await? == Ok(()));
         store.clock.advance(hour);
         ensure!(store.judge(&brief.token).await? == Err(Refused::Expired));
+        let dead = store.accounts.rotate_key(&context(), brief.credential.id, hour, None).await;
+        ensure!(matches!(dead, Err(Error::Expired(_))), "a new secret would be as dead: {dead:?}");
 
-        let rotated = store.accounts.rotate_key(&context(), lasting.credential.id, hour).await?;
+        let rotated = store.accounts.rotate_key(&context(), lasting.credential.id, hour, None).await?;
         ensure!(rotated.credential.id == lasting.credential.id, "rotation keeps the identity");
         ensure!(store.judge(&lasting.token).await? == Ok(()) && store.judge(&rotated.token).await? == Ok(()));
         store.clock.advance(hour);
@@ -58,7 +60,7 @@ async fn a_key_counts_until_it_expires_is_rotated_away_or_revoked(#[case] engine
         store.accounts.revoke_key(&context(), lasting.credential.id).await?;
         store.accounts.revoke_key(&context(), lasting.credential.id).await?;
         ensure!(store.judge(&rotated.token).await? == Err(Refused::Revoked));
-        let again = store.accounts.rotate_key(&context(), lasting.credential.id, hour).await;
+        let again = store.accounts.rotate_key(&context(), lasting.credential.id, hour, None).await;
         ensure!(matches!(again, Err(Error::Revoked(_))), "{again:?}");
 
         let listed = store.accounts.credentials(Some(ada.id)).await?;
