@@ -18,7 +18,7 @@ use crate::{
     managed::ManagedBy,
     patterns::ModelPatterns,
     secrets,
-    sets::{Roles, Scopes},
+    sets::{Role, Roles, Scopes},
     store::{Outcome, Tx},
     users::{self, NewUser, User, UserId},
 };
@@ -45,8 +45,10 @@ pub struct DesiredUser {
 pub enum Adoption {
     /// Leave it: [`Error::EmailTaken`].
     Never,
-    /// Take it under the object's care.
-    IfUnmanaged,
+    /// Take it under the object's care if it is active and no admin.
+    Users,
+    /// Take it under the object's care, whoever it is.
+    Anyone,
 }
 
 /// What becomes of a user whose object goes.
@@ -123,6 +125,17 @@ impl Accounts {
             return Ok(());
         };
         if end == UserEnd::Delete {
+            // Before any key is touched: a refusal changes nothing.
+            self.write(context, |tx| {
+                let id = user.id;
+                async move {
+                    let user = users::locked(tx, id).await?;
+                    users::may_leave(tx, &user).await?;
+                    Ok(Outcome::Unchanged(()))
+                }
+                .scope_boxed()
+            })
+            .await?;
             // Each key is a mutation of its own and leaves its own event; a crash in between is made good by the next try.
             for key in self.credentials(Some(user.id)).await?.iter().filter(|key| key.revoked_at.is_none()) {
                 self.write(context, |tx| {
@@ -142,10 +155,10 @@ impl Accounts {
         self.write(context, |tx| {
             async move {
                 let Some(user) = users::by_owner(tx.conn(), owner).await? else { return Ok(Outcome::Unchanged(())) };
+                let user = users::locked(tx, user.id).await?;
                 if user.managed_by.as_ref() != Some(owner) {
                     return Ok(Outcome::Unchanged(()));
                 }
-                let user = users::locked(tx, user.id).await?;
                 match end {
                     UserEnd::Retain => Ok(Outcome::Unchanged(())),
                     UserEnd::Disable => {
@@ -192,10 +205,11 @@ impl Accounts {
                     let event = credentials::issued_event(EventType::ApiKeyCreated, &credential);
                     return Ok(Outcome::changed(credential, event));
                 };
-                fence(before.managed_by.as_ref(), owner, takeover)?;
                 let before = credentials::locked(tx, before.id).await?;
-                // Revoked stays revoked: within one life of the object, and where an admin did it, in the next ones too.
-                let same_life = before.managed_by.as_ref() == Some(owner);
+                fence(before.managed_by.as_ref(), owner, takeover)?;
+                // Revoked stays revoked: within one life of the object and its user, and where an admin did it, in the next
+                // ones too.
+                let same_life = before.managed_by.as_ref() == Some(owner) && before.user_id == desired.user_id;
                 if before.revoked_at.is_some() && (same_life || before.overridden_at.is_some()) {
                     return Ok(Outcome::Unchanged(before));
                 }
@@ -220,18 +234,21 @@ impl Accounts {
         .await
     }
 
-    /// Revokes the credential of an object that goes, or that says `revoked: true`. None there, revoked already, or taken
-    /// over by another life: nothing changes.
-    pub async fn revoke_owned_key(&self, context: &Context, owner: &ManagedBy) -> Result<Option<CredentialId>, Error> {
+    /// Revokes the credential of an object that goes, or that says `revoked: true`. None there, or revoked already: nothing
+    /// changes.
+    pub async fn revoke_owned_key(
+        &self,
+        context: &Context,
+        owner: &ManagedBy,
+        takeover: bool,
+    ) -> Result<Option<CredentialId>, Error> {
         self.write(context, |tx| {
             async move {
                 let Some(key) = credentials::by_owner(tx.conn(), owner).await? else {
                     return Ok(Outcome::Unchanged(None));
                 };
-                if key.managed_by.as_ref() != Some(owner) {
-                    return Ok(Outcome::Unchanged(None));
-                }
                 let key = credentials::locked(tx, key.id).await?;
+                fence(key.managed_by.as_ref(), owner, takeover)?;
                 let id = Some(key.id);
                 if key.revoked_at.is_some() {
                     return Ok(Outcome::Unchanged(id));
@@ -254,9 +271,11 @@ async fn owned_user(
     takeover: bool,
 ) -> Result<Option<User>, Error> {
     if let Some(user) = users::by_owner(tx.conn(), owner).await? {
+        // Judged once it is locked: it may have changed hands since it was found.
+        let user = users::locked(tx, user.id).await?;
         fence(user.managed_by.as_ref(), owner, takeover)?;
         if user.email == desired.email {
-            return Ok(Some(users::locked(tx, user.id).await?));
+            return Ok(Some(user));
         }
         // Left behind by an earlier life of the object, which had another address.
         users::disown(tx, user.id).await?;
@@ -267,10 +286,23 @@ async fn owned_user(
             // Made by another leader between the two looks.
             Some(same) if same == owner => Ok(Some(users::locked(tx, user.id).await?)),
             Some(other) => Err(Error::Managed { kind: "ApiUser", owner: other.clone() }),
-            None if adoption == Adoption::IfUnmanaged => Ok(Some(users::locked(tx, user.id).await?)),
-            None => Err(Error::EmailTaken(user.id)),
+            None => adopted(tx, user.id, adoption).await.map(Some),
         },
     }
+}
+
+/// A user that no object owns, if it may be taken over. An admin, and whom an admin disabled, are not for every namespace.
+async fn adopted(tx: &mut Tx, id: UserId, adoption: Adoption) -> Result<User, Error> {
+    let user = users::locked(tx, id).await?;
+    if let Some(other) = user.managed_by {
+        return Err(Error::Managed { kind: "ApiUser", owner: other });
+    }
+    let fits = match adoption {
+        Adoption::Never => false,
+        Adoption::Users => user.is_active && !user.roles.has(Role::Admin),
+        Adoption::Anyone => true,
+    };
+    if fits { Ok(user) } else { Err(Error::EmailTaken(id)) }
 }
 
 /// Only the present life of an object may touch its row.

@@ -146,11 +146,18 @@ impl Accounts {
         .await
     }
 
-    /// What deleting an object means for Ollama.
-    pub async fn model_removal(&self, owner: &ManagedBy) -> Result<Removal, Error> {
+    /// What deleting an object that names this model means for Ollama. What is recorded for another life of the object, or
+    /// for another model, is none of its business.
+    pub async fn model_removal(&self, owner: &ManagedBy, model: &str) -> Result<Removal, Error> {
         let Some(row) = by_owner(self.reader().await?.conn(), owner).await? else {
             return Ok(Removal::Gone);
         };
+        if row.managed_uid.as_ref() != Some(&owner.uid) {
+            return Ok(Removal::Gone);
+        }
+        if row.model != model {
+            return Ok(Removal::Keep);
+        }
         let mut reader = self.reader().await?;
         let others: i64 =
             on!(reader.conn(), |c| sqlx::query_scalar(OTHERS).bind(&row.model).bind(row.id).fetch_one(c).await?);

@@ -36,6 +36,9 @@ statements! {
                      WHERE credential_id = $1 AND state <> 'revoked' ORDER BY id";
     RETIRE_ACTIVE = "UPDATE credential_secrets SET state = 'retiring', retire_at = $2 \
                      WHERE credential_id = $1 AND state = 'active'";
+    /// The ones before it end no later: a rotation without grace is for what has leaked.
+    HASTEN_RETIRING = "UPDATE credential_secrets SET retire_at = $2 \
+                       WHERE credential_id = $1 AND state = 'retiring' AND retire_at > $2";
     DROP_OTHER_STAGED = "UPDATE credential_secrets SET state = 'revoked' \
                          WHERE credential_id = $1 AND state = 'staged' AND id <> $2";
     ACTIVATE = "UPDATE credential_secrets SET state = 'active' WHERE id = $2 AND credential_id = $1 AND state = 'staged'";
@@ -198,8 +201,9 @@ pub(crate) async fn insert(
         .await?))
 }
 
-/// Gives the active secret an end.
+/// Gives the active secret an end, and those that have one no later one.
 pub(crate) async fn retire_active(tx: &mut Tx, credential: CredentialId, at: Time) -> Result<(), Error> {
+    on!(tx.conn(), |c| sqlx::query(HASTEN_RETIRING).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
     on!(tx.conn(), |c| sqlx::query(RETIRE_ACTIVE).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
     Ok(())
 }

@@ -350,12 +350,18 @@ pub(crate) fn created_event(user: &User) -> Event {
 
 /// Makes a tombstone: the address and names go, the identity stays for audit and usage. The keys must have been revoked.
 pub(crate) async fn bury(tx: &mut Tx, user: &User, now: Time) -> Result<Event, Error> {
-    if user.is_active && user.roles.has(Role::Admin) {
-        keep_an_admin(tx, user.id).await?;
-    }
+    may_leave(tx, user).await?;
     on!(tx.conn(), |c| sqlx::query(DELETE_PASSWORD).bind(user.id).execute(c).await.map(|_| ()))?;
     on!(tx.conn(), |c| sqlx::query(BURY).bind(user.id).bind(now).execute(c).await.map(|_| ()))?;
     Ok(Event::new(EventType::UserDeleted).user(user.id))
+}
+
+/// Whether there is an admin without this user.
+pub(crate) async fn may_leave(tx: &mut Tx, user: &User) -> Result<(), Error> {
+    if user.is_active && user.roles.has(Role::Admin) {
+        keep_an_admin(tx, user.id).await?;
+    }
+    Ok(())
 }
 
 /// The last active admin stays, also when two changes race.

@@ -19,6 +19,7 @@ pub mod annotation {
     /// On an `ApiKey`, beside [`ROTATE_REQUESTED_AT`]: how long the replaced version stays valid (`0s`: not at all).
     pub const ROTATE_GRACE: &str = "paddock.dev/rotate-grace";
     /// On any of the three kinds: `"true"` makes the operator leave the object, and what it stands for, as they are.
+    /// An object that is deleted goes all the same.
     pub const PAUSED: &str = "paddock.dev/paused";
     /// On an object that is being deleted and is stuck: `"true"` lets it go without the clean-up. What the clean-up
     /// would have revoked or removed then stays.

@@ -10,46 +10,34 @@ pub struct KnownKeys {
     pub nested: &'static [(&'static str, &'static [&'static str])],
 }
 
-/// The options that change one answer and nothing that others share.
-pub const SAMPLING: &[&str] = &[
-    "num_keep",
-    "seed",
-    "num_predict",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "repeat_last_n",
-    "temperature",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "stop",
-];
+/// The sampling options, and after them others.
+macro_rules! sampling {
+    ($($other:literal),*) => {
+        &[
+            "num_keep",
+            "seed",
+            "num_predict",
+            "top_k",
+            "top_p",
+            "min_p",
+            "typical_p",
+            "repeat_last_n",
+            "temperature",
+            "repeat_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+            "stop",
+            $($other),*
+        ]
+    };
+}
 
-/// What `options` may hold: the sampling options, then those that load the model anew.
-const OPTIONS: &[&str] = &[
-    "num_keep",
-    "seed",
-    "num_predict",
-    "top_k",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "repeat_last_n",
-    "temperature",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "stop",
-    "num_ctx",
-    "num_batch",
-    "num_gpu",
-    "main_gpu",
-    "use_mmap",
-    "num_thread",
-    "draft_num_predict",
-];
+/// The options that change one answer and nothing that others share.
+pub const SAMPLING: &[&str] = sampling!();
+
+/// What `options` may hold: sampling, and what loads the model anew.
+const OPTIONS: &[&str] =
+    sampling!("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict");
 
 /// The keys of `POST /api/chat`.
 pub(crate) const CHAT: KnownKeys = KnownKeys {

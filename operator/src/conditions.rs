@@ -47,6 +47,8 @@ pub(crate) enum Reason {
     NamespaceNotAllowed,
     /// A Secret of that name is not ours.
     SecretConflict,
+    /// The API server does not take the Secret.
+    SecretRefused,
     /// The key was revoked.
     Revoked,
     /// The key has ended.
@@ -82,6 +84,7 @@ impl Reason {
             Self::UserNotReady => "UserNotReady",
             Self::NamespaceNotAllowed => "NamespaceNotAllowed",
             Self::SecretConflict => "SecretConflict",
+            Self::SecretRefused => "SecretRefused",
             Self::Revoked => "Revoked",
             Self::Expired => "Expired",
             Self::SetByAdmin => "SetByAdmin",
@@ -97,7 +100,12 @@ impl Reason {
     pub(crate) const fn waits(self) -> bool {
         matches!(
             self,
-            Self::UserNotFound | Self::UserNotReady | Self::Pulling | Self::PullFailed | Self::BackendUnreachable
+            Self::UserNotFound
+                | Self::UserNotReady
+                | Self::SecretRefused
+                | Self::Pulling
+                | Self::PullFailed
+                | Self::BackendUnreachable
         )
     }
 }

@@ -8,6 +8,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use paddock_crds::{StatusExt, annotation};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::backoff::spread;
@@ -33,6 +34,11 @@ pub(crate) trait Controller: Send + Sync + Sized + 'static {
 
     /// What all controllers share.
     fn shared(&self) -> &Shared;
+
+    /// One permit for each object that may be worked on at once.
+    fn slots(&self) -> &Semaphore {
+        &self.shared().slots
+    }
 
     /// What this one has written to its objects.
     fn written(&self) -> &Written<Self::Object>;
@@ -73,10 +79,11 @@ pub(crate) async fn look<C: Controller>(
 ) -> Result<Action, Infallible> {
     let shared = controller.shared();
     let uid = guarded.uid().unwrap_or_default();
-    if object::says_true(guarded.as_ref(), annotation::PAUSED) {
+    // What is deleted goes all the same: else whoever may pause could hold a namespace for ever.
+    if guarded.meta().deletion_timestamp.is_none() && object::says_true(guarded.as_ref(), annotation::PAUSED) {
         return Ok(Action::await_change());
     }
-    let Ok(_slot) = shared.slots.acquire().await else { return Ok(Action::await_change()) };
+    let Ok(_slot) = controller.slots().acquire().await else { return Ok(Action::await_change()) };
     let begun = Instant::now();
     let result = tokio::time::timeout(LIMIT, guard(guarded.as_ref(), &controller)).await;
     let result = result.unwrap_or(Err(Failure::TooSlow(LIMIT)));

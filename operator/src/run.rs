@@ -104,6 +104,7 @@ async fn lead(
     let (keys, key_watches) = watch(&client, config);
     let (models, model_watches) = watch(&client, config);
     let (key_counts, changed_counts) = unbounded_channel();
+    let concurrency = config.concurrency.max(1);
     let shared = Arc::new(Shared {
         events: Events::new(client.clone(), &config.lease.identity),
         client,
@@ -115,7 +116,7 @@ async fn lead(
             model_registries: config.model_registries.clone(),
         },
         backoff: Backoff::default(),
-        slots: Semaphore::new(config.concurrency.max(1)),
+        slots: Semaphore::new(concurrency),
         users: Objects::new(user_watches),
         keys: Objects::new(key_watches),
         models: Objects::new(model_watches),
@@ -125,7 +126,7 @@ async fn lead(
         let secrets = secrets(&shared.client, namespace.as_deref());
         watcher.watches_stream(secrets, |secret| owner_of(&secret))
     });
-    let model_controller = Arc::new(ModelController::new(Arc::clone(&shared), ollama));
+    let model_controller = Arc::new(ModelController::new(Arc::clone(&shared), ollama, concurrency));
     let _pulls_end_with_this = model_controller.stop_pulls_on_drop();
 
     let work = async {

@@ -112,7 +112,26 @@ impl Delivery<'_> {
         if credential.revoked_at.is_some() {
             return Ok(Outcome::Refused { refusal: revoked(), credential: Some(Box::new(credential)) });
         }
-        self.run(credential, held).await
+        let ended = Box::new(credential.clone());
+        match self.run(credential, held).await {
+            Err(Failure::Kube(error)) => match self.refused(&error) {
+                Some(refusal) => Ok(Outcome::Refused { refusal, credential: Some(ended) }),
+                None => Err(error.into()),
+            },
+            other => other,
+        }
+    }
+
+    /// What to say of a Secret that the API server will not take as it is, however often it is sent.
+    fn refused(&self, error: &kube::Error) -> Option<Refusal> {
+        let kube::Error::Api(status) = error else { return None };
+        matches!(status.code, 400 | 403 | 422).then(|| {
+            let message = format!(
+                "the API server refuses Secret {}; change spec.secret, or what forbids it: {}",
+                self.wanted.secret_name, status.message
+            );
+            Refusal::new(Reason::SecretRefused, message)
+        })
     }
 
     /// The Secret, if the key may use it.
@@ -132,13 +151,13 @@ impl Delivery<'_> {
         Ok(Err(Refusal::new(Reason::SecretConflict, message)))
     }
 
-    /// Whether a Secret that nobody owns holds this very credential's active version.
+    /// Whether a Secret that nobody owns holds a version of this very credential.
     async fn proves(&self, held: &Held) -> Result<bool, Failure> {
         let accounts = &self.controller.shared.accounts;
         let Some(credential) = accounts.owned_key(&self.owner).await? else { return Ok(false) };
         let versions = accounts.secrets(credential.id).await?;
         let holds = held.token.as_ref().map(paddock_accounts::token::Token::key_id);
-        Ok(plan::active(&versions).is_some_and(|active| Some(active.key_id.as_str()) == holds))
+        Ok(versions.iter().any(|version| Some(version.key_id.as_str()) == holds))
     }
 
     async fn credential(&self, user_id: UserId) -> Result<Credential, AccountsError> {
@@ -178,6 +197,7 @@ impl Delivery<'_> {
             match (step, held.take()) {
                 (Step::Activate { version, grace }, secret) => {
                     self.activate(&credential, version, grace).await?;
+                    self.controller.undelivered(|undelivered| undelivered.remove(&credential.id));
                     held = secret;
                 }
                 (Step::Issue { why, grace }, secret) => {
@@ -249,7 +269,12 @@ impl Delivery<'_> {
     /// cannot be written would leave another one.
     fn undelivered(&self, credential: &Credential, versions: &[SecretVersion]) -> Option<Staged> {
         let staged = self.controller.undelivered(|undelivered| undelivered.remove(&credential.id))?;
-        let is_staged = |version: &SecretVersion| version.id == staged.id && version.state == SecretState::Staged;
+        let now = self.controller.shared.now();
+        let is_staged = |version: &SecretVersion| {
+            version.id == staged.id
+                && version.state == SecretState::Staged
+                && version.not_after().is_none_or(|end| end > now)
+        };
         versions.iter().any(is_staged).then_some(staged)
     }
 

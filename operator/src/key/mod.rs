@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::Resource;
+use paddock_accounts::Error as AccountsError;
 use paddock_accounts::clock::Time;
 use paddock_accounts::credentials::CredentialId;
 use paddock_accounts::secrets::Staged;
@@ -19,6 +20,7 @@ use paddock_crds::{ApiKey, KeyDeletionPolicy};
 
 use crate::conditions::Reason;
 use crate::error::Failure;
+use crate::fence;
 use crate::frame::{self, Cleanup, Controller, Next};
 use crate::key::apply::Outcome;
 use crate::key::user::Found;
@@ -61,11 +63,27 @@ impl KeyController {
     }
 
     async fn revoke(&self, object: &ApiKey) -> Result<Outcome, Failure> {
-        let owner = self.shared.owner(object.meta());
-        self.shared.accounts.revoke_owned_key(&context(ApiKey::KIND, object), &owner).await?;
+        self.end(object).await?;
         apply::remove_secret(&self.shared, object, &validate::secret_name(object)).await?;
-        let credential = self.shared.accounts.owned_key(&owner).await?;
+        let credential = self.shared.accounts.owned_key(&self.shared.owner(object.meta())).await?;
         Ok(Outcome::Refused { refusal: apply::revoked(), credential: credential.map(Box::new) })
+    }
+
+    /// Ends the credential of the object, also the one that an earlier life of its name left behind.
+    async fn end(&self, object: &ApiKey) -> Result<(), Failure> {
+        let (owner, context) = (self.shared.owner(object.meta()), context(ApiKey::KIND, object));
+        let accounts = &self.shared.accounts;
+        let ended = match accounts.revoke_owned_key(&context, &owner, false).await {
+            Err(AccountsError::Fenced(_)) if fence::is_present(&self.shared.client, object).await? => {
+                accounts.revoke_owned_key(&context, &owner, true).await?
+            }
+            Err(AccountsError::Fenced(_)) => return Err(Failure::Overtaken("a younger object of the same name")),
+            other => other?,
+        };
+        if let Some(id) = ended {
+            self.undelivered(|undelivered| undelivered.remove(&id));
+        }
+        Ok(())
     }
 
     /// The user shows how many keys it has.
@@ -110,8 +128,7 @@ impl Controller for KeyController {
         match object.spec.deletion_policy {
             KeyDeletionPolicy::Retain => apply::orphan_secret(&self.shared, object, &name).await?,
             KeyDeletionPolicy::Revoke => {
-                let owner = self.shared.owner(object.meta());
-                self.shared.accounts.revoke_owned_key(&context(ApiKey::KIND, object), &owner).await?;
+                self.end(object).await?;
                 apply::remove_secret(&self.shared, object, &name).await?;
             }
         }

@@ -81,23 +81,26 @@ pub(crate) fn next(facts: &Facts<'_>) -> Step {
     if let Some(version) = facts.held.and_then(|held| held.version).filter(|id| is_staged(facts.versions, *id)) {
         return Step::Activate { version, grace: recovered_grace(facts) };
     }
-    let issue = |why, grace| Step::Issue { why, grace };
-    let Some(active) = active(facts.versions) else { return issue(Why::First, facts.wanted.grace) };
-    let Some(held) = facts.held else { return issue(Why::SecretDeleted, facts.wanted.grace) };
+    // Whatever another version is made for, it answers the request too, and so ends the old one as the request says.
+    let request = facts.wanted.request.as_ref().filter(|request| !is_answered(facts, &request.value));
+    let grace = request.map_or(facts.wanted.grace, |request| request.grace);
+    let issue = |why| Step::Issue { why, grace };
+    let Some(active) = active(facts.versions) else { return issue(Why::First) };
+    let Some(held) = facts.held else { return issue(Why::SecretDeleted) };
     if held.key_id != Some(&active.key_id) {
-        return issue(Why::SecretChanged, facts.wanted.grace);
+        return issue(Why::SecretChanged);
     }
-    if let Some(request) = facts.wanted.request.as_ref().filter(|request| !is_answered(facts, &request.value)) {
-        return issue(Why::Requested, request.grace);
+    if request.is_some() {
+        return issue(Why::Requested);
     }
     if facts.wanted.interval.is_some_and(|interval| facts.now >= active.issued_at + interval) {
-        return issue(Why::Due, facts.wanted.grace);
+        return issue(Why::Due);
     }
     if active.not_after().is_some_and(|end| end <= facts.now) {
         return Step::Ended;
     }
     if facts.versions.iter().any(|version| version.state == SecretState::Staged) {
-        return issue(Why::Undelivered, facts.wanted.grace);
+        return issue(Why::Undelivered);
     }
     Step::Keep { version: active.id }
 }

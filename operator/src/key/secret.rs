@@ -24,8 +24,8 @@ pub(crate) enum Observed {
     Missing,
     /// Something that is not ours to touch; the sentence says what.
     Foreign(&'static str),
-    /// One of ours that no object of today owns: after a `Retain`, or out of a backup. It is ours if it proves to hold
-    /// this very credential's active version.
+    /// One of ours that no object of today owns: after a `Retain`, or out of a backup. It is ours if it proves to hold a
+    /// version of this very credential.
     Orphan(Box<Held>),
     /// The object's own.
     Own(Box<Held>),
@@ -48,15 +48,15 @@ pub(crate) struct Held {
 /// Looks at what is under the Secret's name.
 pub(crate) fn observe(object: &ApiKey, found: Option<Secret>) -> Observed {
     let Some(secret) = found else { return Observed::Missing };
-    let managed = secret.labels().get(label::MANAGED).is_some_and(|value| value == "true");
-    if !managed || secret.type_.as_deref() != Some(SECRET_TYPE) {
-        return Observed::Foreign("it was not made by Paddock");
-    }
     let controller = secret.owner_references().iter().find(|owner| owner.controller == Some(true)).cloned();
     let own = |owner: &OwnerReference| Some(&owner.uid) == object.meta().uid.as_ref();
     let earlier_life = |owner: &OwnerReference| owner.kind == ApiKey::KIND && owner.name == object.name_any();
+    let managed = secret.labels().get(label::MANAGED).is_some_and(|value| value == "true");
+    let typed = secret.type_.as_deref() == Some(SECRET_TYPE);
     match controller {
-        Some(owner) if own(&owner) => Observed::Own(Box::new(Held::read(secret))),
+        // Also without our label: whoever took that off has it put back.
+        Some(owner) if typed && own(&owner) => Observed::Own(Box::new(Held::read(secret))),
+        _ if !typed || !managed => Observed::Foreign("it was not made by Paddock"),
         Some(owner) if !earlier_life(&owner) => Observed::Foreign("it belongs to another object"),
         _ => Observed::Orphan(Box::new(Held::read(secret))),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::Resource;
 use paddock_accounts::clock::Time;
 use paddock_accounts::users::UserId;
-use paddock_crds::{ApiKey, ApiUser};
+use paddock_crds::ApiKey;
 
 use crate::conditions::{Reason, Refusal};
 use crate::error::Failure;
@@ -34,11 +34,13 @@ pub(crate) async fn find(shared: &Shared, key: &ApiKey) -> Result<Found, Failure
         _ if is_new(key, shared.now()) => return Ok(Found::TooSoon),
         _ => return Ok(Found::Refused(not_found(&namespace, &name))),
     };
-    if let Err(refusal) = allows(user, &namespace_of(key)) {
+    if let Err(refusal) = crate::user::validate::allows(user, &namespace_of(key)) {
         return Ok(Found::Refused(refusal));
     }
     let row = shared.accounts.owned_user(&shared.owner(user.meta())).await?;
-    Ok(match row {
+    // The row of an earlier life of the name is not this user.
+    let own = row.filter(|row| row.managed_by.as_ref().map(|owner| &owner.uid) == user.meta().uid.as_ref());
+    Ok(match own {
         Some(row) => Found::User(row.id),
         // Its first status wakes the key.
         None if user.status.as_ref().is_none_or(|status| status.conditions.is_empty()) => Found::TooSoon,
@@ -64,19 +66,4 @@ fn reference(key: &ApiKey) -> (String, String) {
 fn not_found(namespace: &str, name: &str) -> Refusal {
     let message = format!("there is no ApiUser {namespace}/{name}; create it, or delete this ApiKey");
     Refusal::new(Reason::UserNotFound, message)
-}
-
-/// Whether the user allows keys from the namespace.
-fn allows(user: &ApiUser, namespace: &str) -> Result<(), Refusal> {
-    let own = namespace_of(user);
-    let listed = user.spec.allow_keys_from.as_ref().is_some_and(|from| from.namespaces.iter().any(|n| n == namespace));
-    if own == namespace || listed {
-        return Ok(());
-    }
-    let message = format!(
-        "ApiUser {own}/{} allows no keys from namespace {namespace}; add it to the user's allowKeysFrom.namespaces, or \
-         create the ApiKey in {own}",
-        user.meta().name.clone().unwrap_or_default()
-    );
-    Err(Refusal::new(Reason::NamespaceNotAllowed, message))
 }

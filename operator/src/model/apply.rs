@@ -97,9 +97,10 @@ async fn record(
         .flat_map(|status| &status.backends)
         .any(|backend| matches!(backend.state, BackendState::Pulling | BackendState::Failed));
     let origin = match recorded {
-        Some(model) => model.origin,
-        None if was_pulling => Origin::Pulled,
-        None => Origin::Adopted,
+        // An earlier life of the name may have been about another model.
+        Some(model) if model.model == wanted.model.as_str() => model.origin,
+        _ if was_pulling => Origin::Pulled,
+        _ => Origin::Adopted,
     };
     let model = Model {
         model: wanted.model.as_str().to_owned(),
@@ -116,7 +117,8 @@ async fn record(
 pub(crate) async fn remove(controller: &ModelController, object: &OllamaModel) -> Result<(), Failure> {
     let accounts = &controller.shared.accounts;
     let owner = controller.shared.owner(object.meta());
-    let removal = match accounts.model_removal(&owner).await? {
+    let Ok(model) = ModelName::parse(&object.spec.model) else { return Ok(()) };
+    let removal = match accounts.model_removal(&owner, model.as_str()).await? {
         Removal::Delete if is_named_elsewhere(&controller.shared, object) => Removal::Keep,
         other => other,
     };
@@ -124,7 +126,6 @@ pub(crate) async fn remove(controller: &ModelController, object: &OllamaModel) -
         Removal::Gone => return Ok(()),
         Removal::Keep => "left in Ollama: it was there before, or another object names it",
         Removal::Delete => {
-            let Ok(model) = ModelName::parse(&object.spec.model) else { return Ok(()) };
             for backend in &controller.backends {
                 let deleted = backend.client.delete(&model).await;
                 count(deleted.as_ref().err());

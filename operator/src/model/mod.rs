@@ -12,7 +12,7 @@ use std::time::Duration;
 use kube::{Resource, ResourceExt};
 use paddock_crds::{ModelDeletionPolicy, OllamaModel};
 use paddock_ollama::Client;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::DropGuard;
 
 use crate::error::Failure;
@@ -31,6 +31,7 @@ pub(crate) struct ModelController {
     pulls: Arc<Pulls>,
     /// Removals go one by one: of two objects that name one model, the second has to see that the first is gone.
     removing: Mutex<()>,
+    slots: Semaphore,
 }
 
 /// One Ollama.
@@ -42,7 +43,9 @@ pub(crate) struct Backend {
 }
 
 impl ModelController {
-    pub(crate) fn new(shared: Arc<Shared>, clients: Vec<Client>) -> Self {
+    /// `concurrency` is how many models are worked on at once, apart from users and keys: an Ollama that hangs must not hold
+    /// those up.
+    pub(crate) fn new(shared: Arc<Shared>, clients: Vec<Client>, concurrency: usize) -> Self {
         let backends = clients
             .into_iter()
             .map(|client| Backend { name: client.base_url().as_str().trim_end_matches('/').to_owned(), client })
@@ -53,6 +56,7 @@ impl ModelController {
             written: Written::default(),
             backends,
             removing: Mutex::default(),
+            slots: Semaphore::new(concurrency),
         }
     }
 
@@ -67,6 +71,10 @@ impl Controller for ModelController {
 
     fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    fn slots(&self) -> &Semaphore {
+        &self.slots
     }
 
     fn written(&self) -> &Written<OllamaModel> {

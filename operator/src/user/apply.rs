@@ -37,7 +37,10 @@ pub(crate) async fn user(shared: &Shared, object: &ApiUser, desired: &DesiredUse
     }
     let adoption = match object.spec.adoption_policy {
         AdoptionPolicy::Never => Adoption::Never,
-        AdoptionPolicy::IfUnmanaged => Adoption::IfUnmanaged,
+        AdoptionPolicy::IfUnmanaged if shared.settings.admin_namespaces.contains(&namespace_of(object)) => {
+            Adoption::Anyone
+        }
+        AdoptionPolicy::IfUnmanaged => Adoption::Users,
     };
     let context = context(ApiUser::KIND, object);
     let accounts = &shared.accounts;
@@ -63,8 +66,8 @@ fn refusal(error: AccountsError) -> Result<Refusal, Failure> {
         AccountsError::EmailTaken(id) => Ok(Refusal::new(
             Reason::EmailTaken,
             format!(
-                "spec.email belongs to user {id}, which this object does not manage; set adoptionPolicy: IfUnmanaged to \
-                 take an unmanaged user over, or use another e-mail"
+                "spec.email belongs to user {id}, which no object manages; adoptionPolicy: IfUnmanaged takes it over if it \
+                 is active and no admin, and from the namespaces of ADMIN_NAMESPACES whoever it is; or use another e-mail"
             ),
         )),
         AccountsError::Managed { owner, .. } => Ok(conflict(&owner.to_string())),

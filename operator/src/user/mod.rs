@@ -56,7 +56,11 @@ impl UserController {
     /// Keys that are being deleted too: they go first, so that each is revoked by its own object.
     fn keys_are_going(&self, object: &ApiUser) -> bool {
         let going = |key: &ApiKey| {
-            key.meta().deletion_timestamp.is_some() && object::is_held(key) && !object::skips_cleanup(key)
+            key.meta().deletion_timestamp.is_some()
+                && object::is_held(key)
+                && !object::skips_cleanup(key)
+                // Others may name the user, but have no say in when it goes.
+                && validate::allows(object, &object::namespace_of(key)).is_ok()
         };
         !self.shared.keys.filter(|key| names(key, object) && going(key)).is_empty()
     }

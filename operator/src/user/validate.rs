@@ -52,6 +52,21 @@ pub(crate) fn patterns(texts: &[String]) -> Result<ModelPatterns, Refusal> {
         .collect()
 }
 
+/// Whether the user allows keys from the namespace.
+pub(crate) fn allows(user: &ApiUser, namespace: &str) -> Result<(), Refusal> {
+    let own = namespace_of(user);
+    let listed = user.spec.allow_keys_from.as_ref().is_some_and(|from| from.namespaces.iter().any(|n| n == namespace));
+    if own == namespace || listed {
+        return Ok(());
+    }
+    let message = format!(
+        "ApiUser {own}/{} allows no keys from namespace {namespace}; add it to the user's allowKeysFrom.namespaces, or \
+         create the ApiKey in {own}",
+        user.metadata.name.clone().unwrap_or_default()
+    );
+    Err(Refusal::new(Reason::NamespaceNotAllowed, message))
+}
+
 pub(crate) fn limits(limits: &paddock_crds::Limits) -> Limits {
     Limits {
         requests_per_minute: limits.requests_per_minute,

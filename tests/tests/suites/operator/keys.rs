@@ -332,3 +332,71 @@ async fn a_key_without_its_operator_can_be_let_go() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_secret_that_is_refused_is_told_and_one_without_its_label_stays_ours() {
+    story(async {
+        let stage = Stage::set().await?;
+        let _operator = stage.operator().await?;
+        stage.create::<ApiUser>("ada", json!({"email": "ada@example.com"})).await?;
+        let template = json!({"labels": {"not a name": "x"}});
+        stage.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "secret": {"template": template}})).await?;
+        let key = stage.becomes::<ApiKey>("ci", "False", "SecretRefused").await?;
+        let message = key.status.and_then(|status| status.condition("Ready").cloned()).context("a condition")?.message;
+        ensure!(message.contains("ci-apikey") && message.contains("not a name"), "{message}");
+        let mended = json!({"spec": {"secret": {"template": {"labels": {"not a name": null, "team": "a"}}}}});
+        stage.change::<ApiKey>("ci", mended).await?;
+        let id = stage.sound("ci").await?;
+
+        let unlabelled = json!({"metadata": {"labels": {label::MANAGED: null}}});
+        stage.secrets().patch("ci-apikey", &PatchParams::default(), &Patch::Merge(&unlabelled)).await?;
+        eventually("the label to be back", PATIENCE, async || {
+            let secret = stage.secrets().get("ci-apikey").await?;
+            ensure!(secret.labels().get(label::MANAGED).is_some_and(|value| value == "true"), "{:?}", secret.labels());
+            Ok(())
+        })
+        .await?;
+        assert_eq!(stage.sound("ci").await?, id, "what it holds is as good as before");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pause_holds_nobody_up_who_goes() {
+    story(async {
+        let stage = Stage::set().await?;
+        let _operator = stage.operator().await?;
+        stage.user_with_key("ada").await?;
+        let pause = json!({"metadata": {"annotations": {annotation::PAUSED: "true"}}});
+        stage.change::<ApiKey>("ada", pause.clone()).await?;
+        stage.change::<ApiUser>("ada", pause).await?;
+        let key = stage.content("ada-apikey").await?[data::API_KEY].clone();
+        stage.change::<ApiKey>("ada", json!({"spec": {"revoked": true}})).await?;
+        stage.accepts(&key).await.context("paused, it is left as it is")?;
+        stage.delete::<ApiKey>("ada").await?;
+        stage.delete::<ApiUser>("ada").await?;
+        ensure!(stage.accounts.authenticate(&key).await?.is_err());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_retained_key_can_be_revoked_by_its_next_life() {
+    story(async {
+        let stage = Stage::set().await?;
+        let _operator = stage.operator().await?;
+        stage.create::<ApiUser>("ada", json!({"email": "ada@example.com"})).await?;
+        stage.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "deletionPolicy": "Retain"})).await?;
+        stage.sound("ci").await?;
+        let key = stage.content("ci-apikey").await?[data::API_KEY].clone();
+        stage.delete::<ApiKey>("ci").await?;
+        stage.accepts(&key).await?;
+        stage.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "revoked": true})).await?;
+        stage.becomes::<ApiKey>("ci", "False", "Revoked").await?;
+        ensure!(stage.accounts.authenticate(&key).await?.is_err(), "it is revoked for good, as the status says");
+        Ok(())
+    })
+    .await;
+}
