@@ -108,7 +108,8 @@ pub enum AdoptionPolicy {
     /// Leave the user alone and report a conflict.
     #[default]
     Never,
-    /// Take the user over when no other object manages it.
+    /// Take the user over when no other object manages it, it is active, and it is no admin. From a namespace in which admins
+    /// may be made (`ADMIN_NAMESPACES`): whoever it is.
     IfUnmanaged,
 }
 

@@ -27,6 +27,12 @@ macro_rules! sampling {
             "presence_penalty",
             "frequency_penalty",
             "stop",
+            // Older ones, which clients still send and Ollama 0.32 passes over.
+            "mirostat",
+            "mirostat_eta",
+            "mirostat_tau",
+            "penalize_newline",
+            "tfs_z",
             $($other),*
         ]
     };

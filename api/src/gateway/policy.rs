@@ -193,6 +193,7 @@ mod tests {
     #[case(r#"{"model":"m","options":{"temperature":0,"num_ctx":8192}}"#, false)]
     #[case(r#"{"model":"m","options":{"temperature":0,"num_ctx":null}}"#, true)]
     #[case(r#"{"model":"m","options":{"temperature":0,"mirostat":1}}"#, true)]
+    #[case(r#"{"model":"m","options":{"temperature":0,"use_mlock":true}}"#, false)]
     fn options_that_others_would_feel_are_the_admins(#[case] body: &str, #[case] allowed: bool) {
         assert_eq!(judge("/api/generate", body, &caller(Role::User, None, None)).is_ok(), allowed);
         assert!(judge("/api/generate", body, &caller(Role::Admin, None, None)).is_ok());
