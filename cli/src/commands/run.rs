@@ -232,10 +232,11 @@ impl Run {
         if let (Some(model), Some(answer)) = (&self.try_model, &started.tried) {
             table.row(["chat", model, answer]);
         }
-        let model = started.models.as_ref().ok().and_then(|models| models.first()).map_or("MODEL", String::as_str);
+        let first = started.models.as_ref().ok().and_then(|models| models.first());
+        let model = self.try_model.as_ref().or(first).map_or("MODEL", String::as_str);
         let key = seeded.key.as_ref().map_or("$KEY", |key| key.plaintext().expose_secret());
         Ok(format!(
-            "{}\n{table}\nTry it:\n  curl {url}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: \
+            "{}\n{table}\nTry it:\n  curl {url}/v1/chat/completions -H \"Authorization: Bearer {key}\" -H 'Content-Type: \
              application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n",
             lines(seeded)
         ))
