@@ -84,9 +84,9 @@ impl Database {
 
     fn find(settings: &DatabaseSettings, environment: Environment, read_only: bool) -> Result<Self, Failure> {
         let options = OpenOptions {
-            url: database_url(settings, environment)?,
             max_connections: settings.db_max_connections,
             read_only,
+            ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;
         let audit_signing_key = signing_secret(

@@ -38,6 +38,12 @@ event_types! {
     LoginSuccess = "login_success",
     /// A sign-in was refused.
     LoginFailure = "login_failure",
+    /// A sign-in was not judged, because too many failed before it.
+    LoginRateLimited = "login_rate_limited",
+    /// A session went on with a new refresh token.
+    SessionRefreshed = "session_refreshed",
+    /// A refresh token was presented that had been used up: its session ended.
+    SessionReuseDetected = "session_reuse_detected",
     /// A session was ended by its owner.
     Logout = "logout",
     /// A user came to be.
@@ -64,8 +70,12 @@ event_types! {
     ApiKeyRotated = "api_key_rotated",
     /// Label, scopes, models, limits or expiry of a key changed.
     ApiKeyUpdated = "api_key_updated",
+    /// A staged secret was dropped because another one took over.
+    ApiKeyDiscarded = "api_key_discarded",
     /// Every secret of a credential ended.
     ApiKeyRevoked = "api_key_revoked",
+    /// The time of a credential was over.
+    ApiKeyExpired = "api_key_expired",
     /// A known principal asked for what it may not do.
     AccessDenied = "access_denied",
     /// Ollama pulled a model at our word.
@@ -76,6 +86,14 @@ event_types! {
     ModelDeleted = "model_deleted",
     /// The first admin was set up, or its password reset.
     AdminBootstrapped = "admin_bootstrapped",
+    /// A setting that outlasts the process changed.
+    ConfigChanged = "config_changed",
+    /// An admin set something against the object that owns it.
+    OverrideSet = "override_set",
+    /// An admin gave something back to the object that owns it.
+    OverrideCleared = "override_cleared",
+    /// The oldest rows of this log were removed, because their time was over.
+    AuditTrimmed = "audit_trimmed",
 }
 
 impl fmt::Display for EventType {

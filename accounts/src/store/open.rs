@@ -160,6 +160,12 @@ impl OpenError {
 }
 
 impl OpenOptions {
+    /// This database, to write to, with the defaults of everything else.
+    #[must_use]
+    pub fn new(url: SecretString) -> Self {
+        Self { url, max_connections: 20, read_only: false }
+    }
+
     /// Whether the URL names an engine of ours and is well formed, without opening anything.
     pub fn check(&self) -> Result<(), OpenError> {
         self.engine().map(|_| ())

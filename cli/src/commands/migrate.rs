@@ -26,9 +26,8 @@ impl Migrate {
         let environment = environment(&self.common)?;
         logging::init(&self.common, environment)?;
         let options = OpenOptions {
-            url: database_url(&self.database, environment)?,
             max_connections: self.database.db_max_connections,
-            read_only: false,
+            ..OpenOptions::new(database_url(&self.database, environment)?)
         };
         let ran = paddock_accounts::migrate(&options).await?;
         print(&match ran {

@@ -58,7 +58,7 @@ impl Api {
     }
 
     async fn serve(database_url: &str, drain: Duration) -> Result<Self> {
-        let options = OpenOptions { url: database_url.into(), max_connections: 8, read_only: false };
+        let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
         migrate(&options).await?;
         let chain = Chain::new(&SECRET.into());
         let sessions = SessionKey::new(&SECRET.into(), "HS256")?;

@@ -68,7 +68,7 @@ impl Stage {
     async fn set() -> Result<Self> {
         let cluster = Kubernetes::shared().await?;
         let database = Database::new(Engine::Postgres).await?;
-        let options = OpenOptions { url: database.url().into(), max_connections: 4, read_only: false };
+        let options = OpenOptions { max_connections: 4, ..OpenOptions::new(database.url().into()) };
         migrate(&options).await?;
         let secret = "another secret of tests, long enough".into();
         let sessions = SessionKey::new(&secret, "HS256")?;

@@ -49,7 +49,7 @@ struct Opened {
 
 async fn open(engine: Engine) -> Result<Opened> {
     let database = Database::new(engine).await?;
-    let options = OpenOptions { url: database.url().into(), max_connections: 8, read_only: false };
+    let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database.url().into()) };
     migrate(&options).await?;
     let clock = StoppedClock(Arc::new(AtomicI64::new(1_700_000_000_000_000)));
     let chain = Chain::new(&"a signing key of thirty-two bytes".into());
