@@ -326,7 +326,8 @@ async fn renew(
     secrets::revoke_all(tx, aside.id).await?;
     let credential = credentials::insert(tx.conn(), &draft(owner, desired), now).await?;
     let event = credentials::issued_event(EventType::ApiKeyCreated, &credential)
-        .detail(format!("takes the place of credential {}", aside.id));
+        .detail(format!("takes the place of credential {}", aside.id))
+        .also_about(aside.user_id);
     Ok(Outcome::changed(credential, event))
 }
 

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod audit;
 pub mod authenticate;
+mod cache;
 pub mod clock;
 pub mod context;
 pub mod credentials;
@@ -28,13 +29,15 @@ pub mod users;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use audit::{Chain, Event, EventType};
+use cache::Cache;
+pub use cache::{RightsChanged, RightsChanges};
 use clock::{Clock, Time};
 use context::Context;
 pub use error::{Error, Violation};
 use hasher::Hasher;
 use scoped_futures::ScopedFutureExt;
 use sessions::SessionKey;
-use store::{Mutation, Outcome, Reader, Store, Tx};
+use store::{Mutation, Outcome, Reader, Sealing, Store, Tx};
 pub use store::{OpenError, OpenOptions, migrate};
 
 /// Everything the rules need. Cheap to clone; every clone shares the pools.
@@ -48,6 +51,7 @@ struct Inner {
     chain: Chain,
     sessions: SessionKey,
     hasher: Hasher,
+    cache: Arc<Cache>,
     clock: Arc<dyn Clock>,
     /// Set once the schema was seen to fit, so that readiness does not look again.
     schema_fits: AtomicBool,
@@ -73,8 +77,16 @@ fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
 impl Accounts {
     /// Over an open store.
     pub(crate) fn new(store: Store, chain: Chain, sessions: SessionKey, clock: Arc<dyn Clock>) -> Self {
-        let hasher = Hasher::new();
-        Self { inner: Arc::new(Inner { store, chain, sessions, hasher, clock, schema_fits: AtomicBool::new(false) }) }
+        let inner = Inner {
+            store,
+            chain,
+            sessions,
+            hasher: Hasher::new(),
+            cache: Arc::new(Cache::new()),
+            clock,
+            schema_fits: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The present, by the clock the rules go by.
@@ -113,7 +125,8 @@ impl Accounts {
         context: &Context,
         f: impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync,
     ) -> Result<T, Error> {
-        self.inner.store.write(&self.inner.chain, &self.inner.clock, context, f).await
+        let Inner { store, chain, cache, clock, .. } = &*self.inner;
+        store.write(&Sealing { chain, cache, clock }, context, f).await
     }
 
     async fn reader(&self) -> Result<Reader, Error> {
@@ -130,6 +143,10 @@ impl Accounts {
 
     fn chain(&self) -> &Chain {
         &self.inner.chain
+    }
+
+    fn cache(&self) -> &Cache {
+        &self.inner.cache
     }
 
     fn hasher(&self) -> &Hasher {

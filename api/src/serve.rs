@@ -62,6 +62,8 @@ pub async fn serve(
     let watching = CancellationToken::new();
     watches.spawn(watching.clone().run_until_cancelled_owned(app.readiness.clone().watch(accounts)));
     watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(cache_watch(app.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(warden_watch(app.clone())));
 
     let front = Front { routes: routes::router(app.clone()), app };
     let connections = accept(listener, config.timeouts.idle, &front, &phases).await;
@@ -83,6 +85,14 @@ pub async fn serve(
 
 async fn gateway_watch(app: App) {
     app.gateway.watch(&app.readiness).await;
+}
+
+async fn cache_watch(app: App) {
+    app.accounts.keep_cache().await;
+}
+
+async fn warden_watch(app: App) {
+    app.gateway.keep_watch(&app.accounts).await;
 }
 
 /// The steps of a shutdown.

@@ -21,6 +21,14 @@ pub fn describe_metrics() {
         "Time from a management request to its answer"
     );
     describe_counter!("paddock_authentication_failures_total", "Requests without a credential that counts, by reason");
+    describe_counter!(
+        "paddock_credential_cache_misses_total",
+        "Credentials that were looked up in the database, by reason: unknown to the cache, or the cache is bypassed"
+    );
+    describe_gauge!(
+        "paddock_credential_cache_kept",
+        "1 while changes of rights are heard, 0 while the cache is bypassed"
+    );
     describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
     describe_histogram!(
         "paddock_gateway_first_byte_seconds",

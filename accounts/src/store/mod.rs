@@ -15,6 +15,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
 
 use crate::{
     audit::{Chain, Event},
+    cache::{self, Cache},
     clock::Clock,
     context::Context,
     error::Error,
@@ -85,6 +86,16 @@ pub(crate) use statements;
 /// How often a mutation that lost a race is run.
 const MAX_TRIES: u32 = 3;
 
+/// What belongs to every commit beside the change itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Sealing<'a> {
+    /// Where its event goes.
+    pub(crate) chain: &'a Chain,
+    /// Who has to hear that rights changed.
+    pub(crate) cache: &'a Arc<Cache>,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+}
+
 /// What a mutation came to.
 pub(crate) enum Outcome<T> {
     /// Something changed, and this is the event that says so: both commit, or neither.
@@ -154,15 +165,14 @@ impl Store {
     /// it, runs in a task of its own, so that a client that leaves cannot come between them.
     pub(crate) async fn write<'e, T: Send + 'static>(
         &self,
-        chain: &Chain,
-        clock: &Arc<dyn Clock>,
+        sealing: &Sealing<'_>,
         context: &Context,
         f: impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync,
     ) -> Result<T, Error> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_write(chain, clock, context, &f).await {
+            match self.try_write(sealing, context, &f).await {
                 // Someone else was first with a unique value: run again, and see it.
                 Err(error) if error.is_race() && tries < MAX_TRIES => {}
                 settled => return settled,
@@ -172,8 +182,7 @@ impl Store {
 
     async fn try_write<'e, T: Send + 'static>(
         &self,
-        chain: &Chain,
-        clock: &Arc<dyn Clock>,
+        sealing: &Sealing<'_>,
         context: &Context,
         f: &(impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync),
     ) -> Result<T, Error> {
@@ -181,10 +190,22 @@ impl Store {
         match f(&mut tx).await? {
             Outcome::Unchanged(value) => Ok(value),
             Outcome::Changed(value, event) => {
-                chain.append(&mut tx, Chain::entry(*event, context, clock.now())).await?;
-                tokio::spawn(async move { tx.commit().await.map_err(Error::audit).map(|()| value) })
-                    .await
-                    .map_err(|_| Error::Stopping)?
+                let changed = event.rights_changed();
+                for user in &changed {
+                    cache::notify(tx.conn(), *user).await?;
+                }
+                sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
+                let cache = Arc::clone(sealing.cache);
+                tokio::spawn(async move {
+                    let committed = tx.commit().await;
+                    // Also where that failed: whether it took hold is not known then.
+                    for user in changed {
+                        cache.changed(user);
+                    }
+                    committed.map_err(Error::audit).map(|()| value)
+                })
+                .await
+                .map_err(|_| Error::Stopping)?
             }
         }
     }

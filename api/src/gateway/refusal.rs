@@ -62,6 +62,11 @@ impl Refusal {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Ollama did not answer in time")
     }
 
+    /// The right to go on ended before there was an answer.
+    pub(crate) fn revoked() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", REFUSED)
+    }
+
     /// The drain is over.
     pub(crate) fn shutdown() -> Self {
         Self::unavailable("shutdown", "the gateway is shutting down")

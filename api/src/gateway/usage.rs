@@ -44,6 +44,8 @@ pub(crate) enum Outcome {
     UpstreamUnavailable,
     /// One of the clocks ran out.
     UpstreamTimeout,
+    /// The principal lost the right to it.
+    Revoked,
     /// The gateway was shut down.
     Shutdown,
 }
@@ -58,6 +60,7 @@ impl Outcome {
             Self::UpstreamError => "upstream_error",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::Revoked => "revoked",
             Self::Shutdown => "shutdown",
         }
     }

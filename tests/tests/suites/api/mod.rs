@@ -6,8 +6,10 @@ mod away;
 mod contract;
 mod credentials;
 mod document;
+mod replicas;
 mod shutdown;
 mod users;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,14 +60,20 @@ impl Api {
     }
 
     async fn serve(database_url: &str, drain: Duration) -> Result<Self> {
-        let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
-        migrate(&options).await?;
-        let chain = Chain::new(&SECRET.into());
-        let sessions = SessionKey::new(&SECRET.into(), "HS256")?;
-        let accounts = Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await?;
+        let accounts = accounts(database_url).await?;
         let seeded = accounts.seed(&Seed { password: Some(PASSWORD.into()), force: false }).await?;
         let admin = seeded.key.context("a key")?.plaintext().expose_secret().to_owned();
 
+        Self::over(accounts, admin, drain).await
+    }
+
+    /// Another one over the same database, with an Ollama of its own.
+    async fn replica(&self, database_url: &str) -> Result<Self> {
+        let accounts = accounts(database_url).await?;
+        Box::pin(Self::over(accounts, self.admin.clone(), Duration::from_secs(5))).await
+    }
+
+    async fn over(accounts: Accounts, admin: String, drain: Duration) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL]).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -123,6 +131,15 @@ impl Api {
         let events = events.json.as_array().context("a list")?;
         Ok(events.iter().filter_map(|event| Some(event["event_type"].as_str()?.to_owned())).collect())
     }
+}
+
+/// The rules over a database, which is migrated first.
+async fn accounts(database_url: &str) -> Result<Accounts> {
+    let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
+    migrate(&options).await?;
+    let chain = Chain::new(&SECRET.into());
+    let sessions = SessionKey::new(&SECRET.into(), "HS256")?;
+    Ok(Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await?)
 }
 
 /// The same story on both engines.
