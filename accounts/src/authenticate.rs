@@ -165,6 +165,7 @@ impl Accounts {
                 scopes: row.scopes,
                 models: row.key_models,
                 limits: row.limits,
+                expires_at: row.credential_expires_at,
             },
             models: row.user_models,
             limits: row.user_limits.into(),
