@@ -10,11 +10,11 @@ use crate::{
 statements! {
     LIST = "SELECT * FROM users WHERE deleted_at IS NULL ORDER BY id LIMIT $1 OFFSET $2";
     COUNT = "SELECT count(*) FROM users WHERE deleted_at IS NULL";
-    SEARCH = "SELECT * FROM users WHERE deleted_at IS NULL AND (email LIKE $1 ESCAPE '\\' \
-              OR lower(display_name) LIKE $1 ESCAPE '\\' OR lower(external_id) LIKE $1 ESCAPE '\\') \
+    SEARCH = "SELECT * FROM users WHERE deleted_at IS NULL AND (email LIKE lower($1) ESCAPE '\\' \
+              OR lower(display_name) LIKE lower($1) ESCAPE '\\' OR lower(external_id) LIKE lower($1) ESCAPE '\\') \
               ORDER BY id LIMIT $2 OFFSET $3";
-    COUNT_FOUND = "SELECT count(*) FROM users WHERE deleted_at IS NULL AND (email LIKE $1 ESCAPE '\\' \
-                   OR lower(display_name) LIKE $1 ESCAPE '\\' OR lower(external_id) LIKE $1 ESCAPE '\\')";
+    COUNT_FOUND = "SELECT count(*) FROM users WHERE deleted_at IS NULL AND (email LIKE lower($1) ESCAPE '\\' \
+                   OR lower(display_name) LIKE lower($1) ESCAPE '\\' OR lower(external_id) LIKE lower($1) ESCAPE '\\')";
 }
 
 impl Accounts {
@@ -49,8 +49,9 @@ async fn count(conn: Conn<'_>, like: Option<&str>) -> Result<i64, Error> {
     })
 }
 
-/// What a LIKE looks for: the text anywhere, its own wildcards taken as they stand.
+/// What a LIKE looks for: the text anywhere, its own wildcards taken as they stand. The database lowers its case as it does that
+/// of what it is compared with: SQLite, of ASCII letters only.
 fn contains(text: &str) -> String {
-    let escaped = text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }
