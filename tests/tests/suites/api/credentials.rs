@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
+use paddock_api::Config;
+use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ on_both_engines! {
     a_key_works_until_it_is_revoked,
     rotation_keeps_the_identity_and_gives_the_old_secret_its_grace,
     a_key_ends_when_its_time_is_over,
+    the_server_records_the_end_of_a_key,
     a_key_gives_no_more_than_it_and_its_owner_have,
     everyone_sees_their_own_keys_and_admins_all,
     lists_are_paged,
@@ -137,6 +139,22 @@ async fn a_key_gives_no_more_than_it_and_its_owner_have(engine: Engine) -> Resul
     api.admin("PATCH /users/{id}", admin).json(&json!({"roles": []})).expect(200).await?;
     api.by(&reader, "GET /credentials", 0).expect(403).await?;
     Ok(())
+}
+
+async fn the_server_records_the_end_of_a_key(engine: Engine) -> Result<()> {
+    let database = Box::pin(Database::new(engine)).await?;
+    let often = |config| Config { sweep_every: Duration::from_millis(100), ..config };
+    let api = Box::pin(Api::serve(database.url(), often)).await?;
+    let user = api.user(json!({})).await?;
+    let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(1);
+    let (id, _) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
+    eventually("its end to be recorded", Duration::from_secs(20), async || {
+        let told = api.admin("GET /audit", 0).query(&[("event_type", "api_key_expired")]).expect(200).await?;
+        ensure!(told.json.as_array().is_some_and(|told| told.len() == 1), "{told}");
+        assert_eq!((&told.json[0]["credential_id"], &told.json[0]["user_id"]), (&json!(id), &json!(user)));
+        anyhow::Ok(())
+    })
+    .await
 }
 
 async fn lists_are_paged(engine: Engine) -> Result<()> {

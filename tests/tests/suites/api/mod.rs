@@ -56,10 +56,10 @@ impl Api {
 
     async fn on(database_url: &str, drain: Duration) -> Result<Self> {
         // Large, and part of every story.
-        Box::pin(Self::serve(database_url, drain)).await
+        Box::pin(Self::serve(database_url, |config| Config { drain, ..config })).await
     }
 
-    async fn serve(database_url: &str, drain: Duration) -> Result<Self> {
+    async fn serve(database_url: &str, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
         let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
         migrate(&options).await?;
         let chain = Chain::new(&SECRET.into());
@@ -72,7 +72,7 @@ impl Api {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = Config { drain, ..Config::new(fake.url()) };
+        let config = configure(Config::new(fake.url()));
         let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
         let contract = Contract::of(&url).await?;
         Ok(Self { contract, admin, fake, stop, served, database: None })
