@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{credentials::CredentialId, managed::ManagedBy, sets::Scopes, users::UserId};
+use crate::{credentials::CredentialId, managed::ManagedBy, users::UserId};
 
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +59,12 @@ pub enum Error {
     /// The secret is not staged, so it cannot be made active.
     #[error("the secret is not staged any more")]
     NotStaged,
-    /// The one who asks may not give what the key has: it lacks these scopes itself.
-    #[error("this API key cannot give scopes that it lacks: {0:?}")]
-    BeyondScopes(Scopes),
+    /// The key that asks may not give so much: it has less itself. Each line names a field and its bound.
+    #[error("this API key cannot give more than it has: {}", .0.join("; "))]
+    Beyond(Vec<String>),
+    /// The user may not act, so that a key of it would count for nothing.
+    #[error("user {0} is disabled: enable it before you issue a key for it")]
+    Disabled(UserId),
     /// The credential's time is over.
     #[error("credential {0} has expired; issue another one")]
     Expired(CredentialId),

@@ -22,6 +22,7 @@ pub mod seed;
 pub mod sessions;
 pub mod sets;
 mod store;
+pub mod text;
 pub mod token;
 pub mod usage;
 pub mod users;
@@ -61,17 +62,17 @@ struct Inner {
 fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     [
         authenticate::STATEMENTS,
-        credentials::STATEMENTS,
         models::STATEMENTS,
         secrets::STATEMENTS,
         seed::STATEMENTS,
         sessions::STATEMENTS,
         usage::STATEMENTS,
-        users::STATEMENTS,
     ]
     .into_iter()
     .flatten()
     .chain(audit::statements())
+    .chain(credentials::statements())
+    .chain(users::statements())
 }
 
 impl Accounts {

@@ -17,6 +17,7 @@ mod routes;
 mod security;
 mod serve;
 mod shape;
+mod sweep;
 mod telemetry;
 
 pub use config::{Config, Timeouts};

@@ -50,6 +50,8 @@ kinds! {
     BodyTimeout = REQUEST_TIMEOUT, "body-timeout", "The body took too long";
     /// The address or external id is another user's.
     UserExists = CONFLICT, "user-exists", "User exists";
+    /// The user may not act, so that it can be given no key.
+    UserDisabled = CONFLICT, "user-disabled", "User disabled";
     /// Nobody could administer any more.
     LastAdmin = CONFLICT, "last-admin", "Last admin";
     /// A Kubernetes object owns it.
@@ -157,6 +159,11 @@ impl Problem {
         Self::new(Kind::Internal, "the server failed; the log has the request id")
     }
 
+    /// The same kind of problem, with more to say of it.
+    pub(crate) fn saying(self, detail: String) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
     pub(crate) fn retry_after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
     }
@@ -236,7 +243,8 @@ impl From<Error> for Problem {
             Error::Managed { .. } => Kind::Managed,
             Error::Revoked(_) => Kind::Revoked,
             Error::Expired(_) => Kind::Expired,
-            Error::BeyondScopes(_) => Kind::Forbidden,
+            Error::Beyond(_) => Kind::Forbidden,
+            Error::Disabled(_) => Kind::UserDisabled,
             Error::WrongPassword => Kind::WrongPassword,
             Error::Fenced(_) | Error::NotStaged | Error::ReadOnly | Error::Database(_) | Error::Corrupt(_) => {
                 log(&error);

@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     front::Front,
     gateway::{Gateway, GatewayError, usage},
-    openapi, routes,
+    openapi, routes, sweep,
 };
 
 /// How long a connection may take to send the head of its next request.
@@ -64,6 +64,7 @@ pub async fn serve(
     watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(cache_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(warden_watch(app.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(sweep::keys(app.clone(), config.sweep_every)));
 
     let front = Front { routes: routes::router(app.clone()), app };
     let connections = accept(listener, config.timeouts.idle, &front, &phases).await;

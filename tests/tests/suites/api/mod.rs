@@ -3,9 +3,11 @@
 mod audit;
 mod auth;
 mod away;
+mod bulk;
 mod contract;
 mod credentials;
 mod document;
+mod minting;
 mod replicas;
 mod shutdown;
 mod users;
@@ -56,29 +58,33 @@ impl Api {
 
     async fn on(database_url: &str, drain: Duration) -> Result<Self> {
         // Large, and part of every story.
-        Box::pin(Self::serve(database_url, drain)).await
+        Box::pin(Self::serve(database_url, |config| Config { drain, ..config })).await
     }
 
-    async fn serve(database_url: &str, drain: Duration) -> Result<Self> {
+    async fn serve(database_url: &str, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
         let accounts = accounts(database_url).await?;
         let seeded = accounts.seed(&Seed { password: Some(PASSWORD.into()), force: false }).await?;
         let admin = seeded.key.context("a key")?.plaintext().expose_secret().to_owned();
 
-        Self::over(accounts, admin, drain).await
+        Self::over(accounts, admin, configure).await
     }
 
     /// Another one over the same database, with an Ollama of its own.
     async fn replica(&self, database_url: &str) -> Result<Self> {
         let accounts = accounts(database_url).await?;
-        Box::pin(Self::over(accounts, self.admin.clone(), Duration::from_secs(5))).await
+        Box::pin(Self::over(accounts, self.admin.clone(), |config| config)).await
     }
 
-    async fn over(accounts: Accounts, admin: String, drain: Duration) -> Result<Self> {
+    async fn over(
+        accounts: Accounts,
+        admin: String,
+        configure: impl FnOnce(Config) -> Config,
+    ) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL]).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = Config { drain, ..Config::new(fake.url()) };
+        let config = configure(Config::new(fake.url()));
         let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
         let contract = Contract::of(&url).await?;
         Ok(Self { contract, admin, fake, stop, served, database: None })
@@ -110,6 +116,16 @@ impl Api {
         fields["user_id"] = user.into();
         let issued = self.admin("POST /credentials", 0).json(&fields).expect(201).await?;
         Ok((issued.id("credential_id")?, issued.text("plaintext")?))
+    }
+
+    /// Has an object own a row, past every rule of the API's.
+    async fn manage(&self, table: &str, id: i64) -> Result<()> {
+        let owned = format!(
+            "UPDATE {table} SET managed_cluster = 'c', managed_namespace = 'team-a', managed_name = 'ci', managed_uid = 'u' \
+             WHERE id = {id}"
+        );
+        self.database.as_ref().context("a database")?.execute(&owned).await?;
+        Ok(())
     }
 
     /// The key of a new user with the role `user`.
