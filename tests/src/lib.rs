@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod database;
 pub mod demo;
+pub mod disk;
 pub mod eventually;
 pub mod fake_ollama;
 pub mod kubernetes;
@@ -14,6 +15,7 @@ pub mod paddock;
 pub mod postgres;
 pub mod process;
 pub mod registry;
+pub mod release;
 pub mod sentinel;
 pub mod servers;
 pub mod shared;

@@ -182,7 +182,7 @@ impl Store {
             Outcome::Unchanged(value) => Ok(value),
             Outcome::Changed(value, event) => {
                 chain.append(&mut tx, Chain::entry(*event, context, clock.now())).await?;
-                tokio::spawn(async move { tx.commit().await.map_err(Error::audit).map(|()| value) })
+                tokio::spawn(async move { tx.commit().await.map_err(Error::commit).map(|()| value) })
                     .await
                     .map_err(|_| Error::Stopping)?
             }
