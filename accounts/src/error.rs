@@ -169,3 +169,18 @@ fn is_away(error: &sqlx::Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_whose_answer_is_lost_is_in_doubt_and_one_that_is_refused_is_not() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(Error::commit(lost), Error::InDoubt(_)));
+        assert!(matches!(Error::commit(sqlx::Error::WorkerCrashed), Error::InDoubt(_)));
+        assert!(matches!(Error::commit(sqlx::Error::RowNotFound), Error::Audit(_)));
+        // The same failure before the commit has changed nothing.
+        assert!(matches!(Error::audit(sqlx::Error::WorkerCrashed), Error::Unavailable(_)));
+    }
+}

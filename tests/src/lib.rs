@@ -22,4 +22,5 @@ pub mod shared;
 pub mod story;
 pub mod testbed;
 pub mod usage;
+pub mod way;
 pub mod workload;

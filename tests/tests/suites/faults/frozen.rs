@@ -10,8 +10,10 @@ use paddock_tests::paddock::{Caller, Paddock, answer};
 use paddock_tests::postgres::{Durability, Postgres};
 use paddock_tests::sentinel;
 use paddock_tests::story::story;
+use paddock_tests::way::Way;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::launch;
@@ -105,6 +107,32 @@ async fn a_sqlite_file_that_somebody_else_locks_is_a_503_to_writers_alone() {
         eventually("the service", PATIENCE, async || answer(new_user(&admin, "back")).await).await?;
         let ghosts: Value = answer(admin.get("/users?q=ghost")).await?;
         ensure!(ghosts == json!([]), "{ghosts}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_whose_other_end_is_gone_make_room_for_new_ones() {
+    story(async {
+        let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
+        let server: PgConnectOptions = url.parse()?;
+        let way = Way::to(server.get_host(), server.get_port()).await?;
+        let url = url.replace(&format!(":{}/", server.get_port()), &format!(":{}/", way.port()));
+        let (_paddock, admin) = Paddock::seeded(launch(&url)?).await?;
+        for round in 0..2 {
+            // Every connection there may be.
+            try_join_all((0..MANY).map(|n| answer(new_user(&admin, &format!("before-{round}-{n}"))))).await?;
+            way.forsake();
+            // Those that were asked while nobody knew.
+            let asked = (0..MANY).map(|n| new_user(&admin, &format!("meanwhile-{round}-{n}")).send());
+            for answer in try_join_all(asked).await? {
+                ensure!(answer.status().is_success() || answer.status() == 503, "{}", answer.status());
+            }
+            let all =
+                async || try_join_all((0..MANY).map(|n| answer(new_user(&admin, &format!("after-{round}-{n}"))))).await;
+            eventually("every connection", PATIENCE * 2, all).await?;
+        }
         Ok(())
     })
     .await;

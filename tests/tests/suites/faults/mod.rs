@@ -1,6 +1,7 @@
 //! The executable among failures: databases that die, freeze and fill up, and its own death, under writers that remember
 //! what they were promised.
 
+mod backup;
 mod crash;
 mod disk;
 mod frozen;
