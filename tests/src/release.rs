@@ -189,9 +189,9 @@ async fn live(database: &Database) -> Result<Facts> {
     })
 }
 
-/// Every row, as one INSERT a line. The head of the chain, which a migration puts there, is replaced.
+/// Every row, as one INSERT a line. They replace what a migration puts into its tables, such as the head of the chain.
 async fn dump(engine: Engine, database: &Database) -> Result<String> {
-    let statements = match engine {
+    let statements: Vec<String> = match engine {
         Engine::Postgres => {
             let all = run(Command::new(Part::Postgres.locate()?.join("pg_dump"))
                 .args(["--data-only", "--column-inserts", "--exclude-table=_sqlx_migrations"])
@@ -201,7 +201,18 @@ async fn dump(engine: Engine, database: &Database) -> Result<String> {
         }
         Engine::Sqlite => dump_sqlite(database).await?,
     };
-    Ok(format!("DELETE FROM audit_head;\n{}\n", statements.join("\n")))
+    let tables: Vec<(String,)> = database
+        .rows(match engine {
+            Engine::Postgres => {
+                "SELECT CAST(tablename AS text) FROM pg_tables WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations'"
+            }
+            Engine::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> '_sqlx_migrations'"
+            }
+        })
+        .await?;
+    let emptied = tables.into_iter().map(|(table,)| format!("DELETE FROM {table};"));
+    Ok(emptied.chain(statements).map(|line| line + "\n").collect())
 }
 
 async fn dump_sqlite(database: &Database) -> Result<Vec<String>> {
