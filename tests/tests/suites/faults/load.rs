@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// How long nothing may move before something is wrong.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two tries of what was not answered.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a refusal says that is certain.
 const UNCHANGED: &str = "nothing was changed";
