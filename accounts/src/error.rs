@@ -89,6 +89,9 @@ pub enum Error {
     /// The database is away.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The database went away while it committed: nobody knows whether the change was made.
+    #[error("the database went away during a commit")]
+    InDoubt(#[source] sqlx::Error),
     /// The database refused a statement: a defect.
     #[error("database error")]
     Database(#[source] sqlx::Error),
@@ -115,7 +118,12 @@ impl Error {
         }
     }
 
-    /// A failure while the audit event was written or committed: whatever it was, nothing changed.
+    /// A failure of the commit itself.
+    pub(crate) fn commit(error: sqlx::Error) -> Self {
+        if may_have_committed(&error) { Self::InDoubt(error) } else { Self::audit(error) }
+    }
+
+    /// A failure while the audit event was written: whatever it was, nothing changed.
     pub(crate) fn audit(error: sqlx::Error) -> Self {
         if is_away(&error) { Self::Unavailable(error) } else { Self::Audit(error) }
     }
@@ -132,6 +140,21 @@ const POSTGRES_AWAY: [&str; 4] = ["08", "53", "57", "58"];
 /// Primary result codes: busy, read-only, input/output error, full disk, cannot open.
 const SQLITE_AWAY: [u16; 5] = [5, 8, 10, 13, 14];
 
+/// Whether a commit that ended so may have happened: its answer was lost, or the disk failed under it. One for which there
+/// was no room, or no lock, has not.
+fn may_have_committed(error: &sqlx::Error) -> bool {
+    const POSTGRES_REFUSED: &str = "53";
+    const SQLITE_REFUSED: [u16; 3] = [5, 8, 13];
+    let refused = match error {
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| match code.len() {
+            5 => code.starts_with(POSTGRES_REFUSED),
+            _ => code.parse::<u16>().is_ok_and(|code| SQLITE_REFUSED.contains(&(code & 0xff))),
+        }),
+        _ => false,
+    };
+    is_away(error) && !refused
+}
+
 /// Whether the database, rather than the statement, is to blame.
 fn is_away(error: &sqlx::Error) -> bool {
     match error {
@@ -147,5 +170,20 @@ fn is_away(error: &sqlx::Error) -> bool {
             _ => code.parse::<u16>().is_ok_and(|code| SQLITE_AWAY.contains(&(code & 0xff))),
         }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_whose_answer_is_lost_is_in_doubt_and_one_that_is_refused_is_not() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(Error::commit(lost), Error::InDoubt(_)));
+        assert!(matches!(Error::commit(sqlx::Error::WorkerCrashed), Error::InDoubt(_)));
+        assert!(matches!(Error::commit(sqlx::Error::RowNotFound), Error::Audit(_)));
+        // The same failure before the commit has changed nothing.
+        assert!(matches!(Error::audit(sqlx::Error::WorkerCrashed), Error::Unavailable(_)));
     }
 }

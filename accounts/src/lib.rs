@@ -59,7 +59,7 @@ struct Inner {
 }
 
 /// Every statement with a text of its own: what the database must understand.
-fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     [
         authenticate::STATEMENTS,
         models::STATEMENTS,

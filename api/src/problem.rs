@@ -237,6 +237,10 @@ impl From<Error> for Problem {
                 log(&error);
                 return Self::database_away();
             }
+            Error::InDoubt(_) => {
+                log(&error);
+                return Self::database_slow();
+            }
             Error::NoUser(_) | Error::NoCredential(_) => Kind::NotFound,
             Error::EmailTaken(_) | Error::ExternalIdTaken(_) => Kind::UserExists,
             Error::LastAdmin => Kind::LastAdmin,

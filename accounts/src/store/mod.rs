@@ -202,7 +202,7 @@ impl Store {
                     for user in changed {
                         cache.changed(user);
                     }
-                    committed.map_err(Error::audit).map(|()| value)
+                    committed.map_err(Error::commit).map(|()| value)
                 })
                 .await
                 .map_err(|_| Error::Stopping)?

@@ -137,7 +137,8 @@ impl From<Stranger> for Refusal {
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::TooLong | Unanswered::Error(Error::Unavailable(_) | Error::Audit(_) | Error::Stopping) => {
+            Unanswered::TooLong
+            | Unanswered::Error(Error::Unavailable(_) | Error::InDoubt(_) | Error::Audit(_) | Error::Stopping) => {
                 Self::database_away()
             }
             Unanswered::Error(Error::Busy { retry_after }) => {

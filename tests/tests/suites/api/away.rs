@@ -7,10 +7,10 @@ use paddock_tests::database::Engine;
 use paddock_tests::eventually::eventually;
 use paddock_tests::postgres::Postgres;
 use paddock_tests::story::story;
+use paddock_tests::way::Way;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 
-use super::way::Way;
 use super::{Api, MODEL};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,15 +18,15 @@ async fn a_frozen_database_is_a_503_within_five_seconds() {
     story(async {
         let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
         let server: PgConnectOptions = url.parse()?;
-        let way = Way::to(server.get_host().to_owned(), server.get_port()).await?;
+        let way = Way::to(server.get_host(), server.get_port()).await?;
         let url = way.url(&url)?;
         let api = Api::on(&url, Duration::from_secs(5)).await?;
         let session = api.session().await?;
         api.anonymous("GET /readyz", 0).expect(200).await?;
 
-        way.freeze();
+        way.freeze(true);
         Box::pin(away(&api, &session)).await.context("while the database is frozen")?;
-        way.thaw();
+        way.freeze(false);
 
         eventually("the API to be back", Duration::from_secs(20), async || {
             api.anonymous("GET /readyz", 0).expect(200).await?;

@@ -11,7 +11,6 @@ mod minting;
 mod replicas;
 mod shutdown;
 mod users;
-mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,4 +178,4 @@ macro_rules! on_both_engines {
         }
     };
 }
-use on_both_engines;
+pub(crate) use on_both_engines;

@@ -9,11 +9,11 @@ use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::{Script, chat_lines};
 use paddock_tests::postgres::Postgres;
 use paddock_tests::story::story;
+use paddock_tests::way::Way;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use super::way::Way;
 use super::{Api, MODEL, PASSWORD};
 
 const DRAIN: Duration = Duration::from_secs(5);
@@ -120,7 +120,7 @@ async fn who_cannot_hear_of_changes_asks() {
         let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
         let one = Api::on(&url, DRAIN).await?;
         let server: PgConnectOptions = url.parse()?;
-        let way = Way::to(server.get_host().to_owned(), server.get_port()).await?;
+        let way = Way::to(server.get_host(), server.get_port()).await?;
         let other = one.replica(&way.url(&url)?).await?;
         let user = one.user(json!({"roles": ["user"]})).await?;
 
@@ -136,7 +136,7 @@ async fn who_cannot_hear_of_changes_asks() {
         // The database hangs for it: within five seconds nothing is admitted on old knowledge, and none afterwards either.
         let (id, key) = one.key(user, json!({})).await?;
         eventually("the way to be open", DRAIN, async || other.by(&key, "GET /me", 0).expect(200).await).await?;
-        way.freeze();
+        way.freeze(true);
         one.admin("POST /credentials/{id}/revoke", id).expect(204).await?;
         let start = Instant::now();
         eventually("it to stop admitting", Duration::from_secs(10), async || {
@@ -144,7 +144,7 @@ async fn who_cannot_hear_of_changes_asks() {
         })
         .await?;
         println!("a frozen database was told of after {:?}", start.elapsed());
-        way.thaw();
+        way.freeze(false);
         eventually("it to be back", Duration::from_secs(20), async || {
             let answer = other.by(&key, "GET /me", 0).any().await?;
             ensure!(answer.status != 200, "a revoked key was admitted: {answer}");
