@@ -18,6 +18,7 @@ mod security;
 mod serve;
 mod shape;
 mod telemetry;
+mod trace;
 
 pub use config::{Config, Timeouts};
 pub use openapi::openapi;
