@@ -59,6 +59,7 @@ impl OutputSettings {
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
         Value::Object(members) => {
@@ -86,7 +87,7 @@ mod tests {
             json!({"id": 20, "roles": [], "x": "\u{1b}[31m"}),
         ];
         let text = TABLE.list(&items, &["id", "roles", "x"]).unwrap();
-        assert_eq!(text, "id  roles       x\n--  ----------  -----\n1   admin,user  -\n20              \u{fffd}[31m\n");
+        assert_eq!(text, "id  roles       x\n--  ----------  -----\n1   admin,user  -\n20  -           \u{fffd}[31m\n");
     }
 
     #[test]
