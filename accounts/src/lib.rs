@@ -17,6 +17,7 @@ pub mod limits;
 pub mod managed;
 pub mod models;
 pub mod patterns;
+mod recovery;
 pub mod secrets;
 pub mod seed;
 pub mod sessions;
@@ -38,8 +39,8 @@ pub use error::{Error, Violation};
 use hasher::Hasher;
 use scoped_futures::ScopedFutureExt;
 use sessions::SessionKey;
+pub use store::{Connections, OpenError, OpenOptions, migrate};
 use store::{Mutation, Outcome, Reader, Sealing, Store, Tx};
-pub use store::{OpenError, OpenOptions, migrate};
 
 /// Everything the rules need. Cheap to clone; every clone shares the pools.
 #[derive(Clone)]
@@ -94,6 +95,12 @@ impl Accounts {
     #[must_use]
     pub fn now(&self) -> Time {
         self.inner.clock.now()
+    }
+
+    /// How many connections to the database there are.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.store().connections()
     }
 
     /// Ends every connection; what is under way ends first.

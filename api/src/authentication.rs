@@ -18,6 +18,7 @@ use crate::{
     app::{App, Unanswered, ask},
     origin::Origin,
     problem::{Kind, Problem},
+    trace,
 };
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -88,8 +89,11 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<P
         },
         Err(stranger) => Err(stranger),
     };
-    if let Err(stranger) = &principal {
-        counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
+    match &principal {
+        Ok(principal) => trace::known(principal),
+        Err(stranger) => {
+            counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
+        }
     }
     principal
 }

@@ -19,6 +19,7 @@ mod serve;
 mod shape;
 mod sweep;
 mod telemetry;
+mod trace;
 
 pub use config::{Config, Timeouts};
 pub use openapi::openapi;

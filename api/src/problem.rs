@@ -8,7 +8,7 @@ use paddock_accounts::{Error, Violation};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::Unanswered, origin::Origin};
+use crate::{app::Unanswered, origin::Origin, telemetry::causes};
 
 /// When to come back, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -261,8 +261,7 @@ impl From<Error> for Problem {
 
 /// The whole chain, once; the client gets one fixed sentence.
 fn log(error: &Error) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "request failed");
+    tracing::error!(%error, cause = causes(error), "request failed");
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub use open::{OpenError, OpenOptions, migrate};
 use scoped_futures::ScopedBoxFuture;
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
 
+use tracing::Instrument as _;
+
 use crate::{
     audit::{Chain, Event},
     cache::{self, Cache},
@@ -77,11 +79,22 @@ pub(crate) use on;
 /// Names statements, and lists them so that every one of them can be prepared when a database is opened.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
-        $($(#[$doc])* const $name: &str = $sql;)+
+        $($(#[$doc])* pub(crate) const $name: &str = $sql;)+
         pub(crate) const STATEMENTS: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
     };
 }
 pub(crate) use statements;
+
+/// The connections to the database at one moment, as gauges show them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Connections {
+    /// At work, or being opened.
+    pub used: f64,
+    /// Open, and waiting for work.
+    pub idle: f64,
+    /// The most there may be.
+    pub max: f64,
+}
 
 /// How often a mutation that lost a race is run.
 const MAX_TRIES: u32 = 3;
@@ -196,16 +209,15 @@ impl Store {
                 }
                 sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
                 let cache = Arc::clone(sealing.cache);
-                tokio::spawn(async move {
+                let committing = async move {
                     let committed = tx.commit().await;
                     // Also where that failed: whether it took hold is not known then.
                     for user in changed {
                         cache.changed(user);
                     }
                     committed.map_err(Error::commit).map(|()| value)
-                })
-                .await
-                .map_err(|_| Error::Stopping)?
+                };
+                tokio::spawn(committing.in_current_span()).await.map_err(|_| Error::Stopping)?
             }
         }
     }
@@ -229,6 +241,21 @@ impl Store {
         })
     }
 
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> Connections {
+        match self {
+            Self::Pg(pool) => connections(pool),
+            Self::Sqlite { read, write, .. } => {
+                let (read, write) = (connections(read), write.as_ref().map(connections));
+                write.into_iter().fold(read, |sum, more| Connections {
+                    used: sum.used + more.used,
+                    idle: sum.idle + more.idle,
+                    max: sum.max + more.max,
+                })
+            }
+        }
+    }
+
     /// Ends every connection, after those that are lent have come back.
     pub(crate) async fn close(&self) {
         match self {
@@ -242,4 +269,11 @@ impl Store {
             }
         }
     }
+}
+
+fn connections<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> Connections {
+    // The two are read one after the other, and another thread may come between them.
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    let used = pool.size().saturating_sub(idle);
+    Connections { used: used.into(), idle: idle.into(), max: pool.options().get_max_connections().into() }
 }

@@ -37,6 +37,7 @@ use crate::{
     extract::{BodyError, discard, read_body},
     origin::Origin,
     readiness::Readiness,
+    telemetry::causes,
 };
 use catalogue::Catalogue;
 use forward::{Forwarder, SetupError};
@@ -271,7 +272,7 @@ impl Passage<'_> {
                 return Err(ticket.refused(Outcome::UpstreamUnavailable, Refusal::upstream_away()));
             }
             Ok(Err(error)) => {
-                tracing::warn!(request_id = self.origin.id_text(), %error, "Ollama failed before it answered");
+                tracing::warn!(%error, cause = causes(&error), "Ollama failed before it answered");
                 return Err(ticket.refused(Outcome::UpstreamError, Refusal::upstream_failed()));
             }
             Err(_) => return Err(ticket.refused(Outcome::UpstreamTimeout, Refusal::upstream_slow())),
@@ -308,7 +309,7 @@ impl Passage<'_> {
             Ok(catalogue::Found::Elsewhere) => Err(policy::remote()),
             Ok(catalogue::Found::Nowhere) => Err(policy::not_found(&plan.written)),
             Err(error) => {
-                tracing::warn!(request_id = self.origin.id_text(), %error, "Ollama's models cannot be listed");
+                tracing::warn!(%error, cause = causes(&error), "Ollama's models cannot be listed");
                 Err(Refusal::upstream_away())
             }
         }
@@ -332,7 +333,7 @@ impl Passage<'_> {
             }
         };
         let filtered = filtered.map_err(|error| {
-            tracing::error!(request_id = self.origin.id_text(), %error, "Ollama's list of models was not understood");
+            tracing::error!(%error, "Ollama's list of models was not understood");
             Refusal::upstream_failed()
         })?;
         response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -151,6 +151,8 @@ impl Answer {
     fn end(&mut self, why: Option<Outcome>) -> Result<(), Cut> {
         self.upstream = None;
         let Some(meter) = self.meter.take() else { return Ok(()) };
+        let span = self.ticket.span();
+        let _within = span.enter();
         let ended = meter.finish();
         let outcome = match why {
             _ if !self.status.is_success() => Outcome::UpstreamError,

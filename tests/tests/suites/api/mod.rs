@@ -74,11 +74,7 @@ impl Api {
         Box::pin(Self::over(accounts, self.admin.clone(), |config| config)).await
     }
 
-    async fn over(
-        accounts: Accounts,
-        admin: String,
-        configure: impl FnOnce(Config) -> Config,
-    ) -> Result<Self> {
+    async fn over(accounts: Accounts, admin: String, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL]).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
