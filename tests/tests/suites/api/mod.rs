@@ -2,10 +2,14 @@
 
 mod audit;
 mod auth;
+mod authorization;
 mod away;
+mod bad_input;
 mod contract;
 mod credentials;
 mod document;
+mod mutations;
+mod problems;
 mod shutdown;
 mod users;
 
