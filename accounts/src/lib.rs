@@ -30,17 +30,16 @@ pub mod users;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use audit::{Chain, Event, EventType};
+use audit::{Chain, Event, EventType, Fold, Folding};
 use cache::Cache;
 pub use cache::{RightsChanged, RightsChanges};
 use clock::{Clock, Time};
 use context::Context;
 pub use error::{Error, Violation};
 use hasher::Hasher;
-use scoped_futures::ScopedFutureExt;
 use sessions::SessionKey;
 pub use store::{Connections, OpenError, OpenOptions, migrate};
-use store::{Mutation, Outcome, Reader, Sealing, Store, Tx};
+use store::{Mutation, Reader, Sealing, Store, Tx};
 
 /// Everything the rules need. Cheap to clone; every clone shares the pools.
 #[derive(Clone)]
@@ -55,6 +54,8 @@ struct Inner {
     hasher: Hasher,
     cache: Arc<Cache>,
     clock: Arc<dyn Clock>,
+    folding: Folding,
+    audit_retention_days: Option<u32>,
     /// Set once the schema was seen to fit, so that readiness does not look again.
     schema_fits: AtomicBool,
 }
@@ -78,7 +79,13 @@ pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str
 
 impl Accounts {
     /// Over an open store.
-    pub(crate) fn new(store: Store, chain: Chain, sessions: SessionKey, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        chain: Chain,
+        sessions: SessionKey,
+        clock: Arc<dyn Clock>,
+        options: &OpenOptions,
+    ) -> Self {
         let inner = Inner {
             store,
             chain,
@@ -86,6 +93,8 @@ impl Accounts {
             hasher: Hasher::new(),
             cache: Arc::new(Cache::new()),
             clock,
+            folding: Folding::default(),
+            audit_retention_days: options.audit_retention_days,
             schema_fits: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -103,12 +112,13 @@ impl Accounts {
         self.store().connections()
     }
 
-    /// Ends every connection; what is under way ends first.
+    /// Ends every connection; what is under way ends first, and what was only counted is recorded.
     pub async fn close(&self) {
+        self.settle_audit().await;
         self.store().close().await;
     }
 
-    /// Records that a known principal was refused what it asked for.
+    /// Records that a known principal was refused what it asked for. Repeats within a minute are counted in one event.
     pub async fn access_denied(
         &self,
         context: &Context,
@@ -116,16 +126,9 @@ impl Accounts {
         target: &str,
         detail: &str,
     ) -> Result<(), Error> {
-        self.write(context, |_| {
-            async move {
-                let mut event =
-                    Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
-                event.credential_id = principal.credential_id();
-                Ok(Outcome::changed((), event))
-            }
-            .scope_boxed()
-        })
-        .await
+        let mut event = Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
+        event.credential_id = principal.credential_id();
+        self.fold(context, Fold::denial(context, target), event).await
     }
 
     async fn write<'e, T: Send + 'static>(
@@ -155,6 +158,14 @@ impl Accounts {
 
     fn cache(&self) -> &Cache {
         &self.inner.cache
+    }
+
+    fn folding(&self) -> &Folding {
+        &self.inner.folding
+    }
+
+    fn audit_retention_days(&self) -> Option<u32> {
+        self.inner.audit_retention_days
     }
 
     fn hasher(&self) -> &Hasher {

@@ -91,12 +91,14 @@ impl Database {
     }
 
     fn find(settings: &DatabaseSettings, environment: Environment, read_only: bool) -> Result<Self, Failure> {
-        let options = OpenOptions {
+        let mut options = OpenOptions {
             max_connections: settings.db_max_connections,
             read_only,
+            audit_retention_days: settings.audit_retention_days,
             ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;
+        options.audit_head_file = audit_head_file(settings, environment, &options)?;
         let audit_signing_key = signing_secret(
             "AUDIT_SIGNING_KEY",
             settings.audit_signing_key.as_ref(),
@@ -181,6 +183,25 @@ pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment
     }
 }
 
+/// Where the end of the audit log is told: as set, or in local beside the SQLite file.
+pub(crate) fn audit_head_file(
+    settings: &DatabaseSettings,
+    environment: Environment,
+    options: &OpenOptions,
+) -> Result<Option<PathBuf>, Failure> {
+    if settings.audit_head_file.is_some() || environment == Environment::Prod {
+        return Ok(settings.audit_head_file.clone());
+    }
+    Ok(options.sqlite_file()?.map(|database| beside(&database, "audit-head")))
+}
+
+/// `<database>.<suffix>`
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!(".{suffix}"));
+    PathBuf::from(path)
+}
+
 /// A secret that signs: given and strong; or, in local on SQLite, made once and kept beside the file.
 fn signing_secret(
     name: &str,
@@ -194,7 +215,7 @@ fn signing_secret(
         return Ok(secret);
     }
     let database = place_of_secrets(name, options, environment)?;
-    kept_secret(&kept_in(&database, suffix), name, options.read_only)
+    kept_secret(&beside(&database, suffix), name, options.read_only)
 }
 
 /// What is known of a secret that signs, without making it.
@@ -217,7 +238,7 @@ pub(crate) fn look_for_signing_secret(
     if strong_secret(name, value, file, environment)?.is_some() {
         return Ok(Signing::Given);
     }
-    let path = kept_in(&place_of_secrets(name, options, environment)?, suffix);
+    let path = beside(&place_of_secrets(name, options, environment)?, suffix);
     if path.exists() {
         kept_secret(&path, name, true)?;
     }
@@ -260,13 +281,6 @@ fn place_of_secrets(name: &str, options: &OpenOptions, environment: Environment)
             "{name} is not set, and with PostgreSQL there is no file to keep one beside; {MAKE_ONE}"
         ))),
     }
-}
-
-/// `<database>.<suffix>`.
-fn kept_in(database: &Path, suffix: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(format!(".{suffix}"));
-    path.into()
 }
 
 /// The secret in a file that its owner alone can read, made if it is not there yet.

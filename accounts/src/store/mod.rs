@@ -207,15 +207,17 @@ impl Store {
                 for user in &changed {
                     cache::notify(tx.conn(), *user).await?;
                 }
-                sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
-                let cache = Arc::clone(sealing.cache);
+                let head = sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
+                let (cache, store, heads) = (Arc::clone(sealing.cache), self.clone(), sealing.chain.heads().clone());
                 let committing = async move {
                     let committed = tx.commit().await;
                     // Also where that failed: whether it took hold is not known then.
                     for user in changed {
                         cache.changed(user);
                     }
-                    committed.map_err(Error::commit).map(|()| value)
+                    committed.map_err(Error::commit)?;
+                    heads.moved(&store, head).await;
+                    Ok(value)
                 };
                 tokio::spawn(committing.in_current_span()).await.map_err(|_| Error::Stopping)?
             }

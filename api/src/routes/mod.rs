@@ -33,6 +33,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::revoke_many::revoke_many))
         .routes(routes!(credentials::overrides::clear_override))
         .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))

@@ -1,6 +1,7 @@
 //! The executable as its user meets it at a prompt: what it says, and with which exit code it ends; and what a server of it tells
 //! those who run it.
 
+mod audit;
 mod config;
 mod observed;
 mod otlp;
