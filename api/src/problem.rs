@@ -66,6 +66,8 @@ kinds! {
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type";
     /// Fields or parameters break rules.
     Invalid = UNPROCESSABLE_ENTITY, "invalid", "Invalid value";
+    /// Too many sign-ins failed before it.
+    LoginLocked = TOO_MANY_REQUESTS, "login-locked", "Too many failed sign-ins";
     /// A defect.
     Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error";
     /// The database, or something else without which nothing goes, is away.
@@ -232,6 +234,10 @@ impl From<Error> for Problem {
             Error::Invalid(errors) => return Self::invalid(errors),
             Error::Busy { retry_after } => {
                 return Self::new(Kind::Busy, "too many sign-ins at once; try again").retry_after(retry_after);
+            }
+            Error::LoginLocked { retry_after } => {
+                let detail = "too many sign-ins of this account failed from your address; this one was not judged";
+                return Self::new(Kind::LoginLocked, detail).retry_after(retry_after);
             }
             Error::Unavailable(_) | Error::Audit(_) | Error::Stopping => {
                 log(&error);

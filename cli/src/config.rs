@@ -94,6 +94,7 @@ impl Database {
         let options = OpenOptions {
             max_connections: settings.db_max_connections,
             read_only,
+            password_min_length: settings.password_min_length,
             ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;

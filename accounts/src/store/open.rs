@@ -19,7 +19,13 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{Conn, Store};
-use crate::{Accounts, Error, audit::Chain, clock::Clock, sessions::SessionKey};
+use crate::{
+    Accounts, Error,
+    audit::Chain,
+    clock::Clock,
+    passwords::{PASSWORD_MIN_LENGTH, Policy},
+    sessions::SessionKey,
+};
 
 static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/postgres")));
 static SQLITE: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/sqlite")));
@@ -45,6 +51,8 @@ pub struct OpenOptions {
     pub max_connections: u32,
     /// Open SQLite without the lock of the serving process, only to read.
     pub read_only: bool,
+    /// How many characters a new password has at the least, 8 to 128.
+    pub password_min_length: usize,
 }
 
 /// Where a database's schema stands beside this executable's.
@@ -78,7 +86,8 @@ impl Accounts {
         sessions: SessionKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let accounts = Self::new(Store::open(options).await?, chain, sessions, clock);
+        let policy = Policy::new(options.password_min_length);
+        let accounts = Self::new(Store::open(options).await?, chain, sessions, policy, clock);
         match accounts.ready().await {
             Err(error) if error.is_away() => tracing::warn!(%error, "the database is away; waiting for it"),
             ready => ready?,
@@ -173,7 +182,7 @@ impl OpenOptions {
     /// This database, to write to, with the defaults of everything else.
     #[must_use]
     pub fn new(url: SecretString) -> Self {
-        Self { url, max_connections: 20, read_only: false }
+        Self { url, max_connections: 20, read_only: false, password_min_length: PASSWORD_MIN_LENGTH }
     }
 
     /// Whether the URL names an engine of ours and is well formed, without opening anything.
