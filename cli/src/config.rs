@@ -95,6 +95,7 @@ impl Database {
             max_connections: settings.db_max_connections,
             read_only,
             audit_retention_days: settings.audit_retention_days,
+            password_min_length: settings.password_min_length,
             ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;

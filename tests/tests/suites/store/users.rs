@@ -1,5 +1,7 @@
 //! Users and their sessions.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use paddock_accounts::Error;
 use paddock_accounts::access::Via;
@@ -138,6 +140,8 @@ async fn every_failed_sign_in_looks_the_same_and_is_recorded(#[case] engine: Eng
         for (username, password) in wrong {
             let refused = store.accounts.login(&context(), username, password.into()).await;
             ensure!(matches!(refused, Err(Error::WrongPassword)), "{username}: {refused:?}");
+            // Past every lock.
+            store.clock.advance(Duration::from_secs(10));
         }
         let failures = store.events().await?.iter().filter(|event| *event == "login_failure").count();
         ensure!(failures == wrong.len(), "{failures} failures are recorded");
