@@ -39,7 +39,8 @@ statements! {
              seen_at = $3 WHERE login_attempts.locked_until <= $3 RETURNING failures";
     LOCKED_UNTIL = "SELECT locked_until, told_until FROM login_attempts WHERE account = $1 AND address = $2";
     FAILED = "UPDATE login_attempts SET seen_at = $3, locked_until = CASE WHEN failures <= 1 THEN $4 \
-              WHEN failures = 2 THEN $5 WHEN failures = 3 THEN $6 ELSE $7 END WHERE account = $1 AND address = $2";
+              WHEN failures = 2 THEN $5 WHEN failures = 3 THEN $6 WHEN failures > 3 THEN $7 ELSE locked_until END \
+              WHERE account = $1 AND address = $2";
     FORGIVE = "UPDATE login_attempts SET failures = failures - 1 WHERE account = $1 AND address = $2 AND failures > 0";
     CLEAR = "DELETE FROM login_attempts WHERE account = $1 AND address = $2";
     TELL = "UPDATE login_attempts SET told_until = locked_until WHERE account = $1 AND address = $2 \

@@ -92,6 +92,10 @@ async fn a_password_that_breaks_a_rule_is_refused_by_that_rule(engine: Engine) -
         ensure!(refused.pointers().iter().all(|pointer| *pointer == "/password"), "{refused}");
         ensure!(refused.text("detail")?.contains(rule), "{password:?}: {refused}");
         ensure!(password.is_empty() || !refused.body.contains(password), "{refused}");
+        if password == email {
+            // Nothing is known of it to the admin.
+            continue;
+        }
         let change = json!({"current_password": PASSWORD, "new_password": password});
         let refused = api.by(&session, "POST /me/password", 0).json(&change).expect(422).await?;
         ensure!(refused.pointers().iter().all(|pointer| *pointer == "/new_password"), "{refused}");
