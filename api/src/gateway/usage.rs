@@ -85,6 +85,7 @@ pub(crate) struct Ticket {
 struct Open {
     room: mpsc::OwnedPermit<UsageRecord>,
     record: UsageRecord,
+    endpoint: &'static str,
     started: Instant,
     ip: std::net::IpAddr,
     span: Span,
@@ -107,19 +108,19 @@ impl Ticket {
             user_id: principal.user_id,
             credential_id: principal.credential_id(),
             model: model.as_str().to_owned(),
-            endpoint: endpoint.path,
+            endpoint: endpoint.path.into(),
             prompt_tokens: None,
             completion_tokens: None,
             tokens_estimated: false,
             started_at: app.accounts.now() - started.elapsed(),
             first_byte_us: None,
             duration_us: 0,
-            status: Outcome::ClientGone.text(),
+            status: Outcome::ClientGone.text().into(),
             http_status: CLIENT_GONE.as_u16(),
         };
         gauge!("paddock_gateway_in_flight").increment(1);
         let span = Span::current();
-        Ok(Self { open: Some(Open { room, record, started, ip: origin.ip, span }) })
+        Ok(Self { open: Some(Open { room, record, endpoint: endpoint.path, started, ip: origin.ip, span }) })
     }
 
     /// The span of the request, which lasts as long as this does.
@@ -158,11 +159,11 @@ impl Drop for Ticket {
 
 impl Open {
     fn close(self, outcome: Outcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { room, mut record, started, ip, span } = self;
+        let Self { room, mut record, endpoint, started, ip, span } = self;
         let _within = span.enter();
         let took = started.elapsed();
         record.duration_us = micros(took);
-        record.status = outcome.text();
+        record.status = outcome.text().into();
         record.http_status = status.as_u16();
         if let Some(usage) = usage {
             record.prompt_tokens = Some(i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX));
@@ -172,15 +173,15 @@ impl Open {
             counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
-        count(record.endpoint, status, outcome);
-        histogram!("paddock_gateway_duration_seconds", "endpoint" => record.endpoint).record(took.as_secs_f64());
+        count(endpoint, status, outcome);
+        histogram!("paddock_gateway_duration_seconds", "endpoint" => endpoint).record(took.as_secs_f64());
         if let Some(first) = record.first_byte_us.and_then(|us| u64::try_from(us).ok()) {
             let first = Duration::from_micros(first);
-            histogram!("paddock_gateway_first_byte_seconds", "endpoint" => record.endpoint).record(first.as_secs_f64());
+            histogram!("paddock_gateway_first_byte_seconds", "endpoint" => endpoint).record(first.as_secs_f64());
         }
         tracing::info!(
-            %ip, model = record.model, endpoint = record.endpoint, status = record.http_status,
-            outcome = record.status, prompt_tokens = record.prompt_tokens,
+            %ip, model = record.model, endpoint, status = record.http_status,
+            outcome = outcome.text(), prompt_tokens = record.prompt_tokens,
             completion_tokens = record.completion_tokens, estimated = record.tokens_estimated,
             first_byte_us = record.first_byte_us, duration_us = record.duration_us, "gateway request"
         );

@@ -7,6 +7,7 @@ pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod me;
 mod shared;
+pub(crate) mod usage;
 pub(crate) mod users;
 
 use axum::{Router, middleware};
@@ -32,6 +33,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::revoke_many::revoke_many))
         .routes(routes!(credentials::overrides::clear_override))
         .routes(routes!(audit::list))
+        .routes(routes!(usage::totals))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))

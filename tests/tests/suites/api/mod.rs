@@ -10,6 +10,7 @@ mod document;
 mod minting;
 mod replicas;
 mod shutdown;
+mod usage;
 mod users;
 
 use std::sync::Arc;

@@ -158,14 +158,14 @@ async fn usage_is_recorded_once_and_says_when_a_key_was_last_used(#[case] engine
             user_id: ada.id,
             credential_id: Some(key.credential.id),
             model: "registry.ollama.ai/library/smollm2:135m".into(),
-            endpoint: "POST /api/chat",
+            endpoint: "/api/chat".into(),
             prompt_tokens: Some(12),
             completion_tokens: Some(34),
             tokens_estimated: false,
             started_at: store.accounts.now(),
             first_byte_us: Some(1_500),
             duration_us: 250_000,
-            status: "ok",
+            status: "ok".into(),
             http_status: 200,
         };
         store.accounts.record_usage(&[record.clone(), record.clone()]).await?;

@@ -10,6 +10,7 @@ mod overrides;
 mod protocol;
 mod races;
 mod schedules;
+mod usage;
 mod users;
 
 use std::sync::{
