@@ -55,25 +55,20 @@ struct Inner {
     hasher: Hasher,
     cache: Arc<Cache>,
     clock: Arc<dyn Clock>,
+    last_used: usage::LastUsed,
     /// Set once the schema was seen to fit, so that readiness does not look again.
     schema_fits: AtomicBool,
 }
 
 /// Every statement with a text of its own: what the database must understand.
 pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [
-        authenticate::STATEMENTS,
-        models::STATEMENTS,
-        secrets::STATEMENTS,
-        seed::STATEMENTS,
-        sessions::STATEMENTS,
-        usage::STATEMENTS,
-    ]
-    .into_iter()
-    .flatten()
-    .chain(audit::statements())
-    .chain(credentials::statements())
-    .chain(users::statements())
+    [authenticate::STATEMENTS, models::STATEMENTS, secrets::STATEMENTS, seed::STATEMENTS, sessions::STATEMENTS]
+        .into_iter()
+        .flatten()
+        .chain(audit::statements())
+        .chain(credentials::statements())
+        .chain(usage::statements())
+        .chain(users::statements())
 }
 
 impl Accounts {
@@ -86,6 +81,7 @@ impl Accounts {
             hasher: Hasher::new(),
             cache: Arc::new(Cache::new()),
             clock,
+            last_used: usage::LastUsed::default(),
             schema_fits: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -155,6 +151,10 @@ impl Accounts {
 
     fn cache(&self) -> &Cache {
         &self.inner.cache
+    }
+
+    fn last_used(&self) -> &usage::LastUsed {
+        &self.inner.last_used
     }
 
     fn hasher(&self) -> &Hasher {

@@ -1,6 +1,6 @@
 //! What `serve` is told. Reading it from the environment is the business of whoever calls.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::readiness::Readiness;
 
@@ -17,6 +17,11 @@ pub struct Config {
     pub body_limit: usize,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
+    /// Where usage waits while the database is away: a folder for this database alone. `None`: in memory, and what is there when
+    /// the process dies is lost.
+    pub usage_spool_dir: Option<PathBuf>,
+    /// How many bytes may wait there before nothing more is admitted.
+    pub usage_spool_limit: u64,
     /// Where `serve` tells what is missing, for other listeners to ask.
     pub readiness: Readiness,
 }
@@ -31,6 +36,8 @@ impl Config {
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
             sweep_every: Duration::from_secs(30),
+            usage_spool_dir: None,
+            usage_spool_limit: 256 << 20,
             readiness: Readiness::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use paddock_accounts::Accounts;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::{App, ask};
@@ -15,6 +16,21 @@ pub(crate) async fn keys(app: App, every: Duration) {
         if let Err(error) = ask(app.accounts.sweep_keys()).await {
             // They are found again at the next turn.
             tracing::warn!(?error, "the end of keys could not be recorded");
+        }
+    }
+}
+
+/// How often it is stored when keys were last used.
+const LAST_USED_EVERY: Duration = Duration::from_mins(1);
+
+/// Stores when keys were last used.
+pub(crate) async fn last_used(accounts: Accounts) {
+    let mut ticks = interval(LAST_USED_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = ask(accounts.store_last_used()).await {
+            tracing::warn!(?error, "when keys were last used waits for the database");
         }
     }
 }

@@ -1,13 +1,19 @@
 //! What each request used.
 
 mod day;
+mod last_used;
+mod open;
+mod spool;
 mod totals;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 pub use day::{Day, InvalidDay};
+pub(crate) use last_used::LastUsed;
+pub use open::UNKNOWN;
 use scoped_futures::ScopedFutureExt;
 use serde::{Deserialize, Serialize};
+pub use spool::{Chunk, Damage, Orphan, Spool};
 use sqlx::QueryBuilder;
 pub use totals::{GroupBy, Totals, UsageFilter, UsageTotals};
 use uuid::Uuid;
@@ -18,12 +24,13 @@ use crate::{
     credentials::CredentialId,
     error::Error,
     ids::uuid_v7,
-    store::{Tx, on, statements},
+    store::{Tx, on},
     users::UserId,
 };
 
-statements! {
-    TOUCH = "UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
+/// The statements of this module.
+pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    last_used::STATEMENTS.iter().chain(open::STATEMENTS)
 }
 
 /// So many rows are inserted by one statement: few enough parameters for either engine.
@@ -71,37 +78,25 @@ impl Accounts {
         uuid_v7(self.now())
     }
 
-    /// Stores requests, all or none, and when their keys were last used. What is stored already is left alone, unless it was
-    /// settled as `unknown` meanwhile: then its end takes that one's place.
+    /// Stores requests, all or none. What is stored already is left alone, unless it was settled as `unknown` meanwhile: then
+    /// its end takes that one's place.
     pub async fn record_usage(&self, records: &[UsageRecord]) -> Result<(), Error> {
-        let mut last_used = BTreeMap::new();
-        for record in records {
-            if let Some(id) = record.credential_id {
-                let at = last_used.entry(id).or_insert(record.started_at);
-                *at = record.started_at.max(*at);
-            }
-        }
         let rows = one_of_each(records);
         let mut tries = 0;
         loop {
             tries += 1;
-            let stored = self
-                .store()
-                .record(|tx| {
-                    let (rows, last_used) = (&rows, &last_used);
-                    async move {
-                        for rows in rows.chunks(ROWS) {
-                            insert(tx, rows).await?;
-                        }
-                        for (id, at) in last_used {
-                            on!(tx.conn(), |c| sqlx::query(TOUCH).bind(*id).bind(*at).execute(c).await.map(|_| ()))?;
-                        }
-                        Ok(())
+            let stored = self.store().record(|tx| {
+                let rows = &rows;
+                async move {
+                    for rows in rows.chunks(ROWS) {
+                        insert(tx, rows).await?;
+                        open::close(tx, rows).await?;
                     }
-                    .scope_boxed()
-                })
-                .await;
-            match stored {
+                    Ok(())
+                }
+                .scope_boxed()
+            });
+            match stored.await {
                 Err(error) if error.is_race() && tries < MAX_TRIES => {}
                 settled => return settled,
             }

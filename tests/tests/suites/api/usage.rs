@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use paddock_tests::database::Engine;
+use paddock_api::Config;
+use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::{Script, chat_lines};
+use paddock_tests::sentinel;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::{Api, MODEL, on_both_engines};
 
@@ -150,4 +153,47 @@ async fn wrong_parameters_are_named(engine: Engine) -> Result<()> {
     let both = api.admin("GET /usage", 0).query(&[("from", "x"), ("limit", "y")]).expect(422).await?;
     assert_eq!(both.pointers(), ["?from", "?limit"]);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_spool_is_a_503_until_there_is_room() {
+    paddock_tests::story::story(async {
+        let database = Box::pin(Database::new(Engine::Sqlite)).await?;
+        let folder = sentinel::scratch("spool")?;
+        let spool = folder.path().to_owned();
+        let api = Api::serve(database.url(), |config| Config {
+            usage_spool_dir: Some(spool),
+            usage_spool_limit: 1,
+            ..config
+        });
+        let api = Box::pin(api).await?;
+        api.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+        let (_, key) = api.plain_user().await?;
+        api.chat(&key).await?;
+        api.counted(1).await?;
+
+        let mut other = SqliteConnection::connect(database.url()).await?;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await?;
+        api.chat(&key).await?;
+        let refused = eventually("the refusal", Duration::from_secs(10), async || {
+            let request = reqwest::Client::new().post(format!("{}/api/chat", api.contract.url)).bearer_auth(&key);
+            let answer = request.json(&json!({"model": MODEL, "messages": []})).send().await?;
+            ensure!(answer.status() == 503, "{}", answer.status());
+            Ok(answer)
+        });
+        let refused = refused.await?;
+        ensure!(refused.headers().contains_key("retry-after"));
+        ensure!(refused.text().await?.contains("cannot record usage"));
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await?;
+        other.close().await?;
+        eventually("the gateway", Duration::from_secs(10), async || api.chat(&key).await).await?;
+
+        // At the end of the process, what keys were last used is stored too.
+        api.stop.cancel();
+        api.served.await??;
+        let unused: Vec<(i64,)> = database.rows("SELECT id FROM credentials WHERE last_used_at IS NULL").await?;
+        ensure!(unused.is_empty(), "{unused:?}");
+        Ok(())
+    })
+    .await;
 }

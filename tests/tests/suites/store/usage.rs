@@ -207,3 +207,44 @@ async fn today_and_this_month_begin_at_midnight_utc(#[case] engine: Engine) {
     })
     .await;
 }
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_process_that_is_gone_are_settled_once_however_many_look(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let mut dice = Dice::new(5);
+        let records: Vec<_> = (0..20).map(|_| record(&store, &mut dice)).collect();
+        let [dead, living, other] = std::array::from_fn(|_| store.accounts.new_usage_id());
+        store.accounts.attend_usage(dead).await?;
+        store.accounts.open_usage(dead, &records).await?;
+        // An end in order leaves nothing to settle.
+        store.accounts.record_usage(&records[..5]).await?;
+        if engine == Engine::Postgres {
+            store.clock.advance(Duration::from_secs(119));
+            assert_eq!(store.accounts.attend_usage(living).await?, 0, "it may live");
+            store.clock.advance(Duration::from_secs(2));
+        }
+        let settled =
+            try_join_all((0..8).map(|n| store.accounts.attend_usage(if n < 4 { living } else { other }))).await?;
+        assert_eq!(settled.iter().sum::<usize>(), 15);
+        assert_eq!(store.accounts.attend_usage(living).await?, 0);
+        let unknown = |end: &UsageRecord| UsageRecord {
+            prompt_tokens: None,
+            completion_tokens: None,
+            tokens_estimated: false,
+            status: "unknown".into(),
+            http_status: 0,
+            ..end.clone()
+        };
+        let known: Vec<_> = records[..5].iter().cloned().chain(records[5..].iter().map(unknown)).collect();
+        agrees(&store, &known, &UsageFilter::default()).await?;
+        // It lived after all.
+        store.accounts.record_usage(&records).await?;
+        agrees(&store, &records, &UsageFilter::default()).await?;
+        Ok(())
+    })
+    .await;
+}
