@@ -6,6 +6,7 @@ pub(crate) mod credentials;
 pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod me;
+mod problems;
 mod shared;
 pub(crate) mod usage;
 pub(crate) mod users;
@@ -44,6 +45,7 @@ pub(crate) fn router(app: App) -> Router {
     let (router, _) = operations().split_for_parts();
     router
         .merge(docs::pages())
+        .merge(problems::pages())
         .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path"))
         .layer(middleware::from_fn(note_route))
         .with_state(app)

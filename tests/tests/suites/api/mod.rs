@@ -2,12 +2,16 @@
 
 mod audit;
 mod auth;
+mod authorization;
 mod away;
+mod bad_input;
 mod bulk;
 mod contract;
 mod credentials;
 mod document;
 mod minting;
+mod mutations;
+mod problems;
 mod replicas;
 mod shutdown;
 mod usage;
