@@ -23,7 +23,7 @@ pub(super) fn new_key(user_id: UserId) -> NewKey {
 }
 
 impl Opened {
-    pub(super) async fn judge(&self, token: &Token) -> anyhow::Result<Result<(), Refused>> {
+    pub(super) async fn judge(&self, token: &Token) -> Result<Result<(), Refused>> {
         Ok(self.accounts.authenticate(token.plaintext().expose_secret()).await?.map(|_| ()))
     }
 }
