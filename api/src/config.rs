@@ -1,6 +1,6 @@
 //! What `serve` is told. Reading it from the environment is the business of whoever calls.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::readiness::Readiness;
 
@@ -21,6 +21,11 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Whether the session's cookie goes over TLS alone, also where `public_url` does not say so.
     pub secure_cookies: bool,
+    /// Where usage waits while the database is away: a folder for this database alone. `None`: in memory, and what is there when
+    /// the process dies is lost.
+    pub usage_spool_dir: Option<PathBuf>,
+    /// How many bytes may wait there before nothing more is admitted.
+    pub usage_spool_limit: u64,
     /// Where `serve` tells what is missing, for other listeners to ask.
     pub readiness: Readiness,
 }
@@ -37,6 +42,8 @@ impl Config {
             sweep_every: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,
+            usage_spool_dir: None,
+            usage_spool_limit: 256 << 20,
             readiness: Readiness::default(),
         }
     }

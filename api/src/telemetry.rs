@@ -48,7 +48,14 @@ pub fn describe_metrics() {
         "paddock_audit_head_failures_total",
         "Times the audit head file did not follow the log, by reason"
     );
-    describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored");
+    describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored; each stands in the log");
+    describe_counter!("paddock_usage_spooled_total", "Usage records that went to the spool, the database being away");
+    describe_counter!("paddock_usage_replayed_total", "Usage records that came from a spool to the database");
+    describe_counter!(
+        "paddock_usage_settled_total",
+        "Requests of processes that are gone, settled by this one as usage with the status unknown"
+    );
+    describe_gauge!("paddock_usage_spool_bytes", Unit::Bytes, "What waits in the spool of this process");
 }
 
 /// The route that a request took, for the labels of its metrics.

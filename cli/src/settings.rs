@@ -131,6 +131,9 @@ pub(crate) struct ServeSettings {
     /// How long a request may take in all, its body and its answer
     #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = duration)]
     pub(crate) upstream_lifetime_timeout: Duration,
+    /// Where usage waits while the database is away [default: beside the SQLite file; else /var/lib/paddock/usage, in local a folder for temporary files]
+    #[arg(long, env = "USAGE_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) usage_spool_dir: Option<PathBuf>,
 }
 
 /// Where metrics and probes are served, and where traces go.

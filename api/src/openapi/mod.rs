@@ -66,6 +66,7 @@ fn tags() -> Vec<Tag> {
         ("users", "Users, their roles, models and limits."),
         ("credentials", "API keys."),
         ("audit", "Who did what, when, from where."),
+        ("usage", "Requests and tokens, added up."),
         ("gateway", "Ollama's own API and OpenAI's, for the models that the caller may use."),
         ("health", "For load balancers and orchestrators."),
         ("docs", "This document."),

@@ -17,6 +17,7 @@ mod problems;
 mod replicas;
 mod sessions;
 mod shutdown;
+mod usage;
 mod users;
 
 use std::sync::Arc;
