@@ -8,7 +8,7 @@ pub(crate) use problems::{BodyProblems, CallerProblems, Conflict, Missing, NotRe
 use utoipa::{
     PartialSchema,
     openapi::{
-        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder,
+        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder, RefOr, Schema,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::{Tag, TagBuilder},
     },
@@ -40,7 +40,23 @@ pub fn openapi() -> OpenApi {
     let key = ApiKeyValue::with_description("X-API-Key", "An API key.");
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     gateway::describe(&mut document);
+    optional_bodies(&mut document);
     document
+}
+
+/// A body that may be left out may not be null for all that; of an `Option`, utoipa says both.
+fn optional_bodies(document: &mut OpenApi) {
+    for operation in document.paths.paths.values_mut().filter_map(|item| item.post.as_mut()) {
+        let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
+        for content in body.content.values_mut() {
+            let RefOr::T(content) = content else { continue };
+            let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else { continue };
+            let given = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+            if given.is_some() {
+                content.schema = given;
+            }
+        }
+    }
 }
 
 fn license() -> License {

@@ -14,7 +14,10 @@ use paddock_accounts::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::schema::{Object, ObjectBuilder, Type},
+};
 
 use crate::{
     app::{App, ask},
@@ -97,6 +100,11 @@ impl From<AuditRow> for AuditView {
     }
 }
 
+fn event_types() -> Object {
+    let types = EventType::ALL.iter().map(|event_type| event_type.text());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(types)).build()
+}
+
 /// Which events to list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +116,7 @@ pub(crate) struct ListEvents {
     limit: Option<i64>,
     /// Only events of this type.
     #[serde(default, deserialize_with = "parsed")]
-    #[param(value_type = Option<String>)]
+    #[param(schema_with = event_types)]
     event_type: Option<EventType>,
     /// Only events about this user.
     #[serde(default, deserialize_with = "parsed")]
