@@ -11,7 +11,7 @@ pub(crate) use problems::{
 use utoipa::{
     PartialSchema,
     openapi::{
-        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder,
+        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder, RefOr, Schema,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::{Tag, TagBuilder},
     },
@@ -46,7 +46,23 @@ pub fn openapi() -> OpenApi {
     let cookie = ApiKeyValue::with_description(routes::cookie::NAME, cookie);
     components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     gateway::describe(&mut document);
+    optional_bodies(&mut document);
     document
+}
+
+/// A body that may be left out may not be null for all that; of an `Option`, utoipa says both.
+fn optional_bodies(document: &mut OpenApi) {
+    for operation in document.paths.paths.values_mut().filter_map(|item| item.post.as_mut()) {
+        let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
+        for content in body.content.values_mut() {
+            let RefOr::T(content) = content else { continue };
+            let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else { continue };
+            let given = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+            if given.is_some() {
+                content.schema = given;
+            }
+        }
+    }
 }
 
 fn license() -> License {
