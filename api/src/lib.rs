@@ -9,6 +9,7 @@ mod config;
 mod extract;
 mod front;
 mod gateway;
+mod limits;
 mod openapi;
 mod origin;
 mod problem;

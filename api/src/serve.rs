@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     front::Front,
     gateway::{Gateway, GatewayError, usage},
+    limits::Limits,
     openapi, routes, sweep,
 };
 
@@ -53,7 +54,8 @@ pub async fn serve(
     let (recorder, records) = usage::channel();
     let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
-    let app = App::new(Parts { accounts: accounts.clone(), gateway, readiness: config.readiness.clone(), openapi });
+    let (limits, readiness) = (Limits::new(config.requests_per_minute), config.readiness.clone());
+    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, readiness, openapi });
 
     let given_up = CancellationToken::new();
     let mut writer = tokio::spawn(usage::write(accounts.clone(), records, given_up.clone()));

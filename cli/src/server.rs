@@ -29,6 +29,7 @@ pub(crate) fn api_config(
     let url = config::ollama_url(ollama, environment)?;
     let mut config = paddock_api::Config::new(url.as_str().trim_end_matches('/'));
     config.drain = serve.drain_timeout;
+    config.requests_per_minute = serve.rate_limit_per_minute;
     config.timeouts = paddock_api::Timeouts {
         headers: serve.upstream_headers_timeout,
         idle: serve.upstream_idle_timeout,

@@ -120,6 +120,9 @@ pub(crate) struct ServeSettings {
     /// How long a request may take in all, its body and its answer
     #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = duration)]
     pub(crate) upstream_lifetime_timeout: Duration,
+    /// How many requests a minute users may make who have no limit of their own; 0: as many as they like
+    #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
+    pub(crate) rate_limit_per_minute: u64,
 }
 
 /// Where metrics and probes are served, and where traces go.
@@ -222,6 +225,11 @@ fn port(text: &str) -> Result<u16, String> {
 fn connections(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (2..=1000).contains(number));
     number.ok_or_else(|| format!("`{text}` is not a number of connections; use one from 2 to 1000, as 20"))
+}
+
+/// A number of requests.
+fn requests(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of requests; use one such as 60, or 0 for no limit"))
 }
 
 /// `90s`, `10m`, `1h30m`.

@@ -2,6 +2,7 @@
 //! table lists them.
 
 mod gateway;
+mod limits;
 mod problems;
 
 pub(crate) use problems::{BodyProblems, CallerProblems, Conflict, Missing, NotReady, Problems, WrongPassword};
@@ -40,6 +41,7 @@ pub fn openapi() -> OpenApi {
     let key = ApiKeyValue::with_description("X-API-Key", "An API key.");
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     gateway::describe(&mut document);
+    limits::describe(&mut document);
     document
 }
 
@@ -136,6 +138,9 @@ mod tests {
                 operation["security"].as_array().is_some_and(|all| all.iter().all(|one| one != &serde_json::json!({})));
             if needs {
                 assert!(operation["responses"]["401"].is_object(), "{name} does not list 401");
+                let limited = &operation["responses"]["429"];
+                assert!(limited["headers"]["Retry-After"].is_object(), "{name} does not list 429");
+                assert!(limited["headers"]["X-RateLimit-Reset"].is_object(), "{name} does not list its limits");
                 // The version is open to whoever is signed in.
                 let open = name == "get /api/version";
                 assert!(open || operation["responses"]["403"].is_object(), "{name} does not list 403");

@@ -82,10 +82,10 @@ group! {
     }
 }
 
-fn problem(status: &str, description: &str) -> Response {
+pub(super) fn problem(status: &str, description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
-    if status != "503" {
+    if !["429", "503"].contains(&status) {
         return response.build();
     }
     let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
