@@ -15,6 +15,8 @@ pub struct Config {
     pub drain: Duration,
     /// The most bytes of a request body that the gateway takes.
     pub body_limit: usize,
+    /// How many requests a minute users may make who have no limit of their own; 0: as many as they like.
+    pub requests_per_minute: u64,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
     /// Where clients reach this, if it is known: pages from there may use the session's cookie.
@@ -39,6 +41,7 @@ impl Config {
             timeouts: Timeouts::default(),
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
+            requests_per_minute: 60,
             sweep_every: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,

@@ -29,6 +29,7 @@ use crate::{
             writer::{self, Waiting},
         },
     },
+    limits::Limits,
     openapi,
     routes::{self, cookie::Cookies},
     sweep,
@@ -73,8 +74,8 @@ pub async fn serve(
     let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
     let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies);
-    let app =
-        App::new(Parts { accounts: accounts.clone(), gateway, readiness: config.readiness.clone(), cookies, openapi });
+    let (limits, readiness) = (Limits::new(config.requests_per_minute), config.readiness.clone());
+    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, readiness, cookies, openapi });
 
     let given_up = CancellationToken::new();
     let mut writer =

@@ -10,6 +10,8 @@ use utoipa::openapi::{
     security::SecurityRequirement,
 };
 
+use super::limits;
+
 const OLLAMA_ERROR: &str = "OllamaError";
 const OPENAI_ERROR: &str = "OpenAiError";
 
@@ -92,6 +94,7 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
         failures.extend([
             ("400", "The request cannot be read, asks for what is not open to the caller, or has two credentials."),
             ("401", "There is no credential, or it is not valid."),
+            ("429", limits::EXCEEDED),
         ]);
     }
     if matches!(endpoint.access, Access::Scope(_)) {

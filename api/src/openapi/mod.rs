@@ -2,6 +2,7 @@
 //! table lists them.
 
 mod gateway;
+mod limits;
 mod problems;
 
 pub(crate) use problems::{
@@ -47,6 +48,7 @@ pub fn openapi() -> OpenApi {
     components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     gateway::describe(&mut document);
     optional_bodies(&mut document);
+    limits::describe(&mut document);
     document
 }
 
@@ -159,6 +161,9 @@ mod tests {
                 operation["security"].as_array().is_some_and(|all| all.iter().all(|one| one != &serde_json::json!({})));
             if needs {
                 assert!(operation["responses"]["401"].is_object(), "{name} does not list 401");
+                let limited = &operation["responses"]["429"];
+                assert!(limited["headers"]["Retry-After"].is_object(), "{name} does not list 429");
+                assert!(limited["headers"]["X-RateLimit-Reset"].is_object(), "{name} does not list its limits");
                 // The version is open to whoever is signed in.
                 let open = name == "get /api/version";
                 assert!(open || operation["responses"]["403"].is_object(), "{name} does not list 403");
