@@ -363,10 +363,10 @@ mod tests {
         other.append(&records(0..2)).unwrap();
         let (before, path) = (other.backlog(), other.path.clone());
         other.append(&records(2..3)).unwrap();
-        let (len, bytes) = (other.backlog(), std::fs::read(&path).unwrap());
+        let (len, bytes) = (other.backlog(), fs::read(&path).unwrap());
         drop(other);
         for cut in before..len {
-            std::fs::write(&path, &bytes[..usize::try_from(cut).unwrap()]).unwrap();
+            fs::write(&path, &bytes[..usize::try_from(cut).unwrap()]).unwrap();
             let orphan = mine.orphans().unwrap().pop().unwrap();
             let (all, end, damage) = whole(&orphan);
             assert_eq!((all, end), (records(0..2), before));
