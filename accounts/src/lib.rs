@@ -27,14 +27,13 @@ pub mod users;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use audit::{Chain, Event, EventType};
+use audit::{Chain, Event, EventType, Fold, Folding};
 use clock::{Clock, Time};
 use context::Context;
 pub use error::{Error, Violation};
 use hasher::Hasher;
-use scoped_futures::ScopedFutureExt;
 use sessions::SessionKey;
-use store::{Mutation, Outcome, Reader, Store, Tx};
+use store::{Mutation, Reader, Store, Tx};
 pub use store::{OpenError, OpenOptions, migrate};
 
 /// Everything the rules need. Cheap to clone; every clone shares the pools.
@@ -49,6 +48,8 @@ struct Inner {
     sessions: SessionKey,
     hasher: Hasher,
     clock: Arc<dyn Clock>,
+    folding: Folding,
+    audit_retention_days: Option<u32>,
     /// Set once the schema was seen to fit, so that readiness does not look again.
     schema_fits: AtomicBool,
 }
@@ -72,9 +73,24 @@ fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
 
 impl Accounts {
     /// Over an open store.
-    pub(crate) fn new(store: Store, chain: Chain, sessions: SessionKey, clock: Arc<dyn Clock>) -> Self {
-        let hasher = Hasher::new();
-        Self { inner: Arc::new(Inner { store, chain, sessions, hasher, clock, schema_fits: AtomicBool::new(false) }) }
+    pub(crate) fn new(
+        store: Store,
+        chain: Chain,
+        sessions: SessionKey,
+        clock: Arc<dyn Clock>,
+        options: &OpenOptions,
+    ) -> Self {
+        let inner = Inner {
+            store,
+            chain,
+            sessions,
+            hasher: Hasher::new(),
+            clock,
+            folding: Folding::default(),
+            audit_retention_days: options.audit_retention_days,
+            schema_fits: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The present, by the clock the rules go by.
@@ -83,12 +99,13 @@ impl Accounts {
         self.inner.clock.now()
     }
 
-    /// Ends every connection; what is under way ends first.
+    /// Ends every connection; what is under way ends first, and what was only counted is recorded.
     pub async fn close(&self) {
+        self.settle_audit().await;
         self.store().close().await;
     }
 
-    /// Records that a known principal was refused what it asked for.
+    /// Records that a known principal was refused what it asked for. Repeats within a minute are counted in one event.
     pub async fn access_denied(
         &self,
         context: &Context,
@@ -96,16 +113,9 @@ impl Accounts {
         target: &str,
         detail: &str,
     ) -> Result<(), Error> {
-        self.write(context, |_| {
-            async move {
-                let mut event =
-                    Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
-                event.credential_id = principal.credential_id();
-                Ok(Outcome::changed((), event))
-            }
-            .scope_boxed()
-        })
-        .await
+        let mut event = Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
+        event.credential_id = principal.credential_id();
+        self.fold(context, Fold::denial(context, target), event).await
     }
 
     async fn write<'e, T: Send + 'static>(
@@ -130,6 +140,14 @@ impl Accounts {
 
     fn chain(&self) -> &Chain {
         &self.inner.chain
+    }
+
+    fn folding(&self) -> &Folding {
+        &self.inner.folding
+    }
+
+    fn audit_retention_days(&self) -> Option<u32> {
+        self.inner.audit_retention_days
     }
 
     fn hasher(&self) -> &Hasher {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Accounts,
-    audit::{Event, EventType},
+    audit::{Event, EventType, Fold},
     authenticate::Refused,
     clock::Time,
     context::{Actor, Context},
@@ -260,15 +260,9 @@ impl Accounts {
         email: Option<&Email>,
         why: &str,
     ) -> Result<(), Error> {
-        self.write(context, |_| {
-            async move {
-                let mut event = Event::new(EventType::LoginFailure).detail(why);
-                event.user_id = user.map(|user| user.id);
-                event.target = email.map(ToString::to_string);
-                Ok(Outcome::changed((), event))
-            }
-            .scope_boxed()
-        })
-        .await
+        let mut event = Event::new(EventType::LoginFailure).detail(why);
+        event.user_id = user.map(|user| user.id);
+        event.target = email.map(ToString::to_string);
+        self.fold(context, Fold::sign_in(event.event_type, email, context), event).await
     }
 }

@@ -6,6 +6,7 @@
 mod app;
 mod authentication;
 mod config;
+pub mod export;
 mod extract;
 mod front;
 mod gateway;

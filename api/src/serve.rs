@@ -60,6 +60,7 @@ pub async fn serve(
     tokio::join!(app.readiness.look(&accounts), app.gateway.look(&app.readiness));
     let watches = TaskTracker::new();
     let watching = CancellationToken::new();
+    watches.spawn(watching.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
     watches.spawn(watching.clone().run_until_cancelled_owned(app.readiness.clone().watch(accounts)));
     watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
 

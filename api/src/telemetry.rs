@@ -34,6 +34,12 @@ pub fn describe_metrics() {
     );
     describe_counter!("paddock_gateway_tokens_total", "Tokens through the gateway, by kind: prompt or completion");
     describe_gauge!("paddock_gateway_in_flight", "Requests that have been admitted and have not ended");
+    describe_counter!("paddock_audit_folded_total", "Audit events that were counted in another's row, by event type");
+    describe_counter!("paddock_audit_trimmed_rows_total", "Audit rows removed because their time was over");
+    describe_counter!(
+        "paddock_audit_head_failures_total",
+        "Times the audit head file did not follow the log, by reason"
+    );
     describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored");
 }
 

@@ -83,12 +83,14 @@ impl Database {
     }
 
     fn find(settings: &DatabaseSettings, environment: Environment, read_only: bool) -> Result<Self, Failure> {
-        let options = OpenOptions {
+        let mut options = OpenOptions {
             max_connections: settings.db_max_connections,
             read_only,
+            audit_retention_days: settings.audit_retention_days,
             ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;
+        options.audit_head_file = audit_head_file(settings, environment, &options)?;
         let audit_signing_key = signing_secret(
             "AUDIT_SIGNING_KEY",
             settings.audit_signing_key.as_ref(),
@@ -162,6 +164,25 @@ pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment
     }
 }
 
+/// Where the end of the audit log is told: as set, or in local beside the SQLite file.
+fn audit_head_file(
+    settings: &DatabaseSettings,
+    environment: Environment,
+    options: &OpenOptions,
+) -> Result<Option<PathBuf>, Failure> {
+    if settings.audit_head_file.is_some() || environment == Environment::Prod {
+        return Ok(settings.audit_head_file.clone());
+    }
+    Ok(options.sqlite_file()?.map(|database| beside(&database, "audit-head")))
+}
+
+/// `<database>.<suffix>`
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!(".{suffix}"));
+    PathBuf::from(path)
+}
+
 /// A secret that signs: given and strong; or, in local on SQLite, made once and kept beside the file.
 fn signing_secret(
     name: &str,
@@ -204,9 +225,7 @@ fn signing_secret(
 
 /// `<database>.<suffix>`, readable by its owner alone.
 fn kept_secret(database: &Path, suffix: &str, name: &str, read_only: bool) -> Result<SecretString, Failure> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(format!(".{suffix}"));
-    let path = PathBuf::from(path);
+    let path = beside(database, suffix);
     let failed = |error| {
         Failure::Other(anyhow::Error::new(error).context(format!("cannot keep a secret in {}", path.display())))
     };

@@ -76,6 +76,13 @@ pub(crate) struct DatabaseSettings {
     /// A file that holds it
     #[arg(long, env = "AUDIT_SIGNING_KEY_FILE", value_name = "FILE", conflicts_with = "audit_signing_key")]
     pub(crate) audit_signing_key_file: Option<PathBuf>,
+    /// Where the end of the audit log is told after each change, for this process alone [default in local on SQLite:
+    /// <database>.audit-head]
+    #[arg(long, env = "AUDIT_HEAD_FILE", value_name = "FILE")]
+    pub(crate) audit_head_file: Option<PathBuf>,
+    /// How many days audit rows are kept; unset: for ever
+    #[arg(long, env = "AUDIT_RETENTION_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) audit_retention_days: Option<u32>,
     /// Signs access tokens; at least 32 bytes; kept beside the SQLite file when unset in local
     #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
     pub(crate) jwt_secret: Option<SecretString>,

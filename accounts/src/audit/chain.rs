@@ -1,9 +1,11 @@
 //! The hash chain: each row is sealed together with the one before it.
 
+use std::{path::PathBuf, sync::Arc};
+
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{AuditRow, Event, ip_text};
+use super::{AuditRow, Broken, Event, Head, head::HeadFile, ip_text};
 use crate::{
     clock::Time,
     context::Context,
@@ -24,17 +26,29 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 }
 
-/// Seals rows under the signing key. Cheap to clone; prints nothing of the key.
+/// Seals rows under the signing key, and follows the end they come to. Cheap to clone; prints nothing of the key.
 #[derive(Clone, Debug)]
 pub struct Chain {
     key: hmac::Key,
+    heads: Arc<HeadFile>,
 }
 
 impl Chain {
     /// From `AUDIT_SIGNING_KEY`.
     #[must_use]
     pub fn new(signing_key: &SecretString) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, signing_key.expose_secret().as_bytes()) }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, signing_key.expose_secret().as_bytes());
+        Self { key, heads: Arc::default() }
+    }
+
+    /// The same, whose end is written to this file.
+    pub(crate) fn followed_in(self, head_file: Option<PathBuf>) -> Self {
+        Self { heads: Arc::new(HeadFile::new(head_file)), ..self }
+    }
+
+    /// Where its end is told.
+    pub(crate) fn heads(&self) -> &Arc<HeadFile> {
+        &self.heads
     }
 
     /// The row an event becomes, but for its place and its hashes.
@@ -61,42 +75,85 @@ impl Chain {
 
     /// Takes the next place, seals the row and stores it. The last thing a transaction does before it commits, because
     /// every other audited transaction waits from here on.
-    pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<(), Error> {
+    pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<Head, Error> {
         let (id, prev_hash): (i64, String) =
             on!(tx.conn(), |c| sqlx::query_as(TAKE_PLACE).fetch_one(c).await).map_err(Error::audit)?;
         row.id = id;
         row.prev_hash = prev_hash;
         row.hash = self.hash(&row);
         insert(tx.conn(), &row).await.map_err(Error::audit)?;
-        on!(tx.conn(), |c| sqlx::query(SEAL_HEAD).bind(&row.hash).execute(c).await.map(|_| ())).map_err(Error::audit)
+        on!(tx.conn(), |c| sqlx::query(SEAL_HEAD).bind(&row.hash).execute(c).await.map(|_| ()))
+            .map_err(Error::audit)?;
+        Ok(Head { position: row.id, hash: row.hash })
+    }
+
+    /// The place that a row is at, if it is what was sealed and follows this one.
+    pub(super) fn follow(&self, row: &AuditRow, before: &Head) -> Result<Head, Broken> {
+        if row.id <= before.position {
+            return Err(Broken::Unlinked(row.id));
+        }
+        if row.id != before.position + 1 {
+            return Err(Broken::Missing(before.position + 1));
+        }
+        if row.chain_version != CHAIN_VERSION {
+            return Err(Broken::Unknown(row.id, row.chain_version));
+        }
+        if self.hash(row) != row.hash {
+            return Err(Broken::Changed(row.id));
+        }
+        if row.prev_hash != before.hash {
+            return Err(Broken::Unlinked(row.id));
+        }
+        Ok(Head { position: row.id, hash: row.hash.clone() })
     }
 
     /// The seal of a row: HMAC-SHA-256 over every column in table order, each with its length, so that no two rows
     /// share one text.
-    pub(super) fn hash(&self, row: &AuditRow) -> String {
-        let mut context = hmac::Context::with_key(&self.key);
-        let mut column = |value: Option<&[u8]>| match value {
+    fn hash(&self, row: &AuditRow) -> String {
+        let number = |n: i64| n.to_be_bytes();
+        let mut seal = Seal(hmac::Context::with_key(&self.key));
+        seal.column(Some(&number(row.chain_version)));
+        seal.column(Some(&number(row.id)));
+        seal.column(Some(row.event_id.as_bytes()));
+        seal.column(Some(row.event_type.as_bytes()));
+        seal.column(Some(&number(row.occurred_at.micros())));
+        seal.column(row.user_id.map(number).as_ref().map(<[u8; 8]>::as_slice));
+        seal.column(row.credential_id.map(number).as_ref().map(<[u8; 8]>::as_slice));
+        seal.column(Some(row.actor.as_bytes()));
+        for text in [&row.target, &row.ip, &row.user_agent, &row.request_id, &row.detail, &row.change] {
+            seal.column(text.as_deref().map(str::as_bytes));
+        }
+        seal.column(Some(row.prev_hash.as_bytes()));
+        seal.text()
+    }
+
+    /// The seal of the place where the log begins, after what retention removed. No row begins with these words.
+    pub(super) fn anchor_seal(&self, at: &Head) -> String {
+        let mut seal = Seal(hmac::Context::with_key(&self.key));
+        seal.column(Some(b"paddock audit anchor"));
+        seal.column(Some(&at.position.to_be_bytes()));
+        seal.column(Some(at.hash.as_bytes()));
+        seal.text()
+    }
+}
+
+/// A seal under way.
+struct Seal(hmac::Context);
+
+impl Seal {
+    fn column(&mut self, value: Option<&[u8]>) {
+        match value {
             Some(bytes) => {
-                context.update(&(bytes.len() as u64).to_be_bytes());
-                context.update(bytes);
+                self.0.update(&(bytes.len() as u64).to_be_bytes());
+                self.0.update(bytes);
             }
             // No length, so that NULL is not the empty text.
-            None => context.update(&u64::MAX.to_be_bytes()),
-        };
-        let number = |n: i64| n.to_be_bytes();
-        column(Some(&number(row.chain_version)));
-        column(Some(&number(row.id)));
-        column(Some(row.event_id.as_bytes()));
-        column(Some(row.event_type.as_bytes()));
-        column(Some(&number(row.occurred_at.micros())));
-        column(row.user_id.map(number).as_ref().map(<[u8; 8]>::as_slice));
-        column(row.credential_id.map(number).as_ref().map(<[u8; 8]>::as_slice));
-        column(Some(row.actor.as_bytes()));
-        for text in [&row.target, &row.ip, &row.user_agent, &row.request_id, &row.detail, &row.change] {
-            column(text.as_deref().map(str::as_bytes));
+            None => self.0.update(&u64::MAX.to_be_bytes()),
         }
-        column(Some(row.prev_hash.as_bytes()));
-        hex::encode(context.sign())
+    }
+
+    fn text(self) -> String {
+        hex::encode(self.0.sign())
     }
 }
 

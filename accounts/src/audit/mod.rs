@@ -1,18 +1,25 @@
 //! The audit log: what may be recorded, and how it is read.
 
 mod chain;
+mod folding;
+mod head;
+mod list;
+mod retention;
+mod upkeep;
 mod verify;
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 pub use chain::Chain;
+pub(crate) use folding::{Fold, Folding};
+pub use head::Head;
+pub use list::{AuditExport, AuditFilter};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sqlx::QueryBuilder;
 use uuid::Uuid;
-pub use verify::{Broken, Verified};
+pub use verify::{Broken, KnownHead, Verified};
 
-use crate::{Accounts, clock::Time, credentials::CredentialId, error::Error, store::on, users::UserId};
+use crate::{clock::Time, credentials::CredentialId, users::UserId};
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
@@ -220,54 +227,11 @@ pub struct AuditRow {
     pub hash: String,
 }
 
-/// Which rows to list.
-#[derive(Clone, Debug, Default)]
-pub struct AuditFilter {
-    /// Only this type.
-    pub event_type: Option<String>,
-    /// Only about this user.
-    pub user_id: Option<UserId>,
-    /// Not before.
-    pub since: Option<Time>,
-    /// Before.
-    pub until: Option<Time>,
-    /// Only rows with a smaller id: the last one of the page before.
-    pub before: Option<i64>,
-}
-
 /// The statements of this module.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    chain::STATEMENTS.iter().chain(verify::STATEMENTS)
-}
-
-impl Accounts {
-    /// Rows, newest first.
-    pub async fn audit(&self, filter: &AuditFilter, limit: u16) -> Result<Vec<AuditRow>, Error> {
-        /// One statement, built for the engine of the connection.
-        macro_rules! filtered {
-            ($conn:expr) => {{
-                let mut query = QueryBuilder::new("SELECT * FROM audit_logs WHERE TRUE");
-                if let Some(event_type) = &filter.event_type {
-                    query.push(" AND event_type = ").push_bind(event_type);
-                }
-                if let Some(user_id) = filter.user_id {
-                    query.push(" AND user_id = ").push_bind(user_id);
-                }
-                if let Some(since) = filter.since {
-                    query.push(" AND occurred_at >= ").push_bind(since);
-                }
-                if let Some(until) = filter.until {
-                    query.push(" AND occurred_at < ").push_bind(until);
-                }
-                if let Some(before) = filter.before {
-                    query.push(" AND id < ").push_bind(before);
-                }
-                query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-                query.build_query_as::<AuditRow>().fetch_all($conn).await?
-            }};
-        }
-        Ok(on!(self.reader().await?.conn(), |c| filtered!(c)))
-    }
+    [chain::STATEMENTS, head::STATEMENTS, list::STATEMENTS, retention::STATEMENTS, verify::STATEMENTS]
+        .into_iter()
+        .flatten()
 }
 
 /// An address, as it is stored.

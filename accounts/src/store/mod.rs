@@ -181,10 +181,14 @@ impl Store {
         match f(&mut tx).await? {
             Outcome::Unchanged(value) => Ok(value),
             Outcome::Changed(value, event) => {
-                chain.append(&mut tx, Chain::entry(*event, context, clock.now())).await?;
-                tokio::spawn(async move { tx.commit().await.map_err(Error::audit).map(|()| value) })
-                    .await
-                    .map_err(|_| Error::Stopping)?
+                let head = chain.append(&mut tx, Chain::entry(*event, context, clock.now())).await?;
+                let (store, heads) = (self.clone(), chain.heads().clone());
+                let committed = tokio::spawn(async move {
+                    tx.commit().await.map_err(Error::audit)?;
+                    heads.moved(&store, head).await;
+                    Ok(value)
+                });
+                committed.await.map_err(|_| Error::Stopping)?
             }
         }
     }

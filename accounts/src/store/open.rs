@@ -41,6 +41,10 @@ pub struct OpenOptions {
     pub max_connections: u32,
     /// Open SQLite without the lock of the serving process, only to read.
     pub read_only: bool,
+    /// `AUDIT_HEAD_FILE`: where the end of the audit log is told, for this process alone.
+    pub audit_head_file: Option<PathBuf>,
+    /// `AUDIT_RETENTION_DAYS`: how long audit rows are kept; for ever where it is not said.
+    pub audit_retention_days: Option<u32>,
 }
 
 /// Where a database's schema stands beside this executable's.
@@ -65,7 +69,8 @@ impl Accounts {
         sessions: SessionKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let accounts = Self::new(Store::open(options).await?, chain, sessions, clock);
+        let head_file = options.audit_head_file.clone().filter(|_| !options.read_only);
+        let accounts = Self::new(Store::open(options).await?, chain.followed_in(head_file), sessions, clock, options);
         match accounts.ready().await {
             Err(error) if error.is_away() => tracing::warn!(%error, "the database is away; waiting for it"),
             ready => ready?,
@@ -163,7 +168,7 @@ impl OpenOptions {
     /// This database, to write to, with the defaults of everything else.
     #[must_use]
     pub fn new(url: SecretString) -> Self {
-        Self { url, max_connections: 20, read_only: false }
+        Self { url, max_connections: 20, read_only: false, audit_head_file: None, audit_retention_days: None }
     }
 
     /// Whether the URL names an engine of ours and is well formed, without opening anything.

@@ -2,13 +2,23 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
-use axum::{Json, extract::State};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::io;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use paddock_accounts::{
     Violation,
     access::Need,
-    audit::{AuditFilter, AuditRow, EventType},
+    audit::{AuditExport, AuditFilter, AuditRow, EventType},
     clock::Time,
+    credentials::CredentialId,
     sets::Scope,
     users::UserId,
 };
@@ -19,6 +29,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::{App, ask},
     authentication::Caller,
+    export::{Encoder, Format},
     extract::{Query, within},
     openapi::{CallerProblems, Problems},
     problem::Problem,
@@ -97,36 +108,83 @@ impl From<AuditRow> for AuditView {
     }
 }
 
-/// Which events to list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListEvents {
-    /// How many at the most.
-    #[serde(default, deserialize_with = "parsed")]
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    limit: Option<i64>,
-    /// Only events of this type.
-    #[serde(default, deserialize_with = "parsed")]
-    #[param(value_type = Option<String>)]
-    event_type: Option<EventType>,
-    /// Only events about this user.
-    #[serde(default, deserialize_with = "parsed")]
-    user_id: Option<i64>,
-    /// Not before this time, in RFC 3339.
-    #[serde(default, deserialize_with = "parsed")]
-    #[param(value_type = Option<String>, format = DateTime)]
-    since: Option<Time>,
-    /// Before this time, in RFC 3339.
-    #[serde(default, deserialize_with = "parsed")]
-    #[param(value_type = Option<String>, format = DateTime)]
-    until: Option<Time>,
-    /// Where the page before ended: its `X-Next-Cursor`.
-    #[serde(default, deserialize_with = "parsed")]
-    cursor: Option<i64>,
+/// The parameters of an operation on events, with the filters that they all have.
+macro_rules! filtered {
+    ($(#[$doc:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Deserialize, IntoParams)]
+        #[serde(deny_unknown_fields)]
+        #[into_params(parameter_in = Query)]
+        pub(crate) struct $name {
+            $($own)*
+            /// Only events of this type.
+            #[serde(default, deserialize_with = "parsed")]
+            #[param(value_type = Option<String>)]
+            event_type: Option<EventType>,
+            /// Only events about this user.
+            #[serde(default, deserialize_with = "parsed")]
+            user_id: Option<i64>,
+            /// Only events about this credential.
+            #[serde(default, deserialize_with = "parsed")]
+            credential_id: Option<i64>,
+            /// Only what this one did, written as an event has it: `user:1`, `key:1`, `system:seed`, `anonymous`.
+            #[serde(default, deserialize_with = "parsed")]
+            actor: Option<String>,
+            /// Not before this time, in RFC 3339.
+            #[serde(default, deserialize_with = "parsed")]
+            #[param(value_type = Option<String>, format = DateTime)]
+            since: Option<Time>,
+            /// Before this time, in RFC 3339.
+            #[serde(default, deserialize_with = "parsed")]
+            #[param(value_type = Option<String>, format = DateTime)]
+            until: Option<Time>,
+        }
+
+        impl $name {
+            fn filter(&self) -> Result<AuditFilter, Problem> {
+                if let (Some(since), Some(until)) = (self.since, self.until)
+                    && until <= since
+                {
+                    return Err(Problem::invalid(vec![Violation::new("?until", "must be later than since")]));
+                }
+                Ok(AuditFilter {
+                    event_type: self.event_type.map(|event_type| event_type.text().to_owned()),
+                    user_id: self.user_id.map(UserId),
+                    credential_id: self.credential_id.map(CredentialId),
+                    actor: self.actor.clone(),
+                    since: self.since,
+                    until: self.until,
+                    before: None,
+                })
+            }
+        }
+    };
 }
 
-/// Lists events, newest first.
+filtered! {
+    /// Which events to list.
+    ListEvents {
+        /// How many at the most.
+        #[serde(default, deserialize_with = "parsed")]
+        #[param(minimum = 1, maximum = 500, default = 100)]
+        limit: Option<i64>,
+        /// Where the page before ended: its `X-Next-Cursor`.
+        #[serde(default, deserialize_with = "parsed")]
+        cursor: Option<i64>,
+    }
+}
+
+filtered! {
+    /// Which events to take away, and how.
+    ExportEvents {
+        /// How they are written: `csv` or `ndjson`.
+        #[serde(default, deserialize_with = "parsed")]
+        #[param(value_type = Option<Format>, inline, default = "ndjson")]
+        format: Option<Format>,
+    }
+}
+
+/// Lists events, newest first. How many there are in all is not counted: follow the cursor.
 #[utoipa::path(
     get, path = "/audit", operation_id = "list_audit", tag = "audit", params(ListEvents),
     responses(
@@ -144,18 +202,7 @@ pub(crate) async fn list(
     caller.must(Need::Manage(Scope::AuditRead)).await?;
     let asked: ListEvents = query.read()?;
     let limit = within("?limit", asked.limit.unwrap_or(100), 1, 500)?;
-    if let (Some(since), Some(until)) = (asked.since, asked.until)
-        && until <= since
-    {
-        return Err(Problem::invalid(vec![Violation::new("?until", "must be later than since")]));
-    }
-    let filter = AuditFilter {
-        event_type: asked.event_type.map(|event_type| event_type.text().to_owned()),
-        user_id: asked.user_id.map(UserId),
-        since: asked.since,
-        until: asked.until,
-        before: asked.cursor,
-    };
+    let filter = AuditFilter { before: asked.cursor, ..asked.filter()? };
     let limit = u16::try_from(limit).unwrap_or(u16::MAX);
     let mut rows = ask(app.accounts.audit(&filter, limit + 1)).await?;
     let mut headers = HeaderMap::new();
@@ -166,4 +213,62 @@ pub(crate) async fn list(
         }
     }
     Ok((headers, Json(rows.into_iter().map(AuditView::from).collect())))
+}
+
+/// Takes all events away, oldest first, to where the log ended when it was asked.
+///
+/// The answer is a stream, of any length. If it breaks off, it is not whole: ask again. In CSV a text that a spreadsheet
+/// would take for a formula has an apostrophe before it, and so has one that begins with an apostrophe.
+#[utoipa::path(
+    get, path = "/audit/export", operation_id = "export_audit", tag = "audit", params(ExportEvents),
+    responses(
+        (status = 200, description = "The events: a line of names and a line each, or one `AuditEvent` a line.",
+         content((String = "text/csv"), (String = "application/x-ndjson")),
+         headers(("Content-Disposition" = String, description = "`attachment`, with the name of a file."))),
+        Problems, CallerProblems
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn export(State(app): State<App>, caller: Caller, query: Query) -> Result<Response, Problem> {
+    caller.must(Need::Manage(Scope::AuditRead)).await?;
+    let asked: ExportEvents = query.read()?;
+    let format = asked.format.unwrap_or(Format::Ndjson);
+    let mut pages =
+        Pages { export: ask(app.accounts.export_audit(asked.filter()?)).await?, encoder: Encoder::new(format) };
+    let date: String = app.accounts.now().to_string().chars().take(10).collect();
+    let name = format!("attachment; filename=\"paddock-audit-{date}.{}\"", format.text());
+    // With the first page in hand a failure is still a problem; later ones can only break the answer off.
+    let first = pages.next().await?;
+    let body = match first {
+        None => Body::from(pages.encoder.encode(Vec::new()).map_err(|_| Problem::internal())?),
+        Some(first) => {
+            let rest = stream::try_unfold(pages, async |mut pages| match pages.next().await {
+                Ok(page) => Ok(page.map(|page| (page, pages))),
+                Err(_) => Err(io::Error::other("the export broke off")),
+            });
+            Body::from_stream(stream::once(future::ready(Ok(first))).chain(rest))
+        }
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
+        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| Problem::internal())?),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// An export under way: no connection to the database is held between two of its pages.
+struct Pages {
+    export: AuditExport,
+    encoder: Encoder,
+}
+
+impl Pages {
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let rows = ask(self.export.next_page()).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.encoder.encode(rows).map_err(|_| Problem::internal())?.into()))
+    }
 }

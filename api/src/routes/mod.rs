@@ -30,6 +30,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::rotate))
         .routes(routes!(credentials::revoke))
         .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))

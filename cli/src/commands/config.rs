@@ -25,7 +25,9 @@ impl Config {
         let database = Database::resolve(&self.settings.database, environment)?;
         let file = database.options.sqlite_file()?;
         // What follows from other settings, where it was not given itself.
+        let head_file = database.options.audit_head_file.as_ref();
         let derived = [
+            ("AUDIT_HEAD_FILE", head_file.map_or_else(|| "-".to_owned(), |file| file.display().to_string())),
             ("ENVIRONMENT", format!("{environment:?}").to_lowercase()),
             ("DATABASE_URL", file.map_or_else(|| redacted(&database), |file| format!("sqlite:{}", file.display()))),
             ("JWT_SECRET", "(set)".to_owned()),

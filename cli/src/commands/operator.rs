@@ -63,8 +63,10 @@ impl Operator {
         let readiness = paddock_operator::Readiness::default();
         let parts = vec![server::operator_missing(readiness.clone())];
         let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));
+        let tending = tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
         let worked = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
         stop.cancel();
+        tending.await.map_err(anyhow::Error::from)?;
         accounts.close().await;
         probing.await.map_err(anyhow::Error::from)??;
         Ok(worked?)

@@ -1,5 +1,7 @@
 //! The executable as its user meets it at a prompt: what it says, and with which exit code it ends.
 
+mod audit;
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::Duration;

@@ -200,11 +200,11 @@ fn with_another_byte(text: &str, at: usize) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn uuid_literal(engine: Engine, id: Uuid) -> String {
+pub(super) fn uuid_literal(engine: Engine, id: Uuid) -> String {
     match engine {
         Engine::Postgres => format!("'{id}'"),
         Engine::Sqlite => format!("x'{}'", id.simple()),
@@ -212,7 +212,7 @@ fn uuid_literal(engine: Engine, id: Uuid) -> String {
 }
 
 /// A moment, in microseconds since 1970.
-fn moment(engine: Engine, micros: i64) -> String {
+pub(super) fn moment(engine: Engine, micros: i64) -> String {
     match engine {
         Engine::Postgres => format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
         Engine::Sqlite => micros.to_string(),

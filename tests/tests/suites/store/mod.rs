@@ -1,6 +1,11 @@
 //! The rules of `paddock-accounts`, each story on both engines.
 
 mod audit;
+mod audit_attacks;
+mod audit_folding;
+mod audit_heads;
+mod audit_lists;
+mod audit_retention;
 mod gitops;
 mod keys;
 mod protocol;
@@ -48,17 +53,40 @@ struct Opened {
 }
 
 async fn open(engine: Engine) -> Result<Opened> {
+    open_with(engine, |_| ()).await
+}
+
+/// The same with other options than the usual ones.
+async fn open_with(engine: Engine, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Opened> {
     let database = Database::new(engine).await?;
-    let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database.url().into()) };
-    migrate(&options).await?;
     let clock = StoppedClock(Arc::new(AtomicI64::new(1_700_000_000_000_000)));
-    let chain = Chain::new(&"a signing key of thirty-two bytes".into());
-    let sessions = SessionKey::new(&"a signing key of thirty-two bytes".into(), "HS256")?;
-    let accounts = Accounts::open(&options, chain, sessions, Arc::new(clock.clone())).await?;
+    let accounts = accounts(&database, &clock, adjust).await?;
     Ok(Opened { accounts, clock, database })
 }
 
+async fn accounts(
+    database: &Database,
+    clock: &StoppedClock,
+    adjust: impl FnOnce(&mut OpenOptions),
+) -> Result<Accounts> {
+    let mut options = OpenOptions { max_connections: 8, ..OpenOptions::new(database.url().into()) };
+    adjust(&mut options);
+    migrate(&options).await?;
+    let chain = Chain::new(&"a signing key of thirty-two bytes".into());
+    let sessions = SessionKey::new(&"a signing key of thirty-two bytes".into(), "HS256")?;
+    Ok(Accounts::open(&options, chain, sessions, Arc::new(clock.clone())).await?)
+}
+
 impl Opened {
+    /// Ends it as a process ends, and opens the same database again with these options.
+    async fn reopen(self, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Self> {
+        let Self { accounts: before, clock, database } = self;
+        before.close().await;
+        drop(before);
+        let accounts = accounts(&database, &clock, adjust).await?;
+        Ok(Self { accounts, clock, database })
+    }
+
     async fn user(&self, email: &str, roles: &[Role]) -> Result<User> {
         let mut new = NewUser::new(Email::parse(email)?);
         new.roles = roles.iter().copied().collect();

@@ -1,0 +1,182 @@
+//! Rows whose time is over, and the proof that goes on without them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
+use paddock_accounts::Error;
+use paddock_accounts::audit::{AuditFilter, Broken, Head, KnownHead, Verified};
+use paddock_tests::database::Engine;
+use paddock_tests::story::story;
+use rstest::rstest;
+use serde_json::Value;
+
+use super::{Opened, context, open, open_with};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// So many users of three days ago, and so many of today.
+async fn old_and_young(engine: Engine, old: usize, young: usize) -> Result<Opened> {
+    let store = open_with(engine, |options| options.audit_retention_days = Some(2)).await?;
+    for number in 0..old {
+        store.user(&format!("old-{number}@example.com"), &[]).await?;
+    }
+    store.clock.advance(3 * DAY);
+    for number in 0..young {
+        store.user(&format!("young-{number}@example.com"), &[]).await?;
+    }
+    Ok(store)
+}
+
+impl Opened {
+    async fn verify(&self, heads: &[KnownHead]) -> Result<Result<Verified, Broken>> {
+        Ok(self.accounts.verify_audit_against(heads, |_| ()).await?)
+    }
+
+    async fn known(&self, position: i64) -> Result<KnownHead> {
+        let filter = AuditFilter { before: Some(position + 1), ..AuditFilter::default() };
+        let row = self.accounts.audit(&filter, 1).await?.pop().context("a row")?;
+        Ok(KnownHead { source: format!("row {position}"), head: Head { position: row.id, hash: row.hash } })
+    }
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_go_when_their_time_is_over_and_the_rest_is_proved(#[case] engine: Engine) {
+    story(async {
+        let store = old_and_young(engine, 10, 5).await?;
+        let heads = [store.known(7).await?, store.known(10).await?, store.known(12).await?];
+        ensure!(store.accounts.trim_audit().await? == 10);
+        let whole = store.verify(&[]).await?.expect("it is whole");
+        ensure!((whole.trimmed, whole.rows) == (10, 6), "{whole:?}");
+        let newest = store.accounts.audit(&AuditFilter::default(), 1).await?.pop().context("a row")?;
+        ensure!(newest.event_type == "audit_trimmed" && newest.actor == "system:retention", "{newest:?}");
+        ensure!(newest.detail.as_deref() == Some("rows 1 to 10 were removed"), "{newest:?}");
+        let change: Value = serde_json::from_str(newest.change.as_deref().context("a change")?)?;
+        ensure!(change["after"]["position"] == 10 && change["after"]["hash"] == heads[1].head.hash, "{change}");
+
+        let whole = store.verify(&heads).await?.expect("it is whole");
+        ensure!(whole.beyond == Some(4) && whole.outlived == ["row 7"], "{whole:?}");
+        let forged = KnownHead { head: Head { position: 10, hash: heads[0].head.hash.clone() }, ..heads[1].clone() };
+        ensure!(matches!(store.verify(&[forged]).await?, Err(Broken::Rewritten { position: 10, .. })));
+
+        ensure!(store.accounts.trim_audit().await? == 0, "nothing more is old enough");
+        ensure!(store.events().await?.len() == 6, "and that leaves no event");
+        store.clock.advance(2 * DAY);
+        ensure!(store.accounts.trim_audit().await? == 0, "rows are kept to the end of their day");
+        store.clock.advance(DAY);
+        ensure!(store.accounts.trim_audit().await? == 6);
+        ensure!(store.events().await? == ["audit_trimmed"]);
+        let whole = store.verify(&[]).await?.expect("it is whole");
+        ensure!((whole.trimmed, whole.rows) == (16, 1), "{whole:?}");
+        store.user("new@example.com", &[]).await?;
+        ensure!(store.verify(&[]).await?.is_ok(), "and the chain goes on");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_removed_that_is_not_what_was_written(#[case] engine: Engine) {
+    story(async {
+        let store = old_and_young(engine, 4, 4).await?;
+        store.database.execute("CREATE TABLE kept AS SELECT * FROM audit_logs").await?;
+        for attack in [
+            // Dated back, so that Paddock itself would remove what it must not.
+            "UPDATE audit_logs SET occurred_at = (SELECT min(occurred_at) FROM kept) WHERE id = 5",
+            "UPDATE audit_logs SET actor = 'system:x' WHERE id = 2",
+            "DELETE FROM audit_logs WHERE id = 3",
+            "UPDATE audit_anchor SET position = 2, hash = (SELECT hash FROM kept WHERE id = 2); \
+             DELETE FROM audit_logs WHERE id <= 2",
+        ] {
+            store.database.execute(attack).await?;
+            let left = store.accounts.audit(&AuditFilter::default(), 100).await?;
+            let refused = store.accounts.trim_audit().await;
+            ensure!(matches!(refused, Err(Error::Corrupt(_))), "{attack}: {refused:?}");
+            ensure!(store.accounts.audit(&AuditFilter::default(), 100).await? == left, "{attack}: rows are gone");
+            store
+                .database
+                .execute(
+                    "DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept; \
+                     UPDATE audit_anchor SET position = 0, hash = '', seal = ''",
+                )
+                .await?;
+        }
+        ensure!(store.accounts.trim_audit().await? == 4, "it goes on when the log is whole again");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_one_removes(#[case] engine: Engine) {
+    story(async {
+        let store = old_and_young(engine, 10, 1).await?;
+        let removed = try_join_all((0..8).map(|_| store.accounts.trim_audit())).await?;
+        ensure!(removed.iter().sum::<i64>() == 10, "{removed:?}");
+        let trimmed = store.events().await?.iter().filter(|name| *name == "audit_trimmed").count();
+        ensure!(trimmed == 1, "{trimmed} events");
+        ensure!(store.verify(&[]).await?.is_ok());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_setting_everything_is_kept() {
+    story(async {
+        let store = open(Engine::Sqlite).await?;
+        store.user("ada@example.com", &[]).await?;
+        store.clock.advance(36_500 * DAY);
+        ensure!(store.accounts.trim_audit().await? == 0);
+        ensure!(store.events().await? == ["user_created"]);
+        Ok(())
+    })
+    .await;
+}
+
+/// A page of the check is read, then rows are removed that it has not come to yet.
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_trimmed_while_it_is_checked_is_whole(#[case] engine: Engine) {
+    story(async {
+        let store = open_with(engine, |options| options.audit_retention_days = Some(2)).await?;
+        let user = store.user("ada@example.com", &[]).await?;
+        // Enough for more than one page.
+        let writers = (0..12).map(|_| async {
+            for _ in 0..100 {
+                store.accounts.logout_everywhere(&context(), user.id).await?;
+            }
+            anyhow::Ok(())
+        });
+        try_join_all(writers).await?;
+        store.clock.advance(3 * DAY);
+        store.user("bob@example.com", &[]).await?;
+        let mut removed = None;
+        let verdict = store
+            .accounts
+            .verify_audit(|_| {
+                if removed.is_none() {
+                    let trim = store.accounts.trim_audit();
+                    removed = Some(tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(trim)));
+                }
+            })
+            .await?;
+        let removed = removed.context("it was called")??;
+        ensure!(removed == 1201, "{removed}");
+        let whole = verdict.expect("it is whole");
+        ensure!((whole.trimmed, whole.rows) == (1201, 2), "{whole:?}");
+        Ok(())
+    })
+    .await;
+}
