@@ -41,8 +41,8 @@ soak: testbed ## Run the tests at nightly length
 	@$(CARGO) build --locked --workspace --bins --tests
 	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
-bench: ## Measure what the gateway adds, beside no proxy and beside nginx; writes target/bench/report.{json,md}
-	@tests/testbed/install nginx wrk
+bench: ## Measure what Paddock costs beside named peers; writes target/bench/report.{json,md}; ARGS="--only login,writes"
+	@tests/testbed/install nginx postgres wrk
 	@$(BUILD) --release
 	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-tests bench $(ARGS)
 

@@ -1,8 +1,9 @@
 //! What a principal may do: the one place where that is decided.
 
 use crate::{
+    clock::Time,
     context::Actor,
-    credentials::{CredentialId, granted_by},
+    credentials::{CredentialId, Reach, granted_by},
     email::Email,
     limits::Limits,
     patterns::ModelPatterns,
@@ -50,6 +51,8 @@ pub enum Via {
         models: Option<ModelPatterns>,
         /// The key's own limits, beside its owner's.
         limits: Limits,
+        /// When the key ends.
+        expires_at: Option<Time>,
     },
 }
 
@@ -95,11 +98,13 @@ impl Principal {
         }
     }
 
-    /// The scopes that it may give: a key its own ones; `None`: any.
+    /// What it may give at the most: a key what it has itself; `None`: anything. `covers` says what patterns mean.
     #[must_use]
-    pub fn may_give(&self) -> Option<&Scopes> {
+    pub fn reach(&self, covers: fn(&str, &str) -> bool) -> Option<Reach<'_>> {
         match &self.via {
-            Via::Key { scopes, .. } => Some(scopes),
+            Via::Key { scopes, models, limits, expires_at, .. } => {
+                Some(Reach { scopes, models: models.as_ref(), limits, expires_at: *expires_at, covers })
+            }
             Via::Session { .. } => None,
         }
     }
@@ -159,6 +164,7 @@ mod tests {
                 scopes: scopes.iter().copied().collect(),
                 models: None,
                 limits: Limits::default(),
+                expires_at: None,
             },
         };
         Principal {

@@ -1,10 +1,11 @@
 //! Who is asking: from the text of a bearer credential to a principal.
 
-use secrecy::SecretString;
+use std::sync::Arc;
 
 use crate::{
     Accounts,
     access::{Principal, Via},
+    cache::{Digest, Judged},
     clock::Time,
     credentials::{CredentialId, SecretState},
     email::Email,
@@ -128,86 +129,121 @@ struct SessionRow {
 
 impl Accounts {
     /// Judges the text of an `Authorization: Bearer` or `X-API-Key` header: an API key, or the access token of a session.
-    pub async fn authenticate(&self, presented: &str) -> Result<Result<Principal, Refused>, Error> {
-        if Token::claims(presented) {
-            match Token::parse(presented) {
-                Ok(token) => self.authenticate_key(&token).await,
-                Err(_) => Ok(Err(Refused::Malformed)),
-            }
+    /// One that was judged lately, and whose owner's rights have not changed since, is judged from memory.
+    pub async fn authenticate(&self, presented: &str) -> Result<Result<Arc<Principal>, Refused>, Error> {
+        let digest = Digest::of(presented);
+        if let Some(judged) = self.cache().find(&digest) {
+            return Ok(judged.at(self.now()));
+        }
+        let reading = self.cache().reading();
+        let judged = if Token::claims(presented) {
+            let Ok(token) = Token::parse(presented) else { return Ok(Err(Refused::Malformed)) };
+            self.judge_key(&token, digest).await?
         } else {
             match self.sessions_key().read(presented, self.now()) {
-                Ok(session) => self.authenticate_session(session).await,
-                Err(refused) => Ok(Err(refused)),
+                Ok(access) => self.judge_session(access.session, Some(access.expires_at)).await?,
+                Err(refused) => return Ok(Err(refused)),
             }
-        }
+        };
+        self.cache().keep(digest, reading, &judged);
+        Ok(judged.at(self.now()))
     }
 
-    async fn authenticate_key(&self, token: &Token) -> Result<Result<Principal, Refused>, Error> {
-        let row: Option<KeyRow> =
-            on!(self.reader().await?.conn(), |c| sqlx::query_as(KEY).bind(token.key_id()).fetch_optional(c).await?);
-        let Some(row) = row else { return Ok(Err(Refused::Unknown)) };
-        // The secret first: who does not hold it learns nothing of the state of a key.
-        let plaintext: SecretString = token.plaintext().clone();
-        if !self.hasher().verify_key(plaintext, row.hash.clone()).await? {
-            return Ok(Err(Refused::Unknown));
-        }
-        if let Err(refused) = judge(&row, self.now()) {
-            return Ok(Err(refused));
-        }
-        Ok(Ok(Principal {
-            user_id: row.user_id,
-            email: row.email,
-            roles: row.roles,
-            via: Via::Key {
-                credential_id: row.credential_id,
-                key_id: token.key_id().to_owned(),
-                label: row.label,
-                scopes: row.scopes,
-                models: row.key_models,
-                limits: row.limits,
+    /// What a principal that was accepted a while ago is now.
+    pub async fn present(&self, principal: &Principal) -> Result<Result<Arc<Principal>, Refused>, Error> {
+        let judged = match &principal.via {
+            Via::Key { key_id, .. } => match self.key_row(key_id).await? {
+                Some(row) => judged_key(key_id, row),
+                None => Judged::refused(Refused::Unknown),
             },
-            models: row.user_models,
-            limits: row.user_limits.into(),
-        }))
+            Via::Session { id } => self.judge_session(*id, None).await?,
+        };
+        Ok(judged.at(self.now()))
     }
 
-    async fn authenticate_session(&self, id: SessionId) -> Result<Result<Principal, Refused>, Error> {
+    async fn key_row(&self, key_id: &str) -> Result<Option<KeyRow>, Error> {
+        Ok(on!(self.reader().await?.conn(), |c| sqlx::query_as(KEY).bind(key_id).fetch_optional(c).await?))
+    }
+
+    async fn judge_key(&self, token: &Token, digest: Digest) -> Result<Judged, Error> {
+        let Some(row) = self.key_row(token.key_id()).await? else { return Ok(Judged::refused(Refused::Unknown)) };
+        // The secret first: who does not hold it learns nothing of the state of a key.
+        if !self.is_secret_of(token, digest, &row.hash).await? {
+            return Ok(Judged::refused(Refused::Unknown));
+        }
+        Ok(judged_key(token.key_id(), row))
+    }
+
+    /// Whether the secret is the one that was hashed.
+    async fn is_secret_of(&self, token: &Token, digest: Digest, hash: &str) -> Result<bool, Error> {
+        if self.cache().is_verified(&digest, hash) {
+            return Ok(true);
+        }
+        let _turn = self.cache().turn(&digest).await;
+        if self.cache().is_verified(&digest, hash) {
+            return Ok(true);
+        }
+        let right = self.hasher().verify_key(token.plaintext().clone(), hash.to_owned()).await?;
+        if right {
+            self.cache().verified(digest, hash);
+        }
+        Ok(right)
+    }
+
+    /// `token_ends`: when the access token does, if one was presented.
+    async fn judge_session(&self, id: SessionId, token_ends: Option<Time>) -> Result<Judged, Error> {
         let row: Option<SessionRow> =
             on!(self.reader().await?.conn(), |c| sqlx::query_as(SESSION).bind(id.0).fetch_optional(c).await?);
-        let Some(row) = row else { return Ok(Err(Refused::Unknown)) };
+        let Some(row) = row else { return Ok(Judged::refused(Refused::Unknown)) };
+        let about = Some(row.user_id);
+        let refused = |why| Judged { outcome: Err(why), about, until: None };
         if !row.is_active {
-            return Ok(Err(Refused::Disabled));
+            return Ok(refused(Refused::Disabled));
         }
         if row.ended_at.is_some() || !row.is_current {
-            return Ok(Err(Refused::SessionEnded));
+            return Ok(refused(Refused::SessionEnded));
         }
-        if row.expires_at <= self.now() {
-            return Ok(Err(Refused::Expired));
-        }
-        Ok(Ok(Principal {
+        let ends = token_ends.map_or(row.expires_at, |end| end.min(row.expires_at));
+        let principal = Principal {
             user_id: row.user_id,
             email: row.email,
             roles: row.roles,
             via: Via::Session { id },
             models: row.user_models,
             limits: row.limits,
-        }))
+        };
+        Ok(Judged { outcome: Ok(Arc::new(principal)), about, until: Some((ends, Refused::Expired)) })
     }
 }
 
-/// Whether a key whose secret was right counts now.
-fn judge(row: &KeyRow, now: Time) -> Result<(), Refused> {
+/// What a key whose secret was right comes to.
+fn judged_key(key_id: &str, row: KeyRow) -> Judged {
+    let about = Some(row.user_id);
+    let refused = |why| Judged { outcome: Err(why), about, until: None };
     if row.state == SecretState::Revoked || row.revoked_at.is_some() {
-        return Err(Refused::Revoked);
+        return refused(Refused::Revoked);
     }
     if !row.is_active {
-        return Err(Refused::Disabled);
+        return refused(Refused::Disabled);
     }
-    if [row.expires_at, row.credential_expires_at].into_iter().flatten().any(|end| end <= now) {
-        return Err(Refused::Expired);
-    }
-    if row.retire_at.is_some_and(|end| end <= now) {
-        return Err(Refused::Revoked);
-    }
-    Ok(())
+    let expiry = [row.expires_at, row.credential_expires_at].into_iter().flatten().min();
+    let ends = [expiry.map(|end| (end, Refused::Expired)), row.retire_at.map(|end| (end, Refused::Revoked))];
+    let until = ends.into_iter().flatten().min_by_key(|(end, _)| *end);
+    let principal = Principal {
+        user_id: row.user_id,
+        email: row.email,
+        roles: row.roles,
+        via: Via::Key {
+            credential_id: row.credential_id,
+            key_id: key_id.to_owned(),
+            label: row.label,
+            scopes: row.scopes,
+            models: row.key_models,
+            limits: row.limits,
+            expires_at: row.credential_expires_at,
+        },
+        models: row.user_models,
+        limits: row.user_limits.into(),
+    };
+    Judged { outcome: Ok(Arc::new(principal)), about, until }
 }

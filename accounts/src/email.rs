@@ -72,6 +72,7 @@ impl fmt::Display for Email {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -103,5 +104,21 @@ mod tests {
     #[test]
     fn a_long_one_is_refused() {
         assert_eq!(Email::parse(&format!("{}@example.com", "a".repeat(65))), Err(EmailError::TooLong));
+    }
+
+    proptest! {
+        /// What is stored is read back by the same rule.
+        #[test]
+        fn a_canonical_address_is_its_own_canonical_form(local in "[a-zA-Z0-9.+ａ-ｚ]{1,12}", domain in "\\PC{1,12}") {
+            if let Ok(email) = Email::parse(&format!("{local}@{domain}")) {
+                prop_assert_eq!(Email::parse(email.as_str()), Ok(email.clone()));
+                prop_assert!(email.as_str().is_ascii());
+            }
+        }
+
+        #[test]
+        fn any_text_is_judged_without_panic(text in ".{0,80}") {
+            let _ = Email::parse(&text);
+        }
     }
 }

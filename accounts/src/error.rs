@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{credentials::CredentialId, managed::ManagedBy, sets::Scopes, users::UserId};
+use crate::{credentials::CredentialId, managed::ManagedBy, users::UserId};
 
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +59,12 @@ pub enum Error {
     /// The secret is not staged, so it cannot be made active.
     #[error("the secret is not staged any more")]
     NotStaged,
-    /// The one who asks may not give what the key has: it lacks these scopes itself.
-    #[error("this API key cannot give scopes that it lacks: {0:?}")]
-    BeyondScopes(Scopes),
+    /// The key that asks may not give so much: it has less itself. Each line names a field and its bound.
+    #[error("this API key cannot give more than it has: {}", .0.join("; "))]
+    Beyond(Vec<String>),
+    /// The user may not act, so that a key of it would count for nothing.
+    #[error("user {0} is disabled: enable it before you issue a key for it")]
+    Disabled(UserId),
     /// The credential's time is over.
     #[error("credential {0} has expired; issue another one")]
     Expired(CredentialId),
@@ -86,6 +89,9 @@ pub enum Error {
     /// The database is away.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The database went away while it committed: nobody knows whether the change was made.
+    #[error("the database went away during a commit")]
+    InDoubt(#[source] sqlx::Error),
     /// The database refused a statement: a defect.
     #[error("database error")]
     Database(#[source] sqlx::Error),
@@ -112,7 +118,12 @@ impl Error {
         }
     }
 
-    /// A failure while the audit event was written or committed: whatever it was, nothing changed.
+    /// A failure of the commit itself.
+    pub(crate) fn commit(error: sqlx::Error) -> Self {
+        if may_have_committed(&error) { Self::InDoubt(error) } else { Self::audit(error) }
+    }
+
+    /// A failure while the audit event was written: whatever it was, nothing changed.
     pub(crate) fn audit(error: sqlx::Error) -> Self {
         if is_away(&error) { Self::Unavailable(error) } else { Self::Audit(error) }
     }
@@ -129,6 +140,21 @@ const POSTGRES_AWAY: [&str; 4] = ["08", "53", "57", "58"];
 /// Primary result codes: busy, read-only, input/output error, full disk, cannot open.
 const SQLITE_AWAY: [u16; 5] = [5, 8, 10, 13, 14];
 
+/// Whether a commit that ended so may have happened: its answer was lost, or the disk failed under it. One for which there
+/// was no room, or no lock, has not.
+fn may_have_committed(error: &sqlx::Error) -> bool {
+    const POSTGRES_REFUSED: &str = "53";
+    const SQLITE_REFUSED: [u16; 3] = [5, 8, 13];
+    let refused = match error {
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| match code.len() {
+            5 => code.starts_with(POSTGRES_REFUSED),
+            _ => code.parse::<u16>().is_ok_and(|code| SQLITE_REFUSED.contains(&(code & 0xff))),
+        }),
+        _ => false,
+    };
+    is_away(error) && !refused
+}
+
 /// Whether the database, rather than the statement, is to blame.
 fn is_away(error: &sqlx::Error) -> bool {
     match error {
@@ -144,5 +170,20 @@ fn is_away(error: &sqlx::Error) -> bool {
             _ => code.parse::<u16>().is_ok_and(|code| SQLITE_AWAY.contains(&(code & 0xff))),
         }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_whose_answer_is_lost_is_in_doubt_and_one_that_is_refused_is_not() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(Error::commit(lost), Error::InDoubt(_)));
+        assert!(matches!(Error::commit(sqlx::Error::WorkerCrashed), Error::InDoubt(_)));
+        assert!(matches!(Error::commit(sqlx::Error::RowNotFound), Error::Audit(_)));
+        // The same failure before the commit has changed nothing.
+        assert!(matches!(Error::audit(sqlx::Error::WorkerCrashed), Error::Unavailable(_)));
     }
 }

@@ -89,6 +89,7 @@ impl Accounts {
         adoption: Adoption,
         takeover: bool,
     ) -> Result<User, Error> {
+        users::check(desired.display_name.as_deref(), None, &desired.limits)?;
         self.write(context, |tx| {
             async move {
                 let now = self.now();
@@ -121,37 +122,6 @@ impl Accounts {
 
     /// Ends the user of an object that goes. None there, or taken over by another life: nothing changes.
     pub async fn release_user(&self, context: &Context, owner: &ManagedBy, end: UserEnd) -> Result<(), Error> {
-        let Some(user) = self.owned_user(owner).await?.filter(|user| user.managed_by.as_ref() == Some(owner)) else {
-            return Ok(());
-        };
-        if end == UserEnd::Delete {
-            // Before any key is touched: a refusal changes nothing.
-            self.write(context, |tx| {
-                let id = user.id;
-                async move {
-                    let user = users::locked(tx, id).await?;
-                    users::may_leave(tx, &user).await?;
-                    Ok(Outcome::Unchanged(()))
-                }
-                .scope_boxed()
-            })
-            .await?;
-            // Each key is a mutation of its own and leaves its own event; a crash in between is made good by the next try.
-            for key in self.credentials(Some(user.id)).await?.iter().filter(|key| key.revoked_at.is_none()) {
-                self.write(context, |tx| {
-                    async move {
-                        let key = credentials::locked(tx, key.id).await?;
-                        if key.revoked_at.is_some() {
-                            return Ok(Outcome::Unchanged(()));
-                        }
-                        let event = credentials::revoke(tx, key, false, self.now()).await?;
-                        Ok(Outcome::changed((), event))
-                    }
-                    .scope_boxed()
-                })
-                .await?;
-            }
-        }
         self.write(context, |tx| {
             async move {
                 let Some(user) = users::by_owner(tx.conn(), owner).await? else { return Ok(Outcome::Unchanged(())) };
@@ -194,6 +164,7 @@ impl Accounts {
         desired: &DesiredKey,
         takeover: bool,
     ) -> Result<Credential, Error> {
+        credentials::check(&desired.label, &desired.limits, None, self.now())?;
         self.write(context, |tx| {
             async move {
                 let now = self.now();
@@ -326,7 +297,8 @@ async fn renew(
     secrets::revoke_all(tx, aside.id).await?;
     let credential = credentials::insert(tx.conn(), &draft(owner, desired), now).await?;
     let event = credentials::issued_event(EventType::ApiKeyCreated, &credential)
-        .detail(format!("takes the place of credential {}", aside.id));
+        .detail(format!("takes the place of credential {}", aside.id))
+        .also_about(aside.user_id);
     Ok(Outcome::changed(credential, event))
 }
 

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod audit;
 pub mod authenticate;
+mod cache;
 pub mod clock;
 pub mod context;
 pub mod credentials;
@@ -16,11 +17,13 @@ pub mod limits;
 pub mod managed;
 pub mod models;
 pub mod patterns;
+mod recovery;
 pub mod secrets;
 pub mod seed;
 pub mod sessions;
 pub mod sets;
 mod store;
+pub mod text;
 pub mod token;
 pub mod usage;
 pub mod users;
@@ -28,13 +31,15 @@ pub mod users;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use audit::{Chain, Event, EventType, Fold, Folding};
+use cache::Cache;
+pub use cache::{RightsChanged, RightsChanges};
 use clock::{Clock, Time};
 use context::Context;
 pub use error::{Error, Violation};
 use hasher::Hasher;
 use sessions::SessionKey;
-use store::{Mutation, Reader, Store, Tx};
-pub use store::{OpenError, OpenOptions, migrate};
+pub use store::{Connections, OpenError, OpenOptions, migrate};
+use store::{Mutation, Reader, Sealing, Store, Tx};
 
 /// Everything the rules need. Cheap to clone; every clone shares the pools.
 #[derive(Clone)]
@@ -47,6 +52,7 @@ struct Inner {
     chain: Chain,
     sessions: SessionKey,
     hasher: Hasher,
+    cache: Arc<Cache>,
     clock: Arc<dyn Clock>,
     folding: Folding,
     audit_retention_days: Option<u32>,
@@ -55,20 +61,20 @@ struct Inner {
 }
 
 /// Every statement with a text of its own: what the database must understand.
-fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     [
         authenticate::STATEMENTS,
-        credentials::STATEMENTS,
         models::STATEMENTS,
         secrets::STATEMENTS,
         seed::STATEMENTS,
         sessions::STATEMENTS,
         usage::STATEMENTS,
-        users::STATEMENTS,
     ]
     .into_iter()
     .flatten()
     .chain(audit::statements())
+    .chain(credentials::statements())
+    .chain(users::statements())
 }
 
 impl Accounts {
@@ -85,6 +91,7 @@ impl Accounts {
             chain,
             sessions,
             hasher: Hasher::new(),
+            cache: Arc::new(Cache::new()),
             clock,
             folding: Folding::default(),
             audit_retention_days: options.audit_retention_days,
@@ -97,6 +104,12 @@ impl Accounts {
     #[must_use]
     pub fn now(&self) -> Time {
         self.inner.clock.now()
+    }
+
+    /// How many connections to the database there are.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.store().connections()
     }
 
     /// Ends every connection; what is under way ends first, and what was only counted is recorded.
@@ -123,7 +136,8 @@ impl Accounts {
         context: &Context,
         f: impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync,
     ) -> Result<T, Error> {
-        self.inner.store.write(&self.inner.chain, &self.inner.clock, context, f).await
+        let Inner { store, chain, cache, clock, .. } = &*self.inner;
+        store.write(&Sealing { chain, cache, clock }, context, f).await
     }
 
     async fn reader(&self) -> Result<Reader, Error> {
@@ -148,6 +162,10 @@ impl Accounts {
 
     fn audit_retention_days(&self) -> Option<u32> {
         self.inner.audit_retention_days
+    }
+
+    fn cache(&self) -> &Cache {
+        &self.inner.cache
     }
 
     fn hasher(&self) -> &Hasher {

@@ -24,9 +24,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The first limit that is below zero, by its name.
-    #[must_use]
-    pub fn negative(&self) -> Option<&'static str> {
+    /// Each limit with its name.
+    fn each(&self) -> [(&'static str, Option<i64>); 5] {
         [
             ("requests_per_minute", self.requests_per_minute),
             ("tokens_per_minute", self.tokens_per_minute),
@@ -34,7 +33,57 @@ impl Limits {
             ("tokens_per_month", self.tokens_per_month),
             ("max_concurrent", self.max_concurrent),
         ]
-        .into_iter()
-        .find_map(|(name, limit)| limit.is_some_and(|limit| limit < 0).then_some(name))
+    }
+
+    /// The first limit that is below zero, by its name.
+    #[must_use]
+    pub fn negative(&self) -> Option<&'static str> {
+        self.each().into_iter().find_map(|(name, limit)| limit.is_some_and(|limit| limit < 0).then_some(name))
+    }
+
+    /// The limits that are higher than these, or absent: each by its name, with what it may be at the most.
+    pub(crate) fn above(&self, most: &Self) -> impl Iterator<Item = (&'static str, i64)> {
+        self.each().into_iter().zip(most.each()).filter_map(|((name, limit), (_, most))| {
+            let most = most?;
+            limit.is_none_or(|limit| limit > most).then_some((name, most))
+        })
+    }
+}
+
+/// A merge patch of limits: `None` leaves a limit as it is, `Some(None)` takes it away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsPatch {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<Option<i64>>,
+    /// Prompt and completion tokens in a minute.
+    pub tokens_per_minute: Option<Option<i64>>,
+    /// Prompt and completion tokens in a UTC day.
+    pub tokens_per_day: Option<Option<i64>>,
+    /// Prompt and completion tokens in a UTC month.
+    pub tokens_per_month: Option<Option<i64>>,
+    /// Requests in flight at once.
+    pub max_concurrent: Option<Option<i64>>,
+}
+
+impl LimitsPatch {
+    /// Takes every limit away.
+    pub const CLEAR: Self = Self {
+        requests_per_minute: Some(None),
+        tokens_per_minute: Some(None),
+        tokens_per_day: Some(None),
+        tokens_per_month: Some(None),
+        max_concurrent: Some(None),
+    };
+
+    /// The limits after it.
+    #[must_use]
+    pub fn over(self, limits: Limits) -> Limits {
+        Limits {
+            requests_per_minute: self.requests_per_minute.unwrap_or(limits.requests_per_minute),
+            tokens_per_minute: self.tokens_per_minute.unwrap_or(limits.tokens_per_minute),
+            tokens_per_day: self.tokens_per_day.unwrap_or(limits.tokens_per_day),
+            tokens_per_month: self.tokens_per_month.unwrap_or(limits.tokens_per_month),
+            max_concurrent: self.max_concurrent.unwrap_or(limits.max_concurrent),
+        }
     }
 }

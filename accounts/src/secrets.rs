@@ -40,10 +40,12 @@ statements! {
     HASTEN_RETIRING = "UPDATE credential_secrets SET retire_at = $2 \
                        WHERE credential_id = $1 AND state = 'retiring' AND retire_at > $2";
     DROP_OTHER_STAGED = "UPDATE credential_secrets SET state = 'revoked' \
-                         WHERE credential_id = $1 AND state = 'staged' AND id <> $2";
+                         WHERE credential_id = $1 AND state = 'staged' AND id <> $2 RETURNING key_id";
+    DISCARD_STAGED = "UPDATE credential_secrets SET state = 'revoked' WHERE id = $1 AND state = 'staged' RETURNING key_id";
     ACTIVATE = "UPDATE credential_secrets SET state = 'active' WHERE id = $2 AND credential_id = $1 AND state = 'staged'";
     REVOKE_ALL = "UPDATE credential_secrets SET state = 'revoked' WHERE credential_id = $1 AND state <> 'revoked'";
-    EVER_ACTIVE = "SELECT count(*) FROM credential_secrets WHERE credential_id = $1 AND state IN ('active', 'retiring')";
+    EVER_ACTIVE = "SELECT count(*) FROM credential_secrets WHERE credential_id = $1 \
+                   AND (state IN ('active', 'retiring') OR retire_at IS NOT NULL)";
 }
 
 /// A secret of a credential, without the secret.
@@ -149,16 +151,22 @@ impl Accounts {
                 }
                 let first: i64 = on!(tx.conn(), |c| sqlx::query_scalar(EVER_ACTIVE).bind(id).fetch_one(c).await?);
                 retire_active(tx, id, self.now() + grace).await?;
-                on!(tx.conn(), |c| sqlx::query(DROP_OTHER_STAGED).bind(id).bind(secret).execute(c).await.map(|_| ()))?;
+                let mut discarded: Vec<String> = on!(tx.conn(), |c| sqlx::query_scalar(DROP_OTHER_STAGED)
+                    .bind(id)
+                    .bind(secret)
+                    .fetch_all(c)
+                    .await?);
+                discarded.sort_unstable();
                 on!(tx.conn(), |c| sqlx::query(ACTIVATE).bind(id).bind(secret).execute(c).await.map(|_| ()))?;
                 let before = credential.key_id.replace(version.key_id.clone());
-                let event = if first == 0 {
+                let mut event = if first == 0 {
                     credentials::issued_event(EventType::ApiKeyIssued, &credential)
                 } else {
                     let mut change = Change::default();
                     change.field("key_id", before.as_ref(), credential.key_id.as_ref());
                     Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change)
                 };
+                event.change.field("discarded", (!discarded.is_empty()).then_some(&discarded), None);
                 Ok(Outcome::changed((), event))
             }
             .scope_boxed()
@@ -212,4 +220,9 @@ pub(crate) async fn retire_active(tx: &mut Tx, credential: CredentialId, at: Tim
 pub(crate) async fn revoke_all(tx: &mut Tx, credential: CredentialId) -> Result<(), Error> {
     on!(tx.conn(), |c| sqlx::query(REVOKE_ALL).bind(credential).execute(c).await.map(|_| ()))?;
     Ok(())
+}
+
+/// Ends one staged secret, and tells its public part; `None` when it is not staged any more.
+pub(crate) async fn discard_staged(tx: &mut Tx, secret: SecretId) -> Result<Option<String>, Error> {
+    Ok(on!(tx.conn(), |c| sqlx::query_scalar(DISCARD_STAGED).bind(secret).fetch_optional(c).await?))
 }

@@ -70,8 +70,9 @@ impl Accounts {
                 self.bootstrap(&context, &email, &hash).await?
             }
         };
-        let key =
-            if self.has_live_key(&admin).await? { None } else { Some(self.bootstrap_key(&context, &admin).await?) };
+        // One that was disabled stays so, and can have no key.
+        let wants_key = admin.is_active && !self.has_live_key(&admin).await?;
+        let key = if wants_key { Some(self.bootstrap_key(&context, &admin).await?) } else { None };
         Ok(Seeded { email, password: set.then_some(password), key })
     }
 

@@ -74,6 +74,12 @@ struct Claims {
     roles: Vec<String>,
 }
 
+/// What an access token gives access to, and until when.
+pub(crate) struct Access {
+    pub(crate) session: SessionId,
+    pub(crate) expires_at: Time,
+}
+
 impl SessionKey {
     /// From `JWT_SECRET` and `JWT_ALG`: `HS256`, `HS384` or `HS512`.
     pub fn new(secret: &SecretString, algorithm: &str) -> Result<Self, Error> {
@@ -111,8 +117,8 @@ impl SessionKey {
         Ok(token.into())
     }
 
-    /// The session a token speaks of, if we signed it and its time is not over.
-    pub(crate) fn read(&self, token: &str, now: Time) -> Result<SessionId, Refused> {
+    /// What a token speaks of, if we signed it and its time is not over.
+    pub(crate) fn read(&self, token: &str, now: Time) -> Result<Access, Refused> {
         let mut validation = Validation::new(self.algorithm);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
@@ -132,7 +138,8 @@ impl SessionKey {
         if data.claims.exp <= now.seconds() {
             return Err(Refused::Expired);
         }
-        Ok(SessionId(data.claims.sid))
+        let expires_at = Time::from_micros(data.claims.exp.saturating_mul(1_000_000));
+        Ok(Access { session: SessionId(data.claims.sid), expires_at })
     }
 }
 

@@ -118,6 +118,8 @@ fn check_sum(body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -130,6 +132,23 @@ mod tests {
         let again = Token::parse(&text).unwrap();
         assert_eq!(again.key_id(), token.key_id());
         assert!(!format!("{token:?}").contains(&text[LEN - 20..]));
+    }
+
+    /// A million in `make soak`, which takes a minute; the key id alone is what has to be unique.
+    #[test]
+    fn no_two_keys_are_the_same() {
+        let count = if std::env::var_os("PADDOCK_SOAK").is_some() { 1_000_000 } else { 50_000 };
+        let mut ids = HashSet::with_capacity(count);
+        let mut secrets = HashSet::with_capacity(count);
+        for _ in 0..count {
+            let token = Token::generate();
+            let text = token.plaintext().expose_secret();
+            assert!(ids.insert(token.key_id().to_owned()), "two keys have one id");
+            assert!(
+                secrets.insert(text[PREFIX.len() + ID_LEN + 1..LEN - CRC_LEN].to_owned()),
+                "two keys have one secret"
+            );
+        }
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! Who is asking: the credential in the headers, and the principal behind it.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::request::Parts,
@@ -16,6 +18,7 @@ use crate::{
     app::{App, Unanswered, ask},
     origin::Origin,
     problem::{Kind, Problem},
+    trace,
 };
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -78,7 +81,7 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// The principal behind a request.
-pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Stranger> {
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<Principal>, Stranger> {
     let principal = match presented(headers) {
         Ok(text) => match ask(app.accounts.authenticate(text)).await {
             Ok(judged) => judged.map_err(Stranger::Refused),
@@ -86,8 +89,11 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Princ
         },
         Err(stranger) => Err(stranger),
     };
-    if let Err(stranger) = &principal {
-        counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
+    match &principal {
+        Ok(principal) => trace::known(principal),
+        Err(stranger) => {
+            counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
+        }
     }
     principal
 }
@@ -113,7 +119,7 @@ pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Prin
 
 /// A management request of someone known.
 pub(crate) struct Caller {
-    pub(crate) principal: Principal,
+    pub(crate) principal: Arc<Principal>,
     /// For audit: this principal acts.
     pub(crate) context: Context,
     app: App,

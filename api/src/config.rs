@@ -15,6 +15,8 @@ pub struct Config {
     pub drain: Duration,
     /// The most bytes of a request body that the gateway takes.
     pub body_limit: usize,
+    /// How often the end of keys whose time is over is looked for, to be recorded.
+    pub sweep_every: Duration,
     /// Where `serve` tells what is missing, for other listeners to ask.
     pub readiness: Readiness,
 }
@@ -28,6 +30,7 @@ impl Config {
             timeouts: Timeouts::default(),
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
+            sweep_every: Duration::from_secs(30),
             readiness: Readiness::default(),
         }
     }

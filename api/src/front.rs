@@ -1,7 +1,7 @@
 //! Every request comes in here: it gets its id, goes to the gateway or to a route, and its answer gets what every answer
 //! has.
 
-use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe};
+use std::{borrow::Cow, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe};
 
 use axum::{Router, body::Body, response::Response};
 use futures_util::FutureExt;
@@ -10,13 +10,14 @@ use hyper::body::Incoming;
 use paddock_ollama::{Lookup, lookup};
 use tokio::time::Instant;
 use tower::ServiceExt;
+use tracing::Instrument as _;
 
 use crate::{
     app::App,
     gateway,
     origin::{Origin, X_REQUEST_ID},
     problem::{Kind, Problem},
-    security, telemetry,
+    security, telemetry, trace,
 };
 
 /// The way in. Cheap to clone.
@@ -30,15 +31,28 @@ impl Front {
     /// Answers a request of the client at `peer`.
     pub(crate) async fn answer(self, peer: IpAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let origin = Origin::of(request.headers(), peer, &self.app.accounts);
-        let mut response = match lookup(request.method(), request.uri().path()) {
-            Lookup::Served(endpoint) => gateway::serve(&self.app, endpoint, request, &origin).await,
-            Lookup::Refused(refusal) => gateway::refuse(&self.app, &refusal, &request, &origin).await,
-            Lookup::Foreign => self.managed(request, &origin).await,
-        };
+        let span = trace::request(request.headers(), &origin);
+        let method = telemetry::label(request.method());
+        let (route, mut response) = self.dispatch(request, &origin).instrument(span.clone()).await;
+        trace::answered(&span, method, &route, response.status());
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, origin.id().clone());
         security::harden(headers);
         Ok(response)
+    }
+
+    /// The route that a request took, and its answer.
+    async fn dispatch(self, request: Request<Incoming>, origin: &Origin) -> (Cow<'static, str>, Response) {
+        match lookup(request.method(), request.uri().path()) {
+            Lookup::Served(endpoint) => {
+                (endpoint.path.into(), gateway::serve(&self.app, endpoint, request, origin).await)
+            }
+            Lookup::Refused(refusal) => ("closed".into(), gateway::refuse(&self.app, &refusal, &request, origin).await),
+            Lookup::Foreign => {
+                let response = self.managed(request, origin).await;
+                (telemetry::route(&response).to_owned().into(), response)
+            }
+        }
     }
 
     async fn managed(self, mut request: Request<Incoming>, origin: &Origin) -> Response {
@@ -51,7 +65,7 @@ impl Front {
             Ok(Err(impossible)) => match impossible {},
             Err(_) => {
                 // The panic hook has told where and why.
-                tracing::error!(request_id = origin.id_text(), "a handler panicked");
+                tracing::error!("a handler panicked");
                 axum::response::IntoResponse::into_response(Problem::internal())
             }
         };

@@ -18,7 +18,9 @@ mod routes;
 mod security;
 mod serve;
 mod shape;
+mod sweep;
 mod telemetry;
+mod trace;
 
 pub use config::{Config, Timeouts};
 pub use openapi::openapi;

@@ -8,24 +8,33 @@ use paddock_accounts::{Error, Violation};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::Unanswered, origin::Origin};
+use crate::{app::Unanswered, origin::Origin, telemetry::causes};
 
 /// When to come back, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $status:ident, $slug:literal, $title:literal;)+) => {
-        /// The kinds of problem. `type` is `urn:paddock:problem:<slug>`.
+    ($(#[doc = $meaning:literal] $name:ident = $status:ident, $slug:literal, $title:literal, $remedy:literal;)+) => {
+        /// The kinds of problem. `type` is `/problems/<slug>`, which leads to a page that tells of the kind.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Kind { $($(#[$doc])* $name,)+ }
+        pub(crate) enum Kind { $(#[doc = $meaning] $name,)+ }
 
         impl Kind {
             /// Every kind.
-            #[cfg(test)]
             pub(crate) const ALL: &'static [Self] = &[$(Self::$name),+];
 
             const fn parts(self) -> (StatusCode, &'static str, &'static str) {
                 match self { $(Self::$name => (StatusCode::$status, $slug, $title),)+ }
+            }
+
+            /// What it means, for people.
+            pub(crate) const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)+ }
+            }
+
+            /// What to do about it, for people.
+            pub(crate) const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)+ }
             }
         }
     };
@@ -33,45 +42,68 @@ macro_rules! kinds {
 
 kinds! {
     /// The request cannot be read.
-    Malformed = BAD_REQUEST, "malformed", "Malformed request";
+    Malformed = BAD_REQUEST, "malformed", "Malformed request",
+        "Send valid JSON.";
     /// Two credentials that are not the same.
-    ConflictingCredentials = BAD_REQUEST, "conflicting-credentials", "Conflicting credentials";
+    ConflictingCredentials = BAD_REQUEST, "conflicting-credentials", "Conflicting credentials",
+        "Send one credential.";
     /// No credential, or one that does not count.
-    Unauthenticated = UNAUTHORIZED, "unauthenticated", "Authentication required";
+    Unauthenticated = UNAUTHORIZED, "unauthenticated", "Authentication required",
+        "Send a valid credential, or sign in again.";
     /// The sign-in was refused.
-    WrongPassword = UNAUTHORIZED, "wrong-password", "Wrong user name or password";
+    WrongPassword = UNAUTHORIZED, "wrong-password", "Wrong user name or password",
+        "Try again. The answer is the same for users that are unknown, disabled or without a password.";
     /// Known, and not allowed.
-    Forbidden = FORBIDDEN, "forbidden", "Not allowed";
+    Forbidden = FORBIDDEN, "forbidden", "Not allowed",
+        "Ask for the role or scope that `detail` names. The refusal is in the audit log.";
     /// There is no such thing.
-    NotFound = NOT_FOUND, "not-found", "Not found";
+    NotFound = NOT_FOUND, "not-found", "Not found",
+        "Look at the path and the id.";
     /// The path takes other methods.
-    MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed";
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed",
+        "Use a method that the header `Allow` lists.";
     /// The body did not come.
-    BodyTimeout = REQUEST_TIMEOUT, "body-timeout", "The body took too long";
+    BodyTimeout = REQUEST_TIMEOUT, "body-timeout", "The body took too long",
+        "Send the body faster: a piece every 10 seconds at least.";
     /// The address or external id is another user's.
-    UserExists = CONFLICT, "user-exists", "User exists";
+    UserExists = CONFLICT, "user-exists", "User exists",
+        "Use another address, or the `external_id` that belongs to this one.";
+    /// The user may not act, so that it can be given no key.
+    UserDisabled = CONFLICT, "user-disabled", "User disabled",
+        "Enable the user first.";
     /// Nobody could administer any more.
-    LastAdmin = CONFLICT, "last-admin", "Last admin";
+    LastAdmin = CONFLICT, "last-admin", "Last admin",
+        "Make another user an admin first.";
     /// A Kubernetes object owns it.
-    Managed = CONFLICT, "managed", "Managed by Kubernetes";
+    Managed = CONFLICT, "managed", "Managed by Kubernetes",
+        "Change the Kubernetes object that `detail` names.";
     /// The key is revoked.
-    Revoked = CONFLICT, "revoked", "Credential revoked";
+    Revoked = CONFLICT, "revoked", "Credential revoked",
+        "Issue a new key.";
     /// The key has expired.
-    Expired = CONFLICT, "expired", "Credential expired";
+    Expired = CONFLICT, "expired", "Credential expired",
+        "Issue a new key.";
     /// More bytes than are taken.
-    TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Body too large";
+    TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Body too large",
+        "Send less: at most 1 MiB.";
     /// Not JSON by its own word.
-    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type";
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type",
+        "Say `Content-Type: application/json`.";
     /// Fields or parameters break rules.
-    Invalid = UNPROCESSABLE_ENTITY, "invalid", "Invalid value";
+    Invalid = UNPROCESSABLE_ENTITY, "invalid", "Invalid value",
+        "Mend what `errors` names.";
     /// A defect.
-    Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error";
+    Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error",
+        "Report it with its `request_id`, which the log of the server has too.";
     /// The database, or something else without which nothing goes, is away.
-    Unavailable = SERVICE_UNAVAILABLE, "unavailable", "Not available";
+    Unavailable = SERVICE_UNAVAILABLE, "unavailable", "Not available",
+        "Come back after `Retry-After` seconds. `detail` says whether anything can have been changed.";
     /// Too much at once.
-    Busy = SERVICE_UNAVAILABLE, "busy", "Busy";
+    Busy = SERVICE_UNAVAILABLE, "busy", "Busy",
+        "Come back after `Retry-After` seconds.";
     /// `/readyz` says no.
-    NotReady = SERVICE_UNAVAILABLE, "not-ready", "Not ready";
+    NotReady = SERVICE_UNAVAILABLE, "not-ready", "Not ready",
+        "Mend what `detail` names.";
 }
 
 impl Kind {
@@ -79,7 +111,11 @@ impl Kind {
         self.parts().0
     }
 
-    #[cfg(test)]
+    pub(crate) const fn title(self) -> &'static str {
+        self.parts().2
+    }
+
+    /// The last word of `type`.
     pub(crate) const fn slug(self) -> &'static str {
         self.parts().1
     }
@@ -98,8 +134,8 @@ pub(crate) struct Problem {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Body<'a> {
-    /// What kind of problem it is: `urn:paddock:problem:` and a word that stays the same over versions.
-    #[schema(format = "uri", example = "urn:paddock:problem:invalid")]
+    /// What kind of problem it is: the path of a page that tells of it, whose last word stays the same over versions.
+    #[schema(format = "uri-reference", pattern = "^/problems/[a-z-]+$", example = "/problems/invalid")]
     r#type: String,
     /// The kind, for people.
     #[schema(example = "Invalid value")]
@@ -157,6 +193,11 @@ impl Problem {
         Self::new(Kind::Internal, "the server failed; the log has the request id")
     }
 
+    /// The same kind of problem, with more to say of it.
+    pub(crate) fn saying(self, detail: String) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
     pub(crate) fn retry_after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
     }
@@ -171,7 +212,7 @@ impl Problem {
         let (status, slug, title) = self.kind.parts();
         let errors = self.errors.iter().map(|e| FieldError { pointer: &e.pointer, detail: &e.detail }).collect();
         let body = Body {
-            r#type: format!("urn:paddock:problem:{slug}"),
+            r#type: format!("/problems/{slug}"),
             title,
             status: status.as_u16(),
             detail: &self.detail,
@@ -230,13 +271,18 @@ impl From<Error> for Problem {
                 log(&error);
                 return Self::database_away();
             }
+            Error::InDoubt(_) => {
+                log(&error);
+                return Self::database_slow();
+            }
             Error::NoUser(_) | Error::NoCredential(_) => Kind::NotFound,
             Error::EmailTaken(_) | Error::ExternalIdTaken(_) => Kind::UserExists,
             Error::LastAdmin => Kind::LastAdmin,
             Error::Managed { .. } => Kind::Managed,
             Error::Revoked(_) => Kind::Revoked,
             Error::Expired(_) => Kind::Expired,
-            Error::BeyondScopes(_) => Kind::Forbidden,
+            Error::Beyond(_) => Kind::Forbidden,
+            Error::Disabled(_) => Kind::UserDisabled,
             Error::WrongPassword => Kind::WrongPassword,
             Error::Fenced(_) | Error::NotStaged | Error::ReadOnly | Error::Database(_) | Error::Corrupt(_) => {
                 log(&error);
@@ -249,8 +295,7 @@ impl From<Error> for Problem {
 
 /// The whole chain, once; the client gets one fixed sentence.
 fn log(error: &Error) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "request failed");
+    tracing::error!(%error, cause = causes(error), "request failed");
 }
 
 #[cfg(test)]

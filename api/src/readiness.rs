@@ -29,6 +29,7 @@ struct Parts {
     database: AtomicBool,
     schema: AtomicBool,
     ollama: AtomicBool,
+    cache: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -38,7 +39,8 @@ pub struct Report {
     /// What keeps the process from serving: `database`, `schema` where the database has not been migrated, `shutdown` once
     /// that has begun. Empty: it is ready.
     pub missing: Vec<&'static str>,
-    /// What is away without keeping the rest from serving: `ollama`.
+    /// What is away without keeping the rest from serving: `ollama`, and `cache` while changes of rights cannot be heard and
+    /// every request asks the database.
     pub degraded: Vec<&'static str>,
 }
 
@@ -63,7 +65,8 @@ impl Readiness {
         if self.parts.stopping.load(Relaxed) {
             missing.push("shutdown");
         }
-        let degraded = if self.parts.ollama.load(Relaxed) { Vec::new() } else { vec!["ollama"] };
+        let parts = [("ollama", &self.parts.ollama), ("cache", &self.parts.cache)];
+        let degraded = parts.into_iter().filter(|(_, there)| !there.load(Relaxed)).map(|(name, _)| name).collect();
         Report { missing, degraded }
     }
 
@@ -86,6 +89,7 @@ impl Readiness {
 
     /// Looks once whether the database is there.
     pub(crate) async fn look(&self, accounts: &Accounts) {
+        self.parts.cache.store(accounts.cache_is_kept(), Relaxed);
         match timeout(PATIENCE, accounts.ready()).await {
             Ok(Ok(())) => self.database(true, true),
             Ok(Err(OpenError::Behind { .. })) => self.database(true, false),
@@ -113,13 +117,13 @@ mod tests {
     #[test]
     fn only_what_is_needed_keeps_it_from_being_ready() {
         let readiness = Readiness::default();
-        assert_eq!(readiness.report(), Report { missing: vec!["database"], degraded: vec!["ollama"] });
+        assert_eq!(readiness.report(), Report { missing: vec!["database"], degraded: vec!["ollama", "cache"] });
         readiness.database(true, false);
         assert_eq!(readiness.report().missing, ["schema"]);
         readiness.database(true, true);
         assert!(readiness.report().is_ready(), "without Ollama it is degraded, and ready");
         readiness.ollama(true);
-        assert_eq!(readiness.report().degraded, Vec::<&str>::new());
+        assert_eq!(readiness.report().degraded, ["cache"]);
         readiness.stopping();
         assert_eq!(readiness.report().missing, ["shutdown"]);
     }

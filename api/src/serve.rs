@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     front::Front,
     gateway::{Gateway, GatewayError, usage},
-    openapi, routes,
+    openapi, routes, sweep,
 };
 
 /// How long a connection may take to send the head of its next request.
@@ -63,6 +63,9 @@ pub async fn serve(
     watches.spawn(watching.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
     watches.spawn(watching.clone().run_until_cancelled_owned(app.readiness.clone().watch(accounts)));
     watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(cache_watch(app.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(warden_watch(app.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(sweep::keys(app.clone(), config.sweep_every)));
 
     let front = Front { routes: routes::router(app.clone()), app };
     let connections = accept(listener, config.timeouts.idle, &front, &phases).await;
@@ -84,6 +87,14 @@ pub async fn serve(
 
 async fn gateway_watch(app: App) {
     app.gateway.watch(&app.readiness).await;
+}
+
+async fn cache_watch(app: App) {
+    app.accounts.keep_cache().await;
+}
+
+async fn warden_watch(app: App) {
+    app.gateway.keep_watch(&app.accounts).await;
 }
 
 /// The steps of a shutdown.

@@ -21,6 +21,14 @@ pub fn describe_metrics() {
         "Time from a management request to its answer"
     );
     describe_counter!("paddock_authentication_failures_total", "Requests without a credential that counts, by reason");
+    describe_counter!(
+        "paddock_credential_cache_misses_total",
+        "Credentials that were looked up in the database, by reason: unknown to the cache, or the cache is bypassed"
+    );
+    describe_gauge!(
+        "paddock_credential_cache_kept",
+        "1 while changes of rights are heard, 0 while the cache is bypassed"
+    );
     describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
     describe_histogram!(
         "paddock_gateway_first_byte_seconds",
@@ -59,7 +67,7 @@ pub(crate) async fn note_route(request: Request, next: Next) -> Response {
 
 /// Counts and logs an answered management request.
 pub(crate) fn record(method: &Method, response: &Response, origin: &Origin, took: Duration) {
-    let route = response.extensions().get::<Route>().map_or("unmatched", |route| route.0.as_str());
+    let route = route(response);
     let method = label(method);
     let status = response.status().as_u16();
     counter!(
@@ -69,16 +77,30 @@ pub(crate) fn record(method: &Method, response: &Response, origin: &Origin, took
     .increment(1);
     histogram!("paddock_http_request_duration_seconds", "route" => route.to_owned(), "method" => method)
         .record(took.as_secs_f64());
-    let (request_id, ip, duration_ms) = (origin.id_text(), origin.ip, took.as_millis());
+    let (ip, duration_ms) = (origin.ip, took.as_millis());
     if matches!(route, "/healthz" | "/readyz") {
-        tracing::debug!(request_id, %ip, method, route, status, duration_ms, "request");
+        tracing::debug!(%ip, method, route, status, duration_ms, "request");
     } else {
-        tracing::info!(request_id, %ip, method, route, status, duration_ms, "request");
+        tracing::info!(%ip, method, route, status, duration_ms, "request");
     }
 }
 
+/// The route that an answer came from, from a closed set.
+pub(crate) fn route(response: &Response) -> &str {
+    response.extensions().get::<Route>().map_or("unmatched", |route| route.0.as_str())
+}
+
+/// What an error came from, from one cause to the next; nothing when it has none.
+pub(crate) fn causes(error: &dyn std::error::Error) -> Option<String> {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    // Many a library's error ends in the words of its source.
+    texts.dedup_by(|next, before| before.ends_with(next.as_str()));
+    (!texts.is_empty()).then(|| texts.join(": "))
+}
+
 /// The method, from a closed set.
-fn label(method: &Method) -> &'static str {
+pub(crate) fn label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

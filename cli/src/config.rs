@@ -25,6 +25,10 @@ pub(crate) const PORT: u16 = 8080;
 const METRICS_PORT: u16 = 9090;
 /// How long a signing secret must be: as long as what it signs with.
 const SECRET_MIN_BYTES: usize = 32;
+/// What the files beside a SQLite file are called in which keys are kept.
+pub(crate) const AUDIT_KEY_SUFFIX: &str = "audit-key";
+pub(crate) const JWT_SECRET_SUFFIX: &str = "jwt-secret";
+const MAKE_ONE: &str = "make one with `openssl rand -hex 32`";
 /// Values that stand in examples, and so are known to everyone.
 const KNOWN_SECRETS: [&str; 8] =
     ["change", "secret", "example", "insecure", "placeholder", "your-", "default", "password"];
@@ -41,14 +45,18 @@ pub(crate) fn environment(settings: &CommonSettings) -> Result<Environment, Fail
     }
 }
 
-/// The value of a secret setting: given, or in a file whose trailing line end does not count.
+/// The value of a secret setting: given, or in a file whose trailing line end does not count. Both at once are refused: which
+/// of them is meant nobody can tell.
 pub(crate) fn secret(
     name: &str,
     value: Option<&SecretString>,
     file: Option<&Path>,
 ) -> Result<Option<SecretString>, Failure> {
     let secret = match (value, file) {
-        (Some(value), _) => value.clone(),
+        (Some(_), Some(_)) => {
+            return Err(Failure::config(format!("{name} and {name}_FILE are both set; leave one of them out")));
+        }
+        (Some(value), None) => value.clone(),
         (None, Some(file)) => {
             let text = fs::read_to_string(file)
                 .map_err(|error| Failure::config(format!("{name}_FILE: cannot read {}: {error}", file.display())))?;
@@ -95,7 +103,7 @@ impl Database {
             "AUDIT_SIGNING_KEY",
             settings.audit_signing_key.as_ref(),
             settings.audit_signing_key_file.as_deref(),
-            "audit-key",
+            AUDIT_KEY_SUFFIX,
             &options,
             environment,
         )?;
@@ -107,7 +115,7 @@ impl Database {
                 "JWT_SECRET",
                 settings.jwt_secret.as_ref(),
                 settings.jwt_secret_file.as_deref(),
-                "jwt-secret",
+                JWT_SECRET_SUFFIX,
                 &options,
                 environment,
             )?
@@ -128,18 +136,29 @@ impl Database {
     }
 }
 
+/// Whether the algorithm is one that sessions can be signed with.
+pub(crate) fn session_algorithm(name: &str) -> Result<(), Failure> {
+    SessionKey::new(&"0".repeat(64).into(), name)?;
+    Ok(())
+}
+
+/// Whether any of `DB_*` is set, which means a PostgreSQL.
+pub(crate) fn names_a_server(settings: &DatabaseSettings) -> bool {
+    settings.db_user.is_some()
+        || settings.db_password.is_some()
+        || settings.db_password_file.is_some()
+        || settings.db_host.is_some()
+        || settings.db_port.is_some()
+        || settings.db_name.is_some()
+}
+
 /// `DATABASE_URL`, or from `DB_*`, or a file in the working directory.
 pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment) -> Result<SecretString, Failure> {
     if let Some(url) = secret("DATABASE_URL", settings.database_url.as_ref(), settings.database_url_file.as_deref())? {
         return Ok(url);
     }
     let password = secret("DB_PASSWORD", settings.db_password.as_ref(), settings.db_password_file.as_deref())?;
-    let given = settings.db_user.is_some()
-        || password.is_some()
-        || settings.db_host.is_some()
-        || settings.db_port.is_some()
-        || settings.db_name.is_some();
-    if given {
+    if names_a_server(settings) {
         let host = match environment {
             Environment::Local => "localhost",
             Environment::Prod => "db",
@@ -165,7 +184,7 @@ pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment
 }
 
 /// Where the end of the audit log is told: as set, or in local beside the SQLite file.
-fn audit_head_file(
+pub(crate) fn audit_head_file(
     settings: &DatabaseSettings,
     environment: Environment,
     options: &OpenOptions,
@@ -173,14 +192,7 @@ fn audit_head_file(
     if settings.audit_head_file.is_some() || environment == Environment::Prod {
         return Ok(settings.audit_head_file.clone());
     }
-    Ok(options.sqlite_file()?.map(|database| beside(&database, "audit-head")))
-}
-
-/// `<database>.<suffix>`
-fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(format!(".{suffix}"));
-    PathBuf::from(path)
+    Ok(options.sqlite_file()?.map(|database| kept_in(&database, "audit-head")))
 }
 
 /// A secret that signs: given and strong; or, in local on SQLite, made once and kept beside the file.
@@ -192,44 +204,91 @@ fn signing_secret(
     options: &OpenOptions,
     environment: Environment,
 ) -> Result<SecretString, Failure> {
-    let how = "make one with `openssl rand -hex 32`";
-    if let Some(secret) = secret(name, value, file)? {
-        let text = secret.expose_secret();
-        if text.len() < SECRET_MIN_BYTES {
-            return Err(Failure::config(format!(
-                "{name} is {} bytes long and must be at least {SECRET_MIN_BYTES}; {how}",
-                text.len()
-            )));
-        }
-        let lower = text.to_lowercase();
-        let mut kinds: Vec<char> = text.chars().collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        if environment == Environment::Prod
-            && (kinds.len() < 8 || KNOWN_SECRETS.iter().any(|word| lower.contains(word)))
-        {
-            return Err(Failure::config(format!(
-                "{name} looks like an example or a pattern, not like random bytes; {how}"
-            )));
-        }
+    if let Some(secret) = strong_secret(name, value, file, environment)? {
         return Ok(secret);
     }
+    let database = place_of_secrets(name, options, environment)?;
+    kept_secret(&kept_in(&database, suffix), name, options.read_only)
+}
+
+/// What is known of a secret that signs, without making it.
+pub(crate) enum Signing {
+    /// It is set.
+    Given,
+    /// It is kept in this file, or will be.
+    Kept(PathBuf),
+}
+
+/// Looks where a secret that signs is, and whether it is one. Makes and changes nothing.
+pub(crate) fn look_for_signing_secret(
+    name: &str,
+    value: Option<&SecretString>,
+    file: Option<&Path>,
+    suffix: &str,
+    options: &OpenOptions,
+    environment: Environment,
+) -> Result<Signing, Failure> {
+    if strong_secret(name, value, file, environment)?.is_some() {
+        return Ok(Signing::Given);
+    }
+    let path = kept_in(&place_of_secrets(name, options, environment)?, suffix);
+    if path.exists() {
+        kept_secret(&path, name, true)?;
+    }
+    Ok(Signing::Kept(path))
+}
+
+/// A secret that was given, if it is hard to guess.
+fn strong_secret(
+    name: &str,
+    value: Option<&SecretString>,
+    file: Option<&Path>,
+    environment: Environment,
+) -> Result<Option<SecretString>, Failure> {
+    let Some(secret) = secret(name, value, file)? else { return Ok(None) };
+    let text = secret.expose_secret();
+    if text.len() < SECRET_MIN_BYTES {
+        return Err(Failure::config(format!(
+            "{name} is {} bytes long and must be at least {SECRET_MIN_BYTES}; {MAKE_ONE}",
+            text.len()
+        )));
+    }
+    let lower = text.to_lowercase();
+    let mut kinds: Vec<char> = text.chars().collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if environment == Environment::Prod && (kinds.len() < 8 || KNOWN_SECRETS.iter().any(|word| lower.contains(word))) {
+        return Err(Failure::config(format!(
+            "{name} looks like an example or a pattern, not like random bytes; {MAKE_ONE}"
+        )));
+    }
+    Ok(Some(secret))
+}
+
+/// The database file beside which secrets may be kept.
+fn place_of_secrets(name: &str, options: &OpenOptions, environment: Environment) -> Result<PathBuf, Failure> {
     match (environment, options.sqlite_file()?) {
-        (Environment::Local, Some(database)) => kept_secret(&database, suffix, name, options.read_only),
-        (Environment::Prod, _) => Err(Failure::config(format!("{name} is not set, and prod needs it; {how}"))),
+        (Environment::Local, Some(database)) => Ok(database),
+        (Environment::Prod, _) => Err(Failure::config(format!("{name} is not set, and prod needs it; {MAKE_ONE}"))),
         (Environment::Local, None) => Err(Failure::config(format!(
-            "{name} is not set, and with PostgreSQL there is no file to keep one beside; {how}"
+            "{name} is not set, and with PostgreSQL there is no file to keep one beside; {MAKE_ONE}"
         ))),
     }
 }
 
-/// `<database>.<suffix>`, readable by its owner alone.
-fn kept_secret(database: &Path, suffix: &str, name: &str, read_only: bool) -> Result<SecretString, Failure> {
-    let path = beside(database, suffix);
+/// `<database>.<suffix>`.
+fn kept_in(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!(".{suffix}"));
+    path.into()
+}
+
+/// The secret in a file that its owner alone can read, made if it is not there yet.
+fn kept_secret(path: &Path, name: &str, read_only: bool) -> Result<SecretString, Failure> {
     let failed = |error| {
         Failure::Other(anyhow::Error::new(error).context(format!("cannot keep a secret in {}", path.display())))
     };
-    let read = || fs::read_to_string(&path).map(|text| SecretString::from(text.trim_end().to_owned()));
+    let read = || fs::read_to_string(path).map(|text| SecretString::from(text.trim_end().to_owned()));
     match read() {
         Ok(secret) if secret.expose_secret().len() >= SECRET_MIN_BYTES => return Ok(secret),
         Ok(_) => {
@@ -255,7 +314,7 @@ fn kept_secret(database: &Path, suffix: &str, name: &str, read_only: bool) -> Re
     let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&partial).map_err(failed)?;
     writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(failed)?;
     // A link fails where another process was first; then its secret is the one.
-    let linked = fs::hard_link(&partial, &path);
+    let linked = fs::hard_link(&partial, path);
     fs::remove_file(&partial).map_err(failed)?;
     match linked {
         Ok(()) => Ok(text.into()),
@@ -264,7 +323,7 @@ fn kept_secret(database: &Path, suffix: &str, name: &str, read_only: bool) -> Re
     }
 }
 
-fn random() -> anyhow::Result<[u8; 32]> {
+pub(crate) fn random() -> anyhow::Result<[u8; 32]> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the operating system gives no random bytes"))?;
     Ok(bytes)
@@ -311,7 +370,17 @@ pub(crate) fn public_url(settings: &OllamaSettings) -> Result<Option<url::Url>, 
     settings.public_url.as_deref().map(|text| base_url("PUBLIC_URL", text, "https://paddock.example.com")).transpose()
 }
 
-fn base_url(name: &str, text: &str, example: &str) -> Result<url::Url, Failure> {
+/// Where traces go, if anywhere.
+pub(crate) fn traces_url(settings: &MetricsSettings) -> Result<Option<url::Url>, Failure> {
+    let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    settings
+        .otel_exporter_otlp_endpoint
+        .as_deref()
+        .map(|text| base_url(name, text, "http://collector:4318"))
+        .transpose()
+}
+
+pub(crate) fn base_url(name: &str, text: &str, example: &str) -> Result<url::Url, Failure> {
     let wrong = |why: &str| Failure::config(format!("{name} {why}; set it to a URL such as {example}"));
     let url = url::Url::parse(text.trim_end_matches('/')).map_err(|_| wrong("is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {

@@ -9,6 +9,8 @@ use paddock_accounts::OpenError;
 pub(crate) enum Failure {
     /// The configuration is wrong: exit code 2, and nothing was started.
     Config(String),
+    /// The database cannot be used: exit code 1.
+    Open(OpenError),
     /// Something else: exit code 1.
     Other(anyhow::Error),
 }
@@ -19,10 +21,18 @@ impl Failure {
         Self::Config(message.into())
     }
 
+    /// Several settings are wrong: one line for each.
+    pub(crate) fn wrong(lines: &[String]) -> Self {
+        match lines {
+            [line] => Self::Config(line.clone()),
+            lines => Self::Config(format!("the configuration is wrong:\n  {}", lines.join("\n  "))),
+        }
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(2),
-            Self::Other(_) => ExitCode::FAILURE,
+            Self::Open(_) | Self::Other(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -31,6 +41,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(message) => f.write_str(message),
+            Self::Open(error) => write!(f, "{error}"),
             Self::Other(error) => write!(f, "{error:#}"),
         }
     }
@@ -61,7 +72,7 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Url(_) | OpenError::Missing(_) => Self::Config(error.to_string()),
-            other => Self::Other(other.into()),
+            other => Self::Open(other),
         }
     }
 }

@@ -5,11 +5,16 @@ mod commands;
 mod config;
 mod failure;
 mod logging;
+mod output;
+mod password;
 mod probes;
+mod remote;
 mod server;
 mod settings;
 mod signals;
 mod table;
+mod traces;
+mod variables;
 
 use std::process::ExitCode;
 
@@ -30,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "paddock", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(
     after_help = "Every flag can be given as the environment variable shown beside it, and every secret in a file \
-                        named by <VARIABLE>_FILE.\nExit codes: 0 done, 1 failed, 2 wrong configuration."
+                        named by <VARIABLE>_FILE.\nExit codes: 0 done, 1 failed, 2 wrong configuration. An empty variable counts as unset."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -55,6 +60,12 @@ enum Command {
     Openapi,
     /// Print the effective configuration, secrets redacted, with where each value comes from
     Config(commands::config::Config),
+    /// Work with users, through a running server or, to get back in, on the database
+    User(commands::user::User),
+    /// Work with API keys, through a running server
+    Key(commands::key::Key),
+    /// Show what was used, through a running server
+    Usage(commands::usage::Usage),
     /// Work with the audit log
     Audit(commands::audit::Audit),
     /// Ask a server on this machine whether it is well: for container health checks
@@ -62,12 +73,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
-    match dispatch(cli.command, &matches) {
+    match command_line().and_then(|(cli, matches)| dispatch(cli.command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             #[expect(clippy::print_stderr, reason = "the last word of a command")]
@@ -76,6 +82,14 @@ fn main() -> ExitCode {
             }
             failure.code()
         }
+    }
+}
+
+fn command_line() -> Result<(Cli, clap::ArgMatches), Failure> {
+    let matches = variables::matches(Cli::command())?;
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => Ok((cli, matches)),
+        Err(error) => error.exit(),
     }
 }
 
@@ -92,6 +106,9 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<(), Failure>
         Command::Operator(command) => block_on(command.execute()),
         Command::Migrate(command) => block_on(command.execute()),
         Command::Seed(command) => block_on(command.execute()),
+        Command::User(command) => block_on(command.execute()),
+        Command::Key(command) => block_on(command.execute()),
+        Command::Usage(command) => block_on(command.execute()),
         Command::Audit(command) => block_on(command.execute()),
         Command::Healthcheck(command) => block_on(command.execute()),
     }
@@ -99,7 +116,11 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<(), Failure>
 
 fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(work);
+    let done = runtime.block_on(async {
+        let done = work.await;
+        traces::flush().await;
+        done
+    });
     // A blocked thread, as one that hashes, does not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     done

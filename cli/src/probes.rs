@@ -1,10 +1,15 @@
 //! The metrics listener: `/metrics` for the scraper, `/livez` and `/readyz` for the kubelet, of API and operator alike.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use metrics::{Unit, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use paddock_accounts::{
+    Accounts,
+    clock::{Clock as _, SystemClock},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +21,7 @@ pub(crate) type Missing = Box<dyn Fn() -> Vec<&'static str> + Send + Sync>;
 #[derive(Clone)]
 struct Probes {
     metrics: PrometheusHandle,
+    accounts: Accounts,
     parts: Arc<Vec<Missing>>,
 }
 
@@ -25,11 +31,20 @@ const SECONDS: [f64; 16] =
 
 /// Starts to gather metrics, for the life of the process. Once, before anything counts.
 pub(crate) fn gather() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .context("metric buckets")?
         .install_recorder()
-        .context("metrics are gathered already")
+        .context("metrics are gathered already")?;
+    paddock_api::describe_metrics();
+    describe_gauge!("paddock_build_info", "1, labelled with the version of this executable");
+    describe_gauge!("process_start_time_seconds", Unit::Seconds, "When this process started, in seconds since 1970");
+    describe_gauge!("paddock_database_connections", "Connections to the database, by state: used or idle");
+    describe_gauge!("paddock_database_connections_max", "The most connections to the database: DB_MAX_CONNECTIONS");
+    gauge!("paddock_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("process_start_time_seconds")
+        .set(Duration::from_micros(SystemClock.now().micros().unsigned_abs()).as_secs_f64());
+    Ok(handle)
 }
 
 /// Takes the address; in local a taken port falls back to a free one, as several may run on a laptop.
@@ -61,6 +76,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
     parts: Vec<Missing>,
+    accounts: Accounts,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let upkeep = metrics.clone();
@@ -68,10 +84,10 @@ pub(crate) async fn serve(
         .route("/metrics", get(render))
         .route("/livez", get(|| async { Json(serde_json::json!({"status": "ok"})) }))
         .route("/readyz", get(readyz))
-        .with_state(Probes { metrics, parts: Arc::new(parts) });
+        .with_state(Probes { metrics, accounts, parts: Arc::new(parts) });
     let tidy = stop.clone();
     tokio::spawn(async move {
-        let mut every = tokio::time::interval(std::time::Duration::from_secs(5));
+        let mut every = tokio::time::interval(Duration::from_secs(5));
         while tidy.run_until_cancelled(every.tick()).await.is_some() {
             upkeep.run_upkeep();
         }
@@ -80,6 +96,11 @@ pub(crate) async fn serve(
 }
 
 async fn render(State(probes): State<Probes>) -> impl IntoResponse {
+    let connections = probes.accounts.connections();
+    let count = |name: &'static str| gauge!("paddock_database_connections", "state" => name);
+    count("used").set(connections.used);
+    count("idle").set(connections.idle);
+    gauge!("paddock_database_connections_max").set(connections.max);
     ([("content-type", "text/plain; version=0.0.4")], probes.metrics.render())
 }
 

@@ -62,12 +62,7 @@ pub(crate) fn operator_config(
     serve: &ServeSettings,
     public_url: String,
 ) -> Result<paddock_operator::Config, Failure> {
-    let model_registries = ollama
-        .model_registries
-        .iter()
-        .filter(|text| !text.is_empty())
-        .map(|text| text.parse().map_err(|error| Failure::config(format!("MODEL_REGISTRIES: {error}"))))
-        .collect::<Result<_, _>>()?;
+    let model_registries = registries(ollama)?;
     let names = |list: &[String]| list.iter().filter(|name| !name.is_empty()).cloned().collect::<BTreeSet<_>>();
     Ok(paddock_operator::Config {
         lease: lease(operator, &kube)?,
@@ -79,6 +74,12 @@ pub(crate) fn operator_config(
         concurrency: 8,
         drain_timeout: serve.drain_timeout,
     })
+}
+
+/// The registries that models may come from.
+pub(crate) fn registries(ollama: &OllamaSettings) -> Result<Vec<paddock_operator::ModelRegistry>, Failure> {
+    let named = ollama.model_registries.iter().filter(|text| !text.is_empty());
+    named.map(|text| text.parse().map_err(|error| Failure::config(format!("MODEL_REGISTRIES: {error}")))).collect()
 }
 
 /// The lease of this process.

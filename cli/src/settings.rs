@@ -47,7 +47,7 @@ pub(crate) struct DatabaseSettings {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<SecretString>,
     /// A file that holds it
-    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", conflicts_with = "database_url")]
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     pub(crate) database_url_file: Option<PathBuf>,
     /// PostgreSQL user [default: app]
     #[arg(long, env = "DB_USER", value_name = "NAME")]
@@ -56,25 +56,25 @@ pub(crate) struct DatabaseSettings {
     #[arg(long, env = "DB_PASSWORD", value_name = "SECRET", hide_env_values = true)]
     pub(crate) db_password: Option<SecretString>,
     /// A file that holds it
-    #[arg(long, env = "DB_PASSWORD_FILE", value_name = "FILE", conflicts_with = "db_password")]
+    #[arg(long, env = "DB_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) db_password_file: Option<PathBuf>,
     /// PostgreSQL host [default: localhost in local, db in prod]
     #[arg(long, env = "DB_HOST", value_name = "HOST")]
     pub(crate) db_host: Option<String>,
     /// PostgreSQL port [default: 5432]
-    #[arg(long, env = "DB_PORT", value_name = "PORT")]
+    #[arg(long, env = "DB_PORT", value_name = "PORT", value_parser = port)]
     pub(crate) db_port: Option<u16>,
     /// PostgreSQL database [default: app]
     #[arg(long, env = "DB_NAME", value_name = "NAME")]
     pub(crate) db_name: Option<String>,
     /// The most connections to the database
-    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "N", default_value = "20", value_parser = connections)]
     pub(crate) db_max_connections: u32,
     /// Seals the audit log; at least 32 bytes; kept beside the SQLite file when unset in local
     #[arg(long, env = "AUDIT_SIGNING_KEY", value_name = "SECRET", hide_env_values = true)]
     pub(crate) audit_signing_key: Option<SecretString>,
     /// A file that holds it
-    #[arg(long, env = "AUDIT_SIGNING_KEY_FILE", value_name = "FILE", conflicts_with = "audit_signing_key")]
+    #[arg(long, env = "AUDIT_SIGNING_KEY_FILE", value_name = "FILE")]
     pub(crate) audit_signing_key_file: Option<PathBuf>,
     /// Where the end of the audit log is told after each change, for this process alone [default in local on SQLite:
     /// <database>.audit-head]
@@ -87,7 +87,7 @@ pub(crate) struct DatabaseSettings {
     #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
     pub(crate) jwt_secret: Option<SecretString>,
     /// A file that holds it
-    #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE", conflicts_with = "jwt_secret")]
+    #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE")]
     pub(crate) jwt_secret_file: Option<PathBuf>,
     /// How access tokens are signed: HS256, HS384 or HS512
     #[arg(long, env = "JWT_ALG", value_name = "ALG", default_value = "HS256")]
@@ -99,10 +99,10 @@ pub(crate) struct DatabaseSettings {
 #[command(next_help_heading = "Serving")]
 pub(crate) struct ListenSettings {
     /// Where the API listens [default: 127.0.0.1:8080 in local, 0.0.0.0:8080 in prod]
-    #[arg(long, env = "LISTEN_ADDR", value_name = "HOST:PORT")]
+    #[arg(long, env = "LISTEN_ADDR", value_name = "HOST:PORT", value_parser = address)]
     pub(crate) listen_addr: Option<SocketAddr>,
     /// Overrides the port of LISTEN_ADDR; 0 picks a free one
-    #[arg(long, env = "PORT", value_name = "PORT")]
+    #[arg(long, env = "PORT", value_name = "PORT", value_parser = port)]
     pub(crate) port: Option<u16>,
 }
 
@@ -129,13 +129,16 @@ pub(crate) struct ServeSettings {
     pub(crate) upstream_lifetime_timeout: Duration,
 }
 
-/// Where metrics and probes are served.
+/// Where metrics and probes are served, and where traces go.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Metrics")]
+#[command(next_help_heading = "Metrics and traces")]
 pub(crate) struct MetricsSettings {
     /// Where /metrics, /livez and /readyz listen [default: 127.0.0.1:9090 in local, 0.0.0.0:9090 in prod]
     #[arg(long, env = "METRICS_ADDR", value_name = "HOST:PORT")]
     pub(crate) metrics_addr: Option<String>,
+    /// Where an OpenTelemetry collector takes traces by OTLP over HTTP, as http://collector:4318; unset: no traces
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otel_exporter_otlp_endpoint: Option<String>,
 }
 
 /// The models behind the gateway.
@@ -186,12 +189,7 @@ pub(crate) struct SeedSettings {
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD", value_name = "SECRET", hide_env_values = true)]
     pub(crate) admin_bootstrap_password: Option<SecretString>,
     /// A file that holds it
-    #[arg(
-        long,
-        env = "ADMIN_BOOTSTRAP_PASSWORD_FILE",
-        value_name = "FILE",
-        conflicts_with = "admin_bootstrap_password"
-    )]
+    #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) admin_bootstrap_password_file: Option<PathBuf>,
     /// Set the password also where the admin is there already: 1, true or yes
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FORCE", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = yes)]
@@ -217,8 +215,24 @@ pub(crate) struct Settings {
     pub(crate) seed: SeedSettings,
 }
 
+/// `host:port`, the host a number.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not host:port; write it as 127.0.0.1:8080 or 0.0.0.0:8080"))
+}
+
+/// A port, 0 for any.
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a port; use a number from 0 to 65535, as 8080"))
+}
+
+/// Fewer than two could wait for each other; more than a thousand no database takes.
+fn connections(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (2..=1000).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a number of connections; use one from 2 to 1000, as 20"))
+}
+
 /// `90s`, `10m`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration; write it as 90s, 10m or 1h30m");
     let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(wrong)
@@ -229,6 +243,6 @@ fn yes(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" => Ok(true),
         "" | "0" | "false" | "no" => Ok(false),
-        _ => Err("use 1, true or yes, or 0, false or no".to_owned()),
+        _ => Err(format!("`{text}` is neither yes nor no; use 1, true or yes, or 0, false or no")),
     }
 }

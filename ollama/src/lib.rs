@@ -24,6 +24,6 @@ pub use endpoints::{Access, ENDPOINTS, Endpoint, Lookup, Operation, Refusal, loo
 pub use keys::SAMPLING;
 pub use listing::{filter_openai_models, filter_tags};
 pub use names::{ModelName, NameError};
-pub use patterns::{ModelPattern, ModelPatterns, any_matches};
+pub use patterns::{ModelPattern, ModelPatterns, any_matches, covers};
 pub use progress::{Progress, PullProgress};
 pub use request::{Edit, Kind, KnownKeys, Member, ScanError, Scanned, scan, splice};

@@ -80,6 +80,23 @@ impl ModelPatterns<'_> {
     }
 }
 
+/// Whether the first pattern means every model that the second one means; both in canonical form.
+///
+/// A `*` of the second can be any text, so that only a `*` of the first takes it in.
+#[must_use]
+pub fn covers(pattern: &str, narrower: &str) -> bool {
+    if pattern == ALL || narrower == ALL {
+        return pattern == ALL;
+    }
+    let (Some(ends), Some(inner)) = (Ends::find(pattern), Ends::find(narrower)) else {
+        return false;
+    };
+    glob(ends.model(pattern), inner.model(narrower))
+        && glob(ends.tag(pattern), inner.tag(narrower))
+        && glob(ends.namespace(pattern), inner.namespace(narrower))
+        && glob(ends.registry(pattern), inner.registry(narrower))
+}
+
 /// Whether any of these patterns, in canonical form, matches the name. Nothing is allocated.
 pub fn any_matches<'a>(patterns: impl IntoIterator<Item = &'a str>, name: &ModelName) -> bool {
     patterns.into_iter().any(|pattern| matches(pattern, name))

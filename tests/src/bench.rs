@@ -1,65 +1,95 @@
-//! `make bench`: what the gateway adds, beside no proxy at all and beside nginx with a bearer check, from one interleaved run.
+//! `make bench`: what Paddock costs, beside named peers that are measured in turn with it, in one run. Each section can be run alone.
 //!
-//! The load generator and the stand-in for Ollama share one core, the proxy under measurement has the other to itself.
+//! | section | what | beside |
+//! |---|---|---|
+//! | gateway | what a proxied request takes longer | no proxy, and nginx with a bearer check |
+//! | login | sign-ins per second | Argon2 alone, at the same parameters and number of threads |
+//! | writes | audited mutations per second of 1, 16 and 50 clients | plain inserts over as many connections |
+//! | lists | pages of 100,000 users and 1,000,000 events | the same queries, sent past Paddock |
+//! | memory | resident memory at rest and after a load | |
 
+mod gateway;
+mod lists;
 mod load;
+mod login;
+mod memory;
 mod report;
 mod upstream;
+mod writes;
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum;
 
 pub use upstream::serve as serve_upstream;
 
-use crate::database::{Database, Engine};
 use crate::nginx::Nginx;
-use crate::paddock::{Launch, Paddock, executable};
+use crate::paddock::{Launch, executable};
 use crate::process::{Process, Signal, run};
 use crate::testbed::{Part, repository};
-use load::{Load, Measure};
-use report::{Machine, Peer, Report};
+use load::Measure;
+use report::{Machine, Report};
 
-const MANY: u32 = 32;
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Section {
+    /// What a proxied request takes longer.
+    Gateway,
+    /// Sign-ins per second.
+    Login,
+    /// Audited mutations per second.
+    Writes,
+    /// Pages of long lists.
+    Lists,
+    /// Resident memory.
+    Memory,
+}
 
-/// How long and how often to measure.
-#[derive(Clone, Copy, Debug)]
+impl Section {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Gateway, Self::Login, Self::Writes, Self::Lists, Self::Memory];
+}
+
+/// What to measure, how long and how often.
+#[derive(Clone, Debug)]
 pub struct Plan {
-    /// Rounds; each measures every peer at one and at 32 connections. The report has their medians.
+    /// Rounds; each measures every peer. The report has their medians.
     pub rounds: u32,
     /// The length of one measurement.
     pub length: Duration,
+    /// Which sections.
+    pub only: Vec<Section>,
 }
 
-/// Runs all of it, writes `report.json` and `report.md` into `target/bench`, and returns the latter's text.
+/// Runs the sections, writes `report.json` and `report.md` into `target/bench`, and returns the latter's text.
 pub async fn bench(plan: Plan) -> Result<String> {
     let cores = Cores::of_this_machine();
-    let upstream = start_upstream(&cores.load).await?;
-    let database = Database::new(Engine::Sqlite).await?;
-    let launch = Launch::new(&["api"], database.url())?.ollama(&upstream.url).under(&cores.proxy);
-    let (paddock, admin) = Paddock::seeded(launch).await?;
-    let key = admin.create_workload().await?.key().to_owned();
-    let nginx = Nginx::start(upstream.url.trim_start_matches("http://"), &key, &cores.proxy).await?;
-
-    let load = Load::new(&key, &cores.load)?;
-    let mut peers =
-        [Peer::new("direct", &upstream.url), Peer::new("nginx", nginx.url()), Peer::new("paddock", paddock.url())];
     let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    for _ in 0..plan.rounds {
-        for peer in &mut peers {
-            peer.single.push(load.run(&peer.url, 1, plan.length)?);
-            peer.many.push(load.run(&peer.url, MANY, plan.length)?);
+    let mut report = Report::default();
+    for section in &plan.only {
+        match section {
+            Section::Gateway => report.gateway = Some(Box::pin(gateway::measure(&plan, &cores)).await?),
+            Section::Login => report.login = Some(Box::pin(login::measure(&plan)).await?),
+            Section::Writes => report.writes = Some(Box::pin(writes::measure(&plan)).await?),
+            Section::Lists => report.lists = Some(Box::pin(lists::measure(&plan)).await?),
+            Section::Memory => report.memory = Some(Box::pin(memory::measure(&plan, &cores)).await?),
         }
     }
-    let report = Report::new(&peers, machine(&cores, plan, &load_before)?);
+    report.machine = machine(&cores, &plan, &load_before)?;
     let folder = target_folder().join("bench");
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
     let text = report.markdown();
     std::fs::write(folder.join("report.md"), &text)?;
     Ok(text)
+}
+
+/// `paddock api` on this database, without a limit of requests per minute, which loads would meet.
+fn launch(database_url: &str) -> Result<Launch> {
+    Ok(Launch::new(&["api"], database_url)?.env("RATE_LIMIT_PER_MINUTE", "1000000000").env("LOG_LEVEL", "warn"))
 }
 
 /// What to start processes under: the load on one core, the proxy on another. Empty where there is only one core.
@@ -70,12 +100,15 @@ struct Cores {
 
 impl Cores {
     fn of_this_machine() -> Self {
-        let several = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
         let pin = |core: u32| {
-            if several { vec!["taskset".to_owned(), "-c".to_owned(), core.to_string()] } else { Vec::new() }
+            if cores() > 1 { vec!["taskset".to_owned(), "-c".to_owned(), core.to_string()] } else { Vec::new() }
         };
         Self { load: pin(0), proxy: pin(1) }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 struct Upstream {
@@ -100,7 +133,7 @@ async fn start_upstream(under: &[String]) -> Result<Upstream> {
     Ok(Upstream { url, _server: server })
 }
 
-fn machine(cores: &Cores, plan: Plan, load_before: &str) -> Result<Machine> {
+fn machine(on: &Cores, plan: &Plan, load_before: &str) -> Result<Machine> {
     let first = |path: &str, key: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(key));
@@ -108,10 +141,11 @@ fn machine(cores: &Cores, plan: Plan, load_before: &str) -> Result<Machine> {
     };
     let commit = run(Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(repository()));
     let wrk = run(Command::new("sh").args(["-c", "\"$0\" -v 2>&1 | head -1; true"]).arg(Part::Wrk.locate()?))?;
+    let postgres = run(Command::new(Part::Postgres.locate()?.join("postgres")).arg("--version"))?;
     Ok(Machine {
         processor: first("/proc/cpuinfo", "model name"),
-        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        pinned: !cores.proxy.is_empty(),
+        cores: cores(),
+        pinned: !on.proxy.is_empty(),
         load_before: load_before.trim().to_owned(),
         load_after: std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned(),
         paddock: run(Command::new(executable()?).arg("--version"))?.trim().to_owned(),
@@ -119,6 +153,7 @@ fn machine(cores: &Cores, plan: Plan, load_before: &str) -> Result<Machine> {
         optimised: !cfg!(debug_assertions),
         nginx: Nginx::version()?,
         wrk: wrk.split(" Copyright").next().unwrap_or_default().trim().to_owned(),
+        postgres: postgres.trim().trim_start_matches("postgres (PostgreSQL) ").to_owned(),
         rounds: plan.rounds,
         seconds: plan.length.as_secs_f64(),
     })
@@ -133,4 +168,14 @@ fn median(measures: &[Measure], of: impl Fn(&Measure) -> f64) -> f64 {
     let mut values: Vec<f64> = measures.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The medians of each figure of several measurements.
+fn medians(measures: &[Measure]) -> Measure {
+    Measure {
+        rate: median(measures, |m| m.rate),
+        p50: median(measures, |m| m.p50),
+        p99: median(measures, |m| m.p99),
+        errors: measures.iter().map(|m| m.errors).sum(),
+    }
 }

@@ -65,7 +65,7 @@ impl Database {
     }
 
     /// The rows that a query finds, whatever the API may say of them.
-    pub(crate) async fn rows<R>(&self, query: &'static str) -> Result<Vec<R>>
+    pub async fn rows<R>(&self, query: &'static str) -> Result<Vec<R>>
     where
         R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {

@@ -234,7 +234,7 @@ async fn answer(State(stage): State<Arc<Mutex<Stage>>>, request: Request) -> Res
         return play(script, leave);
     }
     let answer = match parts.uri.path() {
-        "/" => return Response::new(Body::from("Ollama is running")),
+        "/" => return axum::response::IntoResponse::into_response("Ollama is running"),
         "/api/version" => json!({"version": "0.32.15"}),
         "/api/tags" => json!({"models": models.iter().map(|m| listed(m)).collect::<Vec<_>>()}),
         "/v1/models" => {

@@ -2,15 +2,16 @@
 //! `paddock-tests`: the testbed's servers for a maintainer to play with (`up`), or for the length of a command (`exec`).
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use paddock_tests::bench::{Plan, bench, serve_upstream};
+use paddock_tests::bench::{Plan, Section, bench, serve_upstream};
 use paddock_tests::demo::Demo;
 use paddock_tests::process::ask_to_end;
+use paddock_tests::release;
 use paddock_tests::sentinel;
 use paddock_tests::servers::Servers;
 use paddock_tests::shared::Shared;
@@ -45,7 +46,7 @@ enum Verb {
     },
     /// Runs Paddock and its operator on a real control plane, applies examples/quickstart, and chats with the key that comes of it.
     Demo,
-    /// Measures what the gateway adds beside no proxy and beside nginx, and writes target/bench/report.{json,md}. For release builds.
+    /// Measures what Paddock costs beside named peers, and writes target/bench/report.{json,md}. For release builds.
     Bench {
         /// How often each is measured; the report has the medians.
         #[arg(long, default_value_t = 5)]
@@ -53,6 +54,15 @@ enum Verb {
         /// How long one measurement takes.
         #[arg(long, default_value_t = 3)]
         seconds: u64,
+        /// Only these sections.
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = Section::ALL)]
+        only: Vec<Section>,
+    },
+    /// Writes into a folder of this one what the tests of later releases need of this one's: rows and statements. Once, at a release
+    /// that has a new migration.
+    Release {
+        /// tests/releases
+        folder: PathBuf,
     },
     /// The stand-in for Ollama that `bench` starts on a core of its choice.
     #[command(hide = true)]
@@ -88,11 +98,12 @@ async fn in_runtime(verb: Verb) -> Result<ExitCode> {
         Verb::Up { choice } => Box::pin(up(&choice.only)).await,
         Verb::Exec { choice, export, command } => Box::pin(exec(&choice.only, export, &command)).await,
         Verb::Demo => demo().await,
-        Verb::Bench { rounds, seconds } => {
+        Verb::Bench { rounds, seconds, only } => {
             let length = Duration::from_secs(seconds);
-            println!("{}", bench(Plan { rounds, length }).await?);
+            println!("{}", bench(Plan { rounds, length, only }).await?);
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Release { folder } => release::write(&folder).await.map(|()| ExitCode::SUCCESS),
         Verb::BenchUpstream => unreachable!("served before there is a runtime"),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::process::{Log, Process, Signal, free_port, run};
+use crate::disk::Disk;
+use crate::process::{Child, Log, Process, Signal, free_port, run};
 use crate::sentinel;
 use crate::shared::{self, Shared};
 use crate::testbed::Part;
@@ -28,7 +29,17 @@ pub struct Postgres {
     url: String,
     log: Log,
     template: OnceCell<String>,
-    server: Option<(Process, TempDir)>,
+    server: Option<Server>,
+}
+
+/// What a cluster of ours is started from, and started again after a crash.
+#[derive(Debug)]
+struct Server {
+    process: Process,
+    folder: PathBuf,
+    settings: Vec<String>,
+    /// Removed with the cluster; `None` where the folder is the caller's.
+    _scratch: Option<TempDir>,
 }
 
 /// Whether a cluster's commits reach the disk.
@@ -56,33 +67,82 @@ impl Postgres {
 
     /// Starts a cluster for the caller alone.
     pub async fn start(durability: Durability) -> Result<Self> {
-        let bin = Part::Postgres.locate()?;
-        let folder = sentinel::scratch("postgres")?;
-        let account = account()?;
-        if let Some((uid, gid)) = account {
-            chown(folder.path(), Some(uid), Some(gid))?;
-        }
-        let data = folder.path().join("data");
-        let command = |name: &str| {
-            let mut command = Command::new(bin.join(name));
-            command.current_dir(folder.path());
-            if let Some((uid, gid)) = account {
-                command.uid(uid).gid(gid);
-            }
-            command
-        };
-        run(command("initdb")
-            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"])
-            .args(["--no-sync", "--pgdata"])
-            .arg(&data))?;
+        let scratch = sentinel::scratch("postgres")?;
+        Self::begin(scratch.path().to_owned(), Some(scratch), durability).await
+    }
 
+    /// Starts a cluster in an empty folder of the caller's, a small disk, of which it takes some 60 MiB.
+    pub async fn start_on(disk: &Disk, durability: Durability) -> Result<Self> {
+        Self::begin(disk.path().to_owned(), None, durability).await
+    }
+
+    async fn begin(folder: PathBuf, scratch: Option<TempDir>, durability: Durability) -> Result<Self> {
+        if let Some((uid, gid)) = account()? {
+            chown(&folder, Some(uid), Some(gid))?;
+        }
+        let mut initdb = command("initdb", &folder)?;
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        if scratch.is_none() {
+            initdb.arg("--wal-segsize=1");
+        }
+        run(initdb.arg("--pgdata").arg(folder.join("data")))?;
         let port = free_port()?;
-        let mut postgres = command("postgres");
-        postgres.arg("-D").arg(&data).args(settings(folder.path(), port, durability));
-        let server = Process::start("postgres", postgres, Signal::Quit)?;
-        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-        server.ready(START, async || Ok(PgConnection::connect(&url).await?.close().await?)).await?;
-        Ok(Self { url, log: server.log().clone(), template: OnceCell::new(), server: Some((server, folder)) })
+        let mut settings = settings(&folder, port, durability);
+        if scratch.is_none() {
+            settings.extend(["-c", "max_wal_size=8MB", "-c", "min_wal_size=2MB"].map(str::to_owned));
+        }
+        let process = launch(&folder, &settings)?;
+        let (log, url) = (process.log().clone(), format!("postgres://postgres@127.0.0.1:{port}/postgres"));
+        answers(&process, &url).await?;
+        let server = Server { process, folder, settings, _scratch: scratch };
+        Ok(Self { url, log, template: OnceCell::new(), server: Some(server) })
+    }
+
+    /// Kills the server and every process of it at once, as a machine that loses its power does. Nothing is flushed.
+    pub async fn crash(&self) -> Result<()> {
+        let server = self.own()?;
+        // Frozen first, so that it starts nothing more while its children are looked up.
+        let children = self.freeze()?;
+        for child in children {
+            child.signal(Signal::Kill)?;
+        }
+        server.process.signal(Signal::Kill)?;
+        server.process.ended(Duration::from_secs(10)).await?;
+        Ok(())
+    }
+
+    /// Starts it again on the same data and the same port, and waits until it has recovered.
+    pub async fn restart(&mut self) -> Result<()> {
+        let url = self.url.clone();
+        let server = self.server.as_mut().context("a shared cluster is not ours to restart")?;
+        server.process = launch(&server.folder, &server.settings)?;
+        self.log = server.process.log().clone();
+        answers(&server.process, &url).await
+    }
+
+    /// Stops every process of it where it stands, until [`Postgres::thaw`]: connections stay open, and nothing is answered.
+    /// Returns its children.
+    pub fn freeze(&self) -> Result<Vec<Child>> {
+        let server = self.own()?;
+        server.process.signal(Signal::Stop)?;
+        let children = server.process.children()?;
+        for child in &children {
+            child.signal(Signal::Stop)?;
+        }
+        Ok(children)
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> Result<()> {
+        let server = self.own()?;
+        for child in server.process.children()? {
+            child.signal(Signal::Cont)?;
+        }
+        server.process.signal(Signal::Cont)
+    }
+
+    fn own(&self) -> Result<&Server> {
+        self.server.as_ref().context("a shared cluster is not ours to disturb")
     }
 
     /// The URL of the database `postgres`, as superuser.
@@ -100,7 +160,7 @@ impl Postgres {
     /// The server process, for tests that kill or freeze it; `None` when it is shared with other test processes.
     #[must_use]
     pub fn process(&self) -> Option<&Process> {
-        self.server.as_ref().map(|(process, _)| process)
+        self.server.as_ref().map(|server| &server.process)
     }
 
     /// A new, empty database, and its URL.
@@ -139,6 +199,26 @@ impl Postgres {
         let options: PgConnectOptions = self.url.parse()?;
         Ok(format!("postgres://{}@{}:{}/{database}", options.get_username(), options.get_host(), options.get_port()))
     }
+}
+
+/// An executable of PostgreSQL's, run in that folder under an account that it accepts.
+fn command(name: &str, folder: &Path) -> Result<Command> {
+    let mut command = Command::new(Part::Postgres.locate()?.join(name));
+    command.current_dir(folder);
+    if let Some((uid, gid)) = account()? {
+        command.uid(uid).gid(gid);
+    }
+    Ok(command)
+}
+
+fn launch(folder: &Path, settings: &[String]) -> Result<Process> {
+    let mut postgres = command("postgres", folder)?;
+    postgres.arg("-D").arg(folder.join("data")).args(settings);
+    Process::start("postgres", postgres, Signal::Quit)
+}
+
+async fn answers(server: &Process, url: &str) -> Result<()> {
+    server.ready(START, async || Ok(PgConnection::connect(url).await?.close().await?)).await
 }
 
 fn settings(folder: &Path, port: u16, durability: Durability) -> Vec<String> {

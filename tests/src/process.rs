@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::TcpListener;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child as OwnChild, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -103,7 +103,7 @@ impl Log {
 pub struct Process {
     log: Log,
     group: Pid,
-    child: Mutex<Child>,
+    child: Mutex<OwnChild>,
     stop_with: Signal,
 }
 
@@ -141,6 +141,13 @@ impl Process {
     /// Sends a signal to the process itself, not to its children: what `kill PID` does.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.group, signal.number()).with_context(|| format!("signal to {}", self.log.name))
+    }
+
+    /// The processes that it has started itself and that are still there, as the kernel lists them.
+    pub fn children(&self) -> Result<Vec<Child>> {
+        let id = self.id();
+        let list = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        list.split_whitespace().map(|id| Ok(Child(Pid::from_raw(id.parse()?).context("not zero")?))).collect()
     }
 
     /// How it ended, if it has.
@@ -193,6 +200,20 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.stop(Duration::from_secs(5));
+    }
+}
+
+/// A process that one of ours has started, in whatever group or session it put it.
+#[derive(Clone, Copy, Debug)]
+pub struct Child(Pid);
+
+impl Child {
+    /// Sends it a signal. One that has ended meanwhile does not mind.
+    pub fn signal(self, signal: Signal) -> Result<()> {
+        match kill_process(self.0, signal.number()) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("signal to process {:?}", self.0)),
+        }
     }
 }
 

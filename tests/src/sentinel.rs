@@ -17,13 +17,16 @@ use tempfile::TempDir;
 
 use crate::process::Signal;
 
-/// Reads `group PGID SIGNAL` and `over PGID` lines; at the end of its input asks every group to stop, waits up to five seconds, kills, removes.
+/// Reads `group PGID SIGNAL`, `over PGID` and `mount FOLDER` lines; at the end of its input asks every group to stop, waits up to five seconds, kills, unmounts, removes.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 groups=
+mounts=
 while read -r verb pgid signal; do
   if [ "$verb" = group ]; then
     groups="$groups $pgid:$signal"
+  elif [ "$verb" = mount ]; then
+    mounts="$mounts $pgid"
   else
     kept=
     for g in $groups; do [ "${g%%:*}" = "$pgid" ] || kept="$kept $g"; done
@@ -40,6 +43,7 @@ while [ $tries -lt 100 ]; do
   sleep 0.05
 done
 for g in $groups; do kill -s KILL -- "-${g%%:*}" 2>/dev/null; done
+for m in $mounts; do umount -l "$m" 2>/dev/null; done
 rm -rf -- "$1"
 "#;
 
@@ -95,6 +99,11 @@ pub(crate) fn guard(group: i32, stop_with: Signal) {
 
 pub(crate) fn release(group: i32) {
     tell(&format!("over {group}\n"));
+}
+
+/// Has a folder unmounted at the end, should its owner not come to it.
+pub(crate) fn mounted(folder: &Path) {
+    tell(&format!("mount {}\n", folder.display()));
 }
 
 fn tell(line: &str) {

@@ -35,6 +35,8 @@ pub enum Part {
     Wrk,
     /// A Python with the ollama and openai SDKs.
     Python,
+    /// The right to mount a small disk in memory, which only root has. Nothing can install it.
+    SmallDisk,
 }
 
 impl Part {
@@ -49,6 +51,7 @@ impl Part {
             Self::Nginx => "nginx",
             Self::Wrk => "wrk",
             Self::Python => "python",
+            Self::SmallDisk => "small disk",
         }
     }
 
@@ -68,6 +71,9 @@ pub struct Missing(pub Part);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == Part::SmallDisk {
+            return f.write_str("a small disk can be mounted by root alone");
+        }
         write!(f, "the testbed has no {} (`make testbed` installs it)", self.0.name())
     }
 }

@@ -103,6 +103,28 @@ event_types! {
     AuditTrimmed = "audit_trimmed",
 }
 
+impl EventType {
+    /// Whether what a user, or a key or session of it, may do can be something else afterwards.
+    fn changes_rights(self) -> bool {
+        !matches!(
+            self,
+            Self::LoginSuccess
+                | Self::LoginFailure
+                | Self::LoginRateLimited
+                | Self::SessionRefreshed
+                | Self::UserCreated
+                | Self::ApiKeyCreated
+                | Self::ApiKeyStaged
+                | Self::AccessDenied
+                | Self::ModelPulled
+                | Self::ModelAdopted
+                | Self::ModelDeleted
+                | Self::ConfigChanged
+                | Self::AuditTrimmed
+        )
+    }
+}
+
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
@@ -128,11 +150,21 @@ pub(crate) struct Event {
     pub(crate) target: Option<String>,
     pub(crate) detail: Option<String>,
     pub(crate) change: Change,
+    /// Another user whose rights the change touched; not recorded.
+    also_about: Option<UserId>,
 }
 
 impl Event {
     pub(crate) fn new(event_type: EventType) -> Self {
-        Self { event_type, user_id: None, credential_id: None, target: None, detail: None, change: Change::default() }
+        Self {
+            event_type,
+            user_id: None,
+            credential_id: None,
+            target: None,
+            detail: None,
+            change: Change::default(),
+            also_about: None,
+        }
     }
 
     pub(crate) fn user(self, id: UserId) -> Self {
@@ -153,6 +185,19 @@ impl Event {
 
     pub(crate) fn change(self, change: Change) -> Self {
         Self { change, ..self }
+    }
+
+    /// The change touched the rights of this user too.
+    pub(crate) fn also_about(self, id: UserId) -> Self {
+        Self { also_about: Some(id), ..self }
+    }
+
+    /// Whose rights may be others now.
+    pub(crate) fn rights_changed(&self) -> Vec<UserId> {
+        if !self.event_type.changes_rights() {
+            return self.also_about.into_iter().collect();
+        }
+        self.user_id.into_iter().chain(self.also_about).collect()
     }
 }
 

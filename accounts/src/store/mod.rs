@@ -13,8 +13,11 @@ pub use open::{OpenError, OpenOptions, migrate};
 use scoped_futures::ScopedBoxFuture;
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
 
+use tracing::Instrument as _;
+
 use crate::{
     audit::{Chain, Event},
+    cache::{self, Cache},
     clock::Clock,
     context::Context,
     error::Error,
@@ -76,14 +79,35 @@ pub(crate) use on;
 /// Names statements, and lists them so that every one of them can be prepared when a database is opened.
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
-        $($(#[$doc])* const $name: &str = $sql;)+
+        $($(#[$doc])* pub(crate) const $name: &str = $sql;)+
         pub(crate) const STATEMENTS: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
     };
 }
 pub(crate) use statements;
 
+/// The connections to the database at one moment, as gauges show them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Connections {
+    /// At work, or being opened.
+    pub used: f64,
+    /// Open, and waiting for work.
+    pub idle: f64,
+    /// The most there may be.
+    pub max: f64,
+}
+
 /// How often a mutation that lost a race is run.
 const MAX_TRIES: u32 = 3;
+
+/// What belongs to every commit beside the change itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Sealing<'a> {
+    /// Where its event goes.
+    pub(crate) chain: &'a Chain,
+    /// Who has to hear that rights changed.
+    pub(crate) cache: &'a Arc<Cache>,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+}
 
 /// What a mutation came to.
 pub(crate) enum Outcome<T> {
@@ -154,15 +178,14 @@ impl Store {
     /// it, runs in a task of its own, so that a client that leaves cannot come between them.
     pub(crate) async fn write<'e, T: Send + 'static>(
         &self,
-        chain: &Chain,
-        clock: &Arc<dyn Clock>,
+        sealing: &Sealing<'_>,
         context: &Context,
         f: impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync,
     ) -> Result<T, Error> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_write(chain, clock, context, &f).await {
+            match self.try_write(sealing, context, &f).await {
                 // Someone else was first with a unique value: run again, and see it.
                 Err(error) if error.is_race() && tries < MAX_TRIES => {}
                 settled => return settled,
@@ -172,8 +195,7 @@ impl Store {
 
     async fn try_write<'e, T: Send + 'static>(
         &self,
-        chain: &Chain,
-        clock: &Arc<dyn Clock>,
+        sealing: &Sealing<'_>,
         context: &Context,
         f: &(impl for<'t> Fn(&'t mut Tx) -> Mutation<'e, 't, T> + Sync),
     ) -> Result<T, Error> {
@@ -181,14 +203,24 @@ impl Store {
         match f(&mut tx).await? {
             Outcome::Unchanged(value) => Ok(value),
             Outcome::Changed(value, event) => {
-                let head = chain.append(&mut tx, Chain::entry(*event, context, clock.now())).await?;
-                let (store, heads) = (self.clone(), chain.heads().clone());
-                let committed = tokio::spawn(async move {
-                    tx.commit().await.map_err(Error::audit)?;
+                let changed = event.rights_changed();
+                for user in &changed {
+                    cache::notify(tx.conn(), *user).await?;
+                }
+                let head = sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
+                let cache = Arc::clone(sealing.cache);
+                let (store, heads) = (self.clone(), Arc::clone(sealing.chain.heads()));
+                let committing = async move {
+                    let committed = tx.commit().await;
+                    // Also where that failed: whether it took hold is not known then.
+                    for user in changed {
+                        cache.changed(user);
+                    }
+                    committed.map_err(Error::commit)?;
                     heads.moved(&store, head).await;
                     Ok(value)
-                });
-                committed.await.map_err(|_| Error::Stopping)?
+                };
+                tokio::spawn(committing.in_current_span()).await.map_err(|_| Error::Stopping)?
             }
         }
     }
@@ -212,6 +244,21 @@ impl Store {
         })
     }
 
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> Connections {
+        match self {
+            Self::Pg(pool) => connections(pool),
+            Self::Sqlite { read, write, .. } => {
+                let (read, write) = (connections(read), write.as_ref().map(connections));
+                write.into_iter().fold(read, |sum, more| Connections {
+                    used: sum.used + more.used,
+                    idle: sum.idle + more.idle,
+                    max: sum.max + more.max,
+                })
+            }
+        }
+    }
+
     /// Ends every connection, after those that are lent have come back.
     pub(crate) async fn close(&self) {
         match self {
@@ -225,4 +272,11 @@ impl Store {
             }
         }
     }
+}
+
+fn connections<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> Connections {
+    // The two are read one after the other, and another thread may come between them.
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    let used = pool.size().saturating_sub(idle);
+    Connections { used: used.into(), idle: idle.into(), max: pool.options().get_max_connections().into() }
 }

@@ -11,11 +11,12 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    ConnectOptions, Connection, Executor, SqlSafeStr,
-    migrate::Migrator,
+    ConnectOptions, Connection, Executor, PgConnection, SqlSafeStr, SqliteConnection,
+    migrate::{Migrate, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::time::timeout;
 
 use super::{Conn, Store};
 use crate::{Accounts, Error, audit::Chain, clock::Clock, sessions::SessionKey};
@@ -31,6 +32,9 @@ fn forward(mut migrator: Migrator) -> Migrator {
 
 /// How long a request waits for a connection before the database counts as away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long ago a connection may have been in use to be taken for a live one.
+const TRUSTED: Duration = Duration::from_millis(500);
 
 /// Which database, and how to use it.
 #[derive(Clone, Debug)]
@@ -53,6 +57,15 @@ enum Schema {
     Current,
     /// Behind by so many migrations.
     Behind(usize),
+}
+
+impl Schema {
+    fn missing(&self) -> usize {
+        match self {
+            Self::Current => 0,
+            Self::Behind(by) => *by,
+        }
+    }
 }
 
 enum Engine {
@@ -96,22 +109,19 @@ impl Accounts {
 /// Brings a database to this executable's schema, creating a SQLite file that is not there. Several at once wait for each
 /// other; one that was killed goes on where it was. Returns how many migrations it ran.
 pub async fn migrate(options: &OpenOptions) -> Result<usize, OpenError> {
-    if let Engine::Sqlite(connect, path) = options.engine()? {
-        create_sqlite(connect, &path).await?;
-    }
+    let _turn = match options.engine()? {
+        Engine::Postgres(_) => None,
+        Engine::Sqlite(connect, path) => {
+            create_file(&path)?;
+            let turn = take_turn(&path).await?;
+            keep_a_log(connect).await?;
+            Some(turn)
+        }
+    };
     let store = Store::open(options).await?;
-    let by = match store.schema().await? {
-        Schema::Current => 0,
-        Schema::Behind(by) => by,
-    };
-    let migrated = match &store {
-        Store::Pg(pool) => POSTGRES.run(pool).await,
-        Store::Sqlite { write: Some(write), .. } => SQLITE.run(write).await,
-        Store::Sqlite { write: None, .. } => return Err(OpenError::Open(Error::ReadOnly)),
-    };
+    let ran = store.migrate().await;
     store.close().await;
-    migrated.map_err(OpenError::Migrate)?;
-    Ok(by)
+    ran
 }
 
 /// Why a database cannot be used.
@@ -213,10 +223,34 @@ impl Store {
                 let pool = PgPoolOptions::new()
                     .max_connections(options.max_connections.max(2))
                     .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .test_before_acquire(false)
+                    .before_acquire(|connection, meta| Box::pin(still_there(connection, meta.idle_for)))
+                    .after_release(|connection, _| Box::pin(in_time(connection)))
                     .connect_lazy_with(connect);
                 Ok(Self::Pg(pool))
             }
             Engine::Sqlite(connect, path) => open_sqlite(options, connect, &path).await,
+        }
+    }
+
+    /// Runs the migrations that are missing, and returns how many those were.
+    async fn migrate(&self) -> Result<usize, OpenError> {
+        match self {
+            Self::Pg(pool) => {
+                let mut connection = pool.acquire().await.map_err(Error::from)?;
+                // Before it is looked what is missing, so that each of several tells what it ran itself. The session may
+                // take the lock again, as `run` does, and gives all of it back when the connection closes.
+                connection.lock().await.map_err(OpenError::Migrate)?;
+                let missing = self.schema().await?.missing();
+                POSTGRES.run(&mut *connection).await.map_err(OpenError::Migrate)?;
+                Ok(missing)
+            }
+            Self::Sqlite { write: Some(write), .. } => {
+                let missing = self.schema().await?.missing();
+                SQLITE.run(write).await.map_err(OpenError::Migrate)?;
+                Ok(missing)
+            }
+            Self::Sqlite { write: None, .. } => Err(OpenError::Open(Error::ReadOnly)),
         }
     }
 
@@ -251,6 +285,28 @@ impl Store {
     }
 }
 
+/// Asks a connection whether it is still there, unless it was in use a moment ago: then a request need not wait for that.
+async fn still_there(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for > TRUSTED {
+        connection.ping().await?;
+    }
+    Ok(true)
+}
+
+/// Gives up a connection that does not come to rest. Where the other end has gone without a word, its place would be taken
+/// until the kernel gives up, a quarter of an hour later.
+async fn in_time(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let rested = timeout(ACQUIRE_TIMEOUT, connection.ping()).await;
+    rested.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+}
+
+/// Gives up a connection that believes itself in a transaction after what it was lent for is over: SQLite ends one by
+/// itself when a disk is full, and sqlx does not hear of it.
+async fn at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 async fn open_sqlite(options: &OpenOptions, connect: SqliteConnectOptions, path: &Path) -> Result<Store, OpenError> {
     let connect = connect.foreign_keys(true).busy_timeout(Duration::from_secs(5));
     if !path.exists() {
@@ -261,11 +317,16 @@ async fn open_sqlite(options: &OpenOptions, connect: SqliteConnectOptions, path:
         None
     } else {
         let connect = connect.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
-        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .after_release(|connection, _| Box::pin(at_rest(connection)));
         Some(pool.connect_with(connect).await.map_err(Error::from)?)
     };
     let read = SqlitePoolOptions::new()
         .max_connections(options.max_connections.max(2))
+        .test_before_acquire(false)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(connect.read_only(true))
         .await
@@ -273,26 +334,44 @@ async fn open_sqlite(options: &OpenOptions, connect: SqliteConnectOptions, path:
     Ok(Store::Sqlite { read, write, _lock: lock })
 }
 
-/// Makes the file before SQLite would, so that nobody else can read it for a moment, and has it keep a write-ahead log.
-async fn create_sqlite(connect: SqliteConnectOptions, path: &Path) -> Result<(), OpenError> {
+/// Makes the file before SQLite would, so that nobody else can read it for a moment.
+fn create_file(path: &Path) -> Result<(), OpenError> {
     let created = FileOptions::new().create(true).append(true).mode(0o600).open(path);
-    created.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    created.map(|_| ()).map_err(|source| OpenError::File { path: path.to_owned(), source })
+}
+
+/// Has the file keep a write-ahead log.
+async fn keep_a_log(connect: SqliteConnectOptions) -> Result<(), OpenError> {
     let connection = connect.journal_mode(SqliteJournalMode::Wal).connect().await.map_err(Error::from)?;
     connection.close().await.map_err(Error::from)?;
     Ok(())
 }
 
+/// `<file>.migrate.lock`, waited for: whoever holds it migrates, and is not taken for a server of the file by the next.
+async fn take_turn(path: &Path) -> Result<File, OpenError> {
+    let (path, file) = lock_file(path, ".migrate.lock")?;
+    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
+    let locked = locked.map_err(|_| OpenError::Open(Error::Stopping))?;
+    locked.map_err(|source| OpenError::File { path, source })
+}
+
 /// `<file>.lock`, locked for as long as the file stays open: the kernel lets go of it however the process ends.
 fn take_lock(path: &Path) -> Result<File, OpenError> {
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    let lock = PathBuf::from(lock);
-    let failed = |source| OpenError::File { path: lock.clone(), source };
-    let file = FileOptions::new().create(true).append(true).mode(0o600).open(&lock).map_err(failed)?;
+    let (lock, file) = lock_file(path, ".lock")?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(TryLockError::Error(source)) => Err(OpenError::File { path: lock, source }),
+    }
+}
+
+fn lock_file(path: &Path, ending: &str) -> Result<(PathBuf, File), OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    let name = PathBuf::from(name);
+    match FileOptions::new().create(true).append(true).mode(0o600).open(&name) {
+        Ok(file) => Ok((name, file)),
+        Err(source) => Err(OpenError::File { path: name, source }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who may come in.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, StatusCode};
 use paddock_accounts::access::{Need, Principal};
 
@@ -7,7 +9,7 @@ use super::refusal::Refusal;
 use crate::{app::App, authentication::authenticate};
 
 /// The principal behind a request.
-pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Principal, Refusal> {
+pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
     Ok(authenticate(app, headers).await?)
 }
 

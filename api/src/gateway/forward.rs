@@ -10,6 +10,9 @@ use hyper_util::{
     client::legacy::{Client, Error, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use tracing::Instrument as _;
+
+use crate::trace;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -80,7 +83,14 @@ impl Forwarder {
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         request.headers_mut().insert(header::HOST, self.host.clone());
-        self.client.request(request).await
+        let span = trace::upstream(request.method(), path);
+        trace::pass_on(&span, request.headers_mut());
+        let answered = self.client.request(request).instrument(span.clone()).await;
+        match &answered {
+            Ok(answer) => trace::note_status(&span, answer.status()),
+            Err(_) => trace::failed(&span),
+        }
+        answered
     }
 }
 

@@ -11,15 +11,19 @@ mod policy;
 mod refusal;
 mod stream;
 pub(crate) mod usage;
+mod warden;
 
-use std::{borrow::Cow, panic::AssertUnwindSafe};
+use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
-use paddock_accounts::access::{Need, Principal};
+use paddock_accounts::{
+    Accounts,
+    access::{Need, Principal},
+};
 use paddock_ollama::{
     Access, Dialect, ENDPOINTS, Endpoint, ModelName, Operation, endpoints, filter_openai_models, filter_tags,
 };
@@ -33,11 +37,13 @@ use crate::{
     extract::{BodyError, discard, read_body},
     origin::Origin,
     readiness::Readiness,
+    telemetry::causes,
 };
 use catalogue::Catalogue;
 use forward::{Forwarder, SetupError};
 use refusal::Refusal;
 use usage::{Outcome, Recorder, Ticket};
+use warden::Warden;
 
 /// The most bytes of an answer that is read whole: a list of models.
 const LIST_LIMIT: usize = 32 << 20;
@@ -73,8 +79,7 @@ pub(crate) struct Gateway {
     recorder: Recorder,
     body_limit: usize,
     timeouts: Timeouts,
-    /// The drain is over: end what is open.
-    cut: CancellationToken,
+    warden: Warden,
 }
 
 impl Gateway {
@@ -96,8 +101,13 @@ impl Gateway {
             recorder,
             body_limit: config.body_limit,
             timeouts: config.timeouts,
-            cut,
+            warden: Warden::new(cut),
         })
+    }
+
+    /// Keeps ending what its principal may not have any more.
+    pub(crate) async fn keep_watch(&self, accounts: &Accounts) {
+        self.warden.watch(accounts).await;
     }
 
     /// Looks once whether Ollama is there, and which models it has.
@@ -205,7 +215,7 @@ impl Passage<'_> {
             }
         };
         let answered = match admit::permit(&principal, need) {
-            Ok(()) if self.endpoint.keys.is_some() => self.infer(head.headers, body, &principal).await,
+            Ok(()) if self.endpoint.keys.is_some() => self.infer(head.headers, body, &principal, need).await,
             Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,
             Ok(()) => self.relay(head.headers).await,
             Err(refusal) => {
@@ -223,7 +233,13 @@ impl Passage<'_> {
     }
 
     /// Puts a model to work.
-    async fn infer(&self, headers: HeaderMap, body: Incoming, principal: &Principal) -> Result<Response, Refusal> {
+    async fn infer(
+        &self,
+        headers: HeaderMap,
+        body: Incoming,
+        principal: &Arc<Principal>,
+        need: Need,
+    ) -> Result<Response, Refusal> {
         let gateway = self.gateway();
         if headers.contains_key(header::CONTENT_ENCODING) {
             let reason = "send the body without a Content-Encoding";
@@ -233,6 +249,7 @@ impl Passage<'_> {
         let plan = policy::plan(self.endpoint, body, principal)?;
         self.find(&plan).await?;
 
+        let leash = gateway.warden.admit(principal, need, &plan.model);
         let ticket = Ticket::open(self.app, self.endpoint, self.origin, principal, &plan.model, self.started)?;
         let headers = headers::to_ollama(headers, self.origin.id());
         let ended = self.started + gateway.timeouts.lifetime;
@@ -240,7 +257,14 @@ impl Passage<'_> {
         let by = ended.min(sent + gateway.timeouts.headers);
         let answer = tokio::select! {
             answer = timeout_at(by, gateway.forwarder.post(self.endpoint.path, headers, plan.body)) => answer,
-            () = gateway.cut.cancelled() => return Err(ticket.refused(Outcome::Shutdown, Refusal::shutdown())),
+            () = leash.token().cancelled() => {
+                let (outcome, refusal) = if leash.is_revoked() {
+                    (Outcome::Revoked, Refusal::revoked())
+                } else {
+                    (Outcome::Shutdown, Refusal::shutdown())
+                };
+                return Err(ticket.refused(outcome, refusal));
+            }
         };
         let answer = match answer {
             Ok(Ok(answer)) => answer,
@@ -248,7 +272,7 @@ impl Passage<'_> {
                 return Err(ticket.refused(Outcome::UpstreamUnavailable, Refusal::upstream_away()));
             }
             Ok(Err(error)) => {
-                tracing::warn!(request_id = self.origin.id_text(), %error, "Ollama failed before it answered");
+                tracing::warn!(%error, cause = causes(&error), "Ollama failed before it answered");
                 return Err(ticket.refused(Outcome::UpstreamError, Refusal::upstream_failed()));
             }
             Err(_) => return Err(ticket.refused(Outcome::UpstreamTimeout, Refusal::upstream_slow())),
@@ -259,7 +283,7 @@ impl Passage<'_> {
         }
         let limits = stream::Limits { idle: gateway.timeouts.idle, end: ended.min(sent + gateway.timeouts.total) };
         let meter = stream::Metering { streams: plan.streams, drop_usage: plan.drop_usage };
-        Ok(stream::answer(self.endpoint, answer, meter, limits, gateway.cut.clone(), ticket))
+        Ok(stream::answer(self.endpoint, answer, meter, limits, leash, ticket))
     }
 
     /// Reads the request's body.
@@ -285,7 +309,7 @@ impl Passage<'_> {
             Ok(catalogue::Found::Elsewhere) => Err(policy::remote()),
             Ok(catalogue::Found::Nowhere) => Err(policy::not_found(&plan.written)),
             Err(error) => {
-                tracing::warn!(request_id = self.origin.id_text(), %error, "Ollama's models cannot be listed");
+                tracing::warn!(%error, cause = causes(&error), "Ollama's models cannot be listed");
                 Err(Refusal::upstream_away())
             }
         }
@@ -309,7 +333,7 @@ impl Passage<'_> {
             }
         };
         let filtered = filtered.map_err(|error| {
-            tracing::error!(request_id = self.origin.id_text(), %error, "Ollama's list of models was not understood");
+            tracing::error!(%error, "Ollama's list of models was not understood");
             Refusal::upstream_failed()
         })?;
         response.headers_mut().remove(header::CONTENT_LENGTH);

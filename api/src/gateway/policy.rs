@@ -150,6 +150,7 @@ mod tests {
                 scopes: Scopes::default_for_keys(),
                 models: keys.map(stored),
                 limits: Limits::default(),
+                expires_at: None,
             },
             models: users.map(stored),
             limits: Limits::default(),

@@ -13,6 +13,7 @@ use crate::{
     authentication::{ABSENT, CONFLICTING, REFUSED, Stranger},
     origin::Origin,
     problem::whole_seconds,
+    telemetry::causes,
 };
 
 /// When to come back, where nothing better is known.
@@ -60,6 +61,11 @@ impl Refusal {
     /// No answer in time.
     pub(crate) fn upstream_slow() -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "Ollama did not answer in time")
+    }
+
+    /// The right to go on ended before there was an answer.
+    pub(crate) fn revoked() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", REFUSED)
     }
 
     /// The drain is over.
@@ -110,8 +116,7 @@ impl Refusal {
         .increment(1);
         let duration_ms = took.as_millis();
         tracing::info!(
-            request_id = origin.id_text(), ip = %origin.ip, endpoint, status, outcome = "refused", reason = self.code,
-            duration_ms, "gateway request"
+            ip = %origin.ip, endpoint, status, outcome = "refused", reason = self.code, duration_ms, "gateway request"
         );
     }
 }
@@ -132,15 +137,21 @@ impl From<Stranger> for Refusal {
 impl From<Unanswered> for Refusal {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::TooLong | Unanswered::Error(Error::Unavailable(_) | Error::Audit(_) | Error::Stopping) => {
+            Unanswered::TooLong => {
+                tracing::error!("the database did not answer in time");
+                Self::database_away()
+            }
+            Unanswered::Error(
+                error @ (Error::Unavailable(_) | Error::InDoubt(_) | Error::Audit(_) | Error::Stopping),
+            ) => {
+                tracing::error!(%error, cause = causes(&error), "a credential could not be judged");
                 Self::database_away()
             }
             Unanswered::Error(Error::Busy { retry_after }) => {
                 Self::unavailable("busy", "too many keys are being verified at once").retry_after(retry_after)
             }
             Unanswered::Error(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::error!(%error, cause, "a credential could not be judged");
+                tracing::error!(%error, cause = causes(&error), "a credential could not be judged");
                 Self::internal("internal")
             }
         }

@@ -14,11 +14,12 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use paddock_ollama::{Endpoint, Meter, Pieces};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     headers,
     usage::{Outcome, Ticket},
+    warden::Leash,
 };
 
 /// When an answer has taken too long.
@@ -43,7 +44,7 @@ pub(crate) fn answer(
     upstream: http::Response<Incoming>,
     metering: Metering,
     limits: Limits,
-    cut: CancellationToken,
+    leash: Leash,
     ticket: Ticket,
 ) -> Response {
     let (head, upstream) = upstream.into_parts();
@@ -58,7 +59,8 @@ pub(crate) fn answer(
         limits,
         last_piece: Instant::now(),
         alarm: Box::pin(sleep_until(limits.end.min(Instant::now() + limits.idle))),
-        cut: Box::pin(cut.cancelled_owned()),
+        cut: Box::pin(leash.token().clone().cancelled_owned()),
+        leash,
     };
     let mut response = Response::new(Body::new(stream));
     *response.status_mut() = head.status;
@@ -86,6 +88,7 @@ struct Answer {
     last_piece: Instant,
     alarm: Pin<Box<Sleep>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    leash: Leash,
 }
 
 /// What the next look at Ollama's answer brought.
@@ -116,7 +119,8 @@ impl Answer {
             }
         }
         if self.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Next::End(Some(Outcome::Shutdown)));
+            let why = if self.leash.is_revoked() { Outcome::Revoked } else { Outcome::Shutdown };
+            return Poll::Ready(Next::End(Some(why)));
         }
         ready!(self.poll_alarm(cx));
         Poll::Ready(Next::End(Some(Outcome::UpstreamTimeout)))
@@ -147,6 +151,8 @@ impl Answer {
     fn end(&mut self, why: Option<Outcome>) -> Result<(), Cut> {
         self.upstream = None;
         let Some(meter) = self.meter.take() else { return Ok(()) };
+        let span = self.ticket.span();
+        let _within = span.enter();
         let ended = meter.finish();
         let outcome = match why {
             _ if !self.status.is_success() => Outcome::UpstreamError,
@@ -176,6 +182,7 @@ impl Answer {
 
 const fn event_status(outcome: Outcome) -> StatusCode {
     match outcome {
+        Outcome::Revoked => StatusCode::UNAUTHORIZED,
         Outcome::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
         Outcome::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,
@@ -184,6 +191,7 @@ const fn event_status(outcome: Outcome) -> StatusCode {
 
 const fn message(outcome: Outcome) -> &'static str {
     match outcome {
+        Outcome::Revoked => "the right to this answer has ended; it is not complete",
         Outcome::Shutdown => "the gateway is shutting down; the answer is not complete",
         Outcome::UpstreamTimeout => "Ollama took too long; the answer is not complete",
         _ => "Ollama broke off; the answer is not complete",

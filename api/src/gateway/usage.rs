@@ -11,6 +11,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::refusal::Refusal;
 use crate::{app::App, origin::Origin};
@@ -44,6 +45,8 @@ pub(crate) enum Outcome {
     UpstreamUnavailable,
     /// One of the clocks ran out.
     UpstreamTimeout,
+    /// The principal lost the right to it.
+    Revoked,
     /// The gateway was shut down.
     Shutdown,
 }
@@ -58,6 +61,7 @@ impl Outcome {
             Self::UpstreamError => "upstream_error",
             Self::UpstreamUnavailable => "upstream_unavailable",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::Revoked => "revoked",
             Self::Shutdown => "shutdown",
         }
     }
@@ -82,8 +86,8 @@ struct Open {
     room: mpsc::OwnedPermit<UsageRecord>,
     record: UsageRecord,
     started: Instant,
-    key_id: Option<String>,
     ip: std::net::IpAddr,
+    span: Span,
 }
 
 impl Ticket {
@@ -114,11 +118,13 @@ impl Ticket {
             http_status: CLIENT_GONE.as_u16(),
         };
         gauge!("paddock_gateway_in_flight").increment(1);
-        let key_id = match &principal.via {
-            paddock_accounts::access::Via::Key { key_id, .. } => Some(key_id.clone()),
-            paddock_accounts::access::Via::Session { .. } => None,
-        };
-        Ok(Self { open: Some(Open { room, record, started, key_id, ip: origin.ip }) })
+        let span = Span::current();
+        Ok(Self { open: Some(Open { room, record, started, ip: origin.ip, span }) })
+    }
+
+    /// The span of the request, which lasts as long as this does.
+    pub(crate) fn span(&self) -> Span {
+        self.open.as_ref().map_or_else(Span::none, |open| open.span.clone())
     }
 
     /// A piece of the answer is on its way.
@@ -152,7 +158,8 @@ impl Drop for Ticket {
 
 impl Open {
     fn close(self, outcome: Outcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { room, mut record, started, key_id, ip } = self;
+        let Self { room, mut record, started, ip, span } = self;
+        let _within = span.enter();
         let took = started.elapsed();
         record.duration_us = micros(took);
         record.status = outcome.text();
@@ -172,8 +179,7 @@ impl Open {
             histogram!("paddock_gateway_first_byte_seconds", "endpoint" => record.endpoint).record(first.as_secs_f64());
         }
         tracing::info!(
-            request_id = record.request_id, %ip, user_id = record.user_id.0, credential_id = record.credential_id.map(|id| id.0),
-            key_id, model = record.model, endpoint = record.endpoint, status = record.http_status,
+            %ip, model = record.model, endpoint = record.endpoint, status = record.http_status,
             outcome = record.status, prompt_tokens = record.prompt_tokens,
             completion_tokens = record.completion_tokens, estimated = record.tokens_estimated,
             first_byte_us = record.first_byte_us, duration_us = record.duration_us, "gateway request"
@@ -187,7 +193,7 @@ pub(crate) fn note_unmetered(endpoint: &'static Endpoint, status: StatusCode, or
     count(endpoint.path, status, Outcome::Complete);
     histogram!("paddock_gateway_duration_seconds", "endpoint" => endpoint.path).record(took.as_secs_f64());
     tracing::info!(
-        request_id = origin.id_text(), ip = %origin.ip, endpoint = endpoint.path, status = status.as_u16(),
+        ip = %origin.ip, endpoint = endpoint.path, status = status.as_u16(),
         outcome = Outcome::Complete.text(), duration_us = micros(took), "gateway request"
     );
 }

@@ -33,7 +33,8 @@ pub(crate) struct Ready {
     /// Always `ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// What is away without keeping the rest from serving: `ollama`.
+    /// What is away without keeping the rest from serving: `ollama`, and `cache` while changes of rights cannot be heard and
+    /// every request asks the database.
     #[schema(value_type = Vec<String>)]
     degraded: Vec<&'static str>,
 }

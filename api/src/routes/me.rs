@@ -71,13 +71,13 @@ pub(crate) async fn profile(State(app): State<App>, caller: Caller, _: NoQuery) 
     // Deleted since it was authenticated.
     let user = user.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the user does not exist any more"))?;
     let scopes = principal.effective_scopes();
-    let key = match principal.via {
+    let key = match &principal.via {
         Via::Session { .. } => None,
         Via::Key { credential_id, label, models, limits, .. } => Some(PresentedKey {
             credential_id: credential_id.0,
-            label,
+            label: label.clone(),
             models: texts(models.as_ref()),
-            limits: limits.into(),
+            limits: (*limits).into(),
         }),
     };
     Ok(Json(Profile {

@@ -6,6 +6,7 @@ pub(crate) mod credentials;
 pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod me;
+mod problems;
 mod shared;
 pub(crate) mod users;
 
@@ -25,10 +26,12 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(auth::logout))
         .routes(routes!(me::profile))
         .routes(routes!(users::list, users::create))
-        .routes(routes!(users::show, users::change))
-        .routes(routes!(credentials::list, credentials::issue))
-        .routes(routes!(credentials::rotate))
-        .routes(routes!(credentials::revoke))
+        .routes(routes!(users::show, users::change, users::delete))
+        .routes(routes!(credentials::list, credentials::issue::issue))
+        .routes(routes!(credentials::rotate::rotate))
+        .routes(routes!(credentials::revoke::revoke))
+        .routes(routes!(credentials::revoke_many::revoke_many))
+        .routes(routes!(credentials::overrides::clear_override))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(health::alive))
@@ -41,6 +44,7 @@ pub(crate) fn router(app: App) -> Router {
     let (router, _) = operations().split_for_parts();
     router
         .merge(docs::pages())
+        .merge(problems::pages())
         .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path"))
         .layer(middleware::from_fn(note_route))
         .with_state(app)

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use paddock_accounts::{
     Violation,
-    limits::Limits,
+    limits::{self, Limits},
     managed::ManagedBy,
     patterns::ModelPatterns,
     sets::{Role, Scope, Word},
@@ -18,7 +18,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-use crate::{problem::Problem, shape::present};
+use crate::{extract::within, problem::Problem, shape::present};
 
 /// The Kubernetes object that owns a resource: change the object instead.
 #[derive(Serialize, ToSchema)]
@@ -99,16 +99,11 @@ pub(crate) struct LimitsPatch {
     max_concurrent: Option<Option<i64>>,
 }
 
-impl LimitsPatch {
-    /// The limits after it.
-    pub(crate) fn over(self, limits: Limits) -> Limits {
-        Limits {
-            requests_per_minute: self.requests_per_minute.unwrap_or(limits.requests_per_minute),
-            tokens_per_minute: self.tokens_per_minute.unwrap_or(limits.tokens_per_minute),
-            tokens_per_day: self.tokens_per_day.unwrap_or(limits.tokens_per_day),
-            tokens_per_month: self.tokens_per_month.unwrap_or(limits.tokens_per_month),
-            max_concurrent: self.max_concurrent.unwrap_or(limits.max_concurrent),
-        }
+impl From<LimitsPatch> for limits::LimitsPatch {
+    fn from(patch: LimitsPatch) -> Self {
+        let LimitsPatch { requests_per_minute, tokens_per_minute, tokens_per_day, tokens_per_month, max_concurrent } =
+            patch;
+        Self { requests_per_minute, tokens_per_minute, tokens_per_day, tokens_per_month, max_concurrent }
     }
 }
 
@@ -166,4 +161,11 @@ pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
 /// The texts of a list of patterns.
 pub(crate) fn texts(patterns: Option<&ModelPatterns>) -> Option<Vec<String>> {
     patterns.map(|patterns| patterns.iter().map(str::to_owned).collect())
+}
+
+/// The part of a list that is asked for: how many, and after how many.
+pub(crate) fn page(limit: Option<i64>, most: u16, default: u16, offset: Option<i64>) -> Result<(u16, u32), Problem> {
+    let limit = within("?limit", limit.unwrap_or(default.into()), 1, most.into())?;
+    let offset = within("?offset", offset.unwrap_or(0), 0, u32::MAX.into())?;
+    Ok((u16::try_from(limit).unwrap_or(most), u32::try_from(offset).unwrap_or(u32::MAX)))
 }

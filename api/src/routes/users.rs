@@ -9,17 +9,18 @@ use paddock_accounts::{
     access::Need,
     clock::Time,
     email::Email,
+    limits,
     sets::{Roles, Scope},
     users::{Created, NewUser, User, UserId, UserPatch},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::shared::{LimitsPatch, LimitsView, Owner, RoleName, patterns, texts};
+use super::shared::{LimitsPatch, LimitsView, Owner, RoleName, page, patterns, texts};
 use crate::{
     app::{App, ask},
     authentication::Caller,
-    extract::{Id, NoQuery, Query, Unread, within},
+    extract::{Id, NoQuery, Query, Unread},
     openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
     problem::{Kind, Problem},
     shape::{Members, not_null, parsed, present},
@@ -99,7 +100,7 @@ pub(crate) struct ListUsers {
     #[serde(default, deserialize_with = "parsed")]
     #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
     offset: Option<i64>,
-    /// Only users with this text in their e-mail address or display name, in any case.
+    /// Only users with this text in their e-mail address, display name or external id, in any case.
     #[serde(default, deserialize_with = "parsed")]
     #[param(max_length = 200)]
     q: Option<String>,
@@ -122,12 +123,10 @@ pub(crate) async fn list(
 ) -> Result<([(&'static str, String); 1], Json<Vec<UserView>>), Problem> {
     caller.must(Need::Manage(Scope::UsersRead)).await?;
     let ListUsers { limit, offset, q } = query.read()?;
-    let limit = within("?limit", limit.unwrap_or(50), 1, 200)?;
-    let offset = within("?offset", offset.unwrap_or(0), 0, u32::MAX.into())?;
+    let (limit, offset) = page(limit, 200, 50, offset)?;
     if q.as_ref().is_some_and(|q| q.chars().count() > LONGEST_QUERY) {
         return Err(Problem::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
     }
-    let (limit, offset) = (u16::try_from(limit).unwrap_or(u16::MAX), u32::try_from(offset).unwrap_or(u32::MAX));
     let (users, total) = ask(app.accounts.users(q.as_deref(), limit, offset)).await?;
     Ok(([("x-total-count", total.to_string())], Json(users.into_iter().map(UserView::from).collect())))
 }
@@ -227,7 +226,8 @@ pub(crate) struct ChangeUser {
     limits: Option<Option<Members<LimitsPatch>>>,
 }
 
-/// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed.
+/// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed: false is kept
+/// against the object until it is set to true.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "change_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")), request_body = ChangeUser,
@@ -248,12 +248,9 @@ pub(crate) async fn change(
     let change: ChangeUser = body.json().await?;
     let id = UserId(id);
     let limits = match change.limits {
-        None => None,
-        Some(None) => Some(paddock_accounts::limits::Limits::default()),
-        Some(Some(limits)) => {
-            let user = ask(app.accounts.user(id)).await?;
-            Some(limits.0.over(user.ok_or_else(|| no_user(id))?.limits))
-        }
+        None => limits::LimitsPatch::default(),
+        Some(None) => limits::LimitsPatch::CLEAR,
+        Some(Some(limits)) => limits.0.into(),
     };
     let patch = UserPatch {
         display_name: change.display_name,
@@ -263,6 +260,26 @@ pub(crate) async fn change(
         limits,
     };
     Ok(Json(ask(app.accounts.update_user(&caller.context, id, patch)).await?.into()))
+}
+
+/// Deletes a user for good: its address, names, password and sessions go and its keys are revoked. Its id is never used
+/// again; its address and external id may be at once. The last active admin cannot be deleted, and what Kubernetes owns not
+/// here.
+#[utoipa::path(
+    delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
+    params(("id" = i64, Path, description = "The user's id.")),
+    responses((status = 204, description = "The user is deleted."), Problems, CallerProblems, Missing, Conflict),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    _: NoQuery,
+) -> Result<StatusCode, Problem> {
+    caller.must(Need::Manage(Scope::UsersWrite)).await?;
+    ask(app.accounts.delete_user(&caller.context, UserId(id))).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn no_user(id: UserId) -> Problem {

@@ -29,7 +29,7 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) async fn execute(self) -> Result<(), Failure> {
         let environment = config::environment(&self.common)?;
-        logging::init(&self.common, environment)?;
+        logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
         let api = server::api_config(&self.serve, &self.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
@@ -40,7 +40,7 @@ impl Api {
         let stop = signals::shutdown()?;
         tracing::info!(address = %listener.local_addr()?, metrics = %probes_listener.local_addr()?, "serving");
         let parts = vec![server::api_missing(api.readiness.clone())];
-        let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));
+        let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, accounts.clone(), stop.clone()));
         let served = paddock_api::serve(listener, api, accounts.clone(), stop.clone()).await;
         stop.cancel();
         accounts.close().await;

@@ -16,7 +16,7 @@ use paddock_accounts::{
 };
 use paddock_api::export::{Encoder, Format};
 
-use super::print;
+use super::{audit_list::List, print};
 use crate::{
     config::{self, Database},
     failure::Failure,
@@ -24,7 +24,7 @@ use crate::{
     settings::{CommonSettings, DatabaseSettings},
 };
 
-/// Works with the audit log, reading the database directly; a server may be running.
+/// Works with the audit log: `list` asks a running server, the others read the database directly; a server may be running.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Audit {
@@ -34,6 +34,8 @@ pub(crate) struct Audit {
 
 #[derive(Subcommand)]
 enum AuditCommand {
+    /// List events, newest first, through a running server
+    List(List),
     /// Check that no row was changed, removed, inserted or moved, and that none was cut from the end
     Verify(Verify),
     /// Print events, oldest first, as CSV or as one JSON object a line
@@ -88,6 +90,7 @@ struct Export {
 impl Audit {
     pub(crate) async fn execute(self) -> Result<(), Failure> {
         match self.command {
+            AuditCommand::List(list) => list.execute().await,
             AuditCommand::Verify(verify) => verify.execute().await,
             AuditCommand::Export(export) => export.execute().await,
         }

@@ -1,79 +1,195 @@
 //! `paddock config`
 
+use std::collections::HashMap;
+
 use clap::{ArgMatches, Args, CommandFactory as _, parser::ValueSource};
-use secrecy::ExposeSecret as _;
+use paddock_accounts::OpenOptions;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
 
 use super::print;
 use crate::{
-    config::{self, Database},
+    config::{self, Signing},
     failure::Failure,
-    settings::Settings,
-    table::Table,
+    output::{Format, OutputSettings},
+    server,
+    settings::{DatabaseSettings, Environment, Settings},
 };
 
-/// Prints every setting with its effective value and where that comes from, secrets redacted. What is wrong is said first, with
-/// exit code 2, as a server would.
+/// Prints every setting with its effective value and where that comes from (flag, environment, file, default, or the settings
+/// it follows from), secrets redacted. Makes and changes nothing. What is wrong is said instead, all of it, with exit code 2.
 #[derive(Args)]
 pub(crate) struct Config {
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    output: OutputSettings,
+}
+
+/// What a setting comes to where its own value does not say it.
+#[derive(Default)]
+struct Effective {
+    values: HashMap<&'static str, String>,
+    sources: HashMap<&'static str, String>,
+    wrong: Vec<String>,
+}
+
+impl Effective {
+    /// Keeps what is right, and notes what is wrong.
+    fn take<T>(&mut self, judged: Result<T, Failure>) -> Option<T> {
+        judged.map_err(|failure| self.wrong.push(failure.to_string())).ok()
+    }
+
+    fn value(&mut self, name: &'static str, value: Option<impl ToString>) {
+        self.values.extend(value.map(|value| (name, value.to_string())));
+    }
 }
 
 impl Config {
     pub(crate) fn execute(self, matches: Option<&ArgMatches>) -> Result<(), Failure> {
-        let environment = config::environment(&self.settings.common)?;
-        let database = Database::resolve(&self.settings.database, environment)?;
-        let file = database.options.sqlite_file()?;
-        // What follows from other settings, where it was not given itself.
-        let head_file = database.options.audit_head_file.as_ref();
-        let derived = [
-            ("AUDIT_HEAD_FILE", head_file.map_or_else(|| "-".to_owned(), |file| file.display().to_string())),
-            ("ENVIRONMENT", format!("{environment:?}").to_lowercase()),
-            ("DATABASE_URL", file.map_or_else(|| redacted(&database), |file| format!("sqlite:{}", file.display()))),
-            ("JWT_SECRET", "(set)".to_owned()),
-            ("AUDIT_SIGNING_KEY", "(set)".to_owned()),
-            ("LISTEN_ADDR", config::listen_addr(&self.settings.serve.listen, environment).to_string()),
-            ("METRICS_ADDR", config::metrics_addr(&self.settings.metrics, environment)?.to_string()),
-            ("OLLAMA_BASE_URL", config::ollama_url(&self.settings.ollama, environment)?.to_string()),
-        ];
-        config::public_url(&self.settings.ollama)?;
-        config::seed(&self.settings.seed)?;
-        let mut table = Table::new(["setting", "value", "source"]);
-        let command = crate::Cli::command();
-        let arguments = command.find_subcommand("config").into_iter().flat_map(clap::Command::get_arguments);
-        for argument in arguments {
-            let Some(name) = argument.get_env().and_then(|name| name.to_str()) else { continue };
-            let id = argument.get_id().as_str();
-            let source = match matches.and_then(|matches| matches.value_source(id)) {
-                Some(ValueSource::CommandLine) => "flag",
-                Some(ValueSource::EnvVariable) => "environment",
-                _ => "default",
-            };
-            let secret = argument.is_hide_env_values_set();
-            let derived = derived.iter().find(|(of, _)| *of == name).map(|(_, value)| value.clone());
-            let given = matches
-                .and_then(|matches| matches.get_raw(id))
-                .map(|values| values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(","));
-            let value = match (derived, given) {
-                (None, Some(_)) if secret => "(set)".to_owned(),
-                (Some(value), _) | (None, Some(value)) => value,
-                (None, None) => "-".to_owned(),
-            };
-            table.row([name, &value, source]);
+        let effective = effective(&self.settings);
+        if !effective.wrong.is_empty() {
+            return Err(Failure::wrong(&effective.wrong));
         }
-        print(&table.to_string())
+        let rows = rows(matches, &effective);
+        let text = match self.output.output {
+            Format::Table => self.output.list(&rows, &["setting", "value", "source"])?,
+            Format::Json | Format::Yaml => {
+                let named = rows.iter().map(|row| {
+                    let name = row["setting"].as_str().unwrap_or_default().to_owned();
+                    (name, json!({"value": row["value"], "source": row["source"]}))
+                });
+                self.output.one(&Value::Object(named.collect()))?
+            }
+        };
+        print(&text)
     }
 }
 
-/// A database URL without its password.
-fn redacted(database: &Database) -> String {
-    match url::Url::parse(database.options.url.expose_secret()) {
-        Ok(mut url) if url.password().is_some() => {
-            // Fails only for a URL without a host, which has no password.
-            let _ = url.set_password(Some("***"));
-            url.to_string()
+/// Judges everything, as a server would at its start.
+fn effective(settings: &Settings) -> Effective {
+    let mut effective = Effective::default();
+    let environment = effective.take(config::environment(&settings.common));
+    let environment = environment.unwrap_or(Environment::Local);
+    effective.value("ENVIRONMENT", Some(format!("{environment:?}").to_lowercase()));
+    effective.take(crate::logging::filter(&settings.common));
+    database(&settings.database, environment, &mut effective);
+    let listen = &settings.serve.listen;
+    effective.value("LISTEN_ADDR", Some(config::listen_addr(listen, environment)));
+    if listen.port.is_some() {
+        effective.sources.insert("LISTEN_ADDR", "with PORT".to_owned());
+    }
+    let metrics = effective.take(config::metrics_addr(&settings.metrics, environment));
+    effective.value("METRICS_ADDR", metrics);
+    let traces = effective.take(config::traces_url(&settings.metrics)).flatten();
+    effective.value("OTEL_EXPORTER_OTLP_ENDPOINT", traces);
+    let ollama = effective.take(config::ollama_url(&settings.ollama, environment));
+    effective.value("OLLAMA_BASE_URL", ollama);
+    effective.take(config::public_url(&settings.ollama));
+    effective.take(server::registries(&settings.ollama));
+    effective.take(config::seed(&settings.seed));
+    effective
+}
+
+/// The database and its keys.
+fn database(settings: &DatabaseSettings, environment: Environment, effective: &mut Effective) {
+    effective.take(config::session_algorithm(&settings.jwt_alg));
+    let url = effective.take(config::database_url(settings, environment));
+    let options = url.map(OpenOptions::new);
+    let file = options.as_ref().and_then(|options| effective.take(options.sqlite_file().map_err(Failure::from)));
+    // Where the database is not known, the rules of a secret that was given hold all the same.
+    let options = match (&options, file) {
+        (Some(options), Some(file)) => {
+            let shown = file.map_or_else(|| redacted(&options.url), |file| format!("sqlite:{}", file.display()));
+            effective.value("DATABASE_URL", Some(shown));
+            options.clone()
         }
-        Ok(url) => url.to_string(),
-        Err(_) => "(set)".to_owned(),
+        _ => OpenOptions::new("sqlite:paddock.db".into()),
+    };
+    if settings.database_url.is_none() && settings.database_url_file.is_none() && config::names_a_server(settings) {
+        effective.sources.insert("DATABASE_URL", "from DB_*".to_owned());
+    }
+    let head_file = effective.take(config::audit_head_file(settings, environment, &options)).flatten();
+    effective.value("AUDIT_HEAD_FILE", head_file.map(|file| file.display().to_string()));
+    let keys = [
+        ("AUDIT_SIGNING_KEY", &settings.audit_signing_key, &settings.audit_signing_key_file, config::AUDIT_KEY_SUFFIX),
+        ("JWT_SECRET", &settings.jwt_secret, &settings.jwt_secret_file, config::JWT_SECRET_SUFFIX),
+    ];
+    for (name, value, file, suffix) in keys {
+        let looked =
+            config::look_for_signing_secret(name, value.as_ref(), file.as_deref(), suffix, &options, environment);
+        if let Some(Signing::Kept(path)) = effective.take(looked) {
+            let state = if path.exists() { "(set)" } else { "(made at the first start)" };
+            effective.value(name, Some(state));
+            effective.sources.insert(name, format!("file {}", path.display()));
+        }
+    }
+}
+
+/// Every setting with its value and source.
+fn rows(matches: Option<&ArgMatches>, effective: &Effective) -> Vec<Value> {
+    let command = crate::Cli::command();
+    let arguments = command.find_subcommand("config").into_iter().flat_map(clap::Command::get_arguments);
+    let given = |id: &str| {
+        let values = matches.and_then(|matches| matches.get_raw(id))?;
+        Some(values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(","))
+    };
+    let source = |id: &str| match matches.and_then(|matches| matches.value_source(id)) {
+        Some(ValueSource::CommandLine) => "flag",
+        Some(ValueSource::EnvVariable) => "environment",
+        _ => "default",
+    };
+    let mut rows = Vec::new();
+    for argument in arguments {
+        let Some(name) = argument.get_env().and_then(|name| name.to_str()) else { continue };
+        let id = argument.get_id().as_str();
+        let is_secret = argument.is_hide_env_values_set();
+        let file = is_secret.then(|| given(&format!("{id}_file"))).flatten();
+        let value = match (effective.values.get(name), given(id)) {
+            (Some(value), _) => json!(value),
+            (None, Some(_)) if is_secret => json!("(set)"),
+            (None, Some(value)) => json!(value),
+            (None, None) if file.is_some() => json!("(set)"),
+            (None, None) => Value::Null,
+        };
+        let source = match (effective.sources.get(name), file) {
+            (_, Some(file)) => format!("file {file}"),
+            (Some(source), None) => source.clone(),
+            (None, None) => source(id).to_owned(),
+        };
+        rows.push(json!({"setting": name, "value": value, "source": source}));
+    }
+    rows
+}
+
+/// A database URL without its password, wherever in it that stands.
+fn redacted(url: &SecretString) -> String {
+    let Ok(mut url) = url::Url::parse(url.expose_secret()) else { return "(set)".to_owned() };
+    if url.password().is_some() {
+        // Fails only for a URL without a host, which has no password.
+        let _ = url.set_password(Some("***"));
+    }
+    if url.query().is_some() {
+        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let shown = pairs.into_iter().map(|(name, value)| {
+            let value = if name.contains("password") { "***".to_owned() } else { value };
+            (name, value)
+        });
+        let shown: Vec<(String, String)> = shown.collect();
+        url.query_pairs_mut().clear().extend_pairs(shown);
+    }
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_of_a_database_url_is_shown() {
+        for url in ["postgres://app:hunter22@db/app", "postgres://db/app?user=app&password=hunter22&sslmode=require"] {
+            let shown = redacted(&url.into());
+            assert!(!shown.contains("hunter22") && shown.contains("db/app"), "{shown}");
+        }
     }
 }

@@ -2,12 +2,16 @@
 
 pub(crate) mod api;
 pub(crate) mod audit;
+mod audit_list;
 pub(crate) mod config;
 pub(crate) mod healthcheck;
+pub(crate) mod key;
 pub(crate) mod migrate;
 pub(crate) mod operator;
 pub(crate) mod run;
 pub(crate) mod seed;
+pub(crate) mod usage;
+pub(crate) mod user;
 
 use std::io::Write as _;
 

@@ -36,7 +36,7 @@ pub(crate) struct Operator {
 impl Operator {
     pub(crate) async fn execute(self) -> Result<(), Failure> {
         let environment = config::environment(&self.common)?;
-        logging::init(&self.common, environment)?;
+        logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
         let public_url = match (config::public_url(&self.ollama)?, environment) {
             (Some(url), _) => url.to_string(),
@@ -62,7 +62,7 @@ impl Operator {
         tracing::info!(cluster = %operator.kube.cluster_url, metrics = %probes_listener.local_addr()?, "working");
         let readiness = paddock_operator::Readiness::default();
         let parts = vec![server::operator_missing(readiness.clone())];
-        let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));
+        let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, accounts.clone(), stop.clone()));
         let tending = tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
         let worked = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
         stop.cancel();

@@ -69,7 +69,7 @@ impl Run {
             self.settings.common.environment = self.env;
         }
         let environment = config::environment(&self.settings.common)?;
-        logging::init(&self.settings.common, environment)?;
+        logging::init_with_traces(&self.settings.common, &self.settings.metrics, environment)?;
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
         let api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
@@ -95,7 +95,7 @@ impl Run {
             tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
         }
         let metrics_addr = probes_listener.local_addr()?;
-        tasks.spawn(probes::serve(probes_listener, metrics, parts, stop.clone()));
+        tasks.spawn(probes::serve(probes_listener, metrics, parts, accounts.clone(), stop.clone()));
         let (serving, token) = (accounts.clone(), stop.clone());
         tasks.spawn(async move { paddock_api::serve(listener, api, serving, token).await.context("API") });
 

@@ -70,6 +70,15 @@ proptest! {
     }
 
     #[test]
+    fn what_a_pattern_takes_in_it_matches(pattern in "[ab*]{1,4}", narrower in "[ab*]{1,4}", text in "[ab]{1,4}") {
+        let (pattern, narrower) = (ModelPattern::parse(&pattern).expect("one"), ModelPattern::parse(&narrower).expect("one"));
+        let name = ModelName::parse(&text).expect("a name");
+        if covers(pattern.as_str(), narrower.as_str()) && narrower.matches(&name) {
+            prop_assert!(pattern.matches(&name));
+        }
+    }
+
+    #[test]
     fn every_name_is_a_pattern_that_matches_itself(name in "([a-z]{1,5}/)?[a-z0-9]{1,5}:[a-z0-9]{1,5}") {
         if let Ok(name) = ModelName::parse(&name) {
             let pattern = ModelPattern::parse(name.as_str()).expect("a name is a pattern");
@@ -85,4 +94,22 @@ fn naive(pattern: &[u8], text: &[u8]) -> bool {
         Some((b'*', rest)) => (0..=text.len()).any(|taken| naive(rest, &text[taken..])),
         Some((byte, rest)) => text.first() == Some(byte) && naive(rest, &text[1..]),
     }
+}
+
+#[rstest]
+#[case("*", "llama3.2", true)]
+#[case("llama3.2", "*", false)]
+#[case("llama3.2", "llama3.2:1b", true)]
+#[case("llama3.2:1b", "llama3.2", false)]
+#[case("llama*", "llama3*", true)]
+#[case("llama3*", "llama*", false)]
+#[case("*a*", "*bab*", true)]
+#[case("team/*", "team/x:*", true)]
+#[case("team/*", "*", false)]
+#[case("team/*", "t*/x", false)]
+#[case("localhost:5000/a/*", "localhost:5000/a/b*:latest", true)]
+#[case("localhost:5000/a/*", "a/b", false)]
+fn a_pattern_takes_in_a_narrower_one(#[case] pattern: &str, #[case] narrower: &str, #[case] taken: bool) {
+    let canonical = |text: &str| ModelPattern::parse(text).unwrap();
+    assert_eq!(covers(canonical(pattern).as_str(), canonical(narrower).as_str()), taken);
 }

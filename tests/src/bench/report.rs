@@ -1,132 +1,91 @@
-//! What a run found: figures only as differences and ratios within the run, with the machine they are from.
+//! What a run found: figures beside those of peers from the same run, with the machine they are from.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::load::Measure;
-use super::median;
-
-/// One of the things measured.
-pub(crate) struct Peer {
-    pub(crate) name: &'static str,
-    pub(crate) url: String,
-    pub(crate) single: Vec<Measure>,
-    pub(crate) many: Vec<Measure>,
-}
-
-impl Peer {
-    pub(crate) fn new(name: &'static str, url: &str) -> Self {
-        Self { name, url: url.to_owned(), single: Vec::new(), many: Vec::new() }
-    }
-}
+use super::gateway::Gateway;
+use super::lists::Lists;
+use super::login::Login;
+use super::memory::Memory;
+use super::writes::Writes;
 
 /// Where and how it was measured.
-#[derive(Serialize)]
-pub(crate) struct Machine {
-    pub(crate) processor: String,
-    pub(crate) cores: usize,
-    pub(crate) pinned: bool,
-    pub(crate) load_before: String,
-    pub(crate) load_after: String,
-    pub(crate) paddock: String,
-    pub(crate) commit: String,
-    pub(crate) optimised: bool,
-    pub(crate) nginx: String,
-    pub(crate) wrk: String,
-    pub(crate) rounds: u32,
-    pub(crate) seconds: f64,
+#[derive(Default, Serialize)]
+pub(super) struct Machine {
+    pub(super) processor: String,
+    pub(super) cores: usize,
+    pub(super) pinned: bool,
+    pub(super) load_before: String,
+    pub(super) load_after: String,
+    pub(super) paddock: String,
+    pub(super) commit: String,
+    pub(super) optimised: bool,
+    pub(super) nginx: String,
+    pub(super) wrk: String,
+    pub(super) postgres: String,
+    pub(super) rounds: u32,
+    pub(super) seconds: f64,
 }
 
-/// Medians over the rounds. Times are in microseconds.
-#[derive(Serialize)]
-struct Row {
-    name: &'static str,
-    p50: f64,
-    p99: f64,
-    added_p50: f64,
-    added_p99: f64,
-    rate_at_32: f64,
-    p99_at_32: f64,
-}
-
-/// The whole report, as it is written to `report.json`.
-#[derive(Serialize)]
-pub(crate) struct Report {
-    machine: Machine,
-    peers: Vec<Row>,
-    /// Paddock's added latency as a multiple of nginx's, and its throughput as a fraction of nginx's.
-    paddock_to_nginx: Ratios,
-}
-
-#[derive(Serialize)]
-struct Ratios {
-    added_p50: f64,
-    added_p99: f64,
-    rate_at_32: f64,
+/// The whole report, as it is written to `report.json`. Sections that were not run are absent.
+#[derive(Default, Serialize)]
+pub(super) struct Report {
+    pub(super) machine: Machine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gateway: Option<Gateway>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) login: Option<Login>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) writes: Option<Writes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lists: Option<Lists>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<Memory>,
 }
 
 impl Report {
-    /// The first peer is the one that the others' latency is compared with; the second and third are nginx and Paddock.
-    pub(crate) fn new(peers: &[Peer; 3], machine: Machine) -> Self {
-        let base = (median(&peers[0].single, |m| m.p50), median(&peers[0].single, |m| m.p99));
-        let row = |peer: &Peer| {
-            let (p50, p99) = (median(&peer.single, |m| m.p50), median(&peer.single, |m| m.p99));
-            Row {
-                name: peer.name,
-                p50,
-                p99,
-                added_p50: p50 - base.0,
-                added_p99: p99 - base.1,
-                rate_at_32: median(&peer.many, |m| m.rate),
-                p99_at_32: median(&peer.many, |m| m.p99),
-            }
-        };
-        let peers: Vec<Row> = peers.iter().map(row).collect();
-        let (nginx, paddock) = (&peers[1], &peers[2]);
-        let paddock_to_nginx = Ratios {
-            added_p50: paddock.added_p50 / nginx.added_p50,
-            added_p99: paddock.added_p99 / nginx.added_p99,
-            rate_at_32: paddock.rate_at_32 / nginx.rate_at_32,
-        };
-        Self { machine, peers, paddock_to_nginx }
-    }
-
     /// The same for people.
-    pub(crate) fn markdown(&self) -> String {
-        let mut text = String::from(
-            "| | p50 us | p99 us | added p50 us | added p99 us | requests/s at 32 | p99 at 32 us |\n|---|---:|---:|---:|---:|---:|---:|\n",
-        );
-        for row in &self.peers {
-            // Writing to a String does not fail.
-            let _ = writeln!(
-                text,
-                "| {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} |",
-                row.name, row.p50, row.p99, row.added_p50, row.added_p99, row.rate_at_32, row.p99_at_32
-            );
-        }
-        let Ratios { added_p50, added_p99, rate_at_32 } = self.paddock_to_nginx;
-        let _ = writeln!(
-            text,
-            "\nPaddock adds {added_p50:.2} times nginx's p50 and {added_p99:.2} times its p99, and serves {rate_at_32:.2} times its requests at 32 connections."
-        );
+    pub(super) fn markdown(&self) -> String {
+        let sections = [
+            self.gateway.as_ref().map(Gateway::markdown),
+            self.login.as_ref().map(Login::markdown),
+            self.writes.as_ref().map(Writes::markdown),
+            self.lists.as_ref().map(Lists::markdown),
+            self.memory.as_ref().map(Memory::markdown),
+        ];
+        let mut text = sections.into_iter().flatten().collect::<Vec<_>>().join("\n");
         let m = &self.machine;
+        if !m.optimised {
+            text.insert_str(0, "**Not a release build: these figures mean nothing.** Use `make bench`.\n\n");
+        }
+        // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "\nMedians of {} rounds of {} s, interleaved. {} ({}{}), {}, {}. {} cores of {}, {}; load {} before, {} after.",
+            "\nMedians of {} rounds of {} s, interleaved. {} ({}), PostgreSQL {}, {}, {}. {} cores of {}{}; load {} before, {} \
+             after.",
             m.rounds,
             m.seconds,
             m.paddock,
             m.commit,
-            if m.optimised { "" } else { ", NOT a release build" },
+            m.postgres,
             m.nginx,
             m.wrk,
             m.cores,
             m.processor,
-            if m.pinned { "load and proxy on a core each" } else { "not pinned" },
+            if m.pinned { "" } else { ", not pinned" },
             m.load_before,
             m.load_after,
         );
         text
     }
+}
+
+/// A table of Markdown; its first column is named `of`.
+pub(super) fn table(of: &str, columns: &[&str], rows: impl IntoIterator<Item = (String, Vec<String>)>) -> String {
+    let mut text = format!("| {of} | {} |\n|---|{}\n", columns.join(" | "), "---:|".repeat(columns.len()));
+    for (name, figures) in rows {
+        let _ = writeln!(text, "| {name} | {} |", figures.join(" | "));
+    }
+    text
 }

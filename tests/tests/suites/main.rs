@@ -3,7 +3,9 @@
 mod api;
 mod commands;
 mod e2e;
+mod faults;
 mod gateway;
+mod migrations;
 mod operator;
 mod store;
 mod testbed;

@@ -7,67 +7,26 @@ use paddock_tests::database::Engine;
 use paddock_tests::eventually::eventually;
 use paddock_tests::postgres::Postgres;
 use paddock_tests::story::story;
+use paddock_tests::way::Way;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use super::{Api, MODEL};
-
-/// A way to a server that can be frozen: nothing comes through then, and nothing breaks.
-struct Way {
-    port: u16,
-    frozen: watch::Sender<bool>,
-}
-
-impl Way {
-    async fn to(host: String, port: u16) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let way = Self { port: listener.local_addr()?.port(), frozen: watch::Sender::new(false) };
-        let frozen = way.frozen.subscribe();
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let Ok(far) = TcpStream::connect((host.as_str(), port)).await else { continue };
-                let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
-                tokio::spawn(pass(from_near, to_far, frozen.clone()));
-                tokio::spawn(pass(from_far, to_near, frozen.clone()));
-            }
-        });
-        Ok(way)
-    }
-}
-
-async fn pass(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut frozen: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    let mut buffer = vec![0; 8192];
-    loop {
-        let count = from.read(&mut buffer).await?;
-        if count == 0 || frozen.wait_for(|frozen| !frozen).await.is_err() {
-            return to.shutdown().await;
-        }
-        to.write_all(&buffer[..count]).await?;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_database_is_a_503_within_five_seconds() {
     story(async {
         let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
         let server: PgConnectOptions = url.parse()?;
-        let way = Way::to(server.get_host().to_owned(), server.get_port()).await?;
-        let url = url.replace(&format!(":{}/", server.get_port()), &format!(":{}/", way.port));
-        ensure!(url.contains(&way.port.to_string()), "{url}");
+        let way = Way::to(server.get_host(), server.get_port()).await?;
+        let url = way.url(&url)?;
         let api = Api::on(&url, Duration::from_secs(5)).await?;
         let session = api.session().await?;
         api.anonymous("GET /readyz", 0).expect(200).await?;
 
-        way.frozen.send_replace(true);
+        way.freeze(true);
         Box::pin(away(&api, &session)).await.context("while the database is frozen")?;
-        way.frozen.send_replace(false);
+        way.freeze(false);
 
         eventually("the API to be back", Duration::from_secs(20), async || {
             api.anonymous("GET /readyz", 0).expect(200).await?;

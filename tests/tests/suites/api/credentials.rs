@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
+use paddock_api::Config;
+use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use serde_json::{Value, json};
 
@@ -13,8 +14,11 @@ on_both_engines! {
     a_key_works_until_it_is_revoked,
     rotation_keeps_the_identity_and_gives_the_old_secret_its_grace,
     a_key_ends_when_its_time_is_over,
+    the_server_records_the_end_of_a_key,
     a_key_gives_no_more_than_it_and_its_owner_have,
     everyone_sees_their_own_keys_and_admins_all,
+    lists_are_paged,
+    what_an_admin_revoked_against_an_object_is_given_back,
     what_breaks_a_rule_is_named,
 }
 
@@ -137,6 +141,76 @@ async fn a_key_gives_no_more_than_it_and_its_owner_have(engine: Engine) -> Resul
     Ok(())
 }
 
+async fn the_server_records_the_end_of_a_key(engine: Engine) -> Result<()> {
+    let database = Box::pin(Database::new(engine)).await?;
+    let often = |config| Config { sweep_every: Duration::from_millis(100), ..config };
+    let api = Box::pin(Api::serve(database.url(), often)).await?;
+    let user = api.user(json!({})).await?;
+    let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(1);
+    let (id, _) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
+    eventually("its end to be recorded", Duration::from_secs(20), async || {
+        let told = api.admin("GET /audit", 0).query(&[("event_type", "api_key_expired")]).expect(200).await?;
+        ensure!(told.json.as_array().is_some_and(|told| told.len() == 1), "{told}");
+        assert_eq!((&told.json[0]["credential_id"], &told.json[0]["user_id"]), (&json!(id), &json!(user)));
+        anyhow::Ok(())
+    })
+    .await
+}
+
+async fn lists_are_paged(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let user = api.user(json!({})).await?;
+    for _ in 0..5 {
+        api.key(user, json!({})).await?;
+    }
+    let page = async |limit: &str, offset: &str| {
+        let query = [("limit", limit), ("offset", offset), ("user_id", &user.to_string())];
+        let answer = api.admin("GET /credentials", 0).query(&query).expect(200).await?;
+        assert_eq!(answer.header("x-total-count"), "5");
+        let keys = answer.json.as_array().context("a list")?;
+        Ok::<_, anyhow::Error>(keys.iter().filter_map(|key| key["id"].as_i64()).collect::<Vec<_>>())
+    };
+    let all = page("1000", "0").await?;
+    ensure!(all.len() == 5 && all.iter().rev().is_sorted(), "newest first: {all:?}");
+    assert_eq!([page("2", "0").await?, page("2", "2").await?, page("2", "4").await?].concat(), all);
+    assert_eq!(page("2", "5").await?, Vec::<i64>::new());
+    assert_eq!(api.admin("GET /credentials", 0).expect(200).await?.header("x-total-count"), "6");
+    for (name, value) in [("limit", "0"), ("limit", "1001"), ("offset", "-1"), ("page", "2")] {
+        let refused = api.admin("GET /credentials", 0).query(&[(name, value)]).expect(422).await?;
+        assert_eq!(refused.pointers(), [format!("?{name}")]);
+    }
+    Ok(())
+}
+
+async fn what_an_admin_revoked_against_an_object_is_given_back(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let (user, _) = api.plain_user().await?;
+    let (id, key) = api.key(user, json!({})).await?;
+    api.manage("credentials", id).await?;
+    let refused = api.admin("POST /credentials/{id}/rotate", id).expect(409).await?;
+    ensure!(refused.text("detail")?.contains("ApiKey team-a/ci"), "{refused}");
+    let shown = async || {
+        let keys = api.admin("GET /credentials", 0).query(&[("user_id", user)]).expect(200).await?;
+        anyhow::Ok(keys.json[0].clone())
+    };
+    api.admin("POST /credentials/{id}/clear-override", id).expect(204).await?;
+    assert_eq!(shown().await?["managed_by"]["name"], "ci", "there was nothing to clear");
+    api.admin("POST /credentials/{id}/revoke", id).expect(204).await?;
+    ensure!(shown().await?["overridden_at"].is_string());
+    for _ in 0..2 {
+        api.admin("POST /credentials/{id}/clear-override", id).expect(204).await?;
+    }
+    let after = shown().await?;
+    assert_eq!((&after["managed_by"], &after["overridden_at"]), (&json!(null), &json!(null)));
+    assert_eq!(after["revoked"], true);
+    assert_eq!(api.events(2).await?, ["override_cleared", "api_key_revoked"]);
+    api.admin("POST /credentials/{id}/clear-override", id + 1000).expect(404).await?;
+    api.by(&key, "POST /credentials/{id}/clear-override", id).expect(401).await?;
+    let (_, plain) = api.plain_user().await?;
+    api.by(&plain, "POST /credentials/{id}/clear-override", id).expect(403).await?;
+    Ok(())
+}
+
 async fn everyone_sees_their_own_keys_and_admins_all(engine: Engine) -> Result<()> {
     let api = Api::start(engine).await?;
     let user = api.user(json!({"roles": ["user"]})).await?;
@@ -170,6 +244,7 @@ async fn what_breaks_a_rule_is_named(engine: Engine) -> Result<()> {
         (json!({"user_id": "1"}), vec!["/user_id"]),
         (json!({"user_id": user, "label": ""}), vec!["/label"]),
         (json!({"user_id": user, "label": "a\u{0}b"}), vec!["/label"]),
+        (json!({"user_id": user, "label": "a\u{200b}b"}), vec!["/label"]),
         (json!({"user_id": user, "scopes": ["teleport"]}), vec!["/scopes/0"]),
         (json!({"user_id": user, "models": ["../etc"]}), vec!["/models/0"]),
         (json!({"user_id": user, "limits": {"max_concurrent": -1}}), vec!["/limits/max_concurrent"]),

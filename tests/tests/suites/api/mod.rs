@@ -2,10 +2,17 @@
 
 mod audit;
 mod auth;
+mod authorization;
 mod away;
+mod bad_input;
+mod bulk;
 mod contract;
 mod credentials;
 mod document;
+mod minting;
+mod mutations;
+mod problems;
+mod replicas;
 mod shutdown;
 mod users;
 
@@ -54,23 +61,29 @@ impl Api {
 
     async fn on(database_url: &str, drain: Duration) -> Result<Self> {
         // Large, and part of every story.
-        Box::pin(Self::serve(database_url, drain)).await
+        Box::pin(Self::serve(database_url, |config| Config { drain, ..config })).await
     }
 
-    async fn serve(database_url: &str, drain: Duration) -> Result<Self> {
-        let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
-        migrate(&options).await?;
-        let chain = Chain::new(&SECRET.into());
-        let sessions = SessionKey::new(&SECRET.into(), "HS256")?;
-        let accounts = Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await?;
+    async fn serve(database_url: &str, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
+        let accounts = accounts(database_url).await?;
         let seeded = accounts.seed(&Seed { password: Some(PASSWORD.into()), force: false }).await?;
         let admin = seeded.key.context("a key")?.plaintext().expose_secret().to_owned();
 
+        Self::over(accounts, admin, configure).await
+    }
+
+    /// Another one over the same database, with an Ollama of its own.
+    async fn replica(&self, database_url: &str) -> Result<Self> {
+        let accounts = accounts(database_url).await?;
+        Box::pin(Self::over(accounts, self.admin.clone(), |config| config)).await
+    }
+
+    async fn over(accounts: Accounts, admin: String, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL]).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = Config { drain, ..Config::new(fake.url()) };
+        let config = configure(Config::new(fake.url()));
         let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
         let contract = Contract::of(&url).await?;
         Ok(Self { contract, admin, fake, stop, served, database: None })
@@ -104,6 +117,16 @@ impl Api {
         Ok((issued.id("credential_id")?, issued.text("plaintext")?))
     }
 
+    /// Has an object own a row, past every rule of the API's.
+    async fn manage(&self, table: &str, id: i64) -> Result<()> {
+        let owned = format!(
+            "UPDATE {table} SET managed_cluster = 'c', managed_namespace = 'team-a', managed_name = 'ci', managed_uid = 'u' \
+             WHERE id = {id}"
+        );
+        self.database.as_ref().context("a database")?.execute(&owned).await?;
+        Ok(())
+    }
+
     /// The key of a new user with the role `user`.
     async fn plain_user(&self) -> Result<(i64, String)> {
         let user = self.user(json!({"roles": ["user"]})).await?;
@@ -123,6 +146,15 @@ impl Api {
         let events = events.json.as_array().context("a list")?;
         Ok(events.iter().filter_map(|event| Some(event["event_type"].as_str()?.to_owned())).collect())
     }
+}
+
+/// The rules over a database, which is migrated first.
+async fn accounts(database_url: &str) -> Result<Accounts> {
+    let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
+    migrate(&options).await?;
+    let chain = Chain::new(&SECRET.into());
+    let sessions = SessionKey::new(&SECRET.into(), "HS256")?;
+    Ok(Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await?)
 }
 
 /// The same story on both engines.
@@ -146,4 +178,4 @@ macro_rules! on_both_engines {
         }
     };
 }
-use on_both_engines;
+pub(crate) use on_both_engines;

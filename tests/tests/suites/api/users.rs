@@ -10,6 +10,9 @@ on_both_engines! {
     a_user_is_created_found_and_changed,
     creation_is_idempotent_by_external_id,
     a_patch_merges,
+    a_deleted_user_is_gone_and_its_address_free,
+    who_may_not_be_deleted_is_told_why,
+    patches_and_creations_at_once_lose_nothing,
     the_last_admin_stays,
     lists_are_paged_and_searched,
     only_admins_manage_and_everyone_sees_themselves,
@@ -77,6 +80,85 @@ async fn a_patch_merges(engine: Engine) -> Result<()> {
     assert_eq!(patch(json!({"roles": null})).await?["roles"], json!([]));
     let merge_patch = api.admin("PATCH /users/{id}", id).body("application/merge-patch+json", r#"{"roles":["admin"]}"#);
     assert_eq!(merge_patch.expect(200).await?.json["roles"], json!(["admin"]));
+    Ok(())
+}
+
+async fn a_deleted_user_is_gone_and_its_address_free(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let ada = json!({"email": "ada@example.com", "display_name": "Ada", "external_id": "hr-7", "roles": ["user"]});
+    let id = api.admin("POST /users", 0).json(&ada).expect(201).await?.id("id")?;
+    let (key_id, key) = api.key(id, json!({})).await?;
+    let deleted = api.admin("DELETE /users/{id}", id).expect(204).await?;
+    ensure!(deleted.body.is_empty());
+    assert_eq!(api.events(1).await?, ["user_deleted"]);
+    api.by(&key, "GET /me", 0).expect(401).await?;
+    for operation in ["GET /users/{id}", "DELETE /users/{id}"] {
+        api.admin(operation, id).expect(404).await?;
+    }
+    api.admin("PATCH /users/{id}", id).json(&json!({"display_name": "Eve"})).expect(404).await?;
+    api.admin("POST /credentials", 0).json(&json!({"user_id": id})).expect(404).await?;
+    // Its keys stay in the list, for those who look into the past.
+    let keys = api.admin("GET /credentials", 0).query(&[("user_id", id)]).expect(200).await?;
+    assert_eq!((&keys.json[0]["id"], &keys.json[0]["revoked"]), (&json!(key_id), &json!(true)));
+    for q in ["ada", "hr-7"] {
+        assert_eq!(api.admin("GET /users", 0).query(&[("q", q)]).expect(200).await?.header("x-total-count"), "0");
+    }
+    let again = api.admin("POST /users", 0).json(&ada).expect(201).await?;
+    ensure!(again.id("id")? > id, "an id is never used again");
+    assert_eq!(api.admin("GET /users", 0).query(&[("q", "HR-7")]).expect(200).await?.header("x-total-count"), "1");
+    Ok(())
+}
+
+async fn who_may_not_be_deleted_is_told_why(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let me = api.admin("GET /me", 0).expect(200).await?.id("id")?;
+    let refused = api.admin("DELETE /users/{id}", me).expect(409).await?;
+    assert_eq!(refused.problem(), "last-admin");
+    api.admin("GET /me", 0).expect(200).await?;
+
+    let ada = api.user(json!({"roles": ["user"]})).await?;
+    api.manage("users", ada).await?;
+    let refused = api.admin("DELETE /users/{id}", ada).expect(409).await?;
+    assert_eq!(refused.problem(), "managed");
+    ensure!(refused.text("detail")?.contains("ApiUser team-a/ci"), "{refused}");
+
+    // With another admin there, one may go oneself.
+    let second = api.user(json!({"roles": ["admin"]})).await?;
+    let (_, key) = api.key(second, json!({"scopes": ["users:read", "users:write"]})).await?;
+    api.admin("DELETE /users/{id}", me).expect(204).await?;
+    api.admin("GET /me", 0).expect(401).await?;
+    api.by(&key, "GET /users/{id}", me).expect(404).await?;
+    let refused = api.by(&key, "DELETE /users/{id}", second).expect(409).await?;
+    assert_eq!(refused.problem(), "last-admin");
+    Ok(())
+}
+
+async fn patches_and_creations_at_once_lose_nothing(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let id = api.user(json!({})).await?;
+    let names = ["requests_per_minute", "tokens_per_minute", "tokens_per_day", "tokens_per_month", "max_concurrent"];
+    for round in 1..=5 {
+        let patches = names.map(async |name| {
+            let patch = json!({"limits": {name: round}});
+            api.admin("PATCH /users/{id}", id).json(&patch).expect(200).await
+        });
+        futures_util::future::try_join_all(patches).await?;
+        let limits = api.admin("GET /users/{id}", id).expect(200).await?.json["limits"].clone();
+        for name in names {
+            assert_eq!(limits[name], json!(round), "{name} in {limits}");
+        }
+    }
+    let ada = json!({"email": "ada@example.com", "external_id": "hr-7"});
+    let created = (0..20).map(|_| async {
+        // Either is right; the contract checks it.
+        match api.admin("POST /users", 0).json(&ada).expect(201).await {
+            Ok(created) => created.id("id").map(|id| (201, id)),
+            Err(_) => api.admin("POST /users", 0).json(&ada).expect(200).await?.id("id").map(|id| (200, id)),
+        }
+    });
+    let created = futures_util::future::try_join_all(created).await?;
+    assert_eq!(created.iter().filter(|(status, _)| *status == 201).count(), 1, "{created:?}");
+    ensure!(created.iter().all(|(_, id)| *id == created[0].1), "{created:?}");
     Ok(())
 }
 
@@ -154,9 +236,12 @@ async fn only_admins_manage_and_everyone_sees_themselves(engine: Engine) -> Resu
         // Permission comes first: what is in the body does not matter.
         api.by(key, "POST /users", 0).json(&json!({"nonsense": 1})).expect(403).await?;
         api.by(key, "PATCH /users/{id}", user).json(&json!({"roles": ["admin"]})).expect(403).await?;
+        api.by(key, "DELETE /users/{id}", user).expect(403).await?;
         api.by(key, "GET /me", 0).expect(200).await?;
     }
-    for operation in ["GET /users", "POST /users", "GET /users/{id}", "PATCH /users/{id}", "GET /me"] {
+    for operation in
+        ["GET /users", "POST /users", "GET /users/{id}", "PATCH /users/{id}", "DELETE /users/{id}", "GET /me"]
+    {
         let refused = api.anonymous(operation, user).expect(401).await?;
         assert_eq!(refused.header("www-authenticate"), "Bearer");
     }
@@ -176,6 +261,10 @@ async fn what_breaks_a_rule_is_named_and_changes_nothing(engine: Engine) -> Resu
         (json!({"email": "a@example.com", "display_name": "a\u{0}b"}), vec!["/display_name"]),
         (json!({"email": "a@example.com", "display_name": long}), vec!["/display_name"]),
         (json!({"email": "a@example.com", "external_id": ""}), vec!["/external_id"]),
+        (json!({"email": "a@example.com", "external_id": "a\u{202e}b"}), vec!["/external_id"]),
+        (json!({"email": "a@example.com", "display_name": "a\u{200d}b"}), vec!["/display_name"]),
+        (json!({"email": "a@example.com", "display_name": "\u{feff}"}), vec!["/display_name"]),
+        (json!({"email": "a@example.com", "display_name": "  "}), vec!["/display_name"]),
         (json!({"email": "a@example.com", "roles": ["root"]}), vec!["/roles/0"]),
         (json!({"email": "a@example.com", "roles": "admin"}), vec!["/roles"]),
         (json!({"email": "a@example.com", "is_admin": true, "passwrd": 1}), vec!["/is_admin", "/passwrd"]),
@@ -192,6 +281,7 @@ async fn what_breaks_a_rule_is_named_and_changes_nothing(engine: Engine) -> Resu
         (json!({"models": ["a b", "llama3.2", ""]}), vec!["/models/0", "/models/2"]),
         (json!({"limits": [7, 8]}), vec!["/limits"]),
         (json!({"display_name": "a\u{0}b"}), vec!["/display_name"]),
+        (json!({"display_name": "a\u{2066}b"}), vec!["/display_name"]),
         (json!({"display_name": long}), vec!["/display_name"]),
         (json!({"email": "other@example.com"}), vec!["/email"]),
     ];

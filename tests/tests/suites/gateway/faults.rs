@@ -200,7 +200,7 @@ async fn without_ollama_requests_are_refused_at_once_and_served_again_when_it_is
             ensure!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
         }
         let ready: Value = reqwest::get(format!("{}/readyz", paddock.url())).await?.error_for_status()?.json().await?;
-        assert_eq!(ready["degraded"], json!(["ollama"]), "{ready}");
+        ensure!(ready["degraded"].as_array().is_some_and(|away| away.contains(&json!("ollama"))), "{ready}");
         drop(paddock);
 
         let fake = FakeOllama::start(&[]).await?;

@@ -1,5 +1,6 @@
 //! Floods: counted, and neither written one by one nor lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,7 +21,7 @@ use super::{Opened, context, open};
 
 impl Opened {
     /// Somebody new with a key.
-    async fn principal(&self, email: &str) -> Result<(Principal, Context)> {
+    async fn principal(&self, email: &str) -> Result<(Arc<Principal>, Context)> {
         let user = self.user(email, &[]).await?;
         let key = NewKey {
             user_id: user.id,
@@ -37,7 +38,7 @@ impl Opened {
         Ok((principal, context))
     }
 
-    async fn denied(&self, (principal, context): &(Principal, Context), route: &str) -> Result<(), Error> {
+    async fn denied(&self, (principal, context): &(Arc<Principal>, Context), route: &str) -> Result<(), Error> {
         self.accounts.access_denied(context, principal, route, "needs the role admin").await
     }
 

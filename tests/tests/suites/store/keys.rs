@@ -18,12 +18,12 @@ use secrecy::ExposeSecret as _;
 
 use super::{Opened, context, open};
 
-fn new_key(user_id: UserId) -> NewKey {
+pub(super) fn new_key(user_id: UserId) -> NewKey {
     NewKey { user_id, label: None, scopes: None, models: None, limits: Limits::default(), expires_at: None }
 }
 
 impl Opened {
-    async fn judge(&self, token: &Token) -> anyhow::Result<Result<(), Refused>> {
+    pub(super) async fn judge(&self, token: &Token) -> anyhow::Result<Result<(), Refused>> {
         Ok(self.accounts.authenticate(token.plaintext().expose_secret()).await?.map(|_| ()))
     }
 }

@@ -6,9 +6,15 @@ mod audit_folding;
 mod audit_heads;
 mod audit_lists;
 mod audit_retention;
+mod deletion;
+mod ends;
 mod gitops;
 mod keys;
+mod malformed;
+mod overrides;
 mod protocol;
+mod races;
+mod schedules;
 mod users;
 
 use std::sync::{
@@ -72,9 +78,15 @@ async fn accounts(
     let mut options = OpenOptions { max_connections: 8, ..OpenOptions::new(database.url().into()) };
     adjust(&mut options);
     migrate(&options).await?;
-    let chain = Chain::new(&"a signing key of thirty-two bytes".into());
-    let sessions = SessionKey::new(&"a signing key of thirty-two bytes".into(), "HS256")?;
-    Ok(Accounts::open(&options, chain, sessions, Arc::new(clock.clone())).await?)
+    Ok(Accounts::open(&options, chain(), sessions()?, Arc::new(clock.clone())).await?)
+}
+
+fn chain() -> Chain {
+    Chain::new(&"a signing key of thirty-two bytes".into())
+}
+
+fn sessions() -> Result<SessionKey> {
+    Ok(SessionKey::new(&"a signing key of thirty-two bytes".into(), "HS256")?)
 }
 
 impl Opened {
@@ -116,4 +128,25 @@ fn object(name: &str, life: &str) -> ManagedBy {
         name: name.to_owned(),
         uid: format!("{name}-{life}"),
     }
+}
+
+/// A small generator, so that a schedule that fails can be run again from its number.
+struct Dice(u64);
+
+impl Dice {
+    fn new(number: u64) -> Self {
+        Self(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// So often in `make soak`, and so often otherwise.
+fn times(soak: usize, otherwise: usize) -> usize {
+    if std::env::var_os("PADDOCK_SOAK").is_some() { soak } else { otherwise }
 }

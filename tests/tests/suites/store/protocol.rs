@@ -18,7 +18,7 @@ use paddock_tests::story::story;
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 
-use super::{Opened, context, object, open};
+use super::{Dice, Opened, context, object, open};
 
 /// What the API server keeps: the Secret, and the version that a writer must know.
 #[derive(Clone, Default)]
@@ -111,18 +111,6 @@ impl World<'_> {
     }
 }
 
-/// A small generator, so that a schedule that fails can be run again from its number.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
 async fn schedule(store: &Opened, number: u64) -> Result<()> {
     let user = store.user(&format!("u{number}@example.com"), &[Role::User]).await?;
     let owner = object(&format!("key-{number}"), "first");
@@ -137,7 +125,7 @@ async fn schedule(store: &Opened, number: u64) -> Result<()> {
     let credential = store.accounts.apply_key(&context(), &owner, &want, false).await?;
     let secret = KubernetesSecret::default();
     let mut world = World { store, owner, credential, secret, wanted: 1, activated: BTreeSet::new() };
-    let mut dice = Dice(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::new(number);
     let mut leaders = [Leader::Idle, Leader::Idle];
     for _ in 0..24 {
         let which = usize::try_from(dice.roll(2))?;

@@ -1,7 +1,6 @@
 //! Users and their sessions.
 
 use anyhow::{Result, ensure};
-use futures_util::future::join_all;
 use paddock_accounts::Error;
 use paddock_accounts::access::Via;
 use paddock_accounts::authenticate::Refused;
@@ -57,50 +56,38 @@ async fn a_user_is_created_once_and_changed_by_what_a_patch_names(#[case] engine
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_external_id_makes_creation_idempotent_also_in_a_race(#[case] engine: Engine) {
+async fn an_external_id_is_one_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let new = |email: &str| -> Result<NewUser> {
-            Ok(NewUser { external_id: Some("hr-7".into()), ..NewUser::new(Email::parse(email)?) })
+        let new = |email: &str, external_id: &str| -> Result<NewUser> {
+            Ok(NewUser { external_id: Some(external_id.into()), ..NewUser::new(Email::parse(email)?) })
         };
-        let here = context();
-        let racers = (0..8).map(|_| async {
-            store.accounts.create_user(&here, new("ada@example.com")?).await.map_err(anyhow::Error::from)
-        });
-        let outcomes = join_all(racers).await.into_iter().collect::<Result<Vec<_>>>()?;
-        let created = outcomes.iter().filter(|outcome| matches!(outcome, Created::New(_))).count();
-        ensure!(created == 1, "{created} were created");
-        ensure!(store.events().await? == ["user_created"]);
-        let other = store.accounts.create_user(&context(), new("bob@example.com")?).await;
-        ensure!(matches!(other, Err(Error::ExternalIdTaken(_))), "{other:?}");
-        Ok(())
-    })
-    .await;
-}
+        let create = async |new| store.accounts.create_user(&context(), new).await;
+        let Created::New(ada) = create(new("ada@example.com", "hr-7")?).await? else { anyhow::bail!("she is new") };
+        let again = create(new("ADA@example.com", "hr-7")?).await?;
+        ensure!(matches!(&again, Created::Existing(same) if *same == ada), "{again:?}");
+        let other = create(new("bob@example.com", "hr-7")?).await;
+        ensure!(matches!(other, Err(Error::ExternalIdTaken(id)) if id == ada.id), "{other:?}");
+        let other = create(new("ada@example.com", "hr-8")?).await;
+        ensure!(matches!(other, Err(Error::EmailTaken(id)) if id == ada.id), "{other:?}");
 
-#[rstest]
-#[case::postgres(Engine::Postgres)]
-#[case::sqlite(Engine::Sqlite)]
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_admin_stays_also_when_two_go_at_once(#[case] engine: Engine) {
-    story(async {
-        let store = open(engine).await?;
-        let ada = store.user("ada@example.com", &[Role::Admin]).await?;
-        let disable = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        let enable = UserPatch { is_active: Some(true), ..UserPatch::default() };
-        let alone = store.accounts.update_user(&context(), ada.id, disable.clone()).await;
-        ensure!(matches!(alone, Err(Error::LastAdmin)), "{alone:?}");
-        let bob = store.user("bob@example.com", &[Role::Admin]).await?;
-        for _ in 0..10 {
-            let here = context();
-            let both =
-                join_all([ada.id, bob.id].map(|id| store.accounts.update_user(&here, id, disable.clone()))).await;
-            let gone = both.iter().filter(|outcome| outcome.is_ok()).count();
-            ensure!(gone == 1, "{gone} of two went: {both:?}");
-            for id in [ada.id, bob.id] {
-                store.accounts.update_user(&context(), id, enable.clone()).await?;
+        let (found, total) = store.accounts.users(Some("HR-7"), 10, 0).await?;
+        ensure!(total == 1 && found[0].id == ada.id, "it is searched too");
+        for unseen in ["a\0b", "a\u{200b}b", "a\u{202e}b", " ", ""] {
+            for field in ["/display_name", "/external_id"] {
+                let mut new = NewUser::new(Email::parse("eve@example.com")?);
+                let text = Some(unseen.to_owned());
+                if field == "/display_name" {
+                    new.display_name = text;
+                } else {
+                    new.external_id = text;
+                }
+                let refused = create(new).await;
+                let named = matches!(&refused, Err(Error::Invalid(all)) if all.len() == 1 && all[0].pointer == field);
+                ensure!(named, "{unseen:?}: {refused:?}");
             }
         }
+        ensure!(store.events().await? == ["user_created"]);
         Ok(())
     })
     .await;

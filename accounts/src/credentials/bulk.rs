@@ -1,0 +1,53 @@
+//! Which live keys to revoke together.
+
+use sqlx::QueryBuilder;
+
+use super::CredentialId;
+use crate::{Accounts, clock::Time, error::Error, store::on, users::UserId};
+
+/// Keys that are not revoked, and all of this holds for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// They are this user's.
+    pub user_id: Option<UserId>,
+    /// They have exactly this label.
+    pub label: Option<String>,
+    /// They came to be before.
+    pub created_before: Option<Time>,
+    /// They were not used since; those never used, not issued since.
+    pub unused_since: Option<Time>,
+}
+
+impl KeyFilter {
+    /// Whether it would take every key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Accounts {
+    /// The keys that are not revoked and fit, oldest first.
+    pub async fn live_keys(&self, filter: &KeyFilter) -> Result<Vec<CredentialId>, Error> {
+        /// One statement, built for the engine of the connection.
+        macro_rules! filtered {
+            ($conn:expr) => {{
+                let mut query = QueryBuilder::new("SELECT id FROM credentials WHERE revoked_at IS NULL");
+                if let Some(user_id) = filter.user_id {
+                    query.push(" AND user_id = ").push_bind(user_id);
+                }
+                if let Some(label) = &filter.label {
+                    query.push(" AND label = ").push_bind(label);
+                }
+                if let Some(before) = filter.created_before {
+                    query.push(" AND created_at < ").push_bind(before);
+                }
+                if let Some(since) = filter.unused_since {
+                    query.push(" AND coalesce(last_used_at, created_at) < ").push_bind(since);
+                }
+                query.push(" ORDER BY id").build_query_scalar().fetch_all($conn).await?
+            }};
+        }
+        Ok(on!(self.reader().await?.conn(), |c| filtered!(c)))
+    }
+}

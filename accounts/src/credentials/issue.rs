@@ -1,0 +1,203 @@
+//! Issuing a key.
+
+use scoped_futures::ScopedFutureExt;
+
+use super::{Credential, Row, SecretState};
+use crate::{
+    Accounts,
+    audit::{Change, Event, EventType},
+    clock::Time,
+    context::Context,
+    error::{Error, Violation},
+    limits::Limits,
+    managed::ManagedBy,
+    patterns::ModelPatterns,
+    secrets,
+    sets::{Role, Scope, Scopes},
+    store::{Conn, Outcome, on, statements},
+    text,
+    token::Token,
+    users::{self, User, UserId},
+};
+
+/// The longest label, in characters.
+const LONGEST_LABEL: usize = 100;
+
+statements! {
+    INSERT = "INSERT INTO credentials (user_id, label, scopes, models, requests_per_minute, tokens_per_minute, \
+              tokens_per_day, tokens_per_month, max_concurrent, expires_at, managed_cluster, managed_namespace, \
+              managed_name, managed_uid, created_at, updated_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15) RETURNING *, NULL AS key_id";
+}
+
+/// An API key to be.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Whose it will be.
+    pub user_id: UserId,
+    /// What people call it; `None`: `api-key`.
+    pub label: Option<String>,
+    /// What it may be used for; `None`: [`Scopes::default_for_keys`].
+    pub scopes: Option<Scopes>,
+    /// The models it is narrowed to.
+    pub models: Option<ModelPatterns>,
+    /// Its own limits.
+    pub limits: Limits,
+    /// When it ends.
+    pub expires_at: Option<Time>,
+}
+
+/// A key just made: the only time its text is there.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The credential.
+    pub credential: Credential,
+    /// The key.
+    pub token: Token,
+}
+
+impl Accounts {
+    /// Issues a key: credential and active secret in one transaction. Not for a user that is disabled: it would not count.
+    pub async fn issue_key(&self, context: &Context, new: NewKey) -> Result<Issued, Error> {
+        let label = new.label.clone().unwrap_or_else(|| "api-key".to_owned());
+        check(&label, &new.limits, new.expires_at, self.now())?;
+        let token = Token::generate();
+        let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
+        let credential = self
+            .write(context, |tx| {
+                let new = &new;
+                let label = &label;
+                let token = &token;
+                let hash = &hash;
+                async move {
+                    let user = users::locked(tx, new.user_id).await?;
+                    if !user.is_active {
+                        return Err(Error::Disabled(user.id));
+                    }
+                    if let Some(scopes) = &new.scopes {
+                        within_role(&user, scopes)?;
+                    }
+                    let draft = Draft {
+                        user_id: user.id,
+                        label: label.clone(),
+                        scopes: new.scopes.clone().unwrap_or_else(Scopes::default_for_keys),
+                        models: new.models.clone(),
+                        limits: new.limits,
+                        expires_at: new.expires_at,
+                        managed_by: None,
+                    };
+                    let mut credential = insert(tx.conn(), &draft, self.now()).await?;
+                    secrets::insert(
+                        tx,
+                        credential.id,
+                        token,
+                        hash,
+                        SecretState::Active,
+                        credential.expires_at,
+                        self.now(),
+                    )
+                    .await?;
+                    credential.key_id = Some(token.key_id().to_owned());
+                    let event = issued_event(EventType::ApiKeyIssued, &credential);
+                    Ok(Outcome::changed(credential, event))
+                }
+                .scope_boxed()
+            })
+            .await?;
+        Ok(Issued { credential, token })
+    }
+}
+
+/// The fields of a credential about to be stored.
+pub(crate) struct Draft {
+    pub(crate) user_id: UserId,
+    pub(crate) label: String,
+    pub(crate) scopes: Scopes,
+    pub(crate) models: Option<ModelPatterns>,
+    pub(crate) limits: Limits,
+    pub(crate) expires_at: Option<Time>,
+    pub(crate) managed_by: Option<ManagedBy>,
+}
+
+pub(crate) async fn insert(conn: Conn<'_>, draft: &Draft, now: Time) -> Result<Credential, Error> {
+    let managed = draft.managed_by.as_ref();
+    let row: Row = on!(conn, |c| sqlx::query_as(INSERT)
+        .bind(draft.user_id)
+        .bind(&draft.label)
+        .bind(&draft.scopes)
+        .bind(&draft.models)
+        .bind(draft.limits.requests_per_minute)
+        .bind(draft.limits.tokens_per_minute)
+        .bind(draft.limits.tokens_per_day)
+        .bind(draft.limits.tokens_per_month)
+        .bind(draft.limits.max_concurrent)
+        .bind(draft.expires_at)
+        .bind(managed.map(|m| &m.cluster))
+        .bind(managed.map(|m| &m.namespace))
+        .bind(managed.map(|m| &m.name))
+        .bind(managed.map(|m| &m.uid))
+        .bind(now)
+        .fetch_one(c)
+        .await?);
+    Ok(row.into())
+}
+
+/// The event that says what a key was issued with.
+pub(crate) fn issued_event(event_type: EventType, credential: &Credential) -> Event {
+    let mut change = Change::default();
+    change.field("label", None, Some(&credential.label));
+    change.field("key_id", None, credential.key_id.as_ref());
+    change.field("scopes", None, Some(&credential.scopes));
+    change.field("models", None, credential.models.as_ref());
+    change.field("limits", Some(&Limits::default()), Some(&credential.limits));
+    change.field("expires_at", None, credential.expires_at.as_ref());
+    change.field("managed_by", None, credential.managed_by.as_ref());
+    Event::new(event_type).user(credential.user_id).credential(credential.id).change(change)
+}
+
+/// The scopes that a role gives its sessions, and that a key of such a user can make use of.
+#[must_use]
+pub(crate) fn granted_by(role: Role, scope: Scope) -> bool {
+    match role {
+        Role::Admin => true,
+        Role::User => matches!(
+            scope,
+            Scope::Chat
+                | Scope::Generate
+                | Scope::Embed
+                | Scope::ModelsRead
+                | Scope::KeysRead
+                | Scope::UsersRead
+                | Scope::UsageRead
+        ),
+    }
+}
+
+/// A scope that was asked for by name must lie within the owner's roles. The default four are never refused.
+pub(crate) fn within_role(user: &User, scopes: &Scopes) -> Result<(), Error> {
+    let default = Scopes::default_for_keys();
+    let beyond: Vec<String> = scopes
+        .iter()
+        .filter(|scope| !default.has(*scope) && !user.roles.iter().any(|role| granted_by(role, *scope)))
+        .map(|scope| [scope].into_iter().collect::<Scopes>().to_string())
+        .collect();
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "/scopes",
+        format!("{} go beyond the roles of user {} ({:?})", beyond.join(", "), user.id, user.roles),
+    ))
+}
+
+/// The rules of a credential's fields.
+pub(crate) fn check(label: &str, limits: &Limits, expires_at: Option<Time>, now: Time) -> Result<(), Error> {
+    let mut violations: Vec<_> = text::violation("/label", Some(label), LONGEST_LABEL).into_iter().collect();
+    if let Some(name) = limits.negative() {
+        violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
+    }
+    if expires_at.is_some_and(|at| at <= now) {
+        violations.push(Violation::new("/expires_at", format!("must lie in the future; it is {now}")));
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+}

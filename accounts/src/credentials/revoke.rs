@@ -1,0 +1,74 @@
+//! Revoking a key, and all keys of a user that goes.
+
+use scoped_futures::ScopedFutureExt;
+
+use super::{Credential, CredentialId, locked, update};
+use crate::{
+    Accounts,
+    audit::{Change, Event, EventType},
+    clock::Time,
+    context::Context,
+    error::Error,
+    secrets,
+    store::{Outcome, Tx, on, statements},
+    users::UserId,
+};
+
+statements! {
+    REVOKE_OF_USER = "UPDATE credentials SET revoked_at = $2, updated_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
+    REVOKE_SECRETS_OF_USER = "UPDATE credential_secrets SET state = 'revoked' WHERE state <> 'revoked' \
+                              AND credential_id IN (SELECT id FROM credentials WHERE user_id = $1)";
+}
+
+impl Accounts {
+    /// Ends a key, every secret of it, for good; whether there was anything to change. On a key that Kubernetes owns it is
+    /// kept as an override, also when the object has revoked it already.
+    pub async fn revoke_key(&self, context: &Context, id: CredentialId) -> Result<bool, Error> {
+        self.write(context, |tx| {
+            async move {
+                let credential = locked(tx, id).await?;
+                let overriding = credential.managed_by.is_some();
+                if credential.revoked_at.is_none() {
+                    let event = revoke(tx, credential, overriding, self.now()).await?;
+                    return Ok(Outcome::changed(true, event));
+                }
+                if !overriding || credential.overridden_at.is_some() {
+                    return Ok(Outcome::Unchanged(false));
+                }
+                let now = self.now();
+                let after = Credential { overridden_at: Some(now), ..credential.clone() };
+                update(tx.conn(), &after, now).await?;
+                let mut change = Change::default();
+                change.field("overridden_at", None, Some(&now));
+                let event = Event::new(EventType::OverrideSet).user(credential.user_id).credential(id).change(change);
+                Ok(Outcome::changed(true, event))
+            }
+            .scope_boxed()
+        })
+        .await
+    }
+}
+
+/// Ends the credential and its secrets.
+pub(crate) async fn revoke(tx: &mut Tx, credential: Credential, overriding: bool, now: Time) -> Result<Event, Error> {
+    let mut after = credential.clone();
+    after.revoked_at = Some(now);
+    if overriding {
+        after.overridden_at = Some(now);
+    }
+    update(tx.conn(), &after, now).await?;
+    secrets::revoke_all(tx, credential.id).await?;
+    let mut change = Change::default();
+    change.field("revoked_at", None, Some(&now));
+    change.field("overridden_at", credential.overridden_at.as_ref(), after.overridden_at.as_ref());
+    Ok(Event::new(EventType::ApiKeyRevoked).user(credential.user_id).credential(credential.id).change(change))
+}
+
+/// Ends every key of a user that is locked and goes; the event is the user's.
+pub(crate) async fn revoke_all_of(tx: &mut Tx, user: UserId, now: Time) -> Result<Vec<CredentialId>, Error> {
+    let mut revoked: Vec<CredentialId> =
+        on!(tx.conn(), |c| sqlx::query_scalar(REVOKE_OF_USER).bind(user).bind(now).fetch_all(c).await?);
+    on!(tx.conn(), |c| sqlx::query(REVOKE_SECRETS_OF_USER).bind(user).execute(c).await.map(|_| ()))?;
+    revoked.sort_unstable();
+    Ok(revoked)
+}

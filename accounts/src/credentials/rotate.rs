@@ -1,0 +1,68 @@
+//! Rotating a key: another secret, the same identity.
+
+use std::time::Duration;
+
+use scoped_futures::ScopedFutureExt;
+
+use super::{CredentialId, Issued, Reach, SecretState, locked};
+use crate::{
+    Accounts,
+    audit::{Change, Event, EventType},
+    context::Context,
+    error::Error,
+    secrets,
+    store::Outcome,
+    token::Token,
+};
+
+/// How long the old secret lives on after a rotation that does not say: a day.
+pub const DEFAULT_GRACE: Duration = Duration::from_hours(24);
+
+impl Accounts {
+    /// Gives a key a new secret; the old one lives on for `grace`. Who may give only so much, `within`, may not rotate a key
+    /// that has more: it would be told the new secret.
+    pub async fn rotate_key(
+        &self,
+        context: &Context,
+        id: CredentialId,
+        grace: Duration,
+        within: Option<Reach<'_>>,
+    ) -> Result<Issued, Error> {
+        let token = Token::generate();
+        let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
+        let credential = self
+            .write(context, |tx| {
+                let token = &token;
+                let hash = &hash;
+                async move {
+                    let mut credential = locked(tx, id).await?;
+                    if let Some(owner) = credential.managed_by {
+                        return Err(Error::Managed { kind: "ApiKey", owner });
+                    }
+                    if let Some(own) = within {
+                        own.covers_key(&credential)?;
+                    }
+                    if credential.revoked_at.is_some() {
+                        return Err(Error::Revoked(id));
+                    }
+                    let now = self.now();
+                    if credential.expires_at.is_some_and(|end| end <= now) {
+                        return Err(Error::Expired(id));
+                    }
+                    let retire_at = now + grace;
+                    secrets::retire_active(tx, id, retire_at).await?;
+                    secrets::insert(tx, id, token, hash, SecretState::Active, credential.expires_at, now).await?;
+                    let mut change = Change::default();
+                    change.field("key_id", credential.key_id.as_deref().as_ref(), Some(&token.key_id()));
+                    change.field("retire_at", None, Some(&retire_at));
+                    credential.key_id = Some(token.key_id().to_owned());
+                    let event =
+                        Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change);
+                    Ok(Outcome::changed(credential, event))
+                }
+                .scope_boxed()
+            })
+            .await?;
+        Ok(Issued { credential, token })
+    }
+}

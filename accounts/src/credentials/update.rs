@@ -1,0 +1,56 @@
+//! Changing what a key is: only its object does.
+
+use super::Credential;
+use crate::{
+    audit::{Change, Event, EventType},
+    clock::Time,
+    error::Error,
+    store::{Conn, on, statements},
+};
+
+statements! {
+    /// Another end is told once more.
+    UPDATE = "UPDATE credentials SET label = $2, scopes = $3, models = $4, requests_per_minute = $5, tokens_per_minute = $6, \
+              tokens_per_day = $7, tokens_per_month = $8, max_concurrent = $9, expires_at = $10, managed_cluster = $11, \
+              managed_namespace = $12, managed_name = $13, managed_uid = $14, overridden_at = $15, revoked_at = $16, \
+              updated_at = $17, expired_at = CASE WHEN expires_at IS NOT DISTINCT FROM $10 THEN expired_at END WHERE id = $1";
+}
+
+/// The event of an edit; `None` when nothing differs.
+pub(crate) fn difference(before: &Credential, after: &Credential) -> Option<Event> {
+    let mut change = Change::default();
+    change.field("label", Some(&before.label), Some(&after.label));
+    change.field("scopes", Some(&before.scopes), Some(&after.scopes));
+    change.field("models", before.models.as_ref(), after.models.as_ref());
+    change.field("limits", Some(&before.limits), Some(&after.limits));
+    change.field("expires_at", before.expires_at.as_ref(), after.expires_at.as_ref());
+    change.field("managed_by", before.managed_by.as_ref(), after.managed_by.as_ref());
+    (!change.is_empty())
+        .then(|| Event::new(EventType::ApiKeyUpdated).user(after.user_id).credential(after.id).change(change))
+}
+
+pub(crate) async fn update(conn: Conn<'_>, credential: &Credential, now: Time) -> Result<(), Error> {
+    let managed = credential.managed_by.as_ref();
+    on!(conn, |c| sqlx::query(UPDATE)
+        .bind(credential.id)
+        .bind(&credential.label)
+        .bind(&credential.scopes)
+        .bind(&credential.models)
+        .bind(credential.limits.requests_per_minute)
+        .bind(credential.limits.tokens_per_minute)
+        .bind(credential.limits.tokens_per_day)
+        .bind(credential.limits.tokens_per_month)
+        .bind(credential.limits.max_concurrent)
+        .bind(credential.expires_at)
+        .bind(managed.map(|m| &m.cluster))
+        .bind(managed.map(|m| &m.namespace))
+        .bind(managed.map(|m| &m.name))
+        .bind(managed.map(|m| &m.uid))
+        .bind(credential.overridden_at)
+        .bind(credential.revoked_at)
+        .bind(now)
+        .execute(c)
+        .await
+        .map(|_| ()))?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Free texts that people and other systems give: names, labels, foreign identities.
+
+use crate::error::Violation;
+
+/// Why a text cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Empty, or too long.
+    #[error("must be 1 to {0} characters long")]
+    Length(usize),
+    /// Nothing but spaces.
+    #[error("must not be blank")]
+    Blank,
+    /// A character that is not seen, or changes how others are seen: two texts that look alike would be two.
+    #[error("must not have control, zero-width or text-direction characters; character {at} is U+{code:04X}")]
+    Unseen {
+        /// Its place, from 1.
+        at: usize,
+        /// Its code point.
+        code: u32,
+    },
+}
+
+/// The rule of every free text: so many characters at the most, not blank, each of them to be seen.
+pub fn check(text: &str, longest: usize) -> Result<(), TextError> {
+    if text.is_empty() || text.chars().count() > longest {
+        return Err(TextError::Length(longest));
+    }
+    if let Some((at, c)) = text.chars().enumerate().find(|(_, c)| is_unseen(*c)) {
+        return Err(TextError::Unseen { at: at + 1, code: c.into() });
+    }
+    if text.chars().all(char::is_whitespace) {
+        return Err(TextError::Blank);
+    }
+    Ok(())
+}
+
+/// The same, as the violation of a field; `None` where there is none.
+pub(crate) fn violation(pointer: &str, text: Option<&str>, longest: usize) -> Option<Violation> {
+    let error = check(text?, longest).err()?;
+    Some(Violation::new(pointer, error.to_string()))
+}
+
+/// Control characters, what Unicode says may be ignored in display (`Default_Ignorable_Code_Point`: zero-width, direction
+/// and variation marks, fillers, tags), separators of lines, annotations, and code points that are no characters.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("Ada")]
+    #[case("Łukasz Ó Dubhghaill, 李小龍 (🚀)")]
+    #[case("a b")]
+    fn what_is_seen_is_taken(#[case] text: &str) {
+        assert_eq!(check(text, 200), Ok(()));
+    }
+
+    #[rstest]
+    #[case::empty("", TextError::Length(5))]
+    #[case::long("abcdef", TextError::Length(5))]
+    #[case::blank(" \u{a0} ", TextError::Blank)]
+    #[case::nul("a\0", TextError::Unseen { at: 2, code: 0 })]
+    #[case::line_feed("a\n", TextError::Unseen { at: 2, code: 0xa })]
+    #[case::c1("\u{85}a", TextError::Unseen { at: 1, code: 0x85 })]
+    #[case::zero_width_space("a\u{200b}b", TextError::Unseen { at: 2, code: 0x200b })]
+    #[case::joiner("a\u{200d}b", TextError::Unseen { at: 2, code: 0x200d })]
+    #[case::right_to_left("a\u{202e}b", TextError::Unseen { at: 2, code: 0x202e })]
+    #[case::isolate("a\u{2066}b", TextError::Unseen { at: 2, code: 0x2066 })]
+    #[case::byte_order_mark("\u{feff}ab", TextError::Unseen { at: 1, code: 0xfeff })]
+    #[case::soft_hyphen("a\u{ad}b", TextError::Unseen { at: 2, code: 0xad })]
+    #[case::line_separator("a\u{2028}b", TextError::Unseen { at: 2, code: 0x2028 })]
+    #[case::tag("a\u{e0061}b", TextError::Unseen { at: 2, code: 0xe0061 })]
+    #[case::no_character("a\u{1ffff}b", TextError::Unseen { at: 2, code: 0x1_ffff })]
+    fn what_is_not_seen_is_refused_and_named(#[case] text: &str, #[case] why: TextError) {
+        assert_eq!(check(text, 5), Err(why));
+    }
+
+    #[test]
+    fn the_rule_names_the_character() {
+        let violation = violation("/label", Some("a\u{200b}"), 5).unwrap();
+        assert_eq!(violation.pointer, "/label");
+        assert!(violation.detail.contains("character 2 is U+200B"), "{}", violation.detail);
+    }
+}

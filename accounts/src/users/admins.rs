@@ -1,0 +1,27 @@
+//! The last active admin stays.
+
+use super::{User, UserId};
+use crate::{
+    error::Error,
+    sets::Role,
+    store::{Tx, on, statements},
+};
+
+statements! {
+    OTHER_ADMINS = "SELECT count(*) FROM users WHERE is_active AND deleted_at IS NULL AND id <> $1 AND ' ' || roles || ' ' LIKE '% admin %'";
+    /// Makes changes that could take the last admin away wait for each other. SQLite has one writer anyhow. The audit event
+    /// needs this lock too: who takes it earlier must not wait for a row after it.
+    ONE_AT_A_TIME = "UPDATE audit_head SET position = position";
+}
+
+/// Whether there is an admin without this user.
+pub(super) async fn may_leave(tx: &mut Tx, user: &User) -> Result<(), Error> {
+    if user.is_active && user.roles.has(Role::Admin) { keep_one(tx, user.id).await } else { Ok(()) }
+}
+
+/// The last active admin stays, also when two changes race.
+pub(super) async fn keep_one(tx: &mut Tx, leaving: UserId) -> Result<(), Error> {
+    on!(tx.conn(), |c| sqlx::query(ONE_AT_A_TIME).execute(c).await.map(|_| ()))?;
+    let others: i64 = on!(tx.conn(), |c| sqlx::query_scalar(OTHER_ADMINS).bind(leaving).fetch_one(c).await?);
+    if others == 0 { Err(Error::LastAdmin) } else { Ok(()) }
+}

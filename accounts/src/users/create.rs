@@ -1,0 +1,158 @@
+//! Creating a user.
+
+use scoped_futures::ScopedFutureExt;
+
+use super::{Row, User, by_email, by_external_id};
+use crate::{
+    Accounts,
+    audit::{Change, Event, EventType},
+    clock::Time,
+    context::Context,
+    email::Email,
+    error::{Error, Violation},
+    limits::Limits,
+    managed::ManagedBy,
+    patterns::ModelPatterns,
+    sets::Roles,
+    store::{Conn, Outcome, on, statements},
+    text,
+};
+
+/// The longest display name or external id, in characters.
+const LONGEST_TEXT: usize = 200;
+
+statements! {
+    INSERT = "INSERT INTO users (email, display_name, external_id, is_active, roles, models, requests_per_minute, \
+              tokens_per_minute, tokens_per_day, tokens_per_month, max_concurrent, managed_cluster, managed_namespace, \
+              managed_name, managed_uid, created_at, updated_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16) RETURNING *";
+}
+
+/// A user to be.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The address.
+    pub email: Email,
+    /// The name people see.
+    pub display_name: Option<String>,
+    /// The identity in another system.
+    pub external_id: Option<String>,
+    /// Whether it may act at once.
+    pub is_active: bool,
+    /// What it is.
+    pub roles: Roles,
+    /// The models it is narrowed to.
+    pub models: Option<ModelPatterns>,
+    /// Its limits.
+    pub limits: Limits,
+    /// The Kubernetes object that owns it.
+    pub managed_by: Option<ManagedBy>,
+}
+
+impl NewUser {
+    /// An active user with no roles, narrowed to nothing.
+    #[must_use]
+    pub fn new(email: Email) -> Self {
+        Self {
+            email,
+            display_name: None,
+            external_id: None,
+            is_active: true,
+            roles: Roles::default(),
+            models: None,
+            limits: Limits::default(),
+            managed_by: None,
+        }
+    }
+}
+
+/// What creation came to.
+#[derive(Clone, Debug)]
+pub enum Created {
+    /// A new user.
+    New(User),
+    /// The same `external_id` was there already: nothing changed.
+    Existing(User),
+}
+
+impl Accounts {
+    /// Creates a user. An `external_id` that is there already, with the same address, answers with that user.
+    pub async fn create_user(&self, context: &Context, new: NewUser) -> Result<Created, Error> {
+        check(new.display_name.as_deref(), new.external_id.as_deref(), &new.limits)?;
+        self.write(context, |tx| {
+            let new = &new;
+            async move {
+                if let Some(external_id) = &new.external_id
+                    && let Some(user) = by_external_id(tx.conn(), external_id).await?
+                {
+                    if user.email != new.email {
+                        return Err(Error::ExternalIdTaken(user.id));
+                    }
+                    return Ok(Outcome::Unchanged(Created::Existing(user)));
+                }
+                match by_email(tx.conn(), &new.email).await? {
+                    None => {}
+                    // Made by another between the two looks.
+                    Some(same) if new.external_id.is_some() && same.external_id == new.external_id => {
+                        return Ok(Outcome::Unchanged(Created::Existing(same)));
+                    }
+                    Some(other) => return Err(Error::EmailTaken(other.id)),
+                }
+                let user = insert(tx.conn(), new, self.now()).await?;
+                let event = created_event(&user);
+                Ok(Outcome::changed(Created::New(user), event))
+            }
+            .scope_boxed()
+        })
+        .await
+    }
+}
+
+pub(crate) async fn insert(conn: Conn<'_>, new: &NewUser, now: Time) -> Result<User, Error> {
+    let managed = new.managed_by.as_ref();
+    let row: Row = on!(conn, |c| sqlx::query_as(INSERT)
+        .bind(&new.email)
+        .bind(&new.display_name)
+        .bind(&new.external_id)
+        .bind(new.is_active)
+        .bind(&new.roles)
+        .bind(&new.models)
+        .bind(new.limits.requests_per_minute)
+        .bind(new.limits.tokens_per_minute)
+        .bind(new.limits.tokens_per_day)
+        .bind(new.limits.tokens_per_month)
+        .bind(new.limits.max_concurrent)
+        .bind(managed.map(|m| &m.cluster))
+        .bind(managed.map(|m| &m.namespace))
+        .bind(managed.map(|m| &m.name))
+        .bind(managed.map(|m| &m.uid))
+        .bind(now)
+        .fetch_one(c)
+        .await?);
+    Ok(row.into())
+}
+
+/// The event that says what a user began with.
+pub(crate) fn created_event(user: &User) -> Event {
+    let mut change = Change::default();
+    change.field("email", None, Some(&user.email));
+    change.field("display_name", None, user.display_name.as_ref());
+    change.field("external_id", None, user.external_id.as_ref());
+    change.field("is_active", None, Some(&user.is_active));
+    change.field("roles", None, Some(&user.roles));
+    change.field("models", None, user.models.as_ref());
+    change.field("limits", Some(&Limits::default()), Some(&user.limits));
+    change.field("managed_by", None, user.managed_by.as_ref());
+    Event::new(EventType::UserCreated).user(user.id).target(user.email.as_str()).change(change)
+}
+
+/// The rules of the free texts and the limits.
+pub(crate) fn check(display_name: Option<&str>, external_id: Option<&str>, limits: &Limits) -> Result<(), Error> {
+    let texts = [("/display_name", display_name), ("/external_id", external_id)];
+    let mut violations: Vec<_> =
+        texts.into_iter().filter_map(|(pointer, text)| text::violation(pointer, text, LONGEST_TEXT)).collect();
+    if let Some(name) = limits.negative() {
+        violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+}

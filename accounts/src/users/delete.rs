@@ -1,0 +1,60 @@
+//! Deleting a user: a tombstone stays.
+
+use scoped_futures::ScopedFutureExt;
+
+use super::{User, UserId, admins, locked};
+use crate::{
+    Accounts,
+    audit::{Change, Event, EventType},
+    clock::Time,
+    context::Context,
+    credentials,
+    error::Error,
+    store::{Outcome, Tx, on, statements},
+};
+
+statements! {
+    BURY = "UPDATE users SET email = NULL, display_name = NULL, external_id = NULL, is_active = FALSE, roles = '', \
+            models = NULL, requests_per_minute = NULL, tokens_per_minute = NULL, tokens_per_day = NULL, \
+            tokens_per_month = NULL, max_concurrent = NULL, managed_cluster = NULL, managed_namespace = NULL, \
+            managed_name = NULL, managed_uid = NULL, overridden_at = NULL, token_version = token_version + 1, \
+            updated_at = $2, deleted_at = $2 WHERE id = $1";
+    DELETE_PASSWORD = "DELETE FROM passwords WHERE user_id = $1";
+    DELETE_SESSIONS = "DELETE FROM sessions WHERE user_id = $1";
+}
+
+impl Accounts {
+    /// Deletes a user. Its address, names, password and sessions go, its keys are revoked; the identity stays for audit and
+    /// usage, and address and external id are free again. One event says it all, the keys too. What Kubernetes owns its
+    /// object deletes; the last active admin stays.
+    pub async fn delete_user(&self, context: &Context, id: UserId) -> Result<(), Error> {
+        self.write(context, |tx| {
+            async move {
+                let user = locked(tx, id).await?;
+                if let Some(owner) = user.managed_by {
+                    return Err(Error::Managed { kind: "ApiUser", owner });
+                }
+                let event = bury(tx, &user, self.now()).await?;
+                Ok(Outcome::changed((), event))
+            }
+            .scope_boxed()
+        })
+        .await
+    }
+}
+
+/// Makes a tombstone of a user that is locked. The keys come first: who holds one waits for the lock of the last admin, and
+/// not the other way round.
+pub(crate) async fn bury(tx: &mut Tx, user: &User, now: Time) -> Result<Event, Error> {
+    let revoked = credentials::revoke_all_of(tx, user.id, now).await?;
+    on!(tx.conn(), |c| sqlx::query(DELETE_PASSWORD).bind(user.id).execute(c).await.map(|_| ()))?;
+    on!(tx.conn(), |c| sqlx::query(DELETE_SESSIONS).bind(user.id).execute(c).await.map(|_| ()))?;
+    admins::may_leave(tx, user).await?;
+    on!(tx.conn(), |c| sqlx::query(BURY).bind(user.id).bind(now).execute(c).await.map(|_| ()))?;
+    let mut change = Change::default();
+    change.field("roles", Some(&user.roles), None);
+    change.field("managed_by", user.managed_by.as_ref(), None);
+    change.field("deleted_at", None, Some(&now));
+    change.field("revoked_credentials", None, (!revoked.is_empty()).then_some(&revoked));
+    Ok(Event::new(EventType::UserDeleted).user(user.id).change(change))
+}

@@ -1,0 +1,152 @@
+//! Changing a user.
+
+use scoped_futures::ScopedFutureExt;
+
+use super::{Row, User, UserId, admins, check, locked};
+use crate::{
+    Accounts,
+    audit::{Change, Event, EventType},
+    clock::Time,
+    context::Context,
+    error::Error,
+    limits::{Limits, LimitsPatch},
+    patterns::ModelPatterns,
+    sets::{Role, Roles},
+    store::{Outcome, Tx, on, statements},
+};
+
+statements! {
+    UPDATE = "UPDATE users SET display_name = $2, is_active = $3, roles = $4, models = $5, requests_per_minute = $6, \
+              tokens_per_minute = $7, tokens_per_day = $8, tokens_per_month = $9, max_concurrent = $10, \
+              managed_cluster = $11, managed_namespace = $12, managed_name = $13, managed_uid = $14, overridden_at = $15, \
+              token_version = token_version + $16, updated_at = $17 WHERE id = $1 RETURNING *";
+}
+
+/// A merge patch: `None` leaves a field as it is, `Some(None)` clears it.
+#[derive(Clone, Debug, Default)]
+pub struct UserPatch {
+    /// The name people see.
+    pub display_name: Option<Option<String>>,
+    /// Whether it may act at all.
+    pub is_active: Option<bool>,
+    /// What it is.
+    pub roles: Option<Roles>,
+    /// The models it is narrowed to.
+    pub models: Option<Option<ModelPatterns>>,
+    /// Its limits.
+    pub limits: LimitsPatch,
+}
+
+impl UserPatch {
+    /// Whether it asks for anything besides `is_active`, the one field an admin may override on a managed user.
+    fn edits(&self) -> bool {
+        self.display_name.is_some()
+            || self.roles.is_some()
+            || self.models.is_some()
+            || self.limits != LimitsPatch::default()
+    }
+
+    /// The user after it. It is laid over what is locked, so that of two patches at once neither is lost.
+    fn over(&self, user: User, now: Time) -> User {
+        let managed = user.managed_by.is_some();
+        let overridden_at = match self.is_active {
+            // Disabling outranks Git, which may have disabled the user already, until an admin enables it.
+            Some(false) if managed => user.overridden_at.or(Some(now)),
+            Some(true) => None,
+            _ => user.overridden_at,
+        };
+        User {
+            display_name: self.display_name.clone().unwrap_or(user.display_name),
+            is_active: self.is_active.unwrap_or(user.is_active),
+            roles: self.roles.clone().unwrap_or(user.roles),
+            models: self.models.clone().unwrap_or(user.models),
+            limits: self.limits.over(user.limits),
+            overridden_at,
+            ..user
+        }
+    }
+}
+
+impl Accounts {
+    /// Changes a user. What Kubernetes owns can only be disabled and enabled: the first is kept as an override, which the
+    /// second clears.
+    pub async fn update_user(&self, context: &Context, id: UserId, patch: UserPatch) -> Result<User, Error> {
+        let display_name = patch.display_name.as_ref().and_then(|name| name.as_deref());
+        check(display_name, None, &patch.limits.over(Limits::default()))?;
+        self.write(context, |tx| {
+            let patch = &patch;
+            async move {
+                let before = locked(tx, id).await?;
+                if let Some(owner) = &before.managed_by
+                    && patch.edits()
+                {
+                    return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
+                }
+                let after = patch.over(before.clone(), self.now());
+                replace(tx, &before, after, self.now()).await
+            }
+            .scope_boxed()
+        })
+        .await
+    }
+}
+
+/// Writes what differs, with the event that weighs most. Ends every session when roles or activity change.
+pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Time) -> Result<Outcome<User>, Error> {
+    let Some(event) = difference(before, &after) else {
+        return Ok(Outcome::Unchanged(before.clone()));
+    };
+    let was_admin = before.is_active && before.roles.has(Role::Admin);
+    if was_admin && !(after.is_active && after.roles.has(Role::Admin)) {
+        admins::keep_one(tx, before.id).await?;
+    }
+    let ends_sessions = before.roles != after.roles || (before.is_active && !after.is_active);
+    let managed = after.managed_by.as_ref();
+    let row: Row = on!(tx.conn(), |c| sqlx::query_as(UPDATE)
+        .bind(after.id)
+        .bind(&after.display_name)
+        .bind(after.is_active)
+        .bind(&after.roles)
+        .bind(&after.models)
+        .bind(after.limits.requests_per_minute)
+        .bind(after.limits.tokens_per_minute)
+        .bind(after.limits.tokens_per_day)
+        .bind(after.limits.tokens_per_month)
+        .bind(after.limits.max_concurrent)
+        .bind(managed.map(|m| &m.cluster))
+        .bind(managed.map(|m| &m.namespace))
+        .bind(managed.map(|m| &m.name))
+        .bind(managed.map(|m| &m.uid))
+        .bind(after.overridden_at)
+        .bind(i64::from(ends_sessions))
+        .bind(now)
+        .fetch_one(c)
+        .await?);
+    Ok(Outcome::changed(row.into(), event))
+}
+
+/// The event of a change, by its weightiest part; `None` when nothing differs.
+fn difference(before: &User, after: &User) -> Option<Event> {
+    let mut change = Change::default();
+    change.field("display_name", before.display_name.as_ref(), after.display_name.as_ref());
+    change.field("is_active", Some(&before.is_active), Some(&after.is_active));
+    change.field("roles", Some(&before.roles), Some(&after.roles));
+    change.field("models", before.models.as_ref(), after.models.as_ref());
+    change.field("limits", Some(&before.limits), Some(&after.limits));
+    change.field("managed_by", before.managed_by.as_ref(), after.managed_by.as_ref());
+    change.field("overridden_at", before.overridden_at.as_ref(), after.overridden_at.as_ref());
+    if change.is_empty() {
+        return None;
+    }
+    let event_type = match (before.is_active, after.is_active) {
+        (true, false) => EventType::UserDisabled,
+        (false, true) => EventType::UserEnabled,
+        _ if before.roles != after.roles => EventType::RolesChanged,
+        _ => match (before.overridden_at, after.overridden_at) {
+            (None, Some(_)) => EventType::OverrideSet,
+            (Some(_), None) => EventType::OverrideCleared,
+            _ => EventType::UserUpdated,
+        },
+    };
+    Some(Event::new(event_type).user(after.id).target(after.email.as_str()).change(change))
+}

@@ -1,0 +1,112 @@
+//! Issuing a key.
+
+use axum::{Json, extract::State, http::StatusCode, response::Response};
+use paddock_accounts::{
+    access::Need,
+    clock::Time,
+    credentials::{Issued, NewKey},
+    limits::{self, Limits},
+    sets::{Scope, Scopes},
+    users::UserId,
+};
+use paddock_ollama::covers;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    app::{App, ask},
+    authentication::Caller,
+    extract::{NoQuery, Unread},
+    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
+    problem::Problem,
+    routes::{
+        auth::not_stored,
+        shared::{LimitsPatch, ScopeName, patterns},
+    },
+    shape::{Members, not_null},
+};
+
+/// A key to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewCredential)]
+pub(crate) struct IssueKey {
+    /// Whose it will be.
+    user_id: i64,
+    /// What people call it; absent: `api-key`.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 100)]
+    label: Option<String>,
+    /// What it may be used for; absent: `chat`, `generate`, `embed` and `models:read`.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = Vec<ScopeName>, required = false)]
+    scopes: Option<Scopes>,
+    /// The patterns of models to narrow it to, beside its owner's.
+    #[serde(default)]
+    models: Option<Vec<String>>,
+    /// Its own limits, beside its owner's.
+    #[serde(default)]
+    #[schema(value_type = Option<LimitsPatch>)]
+    limits: Option<Members<LimitsPatch>>,
+    /// When it ends, in RFC 3339.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Time>,
+}
+
+/// A key just made.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IssuedKey {
+    /// The credential's id.
+    credential_id: i64,
+    /// The key. It is shown this once, and cannot be had again.
+    #[schema(format = Password)]
+    plaintext: String,
+    /// When it ends. Null: never.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Time>,
+}
+
+impl From<Issued> for IssuedKey {
+    fn from(issued: Issued) -> Self {
+        Self {
+            credential_id: issued.credential.id.0,
+            plaintext: issued.token.plaintext().expose_secret().to_owned(),
+            expires_at: issued.credential.expires_at,
+        }
+    }
+}
+
+/// Issues an API key. A key that issues one gives at the most what it has itself: its scopes, models within its own list,
+/// limits no higher and an end no later than its own, each named in the request.
+#[utoipa::path(
+    post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
+    responses(
+        (status = 201, description = "The key. It is shown this once.", body = IssuedKey),
+        Problems, CallerProblems, BodyProblems, Missing, Conflict
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn issue(
+    State(app): State<App>,
+    caller: Caller,
+    _: NoQuery,
+    body: Unread,
+) -> Result<Response, Problem> {
+    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    let asked: IssueKey = body.json().await?;
+    let new = NewKey {
+        user_id: UserId(asked.user_id),
+        label: asked.label,
+        scopes: asked.scopes,
+        models: asked.models.as_deref().map(patterns).transpose()?,
+        limits: limits::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
+        expires_at: asked.expires_at,
+    };
+    if let Some(Err(beyond)) = caller.principal.reach(covers).map(|reach| reach.covers_new(&new)) {
+        return Err(caller.refuse(beyond.to_string()).await);
+    }
+    let issued = ask(app.accounts.issue_key(&caller.context, new)).await?;
+    Ok(not_stored((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
+}

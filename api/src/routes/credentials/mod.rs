@@ -1,0 +1,152 @@
+//! API keys: how they are listed. Each further operation has a file of its own.
+
+#![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
+
+pub(super) mod issue;
+pub(super) mod overrides;
+pub(super) mod revoke;
+pub(super) mod revoke_many;
+pub(super) mod rotate;
+
+use axum::{Json, extract::State};
+use paddock_accounts::{
+    access::Need,
+    clock::Time,
+    credentials::Credential,
+    sets::{Scope, Scopes},
+    token::prefix_of,
+    users::UserId,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::shared::{LimitsView, Owner, ScopeName, page, texts};
+use crate::{
+    app::{App, ask},
+    authentication::Caller,
+    extract::Query,
+    openapi::{CallerProblems, Problems},
+    problem::Problem,
+    shape::parsed,
+};
+
+/// The most keys of one page, and how many are on one where nothing is said: existing clients ask for all.
+const PAGE: u16 = 1_000;
+
+/// An API key, without its secret.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Credential)]
+pub(crate) struct CredentialView {
+    /// The identity; rotation keeps it.
+    id: i64,
+    /// Whose it is.
+    user_id: i64,
+    /// What people call it; not unique.
+    label: String,
+    /// How its secret is stored: always `argon2id`.
+    #[schema(example = "argon2id")]
+    alg: &'static str,
+    /// The public part of its present secret, with which the key begins. Null: it has none.
+    #[schema(required, example = "pdk_4fQ2mZ81xT")]
+    prefix: Option<String>,
+    /// What it may be used for, as far as its owner may.
+    #[schema(value_type = Vec<ScopeName>)]
+    scopes: Scopes,
+    /// The patterns of models that it is narrowed to, beside its owner's. Null: not narrowed.
+    #[schema(required)]
+    models: Option<Vec<String>>,
+    /// Its own limits, beside its owner's.
+    limits: LimitsView,
+    /// Whether it was revoked.
+    revoked: bool,
+    /// When it was revoked.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    revoked_at: Option<Time>,
+    /// When it came to be.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Time,
+    /// When it ends. Null: never.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Time>,
+    /// When it was last used, to about a minute.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Time>,
+    /// The Kubernetes object that owns it. Null: the API does.
+    #[schema(required)]
+    managed_by: Option<Owner>,
+    /// When an admin revoked it against the object that owns it.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    overridden_at: Option<Time>,
+}
+
+impl From<Credential> for CredentialView {
+    fn from(credential: Credential) -> Self {
+        Self {
+            id: credential.id.0,
+            user_id: credential.user_id.0,
+            label: credential.label,
+            alg: "argon2id",
+            prefix: credential.key_id.as_deref().map(prefix_of),
+            scopes: credential.scopes,
+            models: texts(credential.models.as_ref()),
+            limits: credential.limits.into(),
+            revoked: credential.revoked_at.is_some(),
+            revoked_at: credential.revoked_at,
+            created_at: credential.created_at,
+            expires_at: credential.expires_at,
+            last_used_at: credential.last_used_at,
+            managed_by: credential.managed_by.map(Owner::from),
+            overridden_at: credential.overridden_at,
+        }
+    }
+}
+
+/// Which keys to list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListCredentials {
+    /// Only keys of this user. Absent: to an admin all keys, to others their own.
+    #[serde(default, deserialize_with = "parsed")]
+    user_id: Option<i64>,
+    /// How many at the most.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(minimum = 1, maximum = 1000, default = 1000)]
+    limit: Option<i64>,
+    /// How many to skip.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
+    offset: Option<i64>,
+}
+
+/// Lists API keys, newest first, revoked ones too.
+#[utoipa::path(
+    get, path = "/credentials", operation_id = "list_credentials", tag = "credentials", params(ListCredentials),
+    responses(
+        (status = 200, description = "The keys.", body = Vec<CredentialView>,
+         headers(("X-Total-Count" = i64, description = "How many keys there are in all."))),
+        Problems, CallerProblems
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+) -> Result<([(&'static str, String); 1], Json<Vec<CredentialView>>), Problem> {
+    let me = caller.principal.user_id;
+    // Without any right to keys, the parameters do not matter.
+    caller.must(Need::See(Scope::KeysRead, me)).await?;
+    let asked: ListCredentials = query.read()?;
+    let sees_all = caller.principal.may(Need::Manage(Scope::KeysRead)).is_ok();
+    let whose = match asked.user_id.map(UserId) {
+        None => (!sees_all).then_some(me),
+        Some(user) => {
+            caller.must(Need::See(Scope::KeysRead, user)).await?;
+            Some(user)
+        }
+    };
+    let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
+    let (credentials, total) = ask(app.accounts.credentials_page(whose, limit, offset)).await?;
+    Ok(([("x-total-count", total.to_string())], Json(credentials.into_iter().map(CredentialView::from).collect())))
+}

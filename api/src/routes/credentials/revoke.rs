@@ -1,0 +1,34 @@
+//! Revoking a key.
+
+use axum::{extract::State, http::StatusCode};
+use paddock_accounts::{access::Need, credentials::CredentialId, sets::Scope};
+
+use crate::{
+    app::{App, ask},
+    authentication::Caller,
+    extract::{Id, NoQuery},
+    openapi::{CallerProblems, Missing, Problems},
+    problem::Problem,
+};
+
+/// Ends a key for good. One that has ended already stays as it is. On a key that Kubernetes owns it is kept against the object,
+/// which is given no other key until the override is cleared.
+#[utoipa::path(
+    post, path = "/credentials/{id}/revoke", operation_id = "revoke_credential", tag = "credentials",
+    params(("id" = i64, Path, description = "The credential's id.")),
+    responses(
+        (status = 204, description = "The key is revoked."),
+        Problems, CallerProblems, Missing
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    _: NoQuery,
+) -> Result<StatusCode, Problem> {
+    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    ask(app.accounts.revoke_key(&caller.context, CredentialId(id))).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

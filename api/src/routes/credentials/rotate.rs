@@ -1,0 +1,72 @@
+//! Rotating a key.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State, response::Response};
+use paddock_accounts::{
+    Error,
+    access::Need,
+    credentials::{CredentialId, DEFAULT_GRACE},
+    sets::Scope,
+};
+use paddock_ollama::covers;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::issue::IssuedKey;
+use crate::{
+    app::{App, Unanswered, ask},
+    authentication::Caller,
+    extract::{Id, NoQuery, Unread, within},
+    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
+    problem::Problem,
+    routes::auth::not_stored,
+    shape::not_null,
+};
+
+/// The longest that an old secret may live on after a rotation.
+const LONGEST_GRACE: i64 = 30 * 24 * 60 * 60;
+
+/// How to rotate.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rotation {
+    /// For how many seconds the old secret is still accepted; absent: a day.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = i64, required = false, minimum = 0, maximum = 2_592_000, default = 86_400)]
+    grace_seconds: Option<i64>,
+}
+
+/// Gives a key a new secret; the old one is accepted for a while. A key cannot rotate one that has more than it has itself.
+#[utoipa::path(
+    post, path = "/credentials/{id}/rotate", operation_id = "rotate_credential", tag = "credentials",
+    params(("id" = i64, Path, description = "The credential's id.")), request_body = Option<Rotation>,
+    responses(
+        (status = 200, description = "The new key. It is shown this once.", body = IssuedKey),
+        Problems, CallerProblems, BodyProblems, Missing, Conflict
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    _: NoQuery,
+    body: Unread,
+) -> Result<Response, Problem> {
+    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    let Rotation { grace_seconds } = body.json_if_any().await?;
+    let grace = match grace_seconds {
+        None => DEFAULT_GRACE,
+        Some(seconds) => {
+            let seconds = within("/grace_seconds", seconds, 0, LONGEST_GRACE)?;
+            Duration::from_secs(seconds.unsigned_abs())
+        }
+    };
+    let within = caller.principal.reach(covers);
+    match ask(app.accounts.rotate_key(&caller.context, CredentialId(id), grace, within)).await {
+        Ok(issued) => Ok(not_stored(Json(IssuedKey::from(issued)))),
+        Err(Unanswered::Error(error @ Error::Beyond(_))) => Err(caller.refuse(error.to_string()).await),
+        Err(other) => Err(other.into()),
+    }
+}

@@ -1,0 +1,166 @@
+//! The first pages of long lists, beside the same queries sent past Paddock, one at a time.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
+
+use super::load::{Load, Measure, Script, repeat};
+use super::report::table;
+use super::{Plan, launch, medians};
+use crate::database::{Database, Engine};
+
+/// A page: what is asked for over HTTP, and of the database.
+struct Page {
+    path: &'static str,
+    queries: &'static [&'static str],
+    rows: u32,
+}
+
+const PAGES: [Page; 2] = [
+    Page {
+        path: "/users?limit=50",
+        // With the number of all, which is in a header of the answer.
+        queries: &[
+            "SELECT * FROM users WHERE deleted_at IS NULL ORDER BY id LIMIT 50",
+            "SELECT count(*) FROM users WHERE deleted_at IS NULL",
+        ],
+        rows: 50,
+    },
+    Page { path: "/audit?limit=100", queries: &["SELECT * FROM audit_logs ORDER BY id DESC LIMIT 101"], rows: 100 },
+];
+
+/// 100,000 users and 1,000,000 events, as long as real ones. The chain of the latter is none.
+const FILL_POSTGRES: &str = "
+    INSERT INTO users (email, display_name, external_id, roles, created_at, updated_at)
+      SELECT 'user-' || n || '@example.com', 'User Number ' || n, 'hr-' || n, 'user', now(), now() FROM generate_series(1, 100000) n;
+    INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, actor, target, ip, user_agent, request_id,
+      change, prev_hash, hash)
+      SELECT position + n, gen_random_uuid(), 1, 'user_created', now(), n % 100000, 'user:1', 'user-' || n || '@example.com', '10.0.0.1',
+      'curl/8.5.0', CAST(gen_random_uuid() AS text), '{\"after\":{\"email\":\"user@example.com\",\"is_active\":true,\"roles\":[\"user\"]},\"before\":{}}',
+      repeat('a', 64), repeat('b', 64) FROM audit_head, generate_series(1, 1000000) n;
+    UPDATE audit_head SET position = position + 1000000;";
+const FILL_SQLITE: &str = "
+    BEGIN;
+    WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000)
+    INSERT INTO users (email, display_name, external_id, roles, created_at, updated_at)
+      SELECT 'user-' || n || '@example.com', 'User Number ' || n, 'hr-' || n, 'user', 1700000000000000, 1700000000000000 FROM s;
+    WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000000)
+    INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, actor, target, ip, user_agent, request_id,
+      change, prev_hash, hash)
+      SELECT position + n, randomblob(16), 1, 'user_created', 1700000000000000, n % 100000, 'user:1', 'user-' || n || '@example.com',
+      '10.0.0.1', 'curl/8.5.0', hex(randomblob(16)), '{\"after\":{\"email\":\"user@example.com\",\"is_active\":true,\"roles\":[\"user\"]},\"before\":{}}',
+      hex(randomblob(32)), hex(randomblob(32)) FROM audit_head, s;
+    UPDATE audit_head SET position = position + 1000000;
+    COMMIT;";
+
+/// What was found.
+#[derive(Serialize)]
+pub(super) struct Lists {
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    engine: &'static str,
+    path: &'static str,
+    paddock: Measure,
+    query: Measure,
+    rows_per_second: f64,
+    query_rows_per_second: f64,
+    /// Paddock's time as a multiple of the query's.
+    p50_ratio: f64,
+    p99_ratio: f64,
+}
+
+pub(super) async fn measure(plan: &Plan) -> Result<Lists> {
+    let mut rows = engine(plan, "PostgreSQL", Engine::Postgres).await?;
+    rows.extend(engine(plan, "SQLite", Engine::Sqlite).await?);
+    Ok(Lists { rows })
+}
+
+async fn engine(plan: &Plan, name: &'static str, engine: Engine) -> Result<Vec<Row>> {
+    let database = Database::new(engine).await?;
+    let launch = launch(database.url())?;
+    let admin = launch.seed()?;
+    match engine {
+        Engine::Postgres => {
+            database.execute(FILL_POSTGRES).await?;
+            database.execute("VACUUM ANALYZE").await?;
+        }
+        Engine::Sqlite => {
+            database.execute(FILL_SQLITE).await?;
+            database.execute("ANALYZE").await?;
+        }
+    }
+    let paddock = launch.start().await?;
+    let load = Load::new(Script::Get, &admin.key, &[])?;
+    let mut rows = Vec::new();
+    for page in PAGES {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..plan.rounds {
+            theirs.push(past(&database, engine, &page, plan.length).await?);
+            ours.push(load.run(&format!("{}{}", paddock.url(), page.path), 1, plan.length)?);
+        }
+        let (ours, theirs) = (medians(&ours), medians(&theirs));
+        rows.push(Row {
+            engine: name,
+            path: page.path,
+            rows_per_second: ours.rate * f64::from(page.rows),
+            query_rows_per_second: theirs.rate * f64::from(page.rows),
+            p50_ratio: ours.p50 / theirs.p50,
+            p99_ratio: ours.p99 / theirs.p99,
+            paddock: ours,
+            query: theirs,
+        });
+    }
+    Ok(rows)
+}
+
+/// The page's queries, prepared, over one connection.
+async fn past(database: &Database, engine: Engine, page: &Page, length: Duration) -> Result<Measure> {
+    match engine {
+        Engine::Postgres => {
+            let mut connection = PgConnection::connect(database.url()).await?;
+            repeat(length, async || {
+                for query in page.queries {
+                    sqlx::query(*query).fetch_all(&mut connection).await?;
+                }
+                Ok(())
+            })
+            .await
+        }
+        Engine::Sqlite => {
+            let mut connection = SqliteConnection::connect(database.url()).await?;
+            repeat(length, async || {
+                for query in page.queries {
+                    sqlx::query(*query).fetch_all(&mut connection).await?;
+                }
+                Ok(())
+            })
+            .await
+        }
+    }
+}
+
+impl Lists {
+    pub(super) fn markdown(&self) -> String {
+        let rows = self.rows.iter().map(|row| {
+            let figures = vec![
+                format!("{:.2}", row.paddock.p50 / 1e3),
+                format!("{:.2}", row.paddock.p99 / 1e3),
+                format!("{:.0}", row.rows_per_second),
+                format!("{:.2}", row.query.p50 / 1e3),
+                format!("{:.2}", row.query.p99 / 1e3),
+                format!("{:.0}", row.query_rows_per_second),
+                format!("{:.2}", row.p50_ratio),
+                format!("{:.2}", row.p99_ratio),
+            ];
+            (format!("{} {}", row.engine, row.path), figures)
+        });
+        let columns =
+            ["p50 ms", "p99 ms", "rows/s", "query p50 ms", "query p99 ms", "query rows/s", "p50 ratio", "p99 ratio"];
+        format!("## Lists\n\n{}\nOf 100,000 users and 1,000,000 events, one client.\n", table("", &columns, rows))
+    }
+}

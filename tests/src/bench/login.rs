@@ -1,0 +1,88 @@
+//! Sign-ins per second, as a fraction of what Argon2 alone does on as many threads.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use argon2::{Algorithm, Argon2, Params, Version};
+use serde::Serialize;
+
+use super::load::{Load, Measure, Script};
+use super::report::table;
+use super::{Plan, cores, launch, medians};
+use crate::database::{Database, Engine};
+
+/// What was found.
+#[derive(Serialize)]
+pub(super) struct Login {
+    threads: usize,
+    connections: u32,
+    argon2: Measure,
+    paddock: Measure,
+    fraction: f64,
+}
+
+pub(super) async fn measure(plan: &Plan) -> Result<Login> {
+    let database = Database::new(Engine::Sqlite).await?;
+    let launch = launch(database.url())?;
+    let admin = launch.seed()?;
+    let paddock = launch.start().await?;
+    let load = Load::new(Script::Login { username: &admin.email, password: &admin.password }, "", &[])?;
+    let url = format!("{}/auth/login", paddock.url());
+    // As many as hash passwords at once there; there is always somebody waiting for one of them.
+    let threads = (cores() / 2).max(1);
+    let connections = u32::try_from(threads * 4)?;
+    let (mut raw, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        raw.push(argon2(threads, plan.length)?);
+        ours.push(load.run(&url, connections, plan.length)?);
+    }
+    let (argon2, paddock) = (medians(&raw), medians(&ours));
+    Ok(Login { threads, connections, fraction: paddock.rate / argon2.rate, argon2, paddock })
+}
+
+/// Argon2id with the parameters of passwords, on so many threads.
+fn argon2(threads: usize, length: Duration) -> Result<Measure> {
+    let began = Instant::now();
+    let hashing = (0..threads).map(|_| thread::spawn(move || hash(length)));
+    let mut each = Vec::new();
+    for hashed in hashing.collect::<Vec<_>>() {
+        each.extend(hashed.join().map_err(|_| anyhow!("a thread panicked"))??);
+    }
+    Ok(Measure::of(each, began.elapsed()))
+}
+
+fn hash(length: Duration) -> Result<Vec<Duration>> {
+    let params = Params::new(19_456, 2, 1, None).map_err(|error| anyhow!("{error}"))?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let (began, mut each) = (Instant::now(), Vec::new());
+    while began.elapsed() < length {
+        let start = Instant::now();
+        let mut hash = [0; 32];
+        argon2
+            .hash_password_into(b"correct horse battery staple", b"sixteen bytes it", &mut hash)
+            .map_err(|error| anyhow!("{error}"))?;
+        std::hint::black_box(hash);
+        each.push(start.elapsed());
+    }
+    Ok(each)
+}
+
+impl Login {
+    pub(super) fn markdown(&self) -> String {
+        let row = |name: &str, m: &Measure| {
+            (
+                name.to_owned(),
+                vec![format!("{:.1}", m.rate), format!("{:.1}", m.p50 / 1e3), format!("{:.1}", m.p99 / 1e3)],
+            )
+        };
+        let rows = [row("Argon2 alone", &self.argon2), row("POST /auth/login", &self.paddock)];
+        format!(
+            "## Login\n\n{}\n{} thread(s) hash; {} connections sign in. Paddock signs in at {:.2} times the rate of Argon2 alone.\n",
+            table("", &["per second", "p50 ms", "p99 ms"], rows),
+            self.threads,
+            self.connections,
+            self.fraction
+        )
+    }
+}

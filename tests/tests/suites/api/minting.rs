@@ -1,0 +1,92 @@
+//! Who may have a key made, for whom, and how wide.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use paddock_accounts::clock::{Clock as _, SystemClock};
+use paddock_tests::database::Engine;
+use serde_json::{Value, json};
+
+use super::{Api, on_both_engines};
+
+on_both_engines! {
+    a_narrow_key_gives_no_wider_one,
+    a_user_that_is_disabled_is_given_no_key,
+}
+
+/// What a narrow key asks for beyond itself, and what the refusal has to name.
+fn beyond(later: &str) -> [(&'static str, Value, &'static str); 10] {
+    [
+        ("scopes", json!(["chat", "embed"]), "embed"),
+        ("models", json!(null), "models"),
+        ("models", json!(["smollm2", "llama3.2"]), "llama3.2"),
+        ("models", json!(["*"]), "models"),
+        ("models", json!(["team/*"]), "team/*"),
+        ("limits", json!({"requests_per_minute": 61, "tokens_per_day": 1}), "limits.requests_per_minute"),
+        ("limits", json!({"requests_per_minute": 1}), "limits.tokens_per_day"),
+        ("limits", json!(null), "limits.requests_per_minute"),
+        ("expires_at", json!(later), "expires_at"),
+        ("expires_at", json!(null), "expires_at"),
+    ]
+}
+
+async fn a_narrow_key_gives_no_wider_one(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let admin = api.user(json!({"roles": ["admin"]})).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    let now = SystemClock.now();
+    let (soon, later) = ((now + Duration::from_hours(1)).to_string(), (now + Duration::from_hours(2)).to_string());
+    let narrow = json!({
+        "scopes": ["keys:write", "chat"], "models": ["smollm2", "team/*:latest"],
+        "limits": {"requests_per_minute": 60, "tokens_per_day": 1000}, "expires_at": soon,
+    });
+    let (own, minter) = api.key(admin, narrow).await?;
+    let within = json!({
+        "user_id": user, "scopes": ["chat"], "models": ["smollm2:135m", "team/a*:latest"],
+        "limits": {"requests_per_minute": 60, "tokens_per_day": 0, "max_concurrent": 9}, "expires_at": soon,
+    });
+    api.by(&minter, "POST /credentials", 0).json(&within).expect(201).await?;
+    for (field, value, named) in beyond(&later) {
+        let mut asked = within.clone();
+        match value {
+            // Absent scopes are some, so that null is none of their values.
+            Value::Null => drop(asked.as_object_mut().and_then(|fields| fields.remove(field))),
+            value => asked[field] = value,
+        }
+        let refused = api.by(&minter, "POST /credentials", 0).json(&asked).expect(403).await?;
+        ensure!(refused.text("detail")?.contains(named), "{asked}: {refused}");
+        // Whoever is told the new secret of such a key has it as well.
+        let (wide, _) = api.key(user, asked).await?;
+        let refused = api.by(&minter, "POST /credentials/{id}/rotate", wide).expect(403).await?;
+        ensure!(refused.text("detail")?.contains(named), "{refused}");
+        assert_eq!(api.events(1).await?, ["access_denied"]);
+    }
+    // All that is beyond is named at once.
+    let refused = api.by(&minter, "POST /credentials", 0).json(&json!({"user_id": user})).expect(403).await?;
+    for named in ["scopes", "models", "limits.requests_per_minute", "limits.tokens_per_day", "expires_at"] {
+        ensure!(refused.text("detail")?.contains(named), "{refused}");
+    }
+    // It may rotate itself, and what it could have issued; a session gives anything.
+    let (equal, _) = api.key(user, within).await?;
+    api.by(&minter, "POST /credentials/{id}/rotate", equal).expect(200).await?;
+    api.by(&minter, "POST /credentials/{id}/rotate", own).expect(200).await?;
+    let session = api.session().await?;
+    api.by(&session, "POST /credentials", 0).json(&json!({"user_id": user})).expect(201).await?;
+    // For another admin too, and for oneself; but who is no admin issues none, also for itself.
+    api.by(&session, "POST /credentials", 0).json(&json!({"user_id": admin})).expect(201).await?;
+    let (plain, key) = api.plain_user().await?;
+    api.by(&key, "POST /credentials", 0).json(&json!({"user_id": plain})).expect(403).await?;
+    Ok(())
+}
+
+async fn a_user_that_is_disabled_is_given_no_key(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let (user, key) = api.plain_user().await?;
+    api.admin("PATCH /users/{id}", user).json(&json!({"is_active": false})).expect(200).await?;
+    let refused = api.admin("POST /credentials", 0).json(&json!({"user_id": user})).expect(409).await?;
+    assert_eq!(refused.problem(), "user-disabled");
+    api.admin("PATCH /users/{id}", user).json(&json!({"is_active": true})).expect(200).await?;
+    api.key(user, json!({})).await?;
+    api.by(&key, "GET /me", 0).expect(200).await?;
+    Ok(())
+}

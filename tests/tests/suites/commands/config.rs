@@ -1,0 +1,166 @@
+//! `paddock config`, and that the documentation knows every variable.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::sentinel;
+use paddock_tests::story::story;
+use paddock_tests::testbed::repository;
+use serde_json::{Value, json};
+
+use super::{STRONG, bare, paddock, refused, said, told};
+
+#[tokio::test]
+async fn everything_effective_is_shown_with_its_source_and_no_secret() {
+    story(async {
+        let folder = sentinel::scratch("config")?;
+        let file = folder.path().join("jwt");
+        std::fs::write(&file, format!("{STRONG}\n"))?;
+        let file = file.display().to_string();
+        let variables = [
+            ("AUDIT_SIGNING_KEY", STRONG),
+            ("JWT_SECRET_FILE", file.as_str()),
+            ("DB_PASSWORD", "hunter22"),
+            ("DB_HOST", "db1"),
+            ("PORT", "9999"),
+            // As a compose file sets what its user left out.
+            ("JWT_SECRET", ""),
+            ("MODEL_REGISTRIES", ""),
+            ("DRAIN_TIMEOUT", ""),
+        ];
+        let config = told(paddock(&["config", "-o", "json", "--log-level", "debug"], &variables)?)?;
+        let expected = [
+            ("DATABASE_URL", json!("postgres://app:***@db1:5432/app"), "from DB_*".to_owned()),
+            ("DB_PASSWORD", json!("(set)"), "environment".to_owned()),
+            ("JWT_SECRET", json!("(set)"), format!("file {file}")),
+            ("AUDIT_SIGNING_KEY", json!("(set)"), "environment".to_owned()),
+            ("LISTEN_ADDR", json!("127.0.0.1:9999"), "with PORT".to_owned()),
+            ("LOG_LEVEL", json!("debug"), "flag".to_owned()),
+            ("MODEL_REGISTRIES", json!("registry.ollama.ai"), "default".to_owned()),
+            ("DRAIN_TIMEOUT", json!("30s"), "default".to_owned()),
+            ("OLLAMA_BASE_URL", json!("http://localhost:11434/"), "default".to_owned()),
+            ("PUBLIC_URL", Value::Null, "default".to_owned()),
+        ];
+        for (name, value, source) in expected {
+            ensure!(config[name] == json!({"value": value, "source": source}), "{name}: {}", config[name]);
+        }
+        for format in ["table", "json", "yaml"] {
+            let text = said(paddock(&["config", "-o", format], &variables)?)?;
+            ensure!(!text.contains(STRONG) && !text.contains("hunter22"), "{text}");
+        }
+        let yaml = said(paddock(&["config", "-o", "yaml"], &variables)?)?;
+        let yaml: Value = serde_yaml_ng::from_str(&yaml)?;
+        ensure!(yaml["DATABASE_URL"] == config["DATABASE_URL"], "{yaml}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn showing_the_configuration_makes_nothing() {
+    story(async {
+        let folder = sentinel::scratch("config")?;
+        let ask = || -> Result<String> { said(bare(&["config"])?.current_dir(folder.path()).output()?) };
+        let files = || -> Result<usize> { Ok(std::fs::read_dir(folder.path())?.count()) };
+        let text = ask()?;
+        ensure!(text.contains("(made at the first start)") && files()? == 0, "{text}");
+        said(bare(&["migrate"])?.current_dir(folder.path()).output()?)?;
+        said(bare(&["seed"])?.current_dir(folder.path()).output()?)?;
+        let (text, before) = (ask()?, files()?);
+        ensure!(text.contains("paddock.db.jwt-secret") && !text.contains("(made"), "{text}");
+        ensure!(ask()? == text && files()? == before);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_said_at_once() {
+    story(async {
+        let wrong = |variables: &[(&str, &str)], words: &[&str]| -> Result<()> {
+            let output = paddock(&["config"], variables)?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(2) && output.stdout.is_empty(), "{output:?}");
+            ensure!(words.iter().all(|word| said.lines().any(|line| line.contains(word))), "{said}");
+            ensure!(said.lines().count() == words.len() + 1, "{said}");
+            Ok(())
+        };
+        // What is no value at all,
+        wrong(
+            &[("PORT", "http"), ("DRAIN_TIMEOUT", "soon"), ("ENVIRONMENT", "x")],
+            &["PORT", "DRAIN_TIMEOUT", "ENVIRONMENT"],
+        )?;
+        // and what does not go together.
+        let variables = [
+            ("ENVIRONMENT", "prod"),
+            ("DATABASE_URL", "mysql://db"),
+            ("JWT_SECRET", "short"),
+            ("JWT_ALG", "none"),
+            ("METRICS_ADDR", "everywhere"),
+            ("OLLAMA_BASE_URL", "ollama:11434"),
+            ("PUBLIC_URL", "https://user:password@paddock"),
+            ("MODEL_REGISTRIES", "ftp://x"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+            ("LOG_LEVEL", "a=b=c"),
+        ];
+        let names: Vec<&str> = variables[1..].iter().map(|(name, _)| *name).chain(["AUDIT_SIGNING_KEY"]).collect();
+        wrong(&variables, &names)?;
+        // A variable that a flag outranks is nobody's business.
+        let output = paddock(&["config", "--port", "8081"], &[("PORT", "http")])?;
+        ensure!(output.status.success(), "{output:?}");
+        refused(&paddock(&["config"], &[("PORT", "http")])?, 2, &["PORT `http`"])
+    })
+    .await;
+}
+
+/// Each variable of a command's help, with its default where that is fixed.
+fn variables(verb: &[&str]) -> Result<BTreeMap<String, Option<String>>> {
+    let help = said(paddock(&[verb, &["--help"]].concat(), &[])?)?;
+    let mut variables = BTreeMap::new();
+    for rest in help.split("[env: ").skip(1) {
+        let (name, rest) = rest.split_once(['=', ']']).context("a name")?;
+        let after = rest.trim_start_matches(']').trim_start();
+        let default = after.strip_prefix("[default: ").and_then(|default| default.split_once(']'));
+        variables.insert(name.to_owned(), default.map(|(default, _)| default.to_owned()));
+    }
+    Ok(variables)
+}
+
+/// The rows of the page about variables: each with the rest of its row.
+fn rows(page: &str) -> Result<BTreeMap<String, String>> {
+    let mut rows = BTreeMap::new();
+    for line in page.lines() {
+        let Some((name, rest)) = line.strip_prefix("| `").and_then(|line| line.split_once("` | ")) else { continue };
+        if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
+            ensure!(rows.insert(name.to_owned(), rest.to_owned()).is_none(), "{name} stands twice");
+        }
+    }
+    Ok(rows)
+}
+
+#[tokio::test]
+async fn the_documentation_knows_every_variable_and_its_default() {
+    story(async {
+        let mut told = BTreeMap::new();
+        let verbs =
+            ["config", "run", "api", "operator", "migrate", "seed", "usage", "healthcheck"].map(|verb| vec![verb]);
+        for verb in verbs.into_iter().chain([vec!["user", "create"], vec!["audit", "verify"]]) {
+            told.extend(variables(&verb)?);
+        }
+        ensure!(told.len() > 30, "{told:?}");
+        let written = rows(&std::fs::read_to_string(repository().join("docs/configuration.md"))?)?;
+        for (name, default) in &told {
+            // A file is told of in the row of what it holds.
+            let plain = name.strip_suffix("_FILE").filter(|plain| told.contains_key(*plain));
+            let row =
+                written.get(plain.unwrap_or(name)).with_context(|| format!("docs/configuration.md lacks {name}"))?;
+            ensure!(plain.is_none() || row.contains(&format!("`{name}`")), "the row of {plain:?} lacks {name}");
+            let default = default.as_ref().map_or_else(String::new, |default| format!("`{default}`"));
+            ensure!(row.contains(&default), "the default of {name} is {default}, not {row}");
+        }
+        let surplus: Vec<_> = written.keys().filter(|name| !told.contains_key(*name)).collect();
+        ensure!(surplus.is_empty(), "docs/configuration.md invents {surplus:?}");
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,188 @@
+//! A collector of traces: takes OTLP over HTTP, and reads as much of its protocol buffers as tests ask about.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, bail};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+/// A span, as it was sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Span {
+    pub(super) service: String,
+    pub(super) trace: String,
+    pub(super) id: String,
+    pub(super) parent: String,
+    pub(super) name: String,
+    /// 2: server, 3: client.
+    pub(super) kind: u64,
+    pub(super) attributes: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Default)]
+struct Taken {
+    spans: Arc<Mutex<Vec<Span>>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+pub(super) struct Collector {
+    url: String,
+    taken: Taken,
+    serving: AbortHandle,
+}
+
+impl Collector {
+    pub(super) async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let taken = Taken::default();
+        let app = Router::new().route("/v1/traces", post(take)).with_state(taken.clone());
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await }).abort_handle();
+        Ok(Self { url, taken, serving })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn spans(&self) -> Vec<Span> {
+        self.taken.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether these bytes came, anywhere.
+    pub(super) fn saw(&self, text: &str) -> bool {
+        let bytes = self.taken.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn take(State(taken): State<Taken>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, (StatusCode, String)> {
+    let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok());
+    let spans = match kind {
+        Some("application/x-protobuf") => request(&body),
+        other => Err(anyhow::anyhow!("{other:?}")),
+    };
+    let spans = spans.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))?;
+    taken.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&body);
+    taken.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
+    Ok(StatusCode::OK)
+}
+
+/// A field of a message: its number, and a number or bytes.
+enum Field<'a> {
+    Number(u64, u64),
+    Bytes(u64, &'a [u8]),
+}
+
+fn varint(bytes: &mut &[u8]) -> Result<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (first, rest) = bytes.split_first().context("cut short")?;
+        *bytes = rest;
+        value |= u64::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    bail!("a number of more than 64 bits")
+}
+
+fn fields(mut bytes: &[u8]) -> Result<Vec<Field<'_>>> {
+    let mut fields = Vec::new();
+    let take = |bytes: &mut &'_ [u8], length: usize| -> Result<()> {
+        *bytes = bytes.get(length..).context("cut short")?;
+        Ok(())
+    };
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes)?;
+        match key & 7 {
+            0 => fields.push(Field::Number(key >> 3, varint(&mut bytes)?)),
+            1 => take(&mut bytes, 8)?,
+            2 => {
+                let length = usize::try_from(varint(&mut bytes)?)?;
+                fields.push(Field::Bytes(key >> 3, bytes.get(..length).context("cut short")?));
+                take(&mut bytes, length)?;
+            }
+            5 => take(&mut bytes, 4)?,
+            other => bail!("wire type {other}"),
+        }
+    }
+    Ok(fields)
+}
+
+/// What stands in a message under a number.
+fn within(bytes: &[u8], number: u64) -> Result<Vec<&[u8]>> {
+    let found = fields(bytes)?.into_iter().filter_map(|field| match field {
+        Field::Bytes(n, inner) if n == number => Some(inner),
+        _ => None,
+    });
+    Ok(found.collect())
+}
+
+/// `ExportTraceServiceRequest`.
+fn request(bytes: &[u8]) -> Result<Vec<Span>> {
+    let mut spans = Vec::new();
+    for of_resource in within(bytes, 1)? {
+        let mut service = String::new();
+        for resource in within(of_resource, 1)? {
+            service = attributes(resource, 1)?.remove("service.name").unwrap_or_default();
+        }
+        for of_scope in within(of_resource, 2)? {
+            for bytes in within(of_scope, 2)? {
+                spans.push(Span { service: service.clone(), ..span(bytes)? });
+            }
+        }
+    }
+    Ok(spans)
+}
+
+fn span(bytes: &[u8]) -> Result<Span> {
+    let mut span = Span { attributes: attributes(bytes, 9)?, ..Span::default() };
+    for field in fields(bytes)? {
+        match field {
+            Field::Bytes(1, id) => span.trace = hex::encode(id),
+            Field::Bytes(2, id) => span.id = hex::encode(id),
+            Field::Bytes(4, id) => span.parent = hex::encode(id),
+            Field::Bytes(5, name) => span.name = String::from_utf8(name.to_vec())?,
+            Field::Number(6, kind) => span.kind = kind,
+            _ => {}
+        }
+    }
+    Ok(span)
+}
+
+/// `KeyValue`s under a number; texts and numbers.
+fn attributes(bytes: &[u8], number: u64) -> Result<BTreeMap<String, String>> {
+    let mut attributes = BTreeMap::new();
+    for pair in within(bytes, number)? {
+        let (mut name, mut text) = (String::new(), String::new());
+        for field in fields(pair)? {
+            match field {
+                Field::Bytes(1, key) => name = String::from_utf8(key.to_vec())?,
+                Field::Bytes(2, value) => {
+                    for field in fields(value)? {
+                        match field {
+                            Field::Bytes(_, value) => text = String::from_utf8_lossy(value).into_owned(),
+                            Field::Number(_, value) => text = value.to_string(),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        attributes.insert(name, text);
+    }
+    Ok(attributes)
+}

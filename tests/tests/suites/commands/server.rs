@@ -1,0 +1,222 @@
+//! The commands that manage a running server, and the way back in without one.
+
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::{Database, Engine};
+use paddock_tests::fake_ollama::FakeOllama;
+use paddock_tests::paddock::{Caller, Launch, Paddock, answer};
+use paddock_tests::process::free_port;
+use paddock_tests::sentinel;
+use paddock_tests::story::story;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::{bare, refused, said, told, with_input};
+
+const PASSWORD: &str = "violet harbour tangle 93";
+
+struct Desk {
+    paddock: Paddock,
+    admin: Caller,
+    database: Database,
+    launch: Launch,
+    _ollama: FakeOllama,
+}
+
+impl Desk {
+    async fn open(engine: Engine) -> Result<Self> {
+        let (database, ollama) = (Database::new(engine).await?, FakeOllama::start(&["smollm2:135m"]).await?);
+        let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url());
+        let (paddock, admin) = Paddock::seeded(launch.clone()).await?;
+        Ok(Self { paddock, admin, database, launch, _ollama: ollama })
+    }
+
+    /// A command as this caller.
+    fn command(&self, caller: &Caller, arguments: &[&str]) -> Result<Command> {
+        let mut command = bare(arguments)?;
+        command.env("PADDOCK_SERVER", self.paddock.url()).env("PADDOCK_TOKEN", caller.key());
+        Ok(command)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(&self.admin, arguments)?.output()?)
+    }
+
+    /// What it answers, as JSON.
+    fn ask(&self, arguments: &[&str]) -> Result<Value> {
+        told(self.run(&[arguments, &["-o", "json"]].concat())?).with_context(|| format!("{arguments:?}"))
+    }
+
+    async fn signs_in(&self, email: &str, password: &str) -> Result<bool> {
+        let body = json!({"username": email, "password": password});
+        Ok(self.admin.post("/auth/login", &body).send().await?.status().is_success())
+    }
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_lives_from_create_to_disable(#[case] engine: Engine) {
+    story(async {
+        let desk = Desk::open(engine).await?;
+        let made = desk.ask(&["user", "create", "Ada@Example.com", "--display-name", "Ada", "--role", "user"])?;
+        ensure!(made["email"] == "ada@example.com" && made["roles"] == json!(["user"]), "{made}");
+        ensure!(made.get("password").is_none(), "{made}");
+        let shown = desk.ask(&["user", "show", "ada@example.com"])?;
+        ensure!(shown == made, "{shown}");
+        let id = made["id"].to_string();
+        let changed = desk.ask(&[
+            "user",
+            "update",
+            &id,
+            "--display-name",
+            "",
+            "--role",
+            "admin",
+            "--model",
+            "smollm2",
+            "--limit",
+            "max_concurrent=3",
+        ])?;
+        ensure!(changed["display_name"].is_null() && changed["roles"] == json!(["admin"]), "{changed}");
+        ensure!(changed["limits"]["max_concurrent"] == 3 && changed["models"].is_array(), "{changed}");
+        ensure!(desk.ask(&["user", "disable", &id])?["is_active"] == false);
+        ensure!(desk.ask(&["user", "enable", "ada@example.com"])?["is_active"] == true);
+
+        // As many as there are, whatever a page holds.
+        for n in 0..201 {
+            desk.admin.create_user(json!({"email": format!("many-{n}@example.com")})).await?;
+        }
+        let many = desk.ask(&["user", "list", "--query", "many-"])?;
+        ensure!(many.as_array().is_some_and(|many| many.len() == 201), "{}", many.as_array().map_or(0, Vec::len));
+        let table = said(desk.run(&["user", "list", "--query", "ada@"])?)?;
+        ensure!(table.starts_with("id ") && table.contains("ada@example.com"), "{table}");
+        let yaml: Value = serde_yaml_ng::from_str(&said(desk.run(&["user", "show", &id, "-o", "yaml"])?)?)?;
+        ensure!(yaml["id"] == made["id"]);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_lives_from_issue_to_revoke(#[case] engine: Engine) {
+    story(async {
+        let desk = Desk::open(engine).await?;
+        desk.ask(&["user", "create", "ada@example.com", "--role", "user"])?;
+        let issued = desk.ask(&[
+            "key",
+            "issue",
+            "ada@example.com",
+            "--label",
+            "ci",
+            "--scope",
+            "chat",
+            "--scope",
+            "models:read",
+            "--expires-in",
+            "24h",
+        ])?;
+        let key = issued["plaintext"].as_str().context("a key")?.to_owned();
+        ensure!(issued["expires_at"].is_string(), "{issued}");
+        ensure!(desk.paddock.caller(&key).get("/me").send().await?.status().is_success());
+        let id = issued["credential_id"].to_string();
+        let rotated = desk.ask(&["key", "rotate", &id, "--grace", "0s"])?;
+        let next = rotated["plaintext"].as_str().context("a key")?.to_owned();
+        ensure!(!desk.paddock.caller(&key).get("/me").send().await?.status().is_success(), "no grace was asked for");
+        ensure!(desk.paddock.caller(&next).get("/me").send().await?.status().is_success());
+        let listed = desk.ask(&["key", "list", "--user", "ada@example.com"])?;
+        ensure!(listed[0]["label"] == "ci" && listed.as_array().is_some_and(|keys| keys.len() == 1), "{listed}");
+        ensure!(!listed.to_string().contains(&next[14..]), "a secret is listed");
+        said(desk.run(&["key", "revoke", &id])?)?;
+        ensure!(!desk.paddock.caller(&next).get("/me").send().await?.status().is_success());
+        let events = desk.ask(&["audit", "list", "--user", "ada@example.com", "--limit", "3"])?;
+        let types: Vec<_> = events.as_array().context("events")?.iter().map(|event| &event["event_type"]).collect();
+        ensure!(types == ["api_key_revoked", "api_key_rotated", "api_key_issued"], "{types:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_is_one_clear_line() {
+    story(async {
+        let desk = Desk::open(Engine::Sqlite).await?;
+        let folder = sentinel::scratch("token")?;
+        let token = folder.path().join("token");
+        std::fs::write(&token, format!("{}\n", desk.admin.key()))?;
+        let mut command = bare(&["user", "list"])?;
+        command.env("PADDOCK_SERVER", desk.paddock.url()).env("PADDOCK_TOKEN_FILE", &token);
+        said(command.output()?)?;
+        refused(&command.env("PADDOCK_TOKEN", "x").output()?, 2, &["PADDOCK_TOKEN and PADDOCK_TOKEN_FILE"])?;
+
+        refused(&desk.run(&["user", "create", "nowhere"])?, 1, &["/email", "name@domain"])?;
+        refused(&desk.run(&["user", "update", "1", "--limit", "cheese=1"])?, 1, &["cheese"])?;
+        refused(&desk.run(&["user", "update", "1"])?, 2, &["nothing to change"])?;
+        refused(&desk.run(&["user", "show", "999"])?, 1, &["user 999 does not exist"])?;
+        refused(&desk.run(&["user", "show", "nobody@example.com"])?, 1, &["no user nobody@example.com", "user list"])?;
+        let stranger = desk.paddock.caller("pdk_nonsense");
+        let output = desk.command(&stranger, &["user", "list"])?.output()?;
+        refused(&output, 1, &["refused PADDOCK_TOKEN", "live API key"])?;
+        let workload = desk.admin.create_workload().await?;
+        let output = desk.command(&workload, &["key", "issue", "1"])?.output()?;
+        refused(&output, 1, &["not allowed", "role `admin`"])?;
+
+        let nobody = format!("http://127.0.0.1:{}", free_port()?);
+        let output = desk.command(&desk.admin, &["user", "list", "--server", &nobody])?.output()?;
+        refused(&output, 1, &[&nobody, "does not answer", "PADDOCK_SERVER"])?;
+        // Another kind of server.
+        let output = desk.command(&desk.admin, &["user", "list", "--server", desk.paddock.metrics_url()])?.output()?;
+        refused(&output, 1, &["not as Paddock does", "--server"])?;
+        refused(&desk.run(&["user", "list", "--server", "ftp://x"])?, 2, &["PADDOCK_SERVER", "https://"])?;
+        // The token is named nowhere, not even in the help of whoever has set it.
+        let help = said(desk.run(&["user", "list", "--help"])?)?;
+        ensure!(!help.contains(desk.admin.key()), "{help}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_the_database_gets_back_in(#[case] engine: Engine) {
+    story(async {
+        let desk = Desk::open(engine).await?;
+        let Desk { paddock, database: _database, launch, .. } = &desk;
+        let local = |arguments: &[&str]| launch.command(&[arguments, &["--local", "-o", "json"]].concat());
+        if engine == Engine::Sqlite {
+            let output = local(&["user", "create", "root@example.com", "--admin"])?.output()?;
+            refused(&output, 1, &["a paddock serves", "paddock.db", "--server"])?;
+            paddock.process().signal(paddock_tests::process::Signal::Term)?;
+            paddock.process().ended(std::time::Duration::from_secs(10)).await?;
+        }
+        let made = told(local(&["user", "create", "root@example.com", "--admin"])?.output()?)?;
+        let password = made["password"].as_str().context("a new password, told once")?.to_owned();
+        ensure!(made["roles"] == json!(["admin"]), "{made}");
+        let output =
+            with_input(local(&["user", "set-password", "admin@example.com", "--password-file", "-"])?, PASSWORD)?;
+        let set = told(output)?;
+        ensure!(set["password_set"] == true && !set.to_string().contains(PASSWORD), "{set}");
+        refused(
+            &local(&["user", "set-password", "nobody@example.com"])?.output()?,
+            1,
+            &["no user nobody@example.com"],
+        )?;
+
+        let again = if engine == Engine::Sqlite { Some(launch.clone().start().await?) } else { None };
+        ensure!(desk.signs_in("root@example.com", &password).await?, "the new admin");
+        ensure!(desk.signs_in("admin@example.com", PASSWORD).await?, "the old one");
+        let events = answer(desk.admin.get("/audit?event_type=password_set")).await?;
+        ensure!(events.as_array().is_some_and(|events| events.len() == 2), "{events}");
+        ensure!(events[0]["actor"] == "system:cli", "{events}");
+        drop(again);
+        Ok(())
+    })
+    .await;
+}

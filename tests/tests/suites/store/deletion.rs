@@ -1,0 +1,187 @@
+//! A user that is deleted: what goes, what stays, and what may come after it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use futures_util::future::{BoxFuture, join_all};
+use paddock_accounts::Error;
+use paddock_accounts::audit::AuditFilter;
+use paddock_accounts::email::Email;
+use paddock_accounts::gitops::{Adoption, DesiredUser};
+use paddock_accounts::limits::Limits;
+use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
+use paddock_accounts::sets::Role;
+use paddock_accounts::users::{Created, NewUser, UserId};
+use paddock_tests::database::Engine;
+use paddock_tests::story::story;
+use rstest::rstest;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::keys::new_key;
+use super::{Opened, context, object, open, times};
+
+const PASSWORD: &str = "correct horse battery";
+
+impl Opened {
+    /// How many rows of a table this holds for.
+    async fn count(&self, table: &str, condition: &str) -> anyhow::Result<u64> {
+        let column = if table == "passwords" || table == "sessions" { "user_id" } else { "id" };
+        self.database.execute(&format!("UPDATE {table} SET {column} = {column} WHERE {condition}")).await
+    }
+
+    /// A tombstone has an id and times, and nothing else.
+    pub(super) async fn holds_nothing(&self, id: UserId) -> anyhow::Result<()> {
+        let empty = format!(
+            "id = {id} AND email IS NULL AND display_name IS NULL AND external_id IS NULL AND roles = '' AND models IS NULL \
+             AND tokens_per_day IS NULL AND managed_uid IS NULL AND NOT is_active AND deleted_at IS NOT NULL"
+        );
+        // An identity cannot be set in PostgreSQL, not even to itself.
+        let is_empty = self.database.execute(&format!("UPDATE users SET roles = roles WHERE {empty}")).await? == 1;
+        ensure!(is_empty, "user {id} holds something");
+        ensure!(self.count("passwords", &format!("user_id = {id}")).await? == 0, "a password is left");
+        ensure!(self.count("sessions", &format!("user_id = {id}")).await? == 0, "a session is left");
+        let keys = format!(
+            "UPDATE credential_secrets SET state = state WHERE state <> 'revoked' \
+             AND credential_id IN (SELECT id FROM credentials WHERE user_id = {id})"
+        );
+        ensure!(self.database.execute(&keys).await? == 0, "a secret is left");
+        ensure!(self.accounts.credentials(Some(id)).await?.iter().all(|key| key.revoked_at.is_some()));
+        Ok(())
+    }
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_user_leaves_an_identity_and_its_history(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let seeded = store.accounts.seed(&Seed { password: Some(PASSWORD.into()), force: false }).await?;
+        let bootstrap = seeded.key.context("a key")?;
+        store.user("root@example.com", &[Role::Admin]).await?;
+        let login = store.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?;
+        let admin = login.user.id;
+        let ended = store.accounts.issue_key(&context(), new_key(admin)).await?;
+        store.accounts.revoke_key(&context(), ended.credential.id).await?;
+        let live = store.accounts.issue_key(&context(), new_key(admin)).await?;
+        let rotated = store.accounts.rotate_key(&context(), live.credential.id, Duration::from_hours(1), None).await?;
+
+        store.accounts.delete_user(&context(), admin).await?;
+        ensure!(store.accounts.user(admin).await?.is_none());
+        store.holds_nothing(admin).await?;
+        for text in [bootstrap.plaintext(), live.token.plaintext(), rotated.token.plaintext(), &login.access_token] {
+            ensure!(store.accounts.authenticate(text.expose_secret()).await?.is_err());
+        }
+        let refused = store.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await;
+        ensure!(matches!(refused, Err(Error::WrongPassword)), "{refused:?}");
+
+        let about = AuditFilter { user_id: Some(admin), ..AuditFilter::default() };
+        let event = store.accounts.audit(&about, 1).await?.remove(0);
+        ensure!(event.event_type == "user_deleted" && event.target.is_none(), "{event:?}");
+        let change: Value = serde_json::from_str(event.change.as_deref().context("a change")?)?;
+        let mut keys: Vec<i64> = store.accounts.credentials(Some(admin)).await?.iter().map(|key| key.id.0).collect();
+        keys.retain(|id| *id != ended.credential.id.0);
+        keys.sort_unstable();
+        assert_eq!(change["after"]["revoked_credentials"], json!(keys), "one event names every key that it ended");
+        assert_eq!(keys.len(), 2);
+
+        let again = store.accounts.delete_user(&context(), admin).await;
+        ensure!(matches!(again, Err(Error::NoUser(_))), "{again:?}");
+        let issued = store.accounts.issue_key(&context(), new_key(admin)).await;
+        ensure!(matches!(issued, Err(Error::NoUser(_))), "{issued:?}");
+        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn address_and_external_id_are_free_at_once(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let new = || -> anyhow::Result<NewUser> {
+            let email = Email::parse("ada@example.com")?;
+            Ok(NewUser { external_id: Some("hr-7".into()), display_name: Some("Ada".into()), ..NewUser::new(email) })
+        };
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let Created::New(ada) = store.accounts.create_user(&context(), new()?).await? else {
+                anyhow::bail!("somebody has them")
+            };
+            ensure!(!seen.contains(&ada.id), "an identity is never used again");
+            seen.push(ada.id);
+            store.accounts.delete_user(&context(), ada.id).await?;
+        }
+        ensure!(store.accounts.users(None, 10, 0).await? == (Vec::new(), 0));
+        ensure!(store.accounts.users(Some("ada"), 10, 0).await?.1 == 0);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_be_deleted_keeps_everything(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let root = store.user("root@example.com", &[Role::Admin]).await?;
+        let key = store.accounts.issue_key(&context(), new_key(root.id)).await?;
+        let refused = store.accounts.delete_user(&context(), root.id).await;
+        ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
+        ensure!(store.accounts.authenticate(key.token.plaintext().expose_secret()).await?.is_ok());
+
+        let owner = object("ada", "first");
+        let desired = DesiredUser {
+            email: Email::parse("ada@example.com")?,
+            display_name: None,
+            roles: [Role::User].into_iter().collect(),
+            active: true,
+            models: None,
+            limits: Limits::default(),
+        };
+        let ada = store.accounts.apply_user(&context(), &owner, &desired, Adoption::Never, false).await?;
+        let refused = store.accounts.delete_user(&context(), ada.id).await;
+        ensure!(matches!(&refused, Err(Error::Managed { owner: o, .. }) if *o == owner), "{refused:?}");
+        ensure!(store.accounts.user(ada.id).await?.is_some());
+        let events = store.events().await?;
+        ensure!(events == ["user_created", "api_key_issued", "user_created"], "{events:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_comes_between_a_tombstone_has_no_live_key(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        store.user("root@example.com", &[Role::Admin]).await?;
+        for round in 0..times(200, 15) {
+            let ada = store.user(&format!("u{round}@example.com"), &[Role::Admin]).await?;
+            let key = store.accounts.issue_key(&context(), new_key(ada.id)).await?.credential.id;
+            let (accounts, here) = (&store.accounts, context());
+            let work: [BoxFuture<'_, Result<(), Error>>; 4] = [
+                Box::pin(accounts.delete_user(&here, ada.id)),
+                Box::pin(async { accounts.issue_key(&here, new_key(ada.id)).await.map(|_| ()) }),
+                Box::pin(async { accounts.rotate_key(&here, key, Duration::ZERO, None).await.map(|_| ()) }),
+                Box::pin(async { accounts.revoke_key(&here, key).await.map(|_| ()) }),
+            ];
+            for outcome in join_all(work).await {
+                ensure!(matches!(outcome, Ok(()) | Err(Error::NoUser(_) | Error::Revoked(_))), "{outcome:?}");
+            }
+            store.holds_nothing(ada.id).await?;
+        }
+        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,164 @@
+//! Many at once: what is promised holds all the same.
+
+use anyhow::{Result, ensure};
+use futures_util::future::join_all;
+use paddock_accounts::Error;
+use paddock_accounts::email::Email;
+use paddock_accounts::limits::LimitsPatch;
+use paddock_accounts::sets::{Role, Roles};
+use paddock_accounts::users::{Created, NewUser, UserId, UserPatch};
+use paddock_tests::database::Engine;
+use paddock_tests::story::story;
+use rstest::rstest;
+
+use super::{Dice, Opened, context, open, times};
+
+const CROWD: usize = 200;
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_external_id_makes_creation_idempotent(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let here = context();
+        let racers = (0..CROWD).map(|_| async {
+            let email = Email::parse("ada@example.com")?;
+            let new = NewUser { external_id: Some("hr-7".into()), ..NewUser::new(email) };
+            store.accounts.create_user(&here, new).await.map_err(anyhow::Error::from)
+        });
+        let outcomes = join_all(racers).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let created = outcomes.iter().filter(|outcome| matches!(outcome, Created::New(_))).count();
+        ensure!(created == 1, "{created} were created");
+        let one = match &outcomes[0] {
+            Created::New(user) | Created::Existing(user) => user,
+        };
+        for Created::New(user) | Created::Existing(user) in &outcomes {
+            ensure!(user == one);
+        }
+        ensure!(store.events().await? == ["user_created"]);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_given_once(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let here = context();
+        let racers = (0..CROWD).map(|i| {
+            let (store, here) = (&store, &here);
+            // Spellings of one address.
+            let email = if i % 2 == 0 { "Ada@Example.com" } else { "ada@EXAMPLE.com" };
+            async move { store.accounts.create_user(here, NewUser::new(Email::parse(email).expect("an address"))).await }
+        });
+        let (created, refused): (Vec<_>, Vec<_>) = join_all(racers).await.into_iter().partition(Result::is_ok);
+        ensure!(created.len() == 1, "{} were created", created.len());
+        for refusal in refused {
+            ensure!(matches!(refusal, Err(Error::EmailTaken(_))), "{refusal:?}");
+        }
+        ensure!(store.events().await? == ["user_created"]);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.user("ada@example.com", &[]).await?.id;
+        for round in 1..=20_i64 {
+            let set = Some(Some(round));
+            let limits = [
+                LimitsPatch { requests_per_minute: set, ..LimitsPatch::default() },
+                LimitsPatch { tokens_per_minute: set, ..LimitsPatch::default() },
+                LimitsPatch { tokens_per_day: set, ..LimitsPatch::default() },
+                LimitsPatch { tokens_per_month: set, ..LimitsPatch::default() },
+                LimitsPatch { max_concurrent: set, ..LimitsPatch::default() },
+            ];
+            let mut patches = limits.map(|limits| UserPatch { limits, ..UserPatch::default() }).to_vec();
+            patches.push(UserPatch { display_name: Some(Some(format!("Ada {round}"))), ..UserPatch::default() });
+            let here = context();
+            for outcome in
+                join_all(patches.into_iter().map(|patch| store.accounts.update_user(&here, ada, patch))).await
+            {
+                outcome?;
+            }
+            let after = store.accounts.user(ada).await?.expect("she is there");
+            let limits = after.limits;
+            let all = [
+                limits.requests_per_minute,
+                limits.tokens_per_minute,
+                limits.tokens_per_day,
+                limits.tokens_per_month,
+                limits.max_concurrent,
+            ];
+            ensure!(all == [Some(round); 5], "round {round}: {limits:?}");
+            ensure!(after.display_name == Some(format!("Ada {round}")));
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// A way in which an admin can stop being one.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    Demoted,
+    Disabled,
+    Deleted,
+}
+
+impl Leave {
+    fn roll(dice: &mut Dice) -> Self {
+        match dice.roll(3) {
+            0 => Self::Demoted,
+            1 => Self::Disabled,
+            _ => Self::Deleted,
+        }
+    }
+
+    async fn go(self, store: &Opened, id: UserId) -> Result<(), Error> {
+        let patch = match self {
+            Self::Demoted => UserPatch { roles: Some(Roles::default()), ..UserPatch::default() },
+            Self::Disabled => UserPatch { is_active: Some(false), ..UserPatch::default() },
+            Self::Deleted => return store.accounts.delete_user(&context(), id).await,
+        };
+        store.accounts.update_user(&context(), id, patch).await.map(|_| ())
+    }
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres, times(1_000, 60))]
+#[case::sqlite(Engine::Sqlite, times(200, 20))]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: usize) {
+    story(async {
+        let store = open(engine).await?;
+        let mut dice = Dice::new(7);
+        let mut last = store.user("admin@example.com", &[Role::Admin]).await?.id;
+        for round in 0..rounds {
+            let other = store.user(&format!("admin-{round}@example.com"), &[Role::Admin]).await?.id;
+            let (one, two) = (Leave::roll(&mut dice), Leave::roll(&mut dice));
+            let (first, second) = tokio::join!(one.go(&store, last), two.go(&store, other));
+            last = match (first, second) {
+                (Ok(()), Err(Error::LastAdmin)) => other,
+                (Err(Error::LastAdmin), Ok(())) => last,
+                both => anyhow::bail!("round {round}: {one:?} and {two:?} came to {both:?}"),
+            };
+            let left = store.accounts.user(last).await?.expect("one stays");
+            ensure!(left.is_active && left.roles.has(Role::Admin), "round {round}: {left:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
