@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     limits::Limits,
     patterns::ModelPatterns,
-    sessions::SessionId,
+    sessions::{Access, SessionId, TOKEN_MAX_BYTES},
     sets::{Roles, Scopes},
     store::{on, statements},
     token::Token,
@@ -131,6 +131,9 @@ impl Accounts {
     /// Judges the text of an `Authorization: Bearer` or `X-API-Key` header: an API key, or the access token of a session.
     /// One that was judged lately, and whose owner's rights have not changed since, is judged from memory.
     pub async fn authenticate(&self, presented: &str) -> Result<Result<Arc<Principal>, Refused>, Error> {
+        if presented.len() > TOKEN_MAX_BYTES {
+            return Ok(Err(Refused::Malformed));
+        }
         let digest = Digest::of(presented);
         if let Some(judged) = self.cache().find(&digest) {
             return Ok(judged.at(self.now()));
@@ -141,7 +144,7 @@ impl Accounts {
             self.judge_key(&token, digest).await?
         } else {
             match self.sessions_key().read(presented, self.now()) {
-                Ok(access) => self.judge_session(access.session, Some(access.expires_at)).await?,
+                Ok(access) => self.judge_session(access.session, Some(&access)).await?,
                 Err(refused) => return Ok(Err(refused)),
             }
         };
@@ -190,11 +193,14 @@ impl Accounts {
         Ok(right)
     }
 
-    /// `token_ends`: when the access token does, if one was presented.
-    async fn judge_session(&self, id: SessionId, token_ends: Option<Time>) -> Result<Judged, Error> {
+    /// `access`: what the access token says, if one was presented.
+    async fn judge_session(&self, id: SessionId, access: Option<&Access>) -> Result<Judged, Error> {
         let row: Option<SessionRow> =
             on!(self.reader().await?.conn(), |c| sqlx::query_as(SESSION).bind(id.0).fetch_optional(c).await?);
         let Some(row) = row else { return Ok(Judged::refused(Refused::Unknown)) };
+        if access.is_some_and(|access| access.user != row.user_id) {
+            return Ok(Judged::refused(Refused::Unknown));
+        }
         let about = Some(row.user_id);
         let refused = |why| Judged { outcome: Err(why), about, until: None };
         if !row.is_active {
@@ -203,7 +209,7 @@ impl Accounts {
         if row.ended_at.is_some() || !row.is_current {
             return Ok(refused(Refused::SessionEnded));
         }
-        let ends = token_ends.map_or(row.expires_at, |end| end.min(row.expires_at));
+        let ends = access.map_or(row.expires_at, |access| access.expires_at.min(row.expires_at));
         let principal = Principal {
             user_id: row.user_id,
             email: row.email,

@@ -71,6 +71,12 @@ pub enum Error {
     /// Wrong user name or password, or no such user, or one that may not sign in: which one is nobody's business.
     #[error("wrong user name or password")]
     WrongPassword,
+    /// Too many sign-ins of this account failed from this address: this one was not judged.
+    #[error("too many sign-ins of this account failed from your address")]
+    LoginLocked {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// Too much hashing at once.
     #[error("too many sign-ins at once")]
     Busy {

@@ -7,7 +7,7 @@ use argon2::{
     password_hash::{Error as HashError, phc::PasswordHash},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 
@@ -35,6 +35,17 @@ pub(crate) struct Hasher {
     keys: Lane,
     /// A hash of nothing anyone knows, verified where there is no user, so that it takes as long.
     decoy: Arc<str>,
+}
+
+/// A place in a lane's queue, for as long as it is held.
+pub(crate) struct Place(#[expect(dead_code, reason = "it is given back, never looked at")] OwnedSemaphorePermit);
+
+/// What a password came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) is_right: bool,
+    /// It is right, and its hash costs less than one that is made today.
+    pub(crate) is_cheap: bool,
 }
 
 #[derive(Clone)]
@@ -66,11 +77,26 @@ impl Hasher {
         self.keys.hash(key).await
     }
 
+    /// A place among those who wait to have a password verified: refused at once, before anything was done, when there is
+    /// none.
+    pub(crate) fn place(&self) -> Result<Place, Error> {
+        self.passwords.place()
+    }
+
     /// Verifies against the hash, or at the same cost against nothing.
-    pub(crate) async fn verify_password(&self, password: SecretString, hash: Option<String>) -> Result<bool, Error> {
+    pub(crate) async fn verify_password(
+        &self,
+        place: Place,
+        password: SecretString,
+        hash: Option<String>,
+    ) -> Result<Verdict, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.to_string());
-        Ok(self.passwords.verify(password, hash).await? && known)
+        let work = move || {
+            let is_right = verify(password.expose_secret().as_bytes(), &hash)? && known;
+            Ok(Verdict { is_right, is_cheap: is_right && PASSWORD.is_above(&hash)? })
+        };
+        self.passwords.run(place, work).await
     }
 
     pub(crate) async fn verify_key(&self, key: SecretString, hash: String) -> Result<bool, Error> {
@@ -90,24 +116,29 @@ impl Lane {
 
     async fn hash(&self, secret: SecretString) -> Result<String, Error> {
         let cost = self.cost;
-        self.run(move || cost.hash(secret.expose_secret().as_bytes())).await
+        self.run(self.place()?, move || cost.hash(secret.expose_secret().as_bytes())).await
     }
 
     async fn verify(&self, secret: SecretString, hash: String) -> Result<bool, Error> {
-        self.run(move || verify(secret.expose_secret().as_bytes(), &hash)).await
+        self.run(self.place()?, move || verify(secret.expose_secret().as_bytes(), &hash)).await
     }
 
-    /// Refuses at once when the queue is full; holds no database connection while it waits.
+    /// Refuses at once when the queue is full.
+    fn place(&self) -> Result<Place, Error> {
+        let place = self.admitted.clone().try_acquire_owned();
+        place.map(Place).map_err(|_| Error::Busy { retry_after: self.retry_after })
+    }
+
+    /// Holds no database connection while it waits.
     async fn run<T: Send + 'static>(
         &self,
+        place: Place,
         f: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, Error> {
-        let busy = || Error::Busy { retry_after: self.retry_after };
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| busy())?;
         let running = self.running.clone().acquire_owned().await.map_err(|_| Error::Stopping)?;
         tokio::task::spawn_blocking(move || {
             // Held by the work, not by who waits for it: a client that leaves does not let more than the bound run.
-            let _held = (admitted, running);
+            let _held = (place, running);
             f()
         })
         .await
@@ -121,6 +152,13 @@ impl Cost {
         let params = Params::new(self.memory_kib, self.passes, 1, None).map_err(|_| HashError::ParamsInvalid)?;
         let hash: PasswordHash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password(secret)?;
         Ok(hash.to_string())
+    }
+
+    /// Whether a hash was made at a lower cost.
+    fn is_above(self, hash: &str) -> Result<bool, HashError> {
+        let hash = PasswordHash::new(hash).map_err(|_| HashError::EncodingInvalid)?;
+        let params = Params::try_from(&hash)?;
+        Ok(params.m_cost() < self.memory_kib || params.t_cost() < self.passes)
     }
 }
 
@@ -142,9 +180,16 @@ mod tests {
         let hasher = Hasher::new();
         let hash = hasher.hash_password("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(hasher.verify_password("correct horse".into(), Some(hash.clone())).await.unwrap());
-        assert!(!hasher.verify_password("wrong horse".into(), Some(hash)).await.unwrap());
-        assert!(!hasher.verify_password("correct horse".into(), None).await.unwrap());
+        let judge = async |password: &str, hash: Option<&String>| {
+            hasher.verify_password(hasher.place().unwrap(), password.into(), hash.cloned()).await.unwrap()
+        };
+        let verdict = |is_right, is_cheap| Verdict { is_right, is_cheap };
+        assert_eq!(judge("correct horse", Some(&hash)).await, verdict(true, false));
+        assert_eq!(judge("wrong horse", Some(&hash)).await, verdict(false, false));
+        assert_eq!(judge("correct horse", None).await, verdict(false, false));
+        let cheap = Cost { memory_kib: 8_192, passes: 2 }.hash(b"correct horse").unwrap();
+        assert_eq!(judge("correct horse", Some(&cheap)).await, verdict(true, true));
+        assert_eq!(judge("wrong horse", Some(&cheap)).await, verdict(false, false));
     }
 
     #[tokio::test]

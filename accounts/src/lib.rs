@@ -16,8 +16,8 @@ mod ids;
 pub mod limits;
 pub mod managed;
 pub mod models;
+pub mod passwords;
 pub mod patterns;
-mod recovery;
 pub mod secrets;
 pub mod seed;
 pub mod sessions;
@@ -37,6 +37,7 @@ use clock::{Clock, Time};
 use context::Context;
 pub use error::{Error, Violation};
 use hasher::Hasher;
+use passwords::Policy;
 use sessions::SessionKey;
 pub use store::{Connections, OpenError, OpenOptions, migrate};
 use store::{Mutation, Reader, Sealing, Store, Tx};
@@ -52,6 +53,7 @@ struct Inner {
     chain: Chain,
     sessions: SessionKey,
     hasher: Hasher,
+    passwords: Policy,
     cache: Arc<Cache>,
     clock: Arc<dyn Clock>,
     folding: Folding,
@@ -62,19 +64,13 @@ struct Inner {
 
 /// Every statement with a text of its own: what the database must understand.
 pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [
-        authenticate::STATEMENTS,
-        models::STATEMENTS,
-        secrets::STATEMENTS,
-        seed::STATEMENTS,
-        sessions::STATEMENTS,
-        usage::STATEMENTS,
-    ]
-    .into_iter()
-    .flatten()
-    .chain(audit::statements())
-    .chain(credentials::statements())
-    .chain(users::statements())
+    [authenticate::STATEMENTS, models::STATEMENTS, secrets::STATEMENTS, passwords::STATEMENTS, usage::STATEMENTS]
+        .into_iter()
+        .flatten()
+        .chain(audit::statements())
+        .chain(credentials::statements())
+        .chain(sessions::statements())
+        .chain(users::statements())
 }
 
 impl Accounts {
@@ -83,6 +79,7 @@ impl Accounts {
         store: Store,
         chain: Chain,
         sessions: SessionKey,
+        passwords: Policy,
         clock: Arc<dyn Clock>,
         options: &OpenOptions,
     ) -> Self {
@@ -91,6 +88,7 @@ impl Accounts {
             chain,
             sessions,
             hasher: Hasher::new(),
+            passwords,
             cache: Arc::new(Cache::new()),
             clock,
             folding: Folding::default(),
@@ -156,6 +154,10 @@ impl Accounts {
         &self.inner.chain
     }
 
+    fn cache(&self) -> &Cache {
+        &self.inner.cache
+    }
+
     fn folding(&self) -> &Folding {
         &self.inner.folding
     }
@@ -164,12 +166,12 @@ impl Accounts {
         self.inner.audit_retention_days
     }
 
-    fn cache(&self) -> &Cache {
-        &self.inner.cache
-    }
-
     fn hasher(&self) -> &Hasher {
         &self.inner.hasher
+    }
+
+    fn password_policy(&self) -> Policy {
+        self.inner.passwords
     }
 
     fn sessions_key(&self) -> &SessionKey {

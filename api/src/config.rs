@@ -17,6 +17,10 @@ pub struct Config {
     pub body_limit: usize,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
+    /// Where clients reach this, if it is known: pages from there may use the session's cookie.
+    pub public_url: Option<String>,
+    /// Whether the session's cookie goes over TLS alone, also where `public_url` does not say so.
+    pub secure_cookies: bool,
     /// Where `serve` tells what is missing, for other listeners to ask.
     pub readiness: Readiness,
 }
@@ -31,6 +35,8 @@ impl Config {
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
             sweep_every: Duration::from_secs(30),
+            public_url: None,
+            secure_cookies: false,
             readiness: Readiness::default(),
         }
     }

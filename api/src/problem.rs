@@ -92,6 +92,9 @@ kinds! {
     /// Fields or parameters break rules.
     Invalid = UNPROCESSABLE_ENTITY, "invalid", "Invalid value",
         "Mend what `errors` names.";
+    /// Too many sign-ins failed before it.
+    LoginLocked = TOO_MANY_REQUESTS, "login-locked", "Too many failed sign-ins",
+        "Come back after `Retry-After` seconds. Sign-ins from other addresses are not held up.";
     /// A defect.
     Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error",
         "Report it with its `request_id`, which the log of the server has too.";
@@ -266,6 +269,10 @@ impl From<Error> for Problem {
             Error::Invalid(errors) => return Self::invalid(errors),
             Error::Busy { retry_after } => {
                 return Self::new(Kind::Busy, "too many sign-ins at once; try again").retry_after(retry_after);
+            }
+            Error::LoginLocked { retry_after } => {
+                let detail = "too many sign-ins of this account failed from your address; this one was not judged";
+                return Self::new(Kind::LoginLocked, detail).retry_after(retry_after);
             }
             Error::Unavailable(_) | Error::Audit(_) | Error::Stopping => {
                 log(&error);

@@ -22,7 +22,9 @@ use crate::{
     config::Config,
     front::Front,
     gateway::{Gateway, GatewayError, usage},
-    openapi, routes, sweep,
+    openapi,
+    routes::{self, cookie::Cookies},
+    sweep,
 };
 
 /// How long a connection may take to send the head of its next request.
@@ -53,7 +55,9 @@ pub async fn serve(
     let (recorder, records) = usage::channel();
     let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
-    let app = App::new(Parts { accounts: accounts.clone(), gateway, readiness: config.readiness.clone(), openapi });
+    let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies);
+    let app =
+        App::new(Parts { accounts: accounts.clone(), gateway, readiness: config.readiness.clone(), cookies, openapi });
 
     let given_up = CancellationToken::new();
     let mut writer = tokio::spawn(usage::write(accounts.clone(), records, given_up.clone()));
@@ -66,6 +70,7 @@ pub async fn serve(
     watches.spawn(watching.clone().run_until_cancelled_owned(cache_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(warden_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(sweep::keys(app.clone(), config.sweep_every)));
+    watches.spawn(watching.clone().run_until_cancelled_owned(sweep::sessions(app.clone())));
 
     let front = Front { routes: routes::router(app.clone()), app };
     let connections = accept(listener, config.timeouts.idle, &front, &phases).await;

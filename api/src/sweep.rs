@@ -6,6 +6,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::{App, ask};
 
+/// How often what ended long ago is looked for.
+const SESSIONS_EVERY: Duration = Duration::from_mins(10);
+
 /// Records the end of keys whose time is over. Every replica looks; each end is recorded once.
 pub(crate) async fn keys(app: App, every: Duration) {
     let mut ticks = interval(every);
@@ -15,6 +18,19 @@ pub(crate) async fn keys(app: App, every: Duration) {
         if let Err(error) = ask(app.accounts.sweep_keys()).await {
             // They are found again at the next turn.
             tracing::warn!(?error, "the end of keys could not be recorded");
+        }
+    }
+}
+
+/// Forgets sessions and sign-ins that ended long ago.
+pub(crate) async fn sessions(app: App) {
+    let mut ticks = interval(SESSIONS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = ask(app.accounts.sweep_sessions()).await {
+            // They are found again at the next turn.
+            tracing::warn!(?error, "sessions that ended could not be removed");
         }
     }
 }

@@ -95,6 +95,7 @@ impl Database {
             max_connections: settings.db_max_connections,
             read_only,
             audit_retention_days: settings.audit_retention_days,
+            password_min_length: settings.password_min_length,
             ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;
@@ -192,7 +193,14 @@ pub(crate) fn audit_head_file(
     if settings.audit_head_file.is_some() || environment == Environment::Prod {
         return Ok(settings.audit_head_file.clone());
     }
-    Ok(options.sqlite_file()?.map(|database| kept_in(&database, "audit-head")))
+    Ok(options.sqlite_file()?.map(|database| beside(&database, "audit-head")))
+}
+
+/// `<database>.<suffix>`
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!(".{suffix}"));
+    PathBuf::from(path)
 }
 
 /// A secret that signs: given and strong; or, in local on SQLite, made once and kept beside the file.
@@ -208,7 +216,7 @@ fn signing_secret(
         return Ok(secret);
     }
     let database = place_of_secrets(name, options, environment)?;
-    kept_secret(&kept_in(&database, suffix), name, options.read_only)
+    kept_secret(&beside(&database, suffix), name, options.read_only)
 }
 
 /// What is known of a secret that signs, without making it.
@@ -231,7 +239,7 @@ pub(crate) fn look_for_signing_secret(
     if strong_secret(name, value, file, environment)?.is_some() {
         return Ok(Signing::Given);
     }
-    let path = kept_in(&place_of_secrets(name, options, environment)?, suffix);
+    let path = beside(&place_of_secrets(name, options, environment)?, suffix);
     if path.exists() {
         kept_secret(&path, name, true)?;
     }
@@ -274,13 +282,6 @@ fn place_of_secrets(name: &str, options: &OpenOptions, environment: Environment)
             "{name} is not set, and with PostgreSQL there is no file to keep one beside; {MAKE_ONE}"
         ))),
     }
-}
-
-/// `<database>.<suffix>`.
-fn kept_in(database: &Path, suffix: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(format!(".{suffix}"));
-    path.into()
 }
 
 /// The secret in a file that its owner alone can read, made if it is not there yet.

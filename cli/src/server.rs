@@ -28,6 +28,8 @@ pub(crate) fn api_config(
 ) -> Result<paddock_api::Config, Failure> {
     let url = config::ollama_url(ollama, environment)?;
     let mut config = paddock_api::Config::new(url.as_str().trim_end_matches('/'));
+    config.public_url = config::public_url(ollama)?.map(String::from);
+    config.secure_cookies = environment == Environment::Prod;
     config.drain = serve.drain_timeout;
     config.timeouts = paddock_api::Timeouts {
         headers: serve.upstream_headers_timeout,

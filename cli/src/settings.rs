@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use paddock_accounts::passwords::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM};
 use secrecy::SecretString;
 
 /// What kind of place this is.
@@ -92,6 +93,9 @@ pub(crate) struct DatabaseSettings {
     /// How access tokens are signed: HS256, HS384 or HS512
     #[arg(long, env = "JWT_ALG", value_name = "ALG", default_value = "HS256")]
     pub(crate) jwt_alg: String,
+    /// The fewest characters of a new password, 8 to 128
+    #[arg(long, env = "PASSWORD_MIN_LENGTH", value_name = "N", default_value = "15", value_parser = password_length)]
+    pub(crate) password_min_length: usize,
 }
 
 /// Where the API serves.
@@ -229,6 +233,17 @@ fn port(text: &str) -> Result<u16, String> {
 fn connections(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (2..=1000).contains(number));
     number.ok_or_else(|| format!("`{text}` is not a number of connections; use one from 2 to 1000, as 20"))
+}
+
+/// What a password's least length may be.
+fn password_length(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (PASSWORD_LOWEST_MINIMUM..=PASSWORD_HIGHEST_MINIMUM).contains(n));
+    number.ok_or_else(|| {
+        format!(
+            "`{text}` is not a length for passwords; use a number from {PASSWORD_LOWEST_MINIMUM} to \
+             {PASSWORD_HIGHEST_MINIMUM}, as 15"
+        )
+    })
 }
 
 /// `90s`, `10m`, `1h30m`.

@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,7 +15,7 @@ use scoped_futures::ScopedFutureExt;
 use tokio::sync;
 
 use super::{Event, EventType};
-use crate::{Accounts, clock::Time, context::Context, email::Email, error::Error, store::Outcome};
+use crate::{Accounts, clock::Time, context::Context, error::Error, store::Outcome};
 
 /// How long repeats are counted.
 const WINDOW: Duration = Duration::from_mins(1);
@@ -29,7 +28,7 @@ pub(crate) enum Fold {
     /// The same principal was refused on the same route.
     Denial { actor: String, route: String },
     /// Signing in to the same account went wrong likewise, from the same address.
-    SignIn { event_type: EventType, account: Option<String>, ip: Option<IpAddr> },
+    SignIn { event_type: EventType, account: Option<String>, address: String },
     /// Whatever more there is than can be told apart.
     Rest(EventType),
 }
@@ -40,8 +39,8 @@ impl Fold {
     }
 
     /// For `login_failure` and `login_rate_limited`.
-    pub(crate) fn sign_in(event_type: EventType, account: Option<&Email>, context: &Context) -> Self {
-        Self::SignIn { event_type, account: account.map(ToString::to_string), ip: context.ip }
+    pub(crate) fn sign_in(event_type: EventType, account: Option<String>, address: &str) -> Self {
+        Self::SignIn { event_type, account, address: address.to_owned() }
     }
 }
 
@@ -215,7 +214,7 @@ mod tests {
     fn a_clock_that_is_set_back_ends_the_minute() {
         let folding = Folding::default();
         let (fold, event) = denial(1);
-        let mut note = |now| folding.note(&fold, &Context::system("test"), &event, now);
+        let note = |now| folding.note(&fold, &Context::system("test"), &event, now);
         assert_eq!(note(NOW), Some((0, NOW)));
         assert_eq!(note(NOW), None);
         let earlier = NOW - WINDOW;

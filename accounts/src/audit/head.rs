@@ -54,8 +54,8 @@ impl FromStr for Head {
 pub(crate) struct HeadFile {
     path: Option<PathBuf>,
     newest: Mutex<Head>,
-    /// What was last told to the log.
-    told: Mutex<i64>,
+    /// What was last told to the log; nothing by a process that does not serve.
+    told: Mutex<Option<i64>>,
     /// Held by whom writes the file; the others wait, and mostly find that it was written for them too.
     standing: sync::Mutex<Standing>,
 }
@@ -119,13 +119,21 @@ impl HeadFile {
     /// Tells the log how far the chain has come, if it has come further, and what is wrong with the file.
     pub(crate) async fn tell(&self) {
         let newest = self.newest();
-        let told = std::mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), newest.position);
-        if told < newest.position {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).replace(newest.position);
+        if told.unwrap_or(0) < newest.position {
             tracing::info!(position = newest.position, hash = newest.hash, "audit head");
         }
         let Some(path) = &self.path else { return };
         if let Standing::Kept(why) | Standing::At(_, Some(why)) = &*self.standing.lock().await {
             tracing::error!(file = %path.display(), why, "the audit head file does not follow the log");
+        }
+    }
+
+    /// Tells it once more at the end of a process that has told it before.
+    pub(crate) async fn tell_last(&self) {
+        let tells = self.told.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if tells {
+            self.tell().await;
         }
     }
 

@@ -30,7 +30,7 @@ impl Accounts {
         if timeout(LAST_COUNTS, self.unfold(true)).await.is_err() {
             tracing::error!("the last folded audit events could not be written in time");
         }
-        self.chain().heads().tell().await;
+        self.chain().heads().tell_last().await;
     }
 
     async fn sweep_folds(&self) {

@@ -140,7 +140,7 @@ impl Accounts {
         let mut after = i64::MIN;
         let mut head_beyond = None;
         loop {
-            let page = match self.rows_after(after).await? {
+            let page = match self.chain_page(after).await? {
                 Ok(page) => page,
                 Err(broken) => return Ok(Err(broken)),
             };
@@ -168,7 +168,7 @@ impl Accounts {
         }
     }
 
-    async fn rows_after(&self, after: i64) -> Result<Result<Vec<AuditRow>, Broken>, Error> {
+    async fn chain_page(&self, after: i64) -> Result<Result<Vec<AuditRow>, Broken>, Error> {
         let mut reader = self.reader().await?;
         match on!(reader.conn(), |c| sqlx::query_as(PAGE).bind(after).fetch_all(c).await) {
             Err(sqlx::Error::ColumnDecode { .. }) => Ok(Err(Broken::Unreadable(after.max(0)))),

@@ -22,7 +22,7 @@ statements! {
 impl Accounts {
     /// Credentials, newest first, revoked ones too; of one user or of all.
     pub async fn credentials(&self, user_id: Option<UserId>) -> Result<Vec<Credential>, Error> {
-        self.page(user_id, i64::MAX, 0).await
+        self.key_page(user_id, i64::MAX, 0).await
     }
 
     /// A page of the same, and how many there are in all.
@@ -32,7 +32,7 @@ impl Accounts {
         limit: u16,
         offset: u32,
     ) -> Result<(Vec<Credential>, i64), Error> {
-        let credentials = self.page(user_id, limit.into(), offset.into()).await?;
+        let credentials = self.key_page(user_id, limit.into(), offset.into()).await?;
         let seen = i64::from(offset) + i64::try_from(credentials.len()).unwrap_or(i64::MAX);
         // Who sees the last of them has counted them.
         if credentials.len() < usize::from(limit) && (offset == 0 || !credentials.is_empty()) {
@@ -46,7 +46,7 @@ impl Accounts {
         Ok((credentials, total))
     }
 
-    async fn page(&self, user_id: Option<UserId>, limit: i64, offset: i64) -> Result<Vec<Credential>, Error> {
+    async fn key_page(&self, user_id: Option<UserId>, limit: i64, offset: i64) -> Result<Vec<Credential>, Error> {
         let mut reader = self.reader().await?;
         let rows: Vec<Row> = match user_id {
             Some(id) => on!(reader.conn(), |c| sqlx::query_as(LIST_OF_USER)

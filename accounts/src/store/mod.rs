@@ -208,8 +208,7 @@ impl Store {
                     cache::notify(tx.conn(), *user).await?;
                 }
                 let head = sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
-                let cache = Arc::clone(sealing.cache);
-                let (store, heads) = (self.clone(), Arc::clone(sealing.chain.heads()));
+                let (cache, store, heads) = (Arc::clone(sealing.cache), self.clone(), sealing.chain.heads().clone());
                 let committing = async move {
                     let committed = tx.commit().await;
                     // Also where that failed: whether it took hold is not known then.

@@ -19,7 +19,13 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{Conn, Store};
-use crate::{Accounts, Error, audit::Chain, clock::Clock, sessions::SessionKey};
+use crate::{
+    Accounts, Error,
+    audit::Chain,
+    clock::Clock,
+    passwords::{PASSWORD_MIN_LENGTH, Policy},
+    sessions::SessionKey,
+};
 
 static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/postgres")));
 static SQLITE: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/sqlite")));
@@ -49,6 +55,8 @@ pub struct OpenOptions {
     pub audit_head_file: Option<PathBuf>,
     /// `AUDIT_RETENTION_DAYS`: how long audit rows are kept; for ever where it is not said.
     pub audit_retention_days: Option<u32>,
+    /// How many characters a new password has at the least, 8 to 128.
+    pub password_min_length: usize,
 }
 
 /// Where a database's schema stands beside this executable's.
@@ -83,7 +91,9 @@ impl Accounts {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
         let head_file = options.audit_head_file.clone().filter(|_| !options.read_only);
-        let accounts = Self::new(Store::open(options).await?, chain.followed_in(head_file), sessions, clock, options);
+        let policy = Policy::new(options.password_min_length);
+        let chain = chain.followed_in(head_file);
+        let accounts = Self::new(Store::open(options).await?, chain, sessions, policy, clock, options);
         match accounts.ready().await {
             Err(error) if error.is_away() => tracing::warn!(%error, "the database is away; waiting for it"),
             ready => ready?,
@@ -178,7 +188,14 @@ impl OpenOptions {
     /// This database, to write to, with the defaults of everything else.
     #[must_use]
     pub fn new(url: SecretString) -> Self {
-        Self { url, max_connections: 20, read_only: false, audit_head_file: None, audit_retention_days: None }
+        Self {
+            url,
+            max_connections: 20,
+            read_only: false,
+            audit_head_file: None,
+            audit_retention_days: None,
+            password_min_length: PASSWORD_MIN_LENGTH,
+        }
     }
 
     /// Whether the URL names an engine of ours and is well formed, without opening anything.

@@ -34,6 +34,7 @@ row_id! {
 statements! {
     BY_ID = "SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL";
     BY_EMAIL = "SELECT * FROM users WHERE email = $1";
+    WITH_HASH = "SELECT u.*, p.hash FROM users u LEFT JOIN passwords p ON p.user_id = u.id WHERE u.email = $1";
     BY_EXTERNAL_ID = "SELECT * FROM users WHERE external_id = $1";
     BY_OWNER = "SELECT * FROM users WHERE managed_cluster = $1 AND managed_namespace = $2 AND managed_name = $3";
     DISOWN = "UPDATE users SET managed_cluster = NULL, managed_namespace = NULL, managed_name = NULL, managed_uid = NULL \
@@ -129,6 +130,26 @@ impl Accounts {
     pub async fn user_by_email(&self, email: &Email) -> Result<Option<User>, Error> {
         by_email(self.reader().await?.conn(), email).await
     }
+}
+
+/// A user, and the hash of its password if it has one.
+pub(crate) struct UserWithHash {
+    pub(crate) user: User,
+    pub(crate) hash: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct RowWithHash {
+    #[sqlx(flatten)]
+    user: Row,
+    hash: Option<String>,
+}
+
+/// The user of that address with its password's hash, by one query, also where there is no address.
+pub(crate) async fn with_hash(conn: Conn<'_>, email: Option<&Email>) -> Result<Option<UserWithHash>, Error> {
+    let email = email.map(Email::as_str);
+    let row: Option<RowWithHash> = on!(conn, |c| sqlx::query_as(WITH_HASH).bind(email).fetch_optional(c).await?);
+    Ok(row.map(|row| UserWithHash { user: row.user.into(), hash: row.hash }))
 }
 
 pub(crate) async fn locked(tx: &mut Tx, id: UserId) -> Result<User, Error> {

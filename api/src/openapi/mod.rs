@@ -4,7 +4,10 @@
 mod gateway;
 mod problems;
 
-pub(crate) use problems::{BodyProblems, CallerProblems, Conflict, Missing, NotReady, Problems, WrongPassword};
+pub(crate) use problems::{
+    BodyProblems, CallerProblems, Conflict, ForeignOrigin, LoginLocked, Missing, NoRefresh, NotReady, Problems,
+    WrongPassword,
+};
 use utoipa::{
     PartialSchema,
     openapi::{
@@ -39,6 +42,9 @@ pub fn openapi() -> OpenApi {
     components.add_security_scheme("bearer", bearer());
     let key = ApiKeyValue::with_description("X-API-Key", "An API key.");
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
+    let cookie = "What `POST /auth/login` and `POST /auth/refresh` set: good for `/auth` alone.";
+    let cookie = ApiKeyValue::with_description(routes::cookie::NAME, cookie);
+    components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     gateway::describe(&mut document);
     document
 }

@@ -76,6 +76,27 @@ group! {
 }
 
 group! {
+    /// The sign-in was not judged.
+    LoginLocked {
+        "429": "Too many sign-ins of this account failed from this address: this one was not judged.",
+    }
+}
+
+group! {
+    /// There is no session to go on with.
+    NoRefresh {
+        "401": "The cookie is missing, was used before, or its session has ended.",
+    }
+}
+
+group! {
+    /// Another page would use the cookie.
+    ForeignOrigin {
+        "403": "The cookie was sent by a page of another origin.",
+    }
+}
+
+group! {
     /// The process is not ready.
     NotReady {
         "503": "Not ready; `detail` names what is missing.",
@@ -85,7 +106,7 @@ group! {
 fn problem(status: &str, description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
-    if status != "503" {
+    if !matches!(status, "429" | "503") {
         return response.build();
     }
     let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, header};
-use paddock_accounts::access::Via;
+use paddock_accounts::{access::Via, sessions::Login};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,8 +15,8 @@ use crate::{
     app::{App, ask},
     authentication::{Anyone, Stranger, authenticate},
     extract::{NoQuery, Query, Unread},
-    openapi::{BodyProblems, Problems, WrongPassword},
-    problem::Problem,
+    openapi::{BodyProblems, ForeignOrigin, LoginLocked, NoRefresh, Problems, WrongPassword},
+    problem::{Kind, Problem},
     shape::parsed,
 };
 
@@ -46,10 +46,14 @@ pub(crate) struct AccessToken {
     expires_in: u64,
 }
 
-/// Signs in with a password.
+/// Signs in with a password. The cookie `paddock_refresh` that comes with the answer is for `POST /auth/refresh`.
 #[utoipa::path(
     post, path = "/auth/login", operation_id = "login", tag = "auth", request_body = Credentials,
-    responses((status = 200, description = "A session has begun.", body = AccessToken), Problems, BodyProblems, WrongPassword)
+    responses(
+        (status = 200, description = "A session has begun.", body = AccessToken,
+         headers(("Set-Cookie" = String, description = "The token to go on with: `paddock_refresh`, `HttpOnly`, `SameSite=Strict`, for `/auth` alone."))),
+        Problems, BodyProblems, WrongPassword, LoginLocked
+    )
 )]
 pub(crate) async fn login(
     State(app): State<App>,
@@ -59,12 +63,45 @@ pub(crate) async fn login(
 ) -> Result<Response, Problem> {
     let Credentials { username, password } = body.json().await?;
     let login = ask(app.accounts.login(&context, &username, password.into())).await?;
+    Ok(signed_in(&app, &login))
+}
+
+/// Goes on with a session: takes the cookie's token, which counts once, for an access token and another cookie. A token
+/// that comes a second time ends its session.
+#[utoipa::path(
+    post, path = "/auth/refresh", operation_id = "refresh", tag = "auth",
+    responses(
+        (status = 200, description = "The session goes on.", body = AccessToken,
+         headers(("Set-Cookie" = String, description = "The token to go on with next time."))),
+        Problems, NoRefresh, ForeignOrigin
+    ),
+    security(("refresh_cookie" = []))
+)]
+pub(crate) async fn refresh(
+    State(app): State<App>,
+    Anyone(context): Anyone,
+    _: NoQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let login = match app.cookies.presented(&headers)? {
+        Some(token) => ask(app.accounts.refresh(&context, &token)).await?,
+        None => None,
+    };
+    let Some(login) = login else {
+        let problem = Problem::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
+        return Ok(([(header::SET_COOKIE, app.cookies.take_away())], problem).into_response());
+    };
+    Ok(signed_in(&app, &login))
+}
+
+fn signed_in(app: &App, login: &Login) -> Response {
     let token = AccessToken {
         access_token: login.access_token.expose_secret().to_owned(),
         token_type: "bearer",
         expires_in: login.expires_in.as_secs(),
     };
-    Ok(not_stored(Json(token)))
+    let cookie = app.cookies.give(&login.refresh_token, login.refresh_expires_in);
+    not_stored(([(header::SET_COOKIE, cookie)], Json(token)))
 }
 
 /// What is said after signing out.
@@ -84,35 +121,45 @@ struct LogoutOptions {
     all: Option<bool>,
 }
 
-/// Signs out: ends the session whose access token is sent, if one is.
+/// Signs out: ends the session whose access token or cookie is sent, and takes the cookie away.
 #[utoipa::path(
     post, path = "/auth/logout", operation_id = "logout", tag = "auth",
     params(("all" = Option<bool>, Query, description = "End every session of the user, not only this one.")),
-    responses((status = 200, description = "The session, if there was one, has ended.", body = Farewell), Problems),
-    security((), ("bearer" = []))
+    responses(
+        (status = 200, description = "The session, if there was one, has ended.", body = Farewell,
+         headers(("Set-Cookie" = String, description = "Takes the cookie `paddock_refresh` away."))),
+        Problems, ForeignOrigin
+    ),
+    security((), ("bearer" = []), ("refresh_cookie" = []))
 )]
 pub(crate) async fn logout(
     State(app): State<App>,
     Anyone(context): Anyone,
     query: Query,
     headers: HeaderMap,
-) -> Result<Json<Farewell>, Problem> {
+) -> Result<Response, Problem> {
     let LogoutOptions { all } = query.read()?;
-    let farewell = Json(Farewell { message: "signed out" });
-    let principal = match authenticate(&app, &headers).await {
-        Ok(principal) => principal,
-        Err(Stranger::Unanswered(unanswered)) => return Err(unanswered.into()),
-        Err(_) => return Ok(farewell),
-    };
-    let context = context.acting(principal.actor());
-    match principal.via {
-        Via::Session { .. } if all == Some(true) => {
-            ask(app.accounts.logout_everywhere(&context, principal.user_id)).await?;
+    let all = all == Some(true);
+    let cookie = app.cookies.presented(&headers)?;
+    match authenticate(&app, &headers).await {
+        Ok(principal) => {
+            let context = context.acting(principal.actor());
+            match principal.via {
+                Via::Session { .. } if all => {
+                    ask(app.accounts.logout_everywhere(&context, principal.user_id)).await?;
+                }
+                Via::Session { id } => ask(app.accounts.logout(&context, id)).await?,
+                Via::Key { .. } => {}
+            }
         }
-        Via::Session { id } => ask(app.accounts.logout(&context, id)).await?,
-        Via::Key { .. } => {}
+        Err(Stranger::Unanswered(unanswered)) => return Err(unanswered.into()),
+        Err(_) => {}
     }
-    Ok(farewell)
+    if let Some(token) = cookie {
+        ask(app.accounts.logout_by_refresh(&context, &token, all)).await?;
+    }
+    let farewell = Json(Farewell { message: "signed out" });
+    Ok(([(header::SET_COOKIE, app.cookies.take_away())], farewell).into_response())
 }
 
 /// An answer with a secret in it, which no cache may keep.

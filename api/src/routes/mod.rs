@@ -2,10 +2,12 @@
 
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod cookie;
 pub(crate) mod credentials;
 pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod me;
+pub(crate) mod passwords;
 mod problems;
 mod shared;
 pub(crate) mod users;
@@ -23,10 +25,13 @@ use crate::{
 pub(crate) fn operations() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(auth::login))
+        .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
         .routes(routes!(me::profile))
+        .routes(routes!(passwords::change))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::change, users::delete))
+        .routes(routes!(passwords::set))
         .routes(routes!(credentials::list, credentials::issue::issue))
         .routes(routes!(credentials::rotate::rotate))
         .routes(routes!(credentials::revoke::revoke))

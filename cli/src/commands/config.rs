@@ -109,8 +109,9 @@ fn database(settings: &DatabaseSettings, environment: Environment, effective: &m
     if settings.database_url.is_none() && settings.database_url_file.is_none() && config::names_a_server(settings) {
         effective.sources.insert("DATABASE_URL", "from DB_*".to_owned());
     }
-    let head_file = effective.take(config::audit_head_file(settings, environment, &options)).flatten();
-    effective.value("AUDIT_HEAD_FILE", head_file.map(|file| file.display().to_string()));
+    if let Some(Some(file)) = effective.take(config::audit_head_file(settings, environment, &options)) {
+        effective.value("AUDIT_HEAD_FILE", Some(file.display()));
+    }
     let keys = [
         ("AUDIT_SIGNING_KEY", &settings.audit_signing_key, &settings.audit_signing_key_file, config::AUDIT_KEY_SUFFIX),
         ("JWT_SECRET", &settings.jwt_secret, &settings.jwt_secret_file, config::JWT_SECRET_SUFFIX),

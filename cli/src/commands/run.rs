@@ -84,7 +84,11 @@ impl Run {
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;
 
-        let seeded = accounts.seed(&seed).await?;
+        let seeded = if self.env == Some(Environment::Local) && is_known(&seed) {
+            accounts.seed_for_development(&seed).await?
+        } else {
+            accounts.seed(&seed).await?
+        };
 
         let mut parts = vec![server::api_missing(api.readiness.clone())];
         let mut tasks = JoinSet::new();
@@ -126,8 +130,7 @@ impl Run {
     async fn listen(&self, environment: Environment, seed: &Seed) -> Result<TcpListener, Failure> {
         let settings = &self.settings.serve.listen;
         let addr = config::listen_addr(settings, environment);
-        let known = seed.password.as_ref().is_some_and(|password| password.expose_secret() == DEV_PASSWORD);
-        if known && !addr.ip().is_loopback() {
+        if is_known(seed) && !addr.ip().is_loopback() {
             return Err(Failure::config(format!(
                 "LISTEN_ADDR {addr} can be reached from elsewhere, and ADMIN_BOOTSTRAP_PASSWORD is `{DEV_PASSWORD}`: set a \
                  password of your own, or listen on 127.0.0.1"
@@ -241,6 +244,11 @@ impl Run {
             lines(seeded)
         ))
     }
+}
+
+/// Whether the password is the one that everybody knows.
+fn is_known(seed: &Seed) -> bool {
+    seed.password.as_ref().is_some_and(|password| password.expose_secret() == DEV_PASSWORD)
 }
 
 /// The address to ask a server at that listens on every interface.

@@ -62,6 +62,7 @@ async fn a_refused_sign_in_tells_nothing(engine: Engine) -> Result<()> {
         (ADMIN_EMAIL, &"x".repeat(600)),
         ("\u{0}", "\u{0}"),
     ] {
+        api.unlock().await?;
         let credentials = json!({"username": username, "password": password});
         let refused = api.anonymous("POST /auth/login", 0).json(&credentials).expect(401).await?;
         ensure!(!refused.body.contains("example.com"), "{refused}");

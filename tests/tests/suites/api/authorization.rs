@@ -66,12 +66,15 @@ pub(super) fn rows() -> Vec<Row> {
         ("GET /openapi.json", nothing,                        [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
         ("POST /auth/login", login,                           [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
         ("POST /auth/logout", nothing,                        [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
+        ("POST /auth/refresh", nothing,                       [401, 401, 401, 401, 401, 401, 401, 401, 401, 401, 401, 401]),
+        ("POST /me/password", other_password,                 [401, 204, 204, 204, 204, 401, 401, 401, 403, 403, 403, 403]),
         ("GET /me", nothing,                                  [401, 200, 200, 200, 200, 401, 401, 401, 200, 200, 200, 200]),
         ("GET /users", nothing,                               [401, 403, 403, 403, 200, 401, 401, 401, 403, 200, 200, 200]),
         ("POST /users", new_user,                             [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 201]),
         ("GET /users/{id}", nothing,                          [401, 403, 200, 403, 200, 401, 401, 401, 200, 200, 200, 200]),
         ("PATCH /users/{id}", new_name,                       [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("DELETE /users/{id}", nothing,                       [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
+        ("POST /users/{id}/password", new_password,           [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 403, 403]),
         ("GET /credentials", nothing,                         [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 201]),
         ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
@@ -96,6 +99,14 @@ fn nothing(_: &Cast) -> Value {
 
 fn login(_: &Cast) -> Value {
     json!({"username": ADMIN_EMAIL, "password": PASSWORD})
+}
+
+fn new_password(_: &Cast) -> Value {
+    json!({"password": format!("vermilion tapir {}", uuid::Uuid::now_v7().simple())})
+}
+
+fn other_password(_: &Cast) -> Value {
+    json!({"current_password": PASSWORD, "new_password": format!("vermilion tapir {}", uuid::Uuid::now_v7().simple())})
 }
 
 fn new_user(_: &Cast) -> Value {

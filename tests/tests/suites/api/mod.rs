@@ -9,10 +9,13 @@ mod bulk;
 mod contract;
 mod credentials;
 mod document;
+mod forgery;
 mod minting;
 mod mutations;
+mod passwords;
 mod problems;
 mod replicas;
+mod sessions;
 mod shutdown;
 mod users;
 
@@ -137,6 +140,12 @@ impl Api {
     async fn session(&self) -> Result<String> {
         let credentials = json!({"username": ADMIN_EMAIL, "password": PASSWORD});
         self.anonymous("POST /auth/login", 0).json(&credentials).expect(200).await?.text("access_token")
+    }
+
+    /// Has every lock of sign-ins be over.
+    async fn unlock(&self) -> Result<()> {
+        self.database.as_ref().context("a database")?.execute("DELETE FROM login_attempts").await?;
+        Ok(())
     }
 
     /// The types of the newest events, newest first.

@@ -15,7 +15,13 @@ use paddock_tests::story::story;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{refused, said};
+use super::refused;
+
+/// What a command said that went well.
+fn said(output: &Output) -> Result<String> {
+    ensure!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout.clone())?)
+}
 
 #[rstest]
 #[case::postgres(Engine::Postgres)]
@@ -32,12 +38,12 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
         let workload = admin.create_workload().await?;
         let run = |arguments: &[&str]| -> Result<Output> { Ok(launch.command(arguments)?.output()?) };
 
-        let verified = said(run(&["audit", "verify"])?)?;
+        let verified = said(&run(&["audit", "verify"])?)?;
         ensure!(verified.contains("is whole") && verified.contains("0 row(s) are newer"), "{verified}");
         let earlier = folder.path().join("earlier");
         fs::copy(&head, &earlier)?;
         admin.create_user(json!({"email": "ada@example.com"})).await?;
-        let verified = said(run(&["audit", "verify", "--head", path(&earlier)?])?)?;
+        let verified = said(&run(&["audit", "verify", "--head", path(&earlier)?])?)?;
         ensure!(verified.contains("0 row(s) are newer than the newest of 2 known"), "{verified}");
         refused(&run(&["audit", "verify", "--head", "/nowhere/it"])?, 2, &["--head", "/nowhere/it"])?;
         fs::write(folder.path().join("odd"), "odd")?;
@@ -52,10 +58,10 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
         let log = served.process().log().text();
         ensure!(log.contains("audit head"), "the log is told of the head: {log}");
 
-        let lines = said(run(&["audit", "export", "--event-type", "access_denied"])?)?;
+        let lines = said(&run(&["audit", "export", "--event-type", "access_denied"])?)?;
         let rows: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         ensure!(rows.len() == 2 && rows[1]["change"]["after"]["times"] == 2, "{lines}");
-        let table = said(run(&["audit", "export", "--format", "csv", "--actor", "system:seed"])?)?;
+        let table = said(&run(&["audit", "export", "--format", "csv", "--actor", "system:seed"])?)?;
         ensure!(table.starts_with("id,event_id,event_type,") && table.contains("admin_bootstrapped"), "{table}");
         let wrong = run(&["audit", "export", "--format", "xml"])?;
         ensure!(wrong.status.code() == Some(2), "{wrong:?}");
@@ -66,7 +72,7 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
         database.execute(cut).await?;
         refused(&run(&["audit", "verify"])?, 1, &["broken", "the newest rows are gone", path(&head)?])?;
         fs::remove_file(&head)?;
-        let verified = said(run(&["audit", "verify"])?)?;
+        let verified = said(&run(&["audit", "verify"])?)?;
         ensure!(verified.contains("no head is known"), "{verified}");
         Ok(())
     })
@@ -81,10 +87,10 @@ async fn in_local_the_head_is_kept_beside_the_file() {
         launch.seed()?;
         let file = database.url().strip_prefix("sqlite:").context("a file")?.to_owned() + ".audit-head";
         let head = fs::read_to_string(&file)?;
-        let exported = said(launch.command(&["audit", "export"])?.output()?)?;
+        let exported = said(&launch.command(&["audit", "export"])?.output()?)?;
         let last: Value = serde_json::from_str(exported.lines().last().context("a row")?)?;
         ensure!(head == format!("{} {}\n", last["id"], last["hash"].as_str().context("a hash")?), "{head}");
-        let config = said(launch.command(&["config"])?.output()?)?;
+        let config = said(&launch.command(&["config"])?.output()?)?;
         ensure!(config.contains(&file), "{config}");
         let wrong = launch.clone().env("AUDIT_RETENTION_DAYS", "0").command(&["config"])?.output()?;
         ensure!(wrong.status.code() == Some(2), "{wrong:?}");

@@ -153,7 +153,11 @@ impl Target {
     }
 
     fn swap_of_values(&self, dice: &mut Dice) -> String {
-        let columns = ["event_type", "actor", "target", "user_id", "change", "detail", "prev_hash", "hash"];
+        let columns =
+            ["event_type", "actor", "target", "request_id", "user_id", "change", "detail", "prev_hash", "hash"];
+        // A column whose values are all the same has none to swap.
+        let differs = |column: &&str| self.rows.iter().any(|row| value(row, column) != value(&self.rows[0], column));
+        let columns: Vec<_> = columns.into_iter().filter(differs).collect();
         let column = *dice.pick(&columns);
         let (one, other) = self.two(dice, |one, other| value(one, column) != value(other, column));
         let of = |row: &AuditRow| format!("(SELECT {column} FROM kept WHERE id = {})", row.id);

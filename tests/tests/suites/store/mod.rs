@@ -10,10 +10,12 @@ mod deletion;
 mod ends;
 mod gitops;
 mod keys;
+mod lockout;
 mod malformed;
 mod overrides;
 mod protocol;
 mod races;
+mod refreshing;
 mod schedules;
 mod users;
 

@@ -1,0 +1,178 @@
+//! Which passwords may be set.
+
+use secrecy::{ExposeSecret, SecretString};
+use unicode_normalization::UnicodeNormalization;
+use zxcvbn::{Score, feedback::Feedback, zxcvbn};
+
+use crate::error::{Error, Violation};
+
+/// The longest password, in bytes: longer ones are refused, never cut.
+pub const PASSWORD_MAX_BYTES: usize = 512;
+/// The fewest characters that `PASSWORD_MIN_LENGTH` can ask for.
+pub const PASSWORD_LOWEST_MINIMUM: usize = 8;
+/// The most.
+pub const PASSWORD_HIGHEST_MINIMUM: usize = 128;
+/// How many it asks for by default: a password is the only factor.
+pub const PASSWORD_MIN_LENGTH: usize = 15;
+
+/// Long ones that stand in every list, without their spaces, signs and outer digits. Shorter and more regular ones are
+/// found out by what they are made of.
+const EVERYBODYS: [&str; 24] = [
+    "abcdefghijklmnopqrstuvwxyz",
+    "administratorpassword",
+    "adminadminadmin",
+    "changemechangeme",
+    "changethispassword",
+    "defaultpassword",
+    "iloveyouiloveyou",
+    "letmeinletmein",
+    "letmeinplease",
+    "loremipsumdolorsitamet",
+    "maytheforcebewithyou",
+    "mypasswordispassword",
+    "mysecretpassword",
+    "nevergonnagiveyouup",
+    "ollamaollamaollama",
+    "openthepodbaydoorshal",
+    "paddockpaddock",
+    "passwordpassword",
+    "qwertyuiopasdfghjkl",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "supercalifragilisticexpialidocious",
+    "thequickbrownfox",
+    "thequickbrownfoxjumpsoverthelazydog",
+    "tobeornottobethatisthequestion",
+];
+
+/// The rules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    min_length: usize,
+}
+
+impl Policy {
+    /// From `PASSWORD_MIN_LENGTH`.
+    pub(crate) fn new(min_length: usize) -> Self {
+        Self { min_length: min_length.clamp(PASSWORD_LOWEST_MINIMUM, PASSWORD_HIGHEST_MINIMUM) }
+    }
+
+    /// The password in its one spelling, if no rule is against it. `about`: what is known of the user, and so of no use in
+    /// its password.
+    pub(crate) fn judge(self, pointer: &str, password: &SecretString, about: &[String]) -> Result<SecretString, Error> {
+        let Some(normal) = normal(password) else {
+            return Err(Error::invalid(pointer, format!("must be at most {PASSWORD_MAX_BYTES} bytes long")));
+        };
+        let broken = self.broken(normal.expose_secret(), about);
+        if broken.is_empty() {
+            return Ok(normal);
+        }
+        Err(Error::Invalid(broken.into_iter().map(|rule| Violation::new(pointer, rule)).collect()))
+    }
+
+    fn broken(self, password: &str, about: &[String]) -> Vec<String> {
+        let mut broken = Vec::new();
+        if let Some((at, c)) = password.chars().enumerate().find(|(_, c)| c.is_control()) {
+            broken.push(format!("must not have control characters; character {} is U+{:04X}", at + 1, u32::from(c)));
+        }
+        if password.chars().count() < self.min_length {
+            broken.push(format!("must be at least {} characters long", self.min_length));
+        }
+        if is_everybodys(password) {
+            broken.push("is one that everybody tries; choose another".to_owned());
+        } else if broken.is_empty() {
+            broken.extend(guessed(password, about));
+        }
+        broken
+    }
+}
+
+/// One spelling of a password, whatever keyboard it was typed on; `None` when it is too long.
+pub(crate) fn normal(password: &SecretString) -> Option<SecretString> {
+    let password = password.expose_secret();
+    // Composing makes no text four times shorter, so that this one need not be looked at.
+    if password.len() > 4 * PASSWORD_MAX_BYTES {
+        return None;
+    }
+    let normal: String = password.nfc().collect();
+    (normal.len() <= PASSWORD_MAX_BYTES).then(|| normal.into())
+}
+
+fn is_everybodys(password: &str) -> bool {
+    let folded: String = password.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    EVERYBODYS.contains(&folded.trim_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// Why it could be guessed in fewer than 10^8 tries, if it could.
+fn guessed(password: &str, about: &[String]) -> Option<String> {
+    let about: Vec<&str> = about.iter().map(String::as_str).chain(["paddock", "ollama"]).collect();
+    let judged = zxcvbn(password, &about);
+    if judged.score() >= Score::Three {
+        return None;
+    }
+    let why = judged.feedback().and_then(Feedback::warning);
+    let why = why.map(|why| format!(" ({})", why.to_string().trim_end_matches('.'))).unwrap_or_default();
+    Some(format!("is too easy to guess{why}; several words that have nothing to do with each other are hard to"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn judge(password: &str) -> Result<SecretString, Error> {
+        let about = ["ada.lovelace@example.com", "ada.lovelace", "example.com", "Ada Lovelace"].map(str::to_owned);
+        Policy::new(PASSWORD_MIN_LENGTH).judge("/password", &password.into(), &about)
+    }
+
+    #[rstest]
+    #[case("correct horse battery")]
+    #[case("violet harbour tangle 93")]
+    #[case("9OPDSuZBbsTviCjeFOh1qoK5YgEA4dyLQuW9O3KdtXT")]
+    #[case("пять жареных перепёлок на мосту")]
+    #[case("Zwölf Boxkämpfer jagen")]
+    fn what_is_hard_to_guess_is_taken(#[case] password: &str) {
+        assert!(judge(password).is_ok(), "{:?}", judge(password).map(|_| ()));
+    }
+
+    #[rstest]
+    #[case::short("xk4;Fw9?rT", "at least 15")]
+    #[case::empty("", "at least 15")]
+    #[case::nul("violet harbour\0tangle", "character 15 is U+0000")]
+    #[case::line_end("violet harbour tangle\n", "character 22 is U+000A")]
+    #[case::everybodys("To be, or not to be: that is the question", "everybody")]
+    #[case::with_a_number("Password-Password-2026", "everybody")]
+    #[case::row_of_keys("qwertyuiopasdfghjkl1", "everybody")]
+    #[case::repeated("abcabcabcabcabcabc", "easy to guess")]
+    #[case::one_character("aaaaaaaaaaaaaaaaaaaa", "easy to guess")]
+    #[case::digits("123456789012345678", "easy to guess")]
+    #[case::own_address("ada.lovelace@example.com", "easy to guess")]
+    #[case::own_name("Ada LovelaceAda Lovelace", "easy to guess")]
+    fn what_is_not_is_refused_by_its_rule(#[case] password: &str, #[case] rule: &str) {
+        let refused = judge(password).unwrap_err();
+        let Error::Invalid(violations) = &refused else { panic!("{refused:?}") };
+        assert!(violations.iter().all(|violation| violation.pointer == "/password"), "{violations:?}");
+        assert!(violations.iter().any(|violation| violation.detail.contains(rule)), "{violations:?}");
+        assert!(password.is_empty() || !refused.to_string().contains(password), "{refused}");
+    }
+
+    #[test]
+    fn its_length_has_two_bounds() {
+        let words = "violet harbour tangle ";
+        assert!(judge(&words.repeat(23)).is_ok());
+        for long in [words.repeat(24), "x".repeat(10_000_000)] {
+            assert!(judge(&long).unwrap_err().to_string().contains("512 bytes"));
+        }
+        // Composed, it fits.
+        let marks = "e\u{301}vwtzq ".repeat(50);
+        assert!(marks.len() > 449 && judge(&marks).is_ok());
+        assert_eq!(Policy::new(3).min_length, 8);
+        assert_eq!(Policy::new(1000).min_length, 128);
+    }
+
+    #[test]
+    fn two_spellings_are_one_password() {
+        let spelt = |text: &str| judge(text).unwrap().expose_secret().to_owned();
+        assert_eq!(spelt("cafe\u{301} harbour tangle"), spelt("caf\u{e9} harbour tangle"));
+    }
+}

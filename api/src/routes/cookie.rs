@@ -1,0 +1,142 @@
+//! The cookie that a session goes on with: browsers keep it out of scripts' reach and send it to `/auth` alone.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::problem::{Kind, Problem};
+
+/// Its name.
+pub(crate) const NAME: &str = "paddock_refresh";
+
+/// How the cookie is given, and from where it is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Cookies {
+    secure: bool,
+    /// `https://paddock.example.com`, if it is known.
+    public_origin: Option<String>,
+}
+
+impl Cookies {
+    /// `public_url`: where clients reach this, if that is known. `secure`: only ever over TLS.
+    pub(crate) fn new(public_url: Option<&str>, secure: bool) -> Self {
+        let public_origin = public_url.map(origin_of);
+        let https = public_origin.as_ref().is_some_and(|origin| origin.starts_with("https://"));
+        Self { secure: secure || https, public_origin }
+    }
+
+    /// `Set-Cookie` that gives the browser a token.
+    pub(crate) fn give(&self, token: &SecretString, lifetime: Duration) -> HeaderValue {
+        self.header(token.expose_secret(), lifetime.as_secs())
+    }
+
+    /// `Set-Cookie` that takes it away.
+    pub(crate) fn take_away(&self) -> HeaderValue {
+        self.header("", 0)
+    }
+
+    fn header(&self, token: &str, seconds: u64) -> HeaderValue {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let text = format!("{NAME}={token}; Path=/auth; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+        let mut value = HeaderValue::from_str(&text).expect("hexadecimal digits can stand in a header");
+        value.set_sensitive(true);
+        value
+    }
+
+    /// The token that the browser sends, unless a page of another origin has it do so.
+    pub(crate) fn presented(&self, headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
+        let Some(token) = token(headers) else { return Ok(None) };
+        if self.is_foreign(headers) {
+            let detail = "the request comes from a page of another origin, which must not use the session's cookie";
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
+        Ok(Some(token))
+    }
+
+    /// Whether a browser says that a page of another origin sent the request. The scheme does not count where a proxy may
+    /// have ended TLS, unless `PUBLIC_URL` says what it is.
+    fn is_foreign(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        headers.get_all(header::ORIGIN).iter().any(|origin| {
+            let Ok(origin) = origin.to_str() else { return true };
+            let authority = origin.split_once("://").map(|(_, authority)| authority);
+            let same = authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host));
+            let public = self.public_origin.as_ref().is_some_and(|public| public.eq_ignore_ascii_case(origin));
+            !(same || public)
+        })
+    }
+}
+
+/// Scheme, host and port of a URL.
+fn origin_of(url: &str) -> String {
+    let end = url.find("://").map_or(0, |scheme| scheme + 3);
+    let path = url[end..].find('/').map_or(url.len(), |path| end + path);
+    url[..path].to_owned()
+}
+
+fn token(headers: &HeaderMap) -> Option<SecretString> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, value)| *name == NAME && !value.is_empty()).map(|(_, value)| value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[rstest]
+    #[case(&[("cookie", "paddock_refresh=ab")], Some("ab"))]
+    #[case(&[("cookie", "a=b; paddock_refresh=ab;c=d")], Some("ab"))]
+    #[case(&[("cookie", "a=b"), ("cookie", "paddock_refresh=ab")], Some("ab"))]
+    #[case(&[("cookie", "paddock_refresh=")], None)]
+    #[case(&[("cookie", "not_paddock_refresh=ab")], None)]
+    #[case(&[("authorization", "paddock_refresh=ab")], None)]
+    fn the_cookie_is_found(#[case] pairs: &[(&'static str, &'static str)], #[case] found: Option<&str>) {
+        let token = token(&headers(pairs));
+        assert_eq!(token.as_ref().map(ExposeSecret::expose_secret), found);
+    }
+
+    #[rstest]
+    #[case::no_browser(&[], false)]
+    #[case::own(&[("origin", "http://paddock.test:8080")], false)]
+    #[case::own_behind_tls(&[("origin", "https://Paddock.test:8080")], false)]
+    #[case::public(&[("origin", "https://paddock.example.com")], false)]
+    #[case::public_without_tls(&[("origin", "http://paddock.example.com")], true)]
+    #[case::other_port(&[("origin", "http://paddock.test")], true)]
+    #[case::other(&[("origin", "https://evil.example")], true)]
+    #[case::longer(&[("origin", "http://paddock.test:8080.evil.example")], true)]
+    #[case::opaque(&[("origin", "null")], true)]
+    #[case::one_of_two(&[("origin", "http://paddock.test:8080"), ("origin", "https://evil.example")], true)]
+    fn pages_of_other_origins_are_told_apart(#[case] pairs: &[(&'static str, &'static str)], #[case] foreign: bool) {
+        let mut headers = headers(pairs);
+        headers.insert("host", "paddock.test:8080".parse().unwrap());
+        let cookies = Cookies::new(Some("https://paddock.example.com/gateway"), false);
+        assert_eq!(cookies.is_foreign(&headers), foreign);
+    }
+
+    #[test]
+    fn it_is_secure_in_prod_and_behind_tls() {
+        let secure = |url, prod| {
+            let given = Cookies::new(url, prod).give(&"ab".into(), Duration::from_mins(1));
+            let text = given.to_str().unwrap().to_owned();
+            assert!(
+                text.starts_with("paddock_refresh=ab; Path=/auth; Max-Age=60; HttpOnly; SameSite=Strict"),
+                "{text}"
+            );
+            text.ends_with("; Secure")
+        };
+        assert!(!secure(None, false) && !secure(Some("http://localhost:8080"), false));
+        assert!(secure(None, true) && secure(Some("https://paddock.example.com"), false));
+    }
+}
