@@ -136,7 +136,7 @@ impl Accounts {
         }
         let digest = Digest::of(presented);
         if let Some(judged) = self.cache().find(&digest) {
-            return Ok(judged.at(self.now()));
+            return Ok(self.judged_now(&judged));
         }
         let reading = self.cache().reading();
         let judged = if Token::claims(presented) {
@@ -149,7 +149,17 @@ impl Accounts {
             }
         };
         self.cache().keep(digest, reading, &judged);
-        Ok(judged.at(self.now()))
+        Ok(self.judged_now(&judged))
+    }
+
+    /// What it comes to at this moment. A key that counts has been used.
+    fn judged_now(&self, judged: &Judged) -> Result<Arc<Principal>, Refused> {
+        let now = self.now();
+        let judged = judged.at(now);
+        if let Some(key) = judged.as_ref().ok().and_then(|principal| principal.credential_id()) {
+            self.last_used().note(key, now);
+        }
+        judged
     }
 
     /// What a principal that was accepted a while ago is now.

@@ -58,18 +58,20 @@ struct Inner {
     clock: Arc<dyn Clock>,
     folding: Folding,
     audit_retention_days: Option<u32>,
+    last_used: usage::LastUsed,
     /// Set once the schema was seen to fit, so that readiness does not look again.
     schema_fits: AtomicBool,
 }
 
 /// Every statement with a text of its own: what the database must understand.
 pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [authenticate::STATEMENTS, models::STATEMENTS, secrets::STATEMENTS, passwords::STATEMENTS, usage::STATEMENTS]
+    [authenticate::STATEMENTS, models::STATEMENTS, secrets::STATEMENTS, passwords::STATEMENTS]
         .into_iter()
         .flatten()
         .chain(audit::statements())
         .chain(credentials::statements())
         .chain(sessions::statements())
+        .chain(usage::statements())
         .chain(users::statements())
 }
 
@@ -93,6 +95,7 @@ impl Accounts {
             clock,
             folding: Folding::default(),
             audit_retention_days: options.audit_retention_days,
+            last_used: usage::LastUsed::default(),
             schema_fits: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -164,6 +167,10 @@ impl Accounts {
 
     fn audit_retention_days(&self) -> Option<u32> {
         self.inner.audit_retention_days
+    }
+
+    fn last_used(&self) -> &usage::LastUsed {
+        &self.inner.last_used
     }
 
     fn hasher(&self) -> &Hasher {

@@ -16,6 +16,7 @@ use paddock_accounts::{
 
 use crate::{
     app::{App, Unanswered, ask},
+    limits::Exceeded,
     origin::Origin,
     problem::{Kind, Problem},
     trace,
@@ -32,6 +33,8 @@ pub(crate) enum Stranger {
     Conflicting,
     /// The credential does not count. Why, only log and metrics are told.
     Refused(Refused),
+    /// Known, and over a limit.
+    Limited(Exceeded),
     /// The database could not be asked.
     Unanswered(Unanswered),
 }
@@ -43,6 +46,7 @@ impl Stranger {
             Self::Absent => "absent",
             Self::Conflicting => "conflicting",
             Self::Refused(why) => why.text(),
+            Self::Limited(_) => "limited",
             Self::Unanswered(_) => "unanswered",
         }
     }
@@ -98,12 +102,20 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<P
     principal
 }
 
+/// The same, if its limits allow the request: the way in to everything that needs a credential.
+pub(crate) async fn admit(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
+    let principal = authenticate(app, headers).await?;
+    app.limits.admit(&principal, &origin.told).map_err(Stranger::Limited)?;
+    Ok(principal)
+}
+
 impl From<Stranger> for Problem {
     fn from(stranger: Stranger) -> Self {
         match stranger {
             Stranger::Absent => Self::new(Kind::Unauthenticated, ABSENT),
             Stranger::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING),
             Stranger::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED),
+            Stranger::Limited(exceeded) => Self::new(Kind::RateLimited, exceeded.message()).retry_after(exceeded.wait),
             Stranger::Unanswered(unanswered) => unanswered.into(),
         }
     }
@@ -147,8 +159,9 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let principal = authenticate(app, &parts.headers).await?;
-        let context = origin(parts)?.context(parts.headers.get(header::USER_AGENT), principal.actor());
+        let origin = origin(parts)?;
+        let principal = admit(app, &parts.headers, origin).await?;
+        let context = origin.context(parts.headers.get(header::USER_AGENT), principal.actor());
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let route = format!("{} {path}", parts.method);
         Ok(Self { principal, context, app: app.clone(), route })

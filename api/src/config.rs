@@ -1,6 +1,6 @@
 //! What `serve` is told. Reading it from the environment is the business of whoever calls.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::readiness::Readiness;
 
@@ -15,12 +15,19 @@ pub struct Config {
     pub drain: Duration,
     /// The most bytes of a request body that the gateway takes.
     pub body_limit: usize,
+    /// How many requests a minute users may make who have no limit of their own; 0: as many as they like.
+    pub requests_per_minute: u64,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
     /// Where clients reach this, if it is known: pages from there may use the session's cookie.
     pub public_url: Option<String>,
     /// Whether the session's cookie goes over TLS alone, also where `public_url` does not say so.
     pub secure_cookies: bool,
+    /// Where usage waits while the database is away: a folder for this database alone. `None`: in memory, and what is there when
+    /// the process dies is lost.
+    pub usage_spool_dir: Option<PathBuf>,
+    /// How many bytes may wait there before nothing more is admitted.
+    pub usage_spool_limit: u64,
     /// Where `serve` tells what is missing, for other listeners to ask.
     pub readiness: Readiness,
 }
@@ -34,9 +41,12 @@ impl Config {
             timeouts: Timeouts::default(),
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
+            requests_per_minute: 60,
             sweep_every: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,
+            usage_spool_dir: None,
+            usage_spool_limit: 256 << 20,
             readiness: Readiness::default(),
         }
     }

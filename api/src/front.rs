@@ -36,6 +36,7 @@ impl Front {
         let (route, mut response) = self.dispatch(request, &origin).instrument(span.clone()).await;
         trace::answered(&span, method, &route, response.status());
         let headers = response.headers_mut();
+        origin.told.write(headers);
         headers.insert(X_REQUEST_ID, origin.id().clone());
         security::harden(headers);
         Ok(response)

@@ -8,6 +8,8 @@ use paddock_accounts::{
     context::{Actor, Context},
 };
 
+use crate::limits::Told;
+
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
@@ -22,6 +24,8 @@ pub(crate) struct Origin {
     /// The client's address.
     pub(crate) ip: IpAddr,
     id: HeaderValue,
+    /// How the limits of whoever asks stand.
+    pub(crate) told: Told,
 }
 
 impl Origin {
@@ -33,7 +37,7 @@ impl Origin {
             let text = accounts.new_usage_id().hyphenated().encode_lower(&mut buffer);
             HeaderValue::from_str(text).expect("a UUID is ASCII")
         });
-        Self { ip: ip.to_canonical(), id }
+        Self { ip: ip.to_canonical(), id, told: Told::default() }
     }
 
     /// The id, to be sent.

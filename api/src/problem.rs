@@ -95,6 +95,9 @@ kinds! {
     /// Too many sign-ins failed before it.
     LoginLocked = TOO_MANY_REQUESTS, "login-locked", "Too many failed sign-ins",
         "Come back after `Retry-After` seconds. Sign-ins from other addresses are not held up.";
+    /// More requests than a limit allows.
+    RateLimited = TOO_MANY_REQUESTS, "rate-limited", "Too many requests",
+        "Come back after `Retry-After` seconds; `X-RateLimit-Remaining` tells how many requests are left.";
     /// A defect.
     Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error",
         "Report it with its `request_id`, which the log of the server has too.";
@@ -239,7 +242,7 @@ impl Problem {
 
 /// For `Retry-After`, rounded up.
 pub(crate) fn whole_seconds(time: Duration) -> HeaderValue {
-    HeaderValue::from(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+    HeaderValue::from(time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)))
 }
 
 /// Leaves the problem to be rendered where the request's id is known.
@@ -326,7 +329,7 @@ mod tests {
 
     #[test]
     fn times_to_come_back_are_rounded_up() {
-        assert_eq!(whole_seconds(Duration::from_millis(1)), "1");
+        assert_eq!(whole_seconds(Duration::from_nanos(1)), "1");
         assert_eq!(whole_seconds(Duration::from_secs(2)), "2");
     }
 }

@@ -3,12 +3,12 @@
 //! Shutdown has three steps. *Soft*: no new connections, idle ones close, what is open goes on. *Hard*, when the drain is
 //! over: streams end with an error event. *Abort*, a second later: whatever is left is dropped.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use paddock_accounts::Accounts;
+use paddock_accounts::{Accounts, usage::Spool};
 use tokio::{
     net::{TcpListener, TcpStream},
     select,
@@ -16,12 +16,20 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use crate::{
     app::{App, Parts},
     config::Config,
     front::Front,
-    gateway::{Gateway, GatewayError, usage},
+    gateway::{
+        Gateway, GatewayError,
+        usage::{
+            self,
+            writer::{self, Waiting},
+        },
+    },
+    limits::Limits,
     openapi,
     routes::{self, cookie::Cookies},
     sweep,
@@ -42,6 +50,14 @@ pub enum Error {
     /// The gateway cannot be set up.
     #[error("OLLAMA_BASE_URL: {0}")]
     Gateway(#[from] GatewayError),
+    /// Usage has no place to wait in.
+    #[error("USAGE_SPOOL_DIR {}: {source}; name a folder that this process may write to and that outlives it", .folder.display())]
+    Spool {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// Serves the API and the gateway on the listener until `shutdown`, and then ends as [`Config::drain`] says.
@@ -52,20 +68,26 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let phases = Phases { soft: shutdown, hard: CancellationToken::new(), abort: CancellationToken::new() };
-    let (recorder, records) = usage::channel();
+    let process = accounts.new_usage_id();
+    let waiting = Waiting::new(open_spool(&config, process)?);
+    let (recorder, records) = usage::channel(Arc::clone(&waiting));
     let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
     let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies);
-    let app =
-        App::new(Parts { accounts: accounts.clone(), gateway, readiness: config.readiness.clone(), cookies, openapi });
+    let (limits, readiness) = (Limits::new(config.requests_per_minute), config.readiness.clone());
+    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, readiness, cookies, openapi });
 
     let given_up = CancellationToken::new();
-    let mut writer = tokio::spawn(usage::write(accounts.clone(), records, given_up.clone()));
+    let mut writer =
+        tokio::spawn(writer::write(accounts.clone(), Arc::clone(&waiting), records, process, given_up.clone()));
     tokio::join!(app.readiness.look(&accounts), app.gateway.look(&app.readiness));
     let watches = TaskTracker::new();
     let watching = CancellationToken::new();
     watches.spawn(watching.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
-    watches.spawn(watching.clone().run_until_cancelled_owned(app.readiness.clone().watch(accounts)));
+    watches.spawn(watching.clone().run_until_cancelled_owned(app.readiness.clone().watch(accounts.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(writer::replay(accounts.clone(), waiting)));
+    watches.spawn(watching.clone().run_until_cancelled_owned(writer::attend(accounts.clone(), process)));
+    watches.spawn(watching.clone().run_until_cancelled_owned(sweep::last_used(accounts.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(cache_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(warden_watch(app.clone())));
@@ -82,12 +104,24 @@ pub async fn serve(
     watches.wait().await;
     // With the last sender gone, the writer ends when it has stored what there is.
     drop(front);
-    if timeout(LAST_RECORDS, &mut writer).await.is_err() {
+    let used = timeout(LAST_RECORDS, accounts.store_last_used());
+    let (written, used) = tokio::join!(timeout(LAST_RECORDS, &mut writer), used);
+    if written.is_err() {
         given_up.cancel();
         // It has nothing left to wait for; should it have panicked, the panic hook has told.
         let _ = writer.await;
     }
+    if !matches!(used, Ok(Ok(()))) {
+        tracing::warn!("the last uses of keys could not be stored");
+    }
     Ok(())
+}
+
+/// The place where usage waits while the database is away.
+fn open_spool(config: &Config, process: Uuid) -> Result<Option<Spool>, Error> {
+    let Some(folder) = &config.usage_spool_dir else { return Ok(None) };
+    let opened = Spool::open(folder, process, config.usage_spool_limit);
+    opened.map(Some).map_err(|source| Error::Spool { folder: folder.clone(), source })
 }
 
 async fn gateway_watch(app: App) {

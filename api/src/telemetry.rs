@@ -29,6 +29,7 @@ pub fn describe_metrics() {
         "paddock_credential_cache_kept",
         "1 while changes of rights are heard, 0 while the cache is bypassed"
     );
+    describe_counter!("paddock_rate_limited_total", "Requests over a limit, by whose limit it is: user or key");
     describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
     describe_histogram!(
         "paddock_gateway_first_byte_seconds",
@@ -48,7 +49,14 @@ pub fn describe_metrics() {
         "paddock_audit_head_failures_total",
         "Times the audit head file did not follow the log, by reason"
     );
-    describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored");
+    describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored; each stands in the log");
+    describe_counter!("paddock_usage_spooled_total", "Usage records that went to the spool, the database being away");
+    describe_counter!("paddock_usage_replayed_total", "Usage records that came from a spool to the database");
+    describe_counter!(
+        "paddock_usage_settled_total",
+        "Requests of processes that are gone, settled by this one as usage with the status unknown"
+    );
+    describe_gauge!("paddock_usage_spool_bytes", Unit::Bytes, "What waits in the spool of this process");
 }
 
 /// The route that a request took, for the labels of its metrics.

@@ -17,6 +17,7 @@ use crate::{
     failure::Failure,
     settings::{
         CommonSettings, DatabaseSettings, Environment, ListenSettings, MetricsSettings, OllamaSettings, SeedSettings,
+        ServeSettings,
     },
 };
 
@@ -28,6 +29,8 @@ const SECRET_MIN_BYTES: usize = 32;
 /// What the files beside a SQLite file are called in which keys are kept.
 pub(crate) const AUDIT_KEY_SUFFIX: &str = "audit-key";
 pub(crate) const JWT_SECRET_SUFFIX: &str = "jwt-secret";
+/// What the folder beside it is called in which usage waits.
+const USAGE_SUFFIX: &str = "usage";
 const MAKE_ONE: &str = "make one with `openssl rand -hex 32`";
 /// Values that stand in examples, and so are known to everyone.
 const KNOWN_SECRETS: [&str; 8] =
@@ -337,6 +340,26 @@ pub(crate) fn listen_addr(settings: &ListenSettings, environment: Environment) -
         addr.set_port(port);
     }
     addr
+}
+
+/// Where usage waits while the database is away. Each database has a place of its own, so that no process takes over what
+/// belongs to another.
+pub(crate) fn usage_spool_dir(
+    settings: &ServeSettings,
+    options: &OpenOptions,
+    environment: Environment,
+) -> Result<PathBuf, Failure> {
+    if let Some(folder) = &settings.usage_spool_dir {
+        return Ok(folder.clone());
+    }
+    Ok(match (options.sqlite_file()?, environment) {
+        (Some(file), _) => beside(&file, USAGE_SUFFIX),
+        (None, Environment::Prod) => PathBuf::from("/var/lib/paddock/usage"),
+        (None, Environment::Local) => {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, options.url.expose_secret().as_bytes());
+            std::env::temp_dir().join(format!("paddock-usage-{}", hex::encode(&digest.as_ref()[..8])))
+        }
+    })
 }
 
 /// Where metrics listen: `host:port`, or `:port` for the environment's own host.

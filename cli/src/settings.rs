@@ -131,6 +131,12 @@ pub(crate) struct ServeSettings {
     /// How long a request may take in all, its body and its answer
     #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = duration)]
     pub(crate) upstream_lifetime_timeout: Duration,
+    /// Where usage waits while the database is away [default: beside the SQLite file; else /var/lib/paddock/usage, in local a folder for temporary files]
+    #[arg(long, env = "USAGE_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) usage_spool_dir: Option<PathBuf>,
+    /// How many requests a minute users may make who have no limit of their own; 0: as many as they like
+    #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
+    pub(crate) rate_limit_per_minute: u64,
 }
 
 /// Where metrics and probes are served, and where traces go.
@@ -244,6 +250,11 @@ fn password_length(text: &str) -> Result<usize, String> {
              {PASSWORD_HIGHEST_MINIMUM}, as 15"
         )
     })
+}
+
+/// A number of requests.
+fn requests(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number of requests; use one such as 60, or 0 for no limit"))
 }
 
 /// `90s`, `10m`, `1h30m`.

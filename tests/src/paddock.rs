@@ -73,6 +73,8 @@ impl Launch {
             // Beside a SQLite file they would be made; a PostgreSQL has no such place.
             .env("JWT_SECRET", "a secret of tests, which is long enough")
             .env("AUDIT_SIGNING_KEY", "another secret of tests, long enough")
+            // No story is to meet the default by accident.
+            .env("RATE_LIMIT_PER_MINUTE", "1000000")
             .env("DATABASE_URL", database_url)
             .env("LISTEN_ADDR", &format!("127.0.0.1:{}", free_port()?))
             .env("METRICS_ADDR", &format!("127.0.0.1:{}", free_port()?)))

@@ -6,11 +6,11 @@ use http::{HeaderMap, StatusCode};
 use paddock_accounts::access::{Need, Principal};
 
 use super::refusal::Refusal;
-use crate::{app::App, authentication::authenticate};
+use crate::{app::App, authentication, origin::Origin};
 
-/// The principal behind a request.
-pub(crate) async fn identify(app: &App, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
-    Ok(authenticate(app, headers).await?)
+/// The principal behind a request, if its limits allow it.
+pub(crate) async fn identify(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Refusal> {
+    Ok(authentication::admit(app, headers, origin).await?)
 }
 
 /// Whether it may use an endpoint that needs this.

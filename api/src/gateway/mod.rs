@@ -166,7 +166,7 @@ pub(crate) async fn refuse(
     let started = Instant::now();
     let mut refusal = Refusal::new(refused.status, "closed", refused.reason);
     if refused.status == StatusCode::FORBIDDEN {
-        match admit::identify(app, request.headers()).await {
+        match admit::identify(app, request.headers(), origin).await {
             Ok(principal) => {
                 // A path is as long as the client likes.
                 let target = format!("{} {}", request.method(), shown(request.uri().path()));
@@ -207,7 +207,7 @@ impl Passage<'_> {
         let (head, body) = request.into_parts();
         let Some(need) = self.gateway().need(self.endpoint) else { return self.relay(head.headers).await };
         let user_agent = head.headers.get(header::USER_AGENT).cloned();
-        let principal = match admit::identify(self.app, &head.headers).await {
+        let principal = match admit::identify(self.app, &head.headers, self.origin).await {
             Ok(principal) => principal,
             Err(refusal) => {
                 discard(body, UNREAD_LIMIT).await;

@@ -129,6 +129,10 @@ impl From<Stranger> for Refusal {
             Stranger::Conflicting => Self::new(StatusCode::BAD_REQUEST, reason, CONFLICTING),
             // One code for every reason: the client is not told which it was.
             Stranger::Refused(_) => Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", REFUSED),
+            Stranger::Limited(exceeded) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", exceeded.message())
+                    .retry_after(exceeded.wait)
+            }
             Stranger::Unanswered(unanswered) => unanswered.into(),
         }
     }

@@ -10,6 +10,8 @@ use utoipa::openapi::{
     security::SecurityRequirement,
 };
 
+use super::limits;
+
 const OLLAMA_ERROR: &str = "OllamaError";
 const OPENAI_ERROR: &str = "OpenAiError";
 
@@ -38,7 +40,7 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
     if endpoint.keys.is_some() {
         let body = RequestBodyBuilder::new()
             .description(Some("As Ollama takes it; `model` names the model."))
-            .content("application/json", anything("application/json"))
+            .content("application/json", for_model())
             .required(Some(Required::True));
         operation = operation.request_body(Some(body.build()));
     }
@@ -92,6 +94,7 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
         failures.extend([
             ("400", "The request cannot be read, asks for what is not open to the caller, or has two credentials."),
             ("401", "There is no credential, or it is not valid."),
+            ("429", limits::EXCEEDED),
         ]);
     }
     if matches!(endpoint.access, Access::Scope(_)) {
@@ -112,6 +115,14 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
 fn anything(media_type: &str) -> Content {
     let kind = if media_type == "application/json" { Type::Object } else { Type::String };
     ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(kind).build())).build()
+}
+
+/// Ollama's own fields, of which one is ours to read.
+fn for_model() -> Content {
+    let model =
+        ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).description(Some("The model's name."));
+    let body = ObjectBuilder::new().property("model", model).required("model").build();
+    ContentBuilder::new().schema(Some(body)).build()
 }
 
 fn text(description: &str) -> Object {

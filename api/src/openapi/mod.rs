@@ -2,6 +2,7 @@
 //! table lists them.
 
 mod gateway;
+mod limits;
 mod problems;
 
 pub(crate) use problems::{
@@ -11,7 +12,7 @@ pub(crate) use problems::{
 use utoipa::{
     PartialSchema,
     openapi::{
-        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder,
+        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder, RefOr, Schema,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::{Tag, TagBuilder},
     },
@@ -46,7 +47,24 @@ pub fn openapi() -> OpenApi {
     let cookie = ApiKeyValue::with_description(routes::cookie::NAME, cookie);
     components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     gateway::describe(&mut document);
+    optional_bodies(&mut document);
+    limits::describe(&mut document);
     document
+}
+
+/// A body that may be left out may not be null for all that; of an `Option`, utoipa says both.
+fn optional_bodies(document: &mut OpenApi) {
+    for operation in document.paths.paths.values_mut().filter_map(|item| item.post.as_mut()) {
+        let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
+        for content in body.content.values_mut() {
+            let RefOr::T(content) = content else { continue };
+            let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else { continue };
+            let given = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+            if given.is_some() {
+                content.schema = given;
+            }
+        }
+    }
 }
 
 fn license() -> License {
@@ -66,6 +84,7 @@ fn tags() -> Vec<Tag> {
         ("users", "Users, their roles, models and limits."),
         ("credentials", "API keys."),
         ("audit", "Who did what, when, from where."),
+        ("usage", "Requests and tokens, added up."),
         ("gateway", "Ollama's own API and OpenAI's, for the models that the caller may use."),
         ("health", "For load balancers and orchestrators."),
         ("docs", "This document."),
@@ -142,6 +161,9 @@ mod tests {
                 operation["security"].as_array().is_some_and(|all| all.iter().all(|one| one != &serde_json::json!({})));
             if needs {
                 assert!(operation["responses"]["401"].is_object(), "{name} does not list 401");
+                let limited = &operation["responses"]["429"];
+                assert!(limited["headers"]["Retry-After"].is_object(), "{name} does not list 429");
+                assert!(limited["headers"]["X-RateLimit-Reset"].is_object(), "{name} does not list its limits");
                 // The version is open to whoever is signed in.
                 let open = name == "get /api/version";
                 assert!(open || operation["responses"]["403"].is_object(), "{name} does not list 403");

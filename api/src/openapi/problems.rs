@@ -103,7 +103,7 @@ group! {
     }
 }
 
-fn problem(status: &str, description: &str) -> Response {
+pub(super) fn problem(status: &str, description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
     if !matches!(status, "429" | "503") {

@@ -24,7 +24,10 @@ use paddock_accounts::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::schema::{Object, ObjectBuilder, Type},
+};
 
 use crate::{
     app::{App, ask},
@@ -108,6 +111,12 @@ impl From<AuditRow> for AuditView {
     }
 }
 
+/// The closed list.
+fn event_types() -> Object {
+    let types = EventType::ALL.iter().map(|event_type| event_type.text());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(types)).build()
+}
+
 /// The parameters of an operation on events, with the filters that they all have.
 macro_rules! filtered {
     ($(#[$doc:meta])* $name:ident { $($own:tt)* }) => {
@@ -119,7 +128,7 @@ macro_rules! filtered {
             $($own)*
             /// Only events of this type.
             #[serde(default, deserialize_with = "parsed")]
-            #[param(value_type = Option<String>)]
+            #[param(schema_with = event_types)]
             event_type: Option<EventType>,
             /// Only events about this user.
             #[serde(default, deserialize_with = "parsed")]

@@ -8,7 +8,10 @@ use paddock_accounts::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::shared::{LimitsView, RoleName, ScopeName, texts};
+use super::{
+    shared::{LimitsView, RoleName, ScopeName, texts},
+    usage::TotalsView,
+};
 use crate::{
     app::{App, ask},
     authentication::Caller,
@@ -39,9 +42,20 @@ pub(crate) struct Profile {
     models: Option<Vec<String>>,
     /// The user's limits.
     limits: LimitsView,
+    /// What the user has used, by whichever key.
+    usage: UsageOfCaller,
     /// The key that was presented. Null: a session was.
     #[schema(required)]
     key: Option<PresentedKey>,
+}
+
+/// What a user has used, by the UTC calendar.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UsageOfCaller {
+    /// Since midnight UTC.
+    today: TotalsView,
+    /// Since the first of the month.
+    this_month: TotalsView,
 }
 
 /// The key that the caller presented.
@@ -58,7 +72,7 @@ pub(crate) struct PresentedKey {
     limits: LimitsView,
 }
 
-/// The caller's own profile, roles, scopes and limits.
+/// The caller's own profile, roles, scopes, limits and usage.
 #[utoipa::path(
     get, path = "/me", operation_id = "show_me", tag = "me",
     responses((status = 200, description = "The caller.", body = Profile), Problems, CallerProblems),
@@ -70,6 +84,7 @@ pub(crate) async fn profile(State(app): State<App>, caller: Caller, _: NoQuery) 
     let user = ask(app.accounts.user(principal.user_id)).await?;
     // Deleted since it was authenticated.
     let user = user.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the user does not exist any more"))?;
+    let (today, this_month) = ask(app.accounts.usage_of(principal.user_id)).await?;
     let scopes = principal.effective_scopes();
     let key = match &principal.via {
         Via::Session { .. } => None,
@@ -88,6 +103,7 @@ pub(crate) async fn profile(State(app): State<App>, caller: Caller, _: NoQuery) 
         scopes,
         models: texts(user.models.as_ref()),
         limits: user.limits.into(),
+        usage: UsageOfCaller { today: today.into(), this_month: this_month.into() },
         key,
     }))
 }

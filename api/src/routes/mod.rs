@@ -10,6 +10,7 @@ pub(crate) mod me;
 pub(crate) mod passwords;
 mod problems;
 mod shared;
+pub(crate) mod usage;
 pub(crate) mod users;
 
 use axum::{Router, middleware};
@@ -39,6 +40,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::overrides::clear_override))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
+        .routes(routes!(usage::totals))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))

@@ -102,7 +102,7 @@ pub(crate) struct ListUsers {
     offset: Option<i64>,
     /// Only users with this text in their e-mail address, display name or external id, in any case.
     #[serde(default, deserialize_with = "parsed")]
-    #[param(max_length = 200)]
+    #[param(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     q: Option<String>,
 }
 

@@ -31,7 +31,8 @@ impl Api {
         let environment = config::environment(&self.common)?;
         logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
-        let api = server::api_config(&self.serve, &self.ollama, environment)?;
+        let mut api = server::api_config(&self.serve, &self.ollama, environment)?;
+        api.usage_spool_dir = Some(config::usage_spool_dir(&self.serve, &database.options, environment)?);
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
         let accounts = database.open().await?;

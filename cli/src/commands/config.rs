@@ -73,7 +73,9 @@ fn effective(settings: &Settings) -> Effective {
     let environment = environment.unwrap_or(Environment::Local);
     effective.value("ENVIRONMENT", Some(format!("{environment:?}").to_lowercase()));
     effective.take(crate::logging::filter(&settings.common));
-    database(&settings.database, environment, &mut effective);
+    let options = database(&settings.database, environment, &mut effective);
+    let spool = effective.take(config::usage_spool_dir(&settings.serve, &options, environment));
+    effective.value("USAGE_SPOOL_DIR", spool.map(|folder| folder.display().to_string()));
     let listen = &settings.serve.listen;
     effective.value("LISTEN_ADDR", Some(config::listen_addr(listen, environment)));
     if listen.port.is_some() {
@@ -92,7 +94,7 @@ fn effective(settings: &Settings) -> Effective {
 }
 
 /// The database and its keys.
-fn database(settings: &DatabaseSettings, environment: Environment, effective: &mut Effective) {
+fn database(settings: &DatabaseSettings, environment: Environment, effective: &mut Effective) -> OpenOptions {
     effective.take(config::session_algorithm(&settings.jwt_alg));
     let url = effective.take(config::database_url(settings, environment));
     let options = url.map(OpenOptions::new);
@@ -125,6 +127,7 @@ fn database(settings: &DatabaseSettings, environment: Environment, effective: &m
             effective.sources.insert(name, format!("file {}", path.display()));
         }
     }
+    options
 }
 
 /// Every setting with its value and source.

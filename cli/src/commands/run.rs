@@ -72,7 +72,8 @@ impl Run {
         logging::init_with_traces(&self.settings.common, &self.settings.metrics, environment)?;
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
-        let api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
+        let mut api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
+        api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
         let ollama = server::ollama_client(&self.settings.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;
         let listener = self.listen(environment, &seed).await?;

@@ -2,6 +2,7 @@
 
 mod api;
 mod commands;
+mod contract;
 mod e2e;
 mod faults;
 mod gateway;

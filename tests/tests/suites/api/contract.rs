@@ -13,6 +13,9 @@ use serde_json::Value;
 const HEADERS: [(&str, &str); 3] =
     [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer")];
 
+/// What every answer to someone known carries, beside.
+const RATE_LIMIT: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+
 /// A server and its document.
 pub(super) struct Contract {
     pub(super) url: String,
@@ -43,12 +46,24 @@ impl Contract {
         self.document.pointer(&pointer).with_context(|| format!("{method} {path} does not list {status}"))
     }
 
+    /// Whether an operation is for nobody without a credential.
+    fn needs_credential(&self, method: &Method, path: &str) -> bool {
+        let operation = &self.document["paths"][path][method.as_str().to_lowercase()];
+        operation["security"].as_array().is_some_and(|ways| ways.iter().all(|way| way != &serde_json::json!({})))
+    }
+
     fn check(&self, request: &str, method: &Method, path: &str, answer: &Answer) -> Result<()> {
         for (name, value) in HEADERS {
             ensure!(answer.headers.get(name).is_some_and(|found| found == value), "{request}: no {name}: {answer}");
         }
         for name in ["x-request-id", "content-security-policy"] {
             ensure!(answer.headers.contains_key(name), "{request}: no {name}: {answer}");
+        }
+        if answer.is_of_someone_known() && self.needs_credential(method, path) {
+            for name in RATE_LIMIT {
+                let number = answer.header(name).parse::<u64>();
+                ensure!(number.is_ok(), "{request}: no {name}: {answer}");
+            }
         }
         let response = self.response(method, path, answer.status).with_context(|| answer.to_string())?;
         let Some(content) = response["content"].as_object() else {
@@ -144,6 +159,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Whether a credential was accepted: not so if there is none, or two, or none can be judged.
+    fn is_of_someone_known(&self) -> bool {
+        let conflicting = self.body.contains("two different credentials");
+        ![401, 503].contains(&self.status) && !conflicting
+    }
+
     pub(super) fn id(&self, field: &str) -> Result<i64> {
         self.json[field].as_i64().with_context(|| format!("no {field}: {self}"))
     }

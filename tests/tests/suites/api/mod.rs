@@ -10,6 +10,7 @@ mod contract;
 mod credentials;
 mod document;
 mod forgery;
+mod limits;
 mod minting;
 mod mutations;
 mod passwords;
@@ -17,6 +18,7 @@ mod problems;
 mod replicas;
 mod sessions;
 mod shutdown;
+mod usage;
 mod users;
 
 use std::sync::Arc;
@@ -39,6 +41,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const MODEL: &str = "smollm2:135m";
+/// More requests a minute than any story makes.
+const MANY: u64 = 1_000_000;
 const PASSWORD: &str = "correct horse battery staple";
 const SECRET: &str = "a signing key of thirty-two bytes";
 
@@ -86,7 +90,7 @@ impl Api {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = configure(Config::new(fake.url()));
+        let config = configure(Config { requests_per_minute: MANY, ..Config::new(fake.url()) });
         let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
         let contract = Contract::of(&url).await?;
         Ok(Self { contract, admin, fake, stop, served, database: None })

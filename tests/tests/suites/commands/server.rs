@@ -4,7 +4,8 @@ use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::database::{Database, Engine};
-use paddock_tests::fake_ollama::FakeOllama;
+use paddock_tests::eventually::eventually;
+use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
 use paddock_tests::paddock::{Caller, Launch, Paddock, answer};
 use paddock_tests::process::free_port;
 use paddock_tests::sentinel;
@@ -21,7 +22,7 @@ struct Desk {
     admin: Caller,
     database: Database,
     launch: Launch,
-    _ollama: FakeOllama,
+    ollama: FakeOllama,
 }
 
 impl Desk {
@@ -29,7 +30,7 @@ impl Desk {
         let (database, ollama) = (Database::new(engine).await?, FakeOllama::start(&["smollm2:135m"]).await?);
         let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url());
         let (paddock, admin) = Paddock::seeded(launch.clone()).await?;
-        Ok(Self { paddock, admin, database, launch, _ollama: ollama })
+        Ok(Self { paddock, admin, database, launch, ollama })
     }
 
     /// A command as this caller.
@@ -216,6 +217,36 @@ async fn whoever_has_the_database_gets_back_in(#[case] engine: Engine) {
         ensure!(events.as_array().is_some_and(|events| events.len() == 2), "{events}");
         ensure!(events[0]["actor"] == "system:cli", "{events}");
         drop(again);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_shown_as_it_is_asked_for(#[case] engine: Engine) {
+    story(async {
+        let desk = Desk::open(engine).await?;
+        let chat = json!({"model": "smollm2:135m", "messages": []});
+        desk.ollama.answer("/api/chat", Script::ndjson(chat_lines("smollm2:135m", 3)));
+        desk.admin.post("/api/chat", &chat).send().await?.error_for_status()?.text().await?;
+        eventually("the request", std::time::Duration::from_secs(10), async || {
+            let total = desk.ask(&["usage"])?;
+            ensure!(total[0]["requests"] == 1 && total[0]["completion_tokens"] == 3, "{total}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        let arguments =
+            ["usage", "--group-by", "user,model,day", "--user", "admin@example.com", "--model", "smollm2:135m"];
+        let table = said(desk.run(&arguments)?)?;
+        let heading: Vec<_> = table.lines().next().context("a heading")?.split_whitespace().collect();
+        let columns =
+            ["day", "user_id", "model", "requests", "failed", "prompt_tokens", "completion_tokens", "estimated"];
+        ensure!(heading == columns && table.lines().count() == 3, "{table}");
+        ensure!(desk.ask(&["usage", "--group-by", "key", "--to", "2020-01-01"])? == json!([]));
+        refused(&desk.run(&["usage", "--from", "yesterday"])?, 1, &["?from", "2026-01-31"])?;
         Ok(())
     })
     .await;

@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod frozen;
 mod load;
+mod metered;
 
 use std::collections::HashMap;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 use paddock_accounts::access::{Need, Via};
 use paddock_accounts::authenticate::Refused;
 use paddock_accounts::credentials::NewKey;
@@ -23,7 +23,7 @@ pub(super) fn new_key(user_id: UserId) -> NewKey {
 }
 
 impl Opened {
-    pub(super) async fn judge(&self, token: &Token) -> anyhow::Result<Result<(), Refused>> {
+    pub(super) async fn judge(&self, token: &Token) -> Result<Result<(), Refused>> {
         Ok(self.accounts.authenticate(token.plaintext().expose_secret()).await?.map(|_| ()))
     }
 }
@@ -147,7 +147,7 @@ async fn what_is_no_key_of_ours_is_refused(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn usage_is_recorded_once_and_says_when_a_key_was_last_used(#[case] engine: Engine) {
+async fn usage_is_recorded_once(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?;
@@ -158,23 +158,65 @@ async fn usage_is_recorded_once_and_says_when_a_key_was_last_used(#[case] engine
             user_id: ada.id,
             credential_id: Some(key.credential.id),
             model: "registry.ollama.ai/library/smollm2:135m".into(),
-            endpoint: "POST /api/chat",
+            endpoint: "/api/chat".into(),
             prompt_tokens: Some(12),
             completion_tokens: Some(34),
             tokens_estimated: false,
             started_at: store.accounts.now(),
             first_byte_us: Some(1_500),
             duration_us: 250_000,
-            status: "ok",
+            status: "ok".into(),
             http_status: 200,
         };
         store.accounts.record_usage(&[record.clone(), record.clone()]).await?;
         store.accounts.record_usage(&[record]).await?;
         store.database.execute("DELETE FROM usage WHERE prompt_tokens <> 12").await?;
-        let used = store.accounts.credential(key.credential.id).await?.and_then(|key| key.last_used_at);
-        ensure!(used == Some(store.accounts.now()));
         // A second row would violate the primary key; the statement must have left the first one alone.
         store.database.execute("UPDATE usage SET usage_id = usage_id").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_use_of_a_key_is_noted_and_stored_with_others(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.user("ada@example.com", &[Role::User]).await?;
+        let mut keys = Vec::new();
+        for _ in 0..3 {
+            keys.push(store.accounts.issue_key(&context(), new_key(ada.id)).await?);
+        }
+        let used = async |at: usize| -> Result<_> {
+            let id = keys[at].credential.id;
+            Ok(store.accounts.credential(id).await?.and_then(|key| key.last_used_at))
+        };
+        let first = store.accounts.now();
+        for key in &keys[..2] {
+            ensure!(store.judge(&key.token).await?.is_ok());
+        }
+        assert_eq!(used(0).await?, None, "nothing is written in a request");
+        store.accounts.store_last_used().await?;
+        assert_eq!([used(0).await?, used(1).await?, used(2).await?], [Some(first), Some(first), None]);
+
+        // Also from memory; but not so often.
+        store.clock.advance(Duration::from_secs(29));
+        ensure!(store.judge(&keys[0].token).await?.is_ok());
+        store.accounts.store_last_used().await?;
+        assert_eq!(used(0).await?, Some(first));
+        store.clock.advance(Duration::from_secs(1));
+        ensure!(store.judge(&keys[0].token).await?.is_ok());
+        store.accounts.store_last_used().await?;
+        assert_eq!([used(0).await?, used(1).await?], [Some(store.accounts.now()), Some(first)]);
+
+        // One that does not count is not used.
+        store.accounts.revoke_key(&context(), keys[2].credential.id).await?;
+        ensure!(store.judge(&keys[2].token).await?.is_err());
+        store.accounts.store_last_used().await?;
+        assert_eq!(used(2).await?, None);
         Ok(())
     })
     .await;

@@ -1,29 +1,22 @@
-//! What a request used: a ticket that each admitted request holds, and the one task that stores what tickets say.
+//! What a request used: a ticket that each admitted request holds, and the [`writer`] that stores what tickets say.
 
-use std::time::Duration;
+pub(crate) mod writer;
+
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use metrics::{counter, gauge, histogram};
-use paddock_accounts::{Accounts, Error, access::Principal, usage::UsageRecord};
+use paddock_accounts::{access::Principal, usage::UsageRecord};
 use paddock_ollama::{Endpoint, ModelName, Usage};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::Span;
+use writer::Waiting;
 
 use super::refusal::Refusal;
 use crate::{app::App, origin::Origin};
 
-/// How many records may be waiting or reserved. Each open request holds one, so that its end always finds room.
+/// How many notes may be waiting or reserved. Each open request holds one, so that its end always finds room.
 const CAPACITY: usize = 16 * 1024;
-/// How many records are stored in one transaction.
-const BATCH: usize = 512;
-/// The pauses between attempts while the database is away.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
 /// What a client that left is noted with, as nginx does: it saw no status.
 const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
@@ -67,13 +60,38 @@ impl Outcome {
     }
 }
 
-/// Where records go.
-pub(crate) struct Recorder(mpsc::Sender<UsageRecord>);
+/// What a ticket says.
+pub(crate) enum Note {
+    /// It was admitted, and is under way.
+    Began(UsageRecord),
+    /// It has ended.
+    Ended(UsageRecord),
+}
 
-/// The two ends.
-pub(crate) fn channel() -> (Recorder, mpsc::Receiver<UsageRecord>) {
-    let (sender, receiver) = mpsc::channel(CAPACITY);
-    (Recorder(sender), receiver)
+/// Where records go.
+pub(crate) struct Recorder {
+    notes: mpsc::Sender<Note>,
+    waiting: Arc<Waiting>,
+}
+
+/// The two ends; `waiting` is where records wait that the database does not take.
+pub(crate) fn channel(waiting: Arc<Waiting>) -> (Recorder, mpsc::Receiver<Note>) {
+    let (notes, receiver) = mpsc::channel(CAPACITY);
+    (Recorder { notes, waiting }, receiver)
+}
+
+impl Recorder {
+    /// Room for one more record.
+    fn room(&self) -> Result<mpsc::OwnedPermit<Note>, Refusal> {
+        if self.waiting.is_full() {
+            return Err(Refusal::usage_full());
+        }
+        self.notes.clone().try_reserve_owned().map_err(|_| Refusal::usage_full())
+    }
+
+    fn began(&self, record: &UsageRecord) -> Result<(), Refusal> {
+        self.notes.try_send(Note::Began(record.clone())).map_err(|_| Refusal::usage_full())
+    }
 }
 
 /// An admitted request. However it ends, even dropped with its client, it leaves one record and one line in the log.
@@ -83,8 +101,9 @@ pub(crate) struct Ticket {
 }
 
 struct Open {
-    room: mpsc::OwnedPermit<UsageRecord>,
+    room: mpsc::OwnedPermit<Note>,
     record: UsageRecord,
+    endpoint: &'static str,
     started: Instant,
     ip: std::net::IpAddr,
     span: Span,
@@ -100,26 +119,27 @@ impl Ticket {
         model: &ModelName,
         started: Instant,
     ) -> Result<Self, Refusal> {
-        let room = app.gateway.recorder.0.clone().try_reserve_owned().map_err(|_| Refusal::usage_full())?;
+        let room = app.gateway.recorder.room()?;
         let record = UsageRecord {
             usage_id: app.accounts.new_usage_id(),
             request_id: origin.id_text().to_owned(),
             user_id: principal.user_id,
             credential_id: principal.credential_id(),
             model: model.as_str().to_owned(),
-            endpoint: endpoint.path,
+            endpoint: endpoint.path.into(),
             prompt_tokens: None,
             completion_tokens: None,
             tokens_estimated: false,
             started_at: app.accounts.now() - started.elapsed(),
             first_byte_us: None,
             duration_us: 0,
-            status: Outcome::ClientGone.text(),
+            status: Outcome::ClientGone.text().into(),
             http_status: CLIENT_GONE.as_u16(),
         };
+        app.gateway.recorder.began(&record)?;
         gauge!("paddock_gateway_in_flight").increment(1);
         let span = Span::current();
-        Ok(Self { open: Some(Open { room, record, started, ip: origin.ip, span }) })
+        Ok(Self { open: Some(Open { room, record, endpoint: endpoint.path, started, ip: origin.ip, span }) })
     }
 
     /// The span of the request, which lasts as long as this does.
@@ -158,11 +178,11 @@ impl Drop for Ticket {
 
 impl Open {
     fn close(self, outcome: Outcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { room, mut record, started, ip, span } = self;
+        let Self { room, mut record, endpoint, started, ip, span } = self;
         let _within = span.enter();
         let took = started.elapsed();
         record.duration_us = micros(took);
-        record.status = outcome.text();
+        record.status = outcome.text().into();
         record.http_status = status.as_u16();
         if let Some(usage) = usage {
             record.prompt_tokens = Some(i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX));
@@ -172,19 +192,19 @@ impl Open {
             counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
-        count(record.endpoint, status, outcome);
-        histogram!("paddock_gateway_duration_seconds", "endpoint" => record.endpoint).record(took.as_secs_f64());
+        count(endpoint, status, outcome);
+        histogram!("paddock_gateway_duration_seconds", "endpoint" => endpoint).record(took.as_secs_f64());
         if let Some(first) = record.first_byte_us.and_then(|us| u64::try_from(us).ok()) {
             let first = Duration::from_micros(first);
-            histogram!("paddock_gateway_first_byte_seconds", "endpoint" => record.endpoint).record(first.as_secs_f64());
+            histogram!("paddock_gateway_first_byte_seconds", "endpoint" => endpoint).record(first.as_secs_f64());
         }
         tracing::info!(
-            %ip, model = record.model, endpoint = record.endpoint, status = record.http_status,
-            outcome = record.status, prompt_tokens = record.prompt_tokens,
+            %ip, model = record.model, endpoint, status = record.http_status,
+            outcome = outcome.text(), prompt_tokens = record.prompt_tokens,
             completion_tokens = record.completion_tokens, estimated = record.tokens_estimated,
             first_byte_us = record.first_byte_us, duration_us = record.duration_us, "gateway request"
         );
-        room.send(record);
+        room.send(Note::Ended(record));
     }
 }
 
@@ -208,50 +228,4 @@ fn count(endpoint: &'static str, status: StatusCode, outcome: Outcome) {
 
 fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Stores records until the last sender is gone, or until `given_up`.
-pub(crate) async fn write(accounts: Accounts, mut records: mpsc::Receiver<UsageRecord>, given_up: CancellationToken) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while records.recv_many(&mut batch, BATCH).await > 0 {
-        if given_up.run_until_cancelled(store(&accounts, &batch)).await.is_none() {
-            lose(&batch, "the process is stopping");
-            while let Ok(record) = records.try_recv() {
-                lose(&[record], "the process is stopping");
-            }
-            return;
-        }
-        batch.clear();
-    }
-}
-
-/// Stores a batch, waiting for a database that is away as long as it takes. Storing the same record twice stores it once.
-async fn store(accounts: &Accounts, batch: &[UsageRecord]) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match accounts.record_usage(batch).await {
-            Ok(()) => return,
-            Err(Error::Unavailable(error)) => {
-                tracing::warn!(%error, waiting = batch.len(), "usage waits for the database");
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-            // The database has judged: trying again would be judged the same. One bad record must not take others along.
-            Err(error) if batch.len() == 1 => return lose(batch, &error.to_string()),
-            Err(_) => {
-                for record in batch {
-                    Box::pin(store(accounts, std::slice::from_ref(record))).await;
-                }
-                return;
-            }
-        }
-    }
-}
-
-/// The last resort: what could not be stored stands in the log.
-fn lose(records: &[UsageRecord], why: &str) {
-    counter!("paddock_usage_lost_total").increment(records.len() as u64);
-    for record in records {
-        tracing::error!(?record, why, "usage record lost");
-    }
 }

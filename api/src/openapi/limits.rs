@@ -1,0 +1,56 @@
+//! What the limits add to every operation that needs a credential: 429, and the headers that tell how they stand.
+
+use utoipa::openapi::{
+    Header, OpenApi, PathItem, RefOr, Type, header::HeaderBuilder, path::Operation, schema::ObjectBuilder,
+    security::SecurityRequirement,
+};
+
+use super::problems::problem;
+
+pub(super) const EXCEEDED: &str = "The user, or the key, has made more requests than its limit allows.";
+
+const HEADERS: [(&str, &str); 3] = [
+    ("X-RateLimit-Limit", "Requests a minute: of the user or the key, whichever has fewer left."),
+    ("X-RateLimit-Remaining", "How many requests are left at the moment."),
+    ("X-RateLimit-Reset", "When all of them are there again, in seconds."),
+];
+
+/// Adds them to the document.
+pub(super) fn describe(document: &mut OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        let PathItem { get, put, post, delete, patch, .. } = item;
+        for operation in [get, put, post, delete, patch].into_iter().flatten() {
+            if needs_credential(operation) {
+                add(operation);
+            }
+        }
+    }
+}
+
+fn needs_credential(operation: &Operation) -> bool {
+    let nobody = SecurityRequirement::default();
+    operation.security.as_ref().is_some_and(|ways| !ways.is_empty() && !ways.contains(&nobody))
+}
+
+fn add(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    responses.entry("429".to_owned()).or_insert_with(|| problem("429", EXCEEDED).into());
+    for (status, response) in responses {
+        // With 401 nobody is known who could have limits.
+        let RefOr::T(response) = response else { continue };
+        if status == "401" {
+            continue;
+        }
+        if status == "429" {
+            response.headers.insert("Retry-After".to_owned(), header("When to come back, in seconds.").into());
+        }
+        for (name, description) in HEADERS {
+            response.headers.insert(name.to_owned(), header(description).into());
+        }
+    }
+}
+
+fn header(description: &str) -> Header {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).build();
+    HeaderBuilder::new().schema(Some(number)).description(Some(description)).build()
+}

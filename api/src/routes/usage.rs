@@ -1,0 +1,197 @@
+//! What was used.
+
+#![expect(clippy::option_option, reason = "a group may be that of no key, or there may be no such groups")]
+#![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
+
+use std::str::FromStr;
+
+use axum::{Json, extract::State};
+use paddock_accounts::{
+    Violation,
+    access::Need,
+    credentials::CredentialId,
+    sets::Scope,
+    usage::{Day, GroupBy, Totals, UsageFilter, UsageTotals},
+    users::UserId,
+};
+use paddock_ollama::ModelName;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::shared::page;
+use crate::{
+    app::{App, ask},
+    authentication::Caller,
+    extract::Query,
+    openapi::{CallerProblems, Problems},
+    problem::Problem,
+    shape::parsed,
+};
+
+/// The most rows that one answer has.
+const PAGE: u16 = 1000;
+
+/// Requests and tokens.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Totals)]
+pub(crate) struct TotalsView {
+    /// Requests that were admitted.
+    requests: i64,
+    /// Those of them that broke off, or ended in an error.
+    failed: i64,
+    /// Tokens of prompts.
+    prompt_tokens: i64,
+    /// Tokens of answers.
+    completion_tokens: i64,
+    /// Requests whose tokens were counted from what was sent, because the answer was cut before its totals.
+    estimated: i64,
+}
+
+impl From<Totals> for TotalsView {
+    fn from(totals: Totals) -> Self {
+        let Totals { requests, failed, prompt_tokens, completion_tokens, estimated } = totals;
+        Self { requests, failed, prompt_tokens, completion_tokens, estimated }
+    }
+}
+
+/// What was used by one group.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsageGroup)]
+pub(crate) struct GroupView {
+    /// The UTC day, if it is grouped by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<String>, format = Date)]
+    day: Option<Day>,
+    /// The user, if it is grouped by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user_id: Option<i64>,
+    /// The key, if it is grouped by that. Null: sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>, required = false)]
+    credential_id: Option<Option<i64>>,
+    /// The canonical model, if it is grouped by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    model: Option<String>,
+    #[serde(flatten)]
+    totals: TotalsView,
+}
+
+impl From<UsageTotals> for GroupView {
+    fn from(group: UsageTotals) -> Self {
+        Self {
+            day: group.day,
+            user_id: group.user_id.map(|id| id.0),
+            credential_id: group.credential_id.map(|id| (id.0 != 0).then_some(id.0)),
+            model: group.model,
+            totals: group.totals.into(),
+        }
+    }
+}
+
+/// `user,key,model,day`: any of them, each once.
+struct Groups(GroupBy);
+
+impl FromStr for Groups {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut groups = GroupBy::default();
+        for word in text.split(',') {
+            let group = match word {
+                "day" => &mut groups.day,
+                "user" => &mut groups.user,
+                "key" => &mut groups.key,
+                "model" => &mut groups.model,
+                _ => return Err("must be some of user, key, model and day, with commas between"),
+            };
+            if std::mem::replace(group, true) {
+                return Err("must name each of user, key, model and day once at the most");
+            }
+        }
+        Ok(Self(groups))
+    }
+}
+
+/// What to add up.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AddUp {
+    /// From this UTC date on, as `2026-11-01`. Absent: from the beginning.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, format = Date)]
+    from: Option<Day>,
+    /// Before this UTC date. Absent: until now.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, format = Date)]
+    to: Option<Day>,
+    /// A row for each of these: some of `user`, `key`, `model` and `day`, with commas between. Absent: one row.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, example = "user,model")]
+    group_by: Option<Groups>,
+    /// Only this user. Absent: to an admin all, to others themselves.
+    #[serde(default, deserialize_with = "parsed")]
+    user_id: Option<i64>,
+    /// Only this key.
+    #[serde(default, deserialize_with = "parsed")]
+    credential_id: Option<i64>,
+    /// Only this model, in any of its spellings.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>)]
+    model: Option<ModelName>,
+    /// How many rows at the most.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(minimum = 1, maximum = 1000, default = 1000)]
+    limit: Option<i64>,
+    /// How many to skip.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
+    offset: Option<i64>,
+}
+
+/// Adds up what was used, in order of day, user, key and model, as far as it is grouped by them.
+#[utoipa::path(
+    get, path = "/usage", operation_id = "add_up_usage", tag = "usage", params(AddUp),
+    responses(
+        (status = 200, description = "The totals.", body = Vec<GroupView>,
+         headers(("X-Total-Count" = i64, description = "How many rows there are in all."))),
+        Problems, CallerProblems
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn totals(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+) -> Result<([(&'static str, String); 1], Json<Vec<GroupView>>), Problem> {
+    let me = caller.principal.user_id;
+    // Without any right to usage, the parameters do not matter.
+    caller.must(Need::See(Scope::UsageRead, me)).await?;
+    let asked: AddUp = query.read()?;
+    let sees_all = caller.principal.may(Need::Manage(Scope::UsageRead)).is_ok();
+    let user_id = match asked.user_id.map(UserId) {
+        None => (!sees_all).then_some(me),
+        Some(user) => {
+            caller.must(Need::See(Scope::UsageRead, user)).await?;
+            Some(user)
+        }
+    };
+    let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
+    if let (Some(from), Some(to)) = (asked.from, asked.to)
+        && to <= from
+    {
+        return Err(Problem::invalid(vec![Violation::new("?to", "must be later than from")]));
+    }
+    let filter = UsageFilter {
+        from: asked.from,
+        to: asked.to,
+        user_id,
+        credential_id: asked.credential_id.map(CredentialId),
+        model: asked.model.map(|model| model.as_str().to_owned()),
+    };
+    let group_by = asked.group_by.map_or_else(GroupBy::default, |groups| groups.0);
+    let (rows, total) = ask(app.accounts.usage(&filter, group_by, limit, offset)).await?;
+    Ok(([("x-total-count", total.to_string())], Json(rows.into_iter().map(GroupView::from).collect())))
+}

@@ -1,0 +1,87 @@
+-- Totals of usage by UTC day, and requests that are under way.
+
+-- What GET /usage adds up. Kept by triggers in the transaction of the rows themselves, so that it is right whichever release
+-- writes them; a row that is already there fires none. Rows of usage may be deleted when they are old: totals stay.
+CREATE TABLE usage_days (
+    -- Days since 1970-01-01 UTC.
+    day BIGINT NOT NULL,
+    user_id BIGINT NOT NULL,
+    -- 0: with a session.
+    credential_id BIGINT NOT NULL,
+    model TEXT NOT NULL,
+    requests BIGINT NOT NULL,
+    -- Those that did not come to their end, or to an error.
+    failed BIGINT NOT NULL,
+    prompt_tokens BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    -- Requests whose tokens were counted from frames.
+    estimated BIGINT NOT NULL,
+    PRIMARY KEY (day, user_id, credential_id, model)
+);
+CREATE INDEX usage_days_by_user ON usage_days (user_id, day);
+
+CREATE FUNCTION usage_day(at TIMESTAMPTZ) RETURNS BIGINT LANGUAGE SQL IMMUTABLE
+AS $$ SELECT floor(extract(epoch FROM at) / 86400)::BIGINT $$;
+
+-- In order of the key, so that two writers never wait for each other.
+CREATE FUNCTION usage_added() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO usage_days AS d
+    SELECT usage_day(started_at), user_id, coalesce(credential_id, 0), model, count(*),
+           count(*) FILTER (WHERE status <> 'ok' OR http_status >= 400), coalesce(sum(prompt_tokens), 0),
+           coalesce(sum(completion_tokens), 0), count(*) FILTER (WHERE tokens_estimated)
+    FROM added GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (day, user_id, credential_id, model) DO UPDATE SET
+        requests = d.requests + excluded.requests, failed = d.failed + excluded.failed,
+        prompt_tokens = d.prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = d.completion_tokens + excluded.completion_tokens,
+        estimated = d.estimated + excluded.estimated;
+    RETURN NULL;
+END $$;
+
+-- A request that was settled as unknown, and whose end was found after all: only its outcome and its tokens change.
+CREATE FUNCTION usage_settled() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO usage_days AS d
+    SELECT usage_day(started_at), user_id, coalesce(credential_id, 0), model, 0,
+           sum(sign * (status <> 'ok' OR http_status >= 400)::INT), coalesce(sum(sign * prompt_tokens), 0),
+           coalesce(sum(sign * completion_tokens), 0), sum(sign * tokens_estimated::INT)
+    FROM (SELECT *, -1 AS sign FROM before UNION ALL SELECT *, 1 AS sign FROM present) AS changed
+    GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+    ON CONFLICT (day, user_id, credential_id, model) DO UPDATE SET
+        failed = d.failed + excluded.failed, prompt_tokens = d.prompt_tokens + excluded.prompt_tokens,
+        completion_tokens = d.completion_tokens + excluded.completion_tokens,
+        estimated = d.estimated + excluded.estimated;
+    RETURN NULL;
+END $$;
+
+-- These wait for writers and hold them off until the rows that are there are counted.
+CREATE TRIGGER usage_added AFTER INSERT ON usage REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION usage_added();
+CREATE TRIGGER usage_settled AFTER UPDATE ON usage REFERENCING OLD TABLE AS before NEW TABLE AS present
+    FOR EACH STATEMENT EXECUTE FUNCTION usage_settled();
+
+INSERT INTO usage_days
+SELECT usage_day(started_at), user_id, coalesce(credential_id, 0), model, count(*),
+       count(*) FILTER (WHERE status <> 'ok' OR http_status >= 400), coalesce(sum(prompt_tokens), 0),
+       coalesce(sum(completion_tokens), 0), count(*) FILTER (WHERE tokens_estimated)
+FROM usage GROUP BY 1, 2, 3, 4;
+
+-- Processes that serve, and when each was last heard of.
+CREATE TABLE usage_processes (
+    process_id UUID PRIMARY KEY,
+    seen_at TIMESTAMPTZ NOT NULL
+);
+
+-- Requests under way for longer than a moment. One whose process is gone is settled as usage with the status unknown.
+CREATE TABLE usage_open (
+    usage_id UUID PRIMARY KEY,
+    process_id UUID NOT NULL,
+    request_id TEXT NOT NULL,
+    user_id BIGINT NOT NULL,
+    credential_id BIGINT,
+    model TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    started_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX usage_open_by_process ON usage_open (process_id);

@@ -1,0 +1,118 @@
+//! The API against its own document: schemathesis makes requests from it, right and wrong ones, and whatever is answered must be
+//! in it. What it may not expect stands in `schemathesis.toml`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::{Database, Engine};
+use paddock_tests::fake_ollama::{FakeOllama, Script, chat_events, chat_lines};
+use paddock_tests::paddock::{Launch, Paddock, answer};
+use paddock_tests::sentinel;
+use paddock_tests::story::story;
+use paddock_tests::testbed::Part;
+use rstest::rstest;
+use serde_json::json;
+
+const MODEL: &str = "smollm2:135m";
+const CONFIGURATION: &str = include_str!("schemathesis.toml");
+const HOOKS: &str = include_str!("hooks.py");
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    Admin,
+    User,
+    Nobody,
+}
+
+/// The seeds of a run, and how many requests of each kind are made for each operation.
+fn length() -> (&'static [u32], u32) {
+    if std::env::var_os("PADDOCK_SOAK").is_some() { (&[1, 2, 3], 50) } else { (&[1], 4) }
+}
+
+#[rstest]
+#[case::an_admin(Identity::Admin, Engine::Postgres)]
+#[case::a_user(Identity::User, Engine::Sqlite)]
+#[case::nobody(Identity::Nobody, Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_is_what_the_document_says(#[case] identity: Identity, #[case] engine: Engine) {
+    story(async {
+        let schemathesis = Part::Python.locate()?.with_file_name("schemathesis");
+        let (database, ollama) = (Box::pin(Database::new(engine)).await?, ollama().await?);
+        let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url());
+        let launch = launch.env("RATE_LIMIT_PER_MINUTE", "1000000").env("LOG_LEVEL", "error");
+        let (paddock, admin) = Box::pin(Paddock::seeded(launch)).await?;
+        let roles = if identity == Identity::Admin { json!(["admin"]) } else { json!(["user"]) };
+        let user = admin.create_user(json!({"roles": roles})).await?;
+        let fields = if identity == Identity::Admin { json!({"scopes": SCOPES}) } else { json!({}) };
+        let (key, caller) = admin.create_key(user, fields).await?;
+        let (seeds, examples) = length();
+        for seed in seeds {
+            let mut run = Command::new(&schemathesis);
+            run.args(["--config-file", "schemathesis.toml", "run", &format!("{}/openapi.json", paddock.url())]);
+            run.args(["--seed", &seed.to_string(), "--max-examples", &examples.to_string()]);
+            run.args(["--phases", "examples,coverage,fuzzing,stateful", "--checks", "all"]);
+            run.args(["--no-color", "--continue-on-failure", "--warnings", "off"]);
+            if identity != Identity::Nobody {
+                run.arg("--header").arg(format!("Authorization: Bearer {}", caller.key()));
+            }
+            run.env("CALLER_USER", user.to_string()).env("CALLER_KEY", key.to_string());
+            found_nothing(run).await.with_context(|| format!("{identity:?} with seed {seed}"))?;
+        }
+        // It was somebody to the end, and what can be done was done.
+        answer(caller.get("/me")).await?;
+        if identity == Identity::Admin { changed(&database).await } else { Ok(()) }
+    })
+    .await;
+}
+
+const SCOPES: [&str; 11] = [
+    "chat",
+    "generate",
+    "embed",
+    "models:read",
+    "models:write",
+    "users:read",
+    "users:write",
+    "keys:read",
+    "keys:write",
+    "audit:read",
+    "usage:read",
+];
+
+/// An Ollama that answers whatever comes through.
+async fn ollama() -> Result<FakeOllama> {
+    let fake = FakeOllama::start(&[MODEL]).await?;
+    for path in ["/api/chat", "/api/generate"] {
+        fake.answer(path, Script::ndjson(chat_lines(MODEL, 2)));
+    }
+    fake.answer("/v1/chat/completions", Script::events(chat_events(MODEL, 2, true)));
+    Ok(fake)
+}
+
+/// Runs it in a folder of its own, where it leaves what it notes.
+async fn found_nothing(mut run: Command) -> Result<()> {
+    let folder = sentinel::scratch("schemathesis")?;
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text);
+    put("schemathesis.toml", CONFIGURATION)?;
+    put("hooks.py", HOOKS)?;
+    run.current_dir(folder.path());
+    // Servers of this process have to answer meanwhile.
+    let output = tokio::task::spawn_blocking(move || run.output()).await??;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// A run whose requests were all refused would have found nothing either.
+async fn changed(database: &Database) -> Result<()> {
+    let events: Vec<(String, i64)> =
+        database.rows("SELECT event_type, count(*) FROM audit_logs GROUP BY event_type").await?;
+    let events: BTreeMap<_, _> = events.into_iter().collect();
+    for (event, other) in [("user_created", 1), ("user_deleted", 0), ("api_key_issued", 2), ("api_key_revoked", 0)] {
+        ensure!(events.get(event).is_some_and(|&count| count > other), "hardly any {event}: {events:?}");
+    }
+    Ok(())
+}
