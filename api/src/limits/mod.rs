@@ -45,8 +45,24 @@ impl Owner {
     }
 }
 
-/// When a bucket is full again, counted from the start of the process.
-type Bucket = Arc<Mutex<u64>>;
+/// A bucket under the limit that it was last asked with.
+struct Level {
+    rate: Rate,
+    /// When it is full again, counted from the start of the process.
+    full: u64,
+}
+
+impl Level {
+    /// The bucket under this limit: one that changed holds at once.
+    fn under(&mut self, rate: Rate, now: u64) {
+        if self.rate != rate {
+            self.full = self.rate.carry(self.full, now, rate);
+            self.rate = rate;
+        }
+    }
+}
+
+type Bucket = Arc<Mutex<Level>>;
 
 /// The buckets of everyone.
 pub(crate) struct Limits {
@@ -121,23 +137,30 @@ impl Limits {
         let buckets: Vec<_> = [user, key]
             .into_iter()
             .flatten()
-            .map(|(owner, limit)| (owner, Rate::per_minute(limit), self.buckets.get_with(owner, Bucket::default)))
+            .map(|(owner, limit)| {
+                let rate = Rate::per_minute(limit);
+                (owner, rate, self.buckets.get_with(owner, || Arc::new(Mutex::new(Level { rate, full: 0 }))))
+            })
             .collect();
         // Always the user's first, so that no two wait for each other.
         let mut held: Vec<_> = buckets
             .iter()
-            .map(|(owner, rate, bucket)| (*owner, *rate, bucket.lock().unwrap_or_else(PoisonError::into_inner)))
+            .map(|(owner, rate, bucket)| {
+                let mut level = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+                level.under(*rate, now);
+                (*owner, *rate, level)
+            })
             .collect();
-        let next: Vec<_> = held.iter().map(|(_, rate, full)| rate.take(**full, now)).collect();
+        let next: Vec<_> = held.iter().map(|(_, rate, level)| rate.take(level.full, now)).collect();
         if let Some(next) = next.iter().copied().collect::<Option<Vec<_>>>() {
-            for ((_, _, full), next) in held.iter_mut().zip(next) {
-                **full = next;
+            for ((_, _, level), next) in held.iter_mut().zip(next) {
+                level.full = next;
             }
-            let standings = held.iter().map(|(owner, rate, full)| (*owner, rate.standing(**full, now, true)));
+            let standings = held.iter().map(|(owner, rate, level)| (*owner, rate.standing(level.full, now, true)));
             return standings.min_by_key(|(_, standing)| standing.remaining);
         }
         let refusing = held.iter().zip(next).filter(|(_, next)| next.is_none());
-        let standings = refusing.map(|((owner, rate, full), _)| (*owner, rate.standing(**full, now, false)));
+        let standings = refusing.map(|((owner, rate, level), _)| (*owner, rate.standing(level.full, now, false)));
         standings.max_by_key(|(_, standing)| standing.wait)
     }
 }

@@ -65,6 +65,12 @@ impl Rate {
         }
     }
 
+    /// The bucket under another limit, with as many requests taken from it.
+    pub(crate) fn carry(self, full: u64, now: u64, to: Self) -> u64 {
+        let taken = u128::from(self.since(full, now)) * u128::from(to.interval) / u128::from(self.interval);
+        now.saturating_add(u64::try_from(taken).unwrap_or(u64::MAX).min(to.span()))
+    }
+
     fn since(self, full: u64, now: u64) -> u64 {
         full.saturating_sub(now).min(self.span())
     }
@@ -99,6 +105,14 @@ mod tests {
         fn no_minute_has_more_than_limit_and_burst(limit in 0_u64..50, gaps in vec(0_u64..3 * SECOND, 1..300)) {
             let times: Vec<_> = gaps.iter().scan(0, |now, gap| { *now += gap; Some(*now) }).collect();
             prop_assert!(most_in_a_minute(&run(Rate::per_minute(limit), &times)) <= 2 * limit);
+        }
+
+        #[test]
+        fn another_limit_keeps_what_was_taken(limit in 1_u64..500, more in 1_u64..500, taken in 0_usize..500) {
+            let taken = taken.min(usize::try_from(limit).unwrap());
+            let (before, after) = (Rate::per_minute(limit), Rate::per_minute(limit + more));
+            let full = before.carry(run_full(before, 0, taken), 0, after);
+            prop_assert_eq!(after.standing(full, 0, true).remaining, limit + more - taken as u64);
         }
 
         #[test]

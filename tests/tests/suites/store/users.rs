@@ -152,8 +152,9 @@ async fn every_failed_sign_in_looks_the_same_and_is_recorded(#[case] engine: Eng
             // Past every lock.
             store.clock.advance(Duration::from_secs(10));
         }
+        // The second one of the same account within the minute is counted, not written.
         let failures = store.events().await?.iter().filter(|event| *event == "login_failure").count();
-        ensure!(failures == wrong.len(), "{failures} failures are recorded");
+        ensure!(failures == wrong.len() - 1, "{failures} failures are recorded");
         Ok(())
     })
     .await;
