@@ -179,3 +179,59 @@ impl Accounts {
         self.write(context, |_| async move { Ok(Outcome::changed((), event.clone())) }.scope_boxed()).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_micros(1_700_000_000_000_000);
+
+    fn denial(number: usize) -> (Fold, Event) {
+        let fold = Fold::denial(&Context::system("test"), &format!("GET /{number}"));
+        (fold, Event::new(EventType::AccessDenied))
+    }
+
+    #[test]
+    fn many_different_ones_take_bounded_memory_and_none_is_uncounted() {
+        let folding = Folding::default();
+        let all = MOST_KINDS + 1000;
+        let written = (0..all)
+            .filter(|number| {
+                let (fold, event) = denial(*number);
+                folding.note(&fold, &Context::system("test"), &event, NOW).is_some()
+            })
+            .count();
+        assert_eq!(written, MOST_KINDS);
+        assert_eq!(folding.windows().len(), MOST_KINDS + 1);
+        let left = folding.take(NOW + WINDOW, false);
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].0, Fold::Rest(EventType::AccessDenied));
+        assert_eq!(left[0].1.count, 1000);
+        assert!(folding.windows().is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_ends_the_minute() {
+        let folding = Folding::default();
+        let (fold, event) = denial(1);
+        let note = |now| folding.note(&fold, &Context::system("test"), &event, now);
+        assert_eq!(note(NOW), Some((0, NOW)));
+        assert_eq!(note(NOW), None);
+        let earlier = NOW - WINDOW;
+        assert_eq!(note(earlier), Some((1, NOW)));
+    }
+
+    #[test]
+    fn what_is_owed_joins_what_was_counted_since() {
+        let folding = Folding::default();
+        let (fold, event) = denial(1);
+        let context = Context::system("test");
+        let owed = Window { count: 5, ..Window::new(NOW, event.clone(), context.clone()) };
+        let later = NOW + WINDOW;
+        assert_eq!(folding.note(&fold, &context, &event, later), Some((0, later)));
+        assert_eq!(folding.note(&fold, &context, &event, later), None);
+        folding.owe(fold.clone(), owed);
+        let left = folding.take(later, true);
+        assert_eq!((left.len(), left[0].1.count, left[0].1.since), (1, 6, NOW));
+    }
+}

@@ -24,6 +24,12 @@ pub(crate) struct List {
     /// Only events about this user: an id or e-mail address
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// Only events about this credential
+    #[arg(long, value_name = "ID")]
+    credential: Option<i64>,
+    /// Only what this one did: user:1, key:1, system:seed, anonymous
+    #[arg(long, value_name = "ACTOR")]
+    actor: Option<String>,
     /// Not before this time, as 2026-11-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -46,7 +52,13 @@ impl List {
         if let Some(user) = &self.user {
             filter.push(("user_id", remote.user(user).await?.to_string()));
         }
-        let given = [("event_type", self.event_type), ("since", self.since), ("until", self.until)];
+        let given = [
+            ("event_type", self.event_type),
+            ("credential_id", self.credential.map(|id| id.to_string())),
+            ("actor", self.actor),
+            ("since", self.since),
+            ("until", self.until),
+        ];
         filter.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
 
         let mut events: Vec<Value> = Vec::new();
