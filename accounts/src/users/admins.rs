@@ -4,7 +4,7 @@ use super::{User, UserId};
 use crate::{
     error::Error,
     sets::Role,
-    store::{Tx, on, statements},
+    store::{Conn, Tx, on, statements},
 };
 
 statements! {
@@ -12,6 +12,13 @@ statements! {
     /// Makes changes that could take the last admin away wait for each other. SQLite has one writer anyhow. The audit event
     /// needs this lock too: who takes it earlier must not wait for a row after it.
     ONE_AT_A_TIME = "UPDATE audit_head SET position = position";
+}
+
+/// Whether anybody is an admin who may act.
+pub(crate) async fn has_admin(conn: Conn<'_>) -> Result<bool, Error> {
+    let nobody = UserId(0);
+    let admins: i64 = on!(conn, |c| sqlx::query_scalar(OTHER_ADMINS).bind(nobody).fetch_one(c).await?);
+    Ok(admins > 0)
 }
 
 /// Whether there is an admin without this user.
