@@ -18,6 +18,7 @@ use crate::{
     app::App,
     problem::{Kind, Problem},
     shape,
+    unique_keys::UniqueKeys,
 };
 
 /// The most bytes of a management request's body.
@@ -45,6 +46,10 @@ impl Unread {
     pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
         if !says_json(self.0.headers()) {
             let detail = "the body must be JSON, and say so: Content-Type: application/json";
+            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+        }
+        if self.0.headers().contains_key(header::CONTENT_ENCODING) {
+            let detail = "the body must be sent as it is, without Content-Encoding";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
         object(&self.bytes().await?)
@@ -75,7 +80,8 @@ impl Unread {
 
 /// Whether the body is said to be JSON. A merge patch (RFC 7396) is.
 fn says_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let mut media_types = headers.get_all(header::CONTENT_TYPE).iter();
+    let media_type = media_types.next().and_then(|value| value.to_str().ok()).filter(|_| media_types.next().is_none());
     media_type.and_then(|text| text.split(';').next()).is_some_and(|essence| {
         let essence = essence.trim();
         ["application/json", "application/merge-patch+json"].iter().any(|json| essence.eq_ignore_ascii_case(json))
@@ -83,9 +89,9 @@ fn says_json(headers: &HeaderMap) -> bool {
 }
 
 fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value: Value = serde_json::from_slice(bytes)
+    let value: UniqueKeys = serde_json::from_slice(bytes)
         .map_err(|error| Problem::new(Kind::Malformed, format!("the body is not valid JSON: {error}")))?;
-    shape::read(value).map_err(Problem::invalid)
+    shape::read(value.into()).map_err(Problem::invalid)
 }
 
 /// Why a body could not be had.

@@ -22,6 +22,7 @@ mod shape;
 mod sweep;
 mod telemetry;
 mod trace;
+mod unique_keys;
 
 pub use config::{Config, Timeouts};
 pub use openapi::openapi;

@@ -13,6 +13,9 @@ use crate::{app::Unanswered, origin::Origin, telemetry::causes};
 /// When to come back, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The most violations that one answer names: a request can have a hundred thousand.
+pub(crate) const MAX_VIOLATIONS: usize = 20;
+
 macro_rules! kinds {
     ($(#[doc = $meaning:literal] $name:ident = $status:ident, $slug:literal, $title:literal, $remedy:literal;)+) => {
         /// The kinds of problem. `type` is `/problems/<slug>`, which leads to a page that tells of the kind.
@@ -176,7 +179,8 @@ impl Problem {
     }
 
     /// Values that break rules.
-    pub(crate) fn invalid(errors: Vec<Violation>) -> Self {
+    pub(crate) fn invalid(mut errors: Vec<Violation>) -> Self {
+        errors.truncate(MAX_VIOLATIONS);
         let detail = errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect::<Vec<_>>();
         Self { errors, ..Self::new(Kind::Invalid, detail.join("; ")) }
     }

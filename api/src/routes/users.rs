@@ -218,7 +218,7 @@ pub(crate) struct ChangeUser {
     roles: Option<Option<Roles>>,
     /// The patterns of models to narrow the user to. Null: all. Empty: none.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     models: Option<Option<Vec<String>>>,
     /// The user's limits. Null takes all of them away.
     #[serde(default, deserialize_with = "present")]

@@ -44,6 +44,7 @@ pub(crate) struct IssueKey {
     scopes: Option<Scopes>,
     /// The patterns of models to narrow it to, beside its owner's.
     #[serde(default)]
+    #[schema(max_items = 256)]
     models: Option<Vec<String>>,
     /// Its own limits, beside its owner's.
     #[serde(default)]
