@@ -8,6 +8,7 @@ pub mod demo;
 pub mod disk;
 pub mod eventually;
 pub mod fake_ollama;
+pub mod flood;
 pub mod kubernetes;
 pub mod nginx;
 pub mod ollama;
