@@ -116,6 +116,27 @@ async fn all_that_is_wrong_is_said_at_once() {
     .await;
 }
 
+#[tokio::test]
+async fn a_redis_url_is_judged_and_not_repeated() {
+    story(async {
+        for url in [
+            "redis",
+            "http://:hunter22@redis",
+            "redis://:hunter22@/0",
+            "redis://:hunter22@redis/first",
+            "redis://:hunter22@redis/-1",
+            "redis://:hunter22@redis/0?protocol=resp3",
+            "rediss://:hunter22@redis/0#insecure",
+        ] {
+            let output = paddock(&["config"], &[("REDIS_URL", url)])?;
+            refused(&output, 2, &["REDIS_URL", "redis://:password@redis:6379/0"]).with_context(|| url.to_owned())?;
+            ensure!(!String::from_utf8_lossy(&output.stderr).contains("hunter22"), "{output:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
 /// Each variable of a command's help, with its default where that is fixed.
 fn variables(verb: &[&str]) -> Result<BTreeMap<String, Option<String>>> {
     let help = said(paddock(&[verb, &["--help"]].concat(), &[])?)?;
