@@ -4,7 +4,7 @@
 //! then on the process counts by itself, until a look in the background finds that the Redis counts again.
 
 use std::{
-    sync::{PoisonError, RwLock},
+    sync::{PoisonError, RwLock, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -107,9 +107,7 @@ impl Link {
             }
             None => match self.connect().await {
                 Ok(connection) => self.found(connection),
-                Err(failure) => {
-                    self.tell(&mut self.known.write().unwrap_or_else(PoisonError::into_inner), Err(&failure))
-                }
+                Err(failure) => self.tell(&mut self.change(), Err(&failure)),
             },
         }
     }
@@ -140,8 +138,12 @@ impl Link {
         self.known.read().unwrap_or_else(PoisonError::into_inner).current.clone()
     }
 
+    fn change(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn found(&self, connection: MultiplexedConnection) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.change();
         known.connected += 1;
         known.current = Some(Numbered { number: known.connected, connection });
         self.tell(&mut known, Ok(()));
@@ -149,7 +151,7 @@ impl Link {
 
     /// Takes a connection out of use that failed.
     fn lost(&self, used: &Numbered, failure: &Failure) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.change();
         if known.current.as_ref().is_some_and(|current| current.number == used.number) {
             known.current = None;
             self.tell(&mut known, Err(failure));
