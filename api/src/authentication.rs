@@ -105,7 +105,7 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<P
 /// The same, if its limits allow the request: the way in to everything that needs a credential.
 pub(crate) async fn admit(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
     let principal = authenticate(app, headers).await?;
-    app.limits.admit(&principal, &origin.told).map_err(Stranger::Limited)?;
+    app.limits.admit(&principal, &origin.told).await.map_err(Stranger::Limited)?;
     Ok(principal)
 }
 

@@ -10,7 +10,7 @@ pub mod export;
 mod extract;
 mod front;
 mod gateway;
-mod limits;
+pub mod limits;
 mod openapi;
 mod origin;
 mod problem;

@@ -30,6 +30,14 @@ pub fn describe_metrics() {
         "1 while changes of rights are heard, 0 while the cache is bypassed"
     );
     describe_counter!("paddock_rate_limited_total", "Requests over a limit, by whose limit it is: user or key");
+    describe_gauge!(
+        "paddock_shared_limits_available",
+        "1 while Redis counts the requests of all replicas, 0 while this process counts by itself; absent without REDIS_URL"
+    );
+    describe_counter!(
+        "paddock_shared_limits_fallbacks_total",
+        "Requests that this process counted because Redis did not, by reason: away, slow or failed"
+    );
     describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
     describe_histogram!(
         "paddock_gateway_first_byte_seconds",

@@ -137,6 +137,12 @@ pub(crate) struct ServeSettings {
     /// How many requests a minute users may make who have no limit of their own; 0: as many as they like
     #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
     pub(crate) rate_limit_per_minute: u64,
+    /// The Redis in which all replicas count requests together, as redis://:password@host:6379/0, or rediss: for TLS; unset: each process counts by itself
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE")]
+    pub(crate) redis_url_file: Option<PathBuf>,
 }
 
 /// Where metrics and probes are served, and where traces go.

@@ -15,6 +15,7 @@ pub mod ollama;
 pub mod paddock;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod registry;
 pub mod release;
 pub mod sentinel;
