@@ -6,7 +6,7 @@ use bytes::Bytes;
 use paddock_accounts::{Accounts, Error};
 use tokio::time::timeout;
 
-use crate::{gateway::Gateway, limits::Limits, readiness::Readiness, routes::cookie::Cookies};
+use crate::{gateway::Gateway, limits::Limits, proxies::Proxies, readiness::Readiness, routes::cookie::Cookies};
 
 /// How long a request waits for the database, all in all, before the database counts as away.
 const DATABASE_PATIENCE: Duration = Duration::from_millis(4_500);
@@ -21,6 +21,7 @@ pub(crate) struct Parts {
     pub(crate) accounts: Accounts,
     pub(crate) gateway: Gateway,
     pub(crate) limits: Limits,
+    pub(crate) proxies: Proxies,
     pub(crate) readiness: Readiness,
     pub(crate) cookies: Cookies,
     /// The OpenAPI document, as it is sent.

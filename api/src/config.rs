@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::readiness::Readiness;
 
 /// How the API and the gateway serve.
@@ -17,6 +19,8 @@ pub struct Config {
     pub body_limit: usize,
     /// How many requests a minute users may make who have no limit of their own; 0: as many as they like.
     pub requests_per_minute: u64,
+    /// The proxies whose `X-Forwarded-For` tells the client's address.
+    pub trusted_proxies: Vec<IpNet>,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
     /// Where clients reach this, if it is known: pages from there may use the session's cookie.
@@ -42,6 +46,7 @@ impl Config {
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
             requests_per_minute: 60,
+            trusted_proxies: Vec::new(),
             sweep_every: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,

@@ -28,9 +28,10 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Answers a request of the client at `peer`.
+    /// Answers a request that came over a connection with `peer`.
     pub(crate) async fn answer(self, peer: IpAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
-        let origin = Origin::of(request.headers(), peer, &self.app.accounts);
+        let client = self.app.proxies.client(peer, request.headers());
+        let origin = Origin::of(request.headers(), client, &self.app.accounts);
         let span = trace::request(request.headers(), &origin);
         let method = telemetry::label(request.method());
         let (route, mut response) = self.dispatch(request, &origin).instrument(span.clone()).await;

@@ -14,6 +14,7 @@ mod limits;
 mod openapi;
 mod origin;
 mod problem;
+mod proxies;
 mod readiness;
 mod routes;
 mod security;

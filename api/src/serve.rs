@@ -31,6 +31,7 @@ use crate::{
     },
     limits::Limits,
     openapi,
+    proxies::Proxies,
     routes::{self, cookie::Cookies},
     sweep,
 };
@@ -75,7 +76,8 @@ pub async fn serve(
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
     let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies);
     let (limits, readiness) = (Limits::new(config.requests_per_minute), config.readiness.clone());
-    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, readiness, cookies, openapi });
+    let proxies = Proxies::new(&config.trusted_proxies);
+    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, proxies, readiness, cookies, openapi });
 
     let given_up = CancellationToken::new();
     let mut writer =

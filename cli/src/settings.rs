@@ -1,8 +1,13 @@
 //! The environment variables of Paddock, as flags and variables; what they mean together is in [`crate::config`].
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use paddock_accounts::passwords::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM};
 use secrecy::SecretString;
 
@@ -137,6 +142,9 @@ pub(crate) struct ServeSettings {
     /// How many requests a minute users may make who have no limit of their own; 0: as many as they like
     #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
     pub(crate) rate_limit_per_minute: u64,
+    /// Proxies in front of this, whose X-Forwarded-For tells the client's address; unset: none
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORK,..", value_delimiter = ',', value_parser = network)]
+    pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
 /// Where metrics and probes are served, and where traces go.
@@ -255,6 +263,30 @@ fn password_length(text: &str) -> Result<usize, String> {
 /// A number of requests.
 fn requests(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of requests; use one such as 60, or 0 for no limit"))
+}
+
+/// An address, or a network as `10.0.0.0/8`.
+fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let wrong = |why: &str, right: &str| format!("`{text}` {why}; {right}");
+    let alone = text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
+    let network = alone.or_else(|_| text.parse()).map_err(|_| {
+        wrong("is neither an address nor a network", "write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
+    })?;
+    if network.prefix_len() == 0 {
+        // Then every client could say any address.
+        return Err(wrong("trusts everyone", "name the networks of your proxies, as 10.0.0.0/8"));
+    }
+    if network != network.trunc() {
+        let right = format!("write {} or {}", network.trunc(), network.addr());
+        return Err(wrong("names one address and its whole network", &right));
+    }
+    match network {
+        IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
+            Err(wrong("is IPv4 within IPv6", "write it as IPv4, as 10.0.0.0/8"))
+        }
+        network => Ok(network),
+    }
 }
 
 /// `90s`, `10m`, `1h30m`.

@@ -15,6 +15,7 @@ mod minting;
 mod mutations;
 mod passwords;
 mod problems;
+mod proxies;
 mod replicas;
 mod sessions;
 mod shutdown;
