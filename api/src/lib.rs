@@ -10,6 +10,7 @@ pub mod export;
 mod extract;
 mod front;
 mod gateway;
+mod host;
 mod limits;
 mod openapi;
 mod origin;

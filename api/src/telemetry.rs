@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::Method;
+use http::{Method, StatusCode};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 use crate::origin::Origin;
@@ -74,10 +74,9 @@ pub(crate) async fn note_route(request: Request, next: Next) -> Response {
 }
 
 /// Counts and logs an answered management request.
-pub(crate) fn record(method: &Method, response: &Response, origin: &Origin, took: Duration) {
-    let route = route(response);
+pub(crate) fn record(method: &Method, route: &str, status: StatusCode, origin: &Origin, took: Duration) {
     let method = label(method);
-    let status = response.status().as_u16();
+    let status = status.as_u16();
     counter!(
         "paddock_http_requests_total",
         "route" => route.to_owned(), "method" => method, "status" => status.to_string()

@@ -10,6 +10,7 @@ mod contract;
 mod credentials;
 mod document;
 mod forgery;
+mod host;
 mod limits;
 mod minting;
 mod mutations;
