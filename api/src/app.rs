@@ -6,7 +6,9 @@ use bytes::Bytes;
 use paddock_accounts::{Accounts, Error};
 use tokio::time::timeout;
 
-use crate::{gateway::Gateway, limits::Limits, proxies::Proxies, readiness::Readiness, routes::cookie::Cookies};
+use crate::{
+    cors::Origins, gateway::Gateway, limits::Limits, proxies::Proxies, readiness::Readiness, routes::cookie::Cookies,
+};
 
 /// How long a request waits for the database, all in all, before the database counts as away.
 const DATABASE_PATIENCE: Duration = Duration::from_millis(4_500);
@@ -22,6 +24,7 @@ pub(crate) struct Parts {
     pub(crate) gateway: Gateway,
     pub(crate) limits: Limits,
     pub(crate) proxies: Proxies,
+    pub(crate) origins: Origins,
     pub(crate) readiness: Readiness,
     pub(crate) cookies: Cookies,
     /// The OpenAPI document, as it is sent.

@@ -21,6 +21,10 @@ pub struct Config {
     pub requests_per_minute: u64,
     /// The proxies whose `X-Forwarded-For` tells the client's address.
     pub trusted_proxies: Vec<IpNet>,
+    /// The origins whose pages may call this from a browser, as browsers write them: `https://app.example.com`.
+    pub cors_allowed_origins: Vec<String>,
+    /// Whether pages of this machine may too, from any port.
+    pub cors_allow_local: bool,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
     /// Where clients reach this, if it is known: pages from there may use the session's cookie.
@@ -47,6 +51,8 @@ impl Config {
             body_limit: 32 << 20,
             requests_per_minute: 60,
             trusted_proxies: Vec::new(),
+            cors_allowed_origins: Vec::new(),
+            cors_allow_local: false,
             sweep_every: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,

@@ -32,6 +32,8 @@ impl Front {
     pub(crate) async fn answer(self, peer: IpAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let client = self.app.proxies.client(peer, request.headers());
         let origin = Origin::of(request.headers(), client, &self.app.accounts);
+        let page = self.app.origins.page(request.headers());
+        let app = self.app.clone();
         let span = trace::request(request.headers(), &origin);
         let method = telemetry::label(request.method());
         let (route, mut response) = match span.in_scope(|| self.at_once(&request, &origin)) {
@@ -42,13 +44,17 @@ impl Front {
         let headers = response.headers_mut();
         origin.told.write(headers);
         headers.insert(X_REQUEST_ID, origin.id().clone());
+        app.origins.tell(page, headers);
         security::harden(headers);
         Ok(response)
     }
 
     /// The answer to a request for which no route is looked for, and what it is counted as.
     fn at_once(&self, request: &Request<Incoming>, origin: &Origin) -> Option<(&'static str, Response)> {
-        let (route, response) = ("malformed", host::check(request.version(), request.headers()).err()?.render(origin));
+        let (route, response) = match host::check(request.version(), request.headers()) {
+            Err(problem) => ("malformed", problem.render(origin)),
+            Ok(()) => ("preflight", self.app.origins.preflight(request)?),
+        };
         telemetry::record(request.method(), route, response.status(), origin, Duration::ZERO);
         Some((route, response))
     }

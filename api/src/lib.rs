@@ -6,6 +6,7 @@
 mod app;
 mod authentication;
 mod config;
+mod cors;
 pub mod export;
 mod extract;
 mod front;

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::{
     app::{App, Parts},
     config::Config,
+    cors::Origins,
     front::Front,
     gateway::{
         Gateway, GatewayError,
@@ -74,10 +75,12 @@ pub async fn serve(
     let (recorder, records) = usage::channel(Arc::clone(&waiting));
     let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
-    let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies);
+    let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
+    let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
     let (limits, readiness) = (Limits::new(config.requests_per_minute), config.readiness.clone());
     let proxies = Proxies::new(&config.trusted_proxies);
-    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, proxies, readiness, cookies, openapi });
+    let app =
+        App::new(Parts { accounts: accounts.clone(), gateway, limits, proxies, origins, readiness, cookies, openapi });
 
     let given_up = CancellationToken::new();
     let mut writer =

@@ -85,7 +85,7 @@ pub(crate) fn record(method: &Method, route: &str, status: StatusCode, origin: &
     histogram!("paddock_http_request_duration_seconds", "route" => route.to_owned(), "method" => method)
         .record(took.as_secs_f64());
     let (ip, duration_ms) = (origin.ip, took.as_millis());
-    if matches!(route, "/healthz" | "/readyz") {
+    if matches!(route, "/healthz" | "/readyz" | "preflight") {
         tracing::debug!(%ip, method, route, status, duration_ms, "request");
     } else {
         tracing::info!(%ip, method, route, status, duration_ms, "request");

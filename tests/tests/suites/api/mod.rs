@@ -7,6 +7,7 @@ mod away;
 mod bad_input;
 mod bulk;
 mod contract;
+mod cors;
 mod credentials;
 mod document;
 mod forgery;
