@@ -7,7 +7,12 @@ use paddock_accounts::{Accounts, Error};
 use tokio::time::timeout;
 
 use crate::{
-    cors::Origins, gateway::Gateway, limits::Limits, proxies::Proxies, readiness::Readiness, routes::cookie::Cookies,
+    cors::Origins,
+    gateway::Gateway,
+    limits::{Limits, guesses::Guesses},
+    proxies::Proxies,
+    readiness::Readiness,
+    routes::cookie::Cookies,
 };
 
 /// How long a request waits for the database, all in all, before the database counts as away.
@@ -23,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) accounts: Accounts,
     pub(crate) gateway: Gateway,
     pub(crate) limits: Limits,
+    pub(crate) guesses: Guesses,
     pub(crate) proxies: Proxies,
     pub(crate) origins: Origins,
     pub(crate) readiness: Readiness,

@@ -19,6 +19,8 @@ pub struct Config {
     pub body_limit: usize,
     /// How many requests a minute users may make who have no limit of their own; 0: as many as they like.
     pub requests_per_minute: u64,
+    /// How many wrong credentials a minute one address may present; 0: as many as it likes.
+    pub auth_failures_per_minute: u64,
     /// The proxies whose `X-Forwarded-For` tells the client's address.
     pub trusted_proxies: Vec<IpNet>,
     /// The origins whose pages may call this from a browser, as browsers write them: `https://app.example.com`.
@@ -50,6 +52,7 @@ impl Config {
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
             requests_per_minute: 60,
+            auth_failures_per_minute: 60,
             trusted_proxies: Vec::new(),
             cors_allowed_origins: Vec::new(),
             cors_allow_local: false,

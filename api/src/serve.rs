@@ -30,7 +30,7 @@ use crate::{
             writer::{self, Waiting},
         },
     },
-    limits::Limits,
+    limits::{Limits, guesses::Guesses},
     openapi,
     proxies::Proxies,
     routes::{self, cookie::Cookies},
@@ -79,8 +79,18 @@ pub async fn serve(
     let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
     let (limits, readiness) = (Limits::new(config.requests_per_minute), config.readiness.clone());
     let proxies = Proxies::new(&config.trusted_proxies);
-    let app =
-        App::new(Parts { accounts: accounts.clone(), gateway, limits, proxies, origins, readiness, cookies, openapi });
+    let guesses = Guesses::new(config.auth_failures_per_minute);
+    let app = App::new(Parts {
+        accounts: accounts.clone(),
+        gateway,
+        limits,
+        guesses,
+        proxies,
+        origins,
+        readiness,
+        cookies,
+        openapi,
+    });
 
     let given_up = CancellationToken::new();
     let mut writer =

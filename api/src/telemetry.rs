@@ -29,7 +29,10 @@ pub fn describe_metrics() {
         "paddock_credential_cache_kept",
         "1 while changes of rights are heard, 0 while the cache is bypassed"
     );
-    describe_counter!("paddock_rate_limited_total", "Requests over a limit, by whose limit it is: user or key");
+    describe_counter!(
+        "paddock_rate_limited_total",
+        "Requests over a limit, by whose limit it is: user, key or address"
+    );
     describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
     describe_histogram!(
         "paddock_gateway_first_byte_seconds",

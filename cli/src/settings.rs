@@ -142,6 +142,9 @@ pub(crate) struct ServeSettings {
     /// How many requests a minute users may make who have no limit of their own; 0: as many as they like
     #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
     pub(crate) rate_limit_per_minute: u64,
+    /// How many credentials that are not valid one address may present a minute; 0: as many as it likes
+    #[arg(long, env = "AUTH_FAILURES_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
+    pub(crate) auth_failures_per_minute: u64,
     /// Proxies in front of this, whose X-Forwarded-For tells the client's address; unset: none
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORK,..", value_delimiter = ',', value_parser = network)]
     pub(crate) trusted_proxies: Vec<IpNet>,

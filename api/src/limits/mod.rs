@@ -3,6 +3,7 @@
 //! There is a bucket for each user, and one more for each key with a limit of its own; both must allow a request. They are
 //! looked at in one place, after authentication and before any work. Each process counts for itself.
 
+pub(crate) mod guesses;
 mod rate;
 
 use std::{

@@ -11,6 +11,7 @@ mod cors;
 mod credentials;
 mod document;
 mod forgery;
+mod guessing;
 mod host;
 mod limits;
 mod minting;
@@ -93,7 +94,8 @@ impl Api {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = configure(Config { requests_per_minute: MANY, ..Config::new(fake.url()) });
+        let config =
+            configure(Config { requests_per_minute: MANY, auth_failures_per_minute: MANY, ..Config::new(fake.url()) });
         let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
         let contract = Contract::of(&url).await?;
         Ok(Self { contract, admin, fake, stop, served, database: None })
