@@ -16,7 +16,7 @@ use paddock_accounts::{
 
 use crate::{
     app::{App, Unanswered, ask},
-    limits::Exceeded,
+    limits::{Exceeded, guesses::Throttled},
     origin::Origin,
     problem::{Kind, Problem},
     trace,
@@ -35,6 +35,8 @@ pub(crate) enum Stranger {
     Refused(Refused),
     /// Known, and over a limit.
     Limited(Exceeded),
+    /// The address presents one wrong credential after another.
+    Throttled(Throttled),
     /// The database could not be asked.
     Unanswered(Unanswered),
 }
@@ -47,6 +49,7 @@ impl Stranger {
             Self::Conflicting => "conflicting",
             Self::Refused(why) => why.text(),
             Self::Limited(_) => "limited",
+            Self::Throttled(_) => "throttled",
             Self::Unanswered(_) => "unanswered",
         }
     }
@@ -85,14 +88,8 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// The principal behind a request.
-pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<Principal>, Stranger> {
-    let principal = match presented(headers) {
-        Ok(text) => match ask(app.accounts.authenticate(text)).await {
-            Ok(judged) => judged.map_err(Stranger::Refused),
-            Err(unanswered) => Err(Stranger::Unanswered(unanswered)),
-        },
-        Err(stranger) => Err(stranger),
-    };
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
+    let principal = judge(app, presented(headers), origin).await;
     match &principal {
         Ok(principal) => trace::known(principal),
         Err(stranger) => {
@@ -102,9 +99,30 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<P
     principal
 }
 
+/// Judges a credential, unless it may be a guess and its address has made too many.
+async fn judge(app: &App, presented: Result<&str, Stranger>, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
+    let text = match presented {
+        // What cannot be a credential needs no judging, and is a wrong one all the same.
+        Err(Stranger::Refused(_)) => "",
+        presented => presented?,
+    };
+    let attempt = app.guesses.begin(origin.ip, || app.accounts.may_be_guess(text)).map_err(Stranger::Throttled)?;
+    match ask(app.accounts.authenticate(text)).await {
+        Ok(Ok(principal)) => {
+            attempt.spare();
+            Ok(principal)
+        }
+        Ok(Err(why)) => Err(attempt.wrong().map_or_else(Stranger::Throttled, |()| Stranger::Refused(why))),
+        Err(unanswered) => {
+            attempt.spare();
+            Err(Stranger::Unanswered(unanswered))
+        }
+    }
+}
+
 /// The same, if its limits allow the request: the way in to everything that needs a credential.
 pub(crate) async fn admit(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
-    let principal = authenticate(app, headers).await?;
+    let principal = authenticate(app, headers, origin).await?;
     app.limits.admit(&principal, &origin.told).await.map_err(Stranger::Limited)?;
     Ok(principal)
 }
@@ -116,6 +134,7 @@ impl From<Stranger> for Problem {
             Stranger::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING),
             Stranger::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED),
             Stranger::Limited(exceeded) => Self::new(Kind::RateLimited, exceeded.message()).retry_after(exceeded.wait),
+            Stranger::Throttled(Throttled(wait)) => Self::new(Kind::RateLimited, Throttled::MESSAGE).retry_after(wait),
             Stranger::Unanswered(unanswered) => unanswered.into(),
         }
     }

@@ -6,14 +6,17 @@
 mod app;
 mod authentication;
 mod config;
+mod cors;
 pub mod export;
 mod extract;
 mod front;
 mod gateway;
+mod host;
 pub mod limits;
 mod openapi;
 mod origin;
 mod problem;
+mod proxies;
 mod readiness;
 mod routes;
 mod security;

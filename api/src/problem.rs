@@ -46,7 +46,7 @@ macro_rules! kinds {
 kinds! {
     /// The request cannot be read.
     Malformed = BAD_REQUEST, "malformed", "Malformed request",
-        "Send valid JSON.";
+        "Mend what `detail` names: mostly, send valid JSON.";
     /// Two credentials that are not the same.
     ConflictingCredentials = BAD_REQUEST, "conflicting-credentials", "Conflicting credentials",
         "Send one credential.";

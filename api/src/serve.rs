@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::{
     app::{App, Parts},
     config::Config,
+    cors::Origins,
     front::Front,
     gateway::{
         Gateway, GatewayError,
@@ -29,8 +30,9 @@ use crate::{
             writer::{self, Waiting},
         },
     },
-    limits::{Limits, Link},
+    limits::{Limits, Link, guesses::Guesses},
     openapi,
+    proxies::Proxies,
     routes::{self, cookie::Cookies},
     sweep,
 };
@@ -76,11 +78,24 @@ pub async fn serve(
     let (recorder, records) = usage::channel(Arc::clone(&waiting));
     let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
-    let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies);
+    let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
+    let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
     let readiness = config.readiness.clone();
     let link = config.redis_url.as_ref().map(|url| Link::new(url, readiness.clone())).transpose()?;
     let limits = Limits::new(config.requests_per_minute, link);
-    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, readiness, cookies, openapi });
+    let proxies = Proxies::new(&config.trusted_proxies);
+    let guesses = Guesses::new(config.auth_failures_per_minute);
+    let app = App::new(Parts {
+        accounts: accounts.clone(),
+        gateway,
+        limits,
+        guesses,
+        proxies,
+        origins,
+        readiness,
+        cookies,
+        openapi,
+    });
 
     let given_up = CancellationToken::new();
     let mut writer =

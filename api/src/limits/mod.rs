@@ -4,6 +4,7 @@
 //! looked at in one place, after authentication and before any work. With a Redis all replicas count in the same buckets; each
 //! process counts for itself without one, and while it is away.
 
+pub(crate) mod guesses;
 mod link;
 mod memory;
 mod rate;

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 /// What the times of buckets are counted in.
-const SECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 const MINUTE: u64 = 60 * SECOND;
 /// The highest limit that is told from a higher one, per minute.
 const HIGHEST: u64 = 60_000_000;
@@ -60,6 +60,11 @@ impl Rate {
     pub(crate) fn take(self, full: u64, now: u64) -> Option<u64> {
         let next = self.since(full, now) + self.interval;
         (next <= self.span()).then(|| now.saturating_add(next))
+    }
+
+    /// The bucket with one request less taken from it.
+    pub(super) fn give_back(self, full: u64) -> u64 {
+        full.saturating_sub(self.interval)
     }
 
     /// How a bucket that is full at `full` stands at `now`; `taken` says whether it allowed the request.
@@ -154,6 +159,16 @@ mod tests {
                 given += 1;
             }
             prop_assert_eq!(given, remaining);
+        }
+
+        #[test]
+        fn what_is_given_back_was_not_taken(limit in 1_u64..500, spent in 0_usize..499, now in any::<u32>()) {
+            let (rate, now) = (Rate::per_minute(limit), u64::from(now));
+            let full = run_full(rate, now, spent);
+            if let Some(next) = rate.take(full, now) {
+                let remaining = |full| rate.standing(full, now, true).remaining;
+                prop_assert_eq!(remaining(rate.give_back(next)), remaining(full));
+            }
         }
 
         #[test]

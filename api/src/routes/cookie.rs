@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    cors::Origins,
+    problem::{Kind, Problem},
+};
 
 /// Its name.
 pub(crate) const NAME: &str = "paddock_refresh";
@@ -16,14 +19,16 @@ pub(crate) struct Cookies {
     secure: bool,
     /// `https://paddock.example.com`, if it is known.
     public_origin: Option<String>,
+    /// Whose pages may use it beside our own.
+    allowed: Origins,
 }
 
 impl Cookies {
     /// `public_url`: where clients reach this, if that is known. `secure`: only ever over TLS.
-    pub(crate) fn new(public_url: Option<&str>, secure: bool) -> Self {
+    pub(crate) fn new(public_url: Option<&str>, secure: bool, allowed: Origins) -> Self {
         let public_origin = public_url.map(origin_of);
         let https = public_origin.as_ref().is_some_and(|origin| origin.starts_with("https://"));
-        Self { secure: secure || https, public_origin }
+        Self { secure: secure || https, public_origin, allowed }
     }
 
     /// `Set-Cookie` that gives the browser a token.
@@ -54,7 +59,7 @@ impl Cookies {
         Ok(Some(token))
     }
 
-    /// Whether a browser says that a page of another origin sent the request. The scheme does not count where a proxy may
+    /// Whether a browser says that a page of another origin sent the request, which is not allowed to. The scheme does not count where a proxy may
     /// have ended TLS, unless `PUBLIC_URL` says what it is.
     fn is_foreign(&self, headers: &HeaderMap) -> bool {
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -63,7 +68,7 @@ impl Cookies {
             let authority = origin.split_once("://").map(|(_, authority)| authority);
             let same = authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host));
             let public = self.public_origin.as_ref().is_some_and(|public| public.eq_ignore_ascii_case(origin));
-            !(same || public)
+            !(same || public || self.allowed.allow(origin))
         })
     }
 }
@@ -117,18 +122,21 @@ mod tests {
     #[case::other(&[("origin", "https://evil.example")], true)]
     #[case::longer(&[("origin", "http://paddock.test:8080.evil.example")], true)]
     #[case::opaque(&[("origin", "null")], true)]
+    #[case::allowed(&[("origin", "https://app.example.com")], false)]
+    #[case::allowed_without_tls(&[("origin", "http://app.example.com")], true)]
     #[case::one_of_two(&[("origin", "http://paddock.test:8080"), ("origin", "https://evil.example")], true)]
     fn pages_of_other_origins_are_told_apart(#[case] pairs: &[(&'static str, &'static str)], #[case] foreign: bool) {
         let mut headers = headers(pairs);
         headers.insert("host", "paddock.test:8080".parse().unwrap());
-        let cookies = Cookies::new(Some("https://paddock.example.com/gateway"), false);
+        let allowed = Origins::new(vec!["https://app.example.com".to_owned()], false);
+        let cookies = Cookies::new(Some("https://paddock.example.com/gateway"), false, allowed);
         assert_eq!(cookies.is_foreign(&headers), foreign);
     }
 
     #[test]
     fn it_is_secure_in_prod_and_behind_tls() {
         let secure = |url, prod| {
-            let given = Cookies::new(url, prod).give(&"ab".into(), Duration::from_mins(1));
+            let given = Cookies::new(url, prod, Origins::default()).give(&"ab".into(), Duration::from_mins(1));
             let text = given.to_str().unwrap().to_owned();
             assert!(
                 text.starts_with("paddock_refresh=ab; Path=/auth; Max-Age=60; HttpOnly; SameSite=Strict"),

@@ -65,6 +65,15 @@ use super::{AWAY, STRONG, paddock, refused};
     &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")],
     &["OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"],
 )]
+#[case::no_proxy(&["api"], &[("TRUSTED_PROXIES", "10.0.0.0/8,nginx")], &["TRUSTED_PROXIES `nginx`", "10.0.0.0/8"])]
+#[case::a_proxy_with_a_length(&["api"], &[("TRUSTED_PROXIES", "10.1.2.3/8")], &["TRUSTED_PROXIES `10.1.2.3/8`", "10.0.0.0/8 or 10.1.2.3"])]
+#[case::everyone_a_proxy(&["api"], &[("TRUSTED_PROXIES", "::/0")], &["TRUSTED_PROXIES `::/0` trusts everyone", "10.0.0.0/8"])]
+#[case::any_page(&["api"], &[("CORS_ALLOWED_ORIGINS", "*")], &["CORS_ALLOWED_ORIGINS `*`", "https://app.example.com"])]
+#[case::no_origin(
+    &["api"],
+    &[("CORS_ALLOWED_ORIGINS", "https://a.example,https://b.example/ui")],
+    &["CORS_ALLOWED_ORIGINS `https://b.example/ui`", "https://app.example.com"],
+)]
 #[case::no_token(&["user", "list"], &[], &["PADDOCK_TOKEN is not set", "PADDOCK_TOKEN_FILE"])]
 #[case::no_secret_name(&["seed", "--secret", "bootstrap"], &[], &["--secret `bootstrap`", "namespace/name"])]
 #[case::any_cluster_to_write_to(&["seed", "--secret", "a/b"], &[], &["--context"])]
