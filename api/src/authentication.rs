@@ -13,9 +13,11 @@ use paddock_accounts::{
     authenticate::Refused,
     context::{Actor, Context},
 };
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     app::{App, Unanswered, ask},
+    extract::Sender,
     limits::Exceeded,
     origin::Origin,
     problem::{Kind, Problem},
@@ -86,20 +88,25 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// The principal behind a request.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<Principal>, Stranger> {
-    let principal = match presented(headers) {
+    let principal = again(app, presented(headers)).await?;
+    trace::known(&principal);
+    Ok(principal)
+}
+
+/// The principal behind what was presented, as it is now. What was found at a request's head ends with the head: whoever acts
+/// later asks again, which costs no query as long as nothing has changed.
+pub(crate) async fn again(app: &App, presented: Result<&str, Stranger>) -> Result<Arc<Principal>, Stranger> {
+    let judged = match presented {
         Ok(text) => match ask(app.accounts.authenticate(text)).await {
             Ok(judged) => judged.map_err(Stranger::Refused),
             Err(unanswered) => Err(Stranger::Unanswered(unanswered)),
         },
         Err(stranger) => Err(stranger),
     };
-    match &principal {
-        Ok(principal) => trace::known(principal),
-        Err(stranger) => {
-            counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
-        }
+    if let Err(stranger) = &judged {
+        counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
     }
-    principal
+    judged
 }
 
 /// The same, if its limits allow the request: the way in to everything that needs a credential.
@@ -131,17 +138,27 @@ pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Prin
 
 /// A management request of someone known.
 pub(crate) struct Caller {
+    /// As it was when it was judged last.
     pub(crate) principal: Arc<Principal>,
     /// For audit: this principal acts.
     pub(crate) context: Context,
     app: App,
     /// What audit says was refused: `PATCH /users/{id}`.
     route: String,
+    /// What was presented, to be judged again.
+    credential: SecretString,
+    /// What the request has needed so far, to be decided again.
+    needs: Vec<Need>,
 }
 
 impl Caller {
     /// Goes on only if the caller may do this.
-    pub(crate) async fn must(&self, need: Need) -> Result<(), Problem> {
+    pub(crate) async fn must(&mut self, need: Need) -> Result<(), Problem> {
+        self.needs.push(need);
+        self.decide(need).await
+    }
+
+    async fn decide(&self, need: Need) -> Result<(), Problem> {
         match self.principal.may(need) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.refuse(denied.to_string()).await),
@@ -161,10 +178,22 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let origin = origin(parts)?;
         let principal = admit(app, &parts.headers, origin).await?;
+        let credential = presented(&parts.headers)?.into();
         let context = origin.context(parts.headers.get(header::USER_AGENT), principal.actor());
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let route = format!("{} {path}", parts.method);
-        Ok(Self { principal, context, app: app.clone(), route })
+        Ok(Self { principal, context, app: app.clone(), route, credential, needs: Vec::new() })
+    }
+}
+
+impl Sender for Caller {
+    /// Judges the credential again, and whether it may still do all that it had to be allowed.
+    async fn still(&mut self) -> Result<(), Problem> {
+        self.principal = again(&self.app, Ok(self.credential.expose_secret())).await?;
+        for need in &self.needs {
+            self.decide(*need).await?;
+        }
+        Ok(())
     }
 }
 
@@ -176,6 +205,13 @@ impl FromRequestParts<App> for Anyone {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         Ok(Self(origin(parts)?.context(parts.headers.get(header::USER_AGENT), Actor::Anonymous)))
+    }
+}
+
+impl Sender for Anyone {
+    /// Nobody has no right that could end.
+    async fn still(&mut self) -> Result<(), Problem> {
+        Ok(())
     }
 }
 

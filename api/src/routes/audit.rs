@@ -205,7 +205,7 @@ filtered! {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     query: Query,
 ) -> Result<(HeaderMap, Json<Vec<AuditView>>), Problem> {
     caller.must(Need::Manage(Scope::AuditRead)).await?;
@@ -238,7 +238,7 @@ pub(crate) async fn list(
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
-pub(crate) async fn export(State(app): State<App>, caller: Caller, query: Query) -> Result<Response, Problem> {
+pub(crate) async fn export(State(app): State<App>, mut caller: Caller, query: Query) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::AuditRead)).await?;
     let asked: ExportEvents = query.read()?;
     let format = asked.format.unwrap_or(Format::Ndjson);

@@ -118,7 +118,7 @@ pub(crate) struct ListUsers {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     query: Query,
 ) -> Result<([(&'static str, String); 1], Json<Vec<UserView>>), Problem> {
     caller.must(Need::Manage(Scope::UsersRead)).await?;
@@ -165,12 +165,12 @@ pub(crate) struct CreateUser {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     _: NoQuery,
     body: Unread,
 ) -> Result<(StatusCode, Json<UserView>), Problem> {
     caller.must(Need::Manage(Scope::UsersWrite)).await?;
-    let CreateUser { email, display_name, roles, external_id } = body.json().await?;
+    let CreateUser { email, display_name, roles, external_id } = body.json(&mut caller).await?;
     let email =
         Email::parse(&email).map_err(|error| Problem::invalid(vec![Violation::new("/email", error.to_string())]))?;
     let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
@@ -189,7 +189,7 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn show(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<Json<UserView>, Problem> {
@@ -239,13 +239,13 @@ pub(crate) struct ChangeUser {
 )]
 pub(crate) async fn change(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
     body: Unread,
 ) -> Result<Json<UserView>, Problem> {
     caller.must(Need::Manage(Scope::UsersWrite)).await?;
-    let change: ChangeUser = body.json().await?;
+    let change: ChangeUser = body.json(&mut caller).await?;
     let id = UserId(id);
     let limits = match change.limits {
         None => limits::LimitsPatch::default(),
@@ -273,7 +273,7 @@ pub(crate) async fn change(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {

@@ -90,12 +90,12 @@ impl From<Issued> for IssuedKey {
 )]
 pub(crate) async fn issue(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    let asked: IssueKey = body.json().await?;
+    let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {
         user_id: UserId(asked.user_id),
         label: asked.label,

@@ -49,13 +49,13 @@ pub(crate) struct Rotation {
 )]
 pub(crate) async fn rotate(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    let Rotation { grace_seconds } = body.json_if_any().await?;
+    let Rotation { grace_seconds } = body.json_if_any(&mut caller).await?;
     let grace = match grace_seconds {
         None => DEFAULT_GRACE,
         Some(seconds) => {

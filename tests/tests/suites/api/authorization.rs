@@ -35,7 +35,7 @@ const IDENTITIES: [&str; 12] = [
 /// The columns of those who may manage: each of their calls gets something of its own to change.
 pub(super) const ADMINS: [usize; 3] = [4, 10, 11];
 
-const SCOPES: [&str; 11] = [
+pub(super) const SCOPES: [&str; 11] = [
     "chat",
     "generate",
     "embed",
@@ -224,7 +224,7 @@ impl Cast {
 }
 
 /// A session of a user who has been given the first admin's password, past every rule.
-async fn session_of(api: &Api, user: i64) -> Result<String> {
+pub(super) async fn session_of(api: &Api, user: i64) -> Result<String> {
     let copied = format!(
         "INSERT INTO passwords (user_id, hash, set_at) SELECT {user}, hash, set_at FROM passwords WHERE user_id = 1"
     );
@@ -255,7 +255,7 @@ pub(super) fn covers(document: &BTreeSet<String>, table: &[&str], file: &str) ->
     Ok(())
 }
 
-fn script(api: &Api) {
+pub(super) fn script(api: &Api) {
     api.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
     let end = json!({"model": MODEL, "created_at": "2026-11-24T05:05:53Z", "response": "", "done": true});
     api.fake.answer("/api/generate", Script::ndjson([end]));

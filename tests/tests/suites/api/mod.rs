@@ -9,6 +9,7 @@ mod bulk;
 mod contract;
 mod credentials;
 mod document;
+mod endings;
 mod forgery;
 mod limits;
 mod minting;
