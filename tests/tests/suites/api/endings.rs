@@ -2,7 +2,7 @@
 //!
 //! A new operation with a body is tried by itself, with the body of its row in the authorization table.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::database::Engine;
@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::audit::grow;
 use super::authorization::{ADMINS, Cast, SCOPES, documented, script, session_of};
 use super::mutations::{body_of, success};
 use super::{Api, on_both_engines};
@@ -18,6 +19,7 @@ use super::{Api, on_both_engines};
 on_both_engines! {
     a_body_that_comes_after_the_right_has_ended_changes_nothing,
     work_that_is_asked_for_after_the_right_has_ended_reaches_no_model,
+    an_export_ends_with_the_right_to_it,
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -215,5 +217,26 @@ async fn work_that_is_asked_for_after_the_right_has_ended_reaches_no_model(engin
         ensure!(status == 200, "{operation} while the right goes on: {answer}");
     }
     assert_eq!(api.fake.work().len(), operations.len());
+    Ok(())
+}
+
+async fn an_export_ends_with_the_right_to_it(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    // More than any buffer between the two takes.
+    api.database.as_ref().context("a database")?.execute(&grow(engine, 60_000)).await?;
+    for end in [End::Revoked, End::LoggedOut, End::Demoted] {
+        let actor = Actor::whose_right_ends(&api, Some(end), false).await?;
+        let url = format!("{}/audit/export", api.contract.url);
+        let request = reqwest::Client::new().get(url).bearer_auth(&actor.credential);
+        let mut answer = request.send().await?.error_for_status()?;
+        answer.chunk().await?.context("a piece")?;
+        actor.lose(&api, end).await?;
+        let start = Instant::now();
+        // An error, so that nobody takes a part for the whole.
+        while let Ok(piece) = answer.chunk().await {
+            ensure!(piece.is_some(), "{end:?}: it came to its end");
+        }
+        ensure!(start.elapsed() < Duration::from_secs(5), "{end:?}: it took {:?}", start.elapsed());
+    }
     Ok(())
 }
