@@ -3,7 +3,7 @@
 use crate::{
     clock::Time,
     context::Actor,
-    credentials::{CredentialId, Reach, granted_by},
+    credentials::{Bounds, CredentialId, Reach, granted_by},
     email::Email,
     limits::Limits,
     patterns::ModelPatterns,
@@ -51,7 +51,7 @@ pub enum Via {
         models: Option<ModelPatterns>,
         /// The key's own limits, beside its owner's.
         limits: Limits,
-        /// When the key ends.
+        /// When what was presented ends: with the key, at a time of its own, or because another secret took over.
         expires_at: Option<Time>,
     },
 }
@@ -98,12 +98,14 @@ impl Principal {
         }
     }
 
-    /// What it may give at the most: a key what it has itself; `None`: anything. `covers` says what patterns mean.
+    /// What it may give at the most: a key what it and its owner have; `None`: anything. `covers` says what patterns mean.
     #[must_use]
     pub fn reach(&self, covers: fn(&str, &str) -> bool) -> Option<Reach<'_>> {
         match &self.via {
             Via::Key { scopes, models, limits, expires_at, .. } => {
-                Some(Reach { scopes, models: models.as_ref(), limits, expires_at: *expires_at, covers })
+                let own = Bounds { models: models.as_ref(), limits };
+                let owners = Bounds { models: self.models.as_ref(), limits: &self.limits };
+                Some(Reach { scopes, own, owner: self.user_id, owners, expires_at: *expires_at, covers })
             }
             Via::Session { .. } => None,
         }

@@ -59,7 +59,7 @@ pub enum Error {
     /// The secret is not staged, so it cannot be made active.
     #[error("the secret is not staged any more")]
     NotStaged,
-    /// The key that asks may not give so much: it has less itself. Each line names a field and its bound.
+    /// The key that asks may not give so much: it, or its owner, has less. Each line names a field and its bound.
     #[error("this API key cannot give more than it has: {}", .0.join("; "))]
     Beyond(Vec<String>),
     /// The user may not act, so that a key of it would count for nothing.

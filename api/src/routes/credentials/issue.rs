@@ -79,7 +79,8 @@ impl From<Issued> for IssuedKey {
 }
 
 /// Issues an API key. A key that issues one gives at the most what it has itself: its scopes, models within its own list,
-/// limits no higher and an end no later than its own, each named in the request.
+/// limits no higher and an end no later than that of the secret that asks, each named in the request. For another user than
+/// its owner it is held to its owner's models and limits too.
 #[utoipa::path(
     post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
     responses(

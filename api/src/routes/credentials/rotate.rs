@@ -37,7 +37,8 @@ pub(crate) struct Rotation {
     grace_seconds: Option<i64>,
 }
 
-/// Gives a key a new secret; the old one is accepted for a while. A key cannot rotate one that has more than it has itself.
+/// Gives a key a new secret; the old one is accepted for a while. A key cannot rotate one that has more than it has itself,
+/// and a secret that was rotated away none that would outlive it.
 #[utoipa::path(
     post, path = "/credentials/{id}/rotate", operation_id = "rotate_credential", tag = "credentials",
     params(("id" = i64, Path, description = "The credential's id.")), request_body = Option<Rotation>,

@@ -76,8 +76,9 @@ pub(super) fn rows() -> Vec<Row> {
         ("DELETE /users/{id}", nothing,                       [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /users/{id}/password", new_password,           [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 403, 403]),
         ("GET /credentials", nothing,                         [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
-        ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 201]),
-        ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        // What has been rotated away for a day gives no key that lasts.
+        ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 403]),
+        ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 403]),
         ("POST /credentials/{id}/revoke", nothing,            [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /credentials/{id}/clear-override", nothing,    [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /credentials/revoke", by_label,                [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
