@@ -78,6 +78,9 @@ pub enum Denied {
     /// The user lacks the role.
     #[error("this needs the role `{}`", .0.text())]
     Role(Role),
+    /// The key lacks some of all scopes.
+    #[error("only a session, or an API key with every scope, makes, changes or deletes an admin: this one lacks {0}")]
+    Admins(Scopes),
 }
 
 impl Principal {
@@ -96,6 +99,13 @@ impl Principal {
             Via::Key { scopes, .. } if !scopes.has(scope) => Err(Denied::Scope(scope)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether it may make, change and delete admins. Whoever may do that can have every right: a key must have every scope.
+    pub fn may_touch_admins(&self) -> Result<(), Denied> {
+        let Via::Key { scopes, .. } = &self.via else { return Ok(()) };
+        let lacking = Scope::ALL.iter().copied().collect::<Scopes>().without(scopes);
+        if lacking.is_empty() { Ok(()) } else { Err(Denied::Admins(lacking)) }
     }
 
     /// What it may give at the most: a key what it and its owner have; `None`: anything. `covers` says what patterns mean.

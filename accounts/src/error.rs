@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{credentials::CredentialId, managed::ManagedBy, users::UserId};
+use crate::{access::Denied, credentials::CredentialId, managed::ManagedBy, users::UserId};
 
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,9 @@ pub enum Error {
     /// The key that asks may not give so much: it, or its owner, has less. Each line names a field and its bound.
     #[error("this API key cannot give more than it has: {}", .0.join("; "))]
     Beyond(Vec<String>),
+    /// The one who asks may not do it to such a user.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The user may not act, so that a key of it would count for nothing.
     #[error("user {0} is disabled: enable it before you issue a key for it")]
     Disabled(UserId),

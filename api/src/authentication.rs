@@ -9,6 +9,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, header};
 use metrics::counter;
 use paddock_accounts::{
+    Error,
     access::{Need, Principal},
     authenticate::Refused,
     context::{Actor, Context},
@@ -162,6 +163,14 @@ impl Caller {
         match self.principal.may(need) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.refuse(denied.to_string()).await),
+        }
+    }
+
+    /// The answer to what came to nothing. If that is because the caller may not do it, it is recorded.
+    pub(crate) async fn failed(&self, why: Unanswered) -> Problem {
+        match why {
+            Unanswered::Error(error @ (Error::Beyond(_) | Error::Denied(_))) => self.refuse(error.to_string()).await,
+            other => other.into(),
         }
     }
 

@@ -5,11 +5,13 @@ use scoped_futures::ScopedFutureExt;
 use super::{User, UserId, admins, locked};
 use crate::{
     Accounts,
+    access::Denied,
     audit::{Change, Event, EventType},
     clock::Time,
     context::Context,
     credentials,
     error::Error,
+    sets::Role,
     store::{Outcome, Tx, on, statements},
 };
 
@@ -27,10 +29,15 @@ impl Accounts {
     /// Deletes a user. Its address, names, password and sessions go, its keys are revoked; the identity stays for audit and
     /// usage, and address and external id are free again. One event says it all, the keys too. What Kubernetes owns its
     /// object deletes; the last active admin stays.
-    pub async fn delete_user(&self, context: &Context, id: UserId) -> Result<(), Error> {
+    /// `admins`: whether admins may be deleted.
+    pub async fn delete_user(&self, context: &Context, id: UserId, admins: Result<(), Denied>) -> Result<(), Error> {
         self.write(context, |tx| {
+            let admins = &admins;
             async move {
                 let user = locked(tx, id).await?;
+                if user.roles.has(Role::Admin) {
+                    admins.clone()?;
+                }
                 if let Some(owner) = user.managed_by {
                     return Err(Error::Managed { kind: "ApiUser", owner });
                 }

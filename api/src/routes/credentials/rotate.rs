@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::{Json, extract::State, response::Response};
 use paddock_accounts::{
-    Error,
     access::Need,
     credentials::{CredentialId, DEFAULT_GRACE},
     sets::Scope,
@@ -15,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::issue::IssuedKey;
 use crate::{
-    app::{App, Unanswered, ask},
+    app::{App, ask},
     authentication::Caller,
     extract::{Id, NoQuery, Unread, within},
     openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
@@ -67,7 +66,6 @@ pub(crate) async fn rotate(
     let within = caller.principal.reach(covers);
     match ask(app.accounts.rotate_key(&caller.context, CredentialId(id), grace, within)).await {
         Ok(issued) => Ok(not_stored(Json(IssuedKey::from(issued)))),
-        Err(Unanswered::Error(error @ Error::Beyond(_))) => Err(caller.refuse(error.to_string()).await),
-        Err(other) => Err(other.into()),
+        Err(why) => Err(caller.failed(why).await),
     }
 }

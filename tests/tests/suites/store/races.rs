@@ -89,7 +89,7 @@ async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
             patches.push(UserPatch { display_name: Some(Some(format!("Ada {round}"))), ..UserPatch::default() });
             let here = context();
             for outcome in
-                join_all(patches.into_iter().map(|patch| store.accounts.update_user(&here, ada, patch))).await
+                join_all(patches.into_iter().map(|patch| store.accounts.update_user(&here, ada, patch, Ok(())))).await
             {
                 outcome?;
             }
@@ -131,9 +131,9 @@ impl Leave {
         let patch = match self {
             Self::Demoted => UserPatch { roles: Some(Roles::default()), ..UserPatch::default() },
             Self::Disabled => UserPatch { is_active: Some(false), ..UserPatch::default() },
-            Self::Deleted => return store.accounts.delete_user(&context(), id).await,
+            Self::Deleted => return store.accounts.delete_user(&context(), id, Ok(())).await,
         };
-        store.accounts.update_user(&context(), id, patch).await.map(|_| ())
+        store.accounts.update_user(&context(), id, patch, Ok(())).await.map(|_| ())
     }
 }
 
