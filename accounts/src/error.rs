@@ -39,7 +39,9 @@ pub enum Error {
     #[error("external_id belongs to user {0}, whose e-mail address is another")]
     ExternalIdTaken(UserId),
     /// Without this user nobody could administer.
-    #[error("this is the last active admin: make another user an admin first")]
+    #[error(
+        "this is the last admin who can act, that is, is active and not limited to 0 requests: make another user an admin first"
+    )]
     LastAdmin,
     /// A Kubernetes object owns what was to be edited.
     #[error("managed by {kind} {owner}: change the object instead")]

@@ -106,10 +106,7 @@ pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Time) 
     let Some(event) = difference(before, &after) else {
         return Ok(Outcome::Unchanged(before.clone()));
     };
-    let was_admin = before.is_active && before.roles.has(Role::Admin);
-    if was_admin && !(after.is_active && after.roles.has(Role::Admin)) {
-        admins::keep_one(tx, before.id).await?;
-    }
+    admins::may_become(tx, before, Some(&after)).await?;
     let ends_sessions = before.roles != after.roles || (before.is_active && !after.is_active);
     let managed = after.managed_by.as_ref();
     let row: Row = on!(tx.conn(), |c| sqlx::query_as(UPDATE)

@@ -232,7 +232,8 @@ pub(crate) struct ChangeUser {
 }
 
 /// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed: false is kept
-/// against the object until it is set to true. By key, an admin is only made or changed by one that has every scope.
+/// against the object until it is set to true. By key, an admin is only made or changed by one that has every scope. The last
+/// admin who can act cannot be disabled, demoted or limited to 0 requests a minute.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "change_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")), request_body = ChangeUser,
@@ -272,8 +273,8 @@ pub(crate) async fn change(
 }
 
 /// Deletes a user for good: its address, names, password and sessions go and its keys are revoked. Its id is never used
-/// again; its address and external id may be at once. The last active admin cannot be deleted, and what Kubernetes owns not
-/// here. By key, an admin is only deleted by one that has every scope.
+/// again; its address and external id may be at once. The last admin who can act cannot be deleted, and what Kubernetes owns
+/// not here. By key, an admin is only deleted by one that has every scope.
 #[utoipa::path(
     delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")),

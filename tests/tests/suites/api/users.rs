@@ -167,12 +167,19 @@ async fn patches_and_creations_at_once_lose_nothing(engine: Engine) -> Result<()
 async fn the_last_admin_stays(engine: Engine) -> Result<()> {
     let api = Api::start(engine).await?;
     let admin = api.admin("GET /me", 0).expect(200).await?.id("id")?;
-    for leaving in [json!({"is_active": false}), json!({"roles": ["user"]}), json!({"roles": []})] {
+    // With a limit of 0 it could not even take that back.
+    let mute = json!({"limits": {"requests_per_minute": 0}});
+    for leaving in [json!({"is_active": false}), json!({"roles": ["user"]}), json!({"roles": []}), mute.clone()] {
         let refused = api.admin("PATCH /users/{id}", admin).json(&leaving).expect(409).await?;
         assert_eq!(refused.problem(), "last-admin");
     }
     let other = api.user(json!({"roles": ["admin"]})).await?;
     let (_, key) = api.key(other, json!({"scopes": SCOPES})).await?;
+    // One who may ask nothing is none of those who could.
+    api.admin("PATCH /users/{id}", other).json(&mute).expect(200).await?;
+    let refused = api.admin("PATCH /users/{id}", admin).json(&mute).expect(409).await?;
+    assert_eq!(refused.problem(), "last-admin");
+    api.admin("PATCH /users/{id}", other).json(&json!({"limits": null})).expect(200).await?;
     api.by(&key, "PATCH /users/{id}", admin).json(&json!({"is_active": false})).expect(200).await?;
     api.admin("GET /me", 0).expect(401).await?;
     Ok(())

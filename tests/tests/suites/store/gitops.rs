@@ -218,7 +218,14 @@ async fn the_last_admin_keeps_its_keys_with_its_place(#[case] engine: Engine) {
         let store = open(engine).await?;
         let owner = object("boss", "first");
         let boss = DesiredUser { roles: [Role::Admin].into_iter().collect(), ..desired("boss@example.com") };
+        // Who may ask nothing when the role comes takes nobody's place.
+        let silent = Limits { requests_per_minute: Some(0), ..Limits::default() };
+        let other = DesiredUser { limits: silent, roles: boss.roles.clone(), ..desired("other@example.com") };
+        store.accounts.apply_user(&context(), &object("other", "first"), &other, Adoption::Never, false).await?;
+        let silenced = DesiredUser { limits: silent, ..boss.clone() };
         let boss = store.accounts.apply_user(&context(), &owner, &boss, Adoption::Never, false).await?;
+        let refused = store.accounts.apply_user(&context(), &owner, &silenced, Adoption::Never, false).await;
+        ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
         store.accounts.apply_key(&context(), &object("ci", "first"), &desired_key(&boss), false).await?;
         let refused = store.accounts.release_user(&context(), &owner, UserEnd::Delete).await;
         ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
