@@ -263,7 +263,7 @@ fn judged_key(key_id: &str, row: KeyRow) -> Judged {
             scopes: row.scopes,
             models: row.key_models,
             limits: row.limits,
-            expires_at: row.credential_expires_at,
+            expires_at: until.map(|(end, _)| end),
         },
         models: row.user_models,
         limits: row.user_limits.into(),

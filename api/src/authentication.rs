@@ -9,13 +9,16 @@ use axum::{
 use http::{HeaderMap, HeaderName, header};
 use metrics::counter;
 use paddock_accounts::{
+    Error,
     access::{Need, Principal},
     authenticate::Refused,
     context::{Actor, Context},
 };
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     app::{App, Unanswered, ask},
+    extract::Sender,
     limits::{Exceeded, guesses::Throttled},
     origin::Origin,
     problem::{Kind, Problem},
@@ -89,14 +92,26 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// The principal behind a request.
 pub(crate) async fn authenticate(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
-    let principal = judge(app, presented(headers), origin).await;
-    match &principal {
-        Ok(principal) => trace::known(principal),
-        Err(stranger) => {
-            counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
-        }
-    }
-    principal
+    let principal = judge(app, presented(headers), origin).await.inspect_err(count)?;
+    trace::known(&principal);
+    Ok(principal)
+}
+
+/// The principal behind what was presented, as it is now. What was found at a request's head ends with the head: whoever acts
+/// later asks again, which costs no query as long as nothing has changed.
+pub(crate) async fn again(app: &App, presented: Result<&str, Stranger>) -> Result<Arc<Principal>, Stranger> {
+    let judged = match presented {
+        Ok(text) => match ask(app.accounts.authenticate(text)).await {
+            Ok(judged) => judged.map_err(Stranger::Refused),
+            Err(unanswered) => Err(Stranger::Unanswered(unanswered)),
+        },
+        Err(stranger) => Err(stranger),
+    };
+    judged.inspect_err(count)
+}
+
+fn count(stranger: &Stranger) {
+    counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
 }
 
 /// Judges a credential, unless it may be a guess and its address has made too many.
@@ -150,20 +165,38 @@ pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Prin
 
 /// A management request of someone known.
 pub(crate) struct Caller {
+    /// As it was when it was judged last.
     pub(crate) principal: Arc<Principal>,
     /// For audit: this principal acts.
     pub(crate) context: Context,
     app: App,
     /// What audit says was refused: `PATCH /users/{id}`.
     route: String,
+    /// What was presented, to be judged again.
+    credential: SecretString,
+    /// What the request has needed so far, to be decided again.
+    needs: Vec<Need>,
 }
 
 impl Caller {
     /// Goes on only if the caller may do this.
-    pub(crate) async fn must(&self, need: Need) -> Result<(), Problem> {
+    pub(crate) async fn must(&mut self, need: Need) -> Result<(), Problem> {
+        self.needs.push(need);
+        self.decide(need).await
+    }
+
+    async fn decide(&self, need: Need) -> Result<(), Problem> {
         match self.principal.may(need) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.refuse(denied.to_string()).await),
+        }
+    }
+
+    /// The answer to what came to nothing. If that is because the caller may not do it, it is recorded.
+    pub(crate) async fn failed(&self, why: Unanswered) -> Problem {
+        match why {
+            Unanswered::Error(error @ (Error::Beyond(_) | Error::Denied(_))) => self.refuse(error.to_string()).await,
+            other => other.into(),
         }
     }
 
@@ -180,10 +213,22 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let origin = origin(parts)?;
         let principal = admit(app, &parts.headers, origin).await?;
+        let credential = presented(&parts.headers)?.into();
         let context = origin.context(parts.headers.get(header::USER_AGENT), principal.actor());
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let route = format!("{} {path}", parts.method);
-        Ok(Self { principal, context, app: app.clone(), route })
+        Ok(Self { principal, context, app: app.clone(), route, credential, needs: Vec::new() })
+    }
+}
+
+impl Sender for Caller {
+    /// Judges the credential again, and whether it may still do all that it had to be allowed.
+    async fn still(&mut self) -> Result<(), Problem> {
+        self.principal = again(&self.app, Ok(self.credential.expose_secret())).await?;
+        for need in &self.needs {
+            self.decide(*need).await?;
+        }
+        Ok(())
     }
 }
 
@@ -195,6 +240,13 @@ impl FromRequestParts<App> for Anyone {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         Ok(Self(origin(parts)?.context(parts.headers.get(header::USER_AGENT), Actor::Anonymous)))
+    }
+}
+
+impl Sender for Anyone {
+    /// Nobody has no right that could end.
+    async fn still(&mut self) -> Result<(), Problem> {
+        Ok(())
     }
 }
 

@@ -58,7 +58,7 @@ kinds! {
         "Try again. The answer is the same for users that are unknown, disabled or without a password.";
     /// Known, and not allowed.
     Forbidden = FORBIDDEN, "forbidden", "Not allowed",
-        "Ask for the role or scope that `detail` names. The refusal is in the audit log.";
+        "Ask for the role or scopes that `detail` names. The refusal is in the audit log.";
     /// There is no such thing.
     NotFound = NOT_FOUND, "not-found", "Not found",
         "Look at the path and the id.";
@@ -295,7 +295,7 @@ impl From<Error> for Problem {
             Error::Managed { .. } => Kind::Managed,
             Error::Revoked(_) => Kind::Revoked,
             Error::Expired(_) => Kind::Expired,
-            Error::Beyond(_) => Kind::Forbidden,
+            Error::Beyond(_) | Error::Denied(_) => Kind::Forbidden,
             Error::Disabled(_) => Kind::UserDisabled,
             Error::WrongPassword => Kind::WrongPassword,
             Error::Fenced(_) | Error::NotStaged | Error::ReadOnly | Error::Database(_) | Error::Corrupt(_) => {

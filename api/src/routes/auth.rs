@@ -58,12 +58,12 @@ pub(crate) struct AccessToken {
 )]
 pub(crate) async fn login(
     State(app): State<App>,
-    Anyone(context): Anyone,
+    mut caller: Anyone,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
-    let Credentials { username, password } = body.json().await?;
-    let login = ask(app.accounts.login(&context, &username, password.into())).await?;
+    let Credentials { username, password } = body.json(&mut caller).await?;
+    let login = ask(app.accounts.login(&caller.0, &username, password.into())).await?;
     Ok(signed_in(&app, &login))
 }
 

@@ -10,6 +10,7 @@ mod contract;
 mod cors;
 mod credentials;
 mod document;
+mod endings;
 mod forgery;
 mod guessing;
 mod host;

@@ -66,7 +66,7 @@ impl Api {
     }
 
     /// What the mutating operations change.
-    async fn state(&self) -> Result<Value> {
+    pub(super) async fn state(&self) -> Result<Value> {
         let users = self.admin("GET /users", 0).query(&[("limit", 200)]).expect(200).await?.json;
         let mut keys = self.admin("GET /credentials", 0).expect(200).await?.json;
         for key in keys.as_array_mut().into_iter().flatten() {
@@ -93,7 +93,7 @@ fn covered(api: &Api) -> Result<()> {
     covers(&mutating, &EVENTS.map(|(operation, ..)| operation), "api/mutations.rs")
 }
 
-fn body_of(operation: &str, cast: &Cast) -> Result<Value> {
+pub(super) fn body_of(operation: &str, cast: &Cast) -> Result<Value> {
     let row = rows().into_iter().find(|row| row.0 == operation);
     Ok(row.with_context(|| format!("{operation} has no row in api/authorization.rs"))?.1(cast))
 }
@@ -108,7 +108,7 @@ async fn send(api: &Api, cast: &Cast, operation: &str, credential: &str, target:
     Ok(request.expect(status).await.with_context(|| operation.to_owned())?.body)
 }
 
-fn success(operation: &str) -> u16 {
+pub(super) fn success(operation: &str) -> u16 {
     match operation {
         "POST /users" | "POST /credentials" => 201,
         "POST /me/password"
