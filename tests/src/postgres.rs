@@ -163,6 +163,12 @@ impl Postgres {
         self.server.as_ref().map(|server| &server.process)
     }
 
+    /// The folder that holds its data; `None` when it is shared with other test processes.
+    #[must_use]
+    pub fn data(&self) -> Option<PathBuf> {
+        self.server.as_ref().map(|server| server.folder.join("data"))
+    }
+
     /// A new, empty database, and its URL.
     pub async fn empty_database(&self) -> Result<String> {
         let name = format!("test_{}", Uuid::now_v7().simple());

@@ -20,7 +20,7 @@ on_both_engines! {
 }
 
 /// The pair of the cookie that an answer sets, and its attributes.
-fn cookie(answer: &Answer) -> Result<(String, String)> {
+pub(super) fn cookie(answer: &Answer) -> Result<(String, String)> {
     let text = answer.header("set-cookie");
     let (pair, attributes) = text.split_once("; ").with_context(|| format!("no cookie: {answer}"))?;
     Ok((pair.to_owned(), attributes.to_owned()))

@@ -2,6 +2,7 @@
 //! those who run it.
 
 mod audit;
+mod canaries;
 mod config;
 mod observed;
 mod otlp;

@@ -29,6 +29,7 @@ pub(super) struct Span {
 struct Taken {
     spans: Arc<Mutex<Vec<Span>>>,
     bytes: Arc<Mutex<Vec<u8>>>,
+    authorization: Arc<Mutex<Option<String>>>,
 }
 
 pub(super) struct Collector {
@@ -55,10 +56,19 @@ impl Collector {
         self.taken.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// All that came.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.taken.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whether these bytes came, anywhere.
     pub(super) fn saw(&self, text: &str) -> bool {
-        let bytes = self.taken.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        self.bytes().windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    /// What it was last shown as a credential.
+    pub(super) fn authorization(&self) -> Option<String> {
+        self.taken.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -75,6 +85,8 @@ async fn take(State(taken): State<Taken>, headers: HeaderMap, body: Bytes) -> Re
         other => Err(anyhow::anyhow!("{other:?}")),
     };
     let spans = spans.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))?;
+    let shown = headers.get("authorization").and_then(|shown| shown.to_str().ok()).map(str::to_owned);
+    *taken.authorization.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     taken.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&body);
     taken.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
     Ok(StatusCode::OK)

@@ -1,0 +1,226 @@
+//! Databases that stand still or have no room: every operation is refused in time, and did not happen, nor does later.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::{join, try_join_all};
+use paddock_tests::database::{Database, Engine};
+use paddock_tests::disk::Disk;
+use paddock_tests::eventually::eventually;
+use paddock_tests::postgres::{Durability, Postgres};
+use paddock_tests::sentinel;
+use paddock_tests::story::story;
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
+
+use super::super::authorization::Cast;
+use super::super::{Api, on_both_engines};
+use super::{EVENTS, Prepared, prepare, success};
+
+on_both_engines! {
+    what_meets_a_full_disk_does_not_happen,
+}
+
+/// How many stand in the middle of their transactions at once: fewer than there are connections.
+const SIDE_BY_SIDE: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn served(url: &str) -> Result<(Api, Cast)> {
+    let mut api = Api::on(url, Duration::from_secs(5)).await?;
+    api.database = Some(Database::at(url)?);
+    prepare(&api).await?;
+    let cast = Cast::new(&api).await?;
+    Ok((api, cast))
+}
+
+/// Every operation, each with a session that is known by now, so that it gets as far as it would.
+async fn every_operation(api: &Api, cast: &Cast) -> Result<Vec<Prepared>> {
+    let mut requests = Vec::new();
+    for (operation, ..) in EVENTS {
+        requests.push(Prepared::new(api, cast, operation).await?);
+    }
+    for request in &requests {
+        api.by(&request.session.token, "GET /me", 0).expect(200).await?;
+    }
+    Ok(requests)
+}
+
+/// All of them at once; what each is told.
+async fn refused(api: &Api, requests: &[Prepared]) -> Result<Vec<String>> {
+    try_join_all(requests.iter().map(|request| request.refused(api))).await
+}
+
+/// They were told for certain that it was not done.
+fn unchanged(said: &[String]) -> Result<()> {
+    // Who asks to revoke many is told of how many.
+    let certain = |said: &String| said.contains("nothing was changed") || said.contains("0 of 1 are revoked");
+    ensure!(said.iter().all(certain), "{said:#?}");
+    Ok(())
+}
+
+/// The same operations are done, now that they can be, and leave their records.
+async fn goes_on(api: &Api, cast: &Cast) -> Result<()> {
+    eventually("the API to be back", PATIENCE, async || api.anonymous("GET /readyz", 0).expect(200).await).await?;
+    for (operation, event, _) in EVENTS {
+        Prepared::new(api, cast, operation).await?.send(api, success(operation)).await?;
+        assert_eq!(api.events(1).await?, [event], "{operation} afterwards");
+        api.keep_password(operation).await?;
+    }
+    Ok(())
+}
+
+/// The sessions of Paddock's, and whether they are at work.
+async fn sessions(other: &mut PgConnection) -> Result<Vec<(i32, bool)>> {
+    let query = "SELECT pid, state <> 'idle' FROM pg_stat_activity \
+                 WHERE datname = current_database() AND application_name = 'paddock'";
+    Ok(sqlx::query_as(query).fetch_all(other).await?)
+}
+
+/// Waits until whatever these sessions had been asked for is over, so that nothing more can come of it.
+async fn settled(other: &mut PgConnection, asked: &[(i32, bool)]) -> Result<()> {
+    eventually("the sessions of that time to end or to rest", PATIENCE, async || {
+        let now = sessions(other).await?;
+        let at_work: Vec<_> =
+            now.iter().filter(|(pid, busy)| *busy && asked.iter().any(|(old, _)| old == pid)).collect();
+        ensure!(at_work.is_empty(), "{at_work:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Stops every process of the cluster while `asking` is answered.
+async fn frozen<T>(cluster: &Postgres, asking: impl Future<Output = Result<T>>) -> Result<T> {
+    cluster.freeze()?;
+    let answered = asking.await;
+    cluster.thaw()?;
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meets_a_frozen_postgres_does_not_happen() {
+    story(async {
+        let cluster = Postgres::start(Durability::Relaxed).await?;
+        let url = cluster.empty_database().await?;
+        let (api, cast) = Box::pin(served(&url)).await?;
+        let mut other = PgConnection::connect(&url).await?;
+        let requests = Box::pin(every_operation(&api, &cast)).await?;
+        let before = api.state().await?;
+
+        let asked = sessions(&mut other).await?;
+        Box::pin(frozen(&cluster, refused(&api, &requests))).await.context("before they began")?;
+        settled(&mut other, &asked).await?;
+        assert_eq!(api.state().await?, before);
+
+        for requests in requests.chunks(SIDE_BY_SIDE) {
+            Box::pin(in_the_middle(&cluster, &api, &mut other, requests)).await.context("in their middle")?;
+            assert_eq!(api.state().await?, before);
+        }
+        Box::pin(goes_on(&api, &cast)).await
+    })
+    .await;
+}
+
+/// Freezes the cluster when each of the requests has made its change and waits to record it.
+async fn in_the_middle(cluster: &Postgres, api: &Api, other: &mut PgConnection, requests: &[Prepared]) -> Result<()> {
+    eventually("the API to be back", PATIENCE, async || api.anonymous("GET /readyz", 0).expect(200).await).await?;
+    for request in requests {
+        api.by(&request.session.token, "GET /me", 0).expect(200).await?;
+    }
+    sqlx::raw_sql("BEGIN; UPDATE audit_head SET position = position").execute(&mut *other).await?;
+    let stopping = async {
+        // Its own connection: the other one's transaction must stay as it is.
+        let asked = eventually("all to wait for the head of the log", Duration::from_secs(4), async || {
+            let waiting: Vec<(i32, bool)> = sqlx::query_as(
+                "SELECT pid, true FROM pg_stat_activity \
+                 WHERE datname = current_database() AND application_name = 'paddock' AND wait_event_type = 'Lock'",
+            )
+            .fetch_all(&mut *other)
+            .await?;
+            ensure!(waiting.len() == requests.len(), "{} of {}", waiting.len(), requests.len());
+            Ok(waiting)
+        })
+        .await?;
+        cluster.freeze()?;
+        Ok::<_, anyhow::Error>(asked)
+    };
+    let (refused, asked) = join(refused(api, requests), stopping).await;
+    cluster.thaw()?;
+    refused?;
+    // The way is free again for whoever still waits.
+    sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
+    settled(other, &asked?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meets_a_locked_sqlite_file_does_not_happen() {
+    story(async {
+        let folder = sentinel::scratch("sqlite")?;
+        let url = format!("sqlite:{}", folder.path().join("paddock.db").display());
+        let (api, cast) = Box::pin(served(&url)).await?;
+        let requests = Box::pin(every_operation(&api, &cast)).await?;
+        let before = api.state().await?;
+        let mut other = SqliteConnection::connect(&url).await?;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await?;
+        Box::pin(refused(&api, &requests)).await?;
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await?;
+        other.close().await?;
+        // Whoever still waited for the one connection that writes has had it before this.
+        eventually("a user", PATIENCE, async || api.user(json!({})).await).await?;
+        let after = api.state().await?;
+        let changed: Vec<_> = after.iter().filter(|(table, rows)| before[*table] != **rows).collect();
+        let tables: Vec<_> = changed.iter().map(|(table, _)| table.as_str()).collect();
+        assert_eq!(tables, ["audit_head", "audit_logs", "sqlite_sequence", "users"]);
+        ensure!(changed.iter().all(|(table, rows)| rows.len() <= before[*table].len() + 1), "something came late");
+        Box::pin(goes_on(&api, &cast)).await
+    })
+    .await;
+}
+
+async fn what_meets_a_full_disk_does_not_happen(engine: Engine) -> Result<()> {
+    match engine {
+        Engine::Postgres => Box::pin(a_full_disk_under_postgres()).await,
+        Engine::Sqlite => Box::pin(a_full_disk_under_sqlite()).await,
+    }
+}
+
+async fn a_full_disk_under_postgres() -> Result<()> {
+    let disk = Disk::small(96)?;
+    let cluster = Postgres::start_on(&disk, Durability::Full).await?;
+    let (api, cast) = Box::pin(served(&cluster.empty_database().await?)).await?;
+    let requests = Box::pin(every_operation(&api, &cast)).await?;
+    let before = api.state().await?;
+    // Each row of the log on a page of its own, which has to be had from the disk; and the rest of a segment of the
+    // write-ahead log for what is tried. Without one PostgreSQL gives up: see faults/disk.rs.
+    let behind = api.behind()?;
+    behind.execute("ALTER TABLE audit_logs SET (fillfactor = 10)").await?;
+    behind.execute("SELECT pg_switch_wal()").await?;
+    behind.execute("CREATE TABLE begun (); DROP TABLE begun").await?;
+
+    let filling = disk.fill()?;
+    let said = Box::pin(refused(&api, &requests)).await;
+    filling.free()?;
+    unchanged(&said?)?;
+    let log = cluster.log().text();
+    let extended = log.matches("could not extend file").count();
+    ensure!(extended >= EVENTS.len(), "{extended} of {} met the end of the disk:\n{log}", EVENTS.len());
+    assert_eq!(api.state().await?, before);
+    Box::pin(goes_on(&api, &cast)).await
+}
+
+async fn a_full_disk_under_sqlite() -> Result<()> {
+    let disk = Disk::small(16)?;
+    let url = format!("sqlite:{}", disk.path().join("paddock.db").display());
+    let (api, cast) = Box::pin(served(&url)).await?;
+    let requests = Box::pin(every_operation(&api, &cast)).await?;
+    let before = api.state().await?;
+    // A log that begins anew needs room for the first thing that is written.
+    let emptied: Vec<(i64, i64, i64)> = api.behind()?.rows("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+    ensure!(emptied == [(0, 0, 0)], "{emptied:?}");
+
+    let filling = disk.fill()?;
+    let said = Box::pin(refused(&api, &requests)).await;
+    filling.free()?;
+    unchanged(&said?)?;
+    assert_eq!(api.state().await?, before);
+    Box::pin(goes_on(&api, &cast)).await
+}
