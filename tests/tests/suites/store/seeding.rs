@@ -47,11 +47,11 @@ async fn an_admin_who_was_demoted_or_deleted_stays_so(#[case] engine: Engine) {
         let key = store.accounts.credentials(Some(first.id)).await?.remove(0);
         store.accounts.revoke_key(&context(), key.id).await?;
         let demoted = UserPatch { roles: Some([Role::User].into_iter().collect()), ..UserPatch::default() };
-        store.accounts.update_user(&context(), first.id, demoted).await?;
+        store.accounts.update_user(&context(), first.id, demoted, Ok(())).await?;
 
         for deleted in [false, true] {
             if deleted {
-                store.accounts.delete_user(&context(), first.id).await?;
+                store.accounts.delete_user(&context(), first.id, Ok(())).await?;
             }
             let before = store.events().await?;
             let seeded = store.accounts.seed(&seed).await?;
