@@ -33,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) origins: Origins,
     pub(crate) readiness: Readiness,
     pub(crate) cookies: Cookies,
+    /// Whether only requests for this machine are answered.
+    pub(crate) only_local_hosts: bool,
     /// The OpenAPI document, as it is sent.
     pub(crate) openapi: Bytes,
 }

@@ -31,6 +31,9 @@ pub struct Config {
     pub cors_allowed_origins: Vec<String>,
     /// Whether pages of this machine may too, from any port.
     pub cors_allow_local: bool,
+    /// Whether only requests for this machine are answered: for an admin whose password everybody knows, whom a page from
+    /// elsewhere could become whose name leads here.
+    pub only_local_hosts: bool,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
     /// Where clients reach this, if it is known: pages from there may use the session's cookie.
@@ -61,6 +64,7 @@ impl Config {
             trusted_proxies: Vec::new(),
             cors_allowed_origins: Vec::new(),
             cors_allow_local: false,
+            only_local_hosts: false,
             sweep_every: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,

@@ -51,7 +51,7 @@ impl Front {
 
     /// The answer to a request for which no route is looked for, and what it is counted as.
     fn at_once(&self, request: &Request<Incoming>, origin: &Origin) -> Option<(&'static str, Response)> {
-        let (route, response) = match host::check(request.version(), request.headers()) {
+        let (route, response) = match host::check(request.version(), request.headers(), self.app.only_local_hosts) {
             Err(problem) => ("malformed", problem.render(origin)),
             Ok(()) => ("preflight", self.app.origins.preflight(request)?),
         };

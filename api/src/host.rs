@@ -1,23 +1,39 @@
 //! `Host`, by which a request says whom it is meant for (RFC 9112, section 3.2).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue, Version, header};
 
 use crate::problem::{Kind, Problem};
 
 /// Refuses a request without a host, with two of them, or with one that is none: a proxy in front might have taken it for
-/// another one. HTTP/1.0 knows no such header, and some health checks speak it; they need send none.
-pub(crate) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+/// another one. HTTP/1.0 knows no such header, and some health checks speak it; they need send none. `only_local`: refuses
+/// any other host than this machine too.
+pub(crate) fn check(version: Version, headers: &HeaderMap, only_local: bool) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let wrong = match (hosts.next(), hosts.next()) {
         (None, _) if version == Version::HTTP_10 => return Ok(()),
         (None, _) => "the request has no Host header",
-        (Some(host), None) if is_host(host) => return Ok(()),
+        (Some(host), None) if is_host(host) => {
+            if only_local && !host.to_str().ok().and_then(host_of).is_some_and(is_local) {
+                return Err(Problem::new(Kind::Forbidden, NOT_LOCAL));
+            }
+            return Ok(());
+        }
         (Some(_), None) => "the Host header is not a host, or a host and a port, as in example.com:8080",
         (Some(_), Some(_)) => "the request has more than one Host header",
     };
     Err(Problem::new(Kind::Malformed, wrong))
+}
+
+const NOT_LOCAL: &str = "while the admin's password is one that everybody knows, only requests to localhost are answered: set \
+                         ADMIN_BOOTSTRAP_PASSWORD";
+
+/// Whether a host is this machine, whatever names lead here.
+fn is_local(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn is_host(value: &HeaderValue) -> bool {
@@ -50,6 +66,23 @@ mod tests {
     use super::*;
 
     #[rstest]
+    #[case("localhost:8080", true)]
+    #[case("Paddock.LOCALHOST", true)]
+    #[case("127.0.0.1:8080", true)]
+    #[case("127.9.9.9", true)]
+    #[case("[::1]:8080", true)]
+    #[case("evil.example:8080", false)]
+    #[case("localhost.evil.example", false)]
+    #[case("notlocalhost", false)]
+    #[case("192.0.2.1", false)]
+    #[case("0.0.0.0", false)]
+    fn this_machine_is_told_from_others(#[case] host: &str, #[case] local: bool) {
+        let headers: HeaderMap = [(header::HOST, HeaderValue::from_str(host).unwrap())].into_iter().collect();
+        assert_eq!(check(Version::HTTP_11, &headers, true).is_ok(), local);
+        assert!(check(Version::HTTP_11, &headers, false).is_ok());
+    }
+
+    #[rstest]
     #[case::name(&["paddock.example.com"], true)]
     #[case::port(&["paddock.example.com:8080"], true)]
     #[case::no_port(&["paddock.example.com:"], true)]
@@ -74,8 +107,8 @@ mod tests {
     fn a_request_names_one_host(#[case] hosts: &[&str], #[case] right: bool) {
         let lines = hosts.iter().map(|host| (header::HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap()));
         let headers: HeaderMap = lines.collect();
-        assert_eq!(check(Version::HTTP_11, &headers).is_ok(), right);
+        assert_eq!(check(Version::HTTP_11, &headers, false).is_ok(), right);
         // Older clients need send none, and what they send must be right too.
-        assert_eq!(check(Version::HTTP_10, &headers).is_ok(), right || hosts.is_empty());
+        assert_eq!(check(Version::HTTP_10, &headers, false).is_ok(), right || hosts.is_empty());
     }
 }

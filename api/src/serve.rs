@@ -94,6 +94,7 @@ pub async fn serve(
         origins,
         readiness,
         cookies,
+        only_local_hosts: config.only_local_hosts,
         openapi,
     });
 

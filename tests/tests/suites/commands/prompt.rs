@@ -246,3 +246,22 @@ async fn healthcheck_tells_whether_a_server_is_well() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_whose_password_everybody_knows_is_for_this_machine_alone() {
+    story(async {
+        let (database, ollama) = (Database::new(Engine::Sqlite).await?, FakeOllama::start(&["smollm2:135m"]).await?);
+        let paddock = Launch::new(&["run", "--env", "dev"], database.url())?.ollama(&ollama.url()).start().await?;
+        let sign_in = || {
+            let known = serde_json::json!({"username": "admin@example.com", "password": "admin"});
+            reqwest::Client::new().post(format!("{}/auth/login", paddock.url())).json(&known)
+        };
+        ensure!(sign_in().send().await?.status() == 200);
+        // As a page does whose name leads here.
+        let refused = sign_in().header("host", "evil.example:8080").send().await?;
+        ensure!(refused.status() == 403, "{}", refused.status());
+        ensure!(refused.text().await?.contains("ADMIN_BOOTSTRAP_PASSWORD"));
+        Ok(())
+    })
+    .await;
+}
