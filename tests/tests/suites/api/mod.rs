@@ -35,9 +35,10 @@ use paddock_accounts::audit::Chain;
 use paddock_accounts::clock::SystemClock;
 use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
 use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::{Accounts, OpenOptions, migrate};
+use paddock_accounts::{Accounts, OpenError, OpenOptions, migrate};
 use paddock_api::Config;
 use paddock_tests::database::{Database, Engine};
+use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::FakeOllama;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -171,9 +172,16 @@ impl Api {
 async fn accounts(database_url: &str) -> Result<Accounts> {
     let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
     migrate(&options).await?;
-    let chain = Chain::new(&SECRET.into());
-    let sessions = SessionKey::new(&SECRET.into(), "HS256")?;
-    Ok(Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await?)
+    // A process that another story starts holds every lock of this one until it runs an executable of its own.
+    eventually("the lock of the file", Duration::from_secs(5), async || {
+        let (chain, sessions) = (Chain::new(&SECRET.into()), SessionKey::new(&SECRET.into(), "HS256")?);
+        match Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await {
+            Err(locked @ OpenError::Locked(_)) => Err(anyhow::Error::from(locked)),
+            opened => Ok(opened),
+        }
+    })
+    .await?
+    .map_err(Into::into)
 }
 
 /// The same story on both engines.
