@@ -1,5 +1,6 @@
 //! Databases that stand still or have no room: every operation is refused in time, and did not happen, nor does later.
 
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -131,9 +132,10 @@ async fn in_the_middle(cluster: &Postgres, api: &Api, other: &mut PgConnection, 
     for request in requests {
         api.by(&request.session.token, "GET /me", 0).expect(200).await?;
     }
-    sqlx::raw_sql("BEGIN; UPDATE audit_head SET position = position").execute(&mut *other).await?;
+    let mut holder = PgConnection::connect(api.behind()?.url()).await?;
+    sqlx::raw_sql("BEGIN; UPDATE audit_head SET position = position").execute(&mut holder).await?;
     let stopping = async {
-        // Its own connection: the other one's transaction must stay as it is.
+        // Not over the holder's connection: within a transaction the list of sessions stays as it was first read.
         let asked = eventually("all to wait for the head of the log", Duration::from_secs(4), async || {
             let waiting: Vec<(i32, bool)> = sqlx::query_as(
                 "SELECT pid, true FROM pg_stat_activity \
@@ -152,7 +154,7 @@ async fn in_the_middle(cluster: &Postgres, api: &Api, other: &mut PgConnection, 
     cluster.thaw()?;
     refused?;
     // The way is free again for whoever still waits.
-    sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
+    holder.close().await?;
     settled(other, &asked?).await
 }
 
@@ -188,18 +190,22 @@ async fn what_meets_a_full_disk_does_not_happen(engine: Engine) -> Result<()> {
     }
 }
 
+/// The audit log alone is on the disk that fills up: without room for its write-ahead log PostgreSQL gives up altogether,
+/// which faults/disk.rs is about.
 async fn a_full_disk_under_postgres() -> Result<()> {
-    let disk = Disk::small(96)?;
-    let cluster = Postgres::start_on(&disk, Durability::Full).await?;
+    let (disk, cluster) = (Disk::small(16)?, Postgres::start(Durability::Relaxed).await?);
+    let owner = cluster.data().context("a cluster of its own")?.metadata()?;
+    chown(disk.path(), Some(owner.uid()), Some(owner.gid()))?;
     let (api, cast) = Box::pin(served(&cluster.empty_database().await?)).await?;
     let requests = Box::pin(every_operation(&api, &cast)).await?;
-    let before = api.state().await?;
-    // Each row of the log on a page of its own, which has to be had from the disk; and the rest of a segment of the
-    // write-ahead log for what is tried. Without one PostgreSQL gives up: see faults/disk.rs.
     let behind = api.behind()?;
+    behind.execute(&format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display())).await?;
+    // Each row on a page of its own; and the last is a long one, so that no short one finds room beside it.
     behind.execute("ALTER TABLE audit_logs SET (fillfactor = 10)").await?;
-    behind.execute("SELECT pg_switch_wal()").await?;
-    behind.execute("CREATE TABLE begun (); DROP TABLE begun").await?;
+    behind.execute("ALTER TABLE audit_logs SET TABLESPACE small").await?;
+    behind.execute("VACUUM FULL audit_logs").await?;
+    api.user(json!({"display_name": "x".repeat(200)})).await?;
+    let before = api.state().await?;
 
     let filling = disk.fill()?;
     let said = Box::pin(refused(&api, &requests)).await;
