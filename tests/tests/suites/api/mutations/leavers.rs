@@ -232,6 +232,11 @@ async fn clients_that_leave_split_no_change_from_its_record(engine: Engine) -> R
         count > least && count < all - least,
         "{count} of {all} were carried out, so that little was shown: {done:?}"
     );
-    println!("{count} of {all} clients that left were served: {done:?}");
+    tell(count, all, &done);
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the figures of a run; shown with --nocapture")]
+fn tell(count: usize, all: usize, done: &BTreeMap<&str, usize>) {
+    println!("{count} of {all} clients that left were served: {done:?}");
 }

@@ -58,7 +58,7 @@ impl Served {
         let mut connection = PgConnection::connect(&direct).await?;
         let name: PgConnectOptions = direct.parse()?;
         let name = name.get_database().context("a name")?.to_owned();
-        let role = format!(r#"CREATE ROLE paddock LOGIN PASSWORD '{DATABASE_PASSWORD}'"#);
+        let role = format!("CREATE ROLE paddock LOGIN PASSWORD '{DATABASE_PASSWORD}'");
         connection.execute(AssertSqlSafe(role)).await?;
         connection.execute(AssertSqlSafe(format!(r#"ALTER DATABASE "{name}" OWNER TO paddock"#))).await?;
         connection.execute("ALTER SYSTEM SET log_statement = 'all'").await?;

@@ -130,9 +130,9 @@ impl Story {
 
     /// What Ollama was sent.
     pub(super) fn upstream(&self) -> Result<Place> {
-        let sent =
-            self.ollama.work().iter().map(|seen| format!("{:?} {:?}\n", seen.headers, seen.body)).collect::<String>();
-        Place::new("what Ollama was sent", sent, PROMPT)
+        let sent: Vec<_> =
+            self.ollama.work().iter().map(|seen| format!("{:?} {:?}", seen.headers, seen.body)).collect();
+        Place::new("what Ollama was sent", sent.concat(), PROMPT)
     }
 
     fn login(&self, name: &str, password: &str) -> RequestBuilder {
@@ -161,7 +161,7 @@ impl Story {
         answer(revoked.get("/me")).await?;
         self.admin.post(&format!("/credentials/{id}/revoke"), &Value::Null).send().await?.error_for_status()?;
         self.know("revoked key", secret_of(revoked.key())?);
-        self.revoked = revoked.key().to_owned();
+        revoked.key().clone_into(&mut self.revoked);
 
         let boss = Session::of(self.login(ADMIN, BOOTSTRAP_PASSWORD)).await?;
         signed_by_ours(&boss.token)?;
