@@ -3,7 +3,7 @@
 use crate::{
     clock::Time,
     context::Actor,
-    credentials::{CredentialId, Reach, granted_by},
+    credentials::{Bounds, CredentialId, Reach, granted_by},
     email::Email,
     limits::Limits,
     patterns::ModelPatterns,
@@ -51,7 +51,7 @@ pub enum Via {
         models: Option<ModelPatterns>,
         /// The key's own limits, beside its owner's.
         limits: Limits,
-        /// When the key ends.
+        /// When what was presented ends: with the key, at a time of its own, or because another secret took over.
         expires_at: Option<Time>,
     },
 }
@@ -78,6 +78,9 @@ pub enum Denied {
     /// The user lacks the role.
     #[error("this needs the role `{}`", .0.text())]
     Role(Role),
+    /// The key lacks some of all scopes.
+    #[error("only a session, or an API key with every scope, makes, changes or deletes an admin: this one lacks {0}")]
+    Admins(Scopes),
 }
 
 impl Principal {
@@ -98,12 +101,21 @@ impl Principal {
         }
     }
 
-    /// What it may give at the most: a key what it has itself; `None`: anything. `covers` says what patterns mean.
+    /// Whether it may make, change and delete admins. Whoever may do that can have every right: a key must have every scope.
+    pub fn may_touch_admins(&self) -> Result<(), Denied> {
+        let Via::Key { scopes, .. } = &self.via else { return Ok(()) };
+        let lacking = Scope::ALL.iter().copied().collect::<Scopes>().without(scopes);
+        if lacking.is_empty() { Ok(()) } else { Err(Denied::Admins(lacking)) }
+    }
+
+    /// What it may give at the most: a key what it and its owner have; `None`: anything. `covers` says what patterns mean.
     #[must_use]
     pub fn reach(&self, covers: fn(&str, &str) -> bool) -> Option<Reach<'_>> {
         match &self.via {
             Via::Key { scopes, models, limits, expires_at, .. } => {
-                Some(Reach { scopes, models: models.as_ref(), limits, expires_at: *expires_at, covers })
+                let own = Bounds { models: models.as_ref(), limits };
+                let owners = Bounds { models: self.models.as_ref(), limits: &self.limits };
+                Some(Reach { scopes, own, owner: self.user_id, owners, expires_at: *expires_at, covers })
             }
             Via::Session { .. } => None,
         }

@@ -152,6 +152,13 @@ impl Accounts {
         Ok(self.judged_now(&judged))
     }
 
+    /// Whether judging this may be the work of someone who guesses: it means to be a key, and was never right in this process.
+    /// An access token is no guess: its signature is looked at before anything else is.
+    #[must_use]
+    pub fn may_be_guess(&self, presented: &str) -> bool {
+        Token::claims(presented) && !self.cache().was_right(&Digest::of(presented))
+    }
+
     /// What it comes to at this moment. A key that counts has been used.
     fn judged_now(&self, judged: &Judged) -> Result<Arc<Principal>, Refused> {
         let now = self.now();
@@ -256,7 +263,7 @@ fn judged_key(key_id: &str, row: KeyRow) -> Judged {
             scopes: row.scopes,
             models: row.key_models,
             limits: row.limits,
-            expires_at: row.credential_expires_at,
+            expires_at: until.map(|(end, _)| end),
         },
         models: row.user_models,
         limits: row.user_limits.into(),

@@ -1,6 +1,9 @@
 //! Who asked for a mutation, and from where: what every audit event carries.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use crate::{credentials::CredentialId, users::UserId};
 
@@ -66,5 +69,17 @@ impl Context {
     #[must_use]
     pub fn acting(&self, actor: Actor) -> Self {
         Self { actor, ..self.clone() }
+    }
+}
+
+/// The part of an address that one client cannot choose: all of IPv4, the first half of IPv6.
+#[must_use]
+pub fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        ip @ IpAddr::V4(_) => ip,
     }
 }

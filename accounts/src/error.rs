@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{credentials::CredentialId, managed::ManagedBy, users::UserId};
+use crate::{access::Denied, credentials::CredentialId, managed::ManagedBy, users::UserId};
 
 /// One field of a request that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,9 @@ pub enum Error {
     #[error("external_id belongs to user {0}, whose e-mail address is another")]
     ExternalIdTaken(UserId),
     /// Without this user nobody could administer.
-    #[error("this is the last active admin: make another user an admin first")]
+    #[error(
+        "this is the last admin who can act, that is, is active and not limited to 0 requests: make another user an admin first"
+    )]
     LastAdmin,
     /// A Kubernetes object owns what was to be edited.
     #[error("managed by {kind} {owner}: change the object instead")]
@@ -59,9 +61,12 @@ pub enum Error {
     /// The secret is not staged, so it cannot be made active.
     #[error("the secret is not staged any more")]
     NotStaged,
-    /// The key that asks may not give so much: it has less itself. Each line names a field and its bound.
+    /// The key that asks may not give so much: it, or its owner, has less. Each line names a field and its bound.
     #[error("this API key cannot give more than it has: {}", .0.join("; "))]
     Beyond(Vec<String>),
+    /// The one who asks may not do it to such a user.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The user may not act, so that a key of it would count for nothing.
     #[error("user {0} is disabled: enable it before you issue a key for it")]
     Disabled(UserId),

@@ -93,10 +93,11 @@ impl Accounts {
         self.write(context, |tx| {
             async move {
                 let now = self.now();
-                let Some(before) = owned_user(tx, owner, desired, adoption, takeover).await? else {
+                let Owned { user, left_behind } = owned_user(tx, owner, desired, adoption, takeover).await?;
+                let Some(before) = user else {
                     let user = users::insert(tx.conn(), &new_user(owner, desired), now).await?;
                     let event = users::created_event(&user);
-                    return Ok(Outcome::changed(user, event));
+                    return Ok(telling_of(left_behind, Outcome::changed(user, event)));
                 };
                 let mut after = before.clone();
                 after.display_name.clone_from(&desired.display_name);
@@ -108,7 +109,7 @@ impl Accounts {
                 if before.overridden_at.is_none() {
                     after.is_active = desired.active;
                 }
-                users::replace(tx, &before, after, now).await
+                users::replace(tx, &before, after, now).await.map(|outcome| telling_of(left_behind, outcome))
             }
             .scope_boxed()
         })
@@ -233,6 +234,24 @@ impl Accounts {
     }
 }
 
+/// What is there for an object.
+struct Owned {
+    /// Its user, or the one of the same address that it may adopt.
+    user: Option<User>,
+    /// The user that it owned under another address in an earlier life, and owns no longer.
+    left_behind: Option<UserId>,
+}
+
+/// The event, which also says who was left behind: the row of that user has changed with it.
+fn telling_of(left_behind: Option<UserId>, outcome: Outcome<User>) -> Outcome<User> {
+    match (left_behind, outcome) {
+        (Some(id), Outcome::Changed(user, event)) => {
+            Outcome::changed(user, event.detail(format!("user {id} was of this object before, and is of none now")))
+        }
+        (_, outcome) => outcome,
+    }
+}
+
 /// The user the object owns, or the one of the same address that it may adopt.
 async fn owned_user(
     tx: &mut Tx,
@@ -240,26 +259,29 @@ async fn owned_user(
     desired: &DesiredUser,
     adoption: Adoption,
     takeover: bool,
-) -> Result<Option<User>, Error> {
+) -> Result<Owned, Error> {
+    let mut left_behind = None;
     if let Some(user) = users::by_owner(tx.conn(), owner).await? {
         // Judged once it is locked: it may have changed hands since it was found.
         let user = users::locked(tx, user.id).await?;
         fence(user.managed_by.as_ref(), owner, takeover)?;
         if user.email == desired.email {
-            return Ok(Some(user));
+            return Ok(Owned { user: Some(user), left_behind });
         }
         // Left behind by an earlier life of the object, which had another address.
         users::disown(tx, user.id).await?;
+        left_behind = Some(user.id);
     }
-    match users::by_email(tx.conn(), &desired.email).await? {
-        None => Ok(None),
+    let user = match users::by_email(tx.conn(), &desired.email).await? {
+        None => None,
         Some(user) => match &user.managed_by {
             // Made by another leader between the two looks.
-            Some(same) if same == owner => Ok(Some(users::locked(tx, user.id).await?)),
-            Some(other) => Err(Error::Managed { kind: "ApiUser", owner: other.clone() }),
-            None => adopted(tx, user.id, adoption).await.map(Some),
+            Some(same) if same == owner => Some(users::locked(tx, user.id).await?),
+            Some(other) => return Err(Error::Managed { kind: "ApiUser", owner: other.clone() }),
+            None => Some(adopted(tx, user.id, adoption).await?),
         },
-    }
+    };
+    Ok(Owned { user, left_behind })
 }
 
 /// A user that no object owns, if it may be taken over. An admin, and whom an admin disabled, are not for every namespace.

@@ -77,6 +77,14 @@ impl Hasher {
         self.keys.hash(key).await
     }
 
+    /// Runs what judges a password where passwords are hashed, so that no more of it goes on at once.
+    pub(crate) async fn judge_password<T: Send + 'static>(
+        &self,
+        judge: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.passwords.run(self.place()?, move || Ok(judge())).await
+    }
+
     /// A place among those who wait to have a password verified: refused at once, before anything was done, when there is
     /// none.
     pub(crate) fn place(&self) -> Result<Place, Error> {

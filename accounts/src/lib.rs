@@ -65,7 +65,7 @@ struct Inner {
 
 /// Every statement with a text of its own: what the database must understand.
 pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [authenticate::STATEMENTS, models::STATEMENTS, secrets::STATEMENTS, passwords::STATEMENTS]
+    [authenticate::STATEMENTS, models::STATEMENTS, secrets::STATEMENTS, passwords::STATEMENTS, seed::STATEMENTS]
         .into_iter()
         .flatten()
         .chain(audit::statements())

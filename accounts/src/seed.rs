@@ -6,17 +6,23 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     Accounts,
     audit::{Change, Event, EventType},
+    clock::Time,
     context::Context,
-    credentials::NewKey,
+    credentials::{self, NewKey},
     email::Email,
     error::Error,
     limits::Limits,
     passwords,
     sets::{Role, Scope, Word},
-    store::Outcome,
+    store::{Conn, Outcome, on, statements},
     token::Token,
-    users::{self, NewUser, User},
+    users::{self, NewUser, User, UserId},
 };
+
+statements! {
+    LIVE_KEYS = "SELECT count(*) FROM credentials WHERE user_id = $1 AND label = $2 AND revoked_at IS NULL \
+                 AND (expires_at IS NULL OR expires_at > $3)";
+}
 
 /// The address of the first admin.
 pub const ADMIN_EMAIL: &str = "admin@example.com";
@@ -44,8 +50,9 @@ pub struct Seeded {
 }
 
 impl Accounts {
-    /// Makes sure that there is an admin, with a password and a live key labelled `bootstrap`. Running it twice changes
-    /// nothing the second time.
+    /// Makes sure that there is an admin. Where there is none, [`ADMIN_EMAIL`] becomes one with a password and a key labelled
+    /// `bootstrap`; while that user is an admin it has such a key. One that was disabled, demoted or, as there are other
+    /// admins, deleted stays so. Running it twice changes nothing the second time.
     pub async fn seed(&self, seed: &Seed) -> Result<Seeded, Error> {
         self.seed_by(seed, true).await
     }
@@ -58,38 +65,51 @@ impl Accounts {
     async fn seed_by(&self, seed: &Seed, judged: bool) -> Result<Seeded, Error> {
         let email = Email::parse(ADMIN_EMAIL).expect("the address is well formed");
         let context = Context::system("seed");
-        let password = seed.password.clone().unwrap_or_else(random_password);
-        let there = self.user_by_email(&email).await?;
-        let set = there.is_none() || seed.force;
-        let admin = match there {
-            Some(admin) if !set => admin,
+        let (admin, password) = match self.user_by_email(&email).await? {
+            Some(admin) if !seed.force => (Some(admin), None),
+            None if !seed.force && users::has_admin(self.reader().await?.conn()).await? => (None, None),
             _ => {
-                let name = "ADMIN_BOOTSTRAP_PASSWORD";
-                let about = passwords::about_address(&email);
-                let normal = if judged {
-                    self.judge(name, password.clone(), about).await?
-                } else {
-                    passwords::normal(&password).ok_or_else(|| Error::invalid(name, "is too long"))?
-                };
-                let hash = self.hasher().hash_password(normal).await?;
-                self.bootstrap(&context, &email, &hash).await?
+                let password = seed.password.clone().unwrap_or_else(random_password);
+                let hash = self.hash_first(&email, &password, judged).await?;
+                let (admin, is_set) = self.bootstrap(&context, &email, &hash, seed.force).await?;
+                (Some(admin), is_set.then_some(password))
             }
         };
-        // One that was disabled stays so, and can have no key.
-        let wants_key = admin.is_active && !self.has_live_key(&admin).await?;
-        let key = if wants_key { Some(self.bootstrap_key(&context, &admin).await?) } else { None };
-        Ok(Seeded { email, password: set.then_some(password), key })
+        let key = match admin.filter(|admin| admin.is_active && admin.roles.has(Role::Admin)) {
+            Some(admin) => self.bootstrap_key(&context, admin.id).await?,
+            None => None,
+        };
+        Ok(Seeded { email, password, key })
     }
 
-    async fn bootstrap(&self, context: &Context, email: &Email, hash: &str) -> Result<User, Error> {
+    async fn hash_first(&self, email: &Email, password: &SecretString, judged: bool) -> Result<String, Error> {
+        let name = "ADMIN_BOOTSTRAP_PASSWORD";
+        let normal = if judged {
+            self.judge(name, password.clone(), passwords::about_address(email)).await?
+        } else {
+            passwords::normal(password).ok_or_else(|| Error::invalid(name, "is too long"))?
+        };
+        self.hasher().hash_password(normal).await
+    }
+
+    /// The admin, and whether it has this password now: not where another process was first, unless `force`.
+    async fn bootstrap(
+        &self,
+        context: &Context,
+        email: &Email,
+        hash: &str,
+        force: bool,
+    ) -> Result<(User, bool), Error> {
         self.write(context, |tx| {
             async move {
                 let now = self.now();
-                let (admin, detail) = if let Some(admin) = users::by_email(tx.conn(), email).await? {
-                    (admin, "password reset")
-                } else {
-                    let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
-                    (users::insert(tx.conn(), &new, now).await?, "created")
+                let (admin, detail) = match users::by_email(tx.conn(), email).await? {
+                    Some(admin) if !force => return Ok(Outcome::Unchanged((admin, false))),
+                    Some(admin) => (admin, "password reset"),
+                    None => {
+                        let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
+                        (users::insert(tx.conn(), &new, now).await?, "created")
+                    }
                 };
                 passwords::set(tx, admin.id, hash, now).await?;
                 let mut change = Change::default();
@@ -99,31 +119,50 @@ impl Accounts {
                     .target(email.as_str())
                     .detail(detail)
                     .change(change);
-                Ok(Outcome::changed(admin, event))
+                Ok(Outcome::changed((admin, true), event))
             }
             .scope_boxed()
         })
         .await
     }
 
-    async fn has_live_key(&self, admin: &User) -> Result<bool, Error> {
-        let now = self.now();
-        Ok(self.credentials(Some(admin.id)).await?.iter().any(|key| {
-            key.label == KEY_LABEL && key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > now)
-        }))
-    }
-
-    async fn bootstrap_key(&self, context: &Context, admin: &User) -> Result<Token, Error> {
+    /// A key for the admin, if it has no live one.
+    async fn bootstrap_key(&self, context: &Context, admin: UserId) -> Result<Option<Token>, Error> {
+        if has_live_key(self.reader().await?.conn(), admin, self.now()).await? {
+            return Ok(None);
+        }
         let new = NewKey {
-            user_id: admin.id,
+            user_id: admin,
             label: Some(KEY_LABEL.to_owned()),
             scopes: Some(Scope::ALL.iter().copied().collect()),
             models: None,
             limits: Limits::default(),
             expires_at: None,
         };
-        Ok(self.issue_key(context, new).await?.token)
+        let token = Token::generate();
+        let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
+        let issued = self.write(context, |tx| {
+            let (new, token, hash) = (&new, &token, &hash);
+            async move {
+                // Locked, so that of several who seed at once the others see the key of the first.
+                let user = users::locked(tx, admin).await?;
+                if has_live_key(tx.conn(), admin, self.now()).await? {
+                    return Ok(Outcome::Unchanged(false));
+                }
+                let credential = credentials::issue_in(tx, &user, new, token, hash, self.now()).await?;
+                let event = credentials::issued_event(EventType::ApiKeyIssued, &credential);
+                Ok(Outcome::changed(true, event))
+            }
+            .scope_boxed()
+        });
+        Ok(issued.await?.then_some(token))
     }
+}
+
+async fn has_live_key(conn: Conn<'_>, admin: UserId, now: Time) -> Result<bool, Error> {
+    let live: i64 =
+        on!(conn, |c| sqlx::query_scalar(LIVE_KEYS).bind(admin).bind(KEY_LABEL).bind(now).fetch_one(c).await?);
+    Ok(live > 0)
 }
 
 /// 256 random bits a person can copy: the secret part of a key.

@@ -29,7 +29,8 @@ pub fn check(text: &str, longest: usize) -> Result<(), TextError> {
     if let Some((at, c)) = text.chars().enumerate().find(|(_, c)| is_unseen(*c)) {
         return Err(TextError::Unseen { at: at + 1, code: c.into() });
     }
-    if text.chars().all(char::is_whitespace) {
+    // The blank pattern of Braille is a letter, and looks like a space.
+    if text.chars().all(|c| c.is_whitespace() || c == '\u{2800}') {
         return Err(TextError::Blank);
     }
     Ok(())
@@ -72,6 +73,7 @@ mod tests {
     #[case::empty("", TextError::Length(5))]
     #[case::long("abcdef", TextError::Length(5))]
     #[case::blank(" \u{a0} ", TextError::Blank)]
+    #[case::blank_pattern("\u{2800}\u{2800}", TextError::Blank)]
     #[case::nul("a\0", TextError::Unseen { at: 2, code: 0 })]
     #[case::line_feed("a\n", TextError::Unseen { at: 2, code: 0xa })]
     #[case::c1("\u{85}a", TextError::Unseen { at: 1, code: 0x85 })]

@@ -6,7 +6,14 @@ use bytes::Bytes;
 use paddock_accounts::{Accounts, Error};
 use tokio::time::timeout;
 
-use crate::{gateway::Gateway, limits::Limits, readiness::Readiness, routes::cookie::Cookies};
+use crate::{
+    cors::Origins,
+    gateway::Gateway,
+    limits::{Limits, guesses::Guesses},
+    proxies::Proxies,
+    readiness::Readiness,
+    routes::cookie::Cookies,
+};
 
 /// How long a request waits for the database, all in all, before the database counts as away.
 const DATABASE_PATIENCE: Duration = Duration::from_millis(4_500);
@@ -21,8 +28,13 @@ pub(crate) struct Parts {
     pub(crate) accounts: Accounts,
     pub(crate) gateway: Gateway,
     pub(crate) limits: Limits,
+    pub(crate) guesses: Guesses,
+    pub(crate) proxies: Proxies,
+    pub(crate) origins: Origins,
     pub(crate) readiness: Readiness,
     pub(crate) cookies: Cookies,
+    /// Whether only requests for this machine are answered.
+    pub(crate) only_local_hosts: bool,
     /// The OpenAPI document, as it is sent.
     pub(crate) openapi: Bytes,
 }

@@ -9,14 +9,17 @@ use axum::{
 use http::{HeaderMap, HeaderName, header};
 use metrics::counter;
 use paddock_accounts::{
+    Error,
     access::{Need, Principal},
     authenticate::Refused,
     context::{Actor, Context},
 };
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     app::{App, Unanswered, ask},
-    limits::Exceeded,
+    extract::Sender,
+    limits::{Exceeded, guesses::Throttled},
     origin::Origin,
     problem::{Kind, Problem},
     trace,
@@ -35,6 +38,8 @@ pub(crate) enum Stranger {
     Refused(Refused),
     /// Known, and over a limit.
     Limited(Exceeded),
+    /// The address presents one wrong credential after another.
+    Throttled(Throttled),
     /// The database could not be asked.
     Unanswered(Unanswered),
 }
@@ -47,6 +52,7 @@ impl Stranger {
             Self::Conflicting => "conflicting",
             Self::Refused(why) => why.text(),
             Self::Limited(_) => "limited",
+            Self::Throttled(_) => "throttled",
             Self::Unanswered(_) => "unanswered",
         }
     }
@@ -85,27 +91,54 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// The principal behind a request.
-pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<Principal>, Stranger> {
-    let principal = match presented(headers) {
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
+    let principal = judge(app, presented(headers), origin).await.inspect_err(count)?;
+    trace::known(&principal);
+    Ok(principal)
+}
+
+/// The principal behind what was presented, as it is now. What was found at a request's head ends with the head: whoever acts
+/// later asks again, which costs no query as long as nothing has changed.
+pub(crate) async fn again(app: &App, presented: Result<&str, Stranger>) -> Result<Arc<Principal>, Stranger> {
+    let judged = match presented {
         Ok(text) => match ask(app.accounts.authenticate(text)).await {
             Ok(judged) => judged.map_err(Stranger::Refused),
             Err(unanswered) => Err(Stranger::Unanswered(unanswered)),
         },
         Err(stranger) => Err(stranger),
     };
-    match &principal {
-        Ok(principal) => trace::known(principal),
-        Err(stranger) => {
-            counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
+    judged.inspect_err(count)
+}
+
+fn count(stranger: &Stranger) {
+    counter!("paddock_authentication_failures_total", "reason" => stranger.text()).increment(1);
+}
+
+/// Judges a credential, unless it may be a guess and its address has made too many.
+async fn judge(app: &App, presented: Result<&str, Stranger>, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
+    let text = match presented {
+        // What cannot be a credential needs no judging, and is a wrong one all the same.
+        Err(Stranger::Refused(_)) => "",
+        presented => presented?,
+    };
+    let attempt = app.guesses.begin(origin.ip, || app.accounts.may_be_guess(text)).map_err(Stranger::Throttled)?;
+    match ask(app.accounts.authenticate(text)).await {
+        Ok(Ok(principal)) => {
+            attempt.spare();
+            Ok(principal)
+        }
+        Ok(Err(why)) => Err(attempt.wrong().map_or_else(Stranger::Throttled, |()| Stranger::Refused(why))),
+        Err(unanswered) => {
+            attempt.spare();
+            Err(Stranger::Unanswered(unanswered))
         }
     }
-    principal
 }
 
 /// The same, if its limits allow the request: the way in to everything that needs a credential.
 pub(crate) async fn admit(app: &App, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
-    let principal = authenticate(app, headers).await?;
-    app.limits.admit(&principal, &origin.told).map_err(Stranger::Limited)?;
+    let principal = authenticate(app, headers, origin).await?;
+    app.limits.admit(&principal, &origin.told).await.map_err(Stranger::Limited)?;
     Ok(principal)
 }
 
@@ -116,6 +149,7 @@ impl From<Stranger> for Problem {
             Stranger::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING),
             Stranger::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED),
             Stranger::Limited(exceeded) => Self::new(Kind::RateLimited, exceeded.message()).retry_after(exceeded.wait),
+            Stranger::Throttled(Throttled(wait)) => Self::new(Kind::RateLimited, Throttled::MESSAGE).retry_after(wait),
             Stranger::Unanswered(unanswered) => unanswered.into(),
         }
     }
@@ -131,20 +165,38 @@ pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Prin
 
 /// A management request of someone known.
 pub(crate) struct Caller {
+    /// As it was when it was judged last.
     pub(crate) principal: Arc<Principal>,
     /// For audit: this principal acts.
     pub(crate) context: Context,
     app: App,
     /// What audit says was refused: `PATCH /users/{id}`.
     route: String,
+    /// What was presented, to be judged again.
+    credential: SecretString,
+    /// What the request has needed so far, to be decided again.
+    needs: Vec<Need>,
 }
 
 impl Caller {
     /// Goes on only if the caller may do this.
-    pub(crate) async fn must(&self, need: Need) -> Result<(), Problem> {
+    pub(crate) async fn must(&mut self, need: Need) -> Result<(), Problem> {
+        self.needs.push(need);
+        self.decide(need).await
+    }
+
+    async fn decide(&self, need: Need) -> Result<(), Problem> {
         match self.principal.may(need) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.refuse(denied.to_string()).await),
+        }
+    }
+
+    /// The answer to what came to nothing. If that is because the caller may not do it, it is recorded.
+    pub(crate) async fn failed(&self, why: Unanswered) -> Problem {
+        match why {
+            Unanswered::Error(error @ (Error::Beyond(_) | Error::Denied(_))) => self.refuse(error.to_string()).await,
+            other => other.into(),
         }
     }
 
@@ -161,10 +213,22 @@ impl FromRequestParts<App> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let origin = origin(parts)?;
         let principal = admit(app, &parts.headers, origin).await?;
+        let credential = presented(&parts.headers)?.into();
         let context = origin.context(parts.headers.get(header::USER_AGENT), principal.actor());
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let route = format!("{} {path}", parts.method);
-        Ok(Self { principal, context, app: app.clone(), route })
+        Ok(Self { principal, context, app: app.clone(), route, credential, needs: Vec::new() })
+    }
+}
+
+impl Sender for Caller {
+    /// Judges the credential again, and whether it may still do all that it had to be allowed.
+    async fn still(&mut self) -> Result<(), Problem> {
+        self.principal = again(&self.app, Ok(self.credential.expose_secret())).await?;
+        for need in &self.needs {
+            self.decide(*need).await?;
+        }
+        Ok(())
     }
 }
 
@@ -176,6 +240,13 @@ impl FromRequestParts<App> for Anyone {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         Ok(Self(origin(parts)?.context(parts.headers.get(header::USER_AGENT), Actor::Anonymous)))
+    }
+}
+
+impl Sender for Anyone {
+    /// Nobody has no right that could end.
+    async fn still(&mut self) -> Result<(), Problem> {
+        Ok(())
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
+use secrecy::SecretString;
+
 use crate::readiness::Readiness;
 
 /// How the API and the gateway serve.
@@ -17,6 +20,20 @@ pub struct Config {
     pub body_limit: usize,
     /// How many requests a minute users may make who have no limit of their own; 0: as many as they like.
     pub requests_per_minute: u64,
+    /// The Redis in which all replicas count requests together: `redis://:password@host:port/number`, or `rediss:`. `None`: each
+    /// process counts by itself.
+    pub redis_url: Option<SecretString>,
+    /// How many wrong credentials a minute one address may present; 0: as many as it likes.
+    pub auth_failures_per_minute: u64,
+    /// The proxies whose `X-Forwarded-For` tells the client's address.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The origins whose pages may call this from a browser, as browsers write them: `https://app.example.com`.
+    pub cors_allowed_origins: Vec<String>,
+    /// Whether pages of this machine may too, from any port.
+    pub cors_allow_local: bool,
+    /// Whether only requests for this machine are answered: for an admin whose password everybody knows, whom a page from
+    /// elsewhere could become whose name leads here.
+    pub only_local_hosts: bool,
     /// How often the end of keys whose time is over is looked for, to be recorded.
     pub sweep_every: Duration,
     /// Where clients reach this, if it is known: pages from there may use the session's cookie.
@@ -42,6 +59,12 @@ impl Config {
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
             requests_per_minute: 60,
+            redis_url: None,
+            auth_failures_per_minute: 60,
+            trusted_proxies: Vec::new(),
+            cors_allowed_origins: Vec::new(),
+            cors_allow_local: false,
+            only_local_hosts: false,
             sweep_every: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,

@@ -18,6 +18,7 @@ use crate::{
     app::App,
     problem::{Kind, Problem},
     shape,
+    unique_keys::UniqueKeys,
 };
 
 /// The most bytes of a management request's body.
@@ -29,7 +30,15 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a body that nobody will read may take.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A body that has not been read yet.
+/// Who sends a body.
+pub(crate) trait Sender {
+    /// Goes on only if the sender may still do what it was allowed before: since then time has passed, as much as the client
+    /// liked.
+    fn still(&mut self) -> impl Future<Output = Result<(), Problem>> + Send;
+}
+
+/// A body that has not been read yet. It is only had together with a judgement of its sender that is younger than its last
+/// byte.
 pub(crate) struct Unread(Request);
 
 impl FromRequest<App> for Unread {
@@ -42,40 +51,50 @@ impl FromRequest<App> for Unread {
 
 impl Unread {
     /// The JSON object in the body, as this type.
-    pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
+    pub(crate) async fn json<T: DeserializeOwned>(self, sender: &mut impl Sender) -> Result<T, Problem> {
         if !says_json(self.0.headers()) {
             let detail = "the body must be JSON, and say so: Content-Type: application/json";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
-        object(&self.bytes().await?)
+        if self.0.headers().contains_key(header::CONTENT_ENCODING) {
+            let detail = "the body must be sent as it is, without Content-Encoding";
+            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+        }
+        object(&self.bytes(sender).await?)
     }
 
     /// The same where the whole body may be left out.
-    pub(crate) async fn json_if_any<T: DeserializeOwned + Default>(self) -> Result<T, Problem> {
+    pub(crate) async fn json_if_any<T>(self, sender: &mut impl Sender) -> Result<T, Problem>
+    where
+        T: DeserializeOwned + Default,
+    {
         if self.0.headers().contains_key(header::CONTENT_TYPE) {
-            return self.json().await;
+            return self.json(sender).await;
         }
-        if self.bytes().await?.is_empty() {
+        if self.bytes(sender).await?.is_empty() {
             return Ok(T::default());
         }
         let detail = "the body must be JSON, and say so: Content-Type: application/json";
         Err(Problem::new(Kind::UnsupportedMediaType, detail))
     }
 
-    async fn bytes(self) -> Result<Bytes, Problem> {
+    async fn bytes(self, sender: &mut impl Sender) -> Result<Bytes, Problem> {
         let body = self.0.into_body();
         let read = timeout(BODY_DEADLINE, read_body(body, BODY_LIMIT, BODY_PATIENCE)).await;
-        read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
+        let bytes = read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
             BodyError::TooLarge => Problem::new(Kind::TooLarge, format!("the body is larger than {BODY_LIMIT} bytes")),
             BodyError::TooSlow => Problem::new(Kind::BodyTimeout, "the body did not come in time"),
             BodyError::Broken => Problem::new(Kind::Malformed, "the body broke off"),
-        })
+        })?;
+        sender.still().await?;
+        Ok(bytes)
     }
 }
 
 /// Whether the body is said to be JSON. A merge patch (RFC 7396) is.
 fn says_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let mut media_types = headers.get_all(header::CONTENT_TYPE).iter();
+    let media_type = media_types.next().and_then(|value| value.to_str().ok()).filter(|_| media_types.next().is_none());
     media_type.and_then(|text| text.split(';').next()).is_some_and(|essence| {
         let essence = essence.trim();
         ["application/json", "application/merge-patch+json"].iter().any(|json| essence.eq_ignore_ascii_case(json))
@@ -83,9 +102,9 @@ fn says_json(headers: &HeaderMap) -> bool {
 }
 
 fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value: Value = serde_json::from_slice(bytes)
+    let value: UniqueKeys = serde_json::from_slice(bytes)
         .map_err(|error| Problem::new(Kind::Malformed, format!("the body is not valid JSON: {error}")))?;
-    shape::read(value).map_err(Problem::invalid)
+    shape::read(value.into()).map_err(Problem::invalid)
 }
 
 /// Why a body could not be had.

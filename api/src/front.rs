@@ -1,7 +1,7 @@
 //! Every request comes in here: it gets its id, goes to the gateway or to a route, and its answer gets what every answer
 //! has.
 
-use std::{borrow::Cow, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe};
+use std::{borrow::Cow, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
 use futures_util::FutureExt;
@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::{
     app::App,
-    gateway,
+    gateway, host,
     origin::{Origin, X_REQUEST_ID},
     problem::{Kind, Problem},
     security, telemetry, trace,
@@ -28,18 +28,35 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Answers a request of the client at `peer`.
+    /// Answers a request that came over a connection with `peer`.
     pub(crate) async fn answer(self, peer: IpAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
-        let origin = Origin::of(request.headers(), peer, &self.app.accounts);
+        let client = self.app.proxies.client(peer, request.headers());
+        let origin = Origin::of(request.headers(), client, &self.app.accounts);
+        let page = self.app.origins.page(request.headers());
+        let app = self.app.clone();
         let span = trace::request(request.headers(), &origin);
         let method = telemetry::label(request.method());
-        let (route, mut response) = self.dispatch(request, &origin).instrument(span.clone()).await;
+        let (route, mut response) = match span.in_scope(|| self.at_once(&request, &origin)) {
+            Some((route, response)) => (route.into(), response),
+            None => self.dispatch(request, &origin).instrument(span.clone()).await,
+        };
         trace::answered(&span, method, &route, response.status());
         let headers = response.headers_mut();
         origin.told.write(headers);
         headers.insert(X_REQUEST_ID, origin.id().clone());
+        app.origins.tell(page, headers);
         security::harden(headers);
         Ok(response)
+    }
+
+    /// The answer to a request for which no route is looked for, and what it is counted as.
+    fn at_once(&self, request: &Request<Incoming>, origin: &Origin) -> Option<(&'static str, Response)> {
+        let (route, response) = match host::check(request.version(), request.headers(), self.app.only_local_hosts) {
+            Err(problem) => ("malformed", problem.render(origin)),
+            Ok(()) => ("preflight", self.app.origins.preflight(request)?),
+        };
+        telemetry::record(request.method(), route, response.status(), origin, Duration::ZERO);
+        Some((route, response))
     }
 
     /// The route that a request took, and its answer.
@@ -71,7 +88,7 @@ impl Front {
             }
         };
         render_problem(&method, &mut response, origin);
-        telemetry::record(&method, &response, origin, started.elapsed());
+        telemetry::record(&method, telemetry::route(&response), response.status(), origin, started.elapsed());
         response
     }
 }

@@ -6,14 +6,17 @@
 mod app;
 mod authentication;
 mod config;
+mod cors;
 pub mod export;
 mod extract;
 mod front;
 mod gateway;
-mod limits;
+mod host;
+pub mod limits;
 mod openapi;
 mod origin;
 mod problem;
+mod proxies;
 mod readiness;
 mod routes;
 mod security;
@@ -22,6 +25,7 @@ mod shape;
 mod sweep;
 mod telemetry;
 mod trace;
+mod unique_keys;
 
 pub use config::{Config, Timeouts};
 pub use openapi::openapi;

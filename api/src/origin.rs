@@ -37,7 +37,7 @@ impl Origin {
             let text = accounts.new_usage_id().hyphenated().encode_lower(&mut buffer);
             HeaderValue::from_str(text).expect("a UUID is ASCII")
         });
-        Self { ip: ip.to_canonical(), id, told: Told::default() }
+        Self { ip, id, told: Told::default() }
     }
 
     /// The id, to be sent.

@@ -13,6 +13,9 @@ use crate::{app::Unanswered, origin::Origin, telemetry::causes};
 /// When to come back, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The most violations that one answer names: a request can have a hundred thousand.
+pub(crate) const MAX_VIOLATIONS: usize = 20;
+
 macro_rules! kinds {
     ($(#[doc = $meaning:literal] $name:ident = $status:ident, $slug:literal, $title:literal, $remedy:literal;)+) => {
         /// The kinds of problem. `type` is `/problems/<slug>`, which leads to a page that tells of the kind.
@@ -43,7 +46,7 @@ macro_rules! kinds {
 kinds! {
     /// The request cannot be read.
     Malformed = BAD_REQUEST, "malformed", "Malformed request",
-        "Send valid JSON.";
+        "Mend what `detail` names: mostly, send valid JSON.";
     /// Two credentials that are not the same.
     ConflictingCredentials = BAD_REQUEST, "conflicting-credentials", "Conflicting credentials",
         "Send one credential.";
@@ -55,7 +58,7 @@ kinds! {
         "Try again. The answer is the same for users that are unknown, disabled or without a password.";
     /// Known, and not allowed.
     Forbidden = FORBIDDEN, "forbidden", "Not allowed",
-        "Ask for the role or scope that `detail` names. The refusal is in the audit log.";
+        "Ask for the role or scopes that `detail` names. The refusal is in the audit log.";
     /// There is no such thing.
     NotFound = NOT_FOUND, "not-found", "Not found",
         "Look at the path and the id.";
@@ -176,7 +179,8 @@ impl Problem {
     }
 
     /// Values that break rules.
-    pub(crate) fn invalid(errors: Vec<Violation>) -> Self {
+    pub(crate) fn invalid(mut errors: Vec<Violation>) -> Self {
+        errors.truncate(MAX_VIOLATIONS);
         let detail = errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect::<Vec<_>>();
         Self { errors, ..Self::new(Kind::Invalid, detail.join("; ")) }
     }
@@ -291,7 +295,7 @@ impl From<Error> for Problem {
             Error::Managed { .. } => Kind::Managed,
             Error::Revoked(_) => Kind::Revoked,
             Error::Expired(_) => Kind::Expired,
-            Error::Beyond(_) => Kind::Forbidden,
+            Error::Beyond(_) | Error::Denied(_) => Kind::Forbidden,
             Error::Disabled(_) => Kind::UserDisabled,
             Error::WrongPassword => Kind::WrongPassword,
             Error::Fenced(_) | Error::NotStaged | Error::ReadOnly | Error::Database(_) | Error::Corrupt(_) => {

@@ -30,6 +30,8 @@ struct Parts {
     schema: AtomicBool,
     ollama: AtomicBool,
     cache: AtomicBool,
+    /// Whether requests should be counted together, and are not.
+    limits_apart: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -39,8 +41,9 @@ pub struct Report {
     /// What keeps the process from serving: `database`, `schema` where the database has not been migrated, `shutdown` once
     /// that has begun. Empty: it is ready.
     pub missing: Vec<&'static str>,
-    /// What is away without keeping the rest from serving: `ollama`, and `cache` while changes of rights cannot be heard and
-    /// every request asks the database.
+    /// What is away without keeping the rest from serving: `ollama`, `cache` while changes of rights cannot be heard and
+    /// every request asks the database, and `limits` while each process counts requests by itself that all should count
+    /// together.
     pub degraded: Vec<&'static str>,
 }
 
@@ -66,7 +69,8 @@ impl Readiness {
             missing.push("shutdown");
         }
         let parts = [("ollama", &self.parts.ollama), ("cache", &self.parts.cache)];
-        let degraded = parts.into_iter().filter(|(_, there)| !there.load(Relaxed)).map(|(name, _)| name).collect();
+        let away = parts.into_iter().filter(|(_, there)| !there.load(Relaxed)).map(|(name, _)| name);
+        let degraded = away.chain(self.parts.limits_apart.load(Relaxed).then_some("limits")).collect();
         Report { missing, degraded }
     }
 
@@ -78,6 +82,10 @@ impl Readiness {
         if self.parts.ollama.swap(answers, Relaxed) != answers {
             tracing::info!(answers, "Ollama");
         }
+    }
+
+    pub(crate) fn limits(&self, are_shared: bool) {
+        self.parts.limits_apart.store(!are_shared, Relaxed);
     }
 
     fn database(&self, answers: bool, has_schema: bool) {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::{
     app::{App, Parts},
     config::Config,
+    cors::Origins,
     front::Front,
     gateway::{
         Gateway, GatewayError,
@@ -29,8 +30,9 @@ use crate::{
             writer::{self, Waiting},
         },
     },
-    limits::Limits,
+    limits::{Limits, Link, guesses::Guesses},
     openapi,
+    proxies::Proxies,
     routes::{self, cookie::Cookies},
     sweep,
 };
@@ -50,6 +52,9 @@ pub enum Error {
     /// The gateway cannot be set up.
     #[error("OLLAMA_BASE_URL: {0}")]
     Gateway(#[from] GatewayError),
+    /// Requests cannot be counted there.
+    #[error("REDIS_URL: {0}; set it to a URL such as redis://:password@redis:6379/0")]
+    Redis(#[from] redis::RedisError),
     /// Usage has no place to wait in.
     #[error("USAGE_SPOOL_DIR {}: {source}; name a folder that this process may write to and that outlives it", .folder.display())]
     Spool {
@@ -73,14 +78,30 @@ pub async fn serve(
     let (recorder, records) = usage::channel(Arc::clone(&waiting));
     let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
-    let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies);
-    let (limits, readiness) = (Limits::new(config.requests_per_minute), config.readiness.clone());
-    let app = App::new(Parts { accounts: accounts.clone(), gateway, limits, readiness, cookies, openapi });
+    let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
+    let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
+    let readiness = config.readiness.clone();
+    let link = config.redis_url.as_ref().map(|url| Link::new(url, readiness.clone())).transpose()?;
+    let limits = Limits::new(config.requests_per_minute, link);
+    let proxies = Proxies::new(&config.trusted_proxies);
+    let guesses = Guesses::new(config.auth_failures_per_minute);
+    let app = App::new(Parts {
+        accounts: accounts.clone(),
+        gateway,
+        limits,
+        guesses,
+        proxies,
+        origins,
+        readiness,
+        cookies,
+        only_local_hosts: config.only_local_hosts,
+        openapi,
+    });
 
     let given_up = CancellationToken::new();
     let mut writer =
         tokio::spawn(writer::write(accounts.clone(), Arc::clone(&waiting), records, process, given_up.clone()));
-    tokio::join!(app.readiness.look(&accounts), app.gateway.look(&app.readiness));
+    tokio::join!(app.readiness.look(&accounts), app.gateway.look(&app.readiness), app.limits.look());
     let watches = TaskTracker::new();
     let watching = CancellationToken::new();
     watches.spawn(watching.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
@@ -90,6 +111,7 @@ pub async fn serve(
     watches.spawn(watching.clone().run_until_cancelled_owned(sweep::last_used(accounts.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(gateway_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(cache_watch(app.clone())));
+    watches.spawn(watching.clone().run_until_cancelled_owned(limits_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(warden_watch(app.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(sweep::keys(app.clone(), config.sweep_every)));
     watches.spawn(watching.clone().run_until_cancelled_owned(sweep::sessions(app.clone())));
@@ -130,6 +152,10 @@ async fn gateway_watch(app: App) {
 
 async fn cache_watch(app: App) {
     app.accounts.keep_cache().await;
+}
+
+async fn limits_watch(app: App) {
+    app.limits.watch().await;
 }
 
 async fn warden_watch(app: App) {

@@ -16,8 +16,7 @@ use serde::{
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-/// The most violations that one answer names.
-const MAX_VIOLATIONS: usize = 20;
+use crate::problem::MAX_VIOLATIONS;
 
 /// The longest rule, in characters.
 const MAX_RULE: usize = 500;

@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::Method;
+use http::{Method, StatusCode};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 use crate::origin::Origin;
@@ -29,7 +29,18 @@ pub fn describe_metrics() {
         "paddock_credential_cache_kept",
         "1 while changes of rights are heard, 0 while the cache is bypassed"
     );
-    describe_counter!("paddock_rate_limited_total", "Requests over a limit, by whose limit it is: user or key");
+    describe_counter!(
+        "paddock_rate_limited_total",
+        "Requests over a limit, by whose limit it is: user, key or address"
+    );
+    describe_gauge!(
+        "paddock_shared_limits_available",
+        "1 while Redis counts the requests of all replicas, 0 while this process counts by itself; absent without REDIS_URL"
+    );
+    describe_counter!(
+        "paddock_shared_limits_fallbacks_total",
+        "Requests that this process counted because Redis did not, by reason: away, slow or failed"
+    );
     describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
     describe_histogram!(
         "paddock_gateway_first_byte_seconds",
@@ -74,10 +85,9 @@ pub(crate) async fn note_route(request: Request, next: Next) -> Response {
 }
 
 /// Counts and logs an answered management request.
-pub(crate) fn record(method: &Method, response: &Response, origin: &Origin, took: Duration) {
-    let route = route(response);
+pub(crate) fn record(method: &Method, route: &str, status: StatusCode, origin: &Origin, took: Duration) {
     let method = label(method);
-    let status = response.status().as_u16();
+    let status = status.as_u16();
     counter!(
         "paddock_http_requests_total",
         "route" => route.to_owned(), "method" => method, "status" => status.to_string()
@@ -86,7 +96,7 @@ pub(crate) fn record(method: &Method, response: &Response, origin: &Origin, took
     histogram!("paddock_http_request_duration_seconds", "route" => route.to_owned(), "method" => method)
         .record(took.as_secs_f64());
     let (ip, duration_ms) = (origin.ip, took.as_millis());
-    if matches!(route, "/healthz" | "/readyz") {
+    if matches!(route, "/healthz" | "/readyz" | "preflight") {
         tracing::debug!(%ip, method, route, status, duration_ms, "request");
     } else {
         tracing::info!(%ip, method, route, status, duration_ms, "request");

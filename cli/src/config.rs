@@ -419,6 +419,33 @@ pub(crate) fn base_url(name: &str, text: &str, example: &str) -> Result<url::Url
     Ok(url)
 }
 
+/// The Redis in which requests are counted, if there is one. No part of it is repeated in an error: it may hold a password.
+pub(crate) fn redis_url(settings: &ServeSettings) -> Result<Option<SecretString>, Failure> {
+    let wrong = |why: &str| {
+        Failure::config(format!(
+            "REDIS_URL {why}; set it to a URL such as redis://:password@redis:6379/0, or leave it out"
+        ))
+    };
+    let Some(secret) = secret("REDIS_URL", settings.redis_url.as_ref(), settings.redis_url_file.as_deref())? else {
+        return Ok(None);
+    };
+    let url = url::Url::parse(secret.expose_secret()).map_err(|_| wrong("is not a URL"))?;
+    if !matches!(url.scheme(), "redis" | "rediss") {
+        return Err(wrong("is not a redis or rediss URL"));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(wrong("names no host"));
+    }
+    let number = url.path().trim_start_matches('/');
+    if !number.is_empty() && number.parse::<u16>().is_err() {
+        return Err(wrong("has a path that is not the number of a database"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("has a query or a fragment"));
+    }
+    Ok(Some(secret))
+}
+
 /// How to seed.
 pub(crate) fn seed(settings: &SeedSettings) -> Result<Seed, Failure> {
     let password = secret(

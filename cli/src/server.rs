@@ -32,6 +32,11 @@ pub(crate) fn api_config(
     config.secure_cookies = environment == Environment::Prod;
     config.drain = serve.drain_timeout;
     config.requests_per_minute = serve.rate_limit_per_minute;
+    config.redis_url = config::redis_url(serve)?;
+    config.auth_failures_per_minute = serve.auth_failures_per_minute;
+    config.trusted_proxies.clone_from(&serve.trusted_proxies);
+    config.cors_allowed_origins.clone_from(&serve.cors_allowed_origins);
+    config.cors_allow_local = environment == Environment::Local;
     config.timeouts = paddock_api::Timeouts {
         headers: serve.upstream_headers_timeout,
         idle: serve.upstream_idle_timeout,

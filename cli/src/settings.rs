@@ -1,8 +1,13 @@
 //! The environment variables of Paddock, as flags and variables; what they mean together is in [`crate::config`].
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use paddock_accounts::passwords::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM};
 use secrecy::SecretString;
 
@@ -137,6 +142,22 @@ pub(crate) struct ServeSettings {
     /// How many requests a minute users may make who have no limit of their own; 0: as many as they like
     #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
     pub(crate) rate_limit_per_minute: u64,
+    /// The Redis in which all replicas count requests together, as redis://:password@host:6379/0, or rediss: for TLS; unset: each process counts by itself
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<SecretString>,
+    /// A file that holds it
+    #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE")]
+    pub(crate) redis_url_file: Option<PathBuf>,
+    /// How many credentials that are not valid one address may present a minute; 0: as many as it likes
+    #[arg(long, env = "AUTH_FAILURES_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
+    pub(crate) auth_failures_per_minute: u64,
+    /// Proxies in front of this, whose X-Forwarded-For tells the client's address; unset: none
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORK,..", value_delimiter = ',', value_parser = network)]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may call this from a browser, as https://app.example.com [default: none; in local any port of
+    /// localhost, 127.0.0.1 and [::1] in any case]
+    #[arg(long, env = "CORS_ALLOWED_ORIGINS", value_name = "ORIGIN,..", value_delimiter = ',', value_parser = origin)]
+    pub(crate) cors_allowed_origins: Vec<String>,
 }
 
 /// Where metrics and probes are served, and where traces go.
@@ -257,6 +278,50 @@ fn requests(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of requests; use one such as 60, or 0 for no limit"))
 }
 
+/// An address, or a network as `10.0.0.0/8`.
+fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let wrong = |why: &str, right: &str| format!("`{text}` {why}; {right}");
+    let alone = text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
+    let network = alone.or_else(|_| text.parse()).map_err(|_| {
+        wrong("is neither an address nor a network", "write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
+    })?;
+    if network.prefix_len() == 0 {
+        // Then every client could say any address.
+        return Err(wrong("trusts everyone", "name the networks of your proxies, as 10.0.0.0/8"));
+    }
+    if network != network.trunc() {
+        let right = format!("write {} or {}", network.trunc(), network.addr());
+        return Err(wrong("names one address and its whole network", &right));
+    }
+    match network {
+        IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
+            Err(wrong("is IPv4 within IPv6", "write it as IPv4, as 10.0.0.0/8"))
+        }
+        network => Ok(network),
+    }
+}
+
+/// An origin, as browsers write it.
+fn origin(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let wrong =
+        |why: &str| format!("`{text}` {why}; write it as https://app.example.com or http://app.example.com:3000");
+    if text.contains('*') {
+        // Pages act with the session of whoever looks at them.
+        return Err(wrong("allows pages that are not known, and each acts with its user's rights"));
+    }
+    let url = url::Url::parse(text).map_err(|_| wrong("is not an origin"))?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("has no host"))?;
+    let bare =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if !bare || text.ends_with('/') || !matches!(url.path(), "" | "/") {
+        return Err(wrong("is more than scheme, host and port"));
+    }
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    Ok(format!("{}://{host}{port}", url.scheme()))
+}
+
 /// `90s`, `10m`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a duration; write it as 90s, 10m or 1h30m");
@@ -270,5 +335,51 @@ fn yes(text: &str) -> Result<bool, String> {
         "1" | "true" | "yes" => Ok(true),
         "" | "0" | "false" | "no" => Ok(false),
         _ => Err(format!("`{text}` is neither yes nor no; use 1, true or yes, or 0, false or no")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("https://app.example.com", Some("https://app.example.com"))]
+    #[case(" https://APP.Example.com:443 ", Some("https://app.example.com"))]
+    #[case("http://app.example.com:3000", Some("http://app.example.com:3000"))]
+    #[case("https://b\u{fc}cher.example", Some("https://xn--bcher-kva.example"))]
+    #[case("http://[::1]:3000", Some("http://[::1]:3000"))]
+    #[case("chrome-extension://abcdefgh", Some("chrome-extension://abcdefgh"))]
+    #[case("https://app.example.com/", None)]
+    #[case("https://app.example.com/chat", None)]
+    #[case("https://app.example.com?x", None)]
+    #[case("https://ada@app.example.com", None)]
+    #[case("app.example.com", None)]
+    #[case("app.example.com:3000", None)]
+    #[case("null", None)]
+    #[case("*", None)]
+    #[case("https://*.example.com", None)]
+    #[case("file:///srv/app", None)]
+    #[case("", None)]
+    fn an_origin_is_taken_as_browsers_write_it(#[case] text: &str, #[case] taken: Option<&str>) {
+        assert_eq!(origin(text).ok().as_deref(), taken);
+    }
+
+    #[rstest]
+    #[case("192.0.2.7", Some("192.0.2.7/32"))]
+    #[case(" 10.0.0.0/8 ", Some("10.0.0.0/8"))]
+    #[case("2001:db8::/32", Some("2001:db8::/32"))]
+    #[case("::ffff:192.0.2.7", Some("192.0.2.7/32"))]
+    #[case("::ffff:10.0.0.0/104", None)]
+    #[case("10.0.0.1/8", None)]
+    #[case("0.0.0.0/0", None)]
+    #[case("::/0", None)]
+    #[case("10.0.0.0/33", None)]
+    #[case("10.0.0.0/255.0.0.0", None)]
+    #[case("proxy.example.com", None)]
+    #[case("", None)]
+    fn a_network_of_proxies_is_exact(#[case] text: &str, #[case] taken: Option<&str>) {
+        assert_eq!(network(text).ok().map(|network| network.to_string()).as_deref(), taken);
     }
 }

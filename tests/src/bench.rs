@@ -5,7 +5,7 @@
 //! | gateway | what a proxied request takes longer | no proxy, and nginx with a bearer check |
 //! | login | sign-ins per second | Argon2 alone, at the same parameters and number of threads |
 //! | writes | audited mutations per second of 1, 16 and 50 clients | plain inserts over as many connections |
-//! | lists | pages of 100,000 users and 1,000,000 events | the same queries, sent past Paddock |
+//! | lists | pages of 100,000 users and 1,000,000 events | the same queries in psql, and in SQLite |
 //! | memory | resident memory at rest and after a load | |
 
 mod gateway;

@@ -75,6 +75,7 @@ impl Launch {
             .env("AUDIT_SIGNING_KEY", "another secret of tests, long enough")
             // No story is to meet the default by accident.
             .env("RATE_LIMIT_PER_MINUTE", "1000000")
+            .env("AUTH_FAILURES_PER_MINUTE", "1000000")
             .env("DATABASE_URL", database_url)
             .env("LISTEN_ADDR", &format!("127.0.0.1:{}", free_port()?))
             .env("METRICS_ADDR", &format!("127.0.0.1:{}", free_port()?)))

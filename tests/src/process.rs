@@ -138,6 +138,14 @@ impl Process {
         self.group.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// A figure of its memory, by its name in `/proc/PID/status`: `VmRSS` now, `VmHWM` the highest so far.
+    pub fn memory_kib(&self, name: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let figure = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let figure = figure.with_context(|| format!("no {name} of {} in {status:?}", self.log.name))?;
+        Ok(figure.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// Sends a signal to the process itself, not to its children: what `kill PID` does.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.group, signal.number()).with_context(|| format!("signal to {}", self.log.name))

@@ -29,6 +29,8 @@ pub enum Part {
     Models,
     /// The folder with `initdb`, `postgres` and `psql`.
     Postgres,
+    /// The executable `redis-server`.
+    Redis,
     /// The executable `nginx`.
     Nginx,
     /// The load generator `wrk`.
@@ -48,6 +50,7 @@ impl Part {
             Self::Ollama => "ollama",
             Self::Models => "models",
             Self::Postgres => "postgres",
+            Self::Redis => "redis",
             Self::Nginx => "nginx",
             Self::Wrk => "wrk",
             Self::Python => "python",

@@ -11,19 +11,58 @@ use crate::{
     context::Context,
     error::Error,
     ids::uuid_v7,
-    store::{Conn, Tx, on, statements},
+    store::{Conn, Tx, statements},
 };
 
 /// The way rows are hashed now; a reader that meets another number knows it must not guess.
 pub(super) const CHAIN_VERSION: i64 = 1;
 
+macro_rules! take_place {
+    () => {
+        "UPDATE audit_head SET position = position + 1 RETURNING position, hash"
+    };
+}
+macro_rules! append {
+    () => {
+        "INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, \
+         target, ip, user_agent, request_id, detail, change, prev_hash, hash) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+    };
+}
+
 statements! {
     /// The lock on this one row, held until commit, puts audited transactions in order.
-    TAKE_PLACE = "UPDATE audit_head SET position = position + 1 RETURNING position, hash";
+    TAKE_PLACE = take_place!();
     SEAL_HEAD = "UPDATE audit_head SET hash = $1";
-    APPEND = "INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, \
-              target, ip, user_agent, request_id, detail, change, prev_hash, hash) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+    APPEND = append!();
+}
+
+/// The same on PostgreSQL, where the commit that follows does not wait for the disk: see [`Tx::commit_audited`].
+const TAKE_PLACE_POSTGRES: &str = concat!(take_place!(), ", set_config('synchronous_commit', 'off', true)");
+/// Both in one, on PostgreSQL: all others wait for each answer that is waited for here.
+const SEAL_AND_APPEND_POSTGRES: &str = concat!("WITH sealed AS (UPDATE audit_head SET hash = $16) ", append!());
+
+/// A statement with a row's columns, in table order.
+macro_rules! bound {
+    ($statement:expr, $row:expr) => {
+        sqlx::query($statement)
+            .bind($row.id)
+            .bind($row.event_id)
+            .bind($row.chain_version)
+            .bind(&$row.event_type)
+            .bind($row.occurred_at)
+            .bind($row.user_id)
+            .bind($row.credential_id)
+            .bind(&$row.actor)
+            .bind(&$row.target)
+            .bind(&$row.ip)
+            .bind(&$row.user_agent)
+            .bind(&$row.request_id)
+            .bind(&$row.detail)
+            .bind(&$row.change)
+            .bind(&$row.prev_hash)
+            .bind(&$row.hash)
+    };
 }
 
 /// Seals rows under the signing key, and follows the end they come to. Cheap to clone; prints nothing of the key.
@@ -76,14 +115,9 @@ impl Chain {
     /// Takes the next place, seals the row and stores it. The last thing a transaction does before it commits, because
     /// every other audited transaction waits from here on.
     pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<Head, Error> {
-        let (id, prev_hash): (i64, String) =
-            on!(tx.conn(), |c| sqlx::query_as(TAKE_PLACE).fetch_one(c).await).map_err(Error::audit)?;
-        row.id = id;
-        row.prev_hash = prev_hash;
+        (row.id, row.prev_hash) = take_place(tx.conn()).await.map_err(Error::audit)?;
         row.hash = self.hash(&row);
-        insert(tx.conn(), &row).await.map_err(Error::audit)?;
-        on!(tx.conn(), |c| sqlx::query(SEAL_HEAD).bind(&row.hash).execute(c).await.map(|_| ()))
-            .map_err(Error::audit)?;
+        seal_and_append(tx.conn(), &row).await.map_err(Error::audit)?;
         Ok(Head { position: row.id, hash: row.hash })
     }
 
@@ -157,27 +191,19 @@ impl Seal {
     }
 }
 
-async fn insert(conn: Conn<'_>, row: &AuditRow) -> Result<(), sqlx::Error> {
-    on!(conn, |c| {
-        sqlx::query(APPEND)
-            .bind(row.id)
-            .bind(row.event_id)
-            .bind(row.chain_version)
-            .bind(&row.event_type)
-            .bind(row.occurred_at)
-            .bind(row.user_id)
-            .bind(row.credential_id)
-            .bind(&row.actor)
-            .bind(&row.target)
-            .bind(&row.ip)
-            .bind(&row.user_agent)
-            .bind(&row.request_id)
-            .bind(&row.detail)
-            .bind(&row.change)
-            .bind(&row.prev_hash)
-            .bind(&row.hash)
-            .execute(c)
-            .await
-            .map(|_| ())
-    })
+async fn take_place(conn: Conn<'_>) -> Result<(i64, String), sqlx::Error> {
+    match conn {
+        Conn::Pg(c) => sqlx::query_as(TAKE_PLACE_POSTGRES).fetch_one(c).await,
+        Conn::Sqlite(c) => sqlx::query_as(TAKE_PLACE).fetch_one(c).await,
+    }
+}
+
+async fn seal_and_append(conn: Conn<'_>, row: &AuditRow) -> Result<(), sqlx::Error> {
+    match conn {
+        Conn::Pg(c) => bound!(SEAL_AND_APPEND_POSTGRES, row).execute(c).await.map(|_| ()),
+        Conn::Sqlite(c) => {
+            sqlx::query(SEAL_HEAD).bind(&row.hash).execute(&mut *c).await?;
+            bound!(APPEND, row).execute(c).await.map(|_| ())
+        }
+    }
 }

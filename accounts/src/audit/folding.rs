@@ -19,8 +19,11 @@ use crate::{Accounts, clock::Time, context::Context, error::Error, store::Outcom
 
 /// How long repeats are counted.
 const WINDOW: Duration = Duration::from_mins(1);
-/// How many kinds are told apart at once. Beyond that only the type of an event is.
+/// How many kinds of denials are told apart at once, and how many of sign-ins, so that neither takes the other's room.
+/// Beyond that only by whom, or from where, they are.
 const MOST_KINDS: usize = 4096;
+/// How many of these are told apart then. Beyond that only the type of an event is.
+const MOST_ORIGINS: usize = 1024;
 
 /// What makes two events repeats of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,13 +32,24 @@ pub(crate) enum Fold {
     Denial { actor: String, route: String },
     /// Signing in to the same account went wrong likewise, from the same address.
     SignIn { event_type: EventType, account: Option<String>, address: String },
-    /// Whatever more there is than can be told apart.
-    Rest(EventType),
+    /// What more there is than can be told apart otherwise, by the actor of a denial or the address of a sign-in; `None`:
+    /// of many of those.
+    Rest { event_type: EventType, origin: Option<String> },
 }
 
 impl Fold {
     pub(crate) fn denial(context: &Context, route: &str) -> Self {
         Self::Denial { actor: context.actor.to_string(), route: route.to_owned() }
+    }
+
+    /// The same, told apart by less.
+    fn coarser(&self, event_type: EventType) -> Self {
+        let origin = match self {
+            Self::Denial { actor, .. } => Some(actor.clone()),
+            Self::SignIn { address, .. } => Some(address.clone()),
+            Self::Rest { .. } => None,
+        };
+        Self::Rest { event_type, origin }
     }
 
     /// For `login_failure` and `login_rate_limited`.
@@ -64,25 +78,30 @@ impl Window {
     }
 }
 
+/// What is being counted of one sort of events.
+type Windows = HashMap<Fold, Window>;
+
 /// What is being counted.
 #[derive(Default)]
 pub(crate) struct Folding {
-    windows: Mutex<HashMap<Fold, Window>>,
+    denials: Mutex<Windows>,
+    sign_ins: Mutex<Windows>,
     /// Held while counts are written, so that the end of the process waits for it.
     turn: Arc<sync::Mutex<()>>,
 }
 
 impl Folding {
-    fn windows(&self) -> MutexGuard<'_, HashMap<Fold, Window>> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn windows(&self, event_type: EventType) -> MutexGuard<'_, Windows> {
+        let windows = if event_type == EventType::AccessDenied { &self.denials } else { &self.sign_ins };
+        windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an event; or has it written, with how many repeats before it, and since when.
     fn note(&self, fold: &Fold, context: &Context, event: &Event, now: Time) -> Option<(u64, Time)> {
-        let mut windows = self.windows();
-        if !windows.contains_key(fold) && windows.len() >= MOST_KINDS {
-            let rest = Fold::Rest(event.event_type);
-            let window = windows.entry(rest).or_insert_with(|| {
+        let mut windows = self.windows(event.event_type);
+        let fold = &room_for(&windows, fold, event.event_type);
+        if matches!(fold, Fold::Rest { origin: None, .. }) {
+            let window = windows.entry(fold.clone()).or_insert_with(|| {
                 let event = Event::new(event.event_type).detail("more different ones than are told apart");
                 Window::new(now, event, Context::system("audit"))
             });
@@ -108,13 +127,18 @@ impl Folding {
 
     /// Takes out the windows that are over, or all, and returns those that have something to tell.
     fn take(&self, now: Time, all: bool) -> Vec<(Fold, Window)> {
-        let over = self.windows().extract_if(|_, window| all || window.is_over(now)).collect::<Vec<_>>();
-        over.into_iter().filter(|(_, window)| window.count > 0).collect()
+        let mut told = Vec::new();
+        for windows in [&self.denials, &self.sign_ins] {
+            let mut windows = windows.lock().unwrap_or_else(PoisonError::into_inner);
+            let over = windows.extract_if(|_, window| all || window.is_over(now));
+            told.extend(over.filter(|(_, window)| window.count > 0));
+        }
+        told
     }
 
     /// Puts back what could not be written.
     fn owe(&self, fold: Fold, owed: Window) {
-        let mut windows = self.windows();
+        let mut windows = self.windows(owed.event.event_type);
         if let Some(window) = windows.get_mut(&fold) {
             window.count += owed.count;
             window.since = window.since.min(owed.since);
@@ -122,6 +146,16 @@ impl Folding {
             windows.insert(fold, owed);
         }
     }
+}
+
+/// The kind itself while there is room, and a coarser one when there is none.
+fn room_for(windows: &Windows, fold: &Fold, event_type: EventType) -> Fold {
+    let has_room = |fold: &Fold, most| windows.contains_key(fold) || windows.len() < most;
+    if has_room(fold, MOST_KINDS) {
+        return fold.clone();
+    }
+    let coarser = fold.coarser(event_type);
+    if has_room(&coarser, MOST_KINDS + MOST_ORIGINS) { coarser } else { coarser.coarser(event_type) }
 }
 
 /// The event as a row that stands for so many.
@@ -183,6 +217,7 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{context::Actor, credentials::CredentialId};
 
     const NOW: Time = Time::from_micros(1_700_000_000_000_000);
 
@@ -191,23 +226,51 @@ mod tests {
         (fold, Event::new(EventType::AccessDenied))
     }
 
+    fn by(key: usize) -> Context {
+        let actor = Actor::Key(CredentialId(i64::try_from(key).unwrap()));
+        Context { actor, ..Context::system("test") }
+    }
+
+    /// How many of these denials are written at once.
+    fn note_all(folding: &Folding, denials: impl Iterator<Item = (Context, usize)>) -> usize {
+        denials
+            .filter(|(context, number)| {
+                let fold = Fold::denial(context, &format!("GET /{number}"));
+                folding.note(&fold, context, &Event::new(EventType::AccessDenied), NOW).is_some()
+            })
+            .count()
+    }
+
     #[test]
     fn many_different_ones_take_bounded_memory_and_none_is_uncounted() {
         let folding = Folding::default();
-        let all = MOST_KINDS + 1000;
-        let written = (0..all)
-            .filter(|number| {
-                let (fold, event) = denial(*number);
-                folding.note(&fold, &Context::system("test"), &event, NOW).is_some()
-            })
-            .count();
-        assert_eq!(written, MOST_KINDS);
-        assert_eq!(folding.windows().len(), MOST_KINDS + 1);
+        let origins = (1..=MOST_ORIGINS + 1000).map(|number| (by(number), number));
+        let kinds = (0..MOST_KINDS).map(|number| (by(0), number));
+        assert_eq!(note_all(&folding, kinds), MOST_KINDS);
+        assert_eq!(note_all(&folding, origins), MOST_ORIGINS);
+        assert_eq!(folding.windows(EventType::AccessDenied).len(), MOST_KINDS + MOST_ORIGINS + 1);
         let left = folding.take(NOW + WINDOW, false);
         assert_eq!(left.len(), 1);
-        assert_eq!(left[0].0, Fold::Rest(EventType::AccessDenied));
+        assert_eq!(left[0].0, Fold::Rest { event_type: EventType::AccessDenied, origin: None });
         assert_eq!(left[0].1.count, 1000);
-        assert!(folding.windows().is_empty());
+        assert!(folding.windows(EventType::AccessDenied).is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_one_hides_neither_another_nor_a_sign_in() {
+        let folding = Folding::default();
+        note_all(&folding, (0..2 * MOST_KINDS).map(|number| (by(1), number)));
+        let other = by(2);
+        assert_eq!(note_all(&folding, [(other.clone(), 1), (other.clone(), 2)].into_iter()), 1);
+        let sign_in = Fold::sign_in(EventType::LoginFailure, Some("ada@example.com".into()), "192.0.2.1");
+        let failed = Event::new(EventType::LoginFailure);
+        assert_eq!(folding.note(&sign_in, &other, &failed, NOW), Some((0, NOW)));
+
+        let left = folding.take(NOW + WINDOW, false);
+        let mut of: Vec<_> = left.iter().map(|(_, window)| (window.context.actor.to_string(), window.count)).collect();
+        of.sort();
+        let rest = u64::try_from(MOST_KINDS - 1).unwrap();
+        assert_eq!(of, [("key:1".to_owned(), rest), ("key:2".to_owned(), 1)]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The end of the chain, told to where a database cannot take it back: a file, and the log.
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Mutex, PoisonError},
@@ -205,7 +207,13 @@ fn failed(reason: &'static str) {
 fn replace(path: &Path, head: &Head) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    fs::write(&partial, format!("{head}\n"))?;
+    // A killed process may have left one. It is made anew, and not followed should somebody have put a link there.
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().create_new(true).write(true).open(&partial)?;
+    file.write_all(format!("{head}\n").as_bytes())?;
     fs::rename(&partial, path)
 }
 
@@ -217,6 +225,19 @@ mod tests {
     fn a_head_is_read_as_it_is_written() {
         let head = Head { position: 7, hash: "0f".repeat(32) };
         assert_eq!(format!("{head}\n").parse(), Ok(head));
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, partial, other] = ["head", "head.partial", "other"].map(|name| folder.path().join(name));
+        fs::write(&other, "something else").unwrap();
+        std::os::unix::fs::symlink(&other, &partial).unwrap();
+        let head = Head { position: 7, hash: "0f".repeat(32) };
+        replace(&path, &head).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "something else");
+        assert_eq!(fs::read_to_string(&path).unwrap().parse(), Ok(head));
+        assert!(!path.is_symlink() && !partial.exists());
     }
 
     #[test]

@@ -167,6 +167,11 @@ impl Cache {
         self.verified.get(digest).is_some_and(|verified| &*verified == hash)
     }
 
+    /// Whether it has been verified at all, whatever became of it since.
+    pub(crate) fn was_right(&self, digest: &Digest) -> bool {
+        self.verified.contains_key(digest)
+    }
+
     /// Remembers that it has.
     pub(crate) fn verified(&self, digest: Digest, hash: &str) {
         self.verified.insert(digest, hash.into());

@@ -14,7 +14,7 @@ use crate::{
     patterns::ModelPatterns,
     secrets,
     sets::{Role, Scope, Scopes},
-    store::{Conn, Outcome, on, statements},
+    store::{Conn, Outcome, Tx, on, statements},
     text,
     token::Token,
     users::{self, User, UserId},
@@ -47,6 +47,12 @@ pub struct NewKey {
     pub expires_at: Option<Time>,
 }
 
+impl NewKey {
+    fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or("api-key")
+    }
+}
+
 /// A key just made: the only time its text is there.
 #[derive(Clone, Debug)]
 pub struct Issued {
@@ -59,45 +65,15 @@ pub struct Issued {
 impl Accounts {
     /// Issues a key: credential and active secret in one transaction. Not for a user that is disabled: it would not count.
     pub async fn issue_key(&self, context: &Context, new: NewKey) -> Result<Issued, Error> {
-        let label = new.label.clone().unwrap_or_else(|| "api-key".to_owned());
-        check(&label, &new.limits, new.expires_at, self.now())?;
+        check(new.label(), &new.limits, new.expires_at, self.now())?;
         let token = Token::generate();
         let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
         let credential = self
             .write(context, |tx| {
-                let new = &new;
-                let label = &label;
-                let token = &token;
-                let hash = &hash;
+                let (new, token, hash) = (&new, &token, &hash);
                 async move {
                     let user = users::locked(tx, new.user_id).await?;
-                    if !user.is_active {
-                        return Err(Error::Disabled(user.id));
-                    }
-                    if let Some(scopes) = &new.scopes {
-                        within_role(&user, scopes)?;
-                    }
-                    let draft = Draft {
-                        user_id: user.id,
-                        label: label.clone(),
-                        scopes: new.scopes.clone().unwrap_or_else(Scopes::default_for_keys),
-                        models: new.models.clone(),
-                        limits: new.limits,
-                        expires_at: new.expires_at,
-                        managed_by: None,
-                    };
-                    let mut credential = insert(tx.conn(), &draft, self.now()).await?;
-                    secrets::insert(
-                        tx,
-                        credential.id,
-                        token,
-                        hash,
-                        SecretState::Active,
-                        credential.expires_at,
-                        self.now(),
-                    )
-                    .await?;
-                    credential.key_id = Some(token.key_id().to_owned());
+                    let credential = issue_in(tx, &user, new, token, hash, self.now()).await?;
                     let event = issued_event(EventType::ApiKeyIssued, &credential);
                     Ok(Outcome::changed(credential, event))
                 }
@@ -106,6 +82,36 @@ impl Accounts {
             .await?;
         Ok(Issued { credential, token })
     }
+}
+
+/// Credential and active secret of a locked user.
+pub(crate) async fn issue_in(
+    tx: &mut Tx,
+    user: &User,
+    new: &NewKey,
+    token: &Token,
+    hash: &str,
+    now: Time,
+) -> Result<Credential, Error> {
+    if !user.is_active {
+        return Err(Error::Disabled(user.id));
+    }
+    if let Some(scopes) = &new.scopes {
+        within_role(user, scopes)?;
+    }
+    let draft = Draft {
+        user_id: user.id,
+        label: new.label().to_owned(),
+        scopes: new.scopes.clone().unwrap_or_else(Scopes::default_for_keys),
+        models: new.models.clone(),
+        limits: new.limits,
+        expires_at: new.expires_at,
+        managed_by: None,
+    };
+    let mut credential = insert(tx.conn(), &draft, now).await?;
+    secrets::insert(tx, credential.id, token, hash, SecretState::Active, credential.expires_at, now).await?;
+    credential.key_id = Some(token.key_id().to_owned());
+    Ok(credential)
 }
 
 /// The fields of a credential about to be stored.

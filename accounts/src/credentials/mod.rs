@@ -14,9 +14,9 @@ mod update;
 use std::str::FromStr;
 
 pub use bulk::KeyFilter;
-pub(crate) use issue::{Draft, check, granted_by, insert, issued_event, within_role};
+pub(crate) use issue::{Draft, check, granted_by, insert, issue_in, issued_event, within_role};
 pub use issue::{Issued, NewKey};
-pub use reach::Reach;
+pub use reach::{Bounds, Reach};
 pub(crate) use revoke::{revoke, revoke_all_of};
 pub use rotate::DEFAULT_GRACE;
 use serde::Serialize;

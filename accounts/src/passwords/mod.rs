@@ -43,7 +43,6 @@ impl Accounts {
         new: SecretString,
     ) -> Result<(), Error> {
         let user = self.user(id).await?.ok_or(Error::NoUser(id))?;
-        let new = self.judge("/new_password", new, about(&user)).await?;
         let attempt = Attempt::new(context, Some(&user.email));
         let place = self.admit(context, &attempt).await?;
         let hash: Option<String> =
@@ -53,10 +52,11 @@ impl Accounts {
             self.login_failed(context, &attempt, Some(user.id), "wrong current password").await?;
             return Err(Error::invalid("/current_password", "is not the present password"));
         }
+        let new = self.judge("/new_password", new, about(&user)).await?;
         self.replace_password(context, &user, Some(&attempt), new).await
     }
 
-    /// The password in its one spelling. Judging a long one takes a while, so that it is done apart.
+    /// The password in its one spelling. Judging one takes as long as hashing some, and waits its turn among them.
     pub(crate) async fn judge(
         &self,
         pointer: &'static str,
@@ -64,8 +64,7 @@ impl Accounts {
         about: Vec<String>,
     ) -> Result<SecretString, Error> {
         let policy = self.password_policy();
-        let judged = tokio::task::spawn_blocking(move || policy.judge(pointer, &password, &about));
-        judged.await.map_err(|_| Error::Stopping)?
+        self.hasher().judge_password(move || policy.judge(pointer, &password, &about)).await?
     }
 
     /// `attempt`: the one that proved that the user knows the present password.

@@ -3,10 +3,7 @@
 //! An attempt is counted before it is judged, by one statement that decides as well, so that however many come at once, at
 //! whichever replica, no more than [`BURST`] are judged before the first has failed. From then on it is one for each lock.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use scoped_futures::ScopedFutureExt;
 
@@ -14,7 +11,7 @@ use crate::{
     Accounts,
     audit::{Event, EventType, Fold},
     clock::Time,
-    context::Context,
+    context::{self, Context},
     email::Email,
     error::Error,
     hasher::Place,
@@ -189,14 +186,11 @@ pub(super) async fn sweep(tx: &mut Tx, now: Time) -> Result<(), Error> {
     Ok(())
 }
 
-/// The part of an address that one client cannot choose: all of IPv4, the first half of IPv6.
+/// Whose attempts are counted together.
 fn network(ip: IpAddr) -> String {
-    match ip.to_canonical() {
+    match context::network(ip) {
         IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+        IpAddr::V6(ip) => format!("{ip}/64"),
     }
 }
 

@@ -9,6 +9,7 @@ mod open;
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
 pub use open::{OpenError, OpenOptions, migrate};
 use scoped_futures::ScopedBoxFuture;
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
@@ -136,6 +137,23 @@ impl Tx {
         }
     }
 
+    /// Commits a change and its event.
+    ///
+    /// On PostgreSQL every other audited transaction waits for the lock on `audit_head`, which is held until a commit
+    /// returns. So this one commits without waiting for the disk, which frees the lock, and begins another on the same
+    /// connection, which writes next to nothing and does wait. The log reaches the disk in the order of commits: when the
+    /// second has, the first one has too, and many of the second share one flush. A crash between the two may take the
+    /// change away, and its event; the connection does not survive that, and so nobody is told that it was done.
+    async fn commit_audited(mut self) -> Result<(), Error> {
+        const RELEASE: &str = "COMMIT AND CHAIN; SELECT pg_logical_emit_message(true, 'paddock', '')";
+        let Self::Pg(tx) = &mut self else { return self.commit().await.map_err(Error::commit) };
+        let mut answers = sqlx::raw_sql(RELEASE).execute_many(&mut **tx);
+        answers.try_next().await.map_err(Error::commit)?;
+        // Whatever fails from here on, everybody may have seen the change by now.
+        answers.try_collect::<Vec<_>>().await.map_err(Error::InDoubt)?;
+        self.commit().await.map_err(Error::InDoubt)
+    }
+
     async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Pg(tx) => tx.commit().await,
@@ -210,12 +228,12 @@ impl Store {
                 let head = sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
                 let (cache, store, heads) = (Arc::clone(sealing.cache), self.clone(), sealing.chain.heads().clone());
                 let committing = async move {
-                    let committed = tx.commit().await;
+                    let committed = tx.commit_audited().await;
                     // Also where that failed: whether it took hold is not known then.
                     for user in changed {
                         cache.changed(user);
                     }
-                    committed.map_err(Error::commit)?;
+                    committed?;
                     heads.moved(&store, head).await;
                     Ok(value)
                 };

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -150,8 +150,9 @@ impl Spool {
         self.stored(end)
     }
 
-    /// The spools of processes that are gone.
+    /// The spools of processes that are gone. Only those that nobody but our own account can have written.
     pub fn orphans(&self) -> io::Result<Vec<Orphan>> {
+        let account = self.lock().file.metadata()?.uid();
         let mut orphans = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
@@ -164,7 +165,13 @@ impl Spool {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
+            let metadata = file.metadata()?;
+            if metadata.uid() != account || metadata.mode() & 0o022 != 0 {
+                tracing::warn!(file = %path.display(), "a spool that others can write is left alone");
+                continue;
+            }
             match file.try_lock() {
+                // Its length is looked at now that nobody adds to it.
                 Ok(()) => {
                     let len = file.metadata()?.len();
                     orphans.push(Orphan { path, file, len });
@@ -247,6 +254,8 @@ fn read(file: &File, from: u64, len: u64) -> io::Result<Chunk> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::{clock::Time, users::UserId};
 
@@ -353,6 +362,22 @@ mod tests {
         assert_eq!((all, damage), (records(0..4_000), None));
         orphan.finish(None).unwrap();
         assert!(mine.orphans().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_others_can_write_counts_for_nothing() {
+        let folder = Folder::new("forged");
+        let (mine, other) = (folder.spool(1), folder.spool(2));
+        other.append(&records(0..1)).unwrap();
+        let path = other.path.clone();
+        drop(other);
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o620);
+        assert!(mine.orphans().unwrap().is_empty());
+        mode(0o602);
+        assert!(mine.orphans().unwrap().is_empty());
+        mode(0o644);
+        assert_eq!(mine.orphans().unwrap().len(), 1);
     }
 
     #[test]

@@ -5,11 +5,13 @@ use scoped_futures::ScopedFutureExt;
 use super::{User, UserId, admins, locked};
 use crate::{
     Accounts,
+    access::Denied,
     audit::{Change, Event, EventType},
     clock::Time,
     context::Context,
     credentials,
     error::Error,
+    sets::Role,
     store::{Outcome, Tx, on, statements},
 };
 
@@ -26,11 +28,16 @@ statements! {
 impl Accounts {
     /// Deletes a user. Its address, names, password and sessions go, its keys are revoked; the identity stays for audit and
     /// usage, and address and external id are free again. One event says it all, the keys too. What Kubernetes owns its
-    /// object deletes; the last active admin stays.
-    pub async fn delete_user(&self, context: &Context, id: UserId) -> Result<(), Error> {
+    /// object deletes; the last admin who can act stays.
+    /// `admins`: whether admins may be deleted.
+    pub async fn delete_user(&self, context: &Context, id: UserId, admins: Result<(), Denied>) -> Result<(), Error> {
         self.write(context, |tx| {
+            let admins = &admins;
             async move {
                 let user = locked(tx, id).await?;
+                if user.roles.has(Role::Admin) {
+                    admins.clone()?;
+                }
                 if let Some(owner) = user.managed_by {
                     return Err(Error::Managed { kind: "ApiUser", owner });
                 }
@@ -49,7 +56,7 @@ pub(crate) async fn bury(tx: &mut Tx, user: &User, now: Time) -> Result<Event, E
     let revoked = credentials::revoke_all_of(tx, user.id, now).await?;
     on!(tx.conn(), |c| sqlx::query(DELETE_PASSWORD).bind(user.id).execute(c).await.map(|_| ()))?;
     on!(tx.conn(), |c| sqlx::query(DELETE_SESSIONS).bind(user.id).execute(c).await.map(|_| ()))?;
-    admins::may_leave(tx, user).await?;
+    admins::may_become(tx, user, None).await?;
     on!(tx.conn(), |c| sqlx::query(BURY).bind(user.id).bind(now).execute(c).await.map(|_| ()))?;
     let mut change = Change::default();
     change.field("roles", Some(&user.roles), None);

@@ -6,6 +6,7 @@ mod delete;
 mod list;
 mod update;
 
+pub(crate) use admins::has_admin;
 pub use create::{Created, NewUser};
 pub(crate) use create::{check, created_event, insert};
 pub(crate) use delete::bury;

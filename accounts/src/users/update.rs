@@ -5,6 +5,7 @@ use scoped_futures::ScopedFutureExt;
 use super::{Row, User, UserId, admins, check, locked};
 use crate::{
     Accounts,
+    access::Denied,
     audit::{Change, Event, EventType},
     clock::Time,
     context::Context,
@@ -69,14 +70,23 @@ impl UserPatch {
 
 impl Accounts {
     /// Changes a user. What Kubernetes owns can only be disabled and enabled: the first is kept as an override, which the
-    /// second clears.
-    pub async fn update_user(&self, context: &Context, id: UserId, patch: UserPatch) -> Result<User, Error> {
+    /// second clears. `admins`: whether admins may be made and changed.
+    pub async fn update_user(
+        &self,
+        context: &Context,
+        id: UserId,
+        patch: UserPatch,
+        admins: Result<(), Denied>,
+    ) -> Result<User, Error> {
         let display_name = patch.display_name.as_ref().and_then(|name| name.as_deref());
         check(display_name, None, &patch.limits.over(Limits::default()))?;
         self.write(context, |tx| {
-            let patch = &patch;
+            let (patch, admins) = (&patch, &admins);
             async move {
                 let before = locked(tx, id).await?;
+                if before.roles.has(Role::Admin) || patch.roles.as_ref().is_some_and(|roles| roles.has(Role::Admin)) {
+                    admins.clone()?;
+                }
                 if let Some(owner) = &before.managed_by
                     && patch.edits()
                 {
@@ -96,10 +106,7 @@ pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Time) 
     let Some(event) = difference(before, &after) else {
         return Ok(Outcome::Unchanged(before.clone()));
     };
-    let was_admin = before.is_active && before.roles.has(Role::Admin);
-    if was_admin && !(after.is_active && after.roles.has(Role::Admin)) {
-        admins::keep_one(tx, before.id).await?;
-    }
+    admins::may_become(tx, before, Some(&after)).await?;
     let ends_sessions = before.roles != after.roles || (before.is_active && !after.is_active);
     let managed = after.managed_by.as_ref();
     let row: Row = on!(tx.conn(), |c| sqlx::query_as(UPDATE)

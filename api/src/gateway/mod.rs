@@ -13,7 +13,7 @@ mod stream;
 pub(crate) mod usage;
 mod warden;
 
-use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
+use std::{borrow::Cow, panic::AssertUnwindSafe};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -215,7 +215,7 @@ impl Passage<'_> {
             }
         };
         let answered = match admit::permit(&principal, need) {
-            Ok(()) if self.endpoint.keys.is_some() => self.infer(head.headers, body, &principal, need).await,
+            Ok(()) if self.endpoint.keys.is_some() => self.infer(head.headers, body, need).await,
             Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,
             Ok(()) => self.relay(head.headers).await,
             Err(refusal) => {
@@ -233,30 +233,30 @@ impl Passage<'_> {
     }
 
     /// Puts a model to work.
-    async fn infer(
-        &self,
-        headers: HeaderMap,
-        body: Incoming,
-        principal: &Arc<Principal>,
-        need: Need,
-    ) -> Result<Response, Refusal> {
+    async fn infer(&self, headers: HeaderMap, body: Incoming, need: Need) -> Result<Response, Refusal> {
         let gateway = self.gateway();
         if headers.contains_key(header::CONTENT_ENCODING) {
             let reason = "send the body without a Content-Encoding";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", reason));
         }
         let body = self.body(body).await?;
-        let plan = policy::plan(self.endpoint, body, principal)?;
+        // The body took as long as the client liked.
+        let principal = admit::again(self.app, &headers, need).await?;
+        let plan = policy::plan(self.endpoint, body, &principal)?;
+        let leash = gateway.warden.admit(&principal, need, &plan.model);
+        // What changed before the warden knew of this request, the warden did not judge.
+        if !policy::allows(&*admit::again(self.app, &headers, need).await?, &plan.model) {
+            return Err(policy::not_found(&plan.written));
+        }
         self.find(&plan).await?;
-
-        let leash = gateway.warden.admit(principal, need, &plan.model);
-        let ticket = Ticket::open(self.app, self.endpoint, self.origin, principal, &plan.model, self.started)?;
+        let ticket = Ticket::open(self.app, self.endpoint, self.origin, &principal, &plan.model, self.started)?;
         let headers = headers::to_ollama(headers, self.origin.id());
         let ended = self.started + gateway.timeouts.lifetime;
         let sent = Instant::now();
         let by = ended.min(sent + gateway.timeouts.headers);
         let answer = tokio::select! {
-            answer = timeout_at(by, gateway.forwarder.post(self.endpoint.path, headers, plan.body)) => answer,
+            // First: what is cut already does not reach Ollama.
+            biased;
             () = leash.token().cancelled() => {
                 let (outcome, refusal) = if leash.is_revoked() {
                     (Outcome::Revoked, Refusal::revoked())
@@ -265,6 +265,7 @@ impl Passage<'_> {
                 };
                 return Err(ticket.refused(outcome, refusal));
             }
+            answer = timeout_at(by, gateway.forwarder.post(self.endpoint.path, headers, plan.body)) => answer,
         };
         let answer = match answer {
             Ok(Ok(answer)) => answer,

@@ -11,6 +11,7 @@ use paddock_ollama::Dialect;
 use crate::{
     app::Unanswered,
     authentication::{ABSENT, CONFLICTING, REFUSED, Stranger},
+    limits::guesses::Throttled,
     origin::Origin,
     problem::whole_seconds,
     telemetry::causes,
@@ -132,6 +133,9 @@ impl From<Stranger> for Refusal {
             Stranger::Limited(exceeded) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", exceeded.message())
                     .retry_after(exceeded.wait)
+            }
+            Stranger::Throttled(Throttled(wait)) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", Throttled::MESSAGE).retry_after(wait)
             }
             Stranger::Unanswered(unanswered) => unanswered.into(),
         }

@@ -76,7 +76,8 @@ impl Warden {
         Self { open: Arc::default(), next: AtomicU64::new(0), cut }
     }
 
-    /// Takes note of a request that is about to be served.
+    /// Takes note of a request that is about to be served. Who is noted is judged once more afterwards, by whoever notes it:
+    /// of what changed before, nothing is heard here.
     pub(crate) fn admit(&self, principal: &Arc<Principal>, need: Need, model: &ModelName) -> Leash {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (token, revoked) = (self.cut.child_token(), Arc::new(AtomicBool::new(false)));

@@ -3,18 +3,21 @@
 //! A bucket is one number: the time at which it is full again. Each request moves that time on by one interval, and is
 //! refused if that led further than the span of a whole bucket into the future. So a full bucket gives `limit` requests at
 //! once, then one each interval; in any minute at most twice the limit, the burst and what came back meanwhile.
+//!
+//! Times are whole microseconds, so that a script in Redis, whose numbers are doubles, computes the very same. An interval is
+//! rounded up to one: that costs a limit of *n* at most *n* / 60,000,000 of its pace.
 
 use std::time::Duration;
 
 /// What the times of buckets are counted in.
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 const MINUTE: u64 = 60 * SECOND;
 /// The highest limit that is told from a higher one, per minute.
-pub(crate) const HIGHEST: u64 = 60_000_000;
+const HIGHEST: u64 = 60_000_000;
 
 /// Requests in a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rate {
+pub struct Rate {
     limit: u64,
     /// From one request to the next, at a steady pace.
     interval: u64,
@@ -22,21 +25,27 @@ pub(crate) struct Rate {
 
 /// How a bucket stands after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// The limit of the bucket.
-    pub(crate) limit: u64,
+    pub limit: u64,
     /// How many requests it would allow at once.
-    pub(crate) remaining: u64,
+    pub remaining: u64,
     /// When it is full again.
-    pub(crate) reset: Duration,
+    pub reset: Duration,
     /// When it would allow the request, if it does not now.
-    pub(crate) wait: Option<Duration>,
+    pub wait: Option<Duration>,
 }
 
 impl Rate {
-    pub(crate) fn per_minute(limit: u64) -> Self {
+    /// So many requests a minute.
+    #[must_use]
+    pub fn per_minute(limit: u64) -> Self {
         let limit = limit.min(HIGHEST);
         Self { limit, interval: if limit == 0 { MINUTE } else { MINUTE.div_ceil(limit) } }
+    }
+
+    pub(crate) fn limit(self) -> u64 {
+        self.limit
     }
 
     /// How far into the future a bucket may be emptied.
@@ -53,6 +62,11 @@ impl Rate {
         (next <= self.span()).then(|| now.saturating_add(next))
     }
 
+    /// The bucket with one request less taken from it.
+    pub(super) fn give_back(self, full: u64) -> u64 {
+        full.saturating_sub(self.interval)
+    }
+
     /// How a bucket that is full at `full` stands at `now`; `taken` says whether it allowed the request.
     pub(crate) fn standing(self, full: u64, now: u64, taken: bool) -> Standing {
         let owed = self.since(full, now);
@@ -60,8 +74,8 @@ impl Rate {
         Standing {
             limit: self.limit,
             remaining: (self.span() - owed) / self.interval,
-            reset: Duration::from_nanos(owed),
-            wait: (!taken).then(|| Duration::from_nanos(wait)),
+            reset: Duration::from_micros(owed),
+            wait: (!taken).then(|| Duration::from_micros(wait)),
         }
     }
 
@@ -127,7 +141,7 @@ mod tests {
             if rate.take(full, now).is_none() {
                 // What lies too far ahead, counted from a later time, is still an empty bucket.
                 let full = full.min(now + rate.span());
-                let wait = u64::try_from(rate.standing(full, now, false).wait.unwrap().as_nanos()).unwrap();
+                let wait = u64::try_from(rate.standing(full, now, false).wait.unwrap().as_micros()).unwrap();
                 prop_assert!(wait > 0 && wait <= rate.interval);
                 prop_assert!(rate.take(full, now + wait).is_some());
                 prop_assert!(rate.take(full, now + wait - 1).is_none());
@@ -148,6 +162,16 @@ mod tests {
         }
 
         #[test]
+        fn what_is_given_back_was_not_taken(limit in 1_u64..500, spent in 0_usize..499, now in any::<u32>()) {
+            let (rate, now) = (Rate::per_minute(limit), u64::from(now));
+            let full = run_full(rate, now, spent);
+            if let Some(next) = rate.take(full, now) {
+                let remaining = |full| rate.standing(full, now, true).remaining;
+                prop_assert_eq!(remaining(rate.give_back(next)), remaining(full));
+            }
+        }
+
+        #[test]
         fn a_bucket_is_full_again_after_its_span(limit in 1_u64..1000, spent in 0_usize..2000) {
             let rate = Rate::per_minute(limit);
             let full = run_full(rate, 0, spent);
@@ -159,8 +183,8 @@ mod tests {
         fn a_clock_that_goes_back_costs_a_minute_at_most(limit in 1_u64..1000, full in any::<u64>(), now in any::<u32>()) {
             let rate = Rate::per_minute(limit);
             let standing = rate.standing(full, u64::from(now), false);
-            prop_assert!(standing.reset <= Duration::from_nanos(MINUTE + limit));
-            prop_assert!(standing.wait.unwrap() <= Duration::from_nanos(rate.interval));
+            prop_assert!(standing.reset <= Duration::from_micros(MINUTE + limit));
+            prop_assert!(standing.wait.unwrap() <= Duration::from_micros(rate.interval));
         }
     }
 

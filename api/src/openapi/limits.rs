@@ -7,7 +7,8 @@ use utoipa::openapi::{
 
 use super::problems::problem;
 
-pub(super) const EXCEEDED: &str = "The user, or the key, has made more requests than its limit allows.";
+pub(super) const EXCEEDED: &str = "The user, or the key, has made more requests than its limit allows; or too many credentials \
+                                   from the address are not valid.";
 
 const HEADERS: [(&str, &str); 3] = [
     ("X-RateLimit-Limit", "Requests a minute: of the user or the key, whichever has fewer left."),

@@ -33,7 +33,7 @@ use crate::{
     app::{App, ask},
     authentication::Caller,
     export::{Encoder, Format},
-    extract::{Query, within},
+    extract::{Query, Sender, within},
     openapi::{CallerProblems, Problems},
     problem::Problem,
     shape::parsed,
@@ -205,7 +205,7 @@ filtered! {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     query: Query,
 ) -> Result<(HeaderMap, Json<Vec<AuditView>>), Problem> {
     caller.must(Need::Manage(Scope::AuditRead)).await?;
@@ -226,8 +226,9 @@ pub(crate) async fn list(
 
 /// Takes all events away, oldest first, to where the log ended when it was asked.
 ///
-/// The answer is a stream, of any length. If it breaks off, it is not whole: ask again. In CSV a text that a spreadsheet
-/// would take for a formula has an apostrophe before it, and so has one that begins with an apostrophe.
+/// The answer is a stream, of any length. If it breaks off, it is not whole: ask again. It breaks off, too, when the right
+/// to it ends. In CSV a text that a spreadsheet would take for a formula has an apostrophe before it, and so has one that
+/// begins with an apostrophe.
 #[utoipa::path(
     get, path = "/audit/export", operation_id = "export_audit", tag = "audit", params(ExportEvents),
     responses(
@@ -238,12 +239,12 @@ pub(crate) async fn list(
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
-pub(crate) async fn export(State(app): State<App>, caller: Caller, query: Query) -> Result<Response, Problem> {
+pub(crate) async fn export(State(app): State<App>, mut caller: Caller, query: Query) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::AuditRead)).await?;
     let asked: ExportEvents = query.read()?;
     let format = asked.format.unwrap_or(Format::Ndjson);
-    let mut pages =
-        Pages { export: ask(app.accounts.export_audit(asked.filter()?)).await?, encoder: Encoder::new(format) };
+    let export = ask(app.accounts.export_audit(asked.filter()?)).await?;
+    let mut pages = Pages { caller, export, encoder: Encoder::new(format) };
     let date: String = app.accounts.now().to_string().chars().take(10).collect();
     let name = format!("attachment; filename=\"paddock-audit-{date}.{}\"", format.text());
     // With the first page in hand a failure is still a problem; later ones can only break the answer off.
@@ -268,12 +269,15 @@ pub(crate) async fn export(State(app): State<App>, caller: Caller, query: Query)
 
 /// An export under way: no connection to the database is held between two of its pages.
 struct Pages {
+    caller: Caller,
     export: AuditExport,
     encoder: Encoder,
 }
 
 impl Pages {
+    /// The next page, if the caller may still have it: between two of them goes as much time as the client likes.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        self.caller.still().await?;
         let rows = ask(self.export.next_page()).await?;
         if rows.is_empty() {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Signing in and out.
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -16,6 +16,7 @@ use crate::{
     authentication::{Anyone, Stranger, authenticate},
     extract::{NoQuery, Query, Unread},
     openapi::{BodyProblems, ForeignOrigin, LoginLocked, NoRefresh, Problems, WrongPassword},
+    origin::Origin,
     problem::{Kind, Problem},
     shape::parsed,
 };
@@ -57,12 +58,12 @@ pub(crate) struct AccessToken {
 )]
 pub(crate) async fn login(
     State(app): State<App>,
-    Anyone(context): Anyone,
+    mut caller: Anyone,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
-    let Credentials { username, password } = body.json().await?;
-    let login = ask(app.accounts.login(&context, &username, password.into())).await?;
+    let Credentials { username, password } = body.json(&mut caller).await?;
+    let login = ask(app.accounts.login(&caller.0, &username, password.into())).await?;
     Ok(signed_in(&app, &login))
 }
 
@@ -135,13 +136,14 @@ struct LogoutOptions {
 pub(crate) async fn logout(
     State(app): State<App>,
     Anyone(context): Anyone,
+    Extension(origin): Extension<Origin>,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let LogoutOptions { all } = query.read()?;
     let all = all == Some(true);
     let cookie = app.cookies.presented(&headers)?;
-    match authenticate(&app, &headers).await {
+    match authenticate(&app, &headers, &origin).await {
         Ok(principal) => {
             let context = context.acting(principal.actor());
             match principal.via {

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    cors::Origins,
+    problem::{Kind, Problem},
+};
 
 /// Its name.
 pub(crate) const NAME: &str = "paddock_refresh";
+
+/// From where a browser says that a request comes (Fetch Metadata), also where it names no origin.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How the cookie is given, and from where it is taken.
 #[derive(Clone, Debug)]
@@ -16,14 +22,16 @@ pub(crate) struct Cookies {
     secure: bool,
     /// `https://paddock.example.com`, if it is known.
     public_origin: Option<String>,
+    /// Whose pages may use it beside our own.
+    allowed: Origins,
 }
 
 impl Cookies {
     /// `public_url`: where clients reach this, if that is known. `secure`: only ever over TLS.
-    pub(crate) fn new(public_url: Option<&str>, secure: bool) -> Self {
+    pub(crate) fn new(public_url: Option<&str>, secure: bool, allowed: Origins) -> Self {
         let public_origin = public_url.map(origin_of);
         let https = public_origin.as_ref().is_some_and(|origin| origin.starts_with("https://"));
-        Self { secure: secure || https, public_origin }
+        Self { secure: secure || https, public_origin, allowed }
     }
 
     /// `Set-Cookie` that gives the browser a token.
@@ -44,26 +52,36 @@ impl Cookies {
         value
     }
 
-    /// The token that the browser sends, unless a page of another origin has it do so.
+    /// The token that the browser sends, unless a page of another origin has it do so, or another host of the same domain may
+    /// have put one of its own beside ours.
     pub(crate) fn presented(&self, headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
-        let Some(token) = token(headers) else { return Ok(None) };
+        let mut tokens = tokens(headers);
+        let Some(token) = tokens.next() else { return Ok(None) };
+        if tokens.any(|other| other != token) {
+            let detail = "the request has several cookies `paddock_refresh`: remove those that another host has set";
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
         if self.is_foreign(headers) {
             let detail = "the request comes from a page of another origin, which must not use the session's cookie";
             return Err(Problem::new(Kind::Forbidden, detail));
         }
-        Ok(Some(token))
+        Ok(Some(token.into()))
     }
 
-    /// Whether a browser says that a page of another origin sent the request. The scheme does not count where a proxy may
-    /// have ended TLS, unless `PUBLIC_URL` says what it is.
+    /// Whether a browser says that a page of another origin sent the request, which is not allowed to. The scheme does not
+    /// count where a proxy may have ended TLS, unless `PUBLIC_URL` says what it is.
     fn is_foreign(&self, headers: &HeaderMap) -> bool {
+        if !headers.contains_key(header::ORIGIN) {
+            let site = headers.get(SEC_FETCH_SITE);
+            return site.is_some_and(|site| site == "cross-site" || site == "same-site");
+        }
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
         headers.get_all(header::ORIGIN).iter().any(|origin| {
             let Ok(origin) = origin.to_str() else { return true };
             let authority = origin.split_once("://").map(|(_, authority)| authority);
             let same = authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host));
             let public = self.public_origin.as_ref().is_some_and(|public| public.eq_ignore_ascii_case(origin));
-            !(same || public)
+            !(same || public || self.allowed.allow(origin))
         })
     }
 }
@@ -75,10 +93,11 @@ fn origin_of(url: &str) -> String {
     url[..path].to_owned()
 }
 
-fn token(headers: &HeaderMap) -> Option<SecretString> {
+/// The tokens in the cookies of our name.
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, value)| *name == NAME && !value.is_empty()).map(|(_, value)| value.into())
+    let pairs = cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, value)| *name == NAME && !value.is_empty()).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -102,9 +121,18 @@ mod tests {
     #[case(&[("cookie", "paddock_refresh=")], None)]
     #[case(&[("cookie", "not_paddock_refresh=ab")], None)]
     #[case(&[("authorization", "paddock_refresh=ab")], None)]
+    #[case(&[("cookie", "paddock_refresh=ab; paddock_refresh=ab")], Some("ab"))]
     fn the_cookie_is_found(#[case] pairs: &[(&'static str, &'static str)], #[case] found: Option<&str>) {
-        let token = token(&headers(pairs));
+        let token = Cookies::new(None, false, Origins::default()).presented(&headers(pairs)).unwrap();
         assert_eq!(token.as_ref().map(ExposeSecret::expose_secret), found);
+    }
+
+    #[rstest]
+    #[case(&[("cookie", "paddock_refresh=ab; paddock_refresh=cd")])]
+    #[case(&[("cookie", "paddock_refresh=ab"), ("cookie", "paddock_refresh=cd")])]
+    #[case(&[("cookie", "paddock_refresh=ab"), ("origin", "https://evil.example")])]
+    fn a_cookie_that_may_be_of_another_is_refused(#[case] pairs: &[(&'static str, &'static str)]) {
+        assert!(Cookies::new(None, false, Origins::default()).presented(&headers(pairs)).is_err());
     }
 
     #[rstest]
@@ -117,18 +145,26 @@ mod tests {
     #[case::other(&[("origin", "https://evil.example")], true)]
     #[case::longer(&[("origin", "http://paddock.test:8080.evil.example")], true)]
     #[case::opaque(&[("origin", "null")], true)]
+    #[case::allowed(&[("origin", "https://app.example.com")], false)]
+    #[case::allowed_without_tls(&[("origin", "http://app.example.com")], true)]
+    #[case::own_without_origin(&[("sec-fetch-site", "same-origin")], false)]
+    #[case::typed_by_hand(&[("sec-fetch-site", "none")], false)]
+    #[case::other_without_origin(&[("sec-fetch-site", "cross-site")], true)]
+    #[case::sibling_without_origin(&[("sec-fetch-site", "same-site")], true)]
+    #[case::allowed_from_elsewhere(&[("origin", "https://app.example.com"), ("sec-fetch-site", "cross-site")], false)]
     #[case::one_of_two(&[("origin", "http://paddock.test:8080"), ("origin", "https://evil.example")], true)]
     fn pages_of_other_origins_are_told_apart(#[case] pairs: &[(&'static str, &'static str)], #[case] foreign: bool) {
         let mut headers = headers(pairs);
         headers.insert("host", "paddock.test:8080".parse().unwrap());
-        let cookies = Cookies::new(Some("https://paddock.example.com/gateway"), false);
+        let allowed = Origins::new(vec!["https://app.example.com".to_owned()], false);
+        let cookies = Cookies::new(Some("https://paddock.example.com/gateway"), false, allowed);
         assert_eq!(cookies.is_foreign(&headers), foreign);
     }
 
     #[test]
     fn it_is_secure_in_prod_and_behind_tls() {
         let secure = |url, prod| {
-            let given = Cookies::new(url, prod).give(&"ab".into(), Duration::from_mins(1));
+            let given = Cookies::new(url, prod, Origins::default()).give(&"ab".into(), Duration::from_mins(1));
             let text = given.to_str().unwrap().to_owned();
             assert!(
                 text.starts_with("paddock_refresh=ab; Path=/auth; Max-Age=60; HttpOnly; SameSite=Strict"),

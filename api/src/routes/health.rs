@@ -33,8 +33,9 @@ pub(crate) struct Ready {
     /// Always `ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// What is away without keeping the rest from serving: `ollama`, and `cache` while changes of rights cannot be heard and
-    /// every request asks the database.
+    /// What is away without keeping the rest from serving: `ollama`, `cache` while changes of rights cannot be heard and
+    /// every request asks the database, and `limits` while each process counts requests by itself that all should count
+    /// together.
     #[schema(value_type = Vec<String>)]
     degraded: Vec<&'static str>,
 }

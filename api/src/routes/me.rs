@@ -78,7 +78,7 @@ pub(crate) struct PresentedKey {
     responses((status = 200, description = "The caller.", body = Profile), Problems, CallerProblems),
     security(("bearer" = []), ("api_key" = []))
 )]
-pub(crate) async fn profile(State(app): State<App>, caller: Caller, _: NoQuery) -> Result<Json<Profile>, Problem> {
+pub(crate) async fn profile(State(app): State<App>, mut caller: Caller, _: NoQuery) -> Result<Json<Profile>, Problem> {
     caller.must(Need::Profile).await?;
     let principal = caller.principal;
     let user = ask(app.accounts.user(principal.user_id)).await?;

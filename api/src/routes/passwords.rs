@@ -42,14 +42,14 @@ pub(crate) struct SetPassword {
 )]
 pub(crate) async fn set(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
     body: Unread,
 ) -> Result<StatusCode, Problem> {
     caller.must(Need::Manage(Scope::UsersWrite)).await?;
     by_session(&caller).await?;
-    let SetPassword { password } = body.json().await?;
+    let SetPassword { password } = body.json(&mut caller).await?;
     ask(app.accounts.set_password(&caller.context, UserId(id), password.into())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -78,13 +78,13 @@ pub(crate) struct ChangePassword {
 )]
 pub(crate) async fn change(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.must(Need::Profile).await?;
     by_session(&caller).await?;
-    let ChangePassword { current_password, new_password } = body.json().await?;
+    let ChangePassword { current_password, new_password } = body.json(&mut caller).await?;
     let user = caller.principal.user_id;
     ask(app.accounts.change_password(&caller.context, user, current_password.into(), new_password.into())).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.cookies.take_away())]).into_response())

@@ -143,8 +143,15 @@ impl ToSchema for ScopeName {
     }
 }
 
+/// The most patterns of models in one list, as in the Kubernetes kinds: each request is judged by them, and each page shows them.
+pub(crate) const MAX_PATTERNS: usize = 256;
+
 /// Model patterns in canonical form; each one that is none is named.
 pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
+    if given.len() > MAX_PATTERNS {
+        let rule = format!("must have at most {MAX_PATTERNS} patterns; `*` stands for many names");
+        return Err(Problem::invalid(vec![Violation::new("/models", rule)]));
+    }
     let mut canonical = BTreeSet::new();
     let mut violations = Vec::new();
     for (index, text) in given.iter().enumerate() {

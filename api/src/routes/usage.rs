@@ -163,7 +163,7 @@ pub(crate) struct AddUp {
 )]
 pub(crate) async fn totals(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     query: Query,
 ) -> Result<([(&'static str, String); 1], Json<Vec<GroupView>>), Problem> {
     let me = caller.principal.user_id;

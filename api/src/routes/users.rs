@@ -10,7 +10,7 @@ use paddock_accounts::{
     clock::Time,
     email::Email,
     limits,
-    sets::{Roles, Scope},
+    sets::{Role, Roles, Scope},
     users::{Created, NewUser, User, UserId, UserPatch},
 };
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ pub(crate) struct ListUsers {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     query: Query,
 ) -> Result<([(&'static str, String); 1], Json<Vec<UserView>>), Problem> {
     caller.must(Need::Manage(Scope::UsersRead)).await?;
@@ -153,7 +153,7 @@ pub(crate) struct CreateUser {
     external_id: Option<String>,
 }
 
-/// Creates a user: active, and without a password.
+/// Creates a user: active, and without a password. By key, an admin is only made by one that has every scope.
 #[utoipa::path(
     post, path = "/users", operation_id = "create_user", tag = "users", request_body = CreateUser,
     responses(
@@ -165,15 +165,20 @@ pub(crate) struct CreateUser {
 )]
 pub(crate) async fn create(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     _: NoQuery,
     body: Unread,
 ) -> Result<(StatusCode, Json<UserView>), Problem> {
     caller.must(Need::Manage(Scope::UsersWrite)).await?;
-    let CreateUser { email, display_name, roles, external_id } = body.json().await?;
+    let CreateUser { email, display_name, roles, external_id } = body.json(&mut caller).await?;
     let email =
         Email::parse(&email).map_err(|error| Problem::invalid(vec![Violation::new("/email", error.to_string())]))?;
     let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
+    if new.roles.has(Role::Admin)
+        && let Err(denied) = caller.principal.may_touch_admins()
+    {
+        return Err(caller.refuse(denied.to_string()).await);
+    }
     Ok(match ask(app.accounts.create_user(&caller.context, new)).await? {
         Created::New(user) => (StatusCode::CREATED, Json(user.into())),
         Created::Existing(user) => (StatusCode::OK, Json(user.into())),
@@ -189,7 +194,7 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn show(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<Json<UserView>, Problem> {
@@ -218,7 +223,7 @@ pub(crate) struct ChangeUser {
     roles: Option<Option<Roles>>,
     /// The patterns of models to narrow the user to. Null: all. Empty: none.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     models: Option<Option<Vec<String>>>,
     /// The user's limits. Null takes all of them away.
     #[serde(default, deserialize_with = "present")]
@@ -227,7 +232,8 @@ pub(crate) struct ChangeUser {
 }
 
 /// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed: false is kept
-/// against the object until it is set to true.
+/// against the object until it is set to true. By key, an admin is only made or changed by one that has every scope. The last
+/// admin who can act cannot be disabled, demoted or limited to 0 requests a minute.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "change_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")), request_body = ChangeUser,
@@ -239,13 +245,13 @@ pub(crate) struct ChangeUser {
 )]
 pub(crate) async fn change(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
     body: Unread,
 ) -> Result<Json<UserView>, Problem> {
     caller.must(Need::Manage(Scope::UsersWrite)).await?;
-    let change: ChangeUser = body.json().await?;
+    let change: ChangeUser = body.json(&mut caller).await?;
     let id = UserId(id);
     let limits = match change.limits {
         None => limits::LimitsPatch::default(),
@@ -259,12 +265,16 @@ pub(crate) async fn change(
         models: change.models.map(|models| models.map(|models| patterns(&models)).transpose()).transpose()?,
         limits,
     };
-    Ok(Json(ask(app.accounts.update_user(&caller.context, id, patch)).await?.into()))
+    let admins = caller.principal.may_touch_admins();
+    match ask(app.accounts.update_user(&caller.context, id, patch, admins)).await {
+        Ok(user) => Ok(Json(user.into())),
+        Err(why) => Err(caller.failed(why).await),
+    }
 }
 
 /// Deletes a user for good: its address, names, password and sessions go and its keys are revoked. Its id is never used
-/// again; its address and external id may be at once. The last active admin cannot be deleted, and what Kubernetes owns not
-/// here.
+/// again; its address and external id may be at once. The last admin who can act cannot be deleted, and what Kubernetes owns
+/// not here. By key, an admin is only deleted by one that has every scope.
 #[utoipa::path(
     delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")),
@@ -273,13 +283,16 @@ pub(crate) async fn change(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
     caller.must(Need::Manage(Scope::UsersWrite)).await?;
-    ask(app.accounts.delete_user(&caller.context, UserId(id))).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let admins = caller.principal.may_touch_admins();
+    match ask(app.accounts.delete_user(&caller.context, UserId(id), admins)).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(why) => Err(caller.failed(why).await),
+    }
 }
 
 fn no_user(id: UserId) -> Problem {

@@ -81,6 +81,8 @@ fn effective(settings: &Settings) -> Effective {
     if listen.port.is_some() {
         effective.sources.insert("LISTEN_ADDR", "with PORT".to_owned());
     }
+    let redis = effective.take(config::redis_url(&settings.serve)).flatten();
+    effective.value("REDIS_URL", redis.as_ref().map(redacted));
     let metrics = effective.take(config::metrics_addr(&settings.metrics, environment));
     effective.value("METRICS_ADDR", metrics);
     let traces = effective.take(config::traces_url(&settings.metrics)).flatten();
@@ -166,7 +168,7 @@ fn rows(matches: Option<&ArgMatches>, effective: &Effective) -> Vec<Value> {
     rows
 }
 
-/// A database URL without its password, wherever in it that stands.
+/// The URL of a database or a Redis without its password, wherever in it that stands.
 fn redacted(url: &SecretString) -> String {
     let Ok(mut url) = url::Url::parse(url.expose_secret()) else { return "(set)".to_owned() };
     if url.password().is_some() {
@@ -190,8 +192,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_password_of_a_database_url_is_shown() {
-        for url in ["postgres://app:hunter22@db/app", "postgres://db/app?user=app&password=hunter22&sslmode=require"] {
+    fn no_password_of_a_url_is_shown() {
+        for url in [
+            "postgres://app:hunter22@db/app",
+            "postgres://db/app?user=app&password=hunter22&sslmode=require",
+            "redis://:hunter22@db/app",
+        ] {
             let shown = redacted(&url.into());
             assert!(!shown.contains("hunter22") && shown.contains("db/app"), "{shown}");
         }

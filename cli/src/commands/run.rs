@@ -73,6 +73,7 @@ impl Run {
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
         let mut api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
+        api.only_local_hosts = is_known(&seed);
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
         let ollama = server::ollama_client(&self.settings.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;

@@ -1,15 +1,19 @@
-//! The first pages of long lists, beside the same queries sent past Paddock, one at a time.
+//! The first pages of long lists, beside the same queries sent past Paddock, one at a time: in psql, which writes each row
+//! out as text, and on SQLite over one connection, which only reads them.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
-use sqlx::{Connection as _, PgConnection, SqliteConnection};
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::load::{Load, Measure, Script, repeat};
 use super::report::table;
 use super::{Plan, launch, medians};
 use crate::database::{Database, Engine};
+use crate::testbed::Part;
 
 /// A page: what is asked for over HTTP, and of the database.
 struct Page {
@@ -118,18 +122,11 @@ async fn engine(plan: &Plan, name: &'static str, engine: Engine) -> Result<Vec<R
     Ok(rows)
 }
 
-/// The page's queries, prepared, over one connection.
 async fn past(database: &Database, engine: Engine, page: &Page, length: Duration) -> Result<Measure> {
     match engine {
         Engine::Postgres => {
-            let mut connection = PgConnection::connect(database.url()).await?;
-            repeat(length, async || {
-                for query in page.queries {
-                    sqlx::query(*query).fetch_all(&mut connection).await?;
-                }
-                Ok(())
-            })
-            .await
+            let mut psql = Psql::start(database.url())?;
+            repeat(length, async || psql.run(page.queries)).await
         }
         Engine::Sqlite => {
             let mut connection = SqliteConnection::connect(database.url()).await?;
@@ -141,6 +138,52 @@ async fn past(database: &Database, engine: Engine, page: &Page, length: Duration
             })
             .await
         }
+    }
+}
+
+/// A psql that waits for queries.
+struct Psql {
+    child: Child,
+    queries: ChildStdin,
+    rows: BufReader<ChildStdout>,
+    line: String,
+}
+
+impl Psql {
+    /// What it writes behind the last row; no column holds it.
+    const END: &str = "-- end --";
+
+    fn start(url: &str) -> Result<Self> {
+        let mut child = Command::new(Part::Postgres.locate()?.join("psql"))
+            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1", url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let queries = child.stdin.take().context("its input")?;
+        let rows = BufReader::new(child.stdout.take().context("its output")?);
+        Ok(Self { child, queries, rows, line: String::new() })
+    }
+
+    fn run(&mut self, queries: &[&str]) -> Result<()> {
+        for query in queries {
+            writeln!(self.queries, "{query};")?;
+        }
+        writeln!(self.queries, "\\echo {}", Self::END)?;
+        loop {
+            self.line.clear();
+            ensure!(self.rows.read_line(&mut self.line)? > 0, "psql ended");
+            if self.line.trim_end() == Self::END {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Drop for Psql {
+    fn drop(&mut self) {
+        // It has nothing to lose.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -1,9 +1,10 @@
-//! Sign-ins per second, as a fraction of what Argon2 alone does on as many threads.
+//! Sign-ins per second, as a fraction of what Argon2 alone does on as many threads; and many of them at one moment.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::Serialize;
 
@@ -11,6 +12,8 @@ use super::load::{Load, Measure, Script};
 use super::report::table;
 use super::{Plan, cores, launch, medians};
 use crate::database::{Database, Engine};
+use crate::flood;
+use crate::paddock::{Bootstrap, Paddock};
 
 /// What was found.
 #[derive(Serialize)]
@@ -20,7 +23,21 @@ pub(super) struct Login {
     argon2: Measure,
     paddock: Measure,
     fraction: f64,
+    flood: Flood,
 }
+
+/// Sign-ins at one moment.
+#[derive(Serialize)]
+struct Flood {
+    sign_ins: usize,
+    /// How many there were of each status.
+    answers: BTreeMap<u16, usize>,
+    /// `GET /healthz` meanwhile.
+    health: Measure,
+    growth_kib: u64,
+}
+
+const FLOOD: usize = 300;
 
 pub(super) async fn measure(plan: &Plan) -> Result<Login> {
     let database = Database::new(Engine::Sqlite).await?;
@@ -37,8 +54,21 @@ pub(super) async fn measure(plan: &Plan) -> Result<Login> {
         raw.push(argon2(threads, plan.length)?);
         ours.push(load.run(&url, connections, plan.length)?);
     }
-    let (argon2, paddock) = (medians(&raw), medians(&ours));
-    Ok(Login { threads, connections, fraction: paddock.rate / argon2.rate, argon2, paddock })
+    let (argon2, rate) = (medians(&raw), medians(&ours));
+    let flood = flood(&paddock, &admin).await?;
+    Ok(Login { threads, connections, fraction: rate.rate / argon2.rate, argon2, paddock: rate, flood })
+}
+
+async fn flood(paddock: &Paddock, admin: &Bootstrap) -> Result<Flood> {
+    let began = Instant::now();
+    let flood = flood::sign_ins(paddock, admin, FLOOD).await?;
+    ensure!(flood.without_retry_after == 0, "{flood:?}");
+    Ok(Flood {
+        sign_ins: FLOOD,
+        answers: flood.answers.iter().map(|(status, count)| (status.as_u16(), *count)).collect(),
+        health: Measure::of(flood.health, began.elapsed()),
+        growth_kib: flood.growth_kib,
+    })
 }
 
 /// Argon2id with the parameters of passwords, on so many threads.
@@ -78,11 +108,23 @@ impl Login {
         };
         let rows = [row("Argon2 alone", &self.argon2), row("POST /auth/login", &self.paddock)];
         format!(
-            "## Login\n\n{}\n{} thread(s) hash; {} connections sign in. Paddock signs in at {:.2} times the rate of Argon2 alone.\n",
+            "## Login\n\n{}\n{} thread(s) hash; {} connections sign in. Paddock signs in at {:.2} times the rate of Argon2 alone.\n\n\
+             Of {} sign-ins at one moment: {}. /healthz meanwhile took {:.1} ms (p50) and {:.1} ms (p99), and the process grew by \
+             {} MiB at the most.\n",
             table("", &["per second", "p50 ms", "p99 ms"], rows),
             self.threads,
             self.connections,
-            self.fraction
+            self.fraction,
+            self.flood.sign_ins,
+            self.flood
+                .answers
+                .iter()
+                .map(|(status, count)| format!("{count} x {status}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            self.flood.health.p50 / 1e3,
+            self.flood.health.p99 / 1e3,
+            self.flood.growth_kib / 1024,
         )
     }
 }

@@ -1,8 +1,6 @@
 //! Resident memory of `paddock api` on SQLite: at rest, and when it has served.
 
-use std::fs;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
 
 use super::load::{Load, Script};
@@ -24,21 +22,15 @@ pub(super) async fn measure(plan: &Plan, cores: &Cores) -> Result<Memory> {
     let upstream = start_upstream(&cores.load).await?;
     let database = Database::new(Engine::Sqlite).await?;
     let (paddock, admin) = Paddock::seeded(launch(database.url())?.ollama(&upstream.url)).await?;
-    let at_rest = resident(&paddock, "VmRSS:")?;
+    let at_rest = paddock.process().memory_kib("VmRSS")?;
     let key = admin.create_workload().await?.key().to_owned();
     let chats = Load::new(Script::Chat, &key, &cores.load)?;
     chats.run(&format!("{}/api/chat", paddock.url()), 32, plan.length)?;
-    let after_chats = resident(&paddock, "VmRSS:")?;
+    let after_chats = paddock.process().memory_kib("VmRSS")?;
     let writes = Load::new(Script::NewUser, admin.key(), &cores.load)?;
     writes.run(&format!("{}/users", paddock.url()), 16, plan.length)?;
-    let after_writes = resident(&paddock, "VmRSS:")?;
-    Ok(Memory { at_rest, after_chats, after_writes, highest: resident(&paddock, "VmHWM:")? })
-}
-
-fn resident(paddock: &Paddock, field: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", paddock.process().id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| status.clone())?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+    let after_writes = paddock.process().memory_kib("VmRSS")?;
+    Ok(Memory { at_rest, after_chats, after_writes, highest: paddock.process().memory_kib("VmHWM")? })
 }
 
 impl Memory {

@@ -8,5 +8,6 @@ mod faults;
 mod gateway;
 mod migrations;
 mod operator;
+mod shared_limits;
 mod store;
 mod testbed;

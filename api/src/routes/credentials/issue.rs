@@ -44,6 +44,7 @@ pub(crate) struct IssueKey {
     scopes: Option<Scopes>,
     /// The patterns of models to narrow it to, beside its owner's.
     #[serde(default)]
+    #[schema(max_items = 256)]
     models: Option<Vec<String>>,
     /// Its own limits, beside its owner's.
     #[serde(default)]
@@ -79,7 +80,8 @@ impl From<Issued> for IssuedKey {
 }
 
 /// Issues an API key. A key that issues one gives at the most what it has itself: its scopes, models within its own list,
-/// limits no higher and an end no later than its own, each named in the request.
+/// limits no higher and an end no later than that of the secret that asks, each named in the request. For another user than
+/// its owner it is held to its owner's models and limits too.
 #[utoipa::path(
     post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
     responses(
@@ -90,12 +92,12 @@ impl From<Issued> for IssuedKey {
 )]
 pub(crate) async fn issue(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    let asked: IssueKey = body.json().await?;
+    let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {
         user_id: UserId(asked.user_id),
         label: asked.label,

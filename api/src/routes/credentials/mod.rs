@@ -131,7 +131,7 @@ pub(crate) struct ListCredentials {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     query: Query,
 ) -> Result<([(&'static str, String); 1], Json<Vec<CredentialView>>), Problem> {
     let me = caller.principal.user_id;

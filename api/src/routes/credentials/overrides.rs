@@ -24,7 +24,7 @@ use crate::{
 )]
 pub(crate) async fn clear_override(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {

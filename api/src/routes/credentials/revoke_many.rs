@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use crate::{
     app::{App, ask},
     authentication::Caller,
-    extract::{NoQuery, Unread},
+    extract::{NoQuery, Sender, Unread},
     openapi::{BodyProblems, CallerProblems, Problems},
     problem::Problem,
     shape::not_null,
@@ -82,19 +82,19 @@ pub(crate) struct RevokedMany {
 )]
 pub(crate) async fn revoke_many(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     _: NoQuery,
     body: Unread,
 ) -> Result<Json<RevokedMany>, Problem> {
     caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    let asked: RevokeMany = body.json().await?;
+    let asked: RevokeMany = body.json(&mut caller).await?;
     let RevokeMany { include_self, dry_run, .. } = asked;
     let mut keys = ask(app.accounts.live_keys(&filter(asked)?)).await?;
     spare(&mut keys, caller.principal.credential_id(), include_self);
     let left = keys.len().saturating_sub(MOST_AT_ONCE);
     keys.truncate(MOST_AT_ONCE);
     if !dry_run {
-        keys = revoke_each(&app, &caller, keys).await?;
+        keys = revoke_each(&app, &mut caller, keys).await?;
     }
     Ok(Json(RevokedMany { revoked: keys.into_iter().map(i64::from).collect(), left, dry_run }))
 }
@@ -122,15 +122,20 @@ fn spare(keys: &mut Vec<CredentialId>, own: Option<CredentialId>, include_self: 
     }
 }
 
-/// Each one in a transaction of its own. The answer leaves out those that someone else has revoked meanwhile.
-async fn revoke_each(app: &App, caller: &Caller, keys: Vec<CredentialId>) -> Result<Vec<CredentialId>, Problem> {
+/// Each one in a transaction of its own, as long as the caller may. The answer leaves out those that someone else has revoked
+/// meanwhile.
+async fn revoke_each(app: &App, caller: &mut Caller, keys: Vec<CredentialId>) -> Result<Vec<CredentialId>, Problem> {
     let all = keys.len();
     let mut revoked = Vec::with_capacity(all);
     for id in keys {
-        match ask(app.accounts.revoke_key(&caller.context, id)).await {
+        let done = match caller.still().await {
+            Ok(()) => ask(app.accounts.revoke_key(&caller.context, id)).await.map_err(Problem::from),
+            Err(problem) => Err(problem),
+        };
+        match done {
             Ok(true) => revoked.push(id),
             Ok(false) => {}
-            Err(error) => {
+            Err(problem) => {
                 let done: Vec<_> = revoked.iter().map(ToString::to_string).collect();
                 let detail = format!(
                     "it broke off at credential {id}, which may be revoked or not; {} of {all} are revoked: {}; ask again \
@@ -138,7 +143,7 @@ async fn revoke_each(app: &App, caller: &Caller, keys: Vec<CredentialId>) -> Res
                     done.len(),
                     if done.is_empty() { "none".to_owned() } else { done.join(", ") }
                 );
-                return Err(Problem::from(error).saying(detail));
+                return Err(problem.saying(detail));
             }
         }
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::{Json, extract::State, response::Response};
 use paddock_accounts::{
-    Error,
     access::Need,
     credentials::{CredentialId, DEFAULT_GRACE},
     sets::Scope,
@@ -15,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::issue::IssuedKey;
 use crate::{
-    app::{App, Unanswered, ask},
+    app::{App, ask},
     authentication::Caller,
     extract::{Id, NoQuery, Unread, within},
     openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
@@ -37,7 +36,8 @@ pub(crate) struct Rotation {
     grace_seconds: Option<i64>,
 }
 
-/// Gives a key a new secret; the old one is accepted for a while. A key cannot rotate one that has more than it has itself.
+/// Gives a key a new secret; the old one is accepted for a while. A key cannot rotate one that has more than it has itself,
+/// and a secret that was rotated away none that would outlive it.
 #[utoipa::path(
     post, path = "/credentials/{id}/rotate", operation_id = "rotate_credential", tag = "credentials",
     params(("id" = i64, Path, description = "The credential's id.")), request_body = Option<Rotation>,
@@ -49,13 +49,13 @@ pub(crate) struct Rotation {
 )]
 pub(crate) async fn rotate(
     State(app): State<App>,
-    caller: Caller,
+    mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    let Rotation { grace_seconds } = body.json_if_any().await?;
+    let Rotation { grace_seconds } = body.json_if_any(&mut caller).await?;
     let grace = match grace_seconds {
         None => DEFAULT_GRACE,
         Some(seconds) => {
@@ -66,7 +66,6 @@ pub(crate) async fn rotate(
     let within = caller.principal.reach(covers);
     match ask(app.accounts.rotate_key(&caller.context, CredentialId(id), grace, within)).await {
         Ok(issued) => Ok(not_stored(Json(IssuedKey::from(issued)))),
-        Err(Unanswered::Error(error @ Error::Beyond(_))) => Err(caller.refuse(error.to_string()).await),
-        Err(other) => Err(other.into()),
+        Err(why) => Err(caller.failed(why).await),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Api, on_both_engines};
 
 /// So many copies of the first row after the last one, as a log has them that has grown: nothing here looks at hashes.
-fn grow(engine: Engine, rows: usize) -> String {
+pub(super) fn grow(engine: Engine, rows: usize) -> String {
     let event_id = match engine {
         Engine::Postgres => "gen_random_uuid()",
         Engine::Sqlite => "randomblob(16)",

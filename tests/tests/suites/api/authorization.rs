@@ -35,7 +35,7 @@ const IDENTITIES: [&str; 12] = [
 /// The columns of those who may manage: each of their calls gets something of its own to change.
 pub(super) const ADMINS: [usize; 3] = [4, 10, 11];
 
-const SCOPES: [&str; 11] = [
+pub(super) const SCOPES: [&str; 11] = [
     "chat",
     "generate",
     "embed",
@@ -76,8 +76,9 @@ pub(super) fn rows() -> Vec<Row> {
         ("DELETE /users/{id}", nothing,                       [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /users/{id}/password", new_password,           [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 403, 403]),
         ("GET /credentials", nothing,                         [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
-        ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 201]),
-        ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        // What has been rotated away for a day gives no key that lasts.
+        ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 403]),
+        ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 403]),
         ("POST /credentials/{id}/revoke", nothing,            [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /credentials/{id}/clear-override", nothing,    [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /credentials/revoke", by_label,                [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
@@ -224,7 +225,7 @@ impl Cast {
 }
 
 /// A session of a user who has been given the first admin's password, past every rule.
-async fn session_of(api: &Api, user: i64) -> Result<String> {
+pub(super) async fn session_of(api: &Api, user: i64) -> Result<String> {
     let copied = format!(
         "INSERT INTO passwords (user_id, hash, set_at) SELECT {user}, hash, set_at FROM passwords WHERE user_id = 1"
     );
@@ -255,7 +256,7 @@ pub(super) fn covers(document: &BTreeSet<String>, table: &[&str], file: &str) ->
     Ok(())
 }
 
-fn script(api: &Api) {
+pub(super) fn script(api: &Api) {
     api.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
     let end = json!({"model": MODEL, "created_at": "2026-11-24T05:05:53Z", "response": "", "done": true});
     api.fake.answer("/api/generate", Script::ndjson([end]));

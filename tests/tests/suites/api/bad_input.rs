@@ -12,6 +12,7 @@ on_both_engines! {
     every_body_must_be_json_of_known_fields,
     every_operation_names_a_parameter_that_it_does_not_know,
     what_is_not_ones_own_is_answered_like_what_is_not_there,
+    much_that_is_wrong_is_answered_in_short,
 }
 
 /// Texts as JSON writes them, which no field takes.
@@ -145,13 +146,15 @@ async fn every_body_must_be_json_of_known_fields(engine: Engine) -> Result<()> {
     let before = snapshot(&api).await?;
     for ((operation, body, _), schema) in with_bodies(&api) {
         let request = || api.by(who(&api, &session, operation), operation, cast.user);
-        for malformed in ["{", "{\"a\":}", "{} {}", "nul", "\u{feff}{}"] {
+        for malformed in ["{", "{\"a\":}", "{} {}", "nul", "\u{feff}{}", "{\"a\": 1, \"a\": 1}"] {
             let refused = request().body("application/json", malformed).expect(400).await;
             assert_eq!(refused.with_context(|| format!("{operation}: {malformed}"))?.problem(), "malformed");
         }
         for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
             request().body(content_type, "{}").expect(415).await.with_context(|| operation.to_owned())?;
         }
+        let encoded = request().header("content-encoding", "gzip").body("application/json", "{}");
+        encoded.expect(415).await.with_context(|| operation.to_owned())?;
         let large = format!("{{\"x\": \"{}\"}}", "x".repeat(2 << 20));
         request().body("application/json", large).expect(413).await.with_context(|| operation.to_owned())?;
         let mut unknown = body(&cast);
@@ -207,5 +210,31 @@ async fn what_is_not_ones_own_is_answered_like_what_is_not_there(engine: Engine)
         }
         assert_eq!(answers[0], answers[1], "{operation}");
     }
+    Ok(())
+}
+
+async fn much_that_is_wrong_is_answered_in_short(engine: Engine) -> Result<()> {
+    /// The most that an answer names.
+    const NAMED: usize = 20;
+    let api = Api::start(engine).await?;
+    let user = api.user(json!({})).await?;
+    let parameters: Vec<_> = (0..500).map(|number| (format!("p{number}"), "1")).collect();
+    let refused = api.anonymous("POST /auth/login", 0).query(&parameters).json(&json!({})).expect(422).await?;
+    assert_eq!(refused.pointers().len(), NAMED);
+    let refused = api.admin("PATCH /users/{id}", user).json(&json!({"models": vec![""; 200]})).expect(422).await?;
+    assert_eq!(refused.pointers().len(), NAMED);
+
+    // Each request is judged by all patterns of a list, so that there is an end to them.
+    let patterns = |count: usize| (0..count).map(|number| format!("model-{number}")).collect::<Vec<_>>();
+    let too_many = json!({"user_id": user, "models": patterns(257)});
+    for request in [
+        api.admin("PATCH /users/{id}", user).json(&json!({"models": patterns(257)})),
+        api.admin("POST /credentials", 0).json(&too_many),
+    ] {
+        let refused = request.expect(422).await?;
+        assert_eq!(refused.pointers(), ["/models"]);
+        ensure!(refused.json["detail"].as_str().is_some_and(|detail| detail.contains("at most 256")), "{refused}");
+    }
+    api.admin("PATCH /users/{id}", user).json(&json!({"models": patterns(256)})).expect(200).await?;
     Ok(())
 }

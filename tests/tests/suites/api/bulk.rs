@@ -14,6 +14,7 @@ on_both_engines! {
     the_key_that_asks_is_spared_unless_it_says_so,
     what_objects_own_is_kept_against_them,
     it_says_what_was_done_when_it_breaks_off,
+    it_breaks_off_when_the_right_to_it_ends,
     a_request_without_a_filter_is_a_slip,
 }
 
@@ -124,6 +125,32 @@ async fn it_says_what_was_done_when_it_breaks_off(engine: Engine) -> Result<()> 
     let off = if engine == Engine::Postgres { "DROP TRIGGER refuse ON audit_logs" } else { "DROP TRIGGER refuse" };
     database.execute(off).await?;
     assert_eq!(api.revoke_many(json!({"label": "ci"})).await?["revoked"], json!([ids[2], ids[3]]), "it goes on");
+    Ok(())
+}
+
+async fn it_breaks_off_when_the_right_to_it_ends(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let admin = api.user(json!({"roles": ["admin"]})).await?;
+    let (_, key) = api.key(admin, json!({"scopes": ["keys:write"]})).await?;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(api.key(admin, json!({"label": "ci"})).await?.0);
+    }
+    // With the second one, it is disabled.
+    let fits = format!("NEW.event_type = 'api_key_revoked' AND NEW.credential_id = {}", ids[1]);
+    let disable = format!("UPDATE users SET is_active = FALSE WHERE id = {admin};");
+    let trigger = match engine {
+        Engine::Postgres => format!(
+            "CREATE FUNCTION disable() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {disable} RETURN NEW; END $$; \
+             CREATE TRIGGER disable BEFORE INSERT ON audit_logs FOR EACH ROW WHEN ({fits}) EXECUTE FUNCTION disable()"
+        ),
+        Engine::Sqlite => format!("CREATE TRIGGER disable BEFORE INSERT ON audit_logs WHEN {fits} BEGIN {disable} END"),
+    };
+    api.database.as_ref().context("a database")?.execute(&trigger).await?;
+    let refused = api.by(&key, "POST /credentials/revoke", 0).json(&json!({"label": "ci"})).expect(401).await?;
+    let detail = refused.text("detail")?;
+    ensure!(detail.contains(&format!("2 of 4 are revoked: {}, {};", ids[0], ids[1])), "{detail}");
+    assert_eq!(api.revoke_many(json!({"label": "ci"})).await?["revoked"], json!([ids[2], ids[3]]));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! content type and its shape.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use http::{HeaderMap, Method};
@@ -28,6 +29,12 @@ impl Contract {
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let document = client.get(format!("{url}/openapi.json")).send().await?.error_for_status()?.json().await?;
         Ok(Self { url: url.to_owned(), document, client })
+    }
+
+    /// The same for requests from this address of the machine's own.
+    pub(super) fn from(&self, address: IpAddr) -> Result<Self> {
+        let client = Client::builder().local_address(address).build()?;
+        Ok(Self { url: self.url.clone(), document: self.document.clone(), client })
     }
 
     /// A request for an operation, as `GET /users/{id}`.

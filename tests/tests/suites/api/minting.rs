@@ -11,6 +11,8 @@ use super::{Api, on_both_engines};
 
 on_both_engines! {
     a_narrow_key_gives_no_wider_one,
+    a_key_gives_others_no_more_than_its_owner_has,
+    a_secret_that_was_rotated_away_gives_nothing_that_lasts,
     a_user_that_is_disabled_is_given_no_key,
 }
 
@@ -78,6 +80,62 @@ async fn a_narrow_key_gives_no_wider_one(engine: Engine) -> Result<()> {
     api.by(&session, "POST /credentials", 0).json(&json!({"user_id": admin})).expect(201).await?;
     let (plain, key) = api.plain_user().await?;
     api.by(&key, "POST /credentials", 0).json(&json!({"user_id": plain})).expect(403).await?;
+    Ok(())
+}
+
+async fn a_key_gives_others_no_more_than_its_owner_has(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let admin = api.user(json!({"roles": ["admin"]})).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    let (own, minter) =
+        api.key(admin, json!({"scopes": ["keys:write", "chat"], "models": ["smollm2", "llama3.2"]})).await?;
+    let narrow = json!({"models": ["smollm2", "team/*"], "limits": {"requests_per_minute": 60}});
+    api.admin("PATCH /users/{id}", admin).json(&narrow).expect(200).await?;
+    let within = json!({
+        "user_id": user, "scopes": ["chat"], "models": ["smollm2:135m"], "limits": {"requests_per_minute": 60},
+    });
+    let given = api.by(&minter, "POST /credentials", 0).json(&within).expect(201).await?.id("credential_id")?;
+    api.by(&minter, "POST /credentials/{id}/rotate", given).expect(200).await?;
+    for (field, value, named) in [
+        // In the key's list, and not in its owner's; and the other way round.
+        ("models", json!(["llama3.2"]), "is not within its owner's ("),
+        ("models", json!(["team/a"]), "is not within its own ("),
+        ("limits", json!({"requests_per_minute": 61}), "limits.requests_per_minute: at most its owner's 60"),
+        ("limits", json!({}), "limits.requests_per_minute: at most its owner's 60"),
+    ] {
+        let mut asked = within.clone();
+        asked[field] = value;
+        let refused = api.by(&minter, "POST /credentials", 0).json(&asked).expect(403).await?;
+        ensure!(refused.text("detail")?.contains(named), "{asked}: {refused}");
+        let (wide, _) = api.key(user, asked).await?;
+        api.by(&minter, "POST /credentials/{id}/rotate", wide).expect(403).await?;
+    }
+    // What its owner is held to holds for each of its owner's keys anyhow.
+    let mine = json!({"user_id": admin, "scopes": ["chat"], "models": ["llama3.2"]});
+    api.by(&minter, "POST /credentials", 0).json(&mine).expect(201).await?;
+    api.by(&minter, "POST /credentials/{id}/rotate", own).expect(200).await?;
+    Ok(())
+}
+
+async fn a_secret_that_was_rotated_away_gives_nothing_that_lasts(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let admin = api.user(json!({"roles": ["admin"]})).await?;
+    let (id, old) = api.key(admin, json!({"scopes": ["keys:write", "chat"]})).await?;
+    let grace = json!({"grace_seconds": 3600});
+    let new = api.admin("POST /credentials/{id}/rotate", id).json(&grace).expect(200).await?.text("plaintext")?;
+    let now = SystemClock.now();
+    let [soon, later] = [30, 90].map(|minutes| (now + Duration::from_mins(minutes)).to_string());
+    let key = |end: Value| json!({"user_id": admin, "scopes": ["chat"], "expires_at": end});
+    for end in [json!(null), json!(later)] {
+        let refused = api.by(&old, "POST /credentials", 0).json(&key(end)).expect(403).await?;
+        ensure!(refused.text("detail")?.contains("expires_at: no later than"), "{refused}");
+    }
+    let refused = api.by(&old, "POST /credentials/{id}/rotate", id).expect(403).await?;
+    ensure!(refused.text("detail")?.contains("when the secret that asks ends"), "{refused}");
+    // Until then it is as good as the new one, which can do all of it.
+    api.by(&old, "POST /credentials", 0).json(&key(json!(soon))).expect(201).await?;
+    api.by(&new, "POST /credentials", 0).json(&key(json!(null))).expect(201).await?;
+    api.by(&new, "POST /credentials/{id}/rotate", id).expect(200).await?;
     Ok(())
 }
 

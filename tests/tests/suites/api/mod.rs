@@ -7,14 +7,19 @@ mod away;
 mod bad_input;
 mod bulk;
 mod contract;
+mod cors;
 mod credentials;
 mod document;
+mod endings;
 mod forgery;
+mod guessing;
+mod host;
 mod limits;
 mod minting;
 mod mutations;
 mod passwords;
 mod problems;
+mod proxies;
 mod replicas;
 mod sessions;
 mod shutdown;
@@ -91,7 +96,8 @@ impl Api {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = configure(Config { requests_per_minute: MANY, ..Config::new(fake.url()) });
+        let config =
+            configure(Config { requests_per_minute: MANY, auth_failures_per_minute: MANY, ..Config::new(fake.url()) });
         let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
         let contract = Contract::of(&url).await?;
         Ok(Self { contract, admin, fake, stop, served, database: None })

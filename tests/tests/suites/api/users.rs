@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use paddock_tests::database::Engine;
 use serde_json::json;
 
+use super::authorization::SCOPES;
 use super::{Api, on_both_engines};
 
 on_both_engines! {
@@ -14,6 +15,7 @@ on_both_engines! {
     who_may_not_be_deleted_is_told_why,
     patches_and_creations_at_once_lose_nothing,
     the_last_admin_stays,
+    only_a_key_with_every_scope_touches_admins,
     lists_are_paged_and_searched,
     only_admins_manage_and_everyone_sees_themselves,
     what_breaks_a_rule_is_named_and_changes_nothing,
@@ -124,7 +126,7 @@ async fn who_may_not_be_deleted_is_told_why(engine: Engine) -> Result<()> {
 
     // With another admin there, one may go oneself.
     let second = api.user(json!({"roles": ["admin"]})).await?;
-    let (_, key) = api.key(second, json!({"scopes": ["users:read", "users:write"]})).await?;
+    let (_, key) = api.key(second, json!({"scopes": SCOPES})).await?;
     api.admin("DELETE /users/{id}", me).expect(204).await?;
     api.admin("GET /me", 0).expect(401).await?;
     api.by(&key, "GET /users/{id}", me).expect(404).await?;
@@ -165,14 +167,65 @@ async fn patches_and_creations_at_once_lose_nothing(engine: Engine) -> Result<()
 async fn the_last_admin_stays(engine: Engine) -> Result<()> {
     let api = Api::start(engine).await?;
     let admin = api.admin("GET /me", 0).expect(200).await?.id("id")?;
-    for leaving in [json!({"is_active": false}), json!({"roles": ["user"]}), json!({"roles": []})] {
+    // With a limit of 0 it could not even take that back.
+    let mute = json!({"limits": {"requests_per_minute": 0}});
+    for leaving in [json!({"is_active": false}), json!({"roles": ["user"]}), json!({"roles": []}), mute.clone()] {
         let refused = api.admin("PATCH /users/{id}", admin).json(&leaving).expect(409).await?;
         assert_eq!(refused.problem(), "last-admin");
     }
     let other = api.user(json!({"roles": ["admin"]})).await?;
-    let (_, key) = api.key(other, json!({"scopes": ["users:read", "users:write"]})).await?;
+    let (_, key) = api.key(other, json!({"scopes": SCOPES})).await?;
+    // One who may ask nothing is none of those who could.
+    api.admin("PATCH /users/{id}", other).json(&mute).expect(200).await?;
+    let refused = api.admin("PATCH /users/{id}", admin).json(&mute).expect(409).await?;
+    assert_eq!(refused.problem(), "last-admin");
+    api.admin("PATCH /users/{id}", other).json(&json!({"limits": null})).expect(200).await?;
     api.by(&key, "PATCH /users/{id}", admin).json(&json!({"is_active": false})).expect(200).await?;
     api.admin("GET /me", 0).expect(401).await?;
+    Ok(())
+}
+
+async fn only_a_key_with_every_scope_touches_admins(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let admin = api.user(json!({"roles": ["admin"]})).await?;
+    let user = api.user(json!({"roles": ["user"]})).await?;
+    // All but one.
+    let (_, narrow) = api.key(admin, json!({"scopes": SCOPES[1..]})).await?;
+    let users = async || Ok::<_, anyhow::Error>(api.admin("GET /users", 0).expect(200).await?.json);
+    let before = users().await?;
+    let address = json!({"email": "eve@example.com", "roles": ["user", "admin"]});
+    for (operation, id, body) in [
+        ("POST /users", 0, address.clone()),
+        ("PATCH /users/{id}", user, json!({"roles": ["admin"]})),
+        ("PATCH /users/{id}", admin, json!({"roles": ["user"]})),
+        ("PATCH /users/{id}", 1, json!({"is_active": false})),
+        ("PATCH /users/{id}", 1, json!({"limits": {"requests_per_minute": 1}})),
+        ("PATCH /users/{id}", 1, json!({"models": []})),
+        ("PATCH /users/{id}", 1, json!({"display_name": "Eve"})),
+    ] {
+        let refused = api.by(&narrow, operation, id).json(&body).expect(403).await?;
+        ensure!(refused.text("detail")?.ends_with(&format!("this one lacks {}", SCOPES[0])), "{body}: {refused}");
+    }
+    api.by(&narrow, "DELETE /users/{id}", 1).expect(403).await?;
+    assert_eq!(users().await?, before);
+    // One of each route; the others are counted in it.
+    assert_eq!(api.events(3).await?, ["access_denied"; 3]);
+
+    // Users who are none are its business.
+    let patch = json!({"display_name": "Ada", "roles": ["user"], "limits": {"requests_per_minute": 5}});
+    api.by(&narrow, "PATCH /users/{id}", user).json(&patch).expect(200).await?;
+    let bob = json!({"email": "bob@example.com", "roles": ["user"]});
+    let bob = api.by(&narrow, "POST /users", 0).json(&bob).expect(201).await?.id("id")?;
+    api.by(&narrow, "DELETE /users/{id}", bob).expect(204).await?;
+
+    // Every scope, or a session, does all of it.
+    let (_, wide) = api.key(admin, json!({"scopes": SCOPES})).await?;
+    for credential in [wide, api.session().await?] {
+        let eve = api.by(&credential, "POST /users", 0).json(&address).expect(201).await?.id("id")?;
+        api.by(&credential, "PATCH /users/{id}", eve).json(&json!({"roles": []})).expect(200).await?;
+        api.by(&credential, "PATCH /users/{id}", eve).json(&json!({"roles": ["admin"]})).expect(200).await?;
+        api.by(&credential, "DELETE /users/{id}", eve).expect(204).await?;
+    }
     Ok(())
 }
 

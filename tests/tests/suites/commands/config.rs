@@ -22,6 +22,7 @@ async fn everything_effective_is_shown_with_its_source_and_no_secret() {
             ("JWT_SECRET_FILE", file.as_str()),
             ("DB_PASSWORD", "hunter22"),
             ("DB_HOST", "db1"),
+            ("REDIS_URL", "redis://:hunter22@redis:6379/3"),
             ("PORT", "9999"),
             // As a compose file sets what its user left out.
             ("JWT_SECRET", ""),
@@ -32,6 +33,7 @@ async fn everything_effective_is_shown_with_its_source_and_no_secret() {
         let expected = [
             ("DATABASE_URL", json!("postgres://app:***@db1:5432/app"), "from DB_*".to_owned()),
             ("DB_PASSWORD", json!("(set)"), "environment".to_owned()),
+            ("REDIS_URL", json!("redis://:***@redis:6379/3"), "environment".to_owned()),
             ("JWT_SECRET", json!("(set)"), format!("file {file}")),
             ("AUDIT_SIGNING_KEY", json!("(set)"), "environment".to_owned()),
             ("LISTEN_ADDR", json!("127.0.0.1:9999"), "with PORT".to_owned()),
@@ -99,6 +101,7 @@ async fn all_that_is_wrong_is_said_at_once() {
             ("METRICS_ADDR", "everywhere"),
             ("OLLAMA_BASE_URL", "ollama:11434"),
             ("PUBLIC_URL", "https://user:password@paddock"),
+            ("REDIS_URL", "redis:6379"),
             ("MODEL_REGISTRIES", "ftp://x"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
             ("LOG_LEVEL", "a=b=c"),
@@ -109,6 +112,27 @@ async fn all_that_is_wrong_is_said_at_once() {
         let output = paddock(&["config", "--port", "8081"], &[("PORT", "http")])?;
         ensure!(output.status.success(), "{output:?}");
         refused(&paddock(&["config"], &[("PORT", "http")])?, 2, &["PORT `http`"])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redis_url_is_judged_and_not_repeated() {
+    story(async {
+        for url in [
+            "redis",
+            "http://:hunter22@redis",
+            "redis://:hunter22@/0",
+            "redis://:hunter22@redis/first",
+            "redis://:hunter22@redis/-1",
+            "redis://:hunter22@redis/0?protocol=resp3",
+            "rediss://:hunter22@redis/0#insecure",
+        ] {
+            let output = paddock(&["config"], &[("REDIS_URL", url)])?;
+            refused(&output, 2, &["REDIS_URL", "redis://:password@redis:6379/0"]).with_context(|| url.to_owned())?;
+            ensure!(!String::from_utf8_lossy(&output.stderr).contains("hunter22"), "{output:?}");
+        }
+        Ok(())
     })
     .await;
 }

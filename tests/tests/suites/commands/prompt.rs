@@ -65,6 +65,15 @@ use super::{AWAY, STRONG, paddock, refused};
     &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")],
     &["OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"],
 )]
+#[case::no_proxy(&["api"], &[("TRUSTED_PROXIES", "10.0.0.0/8,nginx")], &["TRUSTED_PROXIES `nginx`", "10.0.0.0/8"])]
+#[case::a_proxy_with_a_length(&["api"], &[("TRUSTED_PROXIES", "10.1.2.3/8")], &["TRUSTED_PROXIES `10.1.2.3/8`", "10.0.0.0/8 or 10.1.2.3"])]
+#[case::everyone_a_proxy(&["api"], &[("TRUSTED_PROXIES", "::/0")], &["TRUSTED_PROXIES `::/0` trusts everyone", "10.0.0.0/8"])]
+#[case::any_page(&["api"], &[("CORS_ALLOWED_ORIGINS", "*")], &["CORS_ALLOWED_ORIGINS `*`", "https://app.example.com"])]
+#[case::no_origin(
+    &["api"],
+    &[("CORS_ALLOWED_ORIGINS", "https://a.example,https://b.example/ui")],
+    &["CORS_ALLOWED_ORIGINS `https://b.example/ui`", "https://app.example.com"],
+)]
 #[case::no_token(&["user", "list"], &[], &["PADDOCK_TOKEN is not set", "PADDOCK_TOKEN_FILE"])]
 #[case::no_secret_name(&["seed", "--secret", "bootstrap"], &[], &["--secret `bootstrap`", "namespace/name"])]
 #[case::any_cluster_to_write_to(&["seed", "--secret", "a/b"], &[], &["--context"])]
@@ -234,6 +243,25 @@ async fn healthcheck_tells_whether_a_server_is_well() {
         served.process().signal(Signal::Kill)?;
         served.process().ended(Duration::from_secs(10)).await?;
         refused(&ask()?, 1, &["/healthz does not answer"])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_whose_password_everybody_knows_is_for_this_machine_alone() {
+    story(async {
+        let (database, ollama) = (Database::new(Engine::Sqlite).await?, FakeOllama::start(&["smollm2:135m"]).await?);
+        let paddock = Launch::new(&["run", "--env", "dev"], database.url())?.ollama(&ollama.url()).start().await?;
+        let sign_in = || {
+            let known = serde_json::json!({"username": "admin@example.com", "password": "admin"});
+            reqwest::Client::new().post(format!("{}/auth/login", paddock.url())).json(&known)
+        };
+        ensure!(sign_in().send().await?.status() == 200);
+        // As a page does whose name leads here.
+        let refused = sign_in().header("host", "evil.example:8080").send().await?;
+        ensure!(refused.status() == 403, "{}", refused.status());
+        ensure!(refused.text().await?.contains("ADMIN_BOOTSTRAP_PASSWORD"));
+        Ok(())
     })
     .await;
 }

@@ -4,6 +4,7 @@
 mod backup;
 mod crash;
 mod disk;
+mod flood;
 mod frozen;
 mod load;
 mod metered;

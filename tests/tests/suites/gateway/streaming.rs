@@ -73,6 +73,26 @@ async fn events_of_the_openai_dialect_arrive_one_by_one_without_the_usage_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_reads_a_stream_as_it_comes() {
+    story(async {
+        let app = "https://app.example.com";
+        let front = Front::with(|launch| launch.env("CORS_ALLOWED_ORIGINS", app)).await?;
+        front.fake.answer("/v1/chat/completions", Script::events(chat_events(MODEL, 1, false)).ending(End::Hangs));
+        // In local any port of this machine may, beside what is set.
+        for (page, allowed) in [(app, true), ("http://localhost:5173", true), ("https://evil.example", false)] {
+            let request = front.workload.post("/v1/chat/completions", &streamed_chat_completion());
+            let answer = request.header("origin", page).send().await?.error_for_status()?;
+            let told = answer.headers().get("access-control-allow-origin").cloned();
+            ensure!(told.as_ref().is_some_and(|told| told == page) == allowed, "{page}: {told:?}");
+            // The answer never ends: whoever held it back would never send this.
+            answer.bytes_stream().next().await.context("a frame")??;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_closes_the_upstream_at_once() {
     story(async {
         let front = Front::start().await?;

@@ -52,7 +52,7 @@ async fn an_admin_outranks_the_object() {
         let object = stage.becomes::<ApiUser>("ada", "True", "Applied").await?;
         let id = UserId(object.status.context("a status")?.user_id.context("an id")?);
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        stage.accounts.update_user(&Context::system("test"), id, off).await?;
+        stage.accounts.update_user(&Context::system("test"), id, off, Ok(())).await?;
 
         stage.change::<ApiUser>("ada", json!({"spec": {"displayName": "still here"}})).await?;
         let object = stage.becomes::<ApiUser>("ada", "True", "Disabled").await?;

@@ -68,7 +68,7 @@ async fn a_deleted_user_leaves_an_identity_and_its_history(#[case] engine: Engin
         let live = store.accounts.issue_key(&context(), new_key(admin)).await?;
         let rotated = store.accounts.rotate_key(&context(), live.credential.id, Duration::from_hours(1), None).await?;
 
-        store.accounts.delete_user(&context(), admin).await?;
+        store.accounts.delete_user(&context(), admin, Ok(())).await?;
         ensure!(store.accounts.user(admin).await?.is_none());
         store.holds_nothing(admin).await?;
         for text in [bootstrap.plaintext(), live.token.plaintext(), rotated.token.plaintext(), &login.access_token] {
@@ -87,7 +87,7 @@ async fn a_deleted_user_leaves_an_identity_and_its_history(#[case] engine: Engin
         assert_eq!(change["after"]["revoked_credentials"], json!(keys), "one event names every key that it ended");
         assert_eq!(keys.len(), 2);
 
-        let again = store.accounts.delete_user(&context(), admin).await;
+        let again = store.accounts.delete_user(&context(), admin, Ok(())).await;
         ensure!(matches!(again, Err(Error::NoUser(_))), "{again:?}");
         let issued = store.accounts.issue_key(&context(), new_key(admin)).await;
         ensure!(matches!(issued, Err(Error::NoUser(_))), "{issued:?}");
@@ -115,7 +115,7 @@ async fn address_and_external_id_are_free_at_once(#[case] engine: Engine) {
             };
             ensure!(!seen.contains(&ada.id), "an identity is never used again");
             seen.push(ada.id);
-            store.accounts.delete_user(&context(), ada.id).await?;
+            store.accounts.delete_user(&context(), ada.id, Ok(())).await?;
         }
         ensure!(store.accounts.users(None, 10, 0).await? == (Vec::new(), 0));
         ensure!(store.accounts.users(Some("ada"), 10, 0).await?.1 == 0);
@@ -133,7 +133,7 @@ async fn who_may_not_be_deleted_keeps_everything(#[case] engine: Engine) {
         let store = open(engine).await?;
         let root = store.user("root@example.com", &[Role::Admin]).await?;
         let key = store.accounts.issue_key(&context(), new_key(root.id)).await?;
-        let refused = store.accounts.delete_user(&context(), root.id).await;
+        let refused = store.accounts.delete_user(&context(), root.id, Ok(())).await;
         ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
         ensure!(store.accounts.authenticate(key.token.plaintext().expose_secret()).await?.is_ok());
 
@@ -147,7 +147,7 @@ async fn who_may_not_be_deleted_keeps_everything(#[case] engine: Engine) {
             limits: Limits::default(),
         };
         let ada = store.accounts.apply_user(&context(), &owner, &desired, Adoption::Never, false).await?;
-        let refused = store.accounts.delete_user(&context(), ada.id).await;
+        let refused = store.accounts.delete_user(&context(), ada.id, Ok(())).await;
         ensure!(matches!(&refused, Err(Error::Managed { owner: o, .. }) if *o == owner), "{refused:?}");
         ensure!(store.accounts.user(ada.id).await?.is_some());
         let events = store.events().await?;
@@ -170,7 +170,7 @@ async fn whatever_comes_between_a_tombstone_has_no_live_key(#[case] engine: Engi
             let key = store.accounts.issue_key(&context(), new_key(ada.id)).await?.credential.id;
             let (accounts, here) = (&store.accounts, context());
             let work: [BoxFuture<'_, Result<(), Error>>; 4] = [
-                Box::pin(accounts.delete_user(&here, ada.id)),
+                Box::pin(accounts.delete_user(&here, ada.id, Ok(()))),
                 Box::pin(async { accounts.issue_key(&here, new_key(ada.id)).await.map(|_| ()) }),
                 Box::pin(async { accounts.rotate_key(&here, key, Duration::ZERO, None).await.map(|_| ()) }),
                 Box::pin(async { accounts.revoke_key(&here, key).await.map(|_| ()) }),

@@ -52,14 +52,14 @@ async fn what_git_owns_the_api_does_not_edit_but_an_admin_may_override(#[case] e
         ensure!(store.events().await? == ["user_created"], "applying again changes nothing");
 
         let name = UserPatch { display_name: Some(Some("Ada".into())), ..UserPatch::default() };
-        let edit = store.accounts.update_user(&context(), ada.id, name).await;
+        let edit = store.accounts.update_user(&context(), ada.id, name, Ok(())).await;
         ensure!(matches!(&edit, Err(Error::Managed { owner: o, .. }) if *o == owner), "{edit:?}");
 
         let active = |is_active| UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        store.accounts.update_user(&context(), ada.id, active(false)).await?;
+        store.accounts.update_user(&context(), ada.id, active(false), Ok(())).await?;
         let after = apply().await?;
         ensure!(!after.is_active && after.overridden_at.is_some(), "reconciliation does not undo it");
-        store.accounts.update_user(&context(), ada.id, active(true)).await?;
+        store.accounts.update_user(&context(), ada.id, active(true), Ok(())).await?;
         ensure!(apply().await?.overridden_at.is_none());
         Ok(())
     })
@@ -86,7 +86,7 @@ async fn one_address_has_one_owner(#[case] engine: Engine) {
         apply("boss", "first", "boss@example.com", Adoption::Anyone, false).await?;
         let off = store.user("off@example.com", &[]).await?;
         let disable = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&context(), off.id, disable).await?;
+        store.accounts.update_user(&context(), off.id, disable, Ok(())).await?;
         let refused = apply("off", "first", "off@example.com", Adoption::Users, false).await;
         ensure!(matches!(refused, Err(Error::EmailTaken(_))), "what an admin disabled stays so: {refused:?}");
 
@@ -218,7 +218,14 @@ async fn the_last_admin_keeps_its_keys_with_its_place(#[case] engine: Engine) {
         let store = open(engine).await?;
         let owner = object("boss", "first");
         let boss = DesiredUser { roles: [Role::Admin].into_iter().collect(), ..desired("boss@example.com") };
+        // Who may ask nothing when the role comes takes nobody's place.
+        let silent = Limits { requests_per_minute: Some(0), ..Limits::default() };
+        let other = DesiredUser { limits: silent, roles: boss.roles.clone(), ..desired("other@example.com") };
+        store.accounts.apply_user(&context(), &object("other", "first"), &other, Adoption::Never, false).await?;
+        let silenced = DesiredUser { limits: silent, ..boss.clone() };
         let boss = store.accounts.apply_user(&context(), &owner, &boss, Adoption::Never, false).await?;
+        let refused = store.accounts.apply_user(&context(), &owner, &silenced, Adoption::Never, false).await;
+        ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
         store.accounts.apply_key(&context(), &object("ci", "first"), &desired_key(&boss), false).await?;
         let refused = store.accounts.release_user(&context(), &owner, UserEnd::Delete).await;
         ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");

@@ -102,15 +102,15 @@ async fn a_key_can_do_what_its_scopes_and_its_owners_present_roles_both_allow(#[
         };
         ensure!(ask().await?.may(Need::Use(Scope::Chat)).is_err(), "inert while the role is not there");
         let roles = |roles: &[Role]| UserPatch { roles: Some(roles.iter().copied().collect()), ..UserPatch::default() };
-        store.accounts.update_user(&context(), ada.id, roles(&[Role::User])).await?;
+        store.accounts.update_user(&context(), ada.id, roles(&[Role::User]), Ok(())).await?;
         let principal = ask().await?;
         ensure!(principal.may(Need::Use(Scope::Chat)).is_ok());
         ensure!(matches!(principal.via, Via::Key { credential_id, .. } if credential_id == key.credential.id));
-        store.accounts.update_user(&context(), ada.id, roles(&[])).await?;
+        store.accounts.update_user(&context(), ada.id, roles(&[]), Ok(())).await?;
         ensure!(ask().await?.may(Need::Use(Scope::Chat)).is_err(), "and again when it is gone");
 
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&context(), ada.id, off).await?;
+        store.accounts.update_user(&context(), ada.id, off, Ok(())).await?;
         ensure!(store.judge(&key.token).await? == Err(Refused::Disabled));
         Ok(())
     })

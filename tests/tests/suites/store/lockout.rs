@@ -218,7 +218,7 @@ async fn every_failure_takes_the_same_time(#[case] engine: Engine) {
         let disabled = store.user("disabled@example.com", &[Role::User]).await?.id;
         store.accounts.set_password(&from("192.0.2.1"), disabled, PASSWORD.into()).await?;
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&from("192.0.2.1"), disabled, off).await?;
+        store.accounts.update_user(&from("192.0.2.1"), disabled, off, Ok(())).await?;
         let long = "x".repeat(5_000);
         let kinds = [
             ("unknown", "nobody@example.com", PASSWORD),

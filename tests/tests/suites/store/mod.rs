@@ -17,6 +17,7 @@ mod protocol;
 mod races;
 mod refreshing;
 mod schedules;
+mod seeding;
 mod usage;
 mod users;
 

@@ -15,7 +15,7 @@ use super::{Opened, context, object, open};
 impl Opened {
     async fn set_active(&self, id: UserId, is_active: bool) -> Result<()> {
         let patch = UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        self.accounts.update_user(&context(), id, patch).await?;
+        self.accounts.update_user(&context(), id, patch, Ok(())).await?;
         Ok(())
     }
 }

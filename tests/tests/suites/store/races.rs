@@ -89,7 +89,7 @@ async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
             patches.push(UserPatch { display_name: Some(Some(format!("Ada {round}"))), ..UserPatch::default() });
             let here = context();
             for outcome in
-                join_all(patches.into_iter().map(|patch| store.accounts.update_user(&here, ada, patch))).await
+                join_all(patches.into_iter().map(|patch| store.accounts.update_user(&here, ada, patch, Ok(())))).await
             {
                 outcome?;
             }
@@ -116,14 +116,16 @@ enum Leave {
     Demoted,
     Disabled,
     Deleted,
+    Silenced,
 }
 
 impl Leave {
     fn roll(dice: &mut Dice) -> Self {
-        match dice.roll(3) {
+        match dice.roll(4) {
             0 => Self::Demoted,
             1 => Self::Disabled,
-            _ => Self::Deleted,
+            2 => Self::Deleted,
+            _ => Self::Silenced,
         }
     }
 
@@ -131,9 +133,13 @@ impl Leave {
         let patch = match self {
             Self::Demoted => UserPatch { roles: Some(Roles::default()), ..UserPatch::default() },
             Self::Disabled => UserPatch { is_active: Some(false), ..UserPatch::default() },
-            Self::Deleted => return store.accounts.delete_user(&context(), id).await,
+            Self::Silenced => {
+                let limits = LimitsPatch { requests_per_minute: Some(Some(0)), ..LimitsPatch::default() };
+                UserPatch { limits, ..UserPatch::default() }
+            }
+            Self::Deleted => return store.accounts.delete_user(&context(), id, Ok(())).await,
         };
-        store.accounts.update_user(&context(), id, patch).await.map(|_| ())
+        store.accounts.update_user(&context(), id, patch, Ok(())).await.map(|_| ())
     }
 }
 
@@ -156,7 +162,8 @@ async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: us
                 both => anyhow::bail!("round {round}: {one:?} and {two:?} came to {both:?}"),
             };
             let left = store.accounts.user(last).await?.expect("one stays");
-            ensure!(left.is_active && left.roles.has(Role::Admin), "round {round}: {left:?}");
+            let acts = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
+            ensure!(acts, "round {round}: {left:?}");
         }
         Ok(())
     })

@@ -140,18 +140,18 @@ async fn whatever_ends_a_session_ends_its_refreshing(#[case] engine: Engine) {
 
         let login = store.begin().await?;
         let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
-        accounts.update_user(here, admin, both).await?;
+        accounts.update_user(here, admin, both, Ok(())).await?;
         dead(login, "roles").await?;
 
         let login = store.begin().await?;
         let patch = |is_active| UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        accounts.update_user(here, admin, patch(false)).await?;
+        accounts.update_user(here, admin, patch(false), Ok(())).await?;
         ensure!(accounts.refresh(here, &login.refresh_token).await?.is_none());
-        accounts.update_user(here, admin, patch(true)).await?;
+        accounts.update_user(here, admin, patch(true), Ok(())).await?;
         dead(login, "disabled, and enabled again").await?;
 
         let login = store.begin().await?;
-        accounts.delete_user(here, admin).await?;
+        accounts.delete_user(here, admin, Ok(())).await?;
         dead(login, "deleted").await?;
         ensure!(store.database.execute("DELETE FROM refresh_tokens").await? == 0, "its tokens went with it");
         ensure!(!store.events().await?.iter().any(|event| event.starts_with("session_")), "none of it is a refresh");

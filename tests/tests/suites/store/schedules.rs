@@ -98,7 +98,7 @@ impl World<'_> {
     async fn change_roles(&mut self) -> Result<()> {
         let (user, roles) = (self.pick(self.users.len()), self.roles());
         let patch = UserPatch { roles: Some(roles.iter().copied().collect()), ..UserPatch::default() };
-        let done = self.accounts().update_user(&context(), self.users[user].id, patch).await.map(|_| ());
+        let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
         if self.settle(user, !roles.contains(&Role::Admin), &done)? {
             self.users[user].roles = roles;
         }
@@ -108,7 +108,7 @@ impl World<'_> {
     async fn set_active(&mut self, active: bool) -> Result<()> {
         let user = self.pick(self.users.len());
         let patch = UserPatch { is_active: Some(active), ..UserPatch::default() };
-        let done = self.accounts().update_user(&context(), self.users[user].id, patch).await.map(|_| ());
+        let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
         if self.settle(user, !active, &done)? {
             self.users[user].active = active;
         }
@@ -117,7 +117,7 @@ impl World<'_> {
 
     async fn delete(&mut self) -> Result<()> {
         let user = self.pick(self.users.len());
-        let done = self.accounts().delete_user(&context(), self.users[user].id).await;
+        let done = self.accounts().delete_user(&context(), self.users[user].id, Ok(())).await;
         if self.settle(user, true, &done)? {
             self.users[user].deleted = true;
             for key in self.keys.iter_mut().filter(|key| key.owner == user) {

@@ -35,15 +35,15 @@ async fn a_user_is_created_once_and_changed_by_what_a_patch_names(#[case] engine
         ensure!(matches!(again, Err(Error::EmailTaken(id)) if id == ada.id), "{again:?}");
 
         let named = UserPatch { display_name: Some(Some("Ada".into())), ..UserPatch::default() };
-        let ada = store.accounts.update_user(&context(), ada.id, named.clone()).await?;
+        let ada = store.accounts.update_user(&context(), ada.id, named.clone(), Ok(())).await?;
         ensure!(ada.display_name.as_deref() == Some("Ada"));
         let roles = UserPatch { roles: Some([Role::User].into_iter().collect()), ..UserPatch::default() };
-        let ada = store.accounts.update_user(&context(), ada.id, roles).await?;
+        let ada = store.accounts.update_user(&context(), ada.id, roles, Ok(())).await?;
         ensure!(ada.display_name.as_deref() == Some("Ada"), "a patch leaves what it does not name");
         // The same again changes nothing and leaves no event.
-        store.accounts.update_user(&context(), ada.id, named).await?;
+        store.accounts.update_user(&context(), ada.id, named, Ok(())).await?;
         let cleared = UserPatch { display_name: Some(None), ..UserPatch::default() };
-        ensure!(store.accounts.update_user(&context(), ada.id, cleared).await?.display_name.is_none());
+        ensure!(store.accounts.update_user(&context(), ada.id, cleared, Ok(())).await?.display_name.is_none());
         ensure!(store.events().await? == ["user_created", "user_updated", "roles_changed", "user_updated"]);
 
         let (found, total) = store.accounts.users(Some("ADA"), 10, 0).await?;
@@ -184,12 +184,12 @@ async fn a_session_ends_with_logout_time_and_a_change_of_roles(#[case] engine: E
 
         let login = sign_in().await?;
         let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
-        store.accounts.update_user(&context(), login.user.id, both).await?;
+        store.accounts.update_user(&context(), login.user.id, both, Ok(())).await?;
         ensure!(judge(&login.access_token).await? == Err(Refused::SessionEnded));
 
         let login = sign_in().await?;
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&context(), login.user.id, off).await?;
+        store.accounts.update_user(&context(), login.user.id, off, Ok(())).await?;
         ensure!(judge(&login.access_token).await? == Err(Refused::Disabled));
         ensure!(matches!(sign_in().await, Err(Error::WrongPassword)));
         Ok(())

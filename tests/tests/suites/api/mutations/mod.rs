@@ -48,7 +48,7 @@ impl Api {
     }
 
     /// The types of all events, oldest first.
-    async fn history(&self) -> Result<Vec<String>> {
+    pub(super) async fn history(&self) -> Result<Vec<String>> {
         let mut events = self.events(500).await?;
         events.reverse();
         Ok(events)
@@ -64,7 +64,7 @@ impl Api {
     }
 
     /// All that the mutating operations could have changed.
-    async fn state(&self) -> Result<BTreeMap<String, Vec<String>>> {
+    pub(super) async fn state(&self) -> Result<BTreeMap<String, Vec<String>>> {
         self.behind()?.contents(&APART).await
     }
 }
@@ -93,8 +93,7 @@ struct Prepared {
 
 impl Prepared {
     async fn new(api: &Api, cast: &Cast, operation: &'static str) -> Result<Self> {
-        let row = rows().into_iter().find(|row| row.0 == operation);
-        let body = row.with_context(|| format!("{operation} has no row in api/authorization.rs"))?.1(cast);
+        let body = body_of(operation, cast)?;
         let target = cast.target(api, operation, ADMINS[0]).await?;
         Ok(Self { operation, body, target, session: Session::begin(api, ADMIN_EMAIL).await? })
     }
@@ -124,7 +123,13 @@ impl Prepared {
     }
 }
 
-fn success(operation: &str) -> u16 {
+/// The body that an operation's row has.
+pub(super) fn body_of(operation: &str, cast: &Cast) -> Result<Value> {
+    let row = rows().into_iter().find(|row| row.0 == operation);
+    Ok(row.with_context(|| format!("{operation} has no row in api/authorization.rs"))?.1(cast))
+}
+
+pub(super) fn success(operation: &str) -> u16 {
     match operation {
         "POST /users" | "POST /credentials" => 201,
         "POST /me/password"

@@ -1,0 +1,114 @@
+//! `Host`, by which a request says whom it is meant for (RFC 9112, section 3.2).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use http::{HeaderMap, HeaderValue, Version, header};
+
+use crate::problem::{Kind, Problem};
+
+/// Refuses a request without a host, with two of them, or with one that is none: a proxy in front might have taken it for
+/// another one. HTTP/1.0 knows no such header, and some health checks speak it; they need send none. `only_local`: refuses
+/// any other host than this machine too.
+pub(crate) fn check(version: Version, headers: &HeaderMap, only_local: bool) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let wrong = match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_10 => return Ok(()),
+        (None, _) => "the request has no Host header",
+        (Some(host), None) if is_host(host) => {
+            if only_local && !host.to_str().ok().and_then(host_of).is_some_and(is_local) {
+                return Err(Problem::new(Kind::Forbidden, NOT_LOCAL));
+            }
+            return Ok(());
+        }
+        (Some(_), None) => "the Host header is not a host, or a host and a port, as in example.com:8080",
+        (Some(_), Some(_)) => "the request has more than one Host header",
+    };
+    Err(Problem::new(Kind::Malformed, wrong))
+}
+
+const NOT_LOCAL: &str = "while the admin's password is one that everybody knows, only requests to localhost are answered: set \
+                         ADMIN_BOOTSTRAP_PASSWORD";
+
+/// Whether a host is this machine, whatever names lead here.
+fn is_local(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn is_host(value: &HeaderValue) -> bool {
+    value.to_str().ok().and_then(host_of).is_some_and(|host| {
+        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        literal.map_or_else(|| is_name(host), |address| address.parse::<Ipv6Addr>().is_ok())
+    })
+}
+
+/// A registered name or an IPv4 address (RFC 3986, section 3.2.2).
+fn is_name(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
+}
+
+/// The host in `host` or `host:port`. `None`: what stands behind the colon is no port.
+pub(crate) fn host_of(authority: &str) -> Option<&str> {
+    match authority.rsplit_once(':') {
+        // A colon within an IPv6 address.
+        Some((_, rest)) if rest.ends_with(']') => Some(authority),
+        // A port may be left out behind its colon.
+        Some((host, port)) => (port.is_empty() || port.parse::<u16>().is_ok()).then_some(host),
+        None => Some(authority),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("localhost:8080", true)]
+    #[case("Paddock.LOCALHOST", true)]
+    #[case("127.0.0.1:8080", true)]
+    #[case("127.9.9.9", true)]
+    #[case("[::1]:8080", true)]
+    #[case("evil.example:8080", false)]
+    #[case("localhost.evil.example", false)]
+    #[case("notlocalhost", false)]
+    #[case("192.0.2.1", false)]
+    #[case("0.0.0.0", false)]
+    fn this_machine_is_told_from_others(#[case] host: &str, #[case] local: bool) {
+        let headers: HeaderMap = [(header::HOST, HeaderValue::from_str(host).unwrap())].into_iter().collect();
+        assert_eq!(check(Version::HTTP_11, &headers, true).is_ok(), local);
+        assert!(check(Version::HTTP_11, &headers, false).is_ok());
+    }
+
+    #[rstest]
+    #[case::name(&["paddock.example.com"], true)]
+    #[case::port(&["paddock.example.com:8080"], true)]
+    #[case::no_port(&["paddock.example.com:"], true)]
+    #[case::compose(&["paddock_api:8080"], true)]
+    #[case::ipv4(&["127.0.0.1:8080"], true)]
+    #[case::ipv6(&["[::1]"], true)]
+    #[case::ipv6_port(&["[::1]:8080"], true)]
+    #[case::none(&[], false)]
+    #[case::empty(&[""], false)]
+    #[case::port_alone(&[":8080"], false)]
+    #[case::two(&["paddock.example.com", "paddock.example.com"], false)]
+    #[case::list(&["paddock.example.com, evil.example"], false)]
+    #[case::path(&["paddock.example.com/x"], false)]
+    #[case::user(&["ada@paddock.example.com"], false)]
+    #[case::url(&["http://paddock.example.com"], false)]
+    #[case::no_number(&["paddock.example.com:http"], false)]
+    #[case::beyond_ports(&["paddock.example.com:65536"], false)]
+    #[case::bare_ipv6(&["::1"], false)]
+    #[case::no_ipv6(&["[paddock]"], false)]
+    #[case::half_a_bracket(&["[::1"], false)]
+    #[case::other_alphabet(&["p\u{e4}ddock.example.com"], false)]
+    fn a_request_names_one_host(#[case] hosts: &[&str], #[case] right: bool) {
+        let lines = hosts.iter().map(|host| (header::HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap()));
+        let headers: HeaderMap = lines.collect();
+        assert_eq!(check(Version::HTTP_11, &headers, false).is_ok(), right);
+        // Older clients need send none, and what they send must be right too.
+        assert_eq!(check(Version::HTTP_10, &headers, false).is_ok(), right || hosts.is_empty());
+    }
+}

@@ -1,0 +1,70 @@
+//! Heads of requests that no client library sends.
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::Engine;
+use paddock_tests::story::story;
+use rstest::rstest;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::Api;
+
+/// What is answered to these bytes.
+async fn answered(api: &Api, sent: &str) -> Result<String> {
+    let address = api.contract.url.strip_prefix("http://").context("an address")?;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(sent.as_bytes()).await?;
+    let mut answer = Vec::new();
+    // What was left unread of a head that is too large may end the connection with a reset.
+    let _ = stream.read_to_end(&mut answer).await;
+    Ok(String::from_utf8(answer)?.to_ascii_lowercase())
+}
+
+#[rstest]
+#[case::none("GET /healthz HTTP/1.1\r\n", "no host")]
+#[case::two("GET /healthz HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n", "more than one host")]
+#[case::the_same_twice("GET /healthz HTTP/1.1\r\nHost: a.example\r\nHost: a.example\r\n", "more than one host")]
+#[case::malformed("GET /healthz HTTP/1.1\r\nHost: a.example/b\r\n", "example.com:8080")]
+#[case::of_an_older_client("GET /healthz HTTP/1.0\r\nHost: a b\r\n", "example.com:8080")]
+#[case::at_the_gateway("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n", "no host")]
+#[case::by_a_page("GET /me HTTP/1.1\r\nOrigin: http://a.example\r\n", "no host")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_one_host_is_refused(#[case] head: &str, #[case] why: &str) {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        let answer = answered(&api, &format!("{head}Connection: close\r\n\r\n{{}}")).await?;
+        for part in ["http/1.", " 400 bad request\r\n", "application/problem+json", "/problems/malformed", why] {
+            ensure!(answer.contains(part), "no {part:?} in {answer}");
+        }
+        for header in
+            ["x-request-id: ", "x-content-type-options: nosniff", "content-security-policy: ", "x-frame-options: "]
+        {
+            ensure!(answer.contains(&format!("\r\n{header}")), "no {header:?} in {answer}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_client_needs_no_host_and_what_is_no_http_gets_a_bare_answer() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        for head in ["GET /healthz HTTP/1.0", "GET /healthz HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close"] {
+            let answer = answered(&api, &format!("{head}\r\n\r\n")).await?;
+            ensure!(answer.contains(" 200 ok\r\n") && answer.contains("\r\nx-request-id: "), "{answer}");
+        }
+        let long = "a".repeat(200 << 10);
+        let bare = [
+            ("G E T\r\n\r\n".to_owned(), " 400 "),
+            (format!("GET /{long} HTTP/1.1\r\nHost: a.example\r\n\r\n"), " 4"),
+            (format!("GET / HTTP/1.1\r\nHost: a.example\r\nX: {long}\r\n\r\n"), " 431 "),
+        ];
+        for (sent, status) in bare {
+            let answer = answered(&api, &sent).await?;
+            ensure!(answer.starts_with(&format!("http/1.1{status}")) && answer.ends_with("\r\n\r\n"), "{answer}");
+        }
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,68 @@
+//! While Redis counts.
+
+use anyhow::ensure;
+use paddock_tests::eventually::eventually;
+use paddock_tests::redis::Redis;
+use paddock_tests::story::story;
+
+use super::{PASSWORD, PROMPT, Pair};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_let_through_what_one_would() {
+    story(async {
+        let redis = Redis::with_password(PASSWORD).await?;
+        let pair = Pair::start(&redis.url()).await?;
+        pair.count_together(8, 3).await?;
+        // Its scripts are gone after a failover, too.
+        let mut connection = redis.connect().await?;
+        let before = pair.fallbacks().await?;
+        redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut connection).await?;
+        let (_, keys) = pair.keys(1, &[None]).await?;
+        assert_eq!(pair.ask(0, &keys[0]).await?.status, 200);
+        assert_eq!(pair.ask(1, &keys[0]).await?.status, 429);
+        assert_eq!(pair.fallbacks().await?, before);
+
+        let buckets: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await?;
+        ensure!(!buckets.is_empty(), "the limits are elsewhere");
+        for bucket in buckets {
+            let left: i64 = redis::cmd("PTTL").arg(&bucket).query_async(&mut connection).await?;
+            ensure!((-2..=60_001).contains(&left) && left != -1, "{bucket} stays for {left} ms");
+        }
+        for replica in &pair.replicas {
+            ensure!(!replica.process().log().text().contains(PASSWORD), "a password in the log");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_changed_holds_at_once_at_both() {
+    story(async {
+        let redis = Redis::start().await?;
+        let pair = Pair::start(&redis.url()).await?;
+        pair.agree(true).await?;
+        let (user, keys) = pair.keys(2, &[None]).await?;
+        assert_eq!(pair.ask(0, &keys[0]).await?.status, 200);
+        assert_eq!(pair.ask(1, &keys[0]).await?.status, 200);
+        assert_eq!(pair.ask(1, &keys[0]).await?.status, 429);
+        pair.limit(user, 5).await?;
+        eventually("the higher limit at the other", PROMPT, async || {
+            let asked = pair.ask(1, &keys[0]).await?;
+            ensure!((asked.status, asked.limit) == (200, Some(5)), "{asked:?}");
+            // What was taken under the old limit stays taken.
+            ensure!(asked.remaining == Some(2), "{asked:?}");
+            Ok(())
+        })
+        .await?;
+        assert_eq!(pair.ask(0, &keys[0]).await?.remaining, Some(1));
+        pair.limit(user, 1).await?;
+        eventually("the lower limit at the other", PROMPT, async || {
+            let asked = pair.ask(1, &keys[0]).await?;
+            ensure!((asked.status, asked.limit) == (429, Some(1)), "{asked:?}");
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
