@@ -11,3 +11,7 @@ mod operator;
 mod shared_limits;
 mod store;
 mod testbed;
+
+/// As in the executable, so that what takes memory takes as long here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
