@@ -27,10 +27,17 @@ fn random(limit: u64) -> u64 {
     u64::try_from(bits).unwrap_or_default() % limit
 }
 
-#[expect(clippy::print_stdout, reason = "the figures of a run; shown with --nocapture")]
-fn tell(summary: &Summary, back: &[Duration]) {
-    let rate = summary.acknowledged * 1000 / usize::try_from(summary.took.as_millis()).unwrap_or(usize::MAX).max(1);
-    println!("{rate} requests/s acknowledged, back after {back:?}: {summary:?}");
+/// Prints the figures of a run; `served`: so many requests were acknowledged in so much time without a crash.
+#[expect(clippy::print_stdout, reason = "shown with --nocapture")]
+fn tell(summary: &Summary, served: (usize, Duration), back: &[Duration]) {
+    let per_second = |(count, time): (usize, Duration)| {
+        count * 1000 / usize::try_from(time.as_millis()).unwrap_or(usize::MAX).max(1)
+    };
+    println!(
+        "{} requests/s acknowledged while it was up, {} in all, back after {back:?}: {summary:?}",
+        per_second(served),
+        per_second((summary.acknowledged, summary.took)),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,18 +50,21 @@ async fn a_postgres_that_is_killed_loses_nothing_and_the_service_comes_back_with
         let paddock = launch.clone().start().await?;
         let load = Load::start(&paddock.caller(&admin.key), 32, Some(200));
         let mut back = Vec::new();
+        let mut served = (0, Duration::ZERO);
         for crash in 0..5 {
-            load.acknowledged(200, PATIENCE).await?;
+            let (before, since) = (load.count(), Instant::now());
+            load.acknowledged(400, PATIENCE).await?;
+            served = (served.0 + load.count() - before, served.1 + since.elapsed());
             postgres.crash().await?;
             load.unavailable(16).await.context("while PostgreSQL is down")?;
             postgres.restart().await?;
-            let up = Instant::now();
+            let restarted = Instant::now();
             load.acknowledged(16, BACK).await.with_context(|| format!("after crash {crash}"))?;
-            back.push(up.elapsed());
+            back.push(restarted.elapsed());
         }
-        load.acknowledged(200, PATIENCE).await?;
+        load.acknowledged(400, PATIENCE).await?;
         let (promised, summary) = load.stop().await?;
-        tell(&summary, &back);
+        tell(&summary, served, &back);
         ensure!(paddock.process().exited().is_none(), "paddock ended");
         sound(&launch, &url, &promised).await
     })
@@ -89,7 +99,7 @@ async fn a_paddock_that_is_killed_leaves_a_whole_sqlite_file_with_all_it_promise
         let load = load.context("there were rounds")?;
         load.acknowledged(50, PATIENCE).await?;
         let (promised, summary) = load.stop().await?;
-        tell(&summary, &[]);
+        tell(&summary, (summary.acknowledged, summary.took), &[]);
         ensure!(summary.unavailable == 0, "clients were told to come back: {:?}", summary.heard);
         drop(paddock);
         sound(&launch, &url, &promised).await

@@ -11,7 +11,7 @@ use paddock_tests::paddock::Caller;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// How long nothing may move before something is wrong.
@@ -77,7 +77,8 @@ pub(super) struct Summary {
 }
 
 impl Load {
-    /// So many writers, each waiting for its answers; together at most `rate` requests a second.
+    /// So many writers, each waiting for its answers; together `rate` requests a second, of which those that were due while
+    /// nothing answered are sent as soon as something does.
     pub(super) fn start(admin: &Caller, count: u32, rate: Option<u32>) -> Self {
         let (ledger, stop) = (Arc::<Ledger>::default(), CancellationToken::new());
         let mut writers = JoinSet::new();
@@ -98,6 +99,11 @@ impl Load {
     /// Waits until so many more requests have been acknowledged.
     pub(super) async fn acknowledged(&self, more: usize, limit: Duration) -> Result<()> {
         self.grown("acknowledgements", &self.ledger.acknowledged, more, limit).await
+    }
+
+    /// How many have been acknowledged so far.
+    pub(super) fn count(&self) -> usize {
+        self.ledger.acknowledged.load(Relaxed)
     }
 
     /// Waits until so many more requests have been answered with 503.
@@ -159,9 +165,6 @@ struct Writer {
 impl Writer {
     async fn run(&self, every: Option<Duration>) -> Result<()> {
         let mut clock = every.map(interval);
-        if let Some(clock) = &mut clock {
-            clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
         let mut next = async || {
             if let Some(clock) = &mut clock {
                 clock.tick().await;

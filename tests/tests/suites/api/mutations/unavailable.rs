@@ -178,7 +178,6 @@ async fn what_meets_a_locked_sqlite_file_does_not_happen() {
     .await;
 }
 
-/// PostgreSQL's disk is filled in faults/disk.rs, and its word for that said to every operation in recorded.rs.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_meets_a_full_disk_under_sqlite_does_not_happen() {
     story(async {
@@ -199,4 +198,53 @@ async fn what_meets_a_full_disk_under_sqlite_does_not_happen() {
         Box::pin(goes_on(&api, &cast)).await
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meets_a_full_disk_under_postgres_does_not_happen() {
+    story(async {
+        let disk = Disk::small(96)?;
+        let mut cluster = Postgres::start_on(&disk, Durability::Full).await?;
+        let url = cluster.empty_database().await?;
+        let (api, cast) = Box::pin(served(&url)).await?;
+        let requests = Box::pin(every_operation(&api, &cast)).await?;
+        let before = api.state().await?;
+        know_the_room(api.behind()?).await?;
+
+        let filling = disk.fill()?;
+        take_the_room(api.behind()?).await?;
+        let said = Box::pin(refused(&api, &requests)).await;
+        filling.free()?;
+        unchanged(&said?)?;
+        if cluster.process().is_some_and(|process| process.exited().is_some()) {
+            cluster.restart().await?;
+        }
+        assert_eq!(api.state().await?, before);
+        Box::pin(goes_on(&api, &cast)).await
+    })
+    .await;
+}
+
+/// Has the pages of the log that have room listed, where the next session finds them, and keeps that list as it is.
+async fn know_the_room(database: &Database) -> Result<()> {
+    for statement in ["ALTER TABLE audit_logs SET (autovacuum_enabled = off)", "VACUUM audit_logs", "CHECKPOINT"] {
+        database.execute(statement).await?;
+    }
+    Ok(())
+}
+
+/// On a full disk a record still fits into a page that is there already. Fills them all with rows that nobody sees, each
+/// shorter than any record, until not one more has had a place for a while.
+async fn take_the_room(database: &Database) -> Result<()> {
+    let rows = "DO $$ DECLARE refused INT := 0; number BIGINT := 9000000000000000000; BEGIN \
+        WHILE refused < 100 LOOP BEGIN \
+            number := number + 1; \
+            INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, actor, prev_hash, hash) \
+            VALUES (number, gen_random_uuid(), 1, '', now(), '', '', ''); \
+            refused := 0; \
+        EXCEPTION WHEN disk_full THEN refused := refused + 1; END; END LOOP; \
+        RAISE EXCEPTION 'full after %', number - 9000000000000000000; END $$";
+    let ended = database.execute(rows).await.err().context("rows that were to be undone")?;
+    ensure!(format!("{ended:#}").contains("full after"), "{ended:#}");
+    Ok(())
 }
