@@ -87,7 +87,7 @@ mod tests {
         let line: Value = serde_json::from_str(written.text().trim_end()).unwrap();
         assert_eq!((&line["message"], &line["panic"]), (&"panicked".into(), &"at 7".into()));
         assert_eq!(line["request_id"], "r-1");
-        assert!(line["place"].as_str().unwrap().contains("logging.rs"), "{line}");
+        assert!(line["place"].as_str().unwrap().contains("logging/mod.rs"), "{line}");
         assert!(line.get("otel.kind").is_none(), "{line}");
     }
 }

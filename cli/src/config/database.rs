@@ -1,0 +1,161 @@
+//! The database, its keys, and what is kept beside it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use paddock_accounts::{Accounts, OpenOptions, audit::Chain, clock::SystemClock, sessions::SessionKey};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, beside, random, secret, signing_secret};
+use crate::{
+    failure::Failure,
+    settings::{DatabaseSettings, Environment, ServeSettings},
+};
+
+/// What the folder beside a SQLite file is called in which usage waits.
+const USAGE_SUFFIX: &str = "usage";
+
+/// The database and its keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    pub(crate) options: OpenOptions,
+    pub(crate) audit_signing_key: SecretString,
+    pub(crate) jwt_secret: SecretString,
+    pub(crate) jwt_alg: String,
+}
+
+impl Database {
+    /// Settles on a database and finds, or in local makes, its keys.
+    pub(crate) fn resolve(settings: &DatabaseSettings, environment: Environment) -> Result<Self, Failure> {
+        Self::find(settings, environment, false)
+    }
+
+    /// The same to read only: nothing is made that is not there.
+    pub(crate) fn resolve_to_read(settings: &DatabaseSettings, environment: Environment) -> Result<Self, Failure> {
+        Self::find(settings, environment, true)
+    }
+
+    fn find(settings: &DatabaseSettings, environment: Environment, read_only: bool) -> Result<Self, Failure> {
+        let mut options = OpenOptions {
+            max_connections: settings.db_max_connections,
+            read_only,
+            audit_retention_days: settings.audit_retention_days,
+            password_min_length: settings.password_min_length,
+            ..OpenOptions::new(database_url(settings, environment)?)
+        };
+        options.check()?;
+        options.audit_head_file = audit_head_file(settings, environment, &options)?;
+        let audit_signing_key = signing_secret(
+            "AUDIT_SIGNING_KEY",
+            settings.audit_signing_key.as_ref(),
+            settings.audit_signing_key_file.as_deref(),
+            AUDIT_KEY_SUFFIX,
+            &options,
+            environment,
+        )?;
+        let jwt_secret = if read_only {
+            // Nobody signs in through it.
+            hex::encode(random()?).into()
+        } else {
+            signing_secret(
+                "JWT_SECRET",
+                settings.jwt_secret.as_ref(),
+                settings.jwt_secret_file.as_deref(),
+                JWT_SECRET_SUFFIX,
+                &options,
+                environment,
+            )?
+        };
+        let database = Self { options, audit_signing_key, jwt_secret, jwt_alg: settings.jwt_alg.clone() };
+        database.session_key()?;
+        Ok(database)
+    }
+
+    fn session_key(&self) -> Result<SessionKey, Failure> {
+        Ok(SessionKey::new(&self.jwt_secret, &self.jwt_alg)?)
+    }
+
+    /// Opens it.
+    pub(crate) async fn open(&self) -> Result<Accounts, Failure> {
+        let chain = Chain::new(&self.audit_signing_key);
+        Ok(Accounts::open(&self.options, chain, self.session_key()?, Arc::new(SystemClock)).await?)
+    }
+}
+
+/// Whether the algorithm is one that sessions can be signed with.
+pub(crate) fn session_algorithm(name: &str) -> Result<(), Failure> {
+    SessionKey::new(&"0".repeat(64).into(), name)?;
+    Ok(())
+}
+
+/// Whether any of `DB_*` is set, which means a PostgreSQL.
+pub(crate) fn names_a_server(settings: &DatabaseSettings) -> bool {
+    settings.db_user.is_some()
+        || settings.db_password.is_some()
+        || settings.db_password_file.is_some()
+        || settings.db_host.is_some()
+        || settings.db_port.is_some()
+        || settings.db_name.is_some()
+}
+
+/// `DATABASE_URL`, or from `DB_*`, or a file in the working directory.
+pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment) -> Result<SecretString, Failure> {
+    if let Some(url) = secret("DATABASE_URL", settings.database_url.as_ref(), settings.database_url_file.as_deref())? {
+        return Ok(url);
+    }
+    let password = secret("DB_PASSWORD", settings.db_password.as_ref(), settings.db_password_file.as_deref())?;
+    if names_a_server(settings) {
+        let host = match environment {
+            Environment::Local => "localhost",
+            Environment::Prod => "db",
+        };
+        let mut url = url::Url::parse("postgres://app:app@localhost/app").expect("the template is well formed");
+        let wrong =
+            |name: &str| Failure::config(format!("{name} cannot stand in a database URL; set DATABASE_URL instead"));
+        url.set_host(Some(settings.db_host.as_deref().unwrap_or(host))).map_err(|_| wrong("DB_HOST"))?;
+        url.set_port(Some(settings.db_port.unwrap_or(5432))).map_err(|()| wrong("DB_PORT"))?;
+        url.set_username(settings.db_user.as_deref().unwrap_or("app")).map_err(|()| wrong("DB_USER"))?;
+        let password = password.as_ref().map_or("app", |password| password.expose_secret());
+        url.set_password(Some(password)).map_err(|()| wrong("DB_PASSWORD"))?;
+        url.set_path(settings.db_name.as_deref().unwrap_or("app"));
+        return Ok(url.to_string().into());
+    }
+    match environment {
+        Environment::Local => Ok("sqlite:paddock.db".into()),
+        Environment::Prod => Err(Failure::config(
+            "DATABASE_URL is not set: set it to postgres://user:password@host:5432/name (or to sqlite:/data/paddock.db for \
+             one replica), or set DB_HOST, DB_USER, DB_PASSWORD and DB_NAME",
+        )),
+    }
+}
+
+/// Where the end of the audit log is told: as set, or in local beside the SQLite file.
+pub(crate) fn audit_head_file(
+    settings: &DatabaseSettings,
+    environment: Environment,
+    options: &OpenOptions,
+) -> Result<Option<PathBuf>, Failure> {
+    if settings.audit_head_file.is_some() || environment == Environment::Prod {
+        return Ok(settings.audit_head_file.clone());
+    }
+    Ok(options.sqlite_file()?.map(|database| beside(&database, "audit-head")))
+}
+
+/// Where usage waits while the database is away. Each database has a place of its own, so that no process takes over what
+/// belongs to another.
+pub(crate) fn usage_spool_dir(
+    settings: &ServeSettings,
+    options: &OpenOptions,
+    environment: Environment,
+) -> Result<PathBuf, Failure> {
+    if let Some(folder) = &settings.usage_spool_dir {
+        return Ok(folder.clone());
+    }
+    Ok(match (options.sqlite_file()?, environment) {
+        (Some(file), _) => beside(&file, USAGE_SUFFIX),
+        (None, Environment::Prod) => PathBuf::from("/var/lib/paddock/usage"),
+        (None, Environment::Local) => {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, options.url.expose_secret().as_bytes());
+            std::env::temp_dir().join(format!("paddock-usage-{}", hex::encode(&digest.as_ref()[..8])))
+        }
+    })
+}
