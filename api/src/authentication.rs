@@ -13,6 +13,8 @@ use paddock_accounts::{
     access::{Need, Principal},
     authenticate::Refused,
     context::{Actor, Context},
+    sets::Scope,
+    users::UserId,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -183,6 +185,18 @@ impl Caller {
     pub(crate) async fn must(&mut self, need: Need) -> Result<(), Problem> {
         self.needs.push(need);
         self.decide(need).await
+    }
+
+    /// Whose rows the caller reads: those of the user asked for, if they may; without one everybody's, which is `None`, or
+    /// their own if they may see no others.
+    pub(crate) async fn whose(&mut self, scope: Scope, asked: Option<UserId>) -> Result<Option<UserId>, Problem> {
+        match asked {
+            None => Ok(self.principal.may(Need::Manage(scope)).is_err().then_some(self.principal.user_id)),
+            Some(user) => {
+                self.must(Need::See(scope, user)).await?;
+                Ok(Some(user))
+            }
+        }
     }
 
     async fn decide(&self, need: Need) -> Result<(), Problem> {

@@ -37,7 +37,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::rotate::rotate))
         .routes(routes!(credentials::revoke::revoke))
         .routes(routes!(credentials::revoke_many::revoke_many))
-        .routes(routes!(credentials::overrides::clear_override))
+        .routes(routes!(credentials::revoke::clear_override))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(usage::totals))

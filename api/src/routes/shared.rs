@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use axum::Json;
 use paddock_accounts::{
     Violation,
     limits::{self, Limits},
@@ -175,4 +176,12 @@ pub(crate) fn page(limit: Option<i64>, most: u16, default: u16, offset: Option<i
     let limit = within("?limit", limit.unwrap_or(default.into()), 1, most.into())?;
     let offset = within("?offset", offset.unwrap_or(0), 0, u32::MAX.into())?;
     Ok((u16::try_from(limit).unwrap_or(most), u32::try_from(offset).unwrap_or(u32::MAX)))
+}
+
+/// Such a part, with how many there are in all.
+pub(crate) type Listed<T> = ([(&'static str, String); 1], Json<Vec<T>>);
+
+/// The answer of a list.
+pub(crate) fn listed<R, T: From<R>>((rows, total): (Vec<R>, i64)) -> Listed<T> {
+    ([("x-total-count", total.to_string())], Json(rows.into_iter().map(T::from).collect()))
 }

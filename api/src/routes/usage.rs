@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use paddock_accounts::{
     Violation,
     access::Need,
@@ -18,7 +18,7 @@ use paddock_ollama::ModelName;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::shared::page;
+use super::shared::{Listed, listed, page};
 use crate::{
     app::{App, ask},
     authentication::Caller,
@@ -165,19 +165,11 @@ pub(crate) async fn totals(
     State(app): State<App>,
     mut caller: Caller,
     query: Query,
-) -> Result<([(&'static str, String); 1], Json<Vec<GroupView>>), Problem> {
-    let me = caller.principal.user_id;
+) -> Result<Listed<GroupView>, Problem> {
     // Without any right to usage, the parameters do not matter.
-    caller.must(Need::See(Scope::UsageRead, me)).await?;
+    caller.must(Need::See(Scope::UsageRead, caller.principal.user_id)).await?;
     let asked: AddUp = query.read()?;
-    let sees_all = caller.principal.may(Need::Manage(Scope::UsageRead)).is_ok();
-    let user_id = match asked.user_id.map(UserId) {
-        None => (!sees_all).then_some(me),
-        Some(user) => {
-            caller.must(Need::See(Scope::UsageRead, user)).await?;
-            Some(user)
-        }
-    };
+    let user_id = caller.whose(Scope::UsageRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
     if let (Some(from), Some(to)) = (asked.from, asked.to)
         && to <= from
@@ -192,6 +184,5 @@ pub(crate) async fn totals(
         model: asked.model.map(|model| model.as_str().to_owned()),
     };
     let group_by = asked.group_by.map_or_else(GroupBy::default, |groups| groups.0);
-    let (rows, total) = ask(app.accounts.usage(&filter, group_by, limit, offset)).await?;
-    Ok(([("x-total-count", total.to_string())], Json(rows.into_iter().map(GroupView::from).collect())))
+    Ok(listed(ask(app.accounts.usage(&filter, group_by, limit, offset)).await?))
 }

@@ -16,7 +16,7 @@ use paddock_accounts::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::shared::{LimitsPatch, LimitsView, Owner, RoleName, page, patterns, texts};
+use super::shared::{LimitsPatch, LimitsView, Listed, Owner, RoleName, listed, page, patterns, texts};
 use crate::{
     app::{App, ask},
     authentication::Caller,
@@ -120,15 +120,14 @@ pub(crate) async fn list(
     State(app): State<App>,
     mut caller: Caller,
     query: Query,
-) -> Result<([(&'static str, String); 1], Json<Vec<UserView>>), Problem> {
+) -> Result<Listed<UserView>, Problem> {
     caller.must(Need::Manage(Scope::UsersRead)).await?;
     let ListUsers { limit, offset, q } = query.read()?;
     let (limit, offset) = page(limit, 200, 50, offset)?;
     if q.as_ref().is_some_and(|q| q.chars().count() > LONGEST_QUERY) {
         return Err(Problem::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
     }
-    let (users, total) = ask(app.accounts.users(q.as_deref(), limit, offset)).await?;
-    Ok(([("x-total-count", total.to_string())], Json(users.into_iter().map(UserView::from).collect())))
+    Ok(listed(ask(app.accounts.users(q.as_deref(), limit, offset)).await?))
 }
 
 /// A user to be.

@@ -3,12 +3,11 @@
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
 pub(super) mod issue;
-pub(super) mod overrides;
 pub(super) mod revoke;
 pub(super) mod revoke_many;
 pub(super) mod rotate;
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use paddock_accounts::{
     access::Need,
     clock::Time,
@@ -20,7 +19,7 @@ use paddock_accounts::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::shared::{LimitsView, Owner, ScopeName, page, texts};
+use super::shared::{LimitsView, Listed, Owner, ScopeName, listed, page, texts};
 use crate::{
     app::{App, ask},
     authentication::Caller,
@@ -133,20 +132,11 @@ pub(crate) async fn list(
     State(app): State<App>,
     mut caller: Caller,
     query: Query,
-) -> Result<([(&'static str, String); 1], Json<Vec<CredentialView>>), Problem> {
-    let me = caller.principal.user_id;
+) -> Result<Listed<CredentialView>, Problem> {
     // Without any right to keys, the parameters do not matter.
-    caller.must(Need::See(Scope::KeysRead, me)).await?;
+    caller.must(Need::See(Scope::KeysRead, caller.principal.user_id)).await?;
     let asked: ListCredentials = query.read()?;
-    let sees_all = caller.principal.may(Need::Manage(Scope::KeysRead)).is_ok();
-    let whose = match asked.user_id.map(UserId) {
-        None => (!sees_all).then_some(me),
-        Some(user) => {
-            caller.must(Need::See(Scope::KeysRead, user)).await?;
-            Some(user)
-        }
-    };
+    let whose = caller.whose(Scope::KeysRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
-    let (credentials, total) = ask(app.accounts.credentials_page(whose, limit, offset)).await?;
-    Ok(([("x-total-count", total.to_string())], Json(credentials.into_iter().map(CredentialView::from).collect())))
+    Ok(listed(ask(app.accounts.credentials_page(whose, limit, offset)).await?))
 }
