@@ -31,6 +31,7 @@ pub struct Principal {
 
 /// What a principal presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a principal is made once and then shared")]
 pub enum Via {
     /// The access token of a session.
     Session {

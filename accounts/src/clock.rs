@@ -69,7 +69,7 @@ impl fmt::Display for Time {
 
 /// A text that is no time, or none that both database engines keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a time in RFC 3339 of the years 1 to 9999, such as 2026-01-31T12:00:00Z")]
+#[error("must be a time in RFC 3339 from 0001-01-01 to 9999-12-30, such as 2026-01-31T12:00:00Z")]
 pub struct InvalidTime;
 
 /// The first microsecond of year 1.
@@ -79,9 +79,36 @@ impl FromStr for Time {
     type Err = InvalidTime;
 
     fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        if !is_rfc_3339(text) {
+            return Err(InvalidTime);
+        }
         let stamp: jiff::Timestamp = text.parse().map_err(|_| InvalidTime)?;
         Some(Self(stamp.as_microsecond())).filter(|time| time.0 >= FIRST).ok_or(InvalidTime)
     }
+}
+
+/// The grammar of RFC 3339, of which ISO 8601 and its parser know many more forms.
+fn is_rfc_3339(text: &str) -> bool {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+    let like = |text: &[u8], shape: &[u8]| {
+        text.len() == shape.len()
+            && text.iter().zip(shape).all(|(byte, shape)| match shape {
+                b'0' => byte.is_ascii_digit(),
+                other => byte.eq_ignore_ascii_case(other),
+            })
+    };
+    let Some((moment, rest)) = text.as_bytes().split_at_checked(SHAPE.len()) else { return false };
+    let zone = match rest.strip_prefix(b".") {
+        None => rest,
+        Some(fraction) => {
+            let zone = fraction.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(fraction.len());
+            if zone == 0 {
+                return false;
+            }
+            &fraction[zone..]
+        }
+    };
+    like(moment, SHAPE) && [&b"Z"[..], b"+00:00", b"-00:00"].iter().any(|shape| like(zone, shape))
 }
 
 impl Serialize for Time {
@@ -122,7 +149,30 @@ mod tests {
     #[test]
     fn years_that_no_database_keeps_are_no_times() {
         assert_eq!("0001-01-01T00:00:00Z".parse::<Time>().unwrap().micros(), FIRST);
-        for text in ["-004713-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "yesterday", ""] {
+        for text in ["-004713-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "9999-12-31T23:59:59Z", "yesterday", ""] {
+            assert_eq!(text.parse::<Time>(), Err(InvalidTime), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_forms_of_rfc_3339_are_times() {
+        let noon = "2027-01-31T12:00:00Z".parse::<Time>().unwrap();
+        for text in ["2027-01-31t12:00:00z", "2027-01-31T12:00:00.000Z", "2027-01-31T13:30:00+01:30"] {
+            assert_eq!(text.parse(), Ok(noon), "{text}");
+        }
+        for text in [
+            "2027-01-31",
+            "2027-01-31T12Z",
+            "2027-01-31T12:00Z",
+            "2027-01-31T12:00:00",
+            "2027-01-31 12:00:00Z",
+            "20270131T120000Z",
+            "2027-01-31T12:00:00,5Z",
+            "2027-01-31T12:00:00.Z",
+            "2027-01-31T12:00:00+01",
+            "2027-01-31T12:00:00Z[Europe/Berlin]",
+            "2027-02-31T12:00:00Z",
+        ] {
             assert_eq!(text.parse::<Time>(), Err(InvalidTime), "{text}");
         }
     }

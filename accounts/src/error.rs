@@ -97,6 +97,12 @@ pub enum Error {
     /// The audit row could not be written, so nothing was changed.
     #[error("the audit log cannot be written")]
     Audit(#[source] sqlx::Error),
+    /// The log is sealed under another key, so it was not written on, and nothing was changed.
+    #[error(
+        "AUDIT_SIGNING_KEY is not the key that the audit log of this database is sealed under, and a row under another one would \
+         break it for good: bring back the key it was served with (in local on SQLite the file <database>.audit-key)"
+    )]
+    OtherKey,
     /// The database is away.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
@@ -146,8 +152,10 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// SQLSTATE classes: connection exception, insufficient resources, operator intervention, system error.
-const POSTGRES_AWAY: [&str; 4] = ["08", "53", "57", "58"];
+/// The SQLSTATEs, by how they begin, of a database that cannot serve at the moment: connection exception, read-only
+/// transaction (a standby), invalid authorization and no such database (while passwords and servers change places),
+/// insufficient resources, no connections allowed, operator intervention, system error.
+const POSTGRES_AWAY: [&str; 8] = ["08", "25006", "28", "3D000", "53", "55000", "57", "58"];
 /// Primary result codes: busy, read-only, input/output error, full disk, cannot open.
 const SQLITE_AWAY: [u16; 5] = [5, 8, 10, 13, 14];
 
@@ -175,9 +183,8 @@ fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // Connection exception, insufficient resources, operator intervention, system error.
         sqlx::Error::Database(database) => database.code().is_some_and(|code| match code.len() {
-            5 => POSTGRES_AWAY.contains(&&code[..2]),
+            5 => POSTGRES_AWAY.iter().any(|away| code.starts_with(away)),
             _ => code.parse::<u16>().is_ok_and(|code| SQLITE_AWAY.contains(&(code & 0xff))),
         }),
         _ => false,

@@ -58,6 +58,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     folding: Folding,
     audit_retention_days: Option<u32>,
+    reads_only: bool,
     last_used: usage::LastUsed,
     /// Set once the schema was seen to fit, so that readiness does not look again.
     schema_fits: AtomicBool,
@@ -95,6 +96,7 @@ impl Accounts {
             clock,
             folding: Folding::default(),
             audit_retention_days: options.audit_retention_days,
+            reads_only: options.read_only,
             last_used: usage::LastUsed::default(),
             schema_fits: AtomicBool::new(false),
         };
@@ -147,6 +149,11 @@ impl Accounts {
 
     fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// Whether it was opened to read only.
+    fn reads_only(&self) -> bool {
+        self.inner.reads_only
     }
 
     fn schema_fits(&self) -> &AtomicBool {

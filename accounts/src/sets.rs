@@ -105,7 +105,11 @@ impl Word for Scope {
 
 /// A set of words of one kind; in storage one TEXT, sorted, separated by one space.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Words<W: Word>(BTreeSet<W>);
+pub struct Words<W: Word> {
+    known: BTreeSet<W>,
+    /// What a newer version stored. It grants nothing here, and is kept: a change of something else must not take it away.
+    unknown: Box<[String]>,
+}
 
 /// The roles of a user.
 pub type Roles = Words<Role>;
@@ -124,51 +128,62 @@ impl<W: Word> Words<W> {
     /// Whether the word is in the set.
     #[must_use]
     pub fn has(&self, word: W) -> bool {
-        self.0.contains(&word)
+        self.known.contains(&word)
     }
 
     /// What is in this set and not in the other.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        self.0.difference(&other.0).copied().collect()
+        self.known.difference(&other.known).copied().collect()
     }
 
-    /// Whether nothing is in it.
+    /// Whether nothing is in it that counts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 
     /// The members, sorted.
     pub fn iter(&self) -> impl Iterator<Item = W> + '_ {
-        self.0.iter().copied()
+        self.known.iter().copied()
     }
 
-    /// The stored form. A word this version does not know was written by a newer one, and grants nothing here.
+    /// From the stored form.
     pub(crate) fn from_stored(text: &str) -> Self {
-        Self(text.split(' ').filter_map(|word| W::ALL.iter().copied().find(|known| known.text() == word)).collect())
+        let (mut known, mut unknown) = (BTreeSet::new(), Vec::new());
+        for text in text.split(' ').filter(|text| !text.is_empty()) {
+            match word(text) {
+                Ok(word) => {
+                    known.insert(word);
+                }
+                Err(_) => unknown.push(text.to_owned()),
+            }
+        }
+        Self { known, unknown: unknown.into() }
     }
 }
 
 impl<W: Word> Default for Words<W> {
     fn default() -> Self {
-        Self(BTreeSet::new())
+        Self { known: BTreeSet::new(), unknown: Box::default() }
     }
 }
 
 impl<W: Word> FromIterator<W> for Words<W> {
     fn from_iter<I: IntoIterator<Item = W>>(words: I) -> Self {
-        Self(words.into_iter().collect())
+        Self { known: words.into_iter().collect(), unknown: Box::default() }
     }
 }
 
 impl<W: Word> fmt::Display for Words<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, word) in self.0.iter().enumerate() {
+        let known = self.known.iter().map(|word| word.text());
+        let sorted: BTreeSet<&str> = known.chain(self.unknown.iter().map(String::as_str)).collect();
+        for (i, word) in sorted.into_iter().enumerate() {
             if i > 0 {
                 f.write_str(" ")?;
             }
-            f.write_str(word.text())?;
+            f.write_str(word)?;
         }
         Ok(())
     }
@@ -182,13 +197,13 @@ impl<W: Word> fmt::Debug for Words<W> {
 
 impl<W: Word + Serialize> Serialize for Words<W> {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(&self.0)
+        to.collect_seq(&self.known)
     }
 }
 
 impl<'de, W: Word + Deserialize<'de>> Deserialize<'de> for Words<W> {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(Self(BTreeSet::deserialize(from)?))
+        Ok(BTreeSet::deserialize(from)?.into_iter().collect())
     }
 }
 
@@ -232,7 +247,9 @@ mod tests {
     fn stored_form_is_sorted_and_tolerates_what_a_newer_version_wrote() {
         let scopes: Scopes = [Scope::ModelsRead, Scope::Chat].into_iter().collect();
         assert_eq!(scopes.to_string(), "chat models:read");
-        assert_eq!(Scopes::from_stored("chat models:read teleport"), scopes);
+        let newer = Scopes::from_stored("beam chat models:read teleport");
+        assert_eq!(newer.iter().collect::<Scopes>(), scopes);
+        assert_eq!(newer.to_string(), "beam chat models:read teleport");
         assert!(Roles::from_stored("").is_empty());
     }
 }

@@ -32,7 +32,7 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Why nobody is known behind a request.
 #[derive(Debug)]
 pub(crate) enum Stranger {
-    /// No credential at all.
+    /// No credential at all, or nothing that could be one: another scheme than Bearer, say.
     Absent,
     /// Two credentials that are not the same.
     Conflicting,
@@ -71,7 +71,7 @@ pub(crate) fn presented(headers: &HeaderMap) -> Result<&str, Stranger> {
     let keys = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().map(|text| Some(text.trim())));
     let mut found = None;
     for text in bearer.chain(keys) {
-        // Bytes that no credential has, or another scheme: present, and nothing we could accept.
+        // Bytes that no credential has, or another scheme: beside a credential, it is another one.
         let text = text.ok().flatten().unwrap_or_default();
         match found {
             None => found = Some(text),
@@ -80,8 +80,7 @@ pub(crate) fn presented(headers: &HeaderMap) -> Result<&str, Stranger> {
         }
     }
     match found {
-        None => Err(Stranger::Absent),
-        Some("") => Err(Stranger::Refused(Refused::Malformed)),
+        None | Some("") => Err(Stranger::Absent),
         Some(text) => Ok(text),
     }
 }
@@ -118,11 +117,7 @@ fn count(stranger: &Stranger) {
 
 /// Judges a credential, unless it may be a guess and its address has made too many.
 async fn judge(app: &App, presented: Result<&str, Stranger>, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
-    let text = match presented {
-        // What cannot be a credential needs no judging, and is a wrong one all the same.
-        Err(Stranger::Refused(_)) => "",
-        presented => presented?,
-    };
+    let text = presented?;
     let attempt = app.guesses.begin(origin.ip, || app.accounts.may_be_guess(text)).map_err(Stranger::Throttled)?;
     match ask(app.accounts.authenticate(text)).await {
         Ok(Ok(principal)) => {

@@ -281,7 +281,7 @@ impl From<Error> for Problem {
                 let detail = "too many sign-ins of this account failed from your address; this one was not judged";
                 return Self::new(Kind::LoginLocked, detail).retry_after(retry_after);
             }
-            Error::Unavailable(_) | Error::Audit(_) | Error::Stopping => {
+            Error::Unavailable(_) | Error::Audit(_) | Error::OtherKey | Error::Stopping => {
                 log(&error);
                 return Self::database_away();
             }

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Upper bounds on use. An absent limit is no limit; a key is bound by its own and its user's.
+/// Upper bounds on use. An absent limit is no limit; a key is bound by its own and its user's. So far only
+/// `requestsPerMinute` is enforced; the others are kept and shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {

@@ -1,6 +1,12 @@
 //! The hash chain: each row is sealed together with the one before it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
@@ -70,6 +76,7 @@ macro_rules! bound {
 pub struct Chain {
     key: hmac::Key,
     heads: Arc<HeadFile>,
+    fits: Arc<AtomicBool>,
 }
 
 impl Chain {
@@ -77,12 +84,21 @@ impl Chain {
     #[must_use]
     pub fn new(signing_key: &SecretString) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, signing_key.expose_secret().as_bytes());
-        Self { key, heads: Arc::default() }
+        Self { key, heads: Arc::default(), fits: Arc::default() }
     }
 
     /// The same, whose end is written to this file.
     pub(crate) fn followed_in(self, head_file: Option<PathBuf>) -> Self {
         Self { heads: Arc::new(HeadFile::new(head_file)), ..self }
+    }
+
+    /// Whether the log is known to be sealed under this key.
+    pub(crate) fn is_known_to_fit(&self) -> bool {
+        self.fits.load(Ordering::Acquire)
+    }
+
+    pub(super) fn fits(&self) {
+        self.fits.store(true, Ordering::Release);
     }
 
     /// Where its end is told.
@@ -116,6 +132,9 @@ impl Chain {
     /// every other audited transaction waits from here on.
     pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<Head, Error> {
         (row.id, row.prev_hash) = take_place(tx.conn()).await.map_err(Error::audit)?;
+        if !self.is_known_to_fit() {
+            self.must_fit(tx.conn()).await?;
+        }
         row.hash = self.hash(&row);
         seal_and_append(tx.conn(), &row).await.map_err(Error::audit)?;
         Ok(Head { position: row.id, hash: row.hash })
@@ -132,13 +151,18 @@ impl Chain {
         if row.chain_version != CHAIN_VERSION {
             return Err(Broken::Unknown(row.id, row.chain_version));
         }
-        if self.hash(row) != row.hash {
+        if !self.sealed(row) {
             return Err(Broken::Changed(row.id));
         }
         if row.prev_hash != before.hash {
             return Err(Broken::Unlinked(row.id));
         }
         Ok(Head { position: row.id, hash: row.hash.clone() })
+    }
+
+    /// Whether a row is what was sealed under this key.
+    pub(super) fn sealed(&self, row: &AuditRow) -> bool {
+        self.hash(row) == row.hash
     }
 
     /// The seal of a row: HMAC-SHA-256 over every column in table order, each with its length, so that no two rows

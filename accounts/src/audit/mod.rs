@@ -3,6 +3,7 @@
 mod chain;
 mod folding;
 mod head;
+mod key;
 mod list;
 mod retention;
 mod upkeep;
@@ -274,7 +275,7 @@ pub struct AuditRow {
 
 /// The statements of this module.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [chain::STATEMENTS, head::STATEMENTS, list::STATEMENTS, retention::STATEMENTS, verify::STATEMENTS]
+    [chain::STATEMENTS, head::STATEMENTS, key::STATEMENTS, list::STATEMENTS, retention::STATEMENTS, verify::STATEMENTS]
         .into_iter()
         .flatten()
 }

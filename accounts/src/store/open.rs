@@ -101,17 +101,24 @@ impl Accounts {
         Ok(accounts)
     }
 
-    /// Whether the database answers, and has the schema of this executable.
+    /// Whether the database answers and has the schema of this executable; and, unless it is only read, whether it takes
+    /// changes and its log is sealed under our key.
     pub async fn ready(&self) -> Result<(), OpenError> {
         self.store().ping().await?;
-        if self.schema_fits().load(Ordering::Acquire) {
+        if !self.schema_fits().load(Ordering::Acquire) {
+            if let Schema::Behind(by) = self.store().schema().await? {
+                return Err(OpenError::Behind { by });
+            }
+            self.store().prepare_all().await?;
+            self.schema_fits().store(true, Ordering::Release);
+        }
+        if self.reads_only() {
             return Ok(());
         }
-        if let Schema::Behind(by) = self.store().schema().await? {
-            return Err(OpenError::Behind { by });
+        self.store().takes_changes().await?;
+        if !self.chain().is_known_to_fit() {
+            self.chain().must_fit(self.reader().await?.conn()).await?;
         }
-        self.store().prepare_all().await?;
-        self.schema_fits().store(true, Ordering::Release);
         Ok(())
     }
 }
@@ -298,6 +305,18 @@ impl Store {
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         super::on!(self.reader().await?.conn(), |c| sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
+        Ok(())
+    }
+
+    /// That it is not a PostgreSQL that only answers: a standby, or one that was made read-only.
+    async fn takes_changes(&self) -> Result<(), Error> {
+        if let Conn::Pg(c) = self.reader().await?.conn() {
+            let only_read: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(c).await?;
+            if only_read == "on" {
+                let why = "the database takes no changes: transaction_read_only is on, as on a standby";
+                return Err(Error::Unavailable(sqlx::Error::Protocol(why.to_owned())));
+            }
+        }
         Ok(())
     }
 }

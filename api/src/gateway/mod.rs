@@ -18,7 +18,7 @@ use std::{borrow::Cow, panic::AssertUnwindSafe};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use paddock_accounts::{
     Accounts,
@@ -165,11 +165,12 @@ pub(crate) async fn refuse(
 ) -> Response {
     let started = Instant::now();
     let mut refusal = Refusal::new(refused.status, "closed", refused.reason);
-    if refused.status == StatusCode::FORBIDDEN {
+    if let Some(closed) = refused.closed {
         match admit::identify(app, request.headers(), origin).await {
             Ok(principal) => {
-                // A path is as long as the client likes.
-                let target = format!("{} {}", request.method(), shown(request.uri().path()));
+                // Not the path and the method as they were sent: of those there are as many as the client likes, and a record
+                // of each would flood the log.
+                let target = format!("{} {closed}", known(request.method()));
                 let user_agent = request.headers().get(header::USER_AGENT);
                 note_denial(app, origin, user_agent, &principal, &target, &refusal).await;
             }
@@ -183,6 +184,13 @@ pub(crate) async fn refuse(
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     }
     response
+}
+
+/// A method by its name, if it is one that HTTP defines.
+fn known(method: &Method) -> &str {
+    const DEFINED: [Method; 7] =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    if DEFINED.contains(method) { method.as_str() } else { "(another method)" }
 }
 
 /// Records that someone known was refused.

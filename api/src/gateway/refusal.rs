@@ -150,7 +150,11 @@ impl From<Unanswered> for Refusal {
                 Self::database_away()
             }
             Unanswered::Error(
-                error @ (Error::Unavailable(_) | Error::InDoubt(_) | Error::Audit(_) | Error::Stopping),
+                error @ (Error::Unavailable(_)
+                | Error::InDoubt(_)
+                | Error::Audit(_)
+                | Error::OtherKey
+                | Error::Stopping),
             ) => {
                 tracing::error!(%error, cause = causes(&error), "a credential could not be judged");
                 Self::database_away()

@@ -1,7 +1,7 @@
 //! How many requests a minute a user and a key may make.
 //!
-//! There is a bucket for each user, and one more for each key with a limit of its own; both must allow a request. They are
-//! looked at in one place, after authentication and before any work. With a Redis all replicas count in the same buckets; each
+//! There is a bucket for the keys of each user, one for its sessions, and one more for each key with a limit of its own; all that
+//! concern a request must allow it. They are looked at in one place, after authentication and before any work. With a Redis all replicas count in the same buckets; each
 //! process counts for itself without one, and while it is away.
 
 pub(crate) mod guesses;
@@ -33,8 +33,10 @@ pub(crate) const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-rate
 /// Whose requests a bucket counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
-    /// A user, with all its keys and sessions.
+    /// A user, with all its keys.
     User(i64),
+    /// A user, with all its sessions: whoever holds a key of its cannot keep it from signing in and revoking that.
+    Sessions(i64),
     /// A key.
     Key {
         /// Whose it is.
@@ -48,7 +50,7 @@ impl Owner {
     /// A word for metric labels.
     const fn text(self) -> &'static str {
         match self {
-            Self::User(_) => "user",
+            Self::User(_) | Self::Sessions(_) => "user",
             Self::Key { .. } => "key",
         }
     }
@@ -141,8 +143,11 @@ impl Limits {
     fn draws(&self, principal: &Principal) -> Vec<Draw> {
         let own = |limit: Option<i64>| limit.map(|limit| u64::try_from(limit).unwrap_or(0));
         let user = principal.user_id.0;
-        let of_user =
-            own(principal.limits.requests_per_minute).or(self.default).map(|limit| (Owner::User(user), limit));
+        let owner = match principal.via {
+            Via::Key { .. } => Owner::User(user),
+            Via::Session { .. } => Owner::Sessions(user),
+        };
+        let of_user = own(principal.limits.requests_per_minute).or(self.default).map(|limit| (owner, limit));
         let of_key = match &principal.via {
             Via::Key { credential_id, limits, .. } => {
                 own(limits.requests_per_minute).map(|limit| (Owner::Key { user, id: credential_id.0 }, limit))

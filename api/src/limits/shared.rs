@@ -78,6 +78,7 @@ impl Shared {
 fn key(owner: Owner) -> String {
     match owner {
         Owner::User(user) => format!("paddock:requests:{{user:{user}}}"),
+        Owner::Sessions(user) => format!("paddock:requests:{{user:{user}}}:sessions"),
         Owner::Key { user, id } => format!("paddock:requests:{{user:{user}}}:key:{id}"),
     }
 }

@@ -41,7 +41,8 @@ impl From<ManagedBy> for Owner {
     }
 }
 
-/// Limits of a user or key. Null: no limit but the default. 0: none allowed.
+/// Limits of a user or key. Null: no limit but the default. 0: none allowed. All are kept and shown; so far only
+/// `requests_per_minute` is enforced.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Limits)]
 pub(crate) struct LimitsView {
@@ -74,7 +75,8 @@ impl From<Limits> for LimitsView {
     }
 }
 
-/// Limits to set: what is absent stays as it is, null takes a limit away, 0 allows none.
+/// Limits to set: what is absent stays as it is, null takes a limit away, 0 allows none. All are kept and shown; so far only
+/// `requests_per_minute` is enforced.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LimitsPatch {

@@ -171,6 +171,10 @@ pub(crate) async fn totals(
     let asked: AddUp = query.read()?;
     let user_id = caller.whose(Scope::UsageRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
+    let credential_id = asked.credential_id.map(CredentialId);
+    if let Some(key) = credential_id {
+        may_see(&app, &caller, key).await?;
+    }
     if let (Some(from), Some(to)) = (asked.from, asked.to)
         && to <= from
     {
@@ -180,9 +184,20 @@ pub(crate) async fn totals(
         from: asked.from,
         to: asked.to,
         user_id,
-        credential_id: asked.credential_id.map(CredentialId),
+        credential_id,
         model: asked.model.map(|model| model.as_str().to_owned()),
     };
     let group_by = asked.group_by.map_or_else(GroupBy::default, |groups| groups.0);
     Ok(listed(ask(app.accounts.usage(&filter, group_by, limit, offset)).await?))
+}
+
+/// Who sees only what is their own is told the same of another's key and of one that does not exist.
+async fn may_see(app: &App, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
+    if caller.principal.may(Need::Manage(Scope::UsageRead)).is_ok() {
+        return Ok(());
+    }
+    match ask(app.accounts.credential(key)).await? {
+        Some(credential) if credential.user_id == caller.principal.user_id => Ok(()),
+        _ => Err(caller.refuse("this key is not yours".to_owned()).await),
+    }
 }

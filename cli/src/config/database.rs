@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use paddock_accounts::{Accounts, OpenOptions, audit::Chain, clock::SystemClock, sessions::SessionKey};
+use paddock_accounts::{Accounts, OpenError, OpenOptions, audit::Chain, clock::SystemClock, sessions::SessionKey};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, beside, random, secret, signing_secret};
+use super::secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SigningSecret, beside, secret};
 use crate::{
     failure::Failure,
     settings::{DatabaseSettings, Environment, ServeSettings},
@@ -18,13 +18,13 @@ const USAGE_SUFFIX: &str = "usage";
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     pub(crate) options: OpenOptions,
-    pub(crate) audit_signing_key: SecretString,
-    pub(crate) jwt_secret: SecretString,
+    pub(crate) audit_signing_key: SigningSecret,
+    pub(crate) jwt_secret: SigningSecret,
     pub(crate) jwt_alg: String,
 }
 
 impl Database {
-    /// Settles on a database and finds, or in local makes, its keys.
+    /// Settles on a database and finds, or in local makes up, its keys.
     pub(crate) fn resolve(settings: &DatabaseSettings, environment: Environment) -> Result<Self, Failure> {
         Self::find(settings, environment, false)
     }
@@ -43,8 +43,11 @@ impl Database {
             ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;
+        if let Some(file) = options.sqlite_file()?.filter(|file| read_only && !file.exists()) {
+            return Err(OpenError::Missing(file).into());
+        }
         options.audit_head_file = audit_head_file(settings, environment, &options)?;
-        let audit_signing_key = signing_secret(
+        let audit_signing_key = SigningSecret::find(
             "AUDIT_SIGNING_KEY",
             settings.audit_signing_key.as_ref(),
             settings.audit_signing_key_file.as_deref(),
@@ -54,9 +57,9 @@ impl Database {
         )?;
         let jwt_secret = if read_only {
             // Nobody signs in through it.
-            hex::encode(random()?).into()
+            SigningSecret::passing()?
         } else {
-            signing_secret(
+            SigningSecret::find(
                 "JWT_SECRET",
                 settings.jwt_secret.as_ref(),
                 settings.jwt_secret_file.as_deref(),
@@ -71,13 +74,16 @@ impl Database {
     }
 
     fn session_key(&self) -> Result<SessionKey, Failure> {
-        Ok(SessionKey::new(&self.jwt_secret, &self.jwt_alg)?)
+        Ok(SessionKey::new(&self.jwt_secret.value, &self.jwt_alg)?)
     }
 
-    /// Opens it.
+    /// Opens it, and keeps the keys that were made for it.
     pub(crate) async fn open(&self) -> Result<Accounts, Failure> {
-        let chain = Chain::new(&self.audit_signing_key);
-        Ok(Accounts::open(&self.options, chain, self.session_key()?, Arc::new(SystemClock)).await?)
+        let chain = Chain::new(&self.audit_signing_key.value);
+        let accounts = Accounts::open(&self.options, chain, self.session_key()?, Arc::new(SystemClock)).await?;
+        self.audit_signing_key.keep()?;
+        self.jwt_secret.keep()?;
+        Ok(accounts)
     }
 }
 

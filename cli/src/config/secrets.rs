@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -47,20 +47,48 @@ pub(crate) fn secret(
     Ok(Some(secret))
 }
 
-/// A secret that signs: given and strong; or, in local on SQLite, made once and kept beside the file.
-pub(super) fn signing_secret(
-    name: &str,
-    value: Option<&SecretString>,
-    file: Option<&Path>,
-    suffix: &str,
-    options: &OpenOptions,
-    environment: Environment,
-) -> Result<SecretString, Failure> {
-    if let Some(secret) = strong_secret(name, value, file, environment)? {
-        return Ok(secret);
+/// A secret that signs, and where it has to be kept if it was made just now.
+#[derive(Clone, Debug)]
+pub(crate) struct SigningSecret {
+    pub(super) value: SecretString,
+    new_in: Option<PathBuf>,
+}
+
+impl SigningSecret {
+    /// One that is given: strong; or, in local on SQLite, kept beside the file, or made to be kept there.
+    pub(super) fn find(
+        name: &str,
+        value: Option<&SecretString>,
+        file: Option<&Path>,
+        suffix: &str,
+        options: &OpenOptions,
+        environment: Environment,
+    ) -> Result<Self, Failure> {
+        if let Some(value) = strong_secret(name, value, file, environment)? {
+            return Ok(Self { value, new_in: None });
+        }
+        let path = beside(&place_of_secrets(name, options, environment)?, suffix);
+        match kept_secret(&path)? {
+            Some(value) => Ok(Self { value, new_in: None }),
+            None if options.read_only => Err(Failure::config(format!(
+                "there is no {}: bring it from where the database was served, or set {name} to what it held",
+                path.display()
+            ))),
+            None => Ok(Self { new_in: Some(path), ..Self::passing()? }),
+        }
     }
-    let database = place_of_secrets(name, options, environment)?;
-    kept_secret(&beside(&database, suffix), name, options.read_only)
+
+    /// One that nobody needs again.
+    pub(super) fn passing() -> Result<Self, Failure> {
+        Ok(Self { value: hex::encode(random()?).into(), new_in: None })
+    }
+
+    /// Keeps one that was made just now. Not before the database is open, and so this process's alone: a key beside a
+    /// database that is not there, or that was served under another, would be taken for its own later.
+    pub(super) fn keep(&self) -> Result<(), Failure> {
+        let Some(path) = &self.new_in else { return Ok(()) };
+        write_whole(path, self.value.expose_secret()).map_err(|error| cannot_keep(path, error))
+    }
 }
 
 /// What is known of a secret that signs, without making it.
@@ -84,9 +112,7 @@ pub(crate) fn look_for_signing_secret(
         return Ok(Signing::Given);
     }
     let path = beside(&place_of_secrets(name, options, environment)?, suffix);
-    if path.exists() {
-        kept_secret(&path, name, true)?;
-    }
+    kept_secret(&path)?;
     Ok(Signing::Kept(path))
 }
 
@@ -128,44 +154,34 @@ fn place_of_secrets(name: &str, options: &OpenOptions, environment: Environment)
     }
 }
 
-/// The secret in a file that its owner alone can read, made if it is not there yet.
-fn kept_secret(path: &Path, name: &str, read_only: bool) -> Result<SecretString, Failure> {
-    let failed = |error| {
-        Failure::Other(anyhow::Error::new(error).context(format!("cannot keep a secret in {}", path.display())))
-    };
-    let read = || fs::read_to_string(path).map(|text| SecretString::from(text.trim_end().to_owned()));
-    match read() {
-        Ok(secret) if secret.expose_secret().len() >= SECRET_MIN_BYTES => return Ok(secret),
-        Ok(_) => {
-            return Err(Failure::config(format!(
-                "{} does not hold {SECRET_MIN_BYTES} bytes; restore it from a backup, or remove it to have a new one made",
-                path.display()
-            )));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && read_only => {
-            return Err(Failure::config(format!(
-                "there is no {}: bring it from where the database was served, or set {name} to what it held",
-                path.display()
-            )));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+/// The secret in a file; `None`: there is no such file.
+fn kept_secret(path: &Path) -> Result<Option<SecretString>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim_end().len() >= SECRET_MIN_BYTES => Ok(Some(text.trim_end().into())),
+        Ok(_) => Err(Failure::config(format!(
+            "{} does not hold {SECRET_MIN_BYTES} bytes; restore it from a backup, or remove it to have a new one made",
+            path.display()
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cannot_keep(path, error)),
     }
-    let text = hex::encode(random()?);
-    // Whole or not at all: a half-written secret would be refused at the next start.
+}
+
+fn cannot_keep(path: &Path, error: io::Error) -> Failure {
+    Failure::Other(anyhow::Error::new(error).context(format!("cannot keep a secret in {}", path.display())))
+}
+
+/// A new file that its owner alone can read, whole or not at all: half a secret would be refused at the next start.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
     let partial = PathBuf::from(partial);
-    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&partial).map_err(failed)?;
-    writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(failed)?;
-    // A link fails where another process was first; then its secret is the one.
+    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&partial)?;
+    writeln!(file, "{text}").and_then(|()| file.sync_all())?;
+    // A link never takes the place of a file that is there.
     let linked = fs::hard_link(&partial, path);
-    fs::remove_file(&partial).map_err(failed)?;
-    match linked {
-        Ok(()) => Ok(text.into()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read().map_err(failed),
-        Err(error) => Err(failed(error)),
-    }
+    fs::remove_file(&partial)?;
+    linked
 }
 
 /// `<database>.<suffix>`

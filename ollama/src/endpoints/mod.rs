@@ -116,6 +116,8 @@ pub struct Refusal {
     pub dialect: Dialect,
     /// The value of the `Allow` header, with 405.
     pub allow: Option<&'static str>,
+    /// With 403, the closed part of the API that the path is in, or is below.
+    pub closed: Option<&'static str>,
 }
 
 /// Looks a request up. `path` is the raw path of the request's target, without its query.
@@ -131,17 +133,18 @@ pub fn lookup(method: &Method, path: &str) -> Lookup {
             reason: "this path does not take this method",
             dialect: endpoint.dialect,
             allow: Some(if endpoint.method == Method::GET { "GET, HEAD" } else { "POST" }),
+            closed: None,
         });
     }
     let Some(dialect) = dialect_of(path) else {
         return Lookup::Foreign;
     };
-    let (status, reason) = if FORBIDDEN.iter().any(|forbidden| is_below(path, forbidden)) {
-        (StatusCode::FORBIDDEN, "this part of Ollama's API is closed here")
-    } else {
-        (StatusCode::NOT_FOUND, "this path is not served here")
+    let closed = FORBIDDEN.iter().copied().find(|forbidden| is_below(path, forbidden));
+    let (status, reason) = match closed {
+        Some(_) => (StatusCode::FORBIDDEN, "this part of Ollama's API is closed here"),
+        None => (StatusCode::NOT_FOUND, "this path is not served here"),
     };
-    Lookup::Refused(Refusal { status, reason, dialect, allow: None })
+    Lookup::Refused(Refusal { status, reason, dialect, allow: None, closed })
 }
 
 /// Whether `path` is `parent` or lies below it.

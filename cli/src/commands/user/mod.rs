@@ -126,7 +126,8 @@ struct Update {
     /// Narrow the user to no models at all any more
     #[arg(long)]
     all_models: bool,
-    /// A limit, as requests_per_minute=60, or max_concurrent= for none; may be given several times
+    /// A limit, as requests_per_minute=60, or requests_per_minute= for none; may be given several times. The other limits are
+    /// kept, and not enforced yet
     #[arg(long, value_name = "NAME=N", value_parser = limit)]
     limit: Vec<(String, Option<i64>)>,
     #[command(flatten)]

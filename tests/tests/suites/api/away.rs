@@ -59,6 +59,44 @@ async fn what_was_refused_for_time_does_not_happen_later() {
     .await;
 }
 
+/// As after a failover, when the name still leads to what is a standby now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_no_changes_is_not_ready() {
+    story(async {
+        let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
+        let api = Api::on(&url, Duration::from_secs(5)).await?;
+        let mut other = PgConnection::connect(&url).await?;
+        let mut only_reads = async |setting: &str| -> Result<()> {
+            let statements = format!(
+                "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {setting}', \
+                 current_database()); END $$; SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND application_name = 'paddock'"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut other).await?;
+            Ok(())
+        };
+        let user = json!({"email": "ada@example.com"});
+        only_reads("on").await?;
+        eventually("it to be noticed", Duration::from_secs(20), async || {
+            let refused = api.anonymous("GET /readyz", 0).expect(503).await?;
+            ensure!(refused.json["missing"] == json!(["database"]), "{refused}");
+            Ok(())
+        })
+        .await?;
+        let refused = api.admin("POST /users", 0).json(&user).expect(503).await?;
+        ensure!(refused.text("detail")?.contains("nothing was changed"), "{refused}");
+        ensure!(!refused.header("retry-after").is_empty(), "{refused}");
+        only_reads("off").await?;
+        eventually("the API to be back", Duration::from_secs(20), async || {
+            api.anonymous("GET /readyz", 0).expect(200).await?;
+            api.admin("POST /users", 0).json(&user).expect(201).await
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
 async fn away(api: &Api, session: &str) -> Result<()> {
     let user = json!({"email": "ada@example.com"});
     let login = json!({"username": "admin@example.com", "password": "x"});

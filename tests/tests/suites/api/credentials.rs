@@ -71,6 +71,18 @@ async fn rotation_keeps_the_identity_and_gives_the_old_secret_its_grace(engine: 
         rotated.text("plaintext")
     };
     let second = rotate(None).await?;
+    let grace = match engine {
+        Engine::Postgres => "extract(epoch FROM retire_at - now())::bigint::text",
+        Engine::Sqlite => "CAST(retire_at / 1000000 - unixepoch() AS TEXT)",
+    };
+    let retiring = format!("SELECT {grace} FROM credential_secrets WHERE state = 'retiring'");
+    let left: Vec<i64> =
+        api.behind()?.texts(&retiring).await?.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    ensure!(matches!(left[..], [86_300..=86_400]), "a day of grace, and not {left:?} s");
+    // Random as it is, it needs no slowness, which every first request with it would wait for.
+    for hash in api.behind()?.texts("SELECT hash FROM credential_secrets").await? {
+        ensure!(hash.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{hash}");
+    }
     for key in [&first, &second] {
         api.by(key, "GET /me", 0).expect(200).await?;
     }

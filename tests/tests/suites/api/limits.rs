@@ -12,6 +12,7 @@ on_both_engines! {
     a_key_has_its_own_limit_beside_its_owners,
     a_limit_of_zero_lets_nothing_through,
     the_default_holds_for_whoever_has_no_limit,
+    who_holds_a_key_cannot_keep_its_owner_from_revoking_it,
 }
 
 /// What the headers tell: limit, remaining, and reset.
@@ -67,6 +68,24 @@ async fn a_user_has_one_limit_over_all_keys(engine: Engine) -> Result<()> {
     let raised = json!({"limits": {"requests_per_minute": 600}});
     api.admin("PATCH /users/{id}", user).json(&raised).expect(200).await?;
     assert_eq!(told(&api.by(&one, "GET /me", 0).expect(200).await?)?.0, 600);
+    Ok(())
+}
+
+async fn who_holds_a_key_cannot_keep_its_owner_from_revoking_it(engine: Engine) -> Result<()> {
+    let api = Api::start(engine).await?;
+    let session = api.session().await?;
+    let (leaked, key) = api.key(1, json!({})).await?;
+    let limits = json!({"limits": {"requests_per_minute": 3}});
+    api.by(&session, "PATCH /users/{id}", 1).json(&limits).expect(200).await?;
+    for status in [200, 200, 200, 429] {
+        api.by(&key, "GET /me", 0).expect(status).await?;
+    }
+    api.by(&session, "POST /credentials/{id}/revoke", leaked).expect(204).await?;
+    api.by(&key, "GET /me", 0).expect(401).await?;
+    // Sessions are limited all the same.
+    for status in [200, 200, 429] {
+        api.by(&session, "GET /me", 0).expect(status).await?;
+    }
     Ok(())
 }
 

@@ -102,3 +102,44 @@ async fn in_local_the_head_is_kept_beside_the_file() {
 fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path of plain text")
 }
+
+/// What docs/operations.md says to do where the key is lost for good.
+const BEGIN_ANEW: &str = "BEGIN; DELETE FROM audit_logs; UPDATE audit_head SET position = 0, hash = ''; \
+                          UPDATE audit_anchor SET position = 0, hash = '', seal = ''; COMMIT";
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_writes_on_under_another_signing_key(#[case] engine: Engine) {
+    story(async {
+        let database = Database::new(engine).await?;
+        let launch = Launch::new(&["api"], database.url())?;
+        launch.seed()?;
+        let other = launch.clone().env("AUDIT_SIGNING_KEY", "the key of quite another database");
+        for command in [&["api"][..], &["seed"], &["user", "create", "ada@example.com", "--admin", "--local"]] {
+            let output = other.command(command)?.output()?;
+            refused(&output, 1, &["AUDIT_SIGNING_KEY is not the key", "bring back"])
+                .with_context(|| command.join(" "))?;
+        }
+        let output = other.command(&["audit", "verify"])?.output()?;
+        refused(&output, 1, &["row 1", "AUDIT_SIGNING_KEY"])?;
+        // A row that somebody changed is not taken for another key, even the newest one.
+        said(&launch.command(&["audit", "verify"])?.output()?)?;
+        database.execute("UPDATE audit_logs SET actor = 'nobody' WHERE id = (SELECT max(id) FROM audit_logs)").await?;
+        launch.clone().start().await?;
+
+        database.execute(BEGIN_ANEW).await?;
+        if let Some(file) = database.url().strip_prefix("sqlite:") {
+            fs::remove_file(format!("{file}.audit-head"))?;
+        }
+        let served = other.clone().start().await?;
+        said(&other.command(&["audit", "verify"])?.output()?)?;
+        drop(served);
+        said(&other.command(&["user", "create", "ada@example.com", "--admin", "--local"])?.output()?)?;
+        let verified = said(&other.command(&["audit", "verify"])?.output()?)?;
+        ensure!(verified.contains("is whole"), "{verified}");
+        refused(&launch.command(&["api"])?.output()?, 1, &["AUDIT_SIGNING_KEY is not the key"])
+    })
+    .await;
+}

@@ -19,7 +19,7 @@ use super::{AWAY, STRONG, paddock, refused};
 #[rstest]
 #[case::another_engine(&["api"], &[("DATABASE_URL", "mysql://app@db/app")], &["DATABASE_URL", "mysql:", "postgres://"])]
 #[case::no_engine(&["migrate"], &[("DATABASE_URL", "paddock.db")], &["DATABASE_URL", "no scheme", "sqlite:"])]
-#[case::no_file(&["api"], &[], &["paddock.db does not exist", "paddock migrate"])]
+#[case::no_file(&["api"], &[("LISTEN_ADDR", "127.0.0.1:0")], &["paddock.db does not exist", "paddock migrate"])]
 #[case::prod_without_database(&["api"], &[("ENVIRONMENT", "prod")], &["DATABASE_URL", "postgres://"])]
 #[case::prod_without_audit_key(
     &["api"],
@@ -134,7 +134,7 @@ async fn a_database_that_is_behind_is_not_served(#[case] engine: Engine) {
 async fn a_taken_port_is_named() {
     story(async {
         let database = Database::new(Engine::Sqlite).await?;
-        let launch = Launch::new(&["api"], database.url())?;
+        let launch = Launch::new(&["api"], database.url())?.env("AUDIT_SIGNING_KEY", STRONG);
         launch.seed()?;
         let taken = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let _held = TcpListener::bind(taken)?;
@@ -143,7 +143,7 @@ async fn a_taken_port_is_named() {
         refused(&output, 1, &["LISTEN_ADDR", &port, "in use"])?;
         // In local metrics take any free port instead; elsewhere someone scrapes the one that was named.
         let mut prod = launch.command(&["api"])?;
-        prod.env("ENVIRONMENT", "prod").env("JWT_SECRET", STRONG).env("AUDIT_SIGNING_KEY", STRONG);
+        prod.env("ENVIRONMENT", "prod").env("JWT_SECRET", STRONG);
         refused(&prod.env("METRICS_ADDR", &addr).output()?, 1, &["METRICS_ADDR", &port, "in use"])
     })
     .await;
@@ -191,6 +191,42 @@ async fn run_needs_nothing_and_tells_secrets_once() {
             let mode = folder.path().join(file).metadata()?.permissions().mode();
             ensure!(mode & 0o777 == 0o600, "{file} has mode {mode:o}");
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_made_for_a_database_that_is_there_and_for_no_other() {
+    story(async {
+        let folder = sentinel::scratch("keys")?;
+        let command = |arguments: &[&str]| -> Result<Command> {
+            let mut command = Launch::new(arguments, "unset")?.command(arguments)?;
+            for name in ["DATABASE_URL", "JWT_SECRET", "AUDIT_SIGNING_KEY"] {
+                command.env_remove(name);
+            }
+            command.current_dir(folder.path());
+            Ok(command)
+        };
+        for verb in
+            [&["api"][..], &["seed"], &["audit", "verify"], &["user", "set-password", "a@example.com", "--local"]]
+        {
+            refused(&command(verb)?.output()?, 2, &["paddock.db does not exist", "paddock migrate"])
+                .with_context(|| verb.join(" "))?;
+            ensure!(std::fs::read_dir(folder.path())?.next().is_none(), "{verb:?} left something");
+        }
+        for verb in ["migrate", "seed"] {
+            let output = command(&[verb])?.output()?;
+            ensure!(output.status.success(), "{output:?}");
+        }
+        let key = folder.path().join("paddock.db.audit-key");
+        let away = folder.path().join("away");
+        std::fs::rename(&key, &away)?;
+        refused(&command(&["api"])?.output()?, 1, &["AUDIT_SIGNING_KEY is not the key", ".audit-key"])?;
+        ensure!(!key.exists(), "another key was made");
+        std::fs::rename(&away, &key)?;
+        let output = command(&["audit", "verify"])?.output()?;
+        ensure!(output.status.success(), "{output:?}");
         Ok(())
     })
     .await;

@@ -190,11 +190,16 @@ async fn what_ollama_would_read_differently_is_refused() {
         refused("a body over the limit", front.workload.post("/api/chat", &large), 413).await?;
         let packed = front.workload.post("/api/chat", &chat()).header("Content-Encoding", "gzip");
         refused("a packed body", packed, 415).await?;
+        // However many names there are for a closed path, and methods for it, they are one refusal.
+        for digest in 0..3 {
+            let path = format!("/api/blobs/sha256:{digest:02}");
+            refused(&path, front.workload.post(&path, &chat()), 403).await?;
+        }
         for (path, status) in [
             ("/api/push", 403),
             ("/api/create", 403),
             ("/api/copy", 403),
-            ("/api/blobs/sha256:00", 403),
+            ("/api/blobs", 403),
             ("/api/nothing", 404),
             ("/v1/nothing", 404),
             ("/api/tags", 405),
@@ -211,7 +216,14 @@ async fn what_ollama_would_read_differently_is_refused() {
         let targets: Vec<_> = denied.as_array().context("a list")?.iter().map(|event| &event["target"]).collect();
         assert_eq!(
             targets,
-            ["POST /api/blobs/sha256:00", "POST /api/copy", "POST /api/create", "POST /api/push", "POST /api/chat"]
+            [
+                "POST /api/blobs",
+                "POST /api/copy",
+                "POST /api/create",
+                "POST /api/push",
+                "POST /api/blobs",
+                "POST /api/chat"
+            ]
         );
         ensure!(front.fake.work().is_empty(), "{:?}", front.fake.work());
         ensure!(front.database.usage().await?.is_empty());

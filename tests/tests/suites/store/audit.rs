@@ -1,21 +1,23 @@
 //! The audit log: whole, and provably so.
 
+use std::sync::Arc;
+
 use anyhow::ensure;
-use paddock_accounts::Error;
-use paddock_accounts::audit::AuditFilter;
+use paddock_accounts::audit::{AuditFilter, Chain};
 use paddock_accounts::context::{Actor, Context};
 use paddock_accounts::credentials::NewKey;
 use paddock_accounts::email::Email;
 use paddock_accounts::limits::Limits;
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{Created, NewUser};
+use paddock_accounts::{Accounts, Error, OpenOptions};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{context, open};
+use super::{context, open, sessions};
 
 /// Edits of each column, and of the rows as a whole. `other` holds a moment and an event id that no row has.
 const EDITS: [&str; 24] = [
@@ -266,6 +268,26 @@ async fn events_are_in_commit_order_without_gaps_however_many_write(#[case] engi
         let page = AuditFilter { before: Some(51), ..AuditFilter::default() };
         let rows = store.accounts.audit(&page, 10).await?;
         ensure!(rows.iter().map(|row| row.id).eq((41..=50).rev()), "newest first, from the cursor on");
+        Ok(())
+    })
+    .await;
+}
+
+/// Both were opened before there was a row that could tell; a SQLite file has one process that writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_keys_on_an_empty_log_one_writes() {
+    story(async {
+        let opened = open(Engine::Postgres).await?;
+        let options = OpenOptions::new(opened.database.url().into());
+        let chain = Chain::new(&"another signing key of many bytes".into());
+        let other = Accounts::open(&options, chain, sessions()?, Arc::new(opened.clock.clone())).await?;
+        let user = |email: &str| NewUser::new(Email::parse(email).expect("an address"));
+        opened.accounts.create_user(&context(), user("ada@example.com")).await?;
+        let refused = other.create_user(&context(), user("eve@example.com")).await;
+        ensure!(matches!(refused, Err(Error::OtherKey)), "{refused:?}");
+        ensure!(other.ready().await.is_err(), "it is ready");
+        opened.accounts.create_user(&context(), user("eve@example.com")).await?;
+        opened.accounts.verify_audit(|_| ()).await??;
         Ok(())
     })
     .await;

@@ -43,7 +43,8 @@ const APART: [&str; 3] = ["login_attempts", "usage_processes", "credentials.last
 const REFUSED: Duration = Duration::from_secs(5);
 
 impl Api {
-    fn behind(&self) -> Result<&Database> {
+    /// The way past the API.
+    pub(super) fn behind(&self) -> Result<&Database> {
         self.database.as_ref().context("a database")
     }
 
