@@ -74,8 +74,14 @@ impl Database {
         Ok(SessionKey::new(&self.jwt_secret, &self.jwt_alg)?)
     }
 
-    /// Opens it.
+    /// Opens it, for a command that needs it now.
     pub(crate) async fn open(&self) -> Result<Accounts, Failure> {
+        let chain = Chain::new(&self.audit_signing_key);
+        Ok(Accounts::open_now(&self.options, chain, self.session_key()?, Arc::new(SystemClock)).await?)
+    }
+
+    /// Opens it, for a server that can wait: a PostgreSQL that is away may come later.
+    pub(crate) async fn open_or_wait(&self) -> Result<Accounts, Failure> {
         let chain = Chain::new(&self.audit_signing_key);
         Ok(Accounts::open(&self.options, chain, self.session_key()?, Arc::new(SystemClock)).await?)
     }

@@ -75,6 +75,11 @@ use super::{AWAY, STRONG, paddock, refused};
     &["CORS_ALLOWED_ORIGINS `https://b.example/ui`", "https://app.example.com"],
 )]
 #[case::no_token(&["user", "list"], &[], &["PADDOCK_TOKEN is not set", "PADDOCK_TOKEN_FILE"])]
+#[case::a_slash_in_a_password(
+    &["migrate"],
+    &[("DATABASE_URL", "postgres://app:12/34@db:5432/app")],
+    &["DATABASE_URL", "%2F", "postgres://user:password@host:5432/name"],
+)]
 #[case::no_secret_name(&["seed", "--secret", "bootstrap"], &[], &["--secret `bootstrap`", "namespace/name"])]
 #[case::any_cluster_to_write_to(&["seed", "--secret", "a/b"], &[], &["--context"])]
 #[case::no_folder_to_write_to(&["seed", "--output-file", "/nowhere/it"], &[], &["--output-file", "/nowhere/it"])]
