@@ -74,6 +74,10 @@ use super::{AWAY, STRONG, paddock, refused};
     &[("CORS_ALLOWED_ORIGINS", "https://a.example,https://b.example/ui")],
     &["CORS_ALLOWED_ORIGINS `https://b.example/ui`", "https://app.example.com"],
 )]
+#[case::no_level(&["api"], &[("LOG_LEVEL", "verbose")], &["LOG_LEVEL `verbose`", "not a level", "warn, info", "info,sqlx=warn"])]
+#[case::nearly_a_level(&["migrate"], &[("LOG_LEVEL", "warning")], &["LOG_LEVEL `warning`", "warn, info"])]
+#[case::a_level_and_no_level(&["run"], &[("LOG_LEVEL", "info,noisy")], &["LOG_LEVEL", "`noisy` is not a level"])]
+#[case::no_filter(&["run"], &[("LOG_LEVEL", "sqlx=loud")], &["LOG_LEVEL `sqlx=loud`", "info,sqlx=warn"])]
 #[case::no_token(&["user", "list"], &[], &["PADDOCK_TOKEN is not set", "PADDOCK_TOKEN_FILE"])]
 #[case::a_slash_in_a_password(
     &["migrate"],
