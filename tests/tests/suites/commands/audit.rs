@@ -70,7 +70,11 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
                    UPDATE audit_head SET position = (SELECT max(id) FROM audit_logs), \
                    hash = (SELECT hash FROM audit_logs ORDER BY id DESC LIMIT 1)";
         database.execute(cut).await?;
-        refused(&run(&["audit", "verify"])?, 1, &["broken", "the newest rows are gone", path(&head)?])?;
+        refused(
+            &run(&["audit", "verify"])?,
+            1,
+            &["broken", "the newest rows are gone", "restored from a backup", path(&head)?],
+        )?;
         fs::remove_file(&head)?;
         let verified = said(&run(&["audit", "verify"])?)?;
         ensure!(verified.contains("no head is known"), "{verified}");
