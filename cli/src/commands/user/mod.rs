@@ -2,6 +2,8 @@
 
 mod local;
 
+pub(super) use local::look_up;
+
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};

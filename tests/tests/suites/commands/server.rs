@@ -136,6 +136,9 @@ async fn a_key_lives_from_issue_to_revoke(#[case] engine: Engine) {
         said(desk.run(&["key", "revoke", &id])?)?;
         ensure!(!desk.paddock.caller(&next).get("/me").send().await?.status().is_success());
         let events = desk.ask(&["audit", "list", "--user", "ada@example.com", "--limit", "3"])?;
+        let of_it = desk.ask(&["audit", "list", "--type", "api_key_rotated", "--credential", &id])?;
+        ensure!(of_it[0] == events[1] && of_it.as_array().is_some_and(|events| events.len() == 1), "{of_it}");
+        ensure!(desk.ask(&["audit", "list", "--event-type", "api_key_rotated", "--credential-id", &id])? == of_it);
         let types: Vec<_> = events.as_array().context("events")?.iter().map(|event| &event["event_type"]).collect();
         ensure!(types == ["api_key_revoked", "api_key_rotated", "api_key_issued"], "{types:?}");
         Ok(())
@@ -177,6 +180,11 @@ async fn what_goes_wrong_is_one_clear_line() {
         // The token is named nowhere, not even in the help of whoever has set it.
         let help = said(desk.run(&["user", "list", "--help"])?)?;
         ensure!(!help.contains(desk.admin.key()), "{help}");
+        for limit in ["0", "100001", "many"] {
+            let output = desk.run(&["audit", "list", "--limit", limit])?;
+            let told = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(2) && told.contains("from 1 to 100000"), "{output:?}");
+        }
         Ok(())
     })
     .await;
