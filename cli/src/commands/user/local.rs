@@ -9,7 +9,7 @@ use paddock_accounts::{
 };
 use serde_json::{Value, json};
 
-use super::{Create, Place, SetPassword, print, tell};
+use super::{Create, Place, SetPassword, hint_at_roles, print, tell};
 use crate::{
     config::{self, Database},
     failure::Failure,
@@ -65,7 +65,9 @@ impl Create {
         })?;
         let mut answer = shown(&created);
         tell(&mut answer, &password);
-        print(&self.output.one(&answer)?)
+        print(&self.output.one(&answer)?)?;
+        hint_at_roles(&answer);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
-use super::print;
+use super::{hint_at_roles, print};
 use crate::{
     failure::Failure,
     output::OutputSettings,
@@ -125,7 +125,7 @@ struct Update {
     /// A pattern of models that the user is narrowed to; may be given several times
     #[arg(long, value_name = "PATTERN", conflicts_with = "all_models")]
     model: Vec<String>,
-    /// Narrow the user to no models at all any more
+    /// Lift the narrowing: every model
     #[arg(long)]
     all_models: bool,
     /// A limit, as requests_per_minute=60, or max_concurrent= for none; may be given several times
@@ -201,7 +201,9 @@ impl Create {
             })?;
             tell(&mut user, &password);
         }
-        print(&self.output.one(&user)?)
+        print(&self.output.one(&user)?)?;
+        hint_at_roles(&user);
+        Ok(())
     }
 }
 

@@ -79,6 +79,11 @@ use super::{AWAY, STRONG, paddock, refused};
 #[case::a_level_and_no_level(&["run"], &[("LOG_LEVEL", "info,noisy")], &["LOG_LEVEL", "`noisy` is not a level"])]
 #[case::no_filter(&["run"], &[("LOG_LEVEL", "sqlx=loud")], &["LOG_LEVEL `sqlx=loud`", "info,sqlx=warn"])]
 #[case::no_token(&["user", "list"], &[], &["PADDOCK_TOKEN is not set", "PADDOCK_TOKEN_FILE"])]
+#[case::no_keys(
+    &["key", "revoke", "--dry-run"],
+    &[],
+    &["name ids, or --user, --label, --older-than or --unused-for"],
+)]
 #[case::a_slash_in_a_password(
     &["migrate"],
     &[("DATABASE_URL", "postgres://app:12/34@db:5432/app")],
