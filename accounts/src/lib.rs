@@ -39,7 +39,7 @@ pub use error::{Error, Violation};
 use hasher::Hasher;
 use passwords::Policy;
 use sessions::SessionKey;
-pub use store::{Connections, OpenError, OpenOptions, migrate};
+pub use store::{Connections, OpenError, OpenOptions, Unusable, migrate};
 use store::{Mutation, Reader, Sealing, Store, Tx};
 
 /// Everything the rules need. Cheap to clone; every clone shares the pools.

@@ -1,6 +1,6 @@
 //! How a command ends badly: one line, and a code that says whose turn it is.
 
-use std::{fmt, process::ExitCode};
+use std::{error::Error, fmt, process::ExitCode};
 
 use paddock_accounts::OpenError;
 
@@ -41,10 +41,19 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(message) => f.write_str(message),
-            Self::Open(error) => write!(f, "{error}"),
-            Self::Other(error) => write!(f, "{error:#}"),
+            Self::Open(error) => f.write_str(&with_causes(error)),
+            Self::Other(error) => f.write_str(&with_causes(error.as_ref())),
         }
     }
+}
+
+/// An error and what it came from, down to the last cause.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> =
+        std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
+    // Many a library's error ends in the words of its source.
+    texts.dedup_by(|next, before| before.ends_with(next.as_str()));
+    texts.join(": ")
 }
 
 impl From<anyhow::Error> for Failure {
@@ -74,5 +83,17 @@ impl From<OpenError> for Failure {
             OpenError::Url(_) | OpenError::Missing(_) => Self::Config(error.to_string()),
             other => Self::Open(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("the disk is gone");
+        let repeated = anyhow::Error::new(cause).context("cannot read it: the disk is gone").context("no luck");
+        assert_eq!(Failure::from(repeated).to_string(), "no luck: cannot read it: the disk is gone");
     }
 }

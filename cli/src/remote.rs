@@ -4,14 +4,19 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use reqwest::{Method, StatusCode, header::HeaderMap};
+use reqwest::{
+    Method, StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{config, failure::Failure};
 
 /// How long an answer may take: longer than a server waits for its database.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// What TLS says of an answer in plain text.
+const NO_TLS: &str = "InvalidContentType";
 /// How many users one page holds, the most that the API gives.
 pub(crate) const PAGE: u16 = 200;
 
@@ -98,15 +103,21 @@ impl Remote {
         }
     }
 
-    /// The user that is meant by an id or an e-mail address.
+    /// The id of the user that is meant by an id or an e-mail address.
     pub(crate) async fn user(&self, name: &str) -> Result<i64, Failure> {
-        if let Ok(id) = name.parse() {
-            return Ok(id);
+        let user = self.look_up(name).await?;
+        user["id"].as_i64().ok_or_else(|| self.stranger("/users").into())
+    }
+
+    /// The user that is meant by an id or an e-mail address. An id is believed, and then nothing else is known.
+    pub(crate) async fn look_up(&self, name: &str) -> Result<Value, Failure> {
+        if let Ok(id) = name.parse::<i64>() {
+            return Ok(json!({"id": id}));
         }
         let found = self.all("/users", &[("q", name.to_owned()), ("limit", PAGE.to_string())]).await?;
-        let same = |user: &&Value| user["email"].as_str().is_some_and(|email| email.eq_ignore_ascii_case(name));
-        let id = found.iter().find(same).and_then(|user| user["id"].as_i64());
-        id.ok_or_else(|| anyhow::anyhow!("there is no user {name}; `paddock user list` shows who is").into())
+        let same = |user: &Value| user["email"].as_str().is_some_and(|email| email.eq_ignore_ascii_case(name));
+        let user = found.into_iter().find(same);
+        user.ok_or_else(|| anyhow::anyhow!("there is no user {name}; `paddock user list` shows who is").into())
     }
 
     async fn send(
@@ -127,7 +138,7 @@ impl Remote {
         let body = if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text) };
         match body {
             Ok(body) if status.is_success() => Ok(Answer { headers, body }),
-            Ok(body) => Err(self.refused(status, path, &body).into()),
+            Ok(body) => Err(self.refused(status, &headers, path, &body).into()),
             Err(_) if status.is_success() => Err(self.stranger(path).into()),
             Err(_) => {
                 Err(anyhow::anyhow!("{}{path} answered {status}, not as Paddock does; is --server right?", self.base)
@@ -139,6 +150,13 @@ impl Remote {
     /// No answer.
     fn away(&self, error: reqwest::Error) -> Failure {
         let cause = innermost(&error.without_url());
+        if let (Some(rest), true) = (self.base.strip_prefix("https://"), cause.contains(NO_TLS)) {
+            return anyhow::anyhow!(
+                "{} speaks no TLS; try http://{rest}, with --server or PADDOCK_SERVER, if nobody can listen on the way",
+                self.base
+            )
+            .into();
+        }
         let remedy = "start it there, or name another with --server or PADDOCK_SERVER";
         anyhow::anyhow!("{} does not answer ({cause}): {remedy}", self.base).into()
     }
@@ -149,7 +167,7 @@ impl Remote {
     }
 
     /// A problem, in one line.
-    fn refused(&self, status: StatusCode, path: &str, problem: &Value) -> anyhow::Error {
+    fn refused(&self, status: StatusCode, headers: &HeaderMap, path: &str, problem: &Value) -> anyhow::Error {
         let Some(detail) = problem["detail"].as_str() else {
             return anyhow::anyhow!("{}{path} answered {status}, not as Paddock does; is --server right?", self.base);
         };
@@ -176,8 +194,16 @@ impl Remote {
             }
             _ => {}
         }
+        if let Some(seconds) = seconds_to_wait(headers) {
+            line = format!("{line}; try again in {seconds} s");
+        }
         anyhow::anyhow!("{}", line.replace(char::is_control, " "))
     }
+}
+
+/// When to come back, where the answer says so.
+fn seconds_to_wait(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
 }
 
 /// What is at the bottom of an error: `Connection refused`, rather than that a request failed.

@@ -40,7 +40,7 @@ pub(crate) struct CommonSettings {
     /// How log lines look [default: text on a terminal or in local, json otherwise]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged: error, warn, info, debug or trace, or a filter as `info,paddock_api=debug`
+    /// What is logged: error, warn, info, debug, trace or off, or a filter as `info,paddock_api=debug`
     #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
 }

@@ -63,7 +63,9 @@ pub enum Broken {
         expected: i64,
     },
     /// The log ends before a head that was kept elsewhere.
-    #[error("the log ends at row {found}, {source_name} names row {expected}: the newest rows are gone")]
+    #[error(
+        "the log ends at row {found}, {source_name} names row {expected}: the newest rows are gone, or the database was restored from a backup since; if it was, move {source_name} away, as the proof"
+    )]
     CutBefore {
         /// The last row there is.
         found: i64,
@@ -73,7 +75,9 @@ pub enum Broken {
         source_name: String,
     },
     /// A row is another one than a head that was kept elsewhere says.
-    #[error("row {position} is not the row that {source_name} names: the log was written anew, or is another one")]
+    #[error(
+        "row {position} is not the row that {source_name} names: the log was written anew, went on from a restored backup, or is another one"
+    )]
     Rewritten {
         /// The row.
         position: i64,

@@ -6,6 +6,7 @@
 
 mod codec;
 mod open;
+mod unusable;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use futures_util::TryStreamExt as _;
 pub use open::{OpenError, OpenOptions, migrate};
 use scoped_futures::ScopedBoxFuture;
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
+pub use unusable::Unusable;
 
 use tracing::Instrument as _;
 

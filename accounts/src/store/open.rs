@@ -18,7 +18,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{Conn, Store};
+use super::{Conn, Store, Unusable};
 use crate::{
     Accounts, Error,
     audit::Chain,
@@ -90,15 +90,45 @@ impl Accounts {
         sessions: SessionKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
+        let accounts = Self::over(options, chain, sessions, clock).await?;
+        match accounts.met(options).await {
+            Err(error) if error.is_away() => tracing::warn!(%error, "the database is away; waiting for it"),
+            met => met?,
+        }
+        Ok(accounts)
+    }
+
+    /// The same for what has nothing to wait for: a database that is away is refused too.
+    pub async fn open_now(
+        options: &OpenOptions,
+        chain: Chain,
+        sessions: SessionKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let accounts = Self::over(options, chain, sessions, clock).await?;
+        accounts.met(options).await?;
+        Ok(accounts)
+    }
+
+    /// Opens the store, without a look at what is in it.
+    async fn over(
+        options: &OpenOptions,
+        chain: Chain,
+        sessions: SessionKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let head_file = options.audit_head_file.clone().filter(|_| !options.read_only);
         let policy = Policy::new(options.password_min_length);
         let chain = chain.followed_in(head_file);
-        let accounts = Self::new(Store::open(options).await?, chain, sessions, policy, clock, options);
-        match accounts.ready().await {
-            Err(error) if error.is_away() => tracing::warn!(%error, "the database is away; waiting for it"),
-            ready => ready?,
+        Ok(Self::new(Store::open(options).await?, chain, sessions, policy, clock, options))
+    }
+
+    /// Whether it is ready, and if it is not why, for whoever set it up.
+    async fn met(&self, options: &OpenOptions) -> Result<(), OpenError> {
+        match self.ready().await {
+            Err(error) => Err(options.explain(error).await),
+            Ok(()) => Ok(()),
         }
-        Ok(accounts)
     }
 
     /// Whether the database answers and has the schema of this executable; and, unless it is only read, whether it takes
@@ -138,7 +168,10 @@ pub async fn migrate(options: &OpenOptions) -> Result<usize, OpenError> {
     let store = Store::open(options).await?;
     let ran = store.migrate().await;
     store.close().await;
-    ran
+    match ran {
+        Err(error) => Err(options.explain(error).await),
+        ran => ran,
+    }
 }
 
 /// Why a database cannot be used.
@@ -175,6 +208,9 @@ pub enum OpenError {
         /// What the database says.
         source: sqlx::Error,
     },
+    /// PostgreSQL cannot be used: where, why, and what to check.
+    #[error(transparent)]
+    Unusable(Unusable),
     /// The database does not answer.
     #[error(transparent)]
     Open(#[from] Error),
@@ -187,7 +223,10 @@ impl OpenError {
     /// Whether waiting may help: the database is away, rather than wrong.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Open(Error::Unavailable(_)))
+        match self {
+            Self::Unusable(unusable) => unusable.is_away(),
+            error => matches!(error, Self::Open(Error::Unavailable(_))),
+        }
     }
 }
 
@@ -218,10 +257,22 @@ impl OpenOptions {
         })
     }
 
+    /// The same error, in words for whoever set the database up.
+    async fn explain(&self, error: OpenError) -> OpenError {
+        match (error, self.engine()) {
+            (OpenError::Open(error), Ok(Engine::Postgres(connect))) => Unusable::explain(error, &connect).await,
+            (error, _) => error,
+        }
+    }
+
     fn engine(&self) -> Result<Engine, OpenError> {
         let url = self.url.expose_secret();
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
         match scheme {
+            Some("postgres" | "postgresql") if is_cut_short(url) => Err(OpenError::Url(
+                "has an `@` behind the host: write a `/`, `?` or `#` in the user or the password as %2F, %3F or %23"
+                    .into(),
+            )),
             Some("postgres" | "postgresql") => {
                 // The parser's message may quote the URL, and the URL holds the password.
                 let options =
@@ -319,6 +370,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether a `/`, `?` or `#` in a password ends the host of the URL before its time. The rest of the password would be taken
+/// for the name of a database, and names are told.
+fn is_cut_short(url: &str) -> bool {
+    let behind = url.split_once("://").and_then(|(_, rest)| Some(&rest[rest.find(['/', '?', '#'])?..]));
+    // The value of a parameter may have one.
+    let (path, parameters) = behind.unwrap_or_default().split_once('?').unwrap_or((behind.unwrap_or_default(), ""));
+    path.contains('@') || parameters.split('=').next().is_some_and(|name| name.contains('@'))
 }
 
 /// Asks a connection whether it is still there, unless it was in use a moment ago: then a request need not wait for that.
@@ -432,6 +492,23 @@ async fn applied(conn: Conn<'_>) -> Result<Vec<i64>, Error> {
                     .fetch_one(&mut *c)
                     .await?;
             Ok(if there { sqlx::query_scalar(APPLIED).fetch_all(c).await? } else { Vec::new() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_ends_the_host_is_not_taken_for_a_name() {
+        for cut in ["app:12/hunter22@db:5432/app", "app:12?hunter22@db/app", "app:12#hunter22@db/app"] {
+            let refused = OpenOptions::new(format!("postgres://{cut}").into()).check().unwrap_err().to_string();
+            assert!(refused.contains("%2F") && !refused.contains("hunter22"), "{refused}");
+        }
+        for whole in ["app:12%2Fhunter22@db:5432/app?sslmode=require", "db/app?user=app@tenant&password=hunter22", "db"]
+        {
+            OpenOptions::new(format!("postgres://{whole}").into()).check().unwrap();
         }
     }
 }

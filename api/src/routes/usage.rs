@@ -137,7 +137,7 @@ pub(crate) struct AddUp {
     /// Only this key.
     #[serde(default, deserialize_with = "parsed")]
     credential_id: Option<i64>,
-    /// Only this model, in any of its spellings.
+    /// Only this model, in any of its spellings; without a tag `latest` is meant, so `smollm2` is `smollm2:latest`.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>)]
     model: Option<ModelName>,

@@ -35,7 +35,7 @@ impl Api {
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.serve, &database.options, environment)?);
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
-        let accounts = database.open().await?;
+        let accounts = database.open_or_wait().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;

@@ -12,11 +12,10 @@ use paddock_accounts::{
     audit::{AuditFilter, EventType, KnownHead, Verified},
     clock::Time,
     credentials::CredentialId,
-    users::UserId,
 };
 use paddock_api::export::{Encoder, Format};
 
-use super::{audit_list::List, print};
+use super::{audit_list::List, print, user};
 use crate::{
     config::{self, Database},
     failure::Failure,
@@ -63,15 +62,15 @@ struct Export {
     /// csv or ndjson
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
     format: Format,
-    /// Only events of this type
-    #[arg(long, value_name = "TYPE")]
+    /// Only events of this type, as user_created
+    #[arg(long = "type", alias = "event-type", value_name = "TYPE")]
     event_type: Option<EventType>,
-    /// Only events about this user
-    #[arg(long, value_name = "ID")]
-    user_id: Option<i64>,
+    /// Only events about this user: an id or e-mail address
+    #[arg(long, alias = "user-id", value_name = "USER")]
+    user: Option<String>,
     /// Only events about this credential
-    #[arg(long, value_name = "ID")]
-    credential_id: Option<i64>,
+    #[arg(long, alias = "credential-id", value_name = "ID")]
+    credential: Option<i64>,
     /// Only what this one did: user:1, key:1, system:seed, anonymous
     #[arg(long, value_name = "ACTOR")]
     actor: Option<String>,
@@ -153,10 +152,14 @@ impl Export {
         let environment = config::environment(&self.common)?;
         logging::init(&self.common, environment)?;
         let accounts = Database::resolve_to_read(&self.database, environment)?.open().await?;
+        let user_id = match &self.user {
+            Some(user) => Some(user::look_up(&accounts, user).await?),
+            None => None,
+        };
         let filter = AuditFilter {
             event_type: self.event_type.map(|event_type| event_type.text().to_owned()),
-            user_id: self.user_id.map(UserId),
-            credential_id: self.credential_id.map(CredentialId),
+            user_id,
+            credential_id: self.credential.map(CredentialId),
             actor: self.actor,
             since: self.since,
             until: self.until,

@@ -14,18 +14,20 @@ use crate::{
 const COLUMNS: [&str; 8] = ["id", "occurred_at", "event_type", "actor", "user_id", "credential_id", "target", "detail"];
 /// The most events that the API gives at once.
 const PAGE: usize = 500;
+/// The most that are listed: they are all in memory before the first is shown.
+const MOST: usize = 100_000;
 
 /// Lists events, newest first.
 #[derive(Args)]
 pub(crate) struct List {
     /// Only events of this type, as user_created
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", alias = "event-type", value_name = "TYPE")]
     event_type: Option<String>,
     /// Only events about this user: an id or e-mail address
-    #[arg(long, value_name = "USER")]
+    #[arg(long, alias = "user-id", value_name = "USER")]
     user: Option<String>,
     /// Only events about this credential
-    #[arg(long, value_name = "ID")]
+    #[arg(long, alias = "credential-id", value_name = "ID")]
     credential: Option<i64>,
     /// Only what this one did: user:1, key:1, system:seed, anonymous
     #[arg(long, value_name = "ACTOR")]
@@ -36,8 +38,8 @@ pub(crate) struct List {
     /// Before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// How many at the most
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    /// How many at the most, 1 to 100000; `paddock audit export` prints all
+    #[arg(long, value_name = "N", default_value = "50", value_parser = limit)]
     limit: usize,
     #[command(flatten)]
     server: ServerSettings,
@@ -76,4 +78,10 @@ impl List {
         }
         print(&self.output.list(&events, &COLUMNS)?)
     }
+}
+
+/// A number of events.
+fn limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a number of events; use one from 1 to {MOST}, as 50"))
 }

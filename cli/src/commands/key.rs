@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use paddock_accounts::clock::{Clock as _, SystemClock};
 use serde_json::{Map, Value, json};
 
-use super::{print, user::limit};
+use super::{hint_at_roles, print, user::limit};
 use crate::{
     failure::Failure,
     output::OutputSettings,
@@ -95,7 +95,7 @@ struct Rotate {
 #[derive(Args)]
 struct Revoke {
     /// The keys' ids
-    #[arg(conflicts_with_all = ["user", "label", "older_than", "unused_for", "include_self", "dry_run"], required_unless_present_any = ["user", "label", "older_than", "unused_for"])]
+    #[arg(conflicts_with_all = ["user", "label", "older_than", "unused_for", "include_self", "dry_run"])]
     id: Vec<i64>,
     /// Keys of this user: an id or e-mail address
     #[arg(long, value_name = "USER")]
@@ -149,7 +149,8 @@ impl Issue {
         let remote = Remote::new(&self.server)?;
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-        put("user_id", remote.user(&self.user).await?.into());
+        let owner = remote.look_up(&self.user).await?;
+        put("user_id", owner["id"].clone());
         if let Some(label) = self.label {
             put("label", label.into());
         }
@@ -167,7 +168,9 @@ impl Issue {
             put("expires_at", ends.into());
         }
         let issued = remote.post("/credentials", Some(&body.into())).await?;
-        print(&self.output.one(&issued)?)
+        print(&self.output.one(&issued)?)?;
+        hint_at_roles(&owner);
+        Ok(())
     }
 }
 
@@ -181,7 +184,15 @@ impl Rotate {
 }
 
 impl Revoke {
+    /// Whether anything but ids says which keys.
+    fn has_condition(&self) -> bool {
+        self.user.is_some() || self.label.is_some() || self.older_than.is_some() || self.unused_for.is_some()
+    }
+
     async fn execute(self) -> Result<(), Failure> {
+        if self.id.is_empty() && !self.has_condition() {
+            return Err(Failure::config("which keys? name ids, or --user, --label, --older-than or --unused-for"));
+        }
         let remote = Remote::new(&self.server)?;
         if self.id.is_empty() {
             return self.many(&remote).await;

@@ -55,7 +55,7 @@ impl Operator {
         let public_url = public_url.trim_end_matches('/').to_owned();
         let operator = server::operator_config(access, &self.settings, &self.ollama, &self.serve, public_url)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
-        let accounts = database.open().await?;
+        let accounts = database.open_or_wait().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;

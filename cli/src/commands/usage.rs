@@ -41,7 +41,7 @@ pub(crate) struct Usage {
     /// Only this key
     #[arg(long, value_name = "ID")]
     key: Option<i64>,
-    /// Only this model
+    /// Only this model; without a tag `latest` is meant, so smollm2 is smollm2:latest
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     #[command(flatten)]

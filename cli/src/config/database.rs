@@ -77,10 +77,22 @@ impl Database {
         Ok(SessionKey::new(&self.jwt_secret.value, &self.jwt_alg)?)
     }
 
-    /// Opens it, and keeps the keys that were made for it.
+    /// Opens it, for a command that needs it now.
     pub(crate) async fn open(&self) -> Result<Accounts, Failure> {
-        let chain = Chain::new(&self.audit_signing_key.value);
-        let accounts = Accounts::open(&self.options, chain, self.session_key()?, Arc::new(SystemClock)).await?;
+        self.keep(Accounts::open_now(&self.options, self.chain(), self.session_key()?, Arc::new(SystemClock)).await?)
+    }
+
+    /// Opens it, for a server that can wait: a PostgreSQL that is away may come later.
+    pub(crate) async fn open_or_wait(&self) -> Result<Accounts, Failure> {
+        self.keep(Accounts::open(&self.options, self.chain(), self.session_key()?, Arc::new(SystemClock)).await?)
+    }
+
+    fn chain(&self) -> Chain {
+        Chain::new(&self.audit_signing_key.value)
+    }
+
+    /// What was opened, with the keys that were made for it in their places.
+    fn keep(&self, accounts: Accounts) -> Result<Accounts, Failure> {
         self.audit_signing_key.keep()?;
         self.jwt_secret.keep()?;
         Ok(accounts)

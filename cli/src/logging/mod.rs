@@ -4,6 +4,7 @@ mod lines;
 
 use std::{io::IsTerminal as _, panic::PanicHookInfo};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
@@ -29,9 +30,15 @@ pub(crate) fn init_with_traces(
 
 /// What is logged.
 pub(crate) fn filter(settings: &CommonSettings) -> Result<EnvFilter, Failure> {
-    EnvFilter::try_new(&settings.log_level).map_err(|error| {
-        Failure::config(format!("LOG_LEVEL `{}` is no filter ({error}); set it to info or debug", settings.log_level))
-    })
+    const RIGHT: &str = "set it to error, warn, info, debug, trace or off, or to a filter such as info,sqlx=warn";
+    let parts: Vec<&str> = settings.log_level.split(',').map(str::trim).collect();
+    // Alone, any other word would stand for a part of the code: everything of that is logged, and nothing of the rest.
+    let is_word = |part: &str| !part.is_empty() && !part.contains(['=', '[']);
+    if let Some(word) = parts.iter().find(|part| is_word(part) && part.parse::<LevelFilter>().is_err()) {
+        return Err(Failure::config(format!("LOG_LEVEL `{word}` is not a level; {RIGHT}")));
+    }
+    EnvFilter::try_new(parts.join(","))
+        .map_err(|error| Failure::config(format!("LOG_LEVEL `{}` is no filter ({error}); {RIGHT}", settings.log_level)))
 }
 
 fn start(settings: &CommonSettings, collector: Option<&url::Url>, environment: Environment) -> Result<(), Failure> {

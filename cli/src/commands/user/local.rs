@@ -9,7 +9,7 @@ use paddock_accounts::{
 };
 use serde_json::{Value, json};
 
-use super::{Create, Place, SetPassword, print, tell};
+use super::{Create, Place, SetPassword, hint_at_roles, print, tell};
 use crate::{
     config::{self, Database},
     failure::Failure,
@@ -65,7 +65,9 @@ impl Create {
         })?;
         let mut answer = shown(&created);
         tell(&mut answer, &password);
-        print(&self.output.one(&answer)?)
+        print(&self.output.one(&answer)?)?;
+        hint_at_roles(&answer);
+        Ok(())
     }
 }
 
@@ -82,16 +84,20 @@ impl SetPassword {
 }
 
 async fn set(accounts: &Accounts, name: &str, password: &Password) -> Result<i64, Failure> {
-    let found = match name.parse() {
-        Ok(id) => accounts.user(UserId(id)).await?,
-        Err(_) => match Email::parse(name) {
-            Ok(email) => accounts.user_by_email(&email).await?,
-            Err(error) => return Err(Failure::config(format!("{name} is neither an id nor an address: {error}"))),
-        },
-    };
-    let user = found.ok_or_else(|| anyhow::anyhow!("there is no user {name}"))?;
-    accounts.set_password(&context(), user.id, password.text.clone()).await?;
-    Ok(user.id.0)
+    let id = look_up(accounts, name).await?;
+    accounts.set_password(&context(), id, password.text.clone()).await?;
+    Ok(id.0)
+}
+
+/// The user that is meant by an id, which may be that of one who is deleted, or by an e-mail address.
+pub(in crate::commands) async fn look_up(accounts: &Accounts, name: &str) -> Result<UserId, Failure> {
+    if let Ok(id) = name.parse() {
+        return Ok(UserId(id));
+    }
+    let email = Email::parse(name)
+        .map_err(|error| Failure::config(format!("{name} is neither an id nor an address: {error}")))?;
+    let found = accounts.user_by_email(&email).await?;
+    found.map(|user| user.id).ok_or_else(|| anyhow::anyhow!("there is no user {name}").into())
 }
 
 /// Whoever can open the database acts as the command line.

@@ -2,11 +2,13 @@
 
 mod local;
 
+pub(super) use local::look_up;
+
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
-use super::print;
+use super::{hint_at_roles, print};
 use crate::{
     failure::Failure,
     output::OutputSettings,
@@ -123,7 +125,7 @@ struct Update {
     /// A pattern of models that the user is narrowed to; may be given several times
     #[arg(long, value_name = "PATTERN", conflicts_with = "all_models")]
     model: Vec<String>,
-    /// Narrow the user to no models at all any more
+    /// Lift the narrowing: every model
     #[arg(long)]
     all_models: bool,
     /// A limit, as requests_per_minute=60, or requests_per_minute= for none; may be given several times. The other limits are
@@ -200,7 +202,9 @@ impl Create {
             })?;
             tell(&mut user, &password);
         }
-        print(&self.output.one(&user)?)
+        print(&self.output.one(&user)?)?;
+        hint_at_roles(&user);
+        Ok(())
     }
 }
 

@@ -58,9 +58,18 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
         let log = served.process().log().text();
         ensure!(log.contains("audit head"), "the log is told of the head: {log}");
 
-        let lines = said(&run(&["audit", "export", "--event-type", "access_denied"])?)?;
+        let lines = said(&run(&["audit", "export", "--type", "access_denied"])?)?;
         let rows: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
         ensure!(rows.len() == 2 && rows[1]["change"]["after"]["times"] == 2, "{lines}");
+        let (user, key) = (rows[0]["user_id"].to_string(), rows[0]["credential_id"].to_string());
+        let named = said(&run(&["audit", "export", "--user", &user, "--credential", &key])?)?;
+        ensure!(named.contains(&lines[..lines.find('\n').context("a line")?]), "{named}");
+        // As they were called before.
+        ensure!(said(&run(&["audit", "export", "--event-type", "access_denied"])?)? == lines);
+        ensure!(said(&run(&["audit", "export", "--user-id", &user, "--credential-id", &key])?)? == named);
+        let ada = said(&run(&["audit", "export", "--user", "ada@example.com"])?)?;
+        ensure!(ada.lines().count() == 1 && ada.contains("user_created"), "{ada}");
+        refused(&run(&["audit", "export", "--user", "bob@example.com"])?, 1, &["no user bob@example.com"])?;
         let table = said(&run(&["audit", "export", "--format", "csv", "--actor", "system:seed"])?)?;
         ensure!(table.starts_with("id,event_id,event_type,") && table.contains("admin_bootstrapped"), "{table}");
         let wrong = run(&["audit", "export", "--format", "xml"])?;
@@ -70,7 +79,11 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
                    UPDATE audit_head SET position = (SELECT max(id) FROM audit_logs), \
                    hash = (SELECT hash FROM audit_logs ORDER BY id DESC LIMIT 1)";
         database.execute(cut).await?;
-        refused(&run(&["audit", "verify"])?, 1, &["broken", "the newest rows are gone", path(&head)?])?;
+        refused(
+            &run(&["audit", "verify"])?,
+            1,
+            &["broken", "the newest rows are gone", "restored from a backup", path(&head)?],
+        )?;
         fs::remove_file(&head)?;
         let verified = said(&run(&["audit", "verify"])?)?;
         ensure!(verified.contains("no head is known"), "{verified}");

@@ -108,6 +108,10 @@ async fn all_that_is_wrong_is_said_at_once() {
         ];
         let names: Vec<&str> = variables[1..].iter().map(|(name, _)| *name).chain(["AUDIT_SIGNING_KEY"]).collect();
         wrong(&variables, &names)?;
+        for level in ["off", "WARN", "info,sqlx=warn", " warn , sqlx=info ", "[request{user_id}]=debug"] {
+            said(paddock(&["config"], &[("LOG_LEVEL", level)])?).with_context(|| level.to_owned())?;
+        }
+        refused(&paddock(&["config"], &[("LOG_LEVEL", "warning")])?, 2, &["LOG_LEVEL `warning`", "info,sqlx=warn"])?;
         // A variable that a flag outranks is nobody's business.
         let output = paddock(&["config", "--port", "8081"], &[("PORT", "http")])?;
         ensure!(output.status.success(), "{output:?}");

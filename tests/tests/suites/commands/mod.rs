@@ -9,6 +9,7 @@ mod otlp;
 mod prompt;
 mod seed;
 mod server;
+mod unusable;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

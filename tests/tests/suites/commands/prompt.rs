@@ -74,7 +74,21 @@ use super::{AWAY, STRONG, paddock, refused};
     &[("CORS_ALLOWED_ORIGINS", "https://a.example,https://b.example/ui")],
     &["CORS_ALLOWED_ORIGINS `https://b.example/ui`", "https://app.example.com"],
 )]
+#[case::no_level(&["api"], &[("LOG_LEVEL", "verbose")], &["LOG_LEVEL `verbose`", "not a level", "warn, info", "info,sqlx=warn"])]
+#[case::nearly_a_level(&["migrate"], &[("LOG_LEVEL", "warning")], &["LOG_LEVEL `warning`", "warn, info"])]
+#[case::a_level_and_no_level(&["run"], &[("LOG_LEVEL", "info,noisy")], &["LOG_LEVEL", "`noisy` is not a level"])]
+#[case::no_filter(&["run"], &[("LOG_LEVEL", "sqlx=loud")], &["LOG_LEVEL `sqlx=loud`", "info,sqlx=warn"])]
 #[case::no_token(&["user", "list"], &[], &["PADDOCK_TOKEN is not set", "PADDOCK_TOKEN_FILE"])]
+#[case::no_keys(
+    &["key", "revoke", "--dry-run"],
+    &[],
+    &["name ids, or --user, --label, --older-than or --unused-for"],
+)]
+#[case::a_slash_in_a_password(
+    &["migrate"],
+    &[("DATABASE_URL", "postgres://app:12/34@db:5432/app")],
+    &["DATABASE_URL", "%2F", "postgres://user:password@host:5432/name"],
+)]
 #[case::no_secret_name(&["seed", "--secret", "bootstrap"], &[], &["--secret `bootstrap`", "namespace/name"])]
 #[case::any_cluster_to_write_to(&["seed", "--secret", "a/b"], &[], &["--context"])]
 #[case::no_folder_to_write_to(&["seed", "--output-file", "/nowhere/it"], &[], &["--output-file", "/nowhere/it"])]

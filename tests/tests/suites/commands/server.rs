@@ -136,6 +136,9 @@ async fn a_key_lives_from_issue_to_revoke(#[case] engine: Engine) {
         said(desk.run(&["key", "revoke", &id])?)?;
         ensure!(!desk.paddock.caller(&next).get("/me").send().await?.status().is_success());
         let events = desk.ask(&["audit", "list", "--user", "ada@example.com", "--limit", "3"])?;
+        let of_it = desk.ask(&["audit", "list", "--type", "api_key_rotated", "--credential", &id])?;
+        ensure!(of_it[0] == events[1] && of_it.as_array().is_some_and(|events| events.len() == 1), "{of_it}");
+        ensure!(desk.ask(&["audit", "list", "--event-type", "api_key_rotated", "--credential-id", &id])? == of_it);
         let types: Vec<_> = events.as_array().context("events")?.iter().map(|event| &event["event_type"]).collect();
         ensure!(types == ["api_key_revoked", "api_key_rotated", "api_key_issued"], "{types:?}");
         Ok(())
@@ -173,7 +176,15 @@ async fn what_goes_wrong_is_one_clear_line() {
         // Another kind of server.
         let output = desk.command(&desk.admin, &["user", "list", "--server", desk.paddock.metrics_url()])?.output()?;
         refused(&output, 1, &["not as Paddock does", "--server"])?;
+        let tls = desk.paddock.url().replace("http://", "https://");
+        let output = desk.command(&desk.admin, &["user", "list", "--server", &tls])?.output()?;
+        refused(&output, 1, &[&tls, "speaks no TLS", desk.paddock.url()])?;
         refused(&desk.run(&["user", "list", "--server", "ftp://x"])?, 2, &["PADDOCK_SERVER", "https://"])?;
+        for limit in ["0", "100001", "many"] {
+            let output = desk.run(&["audit", "list", "--limit", limit])?;
+            let told = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(2) && told.contains("from 1 to 100000"), "{output:?}");
+        }
         // The token is named nowhere, not even in the help of whoever has set it.
         let help = said(desk.run(&["user", "list", "--help"])?)?;
         ensure!(!help.contains(desk.admin.key()), "{help}");
@@ -247,6 +258,57 @@ async fn usage_is_shown_as_it_is_asked_for(#[case] engine: Engine) {
         ensure!(heading == columns && table.lines().count() == 3, "{table}");
         ensure!(desk.ask(&["usage", "--group-by", "key", "--to", "2020-01-01"])? == json!([]));
         refused(&desk.run(&["usage", "--from", "yesterday"])?, 1, &["?from", "2026-01-31"])?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_says_when_to_try_again() {
+    story(async {
+        let desk = Desk::open(Engine::Sqlite).await?;
+        let admin = answer(desk.admin.get("/me")).await?["id"].as_i64().context("an id")?;
+        let limited = json!({"scopes": ["users:read"], "limits": {"requests_per_minute": 1}});
+        let (_, limited) = desk.admin.create_key(admin, limited).await?;
+        said(desk.command(&limited, &["user", "show", "1"])?.output()?)?;
+        let output = desk.command(&limited, &["user", "show", "1"])?.output()?;
+        refused(&output, 1, &["1 request", "; try again in ", " s"])
+    })
+    .await;
+}
+
+/// It went well, and said this of roles beside its answer; `None`: nothing.
+fn hinted(output: &Output, user: Option<i64>) -> Result<()> {
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{output:?}");
+    match user {
+        None => ensure!(told.is_empty(), "{told}"),
+        Some(id) => {
+            let remedy = format!("`paddock user update {id} --role user`");
+            ensure!(told.lines().count() == 1 && told.contains("has no role") && told.contains(&remedy), "{told}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_makes_a_user_without_a_role_is_told_what_its_keys_are_worth() {
+    story(async {
+        let desk = Desk::open(Engine::Postgres).await?;
+        let create = desk.run(&["user", "create", "ada@example.com", "-o", "json"])?;
+        let id = told(create.clone())?["id"].as_i64().context("an id")?;
+        hinted(&create, Some(id))?;
+        hinted(&desk.run(&["key", "issue", "ada@example.com"])?, Some(id))?;
+        // The remedy is one.
+        hinted(&desk.run(&["user", "update", &id.to_string(), "--role", "user"])?, None)?;
+        hinted(&desk.run(&["key", "issue", "ada@example.com"])?, None)?;
+        hinted(&desk.run(&["user", "create", "bob@example.com", "--role", "user"])?, None)?;
+
+        let local = |email: &str| -> Result<Output> {
+            Ok(desk.launch.command(&["user", "create", email, "--local", "-o", "json"])?.output()?)
+        };
+        let create = local("eve@example.com")?;
+        hinted(&create, told(create.clone())?["id"].as_i64())?;
         Ok(())
     })
     .await;
