@@ -14,9 +14,9 @@ use crate::{
     limits::Limits,
     passwords,
     sets::{Role, Scope, Word},
-    store::{Conn, Outcome, on, statements},
+    store::{Conn, Outcome, Tx, on, statements},
     token::Token,
-    users::{self, NewUser, User, UserId},
+    users::{self, Hindrance, NewUser, User, UserId},
 };
 
 statements! {
@@ -49,37 +49,88 @@ pub struct Seeded {
     pub key: Option<Token>,
 }
 
+/// Why there is no admin, or not the one that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// There is no admin, and the user of the first one's address is none.
+    #[error(
+        "nobody can administer: {email} {0}, and there is no other admin; ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 makes it the admin, \
+         with a new password, and `paddock user create root@example.com --admin --local` makes another one",
+        email = ADMIN_EMAIL
+    )]
+    NoAdmin(Hindrance),
+    /// A password was forced on one from whom another admin may have taken something.
+    #[error(
+        "ADMIN_BOOTSTRAP_PASSWORD_FORCE is set, but {email} {0}, and other admins may have meant that: leave it out, or undo \
+         that with `paddock user {remedy}` first",
+        email = ADMIN_EMAIL,
+        remedy = remedy(*.0)
+    )]
+    Withheld(Hindrance),
+    /// The password was set, and then there was no key.
+    #[error(
+        "{email} has a password that nobody was told, unless you chose it (ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 sets it anew), and \
+         no key",
+        email = ADMIN_EMAIL
+    )]
+    Untold(#[source] Error),
+    /// Something that is not about seeding.
+    #[error(transparent)]
+    Other(#[from] Error),
+}
+
+/// What gives it back, as arguments of `paddock user`.
+fn remedy(hindrance: Hindrance) -> String {
+    match hindrance {
+        Hindrance::Disabled => format!("enable {ADMIN_EMAIL}"),
+        Hindrance::NoRole => format!("update {ADMIN_EMAIL} --role admin"),
+        Hindrance::NoRequests => format!("update {ADMIN_EMAIL} --limit requests_per_minute="),
+    }
+}
+
 impl Accounts {
-    /// Makes sure that there is an admin. Where there is none, [`ADMIN_EMAIL`] becomes one with a password and a key labelled
-    /// `bootstrap`; while that user is an admin it has such a key. One that was disabled, demoted or, as there are other
-    /// admins, deleted stays so. Running it twice changes nothing the second time.
-    pub async fn seed(&self, seed: &Seed) -> Result<Seeded, Error> {
+    /// Makes sure that there is an admin, or says why there is none. Where nobody can administer and [`ADMIN_EMAIL`] is
+    /// nobody's, it becomes an admin with a password and a key labelled `bootstrap`; while it is an admin it has such a key.
+    /// Running it twice changes nothing the second time.
+    ///
+    /// What was taken from that user stays taken: disabled, demoted or deleted, it stays so while somebody else can
+    /// administer, and where nobody can, that is an error. [`Seed::force`] makes the user anew if it is not there, and the
+    /// admin again if nobody else is one; beside another admin it gives nothing back, and is refused.
+    pub async fn seed(&self, seed: &Seed) -> Result<Seeded, SeedError> {
         self.seed_by(seed, true).await
     }
 
     /// The same with a password that no rule has to allow: for a machine that only itself can reach.
-    pub async fn seed_for_development(&self, seed: &Seed) -> Result<Seeded, Error> {
+    pub async fn seed_for_development(&self, seed: &Seed) -> Result<Seeded, SeedError> {
         self.seed_by(seed, false).await
     }
 
-    async fn seed_by(&self, seed: &Seed, judged: bool) -> Result<Seeded, Error> {
+    async fn seed_by(&self, seed: &Seed, judged: bool) -> Result<Seeded, SeedError> {
         let email = Email::parse(ADMIN_EMAIL).expect("the address is well formed");
         let context = Context::system("seed");
         let (admin, password) = match self.user_by_email(&email).await? {
-            Some(admin) if !seed.force => (Some(admin), None),
-            None if !seed.force && users::has_admin(self.reader().await?.conn()).await? => (None, None),
+            Some(admin) if !seed.force => (admin, None),
+            None if !seed.force && self.has_admin().await? => return Ok(Seeded { email, password: None, key: None }),
             _ => {
                 let password = seed.password.clone().unwrap_or_else(random_password);
                 let hash = self.hash_first(&email, &password, judged).await?;
-                let (admin, is_set) = self.bootstrap(&context, &email, &hash, seed.force).await?;
-                (Some(admin), is_set.then_some(password))
+                let (admin, is_set) = self.bootstrap(&context, &email, &hash, seed.force).await??;
+                (admin, is_set.then_some(password))
             }
         };
-        let key = match admin.filter(|admin| admin.is_active && admin.roles.has(Role::Admin)) {
-            Some(admin) => self.bootstrap_key(&context, admin.id).await?,
-            None => None,
+        let key = match admin.hindrance() {
+            None => self.bootstrap_key(&context, admin.id).await.map_err(|error| match password {
+                Some(_) => SeedError::Untold(error),
+                None => error.into(),
+            })?,
+            Some(_) if self.has_admin().await? => None,
+            Some(hindrance) => return Err(SeedError::NoAdmin(hindrance)),
         };
         Ok(Seeded { email, password, key })
+    }
+
+    async fn has_admin(&self) -> Result<bool, Error> {
+        users::has_admin(self.reader().await?.conn()).await
     }
 
     async fn hash_first(&self, email: &Email, password: &SecretString, judged: bool) -> Result<String, Error> {
@@ -99,27 +150,31 @@ impl Accounts {
         email: &Email,
         hash: &str,
         force: bool,
-    ) -> Result<(User, bool), Error> {
+    ) -> Result<Result<(User, bool), SeedError>, Error> {
         self.write(context, |tx| {
             async move {
                 let now = self.now();
-                let (admin, detail) = match users::by_email(tx.conn(), email).await? {
-                    Some(admin) if !force => return Ok(Outcome::Unchanged((admin, false))),
-                    Some(admin) => (admin, "password reset"),
+                let (admin, change, detail) = match users::by_email(tx.conn(), email).await? {
+                    Some(admin) if !force => return Ok(Outcome::Unchanged(Ok((admin, false)))),
+                    Some(admin) => match unhindered(tx, admin.id, now).await? {
+                        Ok((admin, change)) if change.is_empty() => (admin, change, "password reset"),
+                        Ok((admin, change)) => (admin, change, "made the admin again"),
+                        Err(refused) => return Ok(Outcome::Unchanged(Err(refused))),
+                    },
                     None => {
                         let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
-                        (users::insert(tx.conn(), &new, now).await?, "created")
+                        let admin = users::insert(tx.conn(), &new, now).await?;
+                        let change = users::beginning(&admin);
+                        (admin, change, "created")
                     }
                 };
                 passwords::set(tx, admin.id, hash, now).await?;
-                let mut change = Change::default();
-                change.field("roles", None, Some(&admin.roles));
                 let event = Event::new(EventType::AdminBootstrapped)
                     .user(admin.id)
                     .target(email.as_str())
                     .detail(detail)
                     .change(change);
-                Ok(Outcome::changed((admin, true), event))
+                Ok(Outcome::changed(Ok((admin, true)), event))
             }
             .scope_boxed()
         })
@@ -157,6 +212,22 @@ impl Accounts {
         });
         Ok(issued.await?.then_some(token))
     }
+}
+
+/// The user as one who can administer, and what that took. What keeps it from that stays while another admin can act, who
+/// may have meant it, or while the user is an object's.
+async fn unhindered(tx: &mut Tx, id: UserId, now: Time) -> Result<Result<(User, Change), SeedError>, Error> {
+    let before = users::locked(tx, id).await?;
+    let Some(hindrance) = before.hindrance() else { return Ok(Ok((before, Change::default()))) };
+    if users::has_other_admin(tx, id).await? {
+        return Ok(Err(SeedError::Withheld(hindrance)));
+    }
+    if let Some(owner) = before.managed_by {
+        return Err(Error::Managed { kind: "ApiUser", owner });
+    }
+    let after = users::put(tx, &before, &before.clone().unhindered(), now).await?;
+    let change = users::change(&before, &after);
+    Ok(Ok((after, change)))
 }
 
 async fn has_live_key(conn: Conn<'_>, admin: UserId, now: Time) -> Result<bool, Error> {

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, process::ExitCode};
 
-use paddock_accounts::OpenError;
+use paddock_accounts::{OpenError, seed::SeedError};
 
 /// Why a command ended.
 #[derive(Debug)]
@@ -26,6 +26,16 @@ impl Failure {
         match lines {
             [line] => Self::Config(line.clone()),
             lines => Self::Config(format!("the configuration is wrong:\n  {}", lines.join("\n  "))),
+        }
+    }
+
+    /// The same; where another process serves the SQLite file, with what can be asked of that one instead.
+    pub(crate) fn or_ask_the_server(self, instead: &str) -> Self {
+        match self {
+            Self::Open(locked @ OpenError::Locked(_)) => {
+                Self::Other(anyhow::anyhow!("{locked}, or ask it with --server and PADDOCK_TOKEN: {instead}"))
+            }
+            other => other,
         }
     }
 
@@ -72,6 +82,15 @@ impl From<paddock_accounts::Error> for Failure {
     fn from(error: paddock_accounts::Error) -> Self {
         match error {
             paddock_accounts::Error::Invalid(_) => Self::Config(error.to_string()),
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl From<SeedError> for Failure {
+    fn from(error: SeedError) -> Self {
+        match error {
+            SeedError::Other(error) => error.into(),
             other => Self::Other(other.into()),
         }
     }

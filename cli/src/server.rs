@@ -62,6 +62,19 @@ pub(crate) fn cluster(context: Option<&str>) -> Cluster {
     if context.is_none() && in_pod { Cluster::Pod } else { Cluster::Context(context.map(str::to_owned)) }
 }
 
+/// Where the operator says that workloads reach the gateway.
+pub(crate) fn public_url(
+    ollama: &OllamaSettings,
+    served: SocketAddr,
+    environment: Environment,
+) -> Result<String, Failure> {
+    config::gateway_url(ollama, served, environment)?.ok_or_else(|| {
+        Failure::config(
+            "PUBLIC_URL is not set: set it to where workloads reach the gateway, such as http://paddock.paddock.svc:8080",
+        )
+    })
+}
+
 /// How the operator works.
 pub(crate) fn operator_config(
     kube: kube::Config,

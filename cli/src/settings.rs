@@ -222,7 +222,8 @@ pub(crate) struct SeedSettings {
     /// A file that holds it
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) admin_bootstrap_password_file: Option<PathBuf>,
-    /// Set the password also where the admin is there already: 1, true or yes
+    /// Set the password also where the admin is there already, at each start: 1, true or yes. Where nobody is an admin, it
+    /// becomes one again; beside another admin, what was taken from it stays taken
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FORCE", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = yes)]
     pub(crate) admin_bootstrap_password_force: bool,
 }

@@ -92,7 +92,7 @@ event_types! {
     ModelAdopted = "model_adopted",
     /// A model left an object's care, and Ollama where that was asked.
     ModelDeleted = "model_deleted",
-    /// The first admin was set up, or its password reset.
+    /// The first admin was set up or, where nobody was one, made the admin again; or its password was reset.
     AdminBootstrapped = "admin_bootstrapped",
     /// A setting that outlasts the process changed.
     ConfigChanged = "config_changed",

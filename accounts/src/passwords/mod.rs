@@ -56,6 +56,15 @@ impl Accounts {
         self.replace_password(context, &user, Some(&attempt), new).await
     }
 
+    /// Whether this is the user's password, for whoever has the database: no sign-in, so nothing is recorded and nobody waits.
+    pub async fn password_is(&self, id: UserId, password: &SecretString) -> Result<bool, Error> {
+        let hash: Option<String> =
+            on!(self.reader().await?.conn(), |c| sqlx::query_scalar(OF_USER).bind(id).fetch_optional(c).await?);
+        let (Some(password), Some(hash)) = (normal(password), hash) else { return Ok(false) };
+        let verdict = self.hasher().verify_password(self.hasher().place()?, password, Some(hash)).await?;
+        Ok(verdict.is_right)
+    }
+
     /// The password in its one spelling. Judging one takes as long as hashing some, and waits its turn among them.
     pub(crate) async fn judge(
         &self,

@@ -40,9 +40,16 @@ impl Unusable {
             place: place(connect),
             cause: cause(source).replace(char::is_control, " "),
             setting: setting(source),
-            is_away: matches!(error, Error::Unavailable(_)),
+            is_away: matches!(error, Error::Unavailable(_)) && !turns_away(source),
         })
     }
+}
+
+/// Whether the server was there and let nobody in: a process that begins has a wrong setting then, rather than a database that
+/// will come.
+fn turns_away(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }
 
 /// What a single attempt to connect meets.

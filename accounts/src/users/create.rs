@@ -134,6 +134,11 @@ pub(crate) async fn insert(conn: Conn<'_>, new: &NewUser, now: Time) -> Result<U
 
 /// The event that says what a user began with.
 pub(crate) fn created_event(user: &User) -> Event {
+    Event::new(EventType::UserCreated).user(user.id).target(user.email.as_str()).change(beginning(user))
+}
+
+/// What a user began with.
+pub(crate) fn beginning(user: &User) -> Change {
     let mut change = Change::default();
     change.field("email", None, Some(&user.email));
     change.field("display_name", None, user.display_name.as_ref());
@@ -143,7 +148,7 @@ pub(crate) fn created_event(user: &User) -> Event {
     change.field("models", None, user.models.as_ref());
     change.field("limits", Some(&Limits::default()), Some(&user.limits));
     change.field("managed_by", None, user.managed_by.as_ref());
-    Event::new(EventType::UserCreated).user(user.id).target(user.email.as_str()).change(change)
+    change
 }
 
 /// The rules of the free texts and the limits.

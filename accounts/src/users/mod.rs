@@ -6,13 +6,14 @@ mod delete;
 mod list;
 mod update;
 
-pub(crate) use admins::has_admin;
+pub use admins::Hindrance;
+pub(crate) use admins::{has_admin, has_other_admin};
 pub use create::{Created, NewUser};
-pub(crate) use create::{check, created_event, insert};
+pub(crate) use create::{beginning, check, created_event, insert};
 pub(crate) use delete::bury;
 use serde::Serialize;
 pub use update::UserPatch;
-pub(crate) use update::replace;
+pub(crate) use update::{change, put, replace};
 
 use crate::{
     Accounts,

@@ -101,12 +101,17 @@ impl Accounts {
     }
 }
 
-/// Writes what differs, with the event that weighs most. Ends every session when roles or activity change.
+/// Writes what differs, with the event that weighs most.
 pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Time) -> Result<Outcome<User>, Error> {
     let Some(event) = difference(before, &after) else {
         return Ok(Outcome::Unchanged(before.clone()));
     };
     admins::may_become(tx, before, Some(&after)).await?;
+    Ok(Outcome::changed(put(tx, before, &after, now).await?, event))
+}
+
+/// Writes a user that was locked. Ends every session when roles or activity change.
+pub(crate) async fn put(tx: &mut Tx, before: &User, after: &User, now: Time) -> Result<User, Error> {
     let ends_sessions = before.roles != after.roles || (before.is_active && !after.is_active);
     let managed = after.managed_by.as_ref();
     let row: Row = on!(tx.conn(), |c| sqlx::query_as(UPDATE)
@@ -129,11 +134,11 @@ pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Time) 
         .bind(now)
         .fetch_one(c)
         .await?);
-    Ok(Outcome::changed(row.into(), event))
+    Ok(row.into())
 }
 
-/// The event of a change, by its weightiest part; `None` when nothing differs.
-fn difference(before: &User, after: &User) -> Option<Event> {
+/// What is another after than before.
+pub(crate) fn change(before: &User, after: &User) -> Change {
     let mut change = Change::default();
     change.field("display_name", before.display_name.as_ref(), after.display_name.as_ref());
     change.field("is_active", Some(&before.is_active), Some(&after.is_active));
@@ -142,6 +147,12 @@ fn difference(before: &User, after: &User) -> Option<Event> {
     change.field("limits", Some(&before.limits), Some(&after.limits));
     change.field("managed_by", before.managed_by.as_ref(), after.managed_by.as_ref());
     change.field("overridden_at", before.overridden_at.as_ref(), after.overridden_at.as_ref());
+    change
+}
+
+/// The event of a change, by its weightiest part; `None` when nothing differs.
+fn difference(before: &User, after: &User) -> Option<Event> {
+    let change = change(before, after);
     if change.is_empty() {
         return None;
     }

@@ -73,11 +73,14 @@ fn effective(settings: &Settings) -> Effective {
     let environment = environment.unwrap_or(Environment::Local);
     effective.value("ENVIRONMENT", Some(format!("{environment:?}").to_lowercase()));
     effective.take(crate::logging::filter(&settings.common));
+    let format = crate::logging::format(&settings.common, environment);
+    effective.value("LOG_FORMAT", Some(format!("{format:?}").to_lowercase()));
     let options = database(&settings.database, environment, &mut effective);
     let spool = effective.take(config::usage_spool_dir(&settings.serve, &options, environment));
     effective.value("USAGE_SPOOL_DIR", spool.map(|folder| folder.display().to_string()));
     let listen = &settings.serve.listen;
-    effective.value("LISTEN_ADDR", Some(config::listen_addr(listen, environment)));
+    let served = config::listen_addr(listen, environment);
+    effective.value("LISTEN_ADDR", Some(served));
     if listen.port.is_some() {
         effective.sources.insert("LISTEN_ADDR", "with PORT".to_owned());
     }
@@ -89,7 +92,8 @@ fn effective(settings: &Settings) -> Effective {
     effective.value("OTEL_EXPORTER_OTLP_ENDPOINT", traces);
     let ollama = effective.take(config::ollama_url(&settings.ollama, environment));
     effective.value("OLLAMA_BASE_URL", ollama);
-    effective.take(config::public_url(&settings.ollama));
+    let gateway = effective.take(config::gateway_url(&settings.ollama, served, environment)).flatten();
+    effective.value("PUBLIC_URL", gateway);
     effective.take(server::registries(&settings.ollama));
     effective.take(config::seed(&settings.seed));
     effective
@@ -110,8 +114,13 @@ fn database(settings: &DatabaseSettings, environment: Environment, effective: &m
         }
         _ => OpenOptions::new("sqlite:paddock.db".into()),
     };
-    if settings.database_url.is_none() && settings.database_url_file.is_none() && config::names_a_server(settings) {
+    if let Some(server) = config::postgres(settings, environment) {
         effective.sources.insert("DATABASE_URL", "from DB_*".to_owned());
+        for (name, value) in [("DB_USER", server.user), ("DB_HOST", server.host), ("DB_NAME", server.name)] {
+            effective.value(name, Some(value));
+        }
+        effective.value("DB_PORT", Some(server.port));
+        effective.value("DB_PASSWORD", Some("(set)"));
     }
     if let Some(Some(file)) = effective.take(config::audit_head_file(settings, environment, &options)) {
         effective.value("AUDIT_HEAD_FILE", Some(file.display()));

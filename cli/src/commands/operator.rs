@@ -6,9 +6,7 @@ use crate::{
     config::{self, Database},
     failure::Failure,
     logging, probes, server,
-    settings::{
-        CommonSettings, DatabaseSettings, Environment, MetricsSettings, OllamaSettings, OperatorSettings, ServeSettings,
-    },
+    settings::{CommonSettings, DatabaseSettings, MetricsSettings, OllamaSettings, OperatorSettings, ServeSettings},
     signals,
 };
 
@@ -38,21 +36,11 @@ impl Operator {
         let environment = config::environment(&self.common)?;
         logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
-        let public_url = match (config::public_url(&self.ollama)?, environment) {
-            (Some(url), _) => url.to_string(),
-            (None, Environment::Local) => {
-                format!("http://{}", config::listen_addr(&self.serve.listen, environment))
-            }
-            (None, Environment::Prod) => {
-                return Err(Failure::config(
-                    "PUBLIC_URL is not set: set it to where workloads reach the gateway, such as http://paddock.paddock.svc:8080",
-                ));
-            }
-        };
+        let served = config::listen_addr(&self.serve.listen, environment);
+        let public_url = server::public_url(&self.ollama, served, environment)?;
         let ollama = server::ollama_client(&self.ollama, environment)?;
         let access =
             paddock_operator::access(&server::cluster(self.context.as_deref())).await.map_err(anyhow::Error::from)?;
-        let public_url = public_url.trim_end_matches('/').to_owned();
         let operator = server::operator_config(access, &self.settings, &self.ollama, &self.serve, public_url)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let accounts = database.open_or_wait().await?;

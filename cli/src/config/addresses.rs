@@ -55,6 +55,19 @@ pub(crate) fn public_url(settings: &OllamaSettings) -> Result<Option<url::Url>, 
     settings.public_url.as_deref().map(|text| base_url("PUBLIC_URL", text, "https://paddock.example.com")).transpose()
 }
 
+/// Where workloads reach the gateway: as it is said, or in local where it is served.
+pub(crate) fn gateway_url(
+    settings: &OllamaSettings,
+    served: SocketAddr,
+    environment: Environment,
+) -> Result<Option<String>, Failure> {
+    Ok(match (public_url(settings)?, environment) {
+        (Some(url), _) => Some(url.as_str().trim_end_matches('/').to_owned()),
+        (None, Environment::Local) => Some(format!("http://{served}")),
+        (None, Environment::Prod) => None,
+    })
+}
+
 /// Where traces go, if anywhere.
 pub(crate) fn traces_url(settings: &MetricsSettings) -> Result<Option<url::Url>, Failure> {
     let name = "OTEL_EXPORTER_OTLP_ENDPOINT";

@@ -105,14 +105,33 @@ pub(crate) fn session_algorithm(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether any of `DB_*` is set, which means a PostgreSQL.
-pub(crate) fn names_a_server(settings: &DatabaseSettings) -> bool {
-    settings.db_user.is_some()
+/// A PostgreSQL by its parts, each as set or by default.
+pub(crate) struct Postgres<'s> {
+    pub(crate) user: &'s str,
+    pub(crate) host: &'s str,
+    pub(crate) port: u16,
+    pub(crate) name: &'s str,
+}
+
+/// The PostgreSQL that `DB_*` name: in force where any of them is set, and `DATABASE_URL` is not.
+pub(crate) fn postgres(settings: &DatabaseSettings, environment: Environment) -> Option<Postgres<'_>> {
+    let is_outranked = settings.database_url.is_some() || settings.database_url_file.is_some();
+    let is_named = settings.db_user.is_some()
         || settings.db_password.is_some()
         || settings.db_password_file.is_some()
         || settings.db_host.is_some()
         || settings.db_port.is_some()
-        || settings.db_name.is_some()
+        || settings.db_name.is_some();
+    let host = match environment {
+        Environment::Local => "localhost",
+        Environment::Prod => "db",
+    };
+    (is_named && !is_outranked).then(|| Postgres {
+        user: settings.db_user.as_deref().unwrap_or("app"),
+        host: settings.db_host.as_deref().unwrap_or(host),
+        port: settings.db_port.unwrap_or(5432),
+        name: settings.db_name.as_deref().unwrap_or("app"),
+    })
 }
 
 /// `DATABASE_URL`, or from `DB_*`, or a file in the working directory.
@@ -121,20 +140,16 @@ pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment
         return Ok(url);
     }
     let password = secret("DB_PASSWORD", settings.db_password.as_ref(), settings.db_password_file.as_deref())?;
-    if names_a_server(settings) {
-        let host = match environment {
-            Environment::Local => "localhost",
-            Environment::Prod => "db",
-        };
+    if let Some(server) = postgres(settings, environment) {
         let mut url = url::Url::parse("postgres://app:app@localhost/app").expect("the template is well formed");
         let wrong =
             |name: &str| Failure::config(format!("{name} cannot stand in a database URL; set DATABASE_URL instead"));
-        url.set_host(Some(settings.db_host.as_deref().unwrap_or(host))).map_err(|_| wrong("DB_HOST"))?;
-        url.set_port(Some(settings.db_port.unwrap_or(5432))).map_err(|()| wrong("DB_PORT"))?;
-        url.set_username(settings.db_user.as_deref().unwrap_or("app")).map_err(|()| wrong("DB_USER"))?;
+        url.set_host(Some(server.host)).map_err(|_| wrong("DB_HOST"))?;
+        url.set_port(Some(server.port)).map_err(|()| wrong("DB_PORT"))?;
+        url.set_username(server.user).map_err(|()| wrong("DB_USER"))?;
         let password = password.as_ref().map_or("app", |password| password.expose_secret());
         url.set_password(Some(password)).map_err(|()| wrong("DB_PASSWORD"))?;
-        url.set_path(settings.db_name.as_deref().unwrap_or("app"));
+        url.set_path(server.name);
         return Ok(url.to_string().into());
     }
     match environment {

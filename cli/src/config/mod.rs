@@ -8,8 +8,10 @@ mod secrets;
 use paddock_accounts::seed::Seed;
 
 pub(crate) use self::{
-    addresses::{PORT, base_url, listen_addr, metrics_addr, ollama_url, public_url, redis_url, traces_url},
-    database::{Database, audit_head_file, database_url, names_a_server, session_algorithm, usage_spool_dir},
+    addresses::{
+        PORT, base_url, gateway_url, listen_addr, metrics_addr, ollama_url, public_url, redis_url, traces_url,
+    },
+    database::{Database, audit_head_file, database_url, postgres, session_algorithm, usage_spool_dir},
     secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, Signing, look_for_signing_secret, random, secret},
 };
 use crate::{

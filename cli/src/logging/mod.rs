@@ -41,12 +41,16 @@ pub(crate) fn filter(settings: &CommonSettings) -> Result<EnvFilter, Failure> {
         .map_err(|error| Failure::config(format!("LOG_LEVEL `{}` is no filter ({error}); {RIGHT}", settings.log_level)))
 }
 
+/// How lines look: as set, or as suits the environment.
+pub(crate) fn format(settings: &CommonSettings, environment: Environment) -> LogFormat {
+    let people = environment == Environment::Local || std::io::stderr().is_terminal();
+    settings.log_format.unwrap_or(if people { LogFormat::Text } else { LogFormat::Json })
+}
+
 fn start(settings: &CommonSettings, collector: Option<&url::Url>, environment: Environment) -> Result<(), Failure> {
     let filter = filter(settings)?;
-    let people = environment == Environment::Local || std::io::stderr().is_terminal();
-    let format = settings.log_format.unwrap_or(if people { LogFormat::Text } else { LogFormat::Json });
     let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format(settings, environment) {
         LogFormat::Text => layer.fmt_fields(lines::TextFields).with_filter(filter).boxed(),
         LogFormat::Json => {
             let layer = layer.fmt_fields(fmt::format::JsonFields::new()).event_format(lines::Json::default());

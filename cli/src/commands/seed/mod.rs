@@ -21,9 +21,10 @@ use crate::{
 };
 use destination::Destination;
 
-/// Makes sure that there is an admin with a password and a live key labelled `bootstrap`. What was made is told once, as
-/// BOOTSTRAP_ADMIN_EMAIL=, BOOTSTRAP_ADMIN_PASSWORD= and BOOTSTRAP_ADMIN_API_KEY=: on standard output, in a file, or in a
-/// Kubernetes Secret. Running it twice changes nothing and tells nothing secret.
+/// Makes sure that there is an admin: where nobody can administer, admin@example.com becomes one, with a password and a key
+/// labelled `bootstrap`. What was made is told once, as BOOTSTRAP_ADMIN_EMAIL=, BOOTSTRAP_ADMIN_PASSWORD= and
+/// BOOTSTRAP_ADMIN_API_KEY=: on standard output, in a file, or in a Kubernetes Secret. Running it twice changes nothing and
+/// tells nothing secret.
 #[derive(Args)]
 pub(crate) struct Seed {
     #[command(flatten)]
@@ -59,15 +60,14 @@ impl Seed {
         let seed = config::seed(&self.admin)?;
         // Whether it can be told is known before there is anything to tell.
         let destination = self.destination.open().await?;
-        let accounts = database.open().await?;
+        let accounts = database
+            .open()
+            .await
+            .map_err(|failure| failure.or_ask_the_server("`paddock user create EMAIL --admin` makes an admin"))?;
         let seeded = accounts.seed(&seed).await?;
-        let told = tell(&destination, &seeded).await;
-        let undone = match &told {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(undo(&accounts, &seeded, failure).await),
-        };
+        let told = tell_or_undo(&destination, &accounts, &seeded).await;
         accounts.close().await;
-        undone
+        told
     }
 }
 
@@ -78,6 +78,18 @@ impl DestinationSettings {
             (None, Some(secret)) => Destination::secret(secret, self.context.as_deref()).await,
             (None, None) => Ok(Destination::Stdout),
         }
+    }
+}
+
+/// Tells on standard output what was made.
+pub(crate) async fn tell_here(accounts: &Accounts, seeded: &Seeded) -> Result<(), Failure> {
+    tell_or_undo(&Destination::Stdout, accounts, seeded).await
+}
+
+async fn tell_or_undo(destination: &Destination, accounts: &Accounts, seeded: &Seeded) -> Result<(), Failure> {
+    match tell(destination, seeded).await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(undo(accounts, seeded, &failure).await),
     }
 }
 
@@ -123,11 +135,7 @@ fn pairs(seeded: &Seeded) -> Vec<(String, String)> {
     made.map(|(name, value)| (format!("BOOTSTRAP_ADMIN_{name}"), value)).collect()
 }
 
-/// The same, one `NAME=value` a line.
-pub(crate) fn lines(seeded: &Seeded) -> String {
-    text(&pairs(seeded))
-}
-
+/// One `NAME=value` a line.
 fn text(pairs: &[(String, String)]) -> String {
     pairs.iter().flat_map(|(name, value)| [name, "=", value, "\n"]).collect()
 }

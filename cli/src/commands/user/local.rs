@@ -1,7 +1,7 @@
 //! Users straight on the database: the way back in when no server runs, or nobody can sign in to one.
 
 use paddock_accounts::{
-    Accounts, OpenError,
+    Accounts,
     context::Context,
     email::Email,
     sets::{Role, Roles},
@@ -22,15 +22,8 @@ impl Place {
     async fn open(&self) -> Result<Accounts, Failure> {
         let environment = config::environment(&self.common)?;
         logging::init(&self.common, environment)?;
-        match Database::resolve(&self.database, environment)?.open().await {
-            Err(Failure::Open(OpenError::Locked(path))) => Err(anyhow::anyhow!(
-                "a paddock serves {}, and a SQLite file has one server at a time: leave out --local and name that server with \
-                 --server and PADDOCK_TOKEN, or stop it first",
-                path.display()
-            )
-            .into()),
-            opened => opened,
-        }
+        let opened = Database::resolve(&self.database, environment)?.open().await;
+        opened.map_err(|failure| failure.or_ask_the_server("leave out --local"))
     }
 }
 

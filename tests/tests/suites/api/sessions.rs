@@ -84,6 +84,11 @@ async fn a_logout_ends_what_the_cookie_stands_for(engine: Engine) -> Result<()> 
     for cookie in [&mine, "paddock_refresh=x"] {
         api.anonymous("POST /auth/logout", 0).header("cookie", cookie).expect(200).await?;
     }
+    api.by("nonsense", "POST /auth/logout", 0).expect(200).await?;
+    // What is not understood, or may be another's, is not taken for a wish to sign out.
+    api.anonymous("POST /auth/logout", 0).query(&[("x", "1")]).expect(422).await?;
+    let two = format!("{mine}; paddock_refresh=x");
+    api.anonymous("POST /auth/logout", 0).header("cookie", &two).expect(403).await?;
 
     let ((mine, token), (_, other)) = (begin().await?, begin().await?);
     let all = [("all", "true")];

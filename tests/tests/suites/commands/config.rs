@@ -8,7 +8,7 @@ use paddock_tests::story::story;
 use paddock_tests::testbed::repository;
 use serde_json::{Value, json};
 
-use super::{STRONG, bare, paddock, refused, said, told};
+use super::{AWAY, STRONG, bare, paddock, refused, said, told};
 
 #[tokio::test]
 async fn everything_effective_is_shown_with_its_source_and_no_secret() {
@@ -33,15 +33,20 @@ async fn everything_effective_is_shown_with_its_source_and_no_secret() {
         let expected = [
             ("DATABASE_URL", json!("postgres://app:***@db1:5432/app"), "from DB_*".to_owned()),
             ("DB_PASSWORD", json!("(set)"), "environment".to_owned()),
+            ("DB_HOST", json!("db1"), "environment".to_owned()),
+            ("DB_USER", json!("app"), "default".to_owned()),
+            ("DB_PORT", json!("5432"), "default".to_owned()),
+            ("DB_NAME", json!("app"), "default".to_owned()),
             ("REDIS_URL", json!("redis://:***@redis:6379/3"), "environment".to_owned()),
             ("JWT_SECRET", json!("(set)"), format!("file {file}")),
             ("AUDIT_SIGNING_KEY", json!("(set)"), "environment".to_owned()),
             ("LISTEN_ADDR", json!("127.0.0.1:9999"), "with PORT".to_owned()),
             ("LOG_LEVEL", json!("debug"), "flag".to_owned()),
+            ("LOG_FORMAT", json!("text"), "default".to_owned()),
             ("MODEL_REGISTRIES", json!("registry.ollama.ai"), "default".to_owned()),
             ("DRAIN_TIMEOUT", json!("30s"), "default".to_owned()),
             ("OLLAMA_BASE_URL", json!("http://localhost:11434/"), "default".to_owned()),
-            ("PUBLIC_URL", Value::Null, "default".to_owned()),
+            ("PUBLIC_URL", json!("http://127.0.0.1:9999"), "default".to_owned()),
         ];
         for (name, value, source) in expected {
             ensure!(config[name] == json!({"value": value, "source": source}), "{name}: {}", config[name]);
@@ -53,6 +58,33 @@ async fn everything_effective_is_shown_with_its_source_and_no_secret() {
         let yaml = said(paddock(&["config", "-o", "yaml"], &variables)?)?;
         let yaml: Value = serde_yaml_ng::from_str(&yaml)?;
         ensure!(yaml["DATABASE_URL"] == config["DATABASE_URL"], "{yaml}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn defaults_are_those_of_the_environment_and_only_where_they_are_in_force() {
+    story(async {
+        let shown = |variables: &[(&str, &str)], name: &str| -> Result<Value> {
+            let config = told(paddock(&["config", "-o", "json"], variables)?)?;
+            ensure!(config[name]["source"] == "default", "{name}: {}", config[name]);
+            Ok(config[name]["value"].clone())
+        };
+        let prod =
+            [("ENVIRONMENT", "prod"), ("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("DB_NAME", "paddock")];
+        for (name, local, prod_value) in [
+            ("LOG_FORMAT", json!("text"), json!("json")),
+            ("PUBLIC_URL", json!("http://127.0.0.1:8080"), Value::Null),
+            // A file has none of it.
+            ("DB_HOST", Value::Null, json!("db")),
+            ("DB_PASSWORD", Value::Null, json!("(set)")),
+        ] {
+            ensure!(shown(&[], name)? == local, "{name} in local: {}", shown(&[], name)?);
+            ensure!(shown(&prod, name)? == prod_value, "{name} in prod: {}", shown(&prod, name)?);
+        }
+        let url = [("DATABASE_URL", AWAY), ("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("DB_NAME", "other")];
+        ensure!(shown(&url, "DB_HOST")?.is_null(), "DATABASE_URL outranks it");
         Ok(())
     })
     .await;

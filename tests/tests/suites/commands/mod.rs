@@ -7,6 +7,7 @@ mod config;
 mod observed;
 mod otlp;
 mod prompt;
+mod run;
 mod seed;
 mod server;
 mod unusable;

@@ -98,6 +98,11 @@ use super::{AWAY, STRONG, paddock, refused};
     &[("LISTEN_ADDR", "0.0.0.0:0")],
     &["LISTEN_ADDR", "ADMIN_BOOTSTRAP_PASSWORD"],
 )]
+#[case::prod_without_public_url(
+    &["run", "--operator", "--context", "none"],
+    &[("ENVIRONMENT", "prod"), ("DATABASE_URL", AWAY), ("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("PORT", "0")],
+    &["PUBLIC_URL", "http://"],
+)]
 #[case::any_cluster(&["run", "--operator"], &[("PORT", "0")], &["--context"])]
 #[tokio::test]
 async fn a_wrong_setting_is_named_with_a_right_value(
@@ -118,6 +123,7 @@ async fn a_sqlite_file_has_one_server_and_any_number_of_readers() {
             let output = launch.clone().env("LISTEN_ADDR", "127.0.0.1:0").command(&[verb])?.output()?;
             refused(&output, 1, &["another paddock serves", "paddock.db"]).context(verb)?;
         }
+        refused(&launch.command(&["seed"])?.output()?, 1, &["`paddock user create", "--server", "PADDOCK_TOKEN"])?;
         let output = launch.command(&["audit", "verify"])?.output()?;
         ensure!(output.status.success(), "{output:?}");
         Ok(())

@@ -85,6 +85,32 @@ async fn what_nobody_was_told_does_not_stay_in_force() {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_left_without_an_admin_is_told_what_to_do(#[case] engine: Engine) {
+    story(async {
+        let (_database, launch) = migrated(engine).await?;
+        said(launch.command(&["user", "create", "admin@example.com", "--local"])?.output()?)?;
+        for verb in ["seed", "run"] {
+            let output = launch.command(&[verb])?.env("LOG_LEVEL", "error").output()?;
+            refused(&output, 1, &["nobody can administer", "admin@example.com", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
+            ensure!(output.stdout.is_empty(), "{output:?}");
+        }
+        // The command that it names is one.
+        let advice = String::from_utf8(launch.command(&["seed"])?.output()?.stderr)?;
+        let advice = advice.split('`').find_map(|words| words.strip_prefix("paddock ")).context("a command")?;
+        let advice: Vec<&str> = advice.split(' ').collect();
+        ensure!(said(launch.command(&advice)?.output()?)?.contains("password"), "{advice:?}");
+        ensure!(said(launch.command(&["seed"])?.output()?)?.is_empty(), "somebody else is the admin now");
+
+        let output = launch.command(&["seed"])?.env("ADMIN_BOOTSTRAP_PASSWORD_FORCE", "1").output()?;
+        refused(&output, 1, &["ADMIN_BOOTSTRAP_PASSWORD_FORCE", "`paddock user update admin@example.com --role admin`"])
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_of_kubernetes_is_written_once(#[case] engine: Engine) {
     story(async {
         let cluster = Kubernetes::shared().await?;

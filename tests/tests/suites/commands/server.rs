@@ -203,8 +203,10 @@ async fn whoever_has_the_database_gets_back_in(#[case] engine: Engine) {
         let Desk { paddock, database: _database, launch, .. } = &desk;
         let local = |arguments: &[&str]| launch.command(&[arguments, &["--local", "-o", "json"]].concat());
         if engine == Engine::Sqlite {
-            let output = local(&["user", "create", "root@example.com", "--admin"])?.output()?;
-            refused(&output, 1, &["a paddock serves", "paddock.db", "--server"])?;
+            for arguments in [["user", "create", "root@example.com"], ["user", "set-password", "admin@example.com"]] {
+                let output = local(&arguments)?.output()?;
+                refused(&output, 1, &["another paddock serves", "paddock.db", "leave out --local", "--server"])?;
+            }
             paddock.process().signal(paddock_tests::process::Signal::Term)?;
             paddock.process().ended(std::time::Duration::from_secs(10)).await?;
         }

@@ -7,7 +7,7 @@ use paddock_accounts::Error;
 use paddock_accounts::access::Via;
 use paddock_accounts::authenticate::Refused;
 use paddock_accounts::email::Email;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
+use paddock_accounts::seed::{ADMIN_EMAIL, Seed, SeedError};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{Created, NewUser, UserPatch};
 use paddock_tests::database::Engine;
@@ -104,7 +104,7 @@ async fn seeding_makes_an_admin_and_a_key_once(#[case] engine: Engine) {
         let store = open(engine).await?;
         let weak = Seed { password: Some("admin".into()), force: false };
         let refused = store.accounts.seed(&weak).await;
-        let named = matches!(&refused, Err(Error::Invalid(all)) if all[0].pointer == "ADMIN_BOOTSTRAP_PASSWORD");
+        let named = matches!(&refused, Err(SeedError::Other(Error::Invalid(all))) if all[0].pointer == "ADMIN_BOOTSTRAP_PASSWORD");
         ensure!(named, "{refused:?}");
         ensure!(store.events().await?.is_empty(), "nothing was made");
         let first = store.accounts.seed(&Seed::default()).await?;

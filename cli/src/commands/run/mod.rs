@@ -1,9 +1,8 @@
 //! `paddock run`
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+mod check;
+
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,12 +11,12 @@ use paddock_accounts::{
     seed::{Seed, Seeded},
 };
 use paddock_operator::Cluster;
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use secrecy::ExposeSecret as _;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{healthcheck::probe, print, seed::lines};
+use self::check::{Check, Started};
+use super::{print, seed::tell_here};
 use crate::{
     config::{self, Database},
     failure::Failure,
@@ -29,8 +28,6 @@ use crate::{
 
 /// The password of the first admin where nobody named one, on a machine that only itself can reach.
 const DEV_PASSWORD: &str = "admin";
-/// How long the parts may take to come up.
-const START: Duration = Duration::from_secs(30);
 
 /// Runs everything on this machine: migrates the database, makes the first admin, serves the API and the gateway, checks that
 /// they answer, and prints what runs where. With no settings at all it keeps a SQLite file, paddock.db, in this folder, and
@@ -47,20 +44,12 @@ pub(crate) struct Run {
     /// The kubeconfig context the operator acts on; it must be named, so that it never acts on one by accident
     #[arg(long, value_name = "NAME", requires = "operator")]
     context: Option<String>,
-    /// Ask this model a question through the gateway, to see the whole way work
+    /// Ask this model a question through the gateway, to see the whole way work; what comes of it is told, and the server
+    /// stays up
     #[arg(long, value_name = "MODEL")]
     try_model: Option<String>,
     #[command(flatten)]
     settings: Settings,
-}
-
-/// What was found out while starting, for the table.
-struct Started {
-    addr: SocketAddr,
-    metrics: SocketAddr,
-    sign_in: String,
-    models: Result<Vec<String>, String>,
-    tried: Option<String>,
 }
 
 impl Run {
@@ -79,7 +68,7 @@ impl Run {
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;
         let listener = self.listen(environment, &seed).await?;
         let addr = listener.local_addr()?;
-        let operator = self.operator(addr).await?;
+        let operator = self.operator(addr, environment).await?;
         paddock_accounts::migrate(&database.options).await?;
         let accounts = database.open().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
@@ -91,6 +80,8 @@ impl Run {
         } else {
             accounts.seed(&seed).await?
         };
+        // Before anything else can fail or take its time: nobody else knows it.
+        tell_here(&accounts, &seeded).await?;
 
         let mut parts = vec![server::api_missing(api.readiness.clone())];
         let mut tasks = JoinSet::new();
@@ -105,9 +96,17 @@ impl Run {
         let (serving, token) = (accounts.clone(), stop.clone());
         tasks.spawn(async move { paddock_api::serve(listener, api, serving, token).await.context("API") });
 
-        let started = self.check(addr, metrics_addr, &seed, &seeded, &ollama);
-        match stop.run_until_cancelled(started).await {
-            Some(Ok(started)) => print(&self.report(&started, &seeded, cluster.as_deref(), &database)?)?,
+        let check = Check {
+            accounts: &accounts,
+            ollama: &ollama,
+            seeded: &seeded,
+            password: seeded.password.as_ref().or(seed.password.as_ref()),
+            model: self.try_model.as_deref(),
+        };
+        match stop.run_until_cancelled(check.run(addr)).await {
+            Some(Ok(started)) => {
+                print(&self.report(&started, metrics_addr, &seeded, cluster.as_deref(), &database)?)?;
+            }
             Some(Err(error)) => {
                 stop.cancel();
                 finish(tasks, &stop, &accounts).await?;
@@ -152,7 +151,11 @@ impl Run {
     }
 
     /// The operator's configuration, if it was asked for.
-    async fn operator(&self, addr: SocketAddr) -> Result<Option<paddock_operator::Config>, Failure> {
+    async fn operator(
+        &self,
+        addr: SocketAddr,
+        environment: Environment,
+    ) -> Result<Option<paddock_operator::Config>, Failure> {
         if !self.operator {
             return Ok(None);
         }
@@ -163,53 +166,17 @@ impl Run {
                  config get-contexts` lists them",
             ));
         }
-        let access = paddock_operator::access(&cluster).await.map_err(anyhow::Error::from)?;
-        let public_url =
-            config::public_url(&self.settings.ollama)?.map_or_else(|| format!("http://{addr}"), String::from);
-        let public_url = public_url.trim_end_matches('/').to_owned();
         let settings = &self.settings;
+        let public_url = server::public_url(&settings.ollama, addr, environment)?;
+        let access = paddock_operator::access(&cluster).await.map_err(anyhow::Error::from)?;
         server::operator_config(access, &settings.operator, &settings.ollama, &settings.serve, public_url).map(Some)
-    }
-
-    /// Asks the running server what its users will ask.
-    async fn check(
-        &self,
-        addr: SocketAddr,
-        metrics: SocketAddr,
-        seed: &Seed,
-        seeded: &Seeded,
-        ollama: &paddock_ollama::Client,
-    ) -> anyhow::Result<Started> {
-        let here = reachable(addr);
-        probe(here, "healthz", START).await?;
-        probe(here, "readyz", START).await?;
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        let password = seeded.password.as_ref().or(seed.password.as_ref());
-        let token = match password {
-            Some(password) => sign_in(&client, here, seeded.email.as_str(), password).await?,
-            None => None,
-        };
-        let sign_in = match (&token, password) {
-            (Some(_), _) => format!("{} signs in", seeded.email),
-            (None, Some(_)) => {
-                format!("{} has another password; ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 resets it", seeded.email)
-            }
-            (None, None) => format!("{} was there already", seeded.email),
-        };
-        let models = ollama.tags().await.map(|tags| tags.into_iter().map(|tag| tag.name).collect());
-        let bearer = seeded.key.as_ref().map(|key| key.plaintext().clone()).or(token);
-        let tried = match (&self.try_model, bearer) {
-            (Some(model), Some(bearer)) => Some(ask(&client, here, model, &bearer).await?),
-            (Some(_), None) => Some("not tried: no password or key is known; set ADMIN_BOOTSTRAP_PASSWORD".to_owned()),
-            (None, _) => None,
-        };
-        Ok(Started { addr: here, metrics, sign_in, models: models.map_err(|error| error.to_string()), tried })
     }
 
     /// What runs, where, and what is missing with the command that brings it.
     fn report(
         &self,
         started: &Started,
+        metrics: SocketAddr,
         seeded: &Seeded,
         cluster: Option<&str>,
         database: &Database,
@@ -221,8 +188,8 @@ impl Run {
         table.row(["database", &place, "up to date"]);
         table.row(["api, gateway", &url, "ready"]);
         table.row(["docs", &format!("{url}/docs"), "ready"]);
-        table.row(["metrics", &format!("http://{}/metrics", started.metrics), "ready"]);
-        table.row(["first admin", seeded.email.as_str(), &started.sign_in]);
+        table.row(["metrics", &format!("http://{metrics}/metrics"), "ready"]);
+        table.row(["first admin", seeded.email.as_str(), &started.first_admin]);
         let ollama = config::ollama_url(&self.settings.ollama, config::environment(&self.settings.common)?)?;
         let state = match &started.models {
             Ok(models) if models.is_empty() => "has no model; `ollama pull smollm2:135m` brings one".to_owned(),
@@ -241,9 +208,8 @@ impl Run {
         let model = self.try_model.as_ref().or(first).map_or("MODEL", String::as_str);
         let key = seeded.key.as_ref().map_or("$KEY", |key| key.plaintext().expose_secret());
         Ok(format!(
-            "{}\n{table}\nTry it:\n  curl {url}/v1/chat/completions -H \"Authorization: Bearer {key}\" -H 'Content-Type: \
-             application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n",
-            lines(seeded)
+            "\n{table}\nTry it:\n  curl {url}/v1/chat/completions -H \"Authorization: Bearer {key}\" -H 'Content-Type: \
+             application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n"
         ))
     }
 }
@@ -251,52 +217,6 @@ impl Run {
 /// Whether the password is the one that everybody knows.
 fn is_known(seed: &Seed) -> bool {
     seed.password.as_ref().is_some_and(|password| password.expose_secret() == DEV_PASSWORD)
-}
-
-/// The address to ask a server at that listens on every interface.
-fn reachable(addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()) } else { addr }
-}
-
-/// A session; `None` when the password is another.
-async fn sign_in(
-    client: &reqwest::Client,
-    addr: SocketAddr,
-    username: &str,
-    password: &SecretString,
-) -> anyhow::Result<Option<SecretString>> {
-    let body = json!({"username": username, "password": password.expose_secret()});
-    let answer = client.post(format!("http://{addr}/auth/login")).json(&body).timeout(START).send().await?;
-    if answer.status() == reqwest::StatusCode::UNAUTHORIZED {
-        return Ok(None);
-    }
-    let mut answer: serde_json::Value = answer.error_for_status()?.json().await?;
-    let token = answer.get_mut("access_token").map(serde_json::Value::take);
-    let token = token.and_then(|token| token.as_str().map(SecretString::from)).context("no access_token")?;
-    Ok(Some(token))
-}
-
-/// One question through the gateway.
-async fn ask(client: &reqwest::Client, addr: SocketAddr, model: &str, bearer: &SecretString) -> anyhow::Result<String> {
-    let body = json!({
-        "model": model,
-        "messages": [{"role": "user", "content": "Say hello."}],
-        "options": {"num_predict": 16, "temperature": 0},
-        "stream": false,
-    });
-    let began = std::time::Instant::now();
-    let answer = client
-        .post(format!("http://{addr}/api/chat"))
-        .bearer_auth(bearer.expose_secret())
-        .json(&body)
-        .timeout(Duration::from_mins(5))
-        .send()
-        .await?;
-    let status = answer.status();
-    let answer: serde_json::Value = answer.json().await?;
-    anyhow::ensure!(status.is_success(), "{model} answered {status}: {answer}");
-    let text = answer["message"]["content"].as_str().unwrap_or_default().trim().replace('\n', " ");
-    Ok(format!("answered in {:.1} s: {text}", began.elapsed().as_secs_f32()))
 }
 
 /// Waits for the parts; the first that ends badly ends the others.
