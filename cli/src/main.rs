@@ -4,6 +4,7 @@
 mod commands;
 mod config;
 mod failure;
+mod known_password;
 mod logging;
 mod output;
 mod password;

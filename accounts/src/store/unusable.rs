@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions as _, Connection as _, error::DatabaseError, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
 use super::OpenError;
@@ -48,7 +48,7 @@ impl Unusable {
 /// Whether the server was there and let nobody in: a process that begins has a wrong setting then, rather than a database that
 /// will come.
 fn turns_away(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }
 

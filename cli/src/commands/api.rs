@@ -5,7 +5,7 @@ use clap::Args;
 use crate::{
     config::{self, Database},
     failure::Failure,
-    logging, probes, server,
+    known_password, logging, probes, server,
     settings::{CommonSettings, DatabaseSettings, MetricsSettings, OllamaSettings, ServeSettings},
     signals,
 };
@@ -36,6 +36,7 @@ impl Api {
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
         let accounts = database.open_or_wait().await?;
+        api.only_local_hosts = known_password::only_local_hosts(&accounts, listener.local_addr()?, environment).await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;

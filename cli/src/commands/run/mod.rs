@@ -20,14 +20,12 @@ use super::{print, seed::tell_here};
 use crate::{
     config::{self, Database},
     failure::Failure,
+    known_password::{self, DEV_PASSWORD},
     logging, probes, server,
     settings::{Environment, Settings},
     signals,
     table::Table,
 };
-
-/// The password of the first admin where nobody named one, on a machine that only itself can reach.
-const DEV_PASSWORD: &str = "admin";
 
 /// Runs everything on this machine: migrates the database, makes the first admin, serves the API and the gateway, checks that
 /// they answer, and prints what runs where. With no settings at all it keeps a SQLite file, paddock.db, in this folder, and
@@ -62,7 +60,6 @@ impl Run {
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
         let mut api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
-        api.only_local_hosts = is_known(&seed);
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
         let ollama = server::ollama_client(&self.settings.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;
@@ -75,13 +72,14 @@ impl Run {
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;
 
-        let seeded = if self.env == Some(Environment::Local) && is_known(&seed) {
+        let seeded = if self.env == Some(Environment::Local) && known_password::is_asked_for(&seed) {
             accounts.seed_for_development(&seed).await?
         } else {
             accounts.seed(&seed).await?
         };
         // Before anything else can fail or take its time: nobody else knows it.
         tell_here(&accounts, &seeded).await?;
+        api.only_local_hosts = known_password::only_local_hosts(&accounts, addr, environment).await?;
 
         let mut parts = vec![server::api_missing(api.readiness.clone())];
         let mut tasks = JoinSet::new();
@@ -131,7 +129,7 @@ impl Run {
     async fn listen(&self, environment: Environment, seed: &Seed) -> Result<TcpListener, Failure> {
         let settings = &self.settings.serve.listen;
         let addr = config::listen_addr(settings, environment);
-        if is_known(seed) && !addr.ip().is_loopback() {
+        if known_password::is_asked_for(seed) && !addr.ip().is_loopback() {
             return Err(Failure::config(format!(
                 "LISTEN_ADDR {addr} can be reached from elsewhere, and ADMIN_BOOTSTRAP_PASSWORD is `{DEV_PASSWORD}`: set a \
                  password of your own, or listen on 127.0.0.1"
@@ -212,11 +210,6 @@ impl Run {
              application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n"
         ))
     }
-}
-
-/// Whether the password is the one that everybody knows.
-fn is_known(seed: &Seed) -> bool {
-    seed.password.as_ref().is_some_and(|password| password.expose_secret() == DEV_PASSWORD)
 }
 
 /// Waits for the parts; the first that ends badly ends the others.

@@ -14,7 +14,7 @@ use paddock_tests::story::story;
 use paddock_tests::testbed::repository;
 use rstest::rstest;
 
-use super::{AWAY, STRONG, paddock, refused};
+use super::{AWAY, STRONG, paddock, refused, said};
 
 #[rstest]
 #[case::another_engine(&["api"], &[("DATABASE_URL", "mysql://app@db/app")], &["DATABASE_URL", "mysql:", "postgres://"])]
@@ -314,9 +314,28 @@ async fn an_admin_whose_password_everybody_knows_is_for_this_machine_alone() {
         };
         ensure!(sign_in().send().await?.status() == 200);
         // As a page does whose name leads here.
-        let refused = sign_in().header("host", "evil.example:8080").send().await?;
-        ensure!(refused.status() == 403, "{}", refused.status());
-        ensure!(refused.text().await?.contains("ADMIN_BOOTSTRAP_PASSWORD"));
+        let answer = sign_in().header("host", "evil.example:8080").send().await?;
+        ensure!(answer.status() == 403, "{}", answer.status());
+        ensure!(answer.text().await?.contains("ADMIN_BOOTSTRAP_PASSWORD"));
+        drop(paddock);
+
+        // It outlives the environment that it was meant for.
+        let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url()).env("LISTEN_ADDR", "0.0.0.0:0");
+        for verb in ["api", "run"] {
+            let output = launch.command(&[verb])?.output()?;
+            refused(&output, 2, &["everybody knows", "paddock user set-password admin@example.com --local"])?;
+        }
+        let local = Launch::new(&["api"], database.url())?.ollama(&ollama.url()).start().await?;
+        let evil = reqwest::Client::new().get(format!("{}/healthz", local.url())).header("host", "evil.example");
+        ensure!(evil.send().await?.status() == 403);
+        drop(local);
+        let mut command = launch.command(&["user", "set-password", "admin@example.com", "--local"])?;
+        let told = said(command.output()?)?;
+        ensure!(told.contains("password"), "{told}");
+        // Now it may listen to others, which this story need not try on a machine that has some.
+        let database = Launch::new(&["api"], database.url())?.ollama(&ollama.url()).start().await?;
+        let other = reqwest::Client::new().get(format!("{}/healthz", database.url())).header("host", "evil.example");
+        ensure!(other.send().await?.status() == 200);
         Ok(())
     })
     .await;
