@@ -289,8 +289,8 @@ mod tests {
 
     #[rstest]
     #[case::none(&[], "absent")]
-    #[case::other_scheme(&[("authorization", "Basic YTpi")], "malformed")]
-    #[case::nothing_after_the_scheme(&[("authorization", "Bearer ")], "malformed")]
+    #[case::other_scheme(&[("authorization", "Basic YTpi")], "absent")]
+    #[case::nothing_after_the_scheme(&[("authorization", "Bearer ")], "absent")]
     #[case::two(&[("authorization", "Bearer abc"), ("x-api-key", "abd")], "conflicting")]
     #[case::other_scheme_beside_a_key(&[("authorization", "Basic YTpi"), ("x-api-key", "abc")], "conflicting")]
     #[case::two_bearers(&[("authorization", "Bearer abc"), ("authorization", "Bearer abd")], "conflicting")]
