@@ -143,6 +143,11 @@ impl Accounts {
         store.write(&Sealing { chain, cache, clock }, context, f).await
     }
 
+    async fn write_events(&self, events: Vec<(Event, Context)>) -> Result<(), Error> {
+        let Inner { store, chain, cache, clock, .. } = &*self.inner;
+        store.write_events(&Sealing { chain, cache, clock }, events).await
+    }
+
     async fn reader(&self) -> Result<Reader, Error> {
         self.store().reader().await
     }

@@ -10,6 +10,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::QueryBuilder;
 
 use super::{AuditRow, Broken, Event, Head, head::HeadFile, ip_text};
 use crate::{
@@ -17,34 +18,38 @@ use crate::{
     context::Context,
     error::Error,
     ids::uuid_v7,
-    store::{Conn, Tx, statements},
+    store::{Conn, Tx, on, statements},
 };
 
 /// The way rows are hashed now; a reader that meets another number knows it must not guess.
 pub(super) const CHAIN_VERSION: i64 = 1;
 
-macro_rules! take_place {
+macro_rules! take_places {
     () => {
-        "UPDATE audit_head SET position = position + 1 RETURNING position, hash"
+        "UPDATE audit_head SET position = position + $1 RETURNING position, hash"
+    };
+}
+macro_rules! into_columns {
+    () => {
+        "INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, \
+         target, ip, user_agent, request_id, detail, change, prev_hash, hash) "
     };
 }
 macro_rules! append {
     () => {
-        "INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, \
-         target, ip, user_agent, request_id, detail, change, prev_hash, hash) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+        concat!(into_columns!(), "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)")
     };
 }
 
 statements! {
     /// The lock on this one row, held until commit, puts audited transactions in order.
-    TAKE_PLACE = take_place!();
+    TAKE_PLACES = take_places!();
     SEAL_HEAD = "UPDATE audit_head SET hash = $1";
     APPEND = append!();
 }
 
 /// The same on PostgreSQL, where the commit that follows does not wait for the disk: see [`Tx::commit_audited`].
-const TAKE_PLACE_POSTGRES: &str = concat!(take_place!(), ", set_config('synchronous_commit', 'off', true)");
+const TAKE_PLACES_POSTGRES: &str = concat!(take_places!(), ", set_config('synchronous_commit', 'off', true)");
 /// Both in one, on PostgreSQL: all others wait for each answer that is waited for here.
 const SEAL_AND_APPEND_POSTGRES: &str = concat!("WITH sealed AS (UPDATE audit_head SET hash = $16) ", append!());
 
@@ -131,13 +136,37 @@ impl Chain {
     /// Takes the next place, seals the row and stores it. The last thing a transaction does before it commits, because
     /// every other audited transaction waits from here on.
     pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<Head, Error> {
-        (row.id, row.prev_hash) = take_place(tx.conn()).await.map_err(Error::audit)?;
-        if !self.is_known_to_fit() {
-            self.must_fit(tx.conn()).await?;
-        }
+        (row.id, row.prev_hash) = self.take_places(tx, 1).await?;
         row.hash = self.hash(&row);
         seal_and_append(tx.conn(), &row).await.map_err(Error::audit)?;
         Ok(Head { position: row.id, hash: row.hash })
+    }
+
+    /// The same for many rows, which is one statement for all: whoever waits does not wait for each of them.
+    pub(crate) async fn append_all(&self, tx: &mut Tx, mut rows: Vec<AuditRow>) -> Result<Head, Error> {
+        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let (last, hash) = self.take_places(tx, count).await?;
+        let mut head = Head { position: last - count, hash };
+        for row in &mut rows {
+            row.id = head.position + 1;
+            row.prev_hash = head.hash;
+            row.hash = self.hash(row);
+            head = Head { position: row.id, hash: row.hash.clone() };
+        }
+        insert(tx.conn(), &rows).await.map_err(Error::audit)?;
+        on!(tx.conn(), |c| sqlx::query(SEAL_HEAD).bind(&head.hash).execute(c).await.map(|_| ()))
+            .map_err(Error::audit)?;
+        Ok(head)
+    }
+
+    /// Takes so many places: the last of them, and the hash of the row before the first. Nothing is written under another key
+    /// than what is there.
+    async fn take_places(&self, tx: &mut Tx, count: i64) -> Result<(i64, String), Error> {
+        let taken = take_places(tx.conn(), count).await.map_err(Error::audit)?;
+        if !self.is_known_to_fit() {
+            self.must_fit(tx.conn()).await?;
+        }
+        Ok(taken)
     }
 
     /// The place that a row is at, if it is what was sealed and follows this one.
@@ -215,10 +244,10 @@ impl Seal {
     }
 }
 
-async fn take_place(conn: Conn<'_>) -> Result<(i64, String), sqlx::Error> {
+async fn take_places(conn: Conn<'_>, count: i64) -> Result<(i64, String), sqlx::Error> {
     match conn {
-        Conn::Pg(c) => sqlx::query_as(TAKE_PLACE_POSTGRES).fetch_one(c).await,
-        Conn::Sqlite(c) => sqlx::query_as(TAKE_PLACE).fetch_one(c).await,
+        Conn::Pg(c) => sqlx::query_as(TAKE_PLACES_POSTGRES).bind(count).fetch_one(c).await,
+        Conn::Sqlite(c) => sqlx::query_as(TAKE_PLACES).bind(count).fetch_one(c).await,
     }
 }
 
@@ -230,4 +259,34 @@ async fn seal_and_append(conn: Conn<'_>, row: &AuditRow) -> Result<(), sqlx::Err
             bound!(APPEND, row).execute(c).await.map(|_| ())
         }
     }
+}
+
+/// Few enough rows for either engine's parameters.
+async fn insert(conn: Conn<'_>, rows: &[AuditRow]) -> Result<(), sqlx::Error> {
+    macro_rules! inserted {
+        ($conn:expr) => {{
+            let mut query = QueryBuilder::new(into_columns!());
+            query.push_values(rows, |mut values, row| {
+                values
+                    .push_bind(row.id)
+                    .push_bind(row.event_id)
+                    .push_bind(row.chain_version)
+                    .push_bind(&row.event_type)
+                    .push_bind(row.occurred_at)
+                    .push_bind(row.user_id)
+                    .push_bind(row.credential_id)
+                    .push_bind(&row.actor)
+                    .push_bind(&row.target)
+                    .push_bind(&row.ip)
+                    .push_bind(&row.user_agent)
+                    .push_bind(&row.request_id)
+                    .push_bind(&row.detail)
+                    .push_bind(&row.change)
+                    .push_bind(&row.prev_hash)
+                    .push_bind(&row.hash);
+            });
+            query.build().execute($conn).await.map(|_| ())
+        }};
+    }
+    on!(conn, |c| inserted!(c))
 }

@@ -2,17 +2,17 @@
 //!
 //! The first event of a kind is written at once. Those of the minute after it are counted in memory, and their number
 //! stands in the next row of that kind; where none comes, in a row that is written when the minute is over, or the process
-//! ends. `change.after.times` of a row is how many events it stands for: without it, one.
+//! ends. What a process that ends has no time to write kind by kind is one row for each type. `change.after.times` of a row is how many events it stands for: without it, one.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use metrics::counter;
 use scoped_futures::ScopedFutureExt;
-use tokio::sync;
+use tokio::{sync, time::Instant};
 
 use super::{Event, EventType};
 use crate::{Accounts, clock::Time, context::Context, error::Error, store::Outcome};
@@ -24,6 +24,8 @@ const WINDOW: Duration = Duration::from_mins(1);
 const MOST_KINDS: usize = 4096;
 /// How many of these are told apart then. Beyond that only the type of an event is.
 const MOST_ORIGINS: usize = 1024;
+/// How many counts are written in one transaction: each of its own would take a second for each thousand.
+const TOGETHER: usize = 500;
 
 /// What makes two events repeats of each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +74,11 @@ impl Window {
         Self { since, count: 0, event, context }
     }
 
+    /// The row that stands for all of them.
+    fn row(&self) -> (Event, Context) {
+        (standing_for(self.event.clone(), self.count, self.since), self.context.clone())
+    }
+
     /// A clock that was set back ends it too.
     fn is_over(&self, now: Time) -> bool {
         now < self.since || now >= self.since + WINDOW
@@ -88,6 +95,8 @@ pub(crate) struct Folding {
     sign_ins: Mutex<Windows>,
     /// Held while counts are written, so that the end of the process waits for it.
     turn: Arc<sync::Mutex<()>>,
+    /// When there is no time any more to write them kind by kind.
+    hurry: OnceLock<Instant>,
 }
 
 impl Folding {
@@ -136,6 +145,16 @@ impl Folding {
         told
     }
 
+    /// From this moment on, what is left of the counts is told by type alone.
+    pub(super) fn hurry_from(&self, moment: Instant) {
+        // At the first end of a process that has one.
+        let _ = self.hurry.set(moment);
+    }
+
+    fn is_in_a_hurry(&self) -> bool {
+        self.hurry.get().is_some_and(|moment| Instant::now() >= *moment)
+    }
+
     /// Puts back what could not be written.
     fn owe(&self, fold: Fold, owed: Window) {
         let mut windows = self.windows(owed.event.event_type);
@@ -156,6 +175,21 @@ fn room_for(windows: &Windows, fold: &Fold, event_type: EventType) -> Fold {
     }
     let coarser = fold.coarser(event_type);
     if has_room(&coarser, MOST_KINDS + MOST_ORIGINS) { coarser } else { coarser.coarser(event_type) }
+}
+
+/// The same counts, told apart by nothing but the type.
+fn by_type(windows: Vec<(Fold, Window)>) -> Vec<(Fold, Window)> {
+    let mut sums = Windows::new();
+    for (_, window) in windows {
+        let event_type = window.event.event_type;
+        let sum = sums.entry(Fold::Rest { event_type, origin: None }).or_insert_with(|| {
+            let event = Event::new(event_type).detail("different ones that there was no time to tell apart");
+            Window::new(window.since, event, Context::system("audit"))
+        });
+        sum.count += window.count;
+        sum.since = sum.since.min(window.since);
+    }
+    sums.into_iter().collect()
 }
 
 /// The event as a row that stands for so many.
@@ -194,15 +228,20 @@ impl Accounts {
         let accounts = self.clone();
         let told = tokio::spawn(async move {
             let _turn = turn;
-            let mut left = accounts.folding().take(accounts.now(), all).into_iter();
-            while let Some((fold, window)) = left.next() {
-                let event = standing_for(window.event.clone(), window.count, window.since);
-                if let Err(error) = accounts.write_event(&window.context, &event).await {
-                    let owed = left.len() + 1;
+            let mut left = accounts.folding().take(accounts.now(), all);
+            while !left.is_empty() {
+                if accounts.folding().is_in_a_hurry() {
+                    left = by_type(left);
+                }
+                let next = left.split_off(left.len().min(TOGETHER));
+                let rows = left.iter().map(|(_, window)| window.row()).collect();
+                if let Err(error) = accounts.write_events(rows).await {
+                    let owed = left.len() + next.len();
                     tracing::error!(%error, owed, "folded audit events cannot be written yet");
-                    std::iter::once((fold, window)).chain(left).for_each(|(fold, w)| accounts.folding().owe(fold, w));
+                    left.into_iter().chain(next).for_each(|(fold, window)| accounts.folding().owe(fold, window));
                     return;
                 }
+                left = next;
             }
         });
         // Should it have panicked, the panic hook has told.
@@ -296,5 +335,23 @@ mod tests {
         folding.owe(fold.clone(), owed);
         let left = folding.take(later, true);
         assert_eq!((left.len(), left[0].1.count, left[0].1.since), (1, 6, NOW));
+    }
+
+    #[test]
+    fn what_there_is_no_time_for_is_summed_up_by_type() {
+        let folding = Folding::default();
+        note_all(&folding, (0..100).chain(0..100).chain(50..100).map(|number| (by(1), number)));
+        let context = by(2);
+        for ip in ["192.0.2.1", "192.0.2.2"] {
+            let (fold, event) = (Fold::sign_in(EventType::LoginFailure, None, ip), Event::new(EventType::LoginFailure));
+            assert!(folding.note(&fold, &context, &event, NOW + WINDOW).is_some());
+            assert!(folding.note(&fold, &context, &event, NOW + WINDOW).is_none());
+        }
+        let mut sums: Vec<_> = by_type(folding.take(NOW, true))
+            .into_iter()
+            .map(|(_, window)| (window.event.event_type.text(), window.count, window.since))
+            .collect();
+        sums.sort();
+        assert_eq!(sums, [("access_denied", 150, NOW), ("login_failure", 2, NOW + WINDOW)]);
     }
 }

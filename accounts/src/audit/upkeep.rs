@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use metrics::counter;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::Accounts;
 
@@ -15,8 +15,10 @@ const TELL: Duration = Duration::from_mins(1);
 const TRIM: Duration = Duration::from_mins(10);
 /// Between two batches of them, so that others come to their turn.
 const BREATH: Duration = Duration::from_millis(50);
-/// How long the last counts have to be written.
-const LAST_COUNTS: Duration = Duration::from_millis(700);
+/// How long the last counts are written kind by kind,
+const LAST_KINDS: Duration = Duration::from_millis(700);
+/// and how long they have in all.
+const LAST_COUNTS: Duration = Duration::from_millis(1_500);
 
 impl Accounts {
     /// Tends the audit log for as long as it is awaited: writes the counts of folded events, tells the log the chain's
@@ -27,6 +29,7 @@ impl Accounts {
 
     /// At the end of the process: what is still in memory is told.
     pub(crate) async fn settle_audit(&self) {
+        self.folding().hurry_from(Instant::now() + LAST_KINDS);
         if timeout(LAST_COUNTS, self.unfold(true)).await.is_err() {
             tracing::error!("the last folded audit events could not be written in time");
         }

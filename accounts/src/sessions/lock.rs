@@ -15,7 +15,7 @@ use crate::{
     email::Email,
     error::Error,
     hasher::Place,
-    store::{Outcome, Tx, on, statements},
+    store::{Tx, on, statements},
 };
 
 /// How long one waits after so many failures; after more, as long as after the last.
@@ -159,24 +159,27 @@ impl Accounts {
         Err(Error::LoginLocked { retry_after: until.since(now).max(Duration::from_secs(1)) })
     }
 
-    /// Records that attempts are refused: once for each lock, however many come.
+    /// Records that attempts are refused: once for each lock, however many come, and of the locks of one account and address
+    /// that follow each other only the first at once; the others are counted.
     async fn login_rate_limited(&self, context: &Context, attempt: &Attempt) -> Result<(), Error> {
-        self.write(context, |tx| {
-            async move {
-                let told: Option<i64> = on!(tx.conn(), |c| sqlx::query_scalar(TELL)
-                    .bind(&attempt.account)
-                    .bind(&attempt.address)
-                    .fetch_optional(c)
-                    .await?);
-                let Some(failures) = told else { return Ok(Outcome::Unchanged(())) };
-                let detail = format!("after {failures} sign-ins without success");
-                let mut event = Event::new(EventType::LoginRateLimited).detail(detail);
-                event.target = attempt.target();
-                Ok(Outcome::changed((), event))
-            }
-            .scope_boxed()
-        })
-        .await
+        let told: Option<i64> = self
+            .store()
+            .record(|tx| {
+                async move {
+                    Ok(on!(tx.conn(), |c| sqlx::query_scalar(TELL)
+                        .bind(&attempt.account)
+                        .bind(&attempt.address)
+                        .fetch_optional(c)
+                        .await?))
+                }
+                .scope_boxed()
+            })
+            .await?;
+        let Some(failures) = told else { return Ok(()) };
+        let mut event = Event::new(EventType::LoginRateLimited);
+        event.detail = Some(format!("after {failures} sign-ins without success"));
+        event.target = attempt.target();
+        self.fold(context, attempt.fold(event.event_type), event).await
     }
 }
 

@@ -19,11 +19,12 @@ pub use unusable::Unusable;
 use tracing::Instrument as _;
 
 use crate::{
-    audit::{Chain, Event},
+    audit::{Chain, Event, Head},
     cache::{self, Cache},
     clock::Clock,
     context::Context,
     error::Error,
+    users::UserId,
 };
 
 /// The pools of one engine. Cheap to clone.
@@ -228,20 +229,36 @@ impl Store {
                     cache::notify(tx.conn(), *user).await?;
                 }
                 let head = sealing.chain.append(&mut tx, Chain::entry(*event, context, sealing.clock.now())).await?;
-                let (cache, store, heads) = (Arc::clone(sealing.cache), self.clone(), sealing.chain.heads().clone());
-                let committing = async move {
-                    let committed = tx.commit_audited().await;
-                    // Also where that failed: whether it took hold is not known then.
-                    for user in changed {
-                        cache.changed(user);
-                    }
-                    committed?;
-                    heads.moved(&store, head).await;
-                    Ok(value)
-                };
-                tokio::spawn(committing.in_current_span()).await.map_err(|_| Error::Stopping)?
+                self.commit(sealing, tx, head, changed).await?;
+                Ok(value)
             }
         }
+    }
+
+    /// The first door for events that no change belongs to: all of them commit, or none. A few hundred at the most.
+    pub(crate) async fn write_events(&self, sealing: &Sealing<'_>, events: Vec<(Event, Context)>) -> Result<(), Error> {
+        debug_assert!(events.iter().all(|(event, _)| event.rights_changed().is_empty()), "rights change with a change");
+        let now = sealing.clock.now();
+        let mut tx = self.begin().await?;
+        let rows = events.into_iter().map(|(event, context)| Chain::entry(event, &context, now)).collect();
+        let head = sealing.chain.append_all(&mut tx, rows).await?;
+        self.commit(sealing, tx, head, Vec::new()).await
+    }
+
+    /// Commits what has been appended to the log up to this head, after which the rights of these users may be others.
+    async fn commit(&self, sealing: &Sealing<'_>, tx: Tx, head: Head, changed: Vec<UserId>) -> Result<(), Error> {
+        let (cache, store, heads) = (Arc::clone(sealing.cache), self.clone(), sealing.chain.heads().clone());
+        let committing = async move {
+            let committed = tx.commit_audited().await;
+            // Also where that failed: whether it took hold is not known then.
+            for user in changed {
+                cache.changed(user);
+            }
+            committed?;
+            heads.moved(&store, head).await;
+            Ok(())
+        };
+        tokio::spawn(committing.in_current_span()).await.map_err(|_| Error::Stopping)?
     }
 
     /// The second door: for usage and times of last use, which grant nothing and leave no event.

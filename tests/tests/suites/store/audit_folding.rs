@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use paddock_accounts::Error;
 use paddock_accounts::access::Principal;
 use paddock_accounts::audit::{AuditFilter, AuditRow};
@@ -50,7 +51,7 @@ impl Opened {
         rows.into_iter().map(|row| times(&row).map(|times| (row, times))).collect()
     }
 
-    async fn times_of(&self, event_type: &str) -> Result<Vec<u64>> {
+    pub(super) async fn times_of(&self, event_type: &str) -> Result<Vec<u64>> {
         Ok(self.rows_of(event_type).await?.into_iter().map(|(_, times)| times).collect())
     }
 }
@@ -184,6 +185,69 @@ async fn what_could_not_be_written_is_counted(#[case] engine: Engine) {
         store.clock.advance(MINUTE);
         store.denied(&ada, "GET /users").await?;
         ensure!(store.times_of("access_denied").await? == [4], "each of the four");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_that_follow_each_other_are_counted(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let here = Context { ip: Some("192.0.2.1".parse()?), ..context() };
+        let attempt = async || store.accounts.login(&here, "nobody@example.com", "wrong".into()).await.map(drop);
+        let (mut judged, mut refused) = (0, 0);
+        while judged < 5 {
+            match attempt().await {
+                Err(Error::WrongPassword) => judged += 1,
+                Err(Error::LoginLocked { .. }) => refused += 1,
+                other => anyhow::bail!("{other:?}"),
+            }
+            store.clock.advance(Duration::from_millis(500));
+        }
+        ensure!(refused > 10, "{refused}");
+        ensure!(store.rows_of("login_rate_limited").await?.len() == 1, "the first is there at once, and alone");
+        let store = store.reopen(|_| ()).await?;
+        let rows = store.rows_of("login_rate_limited").await?;
+        let (row, _) = &rows[1];
+        ensure!(
+            row.target.as_deref() == Some("nobody@example.com") && row.ip.as_deref() == Some("192.0.2.1"),
+            "{row:?}"
+        );
+        ensure!(rows.len() == 2 && rows[1].1 == 3, "one for each of four locks: {rows:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_counts_are_written_when_the_process_ends(#[case] engine: Engine) {
+    story(async {
+        const KINDS: u64 = 2_500;
+        let store = open(engine).await?;
+        let ada = store.principal("ada@example.com").await?;
+        let denials = stream::iter((0..2 * KINDS).map(|number| (number % KINDS).to_string())).map(|number| {
+            let (store, ada) = (&store, &ada);
+            async move { store.denied(ada, &format!("GET /{number}")).await }
+        });
+        denials.buffer_unordered(8).try_collect::<Vec<()>>().await?;
+        let store = store.reopen(|_| ()).await?;
+        let rows = store
+            .database
+            .rows::<(Option<String>,)>("SELECT change FROM audit_logs WHERE event_type = 'access_denied'");
+        let mut sum = 0;
+        for (change,) in rows.await? {
+            let change = change.map(|text| serde_json::from_str::<Value>(&text)).transpose()?;
+            sum += change.and_then(|change| change["after"]["times"].as_u64()).unwrap_or(1);
+        }
+        ensure!(sum == 2 * KINDS, "{sum} are told");
+        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
         Ok(())
     })
     .await;
