@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use jwt::{ACCESS_LIFETIME, SessionKey};
 pub(crate) use jwt::{Access, TOKEN_MAX_BYTES};
 pub(crate) use lock::Attempt;
-pub use refresh::{REFRESH_IDLE, SESSION_LIFETIME};
+pub use refresh::{REFRESH_IDLE, Refreshing, SESSION_LIFETIME};
 use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
 use uuid::Uuid;

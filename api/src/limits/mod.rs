@@ -17,7 +17,11 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use metrics::counter;
-use paddock_accounts::access::{Principal, Via};
+use paddock_accounts::{
+    access::{Principal, Via},
+    limits::Limits as Own,
+    users::UserId,
+};
 use tokio::time::Instant;
 
 use crate::problem::whole_seconds;
@@ -131,8 +135,17 @@ impl Limits {
 
     /// Counts a request, if all limits of its principal allow it. One that is refused counts nowhere.
     pub(crate) async fn admit(&self, principal: &Principal, told: &Told) -> Result<(), Exceeded> {
-        let draws = self.draws(principal);
-        let Some((owner, standing)) = self.count(&draws).await else { return Ok(()) };
+        self.draw(&self.draws(principal), told).await
+    }
+
+    /// The same for a user who goes on with a session.
+    pub(crate) async fn admit_session(&self, user: UserId, limits: &Own, told: &Told) -> Result<(), Exceeded> {
+        let draw = self.draw_of(Owner::Sessions(user.0), limits);
+        self.draw(draw.as_slice(), told).await
+    }
+
+    async fn draw(&self, draws: &[Draw], told: &Told) -> Result<(), Exceeded> {
+        let Some((owner, standing)) = self.count(draws).await else { return Ok(()) };
         let _ = told.0.set(standing);
         let Some(wait) = standing.wait else { return Ok(()) };
         counter!("paddock_rate_limited_total", "limit" => owner.text()).increment(1);
@@ -141,21 +154,20 @@ impl Limits {
 
     /// The buckets that a request of this principal draws on, its user's first.
     fn draws(&self, principal: &Principal) -> Vec<Draw> {
-        let own = |limit: Option<i64>| limit.map(|limit| u64::try_from(limit).unwrap_or(0));
         let user = principal.user_id.0;
-        let owner = match principal.via {
-            Via::Key { .. } => Owner::User(user),
-            Via::Session { .. } => Owner::Sessions(user),
-        };
-        let of_user = own(principal.limits.requests_per_minute).or(self.default).map(|limit| (owner, limit));
-        let of_key = match &principal.via {
+        let (owner, of_key) = match &principal.via {
             Via::Key { credential_id, limits, .. } => {
-                own(limits.requests_per_minute).map(|limit| (Owner::Key { user, id: credential_id.0 }, limit))
+                let key = Owner::Key { user, id: credential_id.0 };
+                (Owner::User(user), per_minute(limits).map(|limit| drawn(key, limit)))
             }
-            Via::Session { .. } => None,
+            Via::Session { .. } => (Owner::Sessions(user), None),
         };
-        let limits = [of_user, of_key].into_iter().flatten();
-        limits.map(|(owner, limit)| Draw { owner, rate: Rate::per_minute(limit) }).collect()
+        self.draw_of(owner, &principal.limits).into_iter().chain(of_key).collect()
+    }
+
+    /// The bucket of a user that this is.
+    fn draw_of(&self, owner: Owner, limits: &Own) -> Option<Draw> {
+        per_minute(limits).or(self.default).map(|limit| drawn(owner, limit))
     }
 
     async fn count(&self, draws: &[Draw]) -> Option<(Owner, Standing)> {
@@ -185,4 +197,12 @@ impl Limits {
             link.look().await;
         }
     }
+}
+
+fn per_minute(limits: &Own) -> Option<u64> {
+    limits.requests_per_minute.map(|limit| u64::try_from(limit).unwrap_or(0))
+}
+
+fn drawn(owner: Owner, limit: u64) -> Draw {
+    Draw { owner, rate: Rate::per_minute(limit) }
 }

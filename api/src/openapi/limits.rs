@@ -1,4 +1,5 @@
-//! What the limits add to every operation that needs a credential: 429, and the headers that tell how they stand.
+//! What the limits add to every operation that needs a credential, or the cookie of a session: 429, and the headers that
+//! tell how they stand.
 
 use utoipa::openapi::{
     Header, OpenApi, PathItem, RefOr, Type, header::HeaderBuilder, path::Operation, schema::ObjectBuilder,
@@ -21,27 +22,29 @@ pub(super) fn describe(document: &mut OpenApi) {
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, patch, .. } = item;
         for operation in [get, put, post, delete, patch].into_iter().flatten() {
-            if needs_credential(operation) {
-                add(operation);
+            if goes_by(operation, "bearer") {
+                // With 401 nobody is known who could have limits.
+                add(operation, |status| status != "401");
+            } else if goes_by(operation, "refresh_cookie") {
+                add(operation, |status| ["200", "429"].contains(&status));
             }
         }
     }
 }
 
-fn needs_credential(operation: &Operation) -> bool {
-    // What goes by the cookie of a session, or by nothing, has no limits.
-    let (nobody, bearer) =
-        (SecurityRequirement::default(), SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []));
-    operation.security.as_ref().is_some_and(|ways| ways.contains(&bearer) && !ways.contains(&nobody))
+/// Whether it needs this, or something like it. What goes by nothing as well has no limits.
+fn goes_by(operation: &Operation, scheme: &str) -> bool {
+    let (nobody, scheme) = (SecurityRequirement::default(), SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []));
+    operation.security.as_ref().is_some_and(|ways| ways.contains(&scheme) && !ways.contains(&nobody))
 }
 
-fn add(operation: &mut Operation) {
+/// Adds them to the answers that tell how limits stand.
+fn add(operation: &mut Operation, tells: fn(&str) -> bool) {
     let responses = &mut operation.responses.responses;
     responses.entry("429".to_owned()).or_insert_with(|| problem("429", EXCEEDED).into());
     for (status, response) in responses {
-        // With 401 nobody is known who could have limits.
         let RefOr::T(response) = response else { continue };
-        if status == "401" {
+        if !tells(status) {
             continue;
         }
         if status == "429" {

@@ -7,7 +7,7 @@ mod problems;
 
 pub(crate) use problems::{
     BodyProblems, CallerProblems, Conflict, ForeignOrigin, LoginLocked, Missing, NoRefresh, NotReady, Problems,
-    WrongPassword,
+    RefreshLimited, WrongPassword,
 };
 use utoipa::{
     PartialSchema,
@@ -162,11 +162,10 @@ mod tests {
                 continue;
             }
             assert!(operation["responses"]["401"].is_object(), "{name} does not list 401");
-            // What goes by a cookie has no limits.
+            let limited = &operation["responses"]["429"];
+            assert!(limited["headers"]["Retry-After"].is_object(), "{name} does not list 429");
+            assert!(limited["headers"]["X-RateLimit-Reset"].is_object(), "{name} does not list its limits");
             if ways.contains(&serde_json::json!({"bearer": []})) {
-                let limited = &operation["responses"]["429"];
-                assert!(limited["headers"]["Retry-After"].is_object(), "{name} does not list 429");
-                assert!(limited["headers"]["X-RateLimit-Reset"].is_object(), "{name} does not list its limits");
                 // The version is open to whoever is signed in.
                 let open = name == "get /api/version";
                 assert!(open || operation["responses"]["403"].is_object(), "{name} does not list 403");

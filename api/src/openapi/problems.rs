@@ -83,6 +83,13 @@ group! {
 }
 
 group! {
+    /// The session does not go on now.
+    RefreshLimited {
+        "429": "The user has made more requests than its limit allows. The cookie still counts.",
+    }
+}
+
+group! {
     /// There is no session to go on with.
     NoRefresh {
         "401": "The cookie is missing, was used before, or its session has ended.",

@@ -6,8 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, header};
-use paddock_accounts::{access::Via, sessions::Login};
-use secrecy::ExposeSecret;
+use paddock_accounts::{Error, access::Via, context::Context, sessions::Login};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,7 +15,8 @@ use crate::{
     app::{App, ask},
     authentication::{Anyone, Stranger, authenticate},
     extract::{NoQuery, Query, Unread},
-    openapi::{BodyProblems, ForeignOrigin, LoginLocked, NoRefresh, Problems, WrongPassword},
+    limits::Exceeded,
+    openapi::{BodyProblems, ForeignOrigin, LoginLocked, NoRefresh, Problems, RefreshLimited, WrongPassword},
     origin::Origin,
     problem::{Kind, Problem},
     shape::parsed,
@@ -69,30 +70,46 @@ pub(crate) async fn login(
 
 /// Goes on with a session: takes the cookie's token, which counts once, for an access token and another cookie. A token
 /// that comes a second time ends its session.
+///
+/// It counts towards the limit of the user. One that is over it is refused, and the token counts still.
 #[utoipa::path(
     post, path = "/auth/refresh", operation_id = "refresh", tag = "auth",
     responses(
         (status = 200, description = "The session goes on.", body = AccessToken,
          headers(("Set-Cookie" = String, description = "The token to go on with next time."))),
-        Problems, NoRefresh, ForeignOrigin
+        Problems, NoRefresh, ForeignOrigin, RefreshLimited
     ),
     security(("refresh_cookie" = []))
 )]
 pub(crate) async fn refresh(
     State(app): State<App>,
     Anyone(context): Anyone,
+    Extension(origin): Extension<Origin>,
     _: NoQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let login = match app.cookies.presented(&headers)? {
-        Some(token) => ask(app.accounts.refresh(&context, &token)).await?,
-        None => None,
-    };
-    let Some(login) = login else {
-        let problem = Problem::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
-        return Ok(([(header::SET_COOKIE, app.cookies.take_away())], problem).into_response());
-    };
-    Ok(signed_in(&app, &login))
+    let Some(token) = app.cookies.presented(&headers)? else { return Ok(no_session(&app)) };
+    let login = ask(go_on(&app, &context, &origin, &token)).await?.map_err(Stranger::Limited)?;
+    Ok(login.map_or_else(|| no_session(&app), |login| signed_in(&app, &login)))
+}
+
+/// Goes on with the session of a token, if that counts and its user's limit allows the request.
+async fn go_on(
+    app: &App,
+    context: &Context,
+    origin: &Origin,
+    token: &SecretString,
+) -> Result<Result<Option<Login>, Exceeded>, Error> {
+    let Some(refreshing) = app.accounts.refreshing(context, token).await? else { return Ok(Ok(None)) };
+    match app.limits.admit_session(refreshing.user(), refreshing.limits(), &origin.told).await {
+        Ok(()) => app.accounts.refresh(context, &refreshing).await.map(Ok),
+        Err(exceeded) => Ok(Err(exceeded)),
+    }
+}
+
+fn no_session(app: &App) -> Response {
+    let problem = Problem::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
+    ([(header::SET_COOKIE, app.cookies.take_away())], problem).into_response()
 }
 
 fn signed_in(app: &App, login: &Login) -> Response {

@@ -1,10 +1,11 @@
 //! How many requests a minute: by user, by key, by the default of the server.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use paddock_tests::database::{Database, Engine};
 use serde_json::json;
 
 use super::contract::Answer;
+use super::sessions::cookie;
 use super::{Api, MODEL, on_both_engines};
 
 on_both_engines! {
@@ -13,6 +14,7 @@ on_both_engines! {
     a_limit_of_zero_lets_nothing_through,
     the_default_holds_for_whoever_has_no_limit,
     who_holds_a_key_cannot_keep_its_owner_from_revoking_it,
+    a_session_goes_on_within_its_users_limit,
 }
 
 /// What the headers tell: limit, remaining, and reset.
@@ -131,5 +133,43 @@ async fn the_default_holds_for_whoever_has_no_limit(engine: Engine) -> Result<()
         refused += u32::from(api.admin("GET /me", 0).any().await?.status == 429);
     }
     ensure!(refused >= 4, "{refused}");
+    Ok(())
+}
+
+async fn a_session_goes_on_within_its_users_limit(engine: Engine) -> Result<()> {
+    const OWN: &str = "violet harbour tangle 93";
+    let api = Api::start(engine).await?;
+    let (user, email) = api.user_with_password(OWN).await?;
+    let [mine, others] = [api.sign_in(&email, OWN).await?, api.sign_in(&email, OWN).await?];
+    let go_on = |cookie: &str| api.anonymous("POST /auth/refresh", 0).header("cookie", cookie);
+    let limit = async |limit: u64| {
+        let limits = json!({"limits": {"requests_per_minute": limit}});
+        api.admin("PATCH /users/{id}", user).json(&limits).expect(200).await
+    };
+    limit(3).await?;
+    // Every session of the user, and every other request, takes from the one limit.
+    let second = go_on(&cookie(&mine)?.0).expect(200).await?;
+    assert_eq!(told(&second)?, (3, 2, 20));
+    assert_eq!(told(&go_on(&cookie(&others)?.0).expect(200).await?)?.1, 1);
+    assert_eq!(told(&api.by(&second.text("access_token")?, "GET /me", 0).expect(200).await?)?.1, 0);
+
+    // Refused, it changes nothing and leaves the cookie as it was.
+    let rows = "SELECT hash FROM refresh_tokens ORDER BY hash";
+    let database = api.database.as_ref().context("a database")?;
+    let before = (database.rows::<(String,)>(rows).await?, api.events(1).await?);
+    for _ in 0..5 {
+        let refused = go_on(&cookie(&second)?.0).expect(429).await?;
+        assert_eq!(refused.problem(), "rate-limited");
+        limited(&refused, 3)?;
+        ensure!(refused.header("set-cookie").is_empty(), "{refused}");
+    }
+    assert_eq!((database.rows::<(String,)>(rows).await?, api.events(1).await?), before);
+    // One that comes back ends its session all the same.
+    go_on(&cookie(&others)?.0).expect(401).await?;
+    assert_eq!(api.events(1).await?, ["session_reuse_detected"]);
+    limit(0).await?;
+    limited(&go_on(&cookie(&second)?.0).expect(429).await?, 0)?;
+    limit(600).await?;
+    go_on(&cookie(&second)?.0).expect(200).await?;
     Ok(())
 }

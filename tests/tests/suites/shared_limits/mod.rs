@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::try_join_all;
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::{Caller, Launch, Paddock, answer};
+use paddock_tests::paddock::{Bootstrap, Caller, Launch, Paddock, answer};
 use serde_json::{Value, json};
 
 /// How long a state may take to be noticed.
@@ -22,6 +22,7 @@ const PASSWORD: &str = "canary-9c2e";
 struct Pair {
     replicas: [Paddock; 2],
     admin: Caller,
+    bootstrap: Bootstrap,
     _database: Database,
 }
 
@@ -40,9 +41,10 @@ impl Pair {
         let launch = || -> Result<Launch> {
             Ok(Launch::new(&["api"], database.url())?.env("REDIS_URL", redis_url).env("LOG_FORMAT", "json"))
         };
-        let (one, admin) = Paddock::seeded(launch()?).await?;
-        let replicas = [one, launch()?.start().await?];
-        Ok(Self { replicas, admin, _database: database })
+        let bootstrap = launch()?.seed()?;
+        let replicas = [launch()?.start().await?, launch()?.start().await?];
+        let admin = replicas[0].caller(&bootstrap.key);
+        Ok(Self { replicas, admin, bootstrap, _database: database })
     }
 
     /// Gives a user this limit, at the first replica.

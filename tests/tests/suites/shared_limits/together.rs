@@ -1,9 +1,11 @@
 //! While Redis counts.
 
-use anyhow::ensure;
+use anyhow::{Context as _, Result, ensure};
 use paddock_tests::eventually::eventually;
 use paddock_tests::redis::Redis;
 use paddock_tests::story::story;
+use reqwest::{Client, Response};
+use serde_json::json;
 
 use super::{PASSWORD, PROMPT, Pair};
 
@@ -63,6 +65,33 @@ async fn a_limit_that_is_changed_holds_at_once_at_both() {
             Ok(())
         })
         .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_at_either_within_one_limit() {
+    story(async {
+        let redis = Redis::start().await?;
+        let pair = Pair::start(&redis.url()).await?;
+        pair.agree(true).await?;
+        let post = |replica: usize, path: &str| Client::new().post(format!("{}{path}", pair.replicas[replica].url()));
+        let cookie = |answer: Response| -> Result<String> {
+            let set = answer.error_for_status()?.headers()["set-cookie"].to_str()?.to_owned();
+            Ok(set.split(';').next().context("a cookie")?.to_owned())
+        };
+        let credentials = json!({"username": pair.bootstrap.email, "password": pair.bootstrap.password});
+        let mut held = cookie(post(0, "/auth/login").json(&credentials).send().await?)?;
+        // The first user is the admin.
+        pair.limit(1, 2).await?;
+        for replica in [0, 1] {
+            held = cookie(post(replica, "/auth/refresh").header("cookie", held).send().await?)?;
+        }
+        for replica in [0, 1] {
+            let refused = post(replica, "/auth/refresh").header("cookie", &held).send().await?;
+            assert_eq!(refused.status(), 429);
+        }
+        Ok(())
     })
     .await;
 }

@@ -25,8 +25,15 @@ impl Opened {
         Ok(self.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?)
     }
 
+    async fn refresh(&self, token: &SecretString) -> Result<Option<Login>, Error> {
+        match self.accounts.refreshing(&context(), token).await? {
+            Some(refreshing) => self.accounts.refresh(&context(), &refreshing).await,
+            None => Ok(None),
+        }
+    }
+
     async fn go_on(&self, token: &SecretString) -> Result<Option<Login>> {
-        Ok(self.accounts.refresh(&context(), token).await?)
+        Ok(self.refresh(token).await?)
     }
 
     async fn counts(&self, token: &SecretString) -> Result<Result<(), Refused>> {
@@ -121,7 +128,7 @@ async fn whatever_ends_a_session_ends_its_refreshing(#[case] engine: Engine) {
         let here = &context();
         let accounts = &store.accounts;
         let dead = async |login: Login, why: &str| -> Result<()> {
-            ensure!(accounts.refresh(here, &login.refresh_token).await?.is_none(), "{why}");
+            ensure!(store.go_on(&login.refresh_token).await?.is_none(), "{why}");
             ensure!(store.counts(&login.access_token).await?.is_err(), "{why}");
             Ok(())
         };
@@ -146,7 +153,7 @@ async fn whatever_ends_a_session_ends_its_refreshing(#[case] engine: Engine) {
         let login = store.begin().await?;
         let patch = |is_active| UserPatch { is_active: Some(is_active), ..UserPatch::default() };
         accounts.update_user(here, admin, patch(false), Ok(())).await?;
-        ensure!(accounts.refresh(here, &login.refresh_token).await?.is_none());
+        ensure!(store.go_on(&login.refresh_token).await?.is_none());
         accounts.update_user(here, admin, patch(true), Ok(())).await?;
         dead(login, "disabled, and enabled again").await?;
 
@@ -168,8 +175,7 @@ async fn of_a_thousand_with_one_token_one_goes_on(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let login = store.begin().await?;
-        let here = &context();
-        let outcomes = join_all((0..CROWD).map(|_| store.accounts.refresh(here, &login.refresh_token))).await;
+        let outcomes = join_all((0..CROWD).map(|_| store.refresh(&login.refresh_token))).await;
         let mut winners = Vec::new();
         for outcome in outcomes {
             match outcome {
@@ -187,6 +193,92 @@ async fn of_a_thousand_with_one_token_one_goes_on(#[case] engine: Engine) {
         let events = store.events().await?;
         let tail = ["session_refreshed", "session_reuse_detected"];
         ensure!(events.ends_with(&tail.map(str::to_owned)), "{events:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_goes_on_for_long_keeps_two_rows_and_knows_every_token_it_had(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let times = 20;
+        for place in [0, 1, times / 2, times - 1] {
+            let mut tokens = vec![store.begin().await?.refresh_token];
+            let bystander = store.begin().await?;
+            while tokens.len() <= times {
+                let next = store.go_on(&tokens[tokens.len() - 1]).await?.context("it counts once")?;
+                tokens.push(next.refresh_token);
+            }
+            let kept = store.database.execute("UPDATE refresh_tokens SET hash = hash").await?;
+            ensure!(kept == 3, "{kept} rows for a session that went on, and one that did not");
+            ensure!(store.go_on(&tokens[place]).await?.is_none());
+            ensure!(store.go_on(&tokens[times]).await?.is_none(), "token {place} came back, and nothing ended");
+            ensure!(store.events().await?.ends_with(&["session_reuse_detected".to_owned()]), "token {place}");
+            ensure!(store.go_on(&bystander.refresh_token).await?.is_some(), "another session goes on");
+            store.database.execute("DELETE FROM refresh_tokens").await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_made_up_ends_nothing_but_the_session_of_one_that_was_had(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let (first, untouched) = (store.begin().await?, store.begin().await?);
+        let second = store.go_on(&first.refresh_token).await?.context("it counts once")?;
+        let events = store.events().await?.len();
+        let half = |login: &Login| login.refresh_token.expose_secret()[..32].to_owned();
+        let of = |first: &str, second: &str| SecretString::from(format!("{first}{second}"));
+        let zeros = "0".repeat(32);
+        // Nobody knows the first half of a session that did not go on yet but who has its one token.
+        for made_up in [of(&zeros, &zeros), of(&zeros, &half(&first)), of(&half(&untouched), &zeros)] {
+            ensure!(store.go_on(&made_up).await?.is_none());
+            store.accounts.logout_by_refresh(&context(), &made_up, true).await?;
+        }
+        ensure!(store.events().await?.len() == events, "none of that is recorded");
+        ensure!(store.go_on(&untouched.refresh_token).await?.is_some());
+        ensure!(store.go_on(&of(&half(&first), &zeros)).await?.is_none());
+        ensure!(
+            store.go_on(&second.refresh_token).await?.is_none(),
+            "who made that up had one of the session's tokens"
+        );
+        Ok(())
+    })
+    .await;
+}
+
+/// A version before this one gave tokens that had nothing in common, and kept those that were used.
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_of_an_earlier_version_go_on(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        for comes_back in [0, 1] {
+            let first = store.begin().await?;
+            store.clock.advance(Duration::from_secs(1));
+            let other = store.begin().await?;
+            // The other session's token becomes the one that was given for the first.
+            let given = "UPDATE refresh_tokens SET consumed_at = issued_at WHERE issued_at = (SELECT MIN(issued_at) FROM refresh_tokens); \
+                         UPDATE refresh_tokens SET session_id = (SELECT id FROM sessions ORDER BY created_at LIMIT 1)";
+            store.database.execute(given).await?;
+            let third = store.go_on(&other.refresh_token).await?.context("it counts")?;
+            let fourth = store.go_on(&third.refresh_token).await?.context("it counts as well")?;
+            let used = [&first, &other][comes_back];
+            ensure!(store.go_on(&used.refresh_token).await?.is_none());
+            ensure!(store.go_on(&fourth.refresh_token).await?.is_none(), "token {comes_back} came back, and nothing ended");
+            store.database.execute("DELETE FROM refresh_tokens; DELETE FROM sessions").await?;
+        }
         Ok(())
     })
     .await;
