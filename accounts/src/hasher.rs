@@ -1,6 +1,11 @@
 //! Argon2id, bounded and away from the threads that serve.
 
-use std::{sync::Arc, thread::available_parallelism, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
@@ -25,6 +30,8 @@ const KEY: Cost = Cost { memory_kib: 1_024, passes: 1 };
 
 /// How many sign-ins may wait for their turn; one takes some 25 ms.
 const PASSWORD_QUEUE: usize = 64;
+/// The part of them that one address may have waiting, so that a flood from there leaves room for everybody else.
+const PART_OF_AN_ADDRESS: usize = 4;
 /// How many keys may wait for their turn.
 const KEY_QUEUE: usize = 1_024;
 
@@ -37,8 +44,24 @@ pub(crate) struct Hasher {
     decoy: Arc<str>,
 }
 
-/// A place in a lane's queue, for as long as it is held.
-pub(crate) struct Place(#[expect(dead_code, reason = "it is given back, never looked at")] OwnedSemaphorePermit);
+/// A place in a lane's queue, for as long as it or a copy of it is held.
+#[derive(Clone)]
+pub(crate) struct Place(#[expect(dead_code, reason = "it is given back, never looked at")] Arc<Taken>);
+
+/// What a place takes up.
+struct Taken {
+    _admitted: OwnedSemaphorePermit,
+    _part: Option<Part>,
+}
+
+/// How many places each address holds. Only those that hold any are kept, so that there are no more than places.
+type Held = Arc<Mutex<HashMap<String, usize>>>;
+
+/// A place that counts for an address, until it is dropped.
+struct Part {
+    held: Held,
+    address: String,
+}
 
 /// What a password came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +76,9 @@ struct Lane {
     cost: Cost,
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    held: Held,
+    /// How many places one address may hold.
+    most: usize,
     retry_after: Duration,
 }
 
@@ -91,6 +117,11 @@ impl Hasher {
         self.passwords.place()
     }
 
+    /// The same for somebody at this address: refused, too, when it holds its part of them.
+    pub(crate) fn place_of(&self, address: &str) -> Result<Place, Error> {
+        self.passwords.place_of(address)
+    }
+
     /// Verifies against the hash, or at the same cost against nothing.
     pub(crate) async fn verify_password(
         &self,
@@ -118,6 +149,8 @@ impl Lane {
             cost,
             running: Arc::new(Semaphore::new(running)),
             admitted: Arc::new(Semaphore::new(running + queue)),
+            held: Held::default(),
+            most: (queue / PART_OF_AN_ADDRESS).max(1),
             retry_after,
         }
     }
@@ -133,8 +166,22 @@ impl Lane {
 
     /// Refuses at once when the queue is full.
     fn place(&self) -> Result<Place, Error> {
-        let place = self.admitted.clone().try_acquire_owned();
-        place.map(Place).map_err(|_| Error::Busy { retry_after: self.retry_after })
+        self.take(None)
+    }
+
+    /// Refuses at once, too, when the address holds as many places as it may.
+    fn place_of(&self, address: &str) -> Result<Place, Error> {
+        let part = Part::take(&self.held, address, self.most).ok_or_else(|| self.busy())?;
+        self.take(Some(part))
+    }
+
+    fn take(&self, part: Option<Part>) -> Result<Place, Error> {
+        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| self.busy())?;
+        Ok(Place(Arc::new(Taken { _admitted: admitted, _part: part })))
+    }
+
+    fn busy(&self) -> Error {
+        Error::Busy { retry_after: self.retry_after }
     }
 
     /// Holds no database connection while it waits.
@@ -153,6 +200,32 @@ impl Lane {
         .map_err(|_| Error::Stopping)?
         .map_err(|error| Error::Corrupt(format!("hashing failed: {error}")))
     }
+}
+
+impl Part {
+    fn take(held: &Held, address: &str, most: usize) -> Option<Self> {
+        let mut counts = lock(held);
+        let holds = counts.get(address).copied().unwrap_or_default();
+        if holds >= most {
+            return None;
+        }
+        counts.insert(address.to_owned(), holds + 1);
+        Some(Self { held: Arc::clone(held), address: address.to_owned() })
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.held);
+        match counts.get_mut(&self.address) {
+            Some(holds) if *holds > 1 => *holds -= 1,
+            _ => drop(counts.remove(&self.address)),
+        }
+    }
+}
+
+fn lock(held: &Held) -> MutexGuard<'_, HashMap<String, usize>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cost {
@@ -206,5 +279,23 @@ mod tests {
         let _first = lane.admitted.clone().try_acquire_many_owned(2).unwrap();
         let refused = lane.hash("secret".into()).await;
         assert!(matches!(refused, Err(Error::Busy { retry_after }) if retry_after == Duration::from_secs(7)));
+    }
+
+    #[tokio::test]
+    async fn one_address_leaves_room_for_others() {
+        let lane = Lane::new(KEY, 1, 8, Duration::from_secs(7));
+        let one: Vec<_> = (0..9).filter_map(|_| lane.place_of("192.0.2.1").ok()).collect();
+        assert_eq!(one.len(), 2);
+        let others: Vec<_> = (2..9).map(|n| lane.place_of(&format!("192.0.2.{n}")).unwrap()).collect();
+        // Of the lane there is no more than there is of it.
+        assert!(lane.place_of("192.0.2.9").is_err());
+        drop(others);
+        assert_eq!(*lock(&lane.held), HashMap::from([("192.0.2.1".to_owned(), 2)]), "who holds nothing is not kept");
+        drop(one);
+        // A place is held until the work is done, and no longer.
+        lane.run(lane.place_of("192.0.2.1").unwrap(), || Ok(())).await.unwrap();
+        assert!(lock(&lane.held).is_empty());
+        // A part is one at the least.
+        Lane::new(KEY, 1, 1, Duration::ZERO).place_of("192.0.2.1").unwrap();
     }
 }

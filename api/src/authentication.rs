@@ -21,7 +21,10 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     app::{App, Unanswered, ask},
     extract::Sender,
-    limits::{Exceeded, guesses::Throttled},
+    limits::{
+        Exceeded,
+        guesses::{Sort, Throttled},
+    },
     origin::Origin,
     problem::{Kind, Problem},
     trace,
@@ -118,7 +121,8 @@ fn count(stranger: &Stranger) {
 /// Judges a credential, unless it may be a guess and its address has made too many.
 async fn judge(app: &App, presented: Result<&str, Stranger>, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
     let text = presented?;
-    let attempt = app.guesses.begin(origin.ip, || app.accounts.may_be_guess(text)).map_err(Stranger::Throttled)?;
+    let may_be_guess = || app.accounts.may_be_guess(text);
+    let attempt = app.guesses.begin(origin.ip, Sort::Credential, may_be_guess).map_err(Stranger::Throttled)?;
     match ask(app.accounts.authenticate(text)).await {
         Ok(Ok(principal)) => {
             attempt.spare();
@@ -146,7 +150,7 @@ impl From<Stranger> for Problem {
             Stranger::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING),
             Stranger::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED),
             Stranger::Limited(exceeded) => Self::new(Kind::RateLimited, exceeded.message()).retry_after(exceeded.wait),
-            Stranger::Throttled(Throttled(wait)) => Self::new(Kind::RateLimited, Throttled::MESSAGE).retry_after(wait),
+            Stranger::Throttled(throttled) => throttled.into(),
             Stranger::Unanswered(unanswered) => unanswered.into(),
         }
     }

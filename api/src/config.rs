@@ -23,7 +23,8 @@ pub struct Config {
     /// The Redis in which all replicas count requests together: `redis://:password@host:port/number`, or `rediss:`. `None`: each
     /// process counts by itself.
     pub redis_url: Option<SecretString>,
-    /// How many wrong credentials a minute one address may present; 0: as many as it likes.
+    /// How many wrong credentials a minute one address may present, how many wrong cookies, and how many of its sign-ins may
+    /// fail; 0: as many as it likes.
     pub auth_failures_per_minute: u64,
     /// The proxies whose `X-Forwarded-For` tells the client's address.
     pub trusted_proxies: Vec<IpNet>,

@@ -148,7 +148,8 @@ pub(crate) struct ServeSettings {
     /// A file that holds it
     #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE")]
     pub(crate) redis_url_file: Option<PathBuf>,
-    /// How many credentials that are not valid one address may present a minute; 0: as many as it likes
+    /// How many credentials that are not valid one address may present a minute, how many such cookies, and how many of its
+    /// sign-ins may fail; 0: as many as it likes
     #[arg(long, env = "AUTH_FAILURES_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
     pub(crate) auth_failures_per_minute: u64,
     /// Proxies in front of this, whose X-Forwarded-For tells the client's address; unset: none

@@ -2,6 +2,8 @@
 //!
 //! An attempt is counted before it is judged, by one statement that decides as well, so that however many come at once, at
 //! whichever replica, no more than [`BURST`] are judged before the first has failed. From then on it is one for each lock.
+//! A row that is not locked has a lock that ended long ago: of those that come at once, one may have looked at its clock
+//! before another, and be counted after it.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -28,17 +30,16 @@ const BURST: i64 = 10;
 const MEMORY: Duration = Duration::from_hours(1);
 
 statements! {
-    ADMIT = "INSERT INTO login_attempts (account, address, failures, locked_until, seen_at) VALUES ($1, $2, 1, $3, $3) \
+    ADMIT = "INSERT INTO login_attempts (account, address, failures, locked_until, seen_at) VALUES ($1, $2, 1, $4, $3) \
              ON CONFLICT (account, address) DO UPDATE SET \
              failures = CASE WHEN login_attempts.seen_at < $4 THEN 1 ELSE login_attempts.failures + 1 END, \
              locked_until = CASE WHEN login_attempts.seen_at >= $4 AND login_attempts.failures + 1 >= $6 \
-             THEN $5 ELSE $3 END, \
+             THEN $5 ELSE $4 END, \
              seen_at = $3 WHERE login_attempts.locked_until <= $3 RETURNING failures";
     LOCKED_UNTIL = "SELECT locked_until, told_until FROM login_attempts WHERE account = $1 AND address = $2";
     FAILED = "UPDATE login_attempts SET seen_at = $3, locked_until = CASE WHEN failures <= 1 THEN $4 \
               WHEN failures = 2 THEN $5 WHEN failures = 3 THEN $6 WHEN failures > 3 THEN $7 ELSE locked_until END \
               WHERE account = $1 AND address = $2";
-    FORGIVE = "UPDATE login_attempts SET failures = failures - 1 WHERE account = $1 AND address = $2 AND failures > 0";
     CLEAR = "DELETE FROM login_attempts WHERE account = $1 AND address = $2";
     TELL = "UPDATE login_attempts SET told_until = locked_until WHERE account = $1 AND address = $2 \
             AND (told_until IS NULL OR told_until < locked_until) RETURNING failures";
@@ -97,31 +98,13 @@ impl Attempt {
 }
 
 impl Accounts {
-    /// Counts an attempt and gives it a place to be judged at, or refuses it while the account is locked for its address.
-    /// In this order, so that who is locked takes no place from others.
+    /// Gives an attempt a place to be judged at and counts it, or refuses it while the account is locked for its address. In
+    /// this order, so that nothing is asked of the database for those who have no place; who is locked takes none but from
+    /// its own address, and for no longer than that is looked up.
     pub(crate) async fn admit(&self, context: &Context, attempt: &Attempt) -> Result<Place, Error> {
+        let place = self.hasher().place_of(&attempt.address)?;
         self.count(context, attempt).await?;
-        match self.hasher().place() {
-            Ok(place) => Ok(place),
-            // It will not be judged, so that it does not count.
-            Err(busy) => self.forgive(attempt).await.and(Err(busy)),
-        }
-    }
-
-    async fn forgive(&self, attempt: &Attempt) -> Result<(), Error> {
-        self.store()
-            .record(|tx| {
-                async move {
-                    Ok(on!(tx.conn(), |c| sqlx::query(FORGIVE)
-                        .bind(&attempt.account)
-                        .bind(&attempt.address)
-                        .execute(c)
-                        .await
-                        .map(|_| ()))?)
-                }
-                .scope_boxed()
-            })
-            .await
+        Ok(place)
     }
 
     async fn count(&self, context: &Context, attempt: &Attempt) -> Result<(), Error> {

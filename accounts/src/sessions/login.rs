@@ -42,7 +42,8 @@ impl Accounts {
             Some(password) => (password, hash.clone()),
             None => (SecretString::default(), None),
         };
-        let verdict = self.hasher().verify_password(place, password.clone(), hash_of).await?;
+        // It is held until all is recorded, so that no more of one address wait for the database either.
+        let verdict = self.hasher().verify_password(place.clone(), password.clone(), hash_of).await?;
         match (user, hash) {
             (Some(user), Some(old)) if verdict.is_right && user.is_active => {
                 let rehash = if verdict.is_cheap {

@@ -11,7 +11,6 @@ use paddock_ollama::Dialect;
 use crate::{
     app::Unanswered,
     authentication::{ABSENT, CONFLICTING, REFUSED, Stranger},
-    limits::guesses::Throttled,
     origin::Origin,
     problem::whole_seconds,
     telemetry::causes,
@@ -134,8 +133,9 @@ impl From<Stranger> for Refusal {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", exceeded.message())
                     .retry_after(exceeded.wait)
             }
-            Stranger::Throttled(Throttled(wait)) => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", Throttled::MESSAGE).retry_after(wait)
+            Stranger::Throttled(throttled) => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Self::new(status, "rate_limit_exceeded", throttled.message()).retry_after(throttled.wait)
             }
             Stranger::Unanswered(unanswered) => unanswered.into(),
         }

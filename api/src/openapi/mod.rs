@@ -7,7 +7,7 @@ mod problems;
 
 pub(crate) use problems::{
     BodyProblems, CallerProblems, Conflict, ForeignOrigin, LoginLocked, Missing, NoRefresh, NotReady, Problems,
-    RefreshLimited, WrongPassword,
+    RefreshLimited, SignInsLocked, WrongCookies, WrongPassword,
 };
 use utoipa::{
     PartialSchema,

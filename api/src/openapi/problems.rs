@@ -83,9 +83,23 @@ group! {
 }
 
 group! {
+    /// The sign-in was not judged, for what was before at its account or its address.
+    SignInsLocked {
+        "429": "Too many sign-ins of this account, or of all together, failed from this address: this one was not judged.",
+    }
+}
+
+group! {
     /// The session does not go on now.
     RefreshLimited {
-        "429": "The user has made more requests than its limit allows. The cookie still counts.",
+        "429": "The user has made more requests than its limit allows; or too many cookies from the address are not valid. The cookie still counts.",
+    }
+}
+
+group! {
+    /// The cookie was not looked at.
+    WrongCookies {
+        "429": "Too many cookies from the address are not valid: this one was not looked at.",
     }
 }
 

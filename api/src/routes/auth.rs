@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    app::{App, ask},
+    app::{App, Unanswered, ask},
     authentication::{Anyone, Stranger, authenticate},
     extract::{NoQuery, Query, Unread},
-    limits::Exceeded,
-    openapi::{BodyProblems, ForeignOrigin, LoginLocked, NoRefresh, Problems, RefreshLimited, WrongPassword},
+    limits::{Exceeded, guesses::Sort},
+    openapi::{
+        BodyProblems, ForeignOrigin, NoRefresh, Problems, RefreshLimited, SignInsLocked, WrongCookies, WrongPassword,
+    },
     origin::Origin,
     problem::{Kind, Problem},
     shape::parsed,
@@ -54,18 +56,24 @@ pub(crate) struct AccessToken {
     responses(
         (status = 200, description = "A session has begun.", body = AccessToken,
          headers(("Set-Cookie" = String, description = "The token to go on with: `paddock_refresh`, `HttpOnly`, `SameSite=Strict`, for `/auth` alone."))),
-        Problems, BodyProblems, WrongPassword, LoginLocked
+        Problems, BodyProblems, WrongPassword, SignInsLocked
     )
 )]
 pub(crate) async fn login(
     State(app): State<App>,
     mut caller: Anyone,
+    Extension(origin): Extension<Origin>,
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
     let Credentials { username, password } = body.json(&mut caller).await?;
-    let login = ask(app.accounts.login(&caller.0, &username, password.into())).await?;
-    Ok(signed_in(&app, &login))
+    let attempt = app.guesses.sign_in(origin.ip)?;
+    let login = ask(app.accounts.login(&caller.0, &username, password.into())).await;
+    // What failed keeps what it took. What could not be judged is nobody's guess.
+    if !matches!(login, Err(Unanswered::Error(Error::WrongPassword | Error::LoginLocked { .. }))) {
+        attempt.spare();
+    }
+    Ok(signed_in(&app, &login?))
 }
 
 /// Goes on with a session: takes the cookie's token, which counts once, for an access token and another cookie. A token
@@ -89,7 +97,14 @@ pub(crate) async fn refresh(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Some(token) = app.cookies.presented(&headers)? else { return Ok(no_session(&app)) };
-    let login = ask(go_on(&app, &context, &origin, &token)).await?.map_err(Stranger::Limited)?;
+    let attempt = app.guesses.begin(origin.ip, Sort::Cookie, || true)?;
+    let login = ask(go_on(&app, &context, &origin, &token)).await;
+    if let Ok(Ok(None)) = login {
+        attempt.wrong()?;
+        return Ok(no_session(&app));
+    }
+    attempt.spare();
+    let login = login?.map_err(Stranger::Limited)?;
     Ok(login.map_or_else(|| no_session(&app), |login| signed_in(&app, &login)))
 }
 
@@ -146,7 +161,7 @@ struct LogoutOptions {
     responses(
         (status = 200, description = "The session, if there was one, has ended.", body = Farewell,
          headers(("Set-Cookie" = String, description = "Takes the cookie `paddock_refresh` away."))),
-        Problems, ForeignOrigin
+        Problems, ForeignOrigin, WrongCookies
     ),
     security((), ("bearer" = []), ("refresh_cookie" = []))
 )]
@@ -160,25 +175,43 @@ pub(crate) async fn logout(
     let LogoutOptions { all } = query.read()?;
     let all = all == Some(true);
     let cookie = app.cookies.presented(&headers)?;
-    match authenticate(&app, &headers, &origin).await {
-        Ok(principal) => {
-            let context = context.acting(principal.actor());
-            match principal.via {
-                Via::Session { .. } if all => {
-                    ask(app.accounts.logout_everywhere(&context, principal.user_id)).await?;
-                }
-                Via::Session { id } => ask(app.accounts.logout(&context, id)).await?,
-                Via::Key { .. } => {}
-            }
-        }
-        Err(Stranger::Unanswered(unanswered)) => return Err(unanswered.into()),
-        Err(_) => {}
-    }
+    let is_known = end_by_token(&app, &context, &headers, &origin, all).await?;
     if let Some(token) = cookie {
-        ask(app.accounts.logout_by_refresh(&context, &token, all)).await?;
+        // The cookie of a session that has just ended is no guess.
+        let attempt = app.guesses.begin(origin.ip, Sort::Cookie, || !is_known)?;
+        let ended = ask(app.accounts.logout_by_refresh(&context, &token, all)).await;
+        if !is_known && matches!(ended, Ok(false)) {
+            // Nothing is told of it: whoever was signed out before is so now.
+            let _ = attempt.wrong();
+        } else {
+            attempt.spare();
+        }
+        ended?;
     }
     let farewell = Json(Farewell { message: "signed out" });
     Ok(([(header::SET_COOKIE, app.cookies.take_away())], farewell).into_response())
+}
+
+/// Ends the session of an access token, if one is sent, or every one of its user; whether there was one.
+async fn end_by_token(
+    app: &App,
+    context: &Context,
+    headers: &HeaderMap,
+    origin: &Origin,
+    all: bool,
+) -> Result<bool, Problem> {
+    let principal = match authenticate(app, headers, origin).await {
+        Ok(principal) => principal,
+        Err(Stranger::Unanswered(unanswered)) => return Err(unanswered.into()),
+        Err(_) => return Ok(false),
+    };
+    let context = context.acting(principal.actor());
+    match principal.via {
+        Via::Session { .. } if all => ask(app.accounts.logout_everywhere(&context, principal.user_id)).await?,
+        Via::Session { id } => ask(app.accounts.logout(&context, id)).await?,
+        Via::Key { .. } => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// An answer with a secret in it, which no cache may keep.

@@ -9,6 +9,7 @@ mod bulk;
 mod contract;
 mod cors;
 mod credentials;
+mod crowding;
 mod document;
 mod endings;
 mod forgery;

@@ -2,11 +2,15 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use futures_util::future::join_all;
+use paddock_accounts::clock::{Clock, Time};
 use paddock_accounts::context::{Actor, Context};
 use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
 use paddock_accounts::sets::Role;
@@ -148,6 +152,32 @@ async fn two_hundred_guesses_at_two_replicas_stay_under_the_limit() {
             ensure!((1..=limit).contains(&judged), "round {round}: {judged} guesses were judged");
             ensure!(owner.is_ok(), "round {round}: the owner was kept out: {owner:?}");
             store.clock.advance(Duration::from_secs(10));
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// A clock that whoever asks later is told an earlier time by, as of many at once one may look and then be overtaken.
+struct Overtaken(AtomicI64);
+
+impl Clock for Overtaken {
+    fn now(&self) -> Time {
+        Time::from_micros(self.0.fetch_sub(1, Ordering::SeqCst))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_overtake_each_other_sign_in_at_once() {
+    story(async {
+        let store = seeded(Engine::Postgres).await?;
+        let options = OpenOptions { max_connections: 8, ..OpenOptions::new(store.database.url().into()) };
+        let clock = Overtaken(AtomicI64::new(store.accounts.now().micros()));
+        let other = Accounts::open(&options, chain(), sessions()?, Arc::new(clock)).await?;
+        let here = from("192.0.2.1");
+        let windows = (0..8).map(|_| other.login(&here, ADMIN_EMAIL, PASSWORD.into()));
+        for window in join_all(windows).await {
+            window?;
         }
         Ok(())
     })
