@@ -235,6 +235,8 @@ impl FromRequestParts<App> for Caller {
 }
 
 impl Sender for Caller {
+    const IS_KNOWN: bool = true;
+
     /// Judges the credential again, and whether it may still do all that it had to be allowed.
     async fn still(&mut self) -> Result<(), Problem> {
         self.principal = again(&self.app, Ok(self.credential.expose_secret())).await?;
@@ -257,6 +259,8 @@ impl FromRequestParts<App> for Anyone {
 }
 
 impl Sender for Anyone {
+    const IS_KNOWN: bool = false;
+
     /// Nobody has no right that could end.
     async fn still(&mut self) -> Result<(), Problem> {
         Ok(())

@@ -14,6 +14,8 @@ pub struct Config {
     pub ollama_url: String,
     /// The four clocks of a request through the gateway.
     pub timeouts: Timeouts,
+    /// How many connections there may be, and how long each may keep still.
+    pub connections: Connections,
     /// How long open requests may go on after shutdown has begun. The whole shutdown takes at most two seconds more.
     pub drain: Duration,
     /// The most bytes of a request body that the gateway takes.
@@ -57,6 +59,7 @@ impl Config {
         Self {
             ollama_url: ollama_url.into(),
             timeouts: Timeouts::default(),
+            connections: Connections::default(),
             drain: Duration::from_secs(30),
             body_limit: 32 << 20,
             requests_per_minute: 60,
@@ -97,6 +100,30 @@ impl Default for Timeouts {
             idle: Duration::from_mins(5),
             total: Duration::from_hours(1),
             lifetime: Duration::from_hours(2),
+        }
+    }
+}
+
+/// How many connections are served, and how long each may do nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// The most at once. Each may need another file descriptor, to Ollama.
+    pub most: usize,
+    /// From the beginning of a connection to the first byte of its first request.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// From an answer to the next request: longer than proxies keep a connection, so that it is they who close it.
+    pub idle: Duration,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            most: 4096,
+            first_byte: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            idle: Duration::from_mins(11),
         }
     }
 }

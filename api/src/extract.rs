@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::{
     app::App,
+    connections::lend,
     problem::{Kind, Problem},
     shape,
     unique_keys::UniqueKeys,
@@ -23,6 +24,10 @@ use crate::{
 
 /// The most bytes of a management request's body.
 const BODY_LIMIT: usize = 1 << 20;
+/// The most of one that anybody may send, without a credential.
+const STRANGERS_BODY_LIMIT: usize = 16 << 10;
+/// The most bytes that are taken of a body that is not read, so that a client which still sends sees its answer.
+pub(crate) const UNREAD_LIMIT: usize = 4 << 20;
 /// How long the next piece of it may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long all of it may take.
@@ -32,6 +37,9 @@ const DISCARD_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Who sends a body.
 pub(crate) trait Sender {
+    /// Whether a credential says who it is.
+    const IS_KNOWN: bool;
+
     /// Goes on only if the sender may still do what it was allowed before: since then time has passed, as much as the client
     /// liked.
     fn still(&mut self) -> impl Future<Output = Result<(), Problem>> + Send;
@@ -78,16 +86,34 @@ impl Unread {
         Err(Problem::new(Kind::UnsupportedMediaType, detail))
     }
 
-    async fn bytes(self, sender: &mut impl Sender) -> Result<Bytes, Problem> {
-        let body = self.0.into_body();
-        let read = timeout(BODY_DEADLINE, read_body(body, BODY_LIMIT, BODY_PATIENCE)).await;
-        let bytes = read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
-            BodyError::TooLarge => Problem::new(Kind::TooLarge, format!("the body is larger than {BODY_LIMIT} bytes")),
-            BodyError::TooSlow => Problem::new(Kind::BodyTimeout, "the body did not come in time"),
-            BodyError::Broken => Problem::new(Kind::Malformed, "the body broke off"),
-        })?;
+    async fn bytes<S: Sender>(self, sender: &mut S) -> Result<Bytes, Problem> {
+        let bytes = whole(self.0, S::IS_KNOWN).await?;
         sender.still().await?;
         Ok(bytes)
+    }
+}
+
+/// The body of a management request.
+async fn whole(request: Request, is_known: bool) -> Result<Bytes, Problem> {
+    let (head, body) = request.into_parts();
+    let limit = if is_known { BODY_LIMIT } else { STRANGERS_BODY_LIMIT };
+    let reading = timeout(BODY_DEADLINE, read_body(body, limit, BODY_PATIENCE));
+    let read = if is_known { reading.await } else { lend(&head.extensions, reading).await };
+    read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
+        BodyError::TooLarge => Problem::new(Kind::TooLarge, format!("the body is larger than {limit} bytes")),
+        BodyError::TooSlow => Problem::new(Kind::BodyTimeout, "the body did not come in time"),
+        BodyError::Broken => Problem::new(Kind::Malformed, "the body broke off"),
+    })
+}
+
+/// For a request of anybody's that needs no body: one that comes all the same says nothing.
+pub(crate) struct NoBody;
+
+impl FromRequest<App> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+        whole(request, false).await.map(|_| Self)
     }
 }
 
@@ -123,7 +149,7 @@ where
 {
     let read = collect(&mut body, limit, patience).await;
     if read == Err(BodyError::TooLarge) {
-        discard(body, 2 * limit).await;
+        discard(body, UNREAD_LIMIT.max(2 * limit)).await;
     }
     read
 }
@@ -233,10 +259,10 @@ impl FromRequestParts<App> for Id {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let number = match Path::<String>::from_request_parts(parts, app).await {
-            Ok(Path(text)) => text.parse().ok(),
+            Ok(Path(text)) => shape::whole_number(&text),
             Err(_) => None,
         };
-        number.map(Self).ok_or_else(|| Problem::invalid(vec![Violation::new("{id}", "must be a number")]))
+        number.map(Self).ok_or_else(|| Problem::invalid(vec![Violation::new("{id}", "must be a whole number")]))
     }
 }
 
@@ -260,7 +286,7 @@ mod tests {
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Parameters {
-        #[serde(default, deserialize_with = "shape::parsed")]
+        #[serde(default, deserialize_with = "shape::number")]
         limit: Option<i64>,
         #[serde(default, deserialize_with = "shape::parsed")]
         q: Option<String>,
@@ -279,6 +305,11 @@ mod tests {
     #[rstest]
     #[case("limt=5")]
     #[case("limit=five")]
+    #[case("limit=%2B5")]
+    #[case("limit=05")]
+    #[case("limit=+5")]
+    #[case("limit=-0")]
+    #[case("limit=99999999999999999999")]
     #[case("limit=5&limit=6")]
     #[case("q=%00")]
     fn what_does_not_fit_is_refused(#[case] text: &str) {

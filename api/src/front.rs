@@ -7,14 +7,15 @@ use axum::{Router, body::Body, response::Response};
 use futures_util::FutureExt;
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use paddock_ollama::{Lookup, lookup};
+use paddock_ollama::{Endpoint, Lookup, endpoints::Refusal, lookup};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tracing::Instrument as _;
 
 use crate::{
     app::App,
-    gateway, host,
+    gateway::{self, CLOSED},
+    host,
     origin::{Origin, X_REQUEST_ID},
     problem::{Kind, Problem},
     security, telemetry, trace,
@@ -49,10 +50,18 @@ impl Front {
         Ok(response)
     }
 
-    /// The answer to a request for which no route is looked for, and what it is counted as.
+    /// The answer to a request that goes to no route, and what it is counted as.
     fn at_once(&self, request: &Request<Incoming>, origin: &Origin) -> Option<(&'static str, Response)> {
         let (route, response) = match host::check(request.version(), request.headers(), self.app.only_local_hosts) {
-            Err(problem) => ("malformed", problem.render(origin)),
+            Err(misdirected) => match lookup(request.method(), request.uri().path()) {
+                Lookup::Served(Endpoint { path, dialect, .. }) => {
+                    return Some((path, gateway::misdirected(path, *dialect, misdirected, origin)));
+                }
+                Lookup::Refused(Refusal { dialect, .. }) => {
+                    return Some((CLOSED, gateway::misdirected(CLOSED, dialect, misdirected, origin)));
+                }
+                Lookup::Foreign => ("malformed", Problem::from(misdirected).render(origin)),
+            },
             Ok(()) => ("preflight", self.app.origins.preflight(request)?),
         };
         telemetry::record(request.method(), route, response.status(), origin, Duration::ZERO);
@@ -65,7 +74,7 @@ impl Front {
             Lookup::Served(endpoint) => {
                 (endpoint.path.into(), gateway::serve(&self.app, endpoint, request, origin).await)
             }
-            Lookup::Refused(refusal) => ("closed".into(), gateway::refuse(&self.app, &refusal, &request, origin).await),
+            Lookup::Refused(refusal) => (CLOSED.into(), gateway::refuse(&self.app, &refusal, &request, origin).await),
             Lookup::Foreign => {
                 let response = self.managed(request, origin).await;
                 (telemetry::route(&response).to_owned().into(), response)

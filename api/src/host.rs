@@ -2,28 +2,64 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 
 use crate::problem::{Kind, Problem};
+
+/// Why a request is not for this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misdirected {
+    /// It does not name one host.
+    Malformed(&'static str),
+    /// It names another machine.
+    NotLocal,
+}
+
+impl Misdirected {
+    pub(crate) fn status(self) -> StatusCode {
+        self.kind().status()
+    }
+
+    /// What is wrong, for people.
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Malformed(why) => why,
+            Self::NotLocal => NOT_LOCAL,
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Malformed(_) => Kind::Malformed,
+            Self::NotLocal => Kind::Forbidden,
+        }
+    }
+}
+
+impl From<Misdirected> for Problem {
+    fn from(misdirected: Misdirected) -> Self {
+        Self::new(misdirected.kind(), misdirected.why())
+    }
+}
 
 /// Refuses a request without a host, with two of them, or with one that is none: a proxy in front might have taken it for
 /// another one. HTTP/1.0 knows no such header, and some health checks speak it; they need send none. `only_local`: refuses
 /// any other host than this machine too.
-pub(crate) fn check(version: Version, headers: &HeaderMap, only_local: bool) -> Result<(), Problem> {
+pub(crate) fn check(version: Version, headers: &HeaderMap, only_local: bool) -> Result<(), Misdirected> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let wrong = match (hosts.next(), hosts.next()) {
         (None, _) if version == Version::HTTP_10 => return Ok(()),
         (None, _) => "the request has no Host header",
         (Some(host), None) if is_host(host) => {
             if only_local && !host.to_str().ok().and_then(host_of).is_some_and(is_local) {
-                return Err(Problem::new(Kind::Forbidden, NOT_LOCAL));
+                return Err(Misdirected::NotLocal);
             }
             return Ok(());
         }
         (Some(_), None) => "the Host header is not a host, or a host and a port, as in example.com:8080",
         (Some(_), Some(_)) => "the request has more than one Host header",
     };
-    Err(Problem::new(Kind::Malformed, wrong))
+    Err(Misdirected::Malformed(wrong))
 }
 
 const NOT_LOCAL: &str = "while the admin's password is one that everybody knows, only requests to localhost are answered: set \
@@ -54,9 +90,14 @@ pub(crate) fn host_of(authority: &str) -> Option<&str> {
         // A colon within an IPv6 address.
         Some((_, rest)) if rest.ends_with(']') => Some(authority),
         // A port may be left out behind its colon.
-        Some((host, port)) => (port.is_empty() || port.parse::<u16>().is_ok()).then_some(host),
+        Some((host, port)) => (port.is_empty() || is_port(port)).then_some(host),
         None => Some(authority),
     }
+}
+
+/// Digits alone: Rust's own parser takes a sign before them.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -99,6 +140,9 @@ mod tests {
     #[case::user(&["ada@paddock.example.com"], false)]
     #[case::url(&["http://paddock.example.com"], false)]
     #[case::no_number(&["paddock.example.com:http"], false)]
+    #[case::signed(&["paddock.example.com:+80"], false)]
+    #[case::signed_behind_ipv6(&["[::1]:+80"], false)]
+    #[case::signed_ipv6(&["[::+1]"], false)]
     #[case::beyond_ports(&["paddock.example.com:65536"], false)]
     #[case::bare_ipv6(&["::1"], false)]
     #[case::no_ipv6(&["[paddock]"], false)]

@@ -6,6 +6,7 @@
 mod app;
 mod authentication;
 mod config;
+mod connections;
 mod cors;
 pub mod export;
 mod extract;
@@ -27,7 +28,7 @@ mod telemetry;
 mod trace;
 mod unique_keys;
 
-pub use config::{Config, Timeouts};
+pub use config::{Config, Connections, Timeouts};
 pub use openapi::openapi;
 pub use readiness::{Readiness, Report};
 pub use serve::{Error, serve};

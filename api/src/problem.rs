@@ -88,7 +88,7 @@ kinds! {
         "Issue a new key.";
     /// More bytes than are taken.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Body too large",
-        "Send less: at most 1 MiB.";
+        "Send less: at most 1 MiB, and 16 KiB where no credential is needed.";
     /// Not JSON by its own word.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type",
         "Say `Content-Type: application/json`.";

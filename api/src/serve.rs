@@ -1,26 +1,20 @@
-//! The server: accepts connections, and ends them in order when it is told to.
+//! The server: puts its parts together, and ends them in order when it is told to.
 //!
 //! Shutdown has three steps. *Soft*: no new connections, idle ones close, what is open goes on. *Hard*, when the drain is
 //! over: streams end with an error event. *Abort*, a second later: whatever is left is dropped.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use paddock_accounts::{Accounts, usage::Spool};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    select,
-    time::{sleep, timeout},
-};
-use tokio_io_timeout::TimeoutStream;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
     app::{App, Parts},
     config::Config,
+    connections::{Phases, accept, end},
     cors::Origins,
     front::Front,
     gateway::{
@@ -37,12 +31,6 @@ use crate::{
     sweep,
 };
 
-/// How long a connection may take to send the head of its next request.
-const HEAD_PATIENCE: Duration = Duration::from_mins(1);
-/// The most bytes of a request's head, and of what is buffered of its body.
-const BUFFER: usize = 128 << 10;
-/// How long streams have to send their error event.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the last usage records have to be stored.
 const LAST_RECORDS: Duration = Duration::from_millis(700);
 
@@ -72,11 +60,11 @@ pub async fn serve(
     accounts: Accounts,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let phases = Phases { soft: shutdown, hard: CancellationToken::new(), abort: CancellationToken::new() };
+    let phases = Phases::new(shutdown);
     let process = accounts.new_usage_id();
     let waiting = Waiting::new(open_spool(&config, process)?);
     let (recorder, records) = usage::channel(Arc::clone(&waiting));
-    let gateway = Gateway::new(&config, recorder, phases.hard.clone())?;
+    let gateway = Gateway::new(&config, recorder, phases.hard().clone())?;
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
     let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
     let cookies = Cookies::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
@@ -117,7 +105,7 @@ pub async fn serve(
     watches.spawn(watching.clone().run_until_cancelled_owned(sweep::sessions(app.clone())));
 
     let front = Front { routes: routes::router(app.clone()), app };
-    let connections = accept(listener, config.timeouts.idle, &front, &phases).await;
+    let connections = accept(listener, config.connections, config.timeouts.idle, &front, &phases).await;
     front.app.readiness.stopping();
     end(&connections, &phases, config.drain).await;
 
@@ -160,88 +148,4 @@ async fn limits_watch(app: App) {
 
 async fn warden_watch(app: App) {
     app.gateway.keep_watch(&app.accounts).await;
-}
-
-/// The steps of a shutdown.
-#[derive(Clone)]
-struct Phases {
-    soft: CancellationToken,
-    hard: CancellationToken,
-    abort: CancellationToken,
-}
-
-/// Accepts connections until the soft step. A client may leave an answer lying for as long as `stall`.
-async fn accept(listener: TcpListener, stall: Duration, front: &Front, phases: &Phases) -> TaskTracker {
-    let connections = TaskTracker::new();
-    loop {
-        let accepted = select! {
-            biased;
-            () = phases.soft.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                connections.spawn(connection(stream, peer, stall, front.clone(), phases.clone()));
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                // Out of file descriptors, most likely: asking again at once would not bring any back.
-                tracing::error!(%error, "cannot accept connections");
-                sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-    connections.close();
-    connections
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Serves one connection to its end.
-async fn connection(stream: TcpStream, peer: SocketAddr, stall: Duration, front: Front, phases: Phases) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
-    let service = service_fn(|request| front.clone().answer(peer.ip(), request));
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(BUFFER);
-    // Who takes nothing of an answer holds it open, and its clocks are not looked at meanwhile.
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(stall));
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
-    let mut ending = false;
-    loop {
-        select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    // A client that left, mostly; what that did to its request has been noted there.
-                    tracing::debug!(%error, %peer, "connection ended");
-                }
-                return;
-            }
-            () = phases.soft.cancelled(), if !ending => {
-                connection.as_mut().graceful_shutdown();
-                ending = true;
-            }
-            () = phases.abort.cancelled() => return,
-        }
-    }
-}
-
-/// Sees the connections off.
-async fn end(connections: &TaskTracker, phases: &Phases, drain: Duration) {
-    if timeout(drain, connections.wait()).await.is_ok() {
-        return;
-    }
-    tracing::warn!(open = connections.len(), "the drain is over: ending open requests");
-    phases.hard.cancel();
-    if timeout(LAST_WORDS, connections.wait()).await.is_ok() {
-        return;
-    }
-    tracing::warn!(open = connections.len(), "dropping connections that do not end");
-    phases.abort.cancel();
-    connections.wait().await;
 }

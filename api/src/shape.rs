@@ -142,6 +142,18 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
     }
 }
 
+/// A whole number in the one way to write it. Rust's own parser takes `+1` and `01` too, and then one thing has many names.
+pub(crate) fn whole_number(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
+}
+
+/// For a query parameter that is a number.
+pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    let text = String::deserialize(from)?;
+    let wrong = || serde::de::Error::custom("must be a whole number, as 20");
+    whole_number(&text).map(Some).ok_or_else(wrong)
+}
+
 /// For a query parameter, which is always a text.
 pub(crate) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(from: D) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(from)?;

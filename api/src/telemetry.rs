@@ -20,6 +20,13 @@ pub fn describe_metrics() {
         Unit::Seconds,
         "Time from a management request to its answer"
     );
+    describe_gauge!("paddock_connections_open", "Connections to the API and the gateway");
+    describe_gauge!("paddock_connections_max", "The most of them at once: MAX_CONNECTIONS");
+    describe_counter!(
+        "paddock_connections_turned_away_total",
+        "Connections for which there was no place: displaced, having kept still the longest, or refused, all others being \
+         at work"
+    );
     describe_counter!("paddock_authentication_failures_total", "Requests without a credential that counts, by reason");
     describe_counter!(
         "paddock_credential_cache_misses_total",

@@ -99,8 +99,11 @@ pub(crate) fn operator_config(
 
 /// The registries that models may come from.
 pub(crate) fn registries(ollama: &OllamaSettings) -> Result<Vec<paddock_operator::ModelRegistry>, Failure> {
-    let named = ollama.model_registries.iter().filter(|text| !text.is_empty());
-    named.map(|text| text.parse().map_err(|error| Failure::config(format!("MODEL_REGISTRIES: {error}")))).collect()
+    let named = (1..).zip(&ollama.model_registries).filter(|(_, text)| !text.is_empty());
+    let wrong = |number: u32, error| Failure::config(format!("MODEL_REGISTRIES: entry {number} {error}"));
+    named
+        .map(|(number, text)| text.parse().map_err(|error: paddock_operator::InvalidRegistry| wrong(number, error)))
+        .collect()
 }
 
 /// The lease of this process.

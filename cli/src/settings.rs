@@ -11,6 +11,9 @@ use ipnet::IpNet;
 use paddock_accounts::passwords::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM};
 use secrecy::SecretString;
 
+/// The fewest connections that the API serves.
+pub(crate) const LEAST_PLACES: u32 = 16;
+
 /// What kind of place this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Environment {
@@ -121,6 +124,10 @@ pub(crate) struct ListenSettings {
 pub(crate) struct ServeSettings {
     #[command(flatten)]
     pub(crate) listen: ListenSettings,
+    /// The most connections at once, 16 to 1000000 [default: as many as the limit of file descriptors leaves room for, at
+    /// most 4096]
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = places)]
+    pub(crate) max_connections: Option<u32>,
     /// How long open streams may go on after SIGTERM
     #[arg(long, env = "DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
@@ -264,6 +271,14 @@ fn connections(text: &str) -> Result<u32, String> {
     number.ok_or_else(|| format!("`{text}` is not a number of connections; use one from 2 to 1000, as 20"))
 }
 
+/// As many connections as the API may serve. With fewer than sixteen, probes and people would keep each other out.
+fn places(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (LEAST_PLACES..=1_000_000).contains(number));
+    number.ok_or_else(|| {
+        format!("`{text}` is not a number of connections; use one from {LEAST_PLACES} to 1000000, as 1000")
+    })
+}
+
 /// What a password's least length may be.
 fn password_length(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (PASSWORD_LOWEST_MINIMUM..=PASSWORD_HIGHEST_MINIMUM).contains(n));
@@ -307,6 +322,12 @@ fn network(text: &str) -> Result<IpNet, String> {
 /// An origin, as browsers write it.
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
+    if text.contains('@') {
+        return Err(
+            "holds a user name or password, which do not belong in it; write each origin as https://app.example.com"
+                .to_owned(),
+        );
+    }
     let wrong =
         |why: &str| format!("`{text}` {why}; write it as https://app.example.com or http://app.example.com:3000");
     if text.contains('*') {
@@ -315,8 +336,7 @@ fn origin(text: &str) -> Result<String, String> {
     }
     let url = url::Url::parse(text).map_err(|_| wrong("is not an origin"))?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("has no host"))?;
-    let bare =
-        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    let bare = url.query().is_none() && url.fragment().is_none();
     if !bare || text.ends_with('/') || !matches!(url.path(), "" | "/") {
         return Err(wrong("is more than scheme, host and port"));
     }

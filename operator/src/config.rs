@@ -44,10 +44,10 @@ pub struct ModelRegistry {
     insecure: bool,
 }
 
-/// A text that names no registry.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no registry; write host, host:port, or http://host:port for one without TLS")]
-pub struct InvalidRegistry(String);
+/// A text that names no registry. It is not repeated: it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; write host, host:port, or http://host:port for one without TLS")]
+pub struct InvalidRegistry(&'static str);
 
 impl FromStr for ModelRegistry {
     type Err = InvalidRegistry;
@@ -58,9 +58,13 @@ impl FromStr for ModelRegistry {
             Some(host) => (true, host),
             None => (false, text.strip_prefix("https://").unwrap_or(text)),
         };
+        if host.contains('@') {
+            return Err(InvalidRegistry("holds a user name or password, which do not belong in it"));
+        }
         let well_formed = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
-        if !well_formed {
-            return Err(InvalidRegistry(text.to_owned()));
+        let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+        if !well_formed || port.is_some_and(|port| port.starts_with('+') || port.parse::<u16>().is_err()) {
+            return Err(InvalidRegistry("is no registry"));
         }
         Ok(Self { host: host.to_ascii_lowercase(), insecure })
     }
@@ -90,8 +94,18 @@ mod tests {
         assert_eq!(parse("Registry.Ollama.ai").unwrap().host(), "registry.ollama.ai");
         assert!(!parse("registry.ollama.ai").unwrap().is_insecure());
         assert!(parse("http://127.0.0.1:5000").unwrap().is_insecure());
-        for wrong in ["", "http://", "host/path", "ftp://host", "a b"] {
+        assert_eq!(parse("[::1]:5000").unwrap().host(), "[::1]:5000");
+        assert_eq!(parse("[::1]").unwrap().host(), "[::1]");
+        for wrong in ["", "http://", "host/path", "ftp://host", "a b", "host:", "host:+5000", "host:65536"] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_repeated() {
+        for wrong in ["http://ada:hunter22@host:5000", "ada:hunter22", "hunter22@host"] {
+            let error = wrong.parse::<ModelRegistry>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter22"), "{error}");
         }
     }
 }

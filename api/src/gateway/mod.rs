@@ -13,7 +13,7 @@ mod stream;
 pub(crate) mod usage;
 mod warden;
 
-use std::{borrow::Cow, panic::AssertUnwindSafe};
+use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -34,7 +34,9 @@ use crate::{
     app::App,
     authentication::record_denial,
     config::{Config, Timeouts},
-    extract::{BodyError, discard, read_body},
+    connections::lend,
+    extract::{BodyError, UNREAD_LIMIT, discard, read_body},
+    host::Misdirected,
     origin::Origin,
     readiness::Readiness,
     telemetry::causes,
@@ -47,8 +49,8 @@ use warden::Warden;
 
 /// The most bytes of an answer that is read whole: a list of models.
 const LIST_LIMIT: usize = 32 << 20;
-/// The most bytes of a request's body that are taken from someone who is refused.
-const UNREAD_LIMIT: usize = 4 << 20;
+/// What stands for the paths that are not served, in log and metrics.
+pub(crate) const CLOSED: &str = "closed";
 
 /// Why the gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +166,7 @@ pub(crate) async fn refuse(
     origin: &Origin,
 ) -> Response {
     let started = Instant::now();
-    let mut refusal = Refusal::new(refused.status, "closed", refused.reason);
+    let mut refusal = Refusal::new(refused.status, CLOSED, refused.reason);
     if let Some(closed) = refused.closed {
         match admit::identify(app, request.headers(), origin).await {
             Ok(principal) => {
@@ -177,7 +179,7 @@ pub(crate) async fn refuse(
             Err(stranger) => refusal = stranger,
         }
     }
-    refusal.note("closed", origin, started.elapsed());
+    refusal.note(CLOSED, origin, started.elapsed());
     tracing::debug!(method = %request.method(), path = request.uri().path(), "not served");
     let mut response = refusal.answer(refused.dialect);
     if let Some(allow) = refused.allow {
@@ -191,6 +193,13 @@ fn known(method: &Method) -> &str {
     const DEFINED: [Method; 7] =
         [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
     if DEFINED.contains(method) { method.as_str() } else { "(another method)" }
+}
+
+/// Answers a request for a path of the gateway's that is not meant for this server.
+pub(crate) fn misdirected(path: &'static str, dialect: Dialect, why: Misdirected, origin: &Origin) -> Response {
+    let refusal = Refusal::new(why.status(), "invalid_host", why.why());
+    refusal.note(path, origin, Duration::ZERO);
+    refusal.answer(dialect)
 }
 
 /// Records that someone known was refused.
@@ -218,7 +227,7 @@ impl Passage<'_> {
         let principal = match admit::identify(self.app, &head.headers, self.origin).await {
             Ok(principal) => principal,
             Err(refusal) => {
-                discard(body, UNREAD_LIMIT).await;
+                lend(&head.extensions, discard(body, UNREAD_LIMIT)).await;
                 return Err(refusal);
             }
         };

@@ -10,7 +10,7 @@ use utoipa::openapi::{
     security::SecurityRequirement,
 };
 
-use super::limits;
+use super::{headers, limits};
 
 const OLLAMA_ERROR: &str = "OllamaError";
 const OPENAI_ERROR: &str = "OpenAiError";
@@ -56,7 +56,9 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
     for (status, description) in failures(endpoint) {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
         let response = ResponseBuilder::new().description(description).content("application/json", content);
-        operation = operation.response(status, response.build());
+        let mut response = response.build();
+        headers::describe(status, &mut response);
+        operation = operation.response(status, response);
     }
     operation.build()
 }
@@ -85,6 +87,8 @@ fn operation_id(endpoint: &Endpoint) -> String {
 
 fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
     let mut failures = vec![
+        ("400", "The request does not name one host."),
+        ("403", "The request names another host than this machine, while only that is served."),
         ("500", "A defect of the gateway, or an error of Ollama's."),
         ("502", "Ollama failed before it answered."),
         ("503", "Ollama or the database is not available."),
@@ -92,7 +96,11 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
     ];
     if endpoint.access != Access::Anyone {
         failures.extend([
-            ("400", "The request cannot be read, asks for what is not open to the caller, or has two credentials."),
+            (
+                "400",
+                "The request cannot be read, asks for what is not open to the caller, has two credentials, or does not name \
+                 one host.",
+            ),
             ("401", "There is no credential, or it is not valid."),
             ("429", limits::EXCEEDED),
         ]);

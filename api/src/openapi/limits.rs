@@ -1,12 +1,9 @@
 //! What the limits add to every operation that needs a credential, or the cookie of a session: 429, and the headers that
 //! tell how they stand.
 
-use utoipa::openapi::{
-    Header, OpenApi, PathItem, RefOr, Type, header::HeaderBuilder, path::Operation, schema::ObjectBuilder,
-    security::SecurityRequirement,
-};
+use utoipa::openapi::{OpenApi, PathItem, RefOr, path::Operation, security::SecurityRequirement};
 
-use super::problems::problem;
+use super::{headers, problems::problem};
 
 pub(super) const EXCEEDED: &str = "The user, or the key, has made more requests than its limit allows; or too many credentials \
                                    from the address are not valid.";
@@ -22,11 +19,8 @@ pub(super) fn describe(document: &mut OpenApi) {
     for item in document.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, patch, .. } = item;
         for operation in [get, put, post, delete, patch].into_iter().flatten() {
-            if goes_by(operation, "bearer") {
-                // With 401 nobody is known who could have limits.
-                add(operation, |status| status != "401");
-            } else if goes_by(operation, "refresh_cookie") {
-                add(operation, |status| ["200", "429"].contains(&status));
+            if goes_by(operation, "bearer") || goes_by(operation, "refresh_cookie") {
+                add(operation);
             }
         }
     }
@@ -38,25 +32,14 @@ fn goes_by(operation: &Operation, scheme: &str) -> bool {
     operation.security.as_ref().is_some_and(|ways| ways.contains(&scheme) && !ways.contains(&nobody))
 }
 
-/// Adds them to the answers that tell how limits stand.
-fn add(operation: &mut Operation, tells: fn(&str) -> bool) {
+/// Adds them to every answer: with 401 too, for the credential may have counted when the request began.
+fn add(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
     responses.entry("429".to_owned()).or_insert_with(|| problem("429", EXCEEDED).into());
-    for (status, response) in responses {
+    for response in responses.values_mut() {
         let RefOr::T(response) = response else { continue };
-        if !tells(status) {
-            continue;
-        }
-        if status == "429" {
-            response.headers.insert("Retry-After".to_owned(), header("When to come back, in seconds.").into());
-        }
         for (name, description) in HEADERS {
-            response.headers.insert(name.to_owned(), header(description).into());
+            response.headers.insert(name.to_owned(), headers::number(description).into());
         }
     }
-}
-
-fn header(description: &str) -> Header {
-    let number = ObjectBuilder::new().schema_type(Type::Integer).build();
-    HeaderBuilder::new().schema(Some(number)).description(Some(description)).build()
 }

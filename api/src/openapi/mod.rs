@@ -2,12 +2,13 @@
 //! table lists them.
 
 mod gateway;
+mod headers;
 mod limits;
 mod problems;
 
 pub(crate) use problems::{
-    BodyProblems, CallerProblems, Conflict, ForeignOrigin, LoginLocked, Missing, NoRefresh, NotReady, Problems,
-    RefreshLimited, SignInsLocked, WrongCookies, WrongPassword,
+    BodyProblems, CallerProblems, Conflict, ForeignOrigin, LoginLocked, Missing, NeedlessBody, NoRefresh, NotReady,
+    Problems, RefreshLimited, SignInsLocked, WrongCookies, WrongPassword,
 };
 use utoipa::{
     PartialSchema,
@@ -46,6 +47,7 @@ pub fn openapi() -> OpenApi {
     let cookie = "What `POST /auth/login` and `POST /auth/refresh` set: good for `/auth` alone.";
     let cookie = ApiKeyValue::with_description(routes::cookie::NAME, cookie);
     components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    problems::describe(&mut document);
     gateway::describe(&mut document);
     optional_bodies(&mut document);
     limits::describe(&mut document);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use utoipa::{
     IntoResponses,
-    openapi::{
-        ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Type, header::HeaderBuilder, schema::ObjectBuilder,
-    },
+    openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, Response, ResponseBuilder},
 };
+
+use super::headers;
 
 macro_rules! group {
     ($(#[$doc:meta])* $name:ident { $($status:literal: $description:literal,)+ }) => {
@@ -37,7 +37,7 @@ group! {
 group! {
     /// What an operation answers whose caller must be known.
     CallerProblems {
-        "400": "Two different credentials were sent, or the body is not valid JSON.",
+        "400": "Two different credentials were sent, the body is not valid JSON, or the request does not name one host.",
         "401": "There is no credential, or it is not valid.",
         "403": "The caller's roles, or the key's scopes, do not allow it.",
     }
@@ -46,11 +46,20 @@ group! {
 group! {
     /// What an operation answers that takes a body.
     BodyProblems {
-        "400": "The body is not valid JSON, or two different credentials were sent.",
+        "400": "The body is not valid JSON, two different credentials were sent, or the request does not name one host.",
         "408": "The body did not come in time.",
-        "413": "The body is too large.",
+        "413": "The body is too large: more than 1 MiB, or 16 KiB where no credential is needed.",
         "415": "The body is not said to be JSON.",
         "422": "A parameter or field breaks a rule, or is not known; `errors` names each one.",
+    }
+}
+
+group! {
+    /// What an operation answers that anybody may send a body to, and that needs none.
+    NeedlessBody {
+        "400": "The body broke off, or the request does not name one host.",
+        "408": "The body did not come in time.",
+        "413": "The body is larger than 16 KiB.",
     }
 }
 
@@ -103,10 +112,15 @@ group! {
     }
 }
 
-group! {
-    /// There is no session to go on with.
-    NoRefresh {
-        "401": "The cookie is missing, was used before, or its session has ended.",
+/// There is no session to go on with.
+pub(crate) struct NoRefresh;
+
+impl IntoResponses for NoRefresh {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut response = problem("401", "The cookie is missing, was used before, or its session has ended.");
+        let takes_away = headers::text("Takes the cookie `paddock_refresh` away.");
+        response.headers.insert("Set-Cookie".to_owned(), takes_away.into());
+        [("401".to_owned(), response.into())].into()
     }
 }
 
@@ -124,13 +138,32 @@ group! {
     }
 }
 
+/// What becomes of a request that is not meant for this server, whatever it asks for.
+const MISDIRECTED: [(&str, &str); 2] = [
+    ("400", "The request does not name one host."),
+    (
+        "403",
+        "The request names another host than this machine, while the first admin's password is one that everybody knows.",
+    ),
+];
+
+/// Adds to every operation of the management API what any request may be answered.
+pub(super) fn describe(document: &mut OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        let PathItem { get, put, post, delete, patch, .. } = item;
+        for operation in [get, put, post, delete, patch].into_iter().flatten() {
+            for (status, description) in MISDIRECTED {
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| problem(status, description).into());
+            }
+        }
+    }
+}
+
 pub(super) fn problem(status: &str, description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
-    if !matches!(status, "429" | "503") {
-        return response.build();
-    }
-    let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
-    let header = HeaderBuilder::new().schema(Some(seconds)).description(Some("When to come back, in seconds."));
-    response.header("Retry-After", header.build()).build()
+    let mut response =
+        ResponseBuilder::new().description(description).content("application/problem+json", content).build();
+    headers::describe(status, &mut response);
+    response
 }

@@ -36,7 +36,7 @@ use crate::{
     extract::{Query, Sender, within},
     openapi::{CallerProblems, Problems},
     problem::Problem,
-    shape::parsed,
+    shape::{number, parsed},
 };
 
 /// An event.
@@ -131,10 +131,10 @@ macro_rules! filtered {
             #[param(schema_with = event_types)]
             event_type: Option<EventType>,
             /// Only events about this user.
-            #[serde(default, deserialize_with = "parsed")]
+            #[serde(default, deserialize_with = "number")]
             user_id: Option<i64>,
             /// Only events about this credential.
-            #[serde(default, deserialize_with = "parsed")]
+            #[serde(default, deserialize_with = "number")]
             credential_id: Option<i64>,
             /// Only what this one did, written as an event has it: `user:1`, `key:1`, `system:seed`, `anonymous`.
             #[serde(default, deserialize_with = "parsed")]
@@ -174,11 +174,11 @@ filtered! {
     /// Which events to list.
     ListEvents {
         /// How many at the most.
-        #[serde(default, deserialize_with = "parsed")]
+        #[serde(default, deserialize_with = "number")]
         #[param(minimum = 1, maximum = 500, default = 100)]
         limit: Option<i64>,
         /// Where the page before ended: its `X-Next-Cursor`.
-        #[serde(default, deserialize_with = "parsed")]
+        #[serde(default, deserialize_with = "number")]
         cursor: Option<i64>,
     }
 }

@@ -14,10 +14,11 @@ use utoipa::ToSchema;
 use crate::{
     app::{App, Unanswered, ask},
     authentication::{Anyone, Stranger, authenticate},
-    extract::{NoQuery, Query, Unread},
+    extract::{NoBody, NoQuery, Query, Unread},
     limits::{Exceeded, guesses::Sort},
     openapi::{
-        BodyProblems, ForeignOrigin, NoRefresh, Problems, RefreshLimited, SignInsLocked, WrongCookies, WrongPassword,
+        BodyProblems, ForeignOrigin, NeedlessBody, NoRefresh, Problems, RefreshLimited, SignInsLocked, WrongCookies,
+        WrongPassword,
     },
     origin::Origin,
     problem::{Kind, Problem},
@@ -85,7 +86,7 @@ pub(crate) async fn login(
     responses(
         (status = 200, description = "The session goes on.", body = AccessToken,
          headers(("Set-Cookie" = String, description = "The token to go on with next time."))),
-        Problems, NoRefresh, ForeignOrigin, RefreshLimited
+        Problems, NeedlessBody, NoRefresh, ForeignOrigin, RefreshLimited
     ),
     security(("refresh_cookie" = []))
 )]
@@ -95,6 +96,7 @@ pub(crate) async fn refresh(
     Extension(origin): Extension<Origin>,
     _: NoQuery,
     headers: HeaderMap,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let Some(token) = app.cookies.presented(&headers)? else { return Ok(no_session(&app)) };
     let attempt = app.guesses.begin(origin.ip, Sort::Cookie, || true)?;
@@ -161,7 +163,7 @@ struct LogoutOptions {
     responses(
         (status = 200, description = "The session, if there was one, has ended.", body = Farewell,
          headers(("Set-Cookie" = String, description = "Takes the cookie `paddock_refresh` away."))),
-        Problems, ForeignOrigin, WrongCookies
+        Problems, NeedlessBody, ForeignOrigin, WrongCookies
     ),
     security((), ("bearer" = []), ("refresh_cookie" = []))
 )]
@@ -171,6 +173,7 @@ pub(crate) async fn logout(
     Extension(origin): Extension<Origin>,
     query: Query,
     headers: HeaderMap,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let LogoutOptions { all } = query.read()?;
     let all = all == Some(true);

@@ -25,7 +25,7 @@ use crate::{
     extract::Query,
     openapi::{CallerProblems, Problems},
     problem::Problem,
-    shape::parsed,
+    shape::{number, parsed},
 };
 
 /// The most rows that one answer has.
@@ -132,21 +132,21 @@ pub(crate) struct AddUp {
     #[param(value_type = Option<String>, example = "user,model")]
     group_by: Option<Groups>,
     /// Only this user. Absent: to an admin all, to others themselves.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     user_id: Option<i64>,
     /// Only this key.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     credential_id: Option<i64>,
     /// Only this model, in any of its spellings; without a tag `latest` is meant, so `smollm2` is `smollm2:latest`.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>)]
     model: Option<ModelName>,
     /// How many rows at the most.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<i64>,
     /// How many to skip.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
     offset: Option<i64>,
 }

@@ -23,7 +23,7 @@ use crate::{
     extract::{Id, NoQuery, Query, Unread},
     openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
     problem::{Kind, Problem},
-    shape::{Members, not_null, parsed, present},
+    shape::{Members, not_null, number, parsed, present},
 };
 
 /// The longest text that is searched for.
@@ -93,11 +93,11 @@ impl From<User> for UserView {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListUsers {
     /// How many at the most.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
     /// How many to skip.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
     offset: Option<i64>,
     /// Only users with this text in their e-mail address, display name or external id, in any case.

@@ -32,6 +32,7 @@ impl Api {
         logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
         let mut api = server::api_config(&self.serve, &self.ollama, environment)?;
+        api.connections.most = config::max_connections(&self.serve, &self.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.serve, &database.options, environment)?);
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
@@ -40,6 +41,7 @@ impl Api {
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;
+        config::raise_descriptors();
         tracing::info!(address = %listener.local_addr()?, metrics = %probes_listener.local_addr()?, "serving");
         let parts = vec![server::api_missing(api.readiness.clone())];
         let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, accounts.clone(), stop.clone()));

@@ -78,6 +78,10 @@ fn effective(settings: &Settings) -> Effective {
     let options = database(&settings.database, environment, &mut effective);
     let spool = effective.take(config::usage_spool_dir(&settings.serve, &options, environment));
     effective.value("USAGE_SPOOL_DIR", spool.map(|folder| folder.display().to_string()));
+    let most = effective.take(config::max_connections(&settings.serve, &settings.database, &options));
+    effective.value("MAX_CONNECTIONS", most);
+    let origins = settings.serve.cors_allowed_origins.join(",");
+    effective.value("CORS_ALLOWED_ORIGINS", (!origins.is_empty()).then_some(origins));
     let listen = &settings.serve.listen;
     let served = config::listen_addr(listen, environment);
     effective.value("LISTEN_ADDR", Some(served));

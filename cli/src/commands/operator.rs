@@ -47,6 +47,7 @@ impl Operator {
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::gather()?;
         let stop = signals::shutdown()?;
+        config::raise_descriptors();
         tracing::info!(cluster = %operator.kube.cluster_url, metrics = %probes_listener.local_addr()?, "working");
         let readiness = paddock_operator::Readiness::default();
         let parts = vec![server::operator_missing(readiness.clone())];

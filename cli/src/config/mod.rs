@@ -3,6 +3,7 @@
 
 mod addresses;
 mod database;
+mod descriptors;
 mod secrets;
 
 use paddock_accounts::seed::Seed;
@@ -12,6 +13,7 @@ pub(crate) use self::{
         PORT, base_url, gateway_url, listen_addr, metrics_addr, ollama_url, public_url, redis_url, traces_url,
     },
     database::{Database, audit_head_file, database_url, postgres, session_algorithm, usage_spool_dir},
+    descriptors::{max_connections, raise as raise_descriptors},
     secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, Signing, look_for_signing_secret, random, secret},
 };
 use crate::{

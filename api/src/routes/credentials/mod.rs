@@ -26,7 +26,7 @@ use crate::{
     extract::Query,
     openapi::{CallerProblems, Problems},
     problem::Problem,
-    shape::parsed,
+    shape::number,
 };
 
 /// The most keys of one page, and how many are on one where nothing is said: existing clients ask for all.
@@ -106,14 +106,14 @@ impl From<Credential> for CredentialView {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListCredentials {
     /// Only keys of this user. Absent: to an admin all keys, to others their own.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     user_id: Option<i64>,
     /// How many at the most.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<i64>,
     /// How many to skip.
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "number")]
     #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
     offset: Option<i64>,
 }

@@ -60,6 +60,8 @@ impl Run {
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
         let mut api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
+        api.connections.most =
+            config::max_connections(&self.settings.serve, &self.settings.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
         let ollama = server::ollama_client(&self.settings.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;
@@ -80,6 +82,7 @@ impl Run {
         // Before anything else can fail or take its time: nobody else knows it.
         tell_here(&accounts, &seeded).await?;
         api.only_local_hosts = known_password::only_local_hosts(&accounts, addr, environment).await?;
+        config::raise_descriptors();
 
         let mut parts = vec![server::api_missing(api.readiness.clone())];
         let mut tasks = JoinSet::new();

@@ -17,6 +17,20 @@ const HEADERS: [(&str, &str); 3] =
 /// What every answer to someone known carries, beside.
 const RATE_LIMIT: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
+/// Headers that a client acts upon. An answer has one only if the document says so.
+const ACTED_UPON: [&str; 10] = [
+    "allow",
+    "content-disposition",
+    "retry-after",
+    "set-cookie",
+    "www-authenticate",
+    "x-next-cursor",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-total-count",
+];
+
 /// A server and its document.
 pub(super) struct Contract {
     pub(super) url: String,
@@ -74,6 +88,13 @@ impl Contract {
             }
         }
         let response = self.response(method, path, answer.status).with_context(|| answer.to_string())?;
+        let described = |name: &str| {
+            let headers = response["headers"].as_object();
+            headers.is_some_and(|headers| headers.keys().any(|described| described.eq_ignore_ascii_case(name)))
+        };
+        for name in ACTED_UPON.into_iter().filter(|name| answer.headers.contains_key(*name)) {
+            ensure!(described(name), "{request}: {name} is not described with {}: {answer}", answer.status);
+        }
         let Some(content) = response["content"].as_object() else {
             ensure!(answer.body.is_empty(), "{request}: a body where there should be none: {answer}");
             return Ok(());
@@ -167,10 +188,10 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether a credential was accepted: not so if there is none, or two, or none can be judged.
+    /// Whether a credential was accepted: not so if there is none, or two, or none can be judged, or none was looked for.
     fn is_of_someone_known(&self) -> bool {
-        let conflicting = self.body.contains("two different credentials");
-        ![401, 503].contains(&self.status) && !conflicting
+        let unjudged = ["two different credentials", "Host header"].iter().any(|why| self.body.contains(why));
+        ![401, 503].contains(&self.status) && !unjudged
     }
 
     pub(super) fn id(&self, field: &str) -> Result<i64> {

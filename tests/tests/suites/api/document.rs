@@ -69,8 +69,12 @@ async fn what_is_not_there_is_a_problem_too() {
         }
         let refused = api.admin("GET /users/{id}", 1).expect(200).await?;
         ensure!(refused.json["id"] == 1);
-        let odd = client.get(format!("{}/users/one", api.contract.url)).bearer_auth(&api.admin).send().await?;
-        assert_eq!(odd.status(), 422);
+        // Each number has one spelling.
+        for odd in ["users/one", "users/+1", "users/01", "users?limit=%2B5", "usage?user_id=%2B1", "audit?cursor=%2B9"]
+        {
+            let answer = client.get(format!("{}/{odd}", api.contract.url)).bearer_auth(&api.admin).send().await?;
+            assert_eq!(answer.status(), 422, "{odd}");
+        }
         let head = client.head(format!("{}/healthz", api.contract.url)).send().await?;
         assert_eq!(head.status(), 200);
         Ok(())
@@ -120,6 +124,27 @@ async fn every_operation_is_in_the_document_and_needs_what_it_says() {
             open,
             ["GET /", "GET /healthz", "GET /openapi.json", "GET /readyz", "POST /auth/login", "POST /auth/logout"]
         );
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_says_what_becomes_of_a_wrong_host_and_a_wrong_credential() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        let paths = api.contract.document["paths"].as_object().context("paths")?;
+        for (path, item) in paths {
+            for (method, operation) in item.as_object().context("operations")? {
+                let name = format!("{} {path}", method.to_uppercase());
+                api.anonymous(&name, 1).header("host", "a b").expect(400).await?;
+                let refused = api.by("pdk_nonsense", &name, 1).any().await?;
+                let says_how = refused.headers.contains_key("www-authenticate");
+                assert_eq!(refused.status == 401, says_how, "{name}: {refused}");
+                let described = &operation["responses"]["401"];
+                ensure!(described.is_null() || described["headers"]["WWW-Authenticate"].is_object(), "{name}");
+            }
+        }
         Ok(())
     })
     .await;

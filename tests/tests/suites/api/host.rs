@@ -4,10 +4,20 @@ use anyhow::{Context as _, Result, ensure};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Api;
+
+/// The most bytes of a head, as `docs/api.md` tells.
+const LARGEST_HEAD: usize = 128 << 10;
+
+/// A head of so many bytes.
+fn sized(bytes: usize) -> String {
+    let start = "GET /healthz HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nX: ";
+    format!("{start}{}\r\n\r\n", "a".repeat(bytes - start.len() - 4))
+}
 
 /// What is answered to these bytes.
 async fn answered(api: &Api, sent: &str) -> Result<String> {
@@ -26,7 +36,7 @@ async fn answered(api: &Api, sent: &str) -> Result<String> {
 #[case::the_same_twice("GET /healthz HTTP/1.1\r\nHost: a.example\r\nHost: a.example\r\n", "more than one host")]
 #[case::malformed("GET /healthz HTTP/1.1\r\nHost: a.example/b\r\n", "example.com:8080")]
 #[case::of_an_older_client("GET /healthz HTTP/1.0\r\nHost: a b\r\n", "example.com:8080")]
-#[case::at_the_gateway("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n", "no host")]
+#[case::of_a_port_with_a_sign("GET /healthz HTTP/1.1\r\nHost: a.example:+80\r\n", "example.com:8080")]
 #[case::by_a_page("GET /me HTTP/1.1\r\nOrigin: http://a.example\r\n", "no host")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_without_one_host_is_refused(#[case] head: &str, #[case] why: &str) {
@@ -46,6 +56,29 @@ async fn a_request_without_one_host_is_refused(#[case] head: &str, #[case] why: 
     .await;
 }
 
+#[rstest]
+#[case::root("GET / HTTP/1.1\r\n", "/error")]
+#[case::native("POST /api/chat HTTP/1.1\r\nHost: a b\r\nContent-Length: 2\r\n", "/error")]
+#[case::closed("POST /api/push HTTP/1.1\r\nHost: a b\r\nContent-Length: 2\r\n", "/error")]
+#[case::openai("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n", "/error/message")]
+#[case::anthropic("POST /v1/messages HTTP/1.1\r\nContent-Length: 2\r\n", "/error/message")]
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_gateway_it_is_refused_in_the_clients_dialect(#[case] head: &str, #[case] message: &str) {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        let answer = answered(&api, &format!("{head}Connection: close\r\n\r\n{{}}")).await?;
+        for part in [" 400 bad request\r\n", "content-type: application/json\r\n", "\r\nx-request-id: "] {
+            ensure!(answer.contains(part), "no {part:?} in {answer}");
+        }
+        let (_, body) = answer.split_once("\r\n\r\n").context("a body")?;
+        let body: Value = serde_json::from_str(body).with_context(|| body.to_owned())?;
+        let said = body.pointer(message).and_then(Value::as_str).with_context(|| body.to_string())?;
+        ensure!(said.contains("host"), "{said}");
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_client_needs_no_host_and_what_is_no_http_gets_a_bare_answer() {
     story(async {
@@ -59,10 +92,19 @@ async fn an_older_client_needs_no_host_and_what_is_no_http_gets_a_bare_answer() 
             ("G E T\r\n\r\n".to_owned(), " 400 "),
             (format!("GET /{long} HTTP/1.1\r\nHost: a.example\r\n\r\n"), " 4"),
             (format!("GET / HTTP/1.1\r\nHost: a.example\r\nX: {long}\r\n\r\n"), " 431 "),
+            // The most that is taken, and one more.
+            (format!("GET /healthz HTTP/1.1\r\nHost: a.example\r\n{}\r\n", "X: 1\r\n".repeat(100)), " 431 "),
+            (sized(LARGEST_HEAD + 1), " 431 "),
         ];
         for (sent, status) in bare {
             let answer = answered(&api, &sent).await?;
             ensure!(answer.starts_with(&format!("http/1.1{status}")) && answer.ends_with("\r\n\r\n"), "{answer}");
+        }
+        let many = "X: 1\r\n".repeat(98);
+        let many = format!("GET /healthz HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n{many}\r\n");
+        for sent in [many, sized(LARGEST_HEAD)] {
+            let answer = answered(&api, &sent).await?;
+            ensure!(answer.starts_with("http/1.1 200 "), "{answer}");
         }
         Ok(())
     })

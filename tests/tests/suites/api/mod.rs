@@ -6,6 +6,7 @@ mod authorization;
 mod away;
 mod bad_input;
 mod bulk;
+mod connections;
 mod contract;
 mod cors;
 mod credentials;

@@ -173,6 +173,40 @@ async fn a_redis_url_is_judged_and_not_repeated() {
     .await;
 }
 
+#[tokio::test]
+async fn origins_are_shown_as_browsers_write_them() {
+    story(async {
+        let origins = [("CORS_ALLOWED_ORIGINS", "https://App.Example.com:443, http://app.example.com:3000")];
+        let config = told(paddock(&["config", "-o", "json"], &origins)?)?;
+        let shown = &config["CORS_ALLOWED_ORIGINS"]["value"];
+        ensure!(*shown == "https://app.example.com,http://app.example.com:3000", "{shown}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_password_where_none_belongs_is_refused_and_not_repeated() {
+    story(async {
+        for (name, value) in [
+            ("MODEL_REGISTRIES", "http://ada:hunter22@registry:5000"),
+            ("MODEL_REGISTRIES", "registry.ollama.ai,http://ada:x,hunter22@registry:5000"),
+            ("MODEL_REGISTRIES", "ada:hunter22"),
+            ("CORS_ALLOWED_ORIGINS", "https://ada:hunter22@app.example.com"),
+            ("CORS_ALLOWED_ORIGINS", "https://ada:hunter22@*.example.com"),
+            ("OLLAMA_BASE_URL", "http://ada:hunter22@ollama:11434"),
+            ("PUBLIC_URL", "https://ada:hunter22@paddock.example.com"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://ada:hunter22@collector:4318"),
+        ] {
+            let output = paddock(&["config"], &[(name, value)])?;
+            refused(&output, 2, &[name]).with_context(|| format!("{name}={value}"))?;
+            ensure!(!String::from_utf8_lossy(&output.stderr).contains("hunter22"), "{output:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
 /// Each variable of a command's help, with its default where that is fixed.
 fn variables(verb: &[&str]) -> Result<BTreeMap<String, Option<String>>> {
     let help = said(paddock(&[verb, &["--help"]].concat(), &[])?)?;

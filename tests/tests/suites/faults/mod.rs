@@ -2,6 +2,7 @@
 //! what they were promised.
 
 mod backup;
+mod connections;
 mod crash;
 mod disk;
 mod flood;
