@@ -54,6 +54,9 @@ enum Verb {
         /// How long one measurement takes.
         #[arg(long, default_value_t = 3)]
         seconds: u64,
+        /// How many events a long list has; a tenth as many users.
+        #[arg(long, default_value_t = 1_000_000)]
+        events: u32,
         /// Only these sections.
         #[arg(long, value_enum, value_delimiter = ',', default_values_t = Section::ALL)]
         only: Vec<Section>,
@@ -98,9 +101,9 @@ async fn in_runtime(verb: Verb) -> Result<ExitCode> {
         Verb::Up { choice } => Box::pin(up(&choice.only)).await,
         Verb::Exec { choice, export, command } => Box::pin(exec(&choice.only, export, &command)).await,
         Verb::Demo => demo().await,
-        Verb::Bench { rounds, seconds, only } => {
+        Verb::Bench { rounds, seconds, events, only } => {
             let length = Duration::from_secs(seconds);
-            println!("{}", bench(Plan { rounds, length, only }).await?);
+            println!("{}", bench(Plan { rounds, length, events, only }).await?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Release { folder } => release::write(&folder).await.map(|()| ExitCode::SUCCESS),

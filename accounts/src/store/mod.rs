@@ -6,12 +6,17 @@
 
 mod codec;
 mod open;
+mod options;
+mod postgres;
+mod schema;
+mod sqlite;
 mod unusable;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt as _;
-pub use open::{OpenError, OpenOptions, migrate};
+pub use options::{OpenError, OpenOptions};
+pub use schema::migrate;
 use scoped_futures::ScopedBoxFuture;
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
 pub use unusable::Unusable;
@@ -99,6 +104,9 @@ pub struct Connections {
     /// The most there may be.
     pub max: f64,
 }
+
+/// How long a request waits for a connection before the database counts as away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often a mutation that lost a race is run.
 const MAX_TRIES: u32 = 3;

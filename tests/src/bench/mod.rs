@@ -5,7 +5,7 @@
 //! | gateway | what a proxied request takes longer | no proxy, and nginx with a bearer check |
 //! | login | sign-ins per second | Argon2 alone, at the same parameters and number of threads |
 //! | writes | audited mutations per second of 1, 16 and 50 clients | plain inserts over as many connections |
-//! | lists | pages of 100,000 users and 1,000,000 events | the same queries in psql, and in SQLite |
+//! | lists | pages of 100,000 users and 1,000,000 events, unless said otherwise | the same queries in psql, and in SQLite |
 //! | memory | resident memory at rest and after a load | |
 
 mod gateway;
@@ -19,7 +19,7 @@ mod writes;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -60,16 +60,23 @@ pub struct Plan {
     pub rounds: u32,
     /// The length of one measurement.
     pub length: Duration,
+    /// How many events a long list has; a tenth as many users.
+    pub events: u32,
     /// Which sections.
     pub only: Vec<Section>,
 }
 
-/// Runs the sections, writes `report.json` and `report.md` into `target/bench`, and returns the latter's text.
+/// Runs the sections, and returns the report for people. After each, what there is of it is written to `report.json` and
+/// `report.md` in `target/bench`, so that a later section that fails takes nothing with it.
 pub async fn bench(plan: Plan) -> Result<String> {
     let cores = Cores::of_this_machine();
     let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let folder = target_folder().join("bench");
+    std::fs::create_dir_all(&folder)?;
     let mut report = Report::default();
+    let mut text = String::new();
     for section in &plan.only {
+        let began = Instant::now();
         match section {
             Section::Gateway => report.gateway = Some(Box::pin(gateway::measure(&plan, &cores)).await?),
             Section::Login => report.login = Some(Box::pin(login::measure(&plan)).await?),
@@ -77,13 +84,12 @@ pub async fn bench(plan: Plan) -> Result<String> {
             Section::Lists => report.lists = Some(Box::pin(lists::measure(&plan)).await?),
             Section::Memory => report.memory = Some(Box::pin(memory::measure(&plan, &cores)).await?),
         }
+        report.machine = machine(&cores, &plan, &load_before)?;
+        std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
+        text = report.markdown();
+        std::fs::write(folder.join("report.md"), &text)?;
+        eprintln!("{section:?}: measured in {} s", began.elapsed().as_secs());
     }
-    report.machine = machine(&cores, &plan, &load_before)?;
-    let folder = target_folder().join("bench");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
-    let text = report.markdown();
-    std::fs::write(folder.join("report.md"), &text)?;
     Ok(text)
 }
 

@@ -1,6 +1,7 @@
 //! The suites of Paddock, one module each, in one executable so that they are linked once.
 
 mod api;
+mod bench;
 mod commands;
 mod contract;
 mod e2e;

@@ -1,0 +1,229 @@
+//! Which database, how to use it, and why it cannot be used.
+
+use std::{path::PathBuf, str::FromStr};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{ConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
+
+use super::Unusable;
+use crate::{Error, passwords::PASSWORD_MIN_LENGTH};
+
+/// Which database, and how to use it.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// `postgres://user:password@host:port/name` or `sqlite:path`.
+    pub url: SecretString,
+    /// How many connections at the most, at least 2.
+    pub max_connections: u32,
+    /// Open SQLite without the lock of the serving process, only to read.
+    pub read_only: bool,
+    /// `AUDIT_HEAD_FILE`: where the end of the audit log is told, for this process alone.
+    pub audit_head_file: Option<PathBuf>,
+    /// `AUDIT_RETENTION_DAYS`: how long audit rows are kept; for ever where it is not said.
+    pub audit_retention_days: Option<u32>,
+    /// How many characters a new password has at the least, 8 to 128.
+    pub password_min_length: usize,
+}
+
+pub(super) enum Engine {
+    Postgres(PgConnectOptions),
+    Sqlite(SqliteConnectOptions, PathBuf),
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names no engine of ours, or is not well formed.
+    #[error("DATABASE_URL {0}; use postgres://user:password@host:5432/name or sqlite:paddock.db")]
+    Url(String),
+    /// The schema is older than this executable.
+    #[error("the database is {by} migration(s) behind this executable: run `paddock migrate` first")]
+    Behind {
+        /// By so many.
+        by: usize,
+    },
+    /// Another process serves the file.
+    #[error("another paddock serves {0}, and a SQLite file has one server at a time: stop that one first")]
+    Locked(PathBuf),
+    /// There is no such file.
+    #[error("{0} does not exist: run `paddock migrate` to create it, or correct DATABASE_URL")]
+    Missing(PathBuf),
+    /// The file or its lock cannot be opened.
+    #[error("cannot open {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The schema is not the one its migrations make.
+    #[error("the database does not understand {name}: its schema was changed by hand, or by a newer paddock: {source}")]
+    Unfit {
+        /// The statement.
+        name: &'static str,
+        /// What the database says.
+        source: sqlx::Error,
+    },
+    /// PostgreSQL cannot be used: where, why, and what to check.
+    #[error(transparent)]
+    Unusable(Unusable),
+    /// The database does not answer.
+    #[error(transparent)]
+    Open(#[from] Error),
+    /// A migration failed.
+    #[error("a migration failed: {0}")]
+    Migrate(sqlx::migrate::MigrateError),
+}
+
+impl OpenError {
+    /// Whether waiting may help: the database is away, rather than wrong.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unusable(unusable) => unusable.is_away(),
+            error => matches!(error, Self::Open(Error::Unavailable(_))),
+        }
+    }
+}
+
+impl OpenOptions {
+    /// This database, to write to, with the defaults of everything else.
+    #[must_use]
+    pub fn new(url: SecretString) -> Self {
+        Self {
+            url,
+            max_connections: 20,
+            read_only: false,
+            audit_head_file: None,
+            audit_retention_days: None,
+            password_min_length: PASSWORD_MIN_LENGTH,
+        }
+    }
+
+    /// Whether the URL names an engine of ours and is well formed, without opening anything.
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.engine().map(|_| ())
+    }
+
+    /// The file, if the database is one.
+    pub fn sqlite_file(&self) -> Result<Option<PathBuf>, OpenError> {
+        Ok(match self.engine()? {
+            Engine::Postgres(_) => None,
+            Engine::Sqlite(_, path) => Some(path),
+        })
+    }
+
+    /// The same error, in words for whoever set the database up.
+    pub(super) async fn explain(&self, error: OpenError) -> OpenError {
+        match (error, self.engine()) {
+            (OpenError::Open(error), Ok(Engine::Postgres(connect))) => Unusable::explain(error, &connect).await,
+            (error, _) => error,
+        }
+    }
+
+    pub(super) fn engine(&self) -> Result<Engine, OpenError> {
+        let url = self.url.expose_secret();
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+        match scheme {
+            Some("postgres" | "postgresql") if is_cut_short(url) => Err(OpenError::Url(
+                "has an `@` behind the host: write a `/`, `?` or `#` in the user or the password as %2F, %3F or %23"
+                    .into(),
+            )),
+            Some("postgres" | "postgresql") => {
+                if let Some(name) = unknown_parameter(url) {
+                    return Err(OpenError::Url(format!(
+                        "has a parameter{name} that is not known here; leave it out, or use one of {}",
+                        PARAMETERS.join(", ")
+                    )));
+                }
+                // The parser's message may quote the URL, and the URL holds the password.
+                let options =
+                    PgConnectOptions::from_str(url).map_err(|_| OpenError::Url("is not well formed".into()))?;
+                Ok(Engine::Postgres(options.application_name("paddock").disable_statement_logging()))
+            }
+            Some("sqlite") => {
+                let options =
+                    SqliteConnectOptions::from_str(url).map_err(|_| OpenError::Url("is not well formed".into()))?;
+                let path = options.get_filename().to_path_buf();
+                Ok(Engine::Sqlite(options.disable_statement_logging(), path))
+            }
+            Some(other) => Err(OpenError::Url(format!("begins with `{other}:`"))),
+            None => Err(OpenError::Url("has no scheme".into())),
+        }
+    }
+}
+
+/// What may stand behind the `?` of a PostgreSQL URL, besides the other spellings that sqlx takes for some.
+const PARAMETERS: [&str; 12] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// The other spellings, and what is sqlx's own.
+const SPELLINGS: [&str; 6] = ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key", "statement-cache-capacity"];
+
+/// The first parameter that would have no effect, as one to be told. sqlx passes over those, and logs their values: a
+/// `sslmode` that is not written so would leave the connection in the clear, and a `password` would be in the log.
+fn unknown_parameter(url: &str) -> Option<String> {
+    let (_, parameters) = url.split('#').next()?.split_once('?')?;
+    let mut names =
+        parameters.split('&').map(|parameter| parameter.split_once('=').map_or(parameter, |(name, _)| name));
+    let is_known = |name: &str| {
+        name.is_empty() || name.starts_with("options[") || PARAMETERS.contains(&name) || SPELLINGS.contains(&name)
+    };
+    let name = names.find(|name| !is_known(name))?;
+    // What looks like no name may be a piece of the password.
+    let is_name = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    Some(if is_name { format!(" `{name}`") } else { String::new() })
+}
+
+/// Whether a `/`, `?` or `#` in a password ends the host of the URL before its time. The rest of the password would be taken
+/// for the name of a database, and names are told.
+fn is_cut_short(url: &str) -> bool {
+    let behind = url.split_once("://").and_then(|(_, rest)| Some(&rest[rest.find(['/', '?', '#'])?..]));
+    // The value of a parameter may have one.
+    let (path, parameters) = behind.unwrap_or_default().split_once('?').unwrap_or((behind.unwrap_or_default(), ""));
+    path.contains('@') || parameters.split('=').next().is_some_and(|name| name.contains('@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_ends_the_host_is_not_taken_for_a_name() {
+        for cut in ["app:12/hunter22@db:5432/app", "app:12?hunter22@db/app", "app:12#hunter22@db/app"] {
+            let refused = OpenOptions::new(format!("postgres://{cut}").into()).check().unwrap_err().to_string();
+            assert!(refused.contains("%2F") && !refused.contains("hunter22"), "{refused}");
+        }
+        for whole in ["app:12%2Fhunter22@db:5432/app?sslmode=require", "db/app?user=app@tenant&password=hunter22", "db"]
+        {
+            OpenOptions::new(format!("postgres://{whole}").into()).check().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_parameter_without_effect_is_refused_by_name_and_without_its_value() {
+        for (url, named) in [
+            ("db/app?ssl=hunter22", "`ssl`"),
+            ("db/app?sslmode=require&pasword=hunter22", "`pasword`"),
+            ("db/app?Hunter22=hunter22", "a parameter that"),
+        ] {
+            let refused = OpenOptions::new(format!("postgres://{url}").into()).check().unwrap_err().to_string();
+            assert!(refused.contains(named) && refused.contains("sslmode"), "{refused}");
+            assert!(!refused.to_lowercase().contains("hunter22"), "{refused}");
+        }
+        let known = "postgres://db/app?ssl-mode=require&options=-c%20work_mem%3D8MB&options[jit]=off&";
+        OpenOptions::new(known.to_owned().into()).check().unwrap();
+    }
+}
