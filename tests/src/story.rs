@@ -31,6 +31,11 @@ pub(crate) fn attach(log: &Log) {
     let _ = LOGS.try_with(|logs| logs.lock().unwrap_or_else(PoisonError::into_inner).push(log));
 }
 
+/// So much in `make soak`, and so much otherwise.
+pub fn length<T>(soak: T, otherwise: T) -> T {
+    if std::env::var_os("PADDOCK_SOAK").is_some() { soak } else { otherwise }
+}
+
 /// Runs the body of one test.
 ///
 /// An error of kind [`Missing`] skips the test: it is reported by name at the end of `make test`, and is a failure when `CI` is `true`. Any other error or panic fails the

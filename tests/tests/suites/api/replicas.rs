@@ -8,7 +8,7 @@ use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::{Script, chat_lines};
 use paddock_tests::postgres::Postgres;
-use paddock_tests::story::story;
+use paddock_tests::story::{length, story};
 use paddock_tests::way::Way;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
@@ -19,10 +19,6 @@ use super::{Api, MODEL, PASSWORD};
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long a change may take to be heard elsewhere.
 const PROMPT: Duration = Duration::from_secs(1);
-
-fn soak() -> bool {
-    std::env::var_os("PADDOCK_SOAK").is_some()
-}
 
 /// Waits until the replica refuses the credential.
 async fn refused_at(api: &Api, credential: &str, limit: Duration) -> Result<()> {
@@ -37,7 +33,7 @@ async fn a_key_revoked_at_one_is_refused_at_the_other() {
         let one = Api::on(database.url(), DRAIN).await?;
         let other = one.replica(database.url()).await?;
         let user = one.user(json!({"roles": ["user"]})).await?;
-        let rounds = if soak() { 200 } else { 20 };
+        let rounds = length(200, 20);
         for _ in 0..rounds {
             let (id, key) = one.key(user, json!({})).await?;
             // Twice, so that it is answered from memory.

@@ -10,7 +10,7 @@ use paddock_tests::database::{Database, Engine};
 use paddock_tests::fake_ollama::{FakeOllama, Script, chat_events, chat_lines};
 use paddock_tests::paddock::{Launch, Paddock, answer};
 use paddock_tests::sentinel;
-use paddock_tests::story::story;
+use paddock_tests::story::{length, story};
 use paddock_tests::testbed::Part;
 use rstest::rstest;
 use serde_json::json;
@@ -28,8 +28,8 @@ enum Identity {
 }
 
 /// The seeds of a run, and how many requests of each kind are made for each operation.
-fn length() -> (&'static [u32], u32) {
-    if std::env::var_os("PADDOCK_SOAK").is_some() { (&[1, 2, 3], 50) } else { (&[1], 4) }
+fn seeds_and_examples() -> (&'static [u32], u32) {
+    length((&[1, 2, 3], 50), (&[1], 4))
 }
 
 #[rstest]
@@ -48,7 +48,7 @@ async fn what_is_answered_is_what_the_document_says(#[case] identity: Identity, 
         let user = admin.create_user(json!({"roles": roles})).await?;
         let fields = if identity == Identity::Admin { json!({"scopes": SCOPES}) } else { json!({}) };
         let (key, caller) = admin.create_key(user, fields).await?;
-        let (seeds, examples) = length();
+        let (seeds, examples) = seeds_and_examples();
         for seed in seeds {
             let mut run = Command::new(&schemathesis);
             run.args(["--config-file", "schemathesis.toml", "run", &format!("{}/openapi.json", paddock.url())]);

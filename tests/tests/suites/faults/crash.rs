@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use paddock_tests::postgres::{Durability, Postgres};
 use paddock_tests::process::Signal;
 use paddock_tests::sentinel;
-use paddock_tests::story::story;
+use paddock_tests::story::{length, story};
 use uuid::Uuid;
 
 use super::load::{Load, Summary};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often our own process is killed.
 fn kills() -> usize {
-    if std::env::var_os("PADDOCK_SOAK").is_some() { 100 } else { 20 }
+    length(100, 20)
 }
 
 /// A number below `limit`, another one each time.

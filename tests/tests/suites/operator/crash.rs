@@ -7,7 +7,7 @@ use paddock_tests::eventually::eventually;
 use paddock_tests::paddock::Paddock;
 use paddock_tests::process::Signal;
 use paddock_tests::sentinel;
-use paddock_tests::story::story;
+use paddock_tests::story::{length, story};
 use serde_json::{Value, json};
 
 use super::{PATIENCE, Stage};
@@ -17,7 +17,7 @@ const POINTS: [&str; 6] =
 
 /// How often each point is tried.
 fn rounds() -> usize {
-    if std::env::var_os("PADDOCK_SOAK").is_some() { 20 } else { 1 }
+    length(20, 1)
 }
 
 fn rotate(value: &str) -> Value {

@@ -17,10 +17,10 @@ use paddock_accounts::sets::Role;
 use paddock_accounts::users::UserPatch;
 use paddock_accounts::{Accounts, Error, OpenOptions};
 use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::story::{length, story};
 use rstest::rstest;
 
-use super::{Opened, chain, open, sessions, times};
+use super::{Opened, chain, open, sessions};
 
 const PASSWORD: &str = "violet harbour tangle 93";
 /// How many may be judged before the first has failed.
@@ -265,7 +265,7 @@ async fn every_failure_takes_the_same_time(#[case] engine: Engine) {
             ("no address", "no address", PASSWORD),
         ];
         // What else runs beside a short run is in its times: only the long one judges them.
-        let (rounds, judged) = (times(500, 5), times(1, 0) == 1);
+        let (rounds, judged) = (length(500, 5), length(true, false));
         let mut taken = [const { Vec::new() }; 6];
         for _ in 0..rounds {
             for ((_, name, password), taken) in kinds.iter().zip(&mut taken) {

@@ -149,8 +149,3 @@ impl Dice {
         self.0 % sides
     }
 }
-
-/// So often in `make soak`, and so often otherwise.
-fn times(soak: usize, otherwise: usize) -> usize {
-    if std::env::var_os("PADDOCK_SOAK").is_some() { soak } else { otherwise }
-}

@@ -8,10 +8,10 @@ use paddock_accounts::limits::LimitsPatch;
 use paddock_accounts::sets::{Role, Roles};
 use paddock_accounts::users::{Created, NewUser, UserId, UserPatch};
 use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::story::{length, story};
 use rstest::rstest;
 
-use super::{Dice, Opened, context, open, times};
+use super::{Dice, Opened, context, open};
 
 const CROWD: usize = 200;
 
@@ -144,8 +144,8 @@ impl Leave {
 }
 
 #[rstest]
-#[case::postgres(Engine::Postgres, times(1_000, 60))]
-#[case::sqlite(Engine::Sqlite, times(200, 20))]
+#[case::postgres(Engine::Postgres, length(1_000, 60))]
+#[case::sqlite(Engine::Sqlite, length(200, 20))]
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: usize) {
     story(async {

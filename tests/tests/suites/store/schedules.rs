@@ -11,12 +11,12 @@ use paddock_accounts::token::Token;
 use paddock_accounts::users::{UserId, UserPatch};
 use paddock_accounts::{Accounts, Error};
 use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::story::{length, story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 
 use super::keys::new_key;
-use super::{Dice, Opened, context, open, times};
+use super::{Dice, Opened, context, open};
 
 const STEPS: usize = 60;
 const HOUR: Duration = Duration::from_hours(1);
@@ -242,7 +242,7 @@ async fn schedule(store: &Opened, number: u64) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_done_users_and_keys_are_what_the_model_says(#[case] engine: Engine) {
     story(async {
-        for number in 1..=u64::try_from(times(60, 6))? {
+        for number in 1..=u64::try_from(length(60, 6))? {
             // The admins of one schedule are no others' last.
             let store = open(engine).await?;
             schedule(&store, number).await.with_context(|| format!("schedule {number}"))?;

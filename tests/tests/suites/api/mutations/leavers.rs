@@ -8,6 +8,7 @@ use aws_lc_rs::rand;
 use futures_util::future::try_join_all;
 use paddock_tests::database::Engine;
 use paddock_tests::eventually::eventually;
+use paddock_tests::story::length;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,7 +25,7 @@ on_both_engines! {
 const TOGETHER: usize = 5;
 
 fn aborts() -> usize {
-    if std::env::var_os("PADDOCK_SOAK").is_some() { 500 } else { 60 }
+    length(500, 60)
 }
 
 /// A mutating operation; what it is sent; and a query that counts, for the row `{id}` or whatever is marked `{mark}`, whether
