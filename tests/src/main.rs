@@ -103,7 +103,8 @@ async fn in_runtime(verb: Verb) -> Result<ExitCode> {
         Verb::Demo => demo().await,
         Verb::Bench { rounds, seconds, events, only } => {
             let length = Duration::from_secs(seconds);
-            println!("{}", bench(Plan { rounds, length, events, only }).await?);
+            let tell = |section, took: Duration| eprintln!("{section:?}: measured in {} s", took.as_secs());
+            println!("{}", bench(Plan { rounds, length, events, only }, tell).await?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Release { folder } => release::write(&folder).await.map(|()| ExitCode::SUCCESS),

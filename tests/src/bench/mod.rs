@@ -66,9 +66,9 @@ pub struct Plan {
     pub only: Vec<Section>,
 }
 
-/// Runs the sections, and returns the report for people. After each, what there is of it is written to `report.json` and
-/// `report.md` in `target/bench`, so that a later section that fails takes nothing with it.
-pub async fn bench(plan: Plan) -> Result<String> {
+/// Runs the sections, and returns the report for people. After each, of which `tell` hears, what there is of the report is
+/// written to `report.json` and `report.md` in `target/bench`, so that a later section that fails takes nothing with it.
+pub async fn bench(plan: Plan, tell: impl Fn(Section, Duration)) -> Result<String> {
     let cores = Cores::of_this_machine();
     let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let folder = target_folder().join("bench");
@@ -88,7 +88,7 @@ pub async fn bench(plan: Plan) -> Result<String> {
         std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)?)?;
         text = report.markdown();
         std::fs::write(folder.join("report.md"), &text)?;
-        eprintln!("{section:?}: measured in {} s", began.elapsed().as_secs());
+        tell(*section, began.elapsed());
     }
     Ok(text)
 }
