@@ -98,8 +98,7 @@ async fn whole(request: Request, is_known: bool) -> Result<Bytes, Problem> {
     let (head, body) = request.into_parts();
     let limit = if is_known { BODY_LIMIT } else { STRANGERS_BODY_LIMIT };
     let reading = timeout(BODY_DEADLINE, read_body(body, limit, BODY_PATIENCE));
-    let read = if is_known { reading.await } else { lend(&head.extensions, reading).await };
-    read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
+    lend(&head.extensions, reading).await.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
         BodyError::TooLarge => Problem::new(Kind::TooLarge, format!("the body is larger than {limit} bytes")),
         BodyError::TooSlow => Problem::new(Kind::BodyTimeout, "the body did not come in time"),
         BodyError::Broken => Problem::new(Kind::Malformed, "the body broke off"),

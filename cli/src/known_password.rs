@@ -6,14 +6,12 @@ use std::net::SocketAddr;
 use paddock_accounts::{
     Accounts, Error,
     email::Email,
+    passwords::DEV_PASSWORD,
     seed::{ADMIN_EMAIL, Seed},
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{failure::Failure, settings::Environment};
-
-/// The password.
-pub(crate) const DEV_PASSWORD: &str = "admin";
 
 /// Whether it is to be set.
 pub(crate) fn is_asked_for(seed: &Seed) -> bool {

@@ -19,6 +19,10 @@ use crate::{
     users::{self, User, UserId},
 };
 
+/// What `paddock run --env dev` gives the first admin, so that one can sign in at once. Everybody knows it, and no policy lets
+/// it be set otherwise.
+pub const DEV_PASSWORD: &str = "admin";
+
 statements! {
     OF_USER = "SELECT hash FROM passwords WHERE user_id = $1";
     SET = "INSERT INTO passwords (user_id, hash, set_at) VALUES ($1, $2, $3) \

@@ -129,6 +129,13 @@ impl OpenOptions {
                 "has an `@` behind the host: write a `/`, `?` or `#` in the user or the password as %2F, %3F or %23"
                     .into(),
             )),
+            Some("postgres" | "postgresql") if url.contains('#') => {
+                Err(OpenError::Url("has a `#`, which ends it: write it as %23".into()))
+            }
+            // Without them all that follows would be the name of a database.
+            Some(scheme @ ("postgres" | "postgresql")) if !url[scheme.len()..].starts_with("://") => {
+                Err(OpenError::Url(format!("has no `//` behind `{scheme}:`")))
+            }
             Some("postgres" | "postgresql") => {
                 if let Some(name) = unknown_parameter(url) {
                     return Err(OpenError::Url(format!(
@@ -147,7 +154,8 @@ impl OpenOptions {
                 let path = options.get_filename().to_path_buf();
                 Ok(Engine::Sqlite(options.disable_statement_logging(), path))
             }
-            Some(other) => Err(OpenError::Url(format!("begins with `{other}:`"))),
+            Some(other) if is_word(other) => Err(OpenError::Url(format!("begins with `{other}:`"))),
+            Some(_) => Err(OpenError::Url("is no URL".into())),
             None => Err(OpenError::Url("has no scheme".into())),
         }
     }
@@ -175,16 +183,17 @@ const SPELLINGS: [&str; 6] = ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert",
 /// The first parameter that would have no effect, as one to be told. sqlx passes over those, and logs their values: a
 /// `sslmode` that is not written so would leave the connection in the clear, and a `password` would be in the log.
 fn unknown_parameter(url: &str) -> Option<String> {
-    let (_, parameters) = url.split('#').next()?.split_once('?')?;
-    let mut names =
-        parameters.split('&').map(|parameter| parameter.split_once('=').map_or(parameter, |(name, _)| name));
-    let is_known = |name: &str| {
-        name.is_empty() || name.starts_with("options[") || PARAMETERS.contains(&name) || SPELLINGS.contains(&name)
-    };
-    let name = names.find(|name| !is_known(name))?;
-    // What looks like no name may be a piece of the password.
-    let is_name = name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    Some(if is_name { format!(" `{name}`") } else { String::new() })
+    let (_, parameters) = url.split_once('?')?;
+    let is_known = |name: &str| name.starts_with("options[") || PARAMETERS.contains(&name) || SPELLINGS.contains(&name);
+    let named =
+        parameters.split('&').filter(|parameter| !parameter.is_empty()).map(|parameter| parameter.split_once('='));
+    let unknown = named.map(|pair| pair.map_or("", |(name, _)| name)).find(|name| !is_known(name))?;
+    Some(if is_word(unknown) { format!(" `{unknown}`") } else { String::new() })
+}
+
+/// Whether it may be repeated. What does not look like a name may be a piece of a password.
+fn is_word(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_-+".contains(&byte))
 }
 
 /// Whether a `/`, `?` or `#` in a password ends the host of the URL before its time. The rest of the password would be taken
@@ -218,12 +227,28 @@ mod tests {
             ("db/app?ssl=hunter22", "`ssl`"),
             ("db/app?sslmode=require&pasword=hunter22", "`pasword`"),
             ("db/app?Hunter22=hunter22", "a parameter that"),
+            ("db/app?=hunter22", "a parameter that"),
+            ("db/app?password=a&hunter", "a parameter that"),
         ] {
             let refused = OpenOptions::new(format!("postgres://{url}").into()).check().unwrap_err().to_string();
             assert!(refused.contains(named) && refused.contains("sslmode"), "{refused}");
-            assert!(!refused.to_lowercase().contains("hunter22"), "{refused}");
+            assert!(!refused.to_lowercase().contains("hunter"), "{refused}");
         }
         let known = "postgres://db/app?ssl-mode=require&options=-c%20work_mem%3D8MB&options[jit]=off&";
         OpenOptions::new(known.to_owned().into()).check().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_url_of_ours_is_refused_without_what_it_holds() {
+        for (text, told) in [
+            ("host=db user=app password=hunter22 hostaddr=::1", "is no URL"),
+            ("postgres:app:hunter22@db/app", "no `//`"),
+            ("postgresql:/app:hunter22@db/app", "no `//`"),
+            ("postgres://db/app?password=hun#hunter22", "%23"),
+            ("postgresql+asyncpg://app:hunter22@db/app", "`postgresql+asyncpg:`"),
+        ] {
+            let refused = OpenOptions::new(text.to_owned().into()).check().unwrap_err().to_string();
+            assert!(refused.contains(told) && !refused.contains("hunter22"), "{refused}");
+        }
     }
 }

@@ -173,12 +173,12 @@ async fn connection(
 #[derive(Clone)]
 struct Lender(Arc<Place>);
 
-/// Waits for what a stranger sends, whose request this is. If the place is needed meanwhile, the connection is closed: so
-/// nobody holds one by sending slowly.
-pub(crate) async fn lend<T>(request: &Extensions, stranger: impl Future<Output = T>) -> T {
+/// Waits for what others take their time with, such as the rest of a request, before anything is done for it. If the place is
+/// needed meanwhile, the connection is closed: so nobody holds one by sending slowly.
+pub(crate) async fn lend<T>(request: &Extensions, others: impl Future<Output = T>) -> T {
     match request.get::<Lender>() {
-        Some(Lender(place)) => place.lend(stranger).await,
-        None => stranger.await,
+        Some(Lender(place)) => place.lend(others).await,
+        None => others.await,
     }
 }
 

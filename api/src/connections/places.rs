@@ -121,7 +121,7 @@ enum Stage {
     Head,
     /// Its request is worked on.
     Work,
-    /// What it sends without a credential is waited for, by clocks of its own.
+    /// What others take their time with is waited for, by clocks of its own.
     Lent,
     /// It has had an answer.
     Idle,
@@ -156,15 +156,15 @@ impl Place {
         Some(Work(Arc::clone(self)))
     }
 
-    /// Does what takes as long as a stranger likes, within work. Meanwhile the place may be given to another; then this does
+    /// Does what takes as long as others like, within work. Meanwhile the place may be given to another; then this does
     /// not end, and the connection is about to be dropped.
-    pub(super) async fn lend<T>(&self, stranger: impl Future<Output = T>) -> T {
+    pub(super) async fn lend<T>(&self, others: impl Future<Output = T>) -> T {
         {
             let mut still = lock(&self.still);
             still.stage = Stage::Lent;
             still.turn = lock(&self.places.queue).join(self.displaced.clone());
         }
-        let done = stranger.await;
+        let done = others.await;
         let is_back = {
             let mut still = lock(&self.still);
             still.stage = Stage::Work;

@@ -18,7 +18,7 @@ use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use paddock_accounts::{
     Accounts,
@@ -222,7 +222,10 @@ impl Passage<'_> {
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Refusal> {
         let (head, body) = request.into_parts();
-        let Some(need) = self.gateway().need(self.endpoint) else { return self.relay(head.headers).await };
+        let Some(need) = self.gateway().need(self.endpoint) else {
+            // Anybody may ask, and Ollama takes its time: that is no reason to hold a place.
+            return lend(&head.extensions, self.relay(head.headers)).await;
+        };
         let user_agent = head.headers.get(header::USER_AGENT).cloned();
         let principal = match admit::identify(self.app, &head.headers, self.origin).await {
             Ok(principal) => principal,
@@ -232,11 +235,11 @@ impl Passage<'_> {
             }
         };
         let answered = match admit::permit(&principal, need) {
-            Ok(()) if self.endpoint.keys.is_some() => self.infer(head.headers, body, need).await,
+            Ok(()) if self.endpoint.keys.is_some() => self.infer(&head.extensions, head.headers, body, need).await,
             Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,
             Ok(()) => self.relay(head.headers).await,
             Err(refusal) => {
-                discard(body, UNREAD_LIMIT).await;
+                lend(&head.extensions, discard(body, UNREAD_LIMIT)).await;
                 Err(refusal)
             }
         };
@@ -250,13 +253,19 @@ impl Passage<'_> {
     }
 
     /// Puts a model to work.
-    async fn infer(&self, headers: HeaderMap, body: Incoming, need: Need) -> Result<Response, Refusal> {
+    async fn infer(
+        &self,
+        sent_with: &Extensions,
+        headers: HeaderMap,
+        body: Incoming,
+        need: Need,
+    ) -> Result<Response, Refusal> {
         let gateway = self.gateway();
         if headers.contains_key(header::CONTENT_ENCODING) {
             let reason = "send the body without a Content-Encoding";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", reason));
         }
-        let body = self.body(body).await?;
+        let body = lend(sent_with, self.body(body)).await?;
         // The body took as long as the client liked.
         let principal = admit::again(self.app, &headers, need).await?;
         let plan = policy::plan(self.endpoint, body, &principal)?;

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, header};
-use paddock_accounts::{Error, access::Via, context::Context, sessions::Login};
+use paddock_accounts::{Error, access::Via, context::Context, passwords::DEV_PASSWORD, sessions::Login};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -69,6 +69,8 @@ pub(crate) async fn login(
 ) -> Result<Response, Problem> {
     let Credentials { username, password } = body.json(&mut caller).await?;
     let attempt = app.guesses.sign_in(origin.ip)?;
+    // Another process may have set it in the same database. To others than this machine it is as wrong as any, and takes as long.
+    let password = if password == DEV_PASSWORD && !app.only_local_hosts { String::new() } else { password };
     let login = ask(app.accounts.login(&caller.0, &username, password.into())).await;
     // What failed keeps what it took. What could not be judged is nobody's guess.
     if !matches!(login, Err(Unanswered::Error(Error::WrongPassword | Error::LoginLocked { .. }))) {

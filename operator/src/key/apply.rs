@@ -91,9 +91,15 @@ pub(crate) async fn deliver(
     result
 }
 
-/// What to say of a key that was revoked.
-pub(crate) fn revoked() -> Refusal {
-    let message = "the key is revoked for good; delete this object, and create another one for a new key";
+/// What to say of a key that was revoked, and what gives the object another one.
+pub(crate) fn revoked(credential: Option<&Credential>) -> Refusal {
+    let message = match credential.filter(|credential| credential.overridden_at.is_some()) {
+        Some(Credential { id, .. }) => format!(
+            "an admin revoked the key through the API; an admin gives this object another one by POST \
+             /credentials/{id}/clear-override"
+        ),
+        None => "the key is revoked for good; delete this object, and create another one for a new key".to_owned(),
+    };
     Refusal::new(Reason::Revoked, message)
 }
 
@@ -110,7 +116,10 @@ impl Delivery<'_> {
             Err(error) => return refusal(error).map(Outcome::from),
         };
         if credential.revoked_at.is_some() {
-            return Ok(Outcome::Refused { refusal: revoked(), credential: Some(Box::new(credential)) });
+            return Ok(Outcome::Refused {
+                refusal: revoked(Some(&credential)),
+                credential: Some(Box::new(credential)),
+            });
         }
         let ended = Box::new(credential.clone());
         match self.run(credential, held).await {

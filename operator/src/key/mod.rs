@@ -66,7 +66,7 @@ impl KeyController {
         self.end(object).await?;
         apply::remove_secret(&self.shared, object, &validate::secret_name(object)).await?;
         let credential = self.shared.accounts.owned_key(&self.shared.owner(object.meta())).await?;
-        Ok(Outcome::Refused { refusal: apply::revoked(), credential: credential.map(Box::new) })
+        Ok(Outcome::Refused { refusal: apply::revoked(None), credential: credential.map(Box::new) })
     }
 
     /// Ends the credential of the object, also the one that an earlier life of its name left behind.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use paddock_accounts::{
     Accounts,
+    passwords::DEV_PASSWORD,
     seed::{Seed, Seeded},
 };
 use paddock_operator::Cluster;
@@ -20,8 +21,7 @@ use super::{print, seed::tell_here};
 use crate::{
     config::{self, Database},
     failure::Failure,
-    known_password::{self, DEV_PASSWORD},
-    logging, probes, server,
+    known_password, logging, probes, server,
     settings::{Environment, Settings},
     signals,
     table::Table,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
+use http::StatusCode;
 use paddock_api::{Config, Connections};
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
@@ -142,20 +143,32 @@ async fn an_answer_that_nobody_reads_is_no_work() {
 }
 
 #[rstest]
-#[case::signing_in("/auth/login")]
-#[case::going_on("/auth/refresh")]
-#[case::at_the_gateway("/api/chat")]
+#[case::signing_in("POST /auth/login", false)]
+#[case::going_on("POST /auth/refresh", false)]
+#[case::a_stranger_at_the_gateway("POST /api/chat", false)]
+#[case::a_user_at_the_gateway("POST /api/chat", true)]
+#[case::an_admin("POST /users", true)]
+#[case::anybody_who_waits_for_ollama("GET /", false)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_sends_slowly_is_no_work(#[case] path: &str) {
+async fn who_sends_slowly_or_waits_for_others_is_no_work(#[case] request: &str, #[case] is_known: bool) {
     story(async {
         let api = with(places(2)).await?;
+        api.fake.answer("/", Script::json(StatusCode::OK, &json!({})).headers_after(LONG));
         let [mut one, mut two] = [Line::open(&api).await?, Line::open(&api).await?];
         for line in [&mut one, &mut two] {
-            line.say(&format!("POST {path} HTTP/1.1\r\nHost: paddock\r\nContent-Type: application/json\r\n")).await?;
+            line.say(&format!("{request} HTTP/1.1\r\nHost: paddock\r\nContent-Type: application/json\r\n")).await?;
+            if is_known {
+                line.say(&format!("Authorization: Bearer {}\r\n", api.admin)).await?;
+            }
             line.say("Content-Length: 1000\r\n\r\n{").await?;
         }
-        let mut other = Line::open(&api).await?;
-        other.is_served().await?;
+        // Their credentials are looked at first, which is work.
+        let mut other = eventually("a place", LIMIT, async || {
+            let mut line = Line::open(&api).await?;
+            line.is_served().await?;
+            anyhow::Ok(line)
+        })
+        .await?;
         tokio::select! {
             ended = one.ends() => ended?,
             ended = two.ends() => ended?,

@@ -340,3 +340,23 @@ async fn an_admin_whose_password_everybody_knows_is_for_this_machine_alone() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_for_others_takes_the_known_password_for_a_wrong_one() {
+    story(async {
+        let (database, ollama) = (Database::new(Engine::Postgres).await?, FakeOllama::start(&["smollm2:135m"]).await?);
+        let launch = |verb: &[&str]| Ok::<_, anyhow::Error>(Launch::new(verb, database.url())?.ollama(&ollama.url()));
+        said(launch(&["migrate"])?.command(&["migrate"])?.output()?)?;
+        // It began when nobody had the password.
+        let served = launch(&["api"])?.start().await?;
+        let dev = launch(&["run", "--env", "dev"])?.start().await?;
+        for (paddock, status) in [(&dev, 200), (&served, 401)] {
+            let known = serde_json::json!({"username": "admin@example.com", "password": "admin"});
+            let answer =
+                reqwest::Client::new().post(format!("{}/auth/login", paddock.url())).json(&known).send().await?;
+            ensure!(answer.status() == status, "{}", answer.status());
+        }
+        Ok(())
+    })
+    .await;
+}

@@ -8,6 +8,8 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use paddock_accounts::context::Context;
+use paddock_accounts::credentials::CredentialId;
 use paddock_crds::{ApiKey, ApiUser, SECRET_TYPE, StatusExt as _, VersionState, annotation, data, label};
 use paddock_tests::eventually::eventually;
 use paddock_tests::process::Signal;
@@ -396,6 +398,49 @@ async fn a_retained_key_can_be_revoked_by_its_next_life() {
         stage.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "revoked": true})).await?;
         stage.becomes::<ApiKey>("ci", "False", "Revoked").await?;
         ensure!(stage.accounts.authenticate(&key).await?.is_err(), "it is revoked for good, as the status says");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_once() {
+    story(async {
+        let stage = Stage::set().await?;
+        let _operator = stage.operator().await?;
+        stage.create::<ApiUser>("ada", json!({"email": "ada@example.com"})).await?;
+        let past = json!({"userRef": {"name": "ada"}, "expiresAt": "2020-01-01T00:00:00Z"});
+        stage.create::<ApiKey>("late", past).await?;
+        let told = stage.becomes::<ApiKey>("late", "False", "InvalidSpec").await?;
+        // What takes much longer than to write a status again, which would be seen and answered by a further one.
+        stage.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}})).await?;
+        stage.sound("ci").await?;
+        let now = stage.becomes::<ApiKey>("late", "False", "InvalidSpec").await?;
+        assert_eq!(now.metadata.resource_version, told.metadata.resource_version);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_admin_who_revokes_outranks_the_object_until_that_is_taken_back() {
+    story(async {
+        let stage = Stage::set().await?;
+        let _operator = stage.operator().await?;
+        let object = stage.user_with_key("ada").await?;
+        let id = CredentialId(object.status.context("a status")?.credential_id.context("an id")?);
+        let admin = Context::system("test");
+        stage.accounts.revoke_key(&admin, id).await?;
+        let touch = |at: &str| json!({"metadata": {"annotations": {"touched": at}}});
+        stage.change::<ApiKey>("ada", touch("first")).await?;
+        let object = stage.becomes::<ApiKey>("ada", "False", "Revoked").await?;
+        let ready = object.status.context("a status")?.condition("Ready").context("Ready")?.message.clone();
+        ensure!(ready.contains(&format!("POST /credentials/{id}/clear-override")), "{ready}");
+        stage.accounts.clear_key_override(&admin, id).await?;
+        stage.change::<ApiKey>("ada", touch("second")).await?;
+        stage.sound("ada").await?;
+        let object = stage.becomes::<ApiKey>("ada", "True", "Issued").await?;
+        ensure!(object.status.context("a status")?.credential_id != Some(id.0), "it is another key");
         Ok(())
     })
     .await;
