@@ -54,13 +54,19 @@ impl Line {
     /// Asks whether the process is alive, and hears that it is.
     async fn is_served(&mut self) -> Result<()> {
         self.say(HEALTHZ).await?;
+        let answer = self.hears("{\"status\":\"ok\"}").await?;
+        ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+        Ok(())
+    }
+
+    /// What comes up to this.
+    async fn hears(&mut self, end: &str) -> Result<String> {
         let mut answer = Vec::new();
-        while !answer.ends_with(b"{\"status\":\"ok\"}") {
+        while !answer.ends_with(end.as_bytes()) {
             let more = timeout(LIMIT, self.0.read_buf(&mut answer)).await.context("an answer")??;
             ensure!(more > 0, "hung up after {:?}", String::from_utf8_lossy(&answer));
         }
-        ensure!(answer.starts_with(b"HTTP/1.1 200 "), "{:?}", String::from_utf8_lossy(&answer));
-        Ok(())
+        Ok(String::from_utf8(answer)?)
     }
 
     /// What comes until it is hung up.
@@ -160,15 +166,24 @@ async fn who_sends_slowly_or_waits_for_others_is_no_work(#[case] request: &str, 
             if is_known {
                 line.say(&format!("Authorization: Bearer {}\r\n", api.admin)).await?;
             }
-            line.say("Content-Length: 1000\r\n\r\n{").await?;
+            if request.starts_with("POST ") {
+                line.say("Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n").await?;
+                // Now it is waited for.
+                line.hears("HTTP/1.1 100 Continue\r\n\r\n").await?;
+                line.say("{").await?;
+            } else {
+                line.say("\r\n").await?;
+            }
         }
-        // Their credentials are looked at first, which is work.
-        let mut other = eventually("a place", LIMIT, async || {
-            let mut line = Line::open(&api).await?;
-            line.is_served().await?;
-            anyhow::Ok(line)
-        })
-        .await?;
+        if request == "GET /" {
+            eventually("Ollama to be asked", LIMIT, async || {
+                ensure!(api.fake.requests("/").len() == 2, "not yet");
+                Ok(())
+            })
+            .await?;
+        }
+        let mut other = Line::open(&api).await?;
+        other.is_served().await?;
         tokio::select! {
             ended = one.ends() => ended?,
             ended = two.ends() => ended?,
