@@ -40,7 +40,10 @@ pub(crate) fn gather() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!("paddock_build_info", "1, labelled with the version of this executable");
     describe_gauge!("process_start_time_seconds", Unit::Seconds, "When this process started, in seconds since 1970");
     describe_gauge!("paddock_database_connections", "Connections to the database, by state: used or idle");
-    describe_gauge!("paddock_database_connections_max", "The most connections to the database: DB_MAX_CONNECTIONS");
+    describe_gauge!(
+        "paddock_database_connections_max",
+        "The most connections to the database that are lent: DB_MAX_CONNECTIONS, on PostgreSQL less the one that hears of changes"
+    );
     gauge!("paddock_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("process_start_time_seconds")
         .set(Duration::from_micros(SystemClock.now().micros().unsigned_abs()).as_secs_f64());

@@ -12,7 +12,7 @@ use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::QueryBuilder;
 
-use super::{AuditRow, Broken, Event, Head, head::HeadFile, ip_text};
+use super::{AuditRow, Broken, Event, Head, columns, head::HeadFile, ip_text};
 use crate::{
     clock::Time,
     context::Context,
@@ -31,8 +31,7 @@ macro_rules! take_places {
 }
 macro_rules! into_columns {
     () => {
-        "INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, \
-         target, ip, user_agent, request_id, detail, change, prev_hash, hash) "
+        concat!("INSERT INTO audit_logs (", columns!(), ") ")
     };
 }
 macro_rules! append {

@@ -4,6 +4,7 @@
 use super::{
     AuditRow,
     chain::{CHAIN_VERSION, Chain},
+    columns,
 };
 use crate::{
     error::Error,
@@ -12,7 +13,7 @@ use crate::{
 
 statements! {
     /// More than one, so that a row that somebody has changed is not taken for another key.
-    NEWEST = "SELECT * FROM audit_logs ORDER BY id DESC LIMIT 8";
+    NEWEST = concat!("SELECT ", columns!(), " FROM audit_logs ORDER BY id DESC LIMIT 8");
 }
 
 impl Chain {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::QueryBuilder;
+use futures_util::TryStreamExt as _;
+use sqlx::{FromRow as _, QueryBuilder};
 
-use super::{AuditRow, verify};
+use super::{AuditRow, columns, verify};
 use crate::{
     Accounts,
     clock::Time,
@@ -56,10 +57,15 @@ pub struct AuditExport {
 }
 
 impl Accounts {
-    /// Rows, newest first.
-    pub async fn audit(&self, filter: &AuditFilter, limit: u16) -> Result<Vec<AuditRow>, Error> {
+    /// What `see` makes of rows, newest first. It sees each as it comes, so that none has to be kept.
+    pub async fn audit<S>(
+        &self,
+        filter: &AuditFilter,
+        limit: u16,
+        see: impl FnMut(&AuditRow<&str>) -> S,
+    ) -> Result<Vec<S>, Error> {
         match self.span(filter, i64::MAX).await? {
-            Some(span) => self.audit_page(filter, span, " ORDER BY id DESC LIMIT ", limit).await,
+            Some(span) => self.audit_page(filter, span, " ORDER BY id DESC LIMIT ", limit, see).await,
             None => Ok(Vec::new()),
         }
     }
@@ -97,17 +103,20 @@ impl Accounts {
         Ok(Some(span))
     }
 
-    async fn audit_page(
+    async fn audit_page<S>(
         &self,
         filter: &AuditFilter,
         span: Span,
         order: &'static str,
         limit: u16,
-    ) -> Result<Vec<AuditRow>, Error> {
+        mut see: impl FnMut(&AuditRow<&str>) -> S,
+    ) -> Result<Vec<S>, Error> {
+        let mut seen = Vec::with_capacity(limit.into());
+        let mut reader = self.reader().await?;
         /// One statement, built for the engine of the connection.
         macro_rules! filtered {
             ($conn:expr) => {{
-                let mut query = QueryBuilder::new("SELECT * FROM audit_logs WHERE id > ");
+                let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM audit_logs WHERE id > "));
                 query.push_bind(span.0).push(" AND id < ").push_bind(span.1);
                 if let Some(event_type) = &filter.event_type {
                     query.push(" AND event_type = ").push_bind(event_type);
@@ -129,20 +138,29 @@ impl Accounts {
                     query.push(" AND (occurred_at < ").push_bind(until).push(") IS TRUE");
                 }
                 query.push(order).push_bind(i64::from(limit));
-                query.build_query_as::<AuditRow>().fetch_all($conn).await?
+                let mut rows = query.build().fetch($conn);
+                while let Some(row) = rows.try_next().await? {
+                    seen.push(see(&AuditRow::from_row(&row)?));
+                }
             }};
         }
-        Ok(on!(self.reader().await?.conn(), |c| filtered!(c)))
+        on!(reader.conn(), |c| filtered!(c));
+        Ok(seen)
     }
 }
 
 impl AuditExport {
-    /// The next rows; none are left when there are none.
-    pub async fn next_page(&mut self) -> Result<Vec<AuditRow>, Error> {
-        let rows = self.accounts.audit_page(&self.filter, self.span, " ORDER BY id LIMIT ", PAGE).await?;
-        if let Some(last) = rows.last() {
-            self.span.0 = last.id;
-        }
-        Ok(rows)
+    /// What `see` makes of the next rows; none are left when there are none. After an error it has seen some of them.
+    pub async fn next_page<S>(&mut self, mut see: impl FnMut(&AuditRow<&str>) -> S) -> Result<Vec<S>, Error> {
+        let mut last = self.span.0;
+        let seen = self
+            .accounts
+            .audit_page(&self.filter, self.span, " ORDER BY id LIMIT ", PAGE, |row| {
+                last = row.id;
+                see(row)
+            })
+            .await?;
+        self.span.0 = last;
+        Ok(seen)
     }
 }

@@ -17,6 +17,7 @@ pub use head::Head;
 pub use list::{AuditExport, AuditFilter};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 use uuid::Uuid;
 pub use verify::{Broken, KnownHead, Verified};
 
@@ -236,9 +237,18 @@ impl Change {
     }
 }
 
-/// One row of the log, as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
-pub struct AuditRow {
+/// The columns of the log, in the order in which [`AuditRow`] reads them.
+macro_rules! columns {
+    () => {
+        "id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, target, ip, user_agent, \
+         request_id, detail, change, prev_hash, hash"
+    };
+}
+use columns;
+
+/// One row of the log, as it is stored. Its texts are its own, or lent by the answer of the database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuditRow<T = String> {
     /// The place in the chain, from 1.
     pub id: i64,
     /// `UUIDv7`.
@@ -246,7 +256,7 @@ pub struct AuditRow {
     /// How the hash is made.
     pub chain_version: i64,
     /// One of [`EventType`], or a newer one.
-    pub event_type: String,
+    pub event_type: T,
     /// When.
     pub occurred_at: Time,
     /// The user the event is about.
@@ -254,23 +264,79 @@ pub struct AuditRow {
     /// The credential the event is about.
     pub credential_id: Option<i64>,
     /// Who acted: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`, `system:seed`, `anonymous`.
-    pub actor: String,
+    pub actor: T,
     /// What else it is about: a model, an e-mail address.
-    pub target: Option<String>,
+    pub target: Option<T>,
     /// The client's address.
-    pub ip: Option<String>,
+    pub ip: Option<T>,
     /// The client's User-Agent.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<T>,
     /// The request's id.
-    pub request_id: Option<String>,
+    pub request_id: Option<T>,
     /// One line for people.
-    pub detail: Option<String>,
+    pub detail: Option<T>,
     /// Canonical JSON `{"after": {..}, "before": {..}}`.
-    pub change: Option<String>,
+    pub change: Option<T>,
     /// The hash of the row before.
-    pub prev_hash: String,
+    pub prev_hash: T,
     /// HMAC-SHA-256 over every column above and `prev_hash`, in hexadecimal.
-    pub hash: String,
+    pub hash: T,
+}
+
+impl AuditRow {
+    /// A row that outlasts the answer of the database.
+    #[must_use]
+    pub fn owned(row: &AuditRow<&str>) -> Self {
+        Self {
+            id: row.id,
+            event_id: row.event_id,
+            chain_version: row.chain_version,
+            event_type: row.event_type.to_owned(),
+            occurred_at: row.occurred_at,
+            user_id: row.user_id,
+            credential_id: row.credential_id,
+            actor: row.actor.to_owned(),
+            target: row.target.map(str::to_owned),
+            ip: row.ip.map(str::to_owned),
+            user_agent: row.user_agent.map(str::to_owned),
+            request_id: row.request_id.map(str::to_owned),
+            detail: row.detail.map(str::to_owned),
+            change: row.change.map(str::to_owned),
+            prev_hash: row.prev_hash.to_owned(),
+            hash: row.hash.to_owned(),
+        }
+    }
+}
+
+/// By place and not by name: of a page of rows, a tenth of the time would go into looking names up.
+impl<'r, R: Row, T> FromRow<'r, R> for AuditRow<T>
+where
+    usize: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    Uuid: Decode<'r, R::Database> + Type<R::Database>,
+    Time: Decode<'r, R::Database> + Type<R::Database>,
+    T: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            event_id: row.try_get(1)?,
+            chain_version: row.try_get(2)?,
+            event_type: row.try_get(3)?,
+            occurred_at: row.try_get(4)?,
+            user_id: row.try_get(5)?,
+            credential_id: row.try_get(6)?,
+            actor: row.try_get(7)?,
+            target: row.try_get(8)?,
+            ip: row.try_get(9)?,
+            user_agent: row.try_get(10)?,
+            request_id: row.try_get(11)?,
+            detail: row.try_get(12)?,
+            change: row.try_get(13)?,
+            prev_hash: row.try_get(14)?,
+            hash: row.try_get(15)?,
+        })
+    }
 }
 
 /// The statements of this module.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use scoped_futures::ScopedFutureExt;
 
-use super::{AuditRow, Chain, Change, Event, EventType, Head};
+use super::{AuditRow, Chain, Change, Event, EventType, Head, columns};
 use crate::{
     Accounts,
     clock::Time,
@@ -21,7 +21,7 @@ statements! {
     ANCHOR = "SELECT position, hash, seal FROM audit_anchor";
     MOVE_ANCHOR = "UPDATE audit_anchor SET position = $1, hash = $2, seal = $3";
     FIRST_TIME = "SELECT occurred_at FROM audit_logs ORDER BY id LIMIT 1";
-    OLDEST = "SELECT * FROM audit_logs WHERE id > $1 ORDER BY id LIMIT $2";
+    OLDEST = concat!("SELECT ", columns!(), " FROM audit_logs WHERE id > $1 ORDER BY id LIMIT $2");
     REMOVE = "DELETE FROM audit_logs WHERE id > $1 AND id <= $2";
 }
 

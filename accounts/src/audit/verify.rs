@@ -1,7 +1,7 @@
 //! Proves that the log is whole.
 
 use super::{
-    AuditRow, Head,
+    AuditRow, Head, columns,
     retention::{self, Anchor},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 statements! {
-    PAGE = "SELECT * FROM audit_logs WHERE id > $1 ORDER BY id LIMIT 1000";
+    PAGE = concat!("SELECT ", columns!(), " FROM audit_logs WHERE id > $1 ORDER BY id LIMIT 1000");
     HEAD = "SELECT position, hash FROM audit_head";
 }
 

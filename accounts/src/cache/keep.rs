@@ -7,14 +7,19 @@
 
 use std::time::Duration;
 
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::postgres::PgListener;
 use tokio::{
     sync::broadcast,
     time::{sleep, timeout},
 };
 
 use super::{Cache, RightsChanged};
-use crate::{Accounts, error::Error, store::Store, users::UserId};
+use crate::{
+    Accounts,
+    error::Error,
+    store::{ACQUIRE_TIMEOUT, Pool, Store},
+    users::UserId,
+};
 
 /// What notifications of changed rights are called. Their payload is a user's id.
 pub(crate) const CHANNEL: &str = "paddock_rights";
@@ -79,7 +84,7 @@ impl Drop for BypassedWhenDropped<'_> {
     }
 }
 
-async fn keep_by_listening(pool: &PgPool, cache: &Cache) -> ! {
+async fn keep_by_listening(pool: &Pool, cache: &Cache) -> ! {
     let mut pause = FIRST_PAUSE;
     loop {
         let Err(error) = listen(pool, cache, &mut pause).await;
@@ -95,8 +100,12 @@ async fn keep_by_listening(pool: &PgPool, cache: &Cache) -> ! {
 }
 
 /// Listens until it cannot be sure to hear everything.
-async fn listen(pool: &PgPool, cache: &Cache, pause: &mut Duration) -> Result<std::convert::Infallible, Deaf> {
-    let mut listener = timeout(PATIENCE, PgListener::connect_with(pool)).await.map_err(|_| Deaf::NoEcho)??;
+async fn listen(pool: &Pool, cache: &Cache, pause: &mut Duration) -> Result<std::convert::Infallible, Deaf> {
+    let own = pool.of_one();
+    let connecting = timeout(ACQUIRE_TIMEOUT, PgListener::connect_with(&own));
+    let mut listener = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    // Before the listener goes, so that its connection is closed and not kept.
+    let _closed = scopeguard::guard(own, |own| drop(own.close()));
     listener.eager_reconnect(false);
     timeout(PATIENCE, listener.listen(CHANNEL)).await.map_err(|_| Deaf::NoEcho)??;
     // An echo is worth nothing a second later: it need not wait for the disk.

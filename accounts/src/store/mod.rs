@@ -16,12 +16,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt as _;
 pub use options::{OpenError, OpenOptions};
+pub(crate) use postgres::Pool;
 pub use schema::migrate;
 use scoped_futures::ScopedBoxFuture;
-use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
-pub use unusable::Unusable;
-
+use sqlx::{PgConnection, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::Instrument as _;
+pub use unusable::Unusable;
 
 use crate::{
     audit::{Chain, Event, Head},
@@ -35,13 +36,15 @@ use crate::{
 /// The pools of one engine. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Store {
-    Pg(PgPool),
+    Pg(Pool),
     Sqlite {
         /// Any number of connections, read-only.
         read: SqlitePool,
         /// One connection, on which all writes queue: SQLite has one writer, and waiting here is fair and fast where
         /// waiting for its lock is neither. `None` when opened only to read.
         write: Option<SqlitePool>,
+        /// What has to end before the store does.
+        under_way: TaskTracker,
         /// Held for as long as the store is, so that one process serves the file.
         _lock: Option<Arc<std::fs::File>>,
     },
@@ -55,14 +58,14 @@ pub(crate) enum Conn<'c> {
 
 /// A connection of either engine, taken out of its pool to read; dropped, it goes back.
 pub(crate) enum Reader {
-    Pg(PoolConnection<Postgres>),
+    Pg(postgres::Lent),
     Sqlite(PoolConnection<Sqlite>),
 }
 
 impl Reader {
     pub(crate) fn conn(&mut self) -> Conn<'_> {
         match self {
-            Self::Pg(conn) => Conn::Pg(&mut *conn),
+            Self::Pg(lent) => Conn::Pg(lent.connection()),
             Self::Sqlite(conn) => Conn::Sqlite(&mut *conn),
         }
     }
@@ -70,7 +73,7 @@ impl Reader {
 
 /// A transaction of either engine; dropped, it rolls back.
 pub(crate) enum Tx {
-    Pg(Transaction<'static, Postgres>),
+    Pg(postgres::Lent),
     Sqlite(Transaction<'static, Sqlite>),
 }
 
@@ -97,7 +100,7 @@ pub(crate) use statements;
 /// The connections to the database at one moment, as gauges show them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Connections {
-    /// At work, or being opened.
+    /// At work.
     pub used: f64,
     /// Open, and waiting for work.
     pub idle: f64,
@@ -106,7 +109,7 @@ pub struct Connections {
 }
 
 /// How long a request waits for a connection before the database counts as away.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often a mutation that lost a race is run.
 const MAX_TRIES: u32 = 3;
@@ -143,7 +146,7 @@ impl<T> Outcome<T> {
 impl Tx {
     pub(crate) fn conn(&mut self) -> Conn<'_> {
         match self {
-            Self::Pg(tx) => Conn::Pg(&mut *tx),
+            Self::Pg(lent) => Conn::Pg(lent.connection()),
             Self::Sqlite(tx) => Conn::Sqlite(&mut *tx),
         }
     }
@@ -157,8 +160,8 @@ impl Tx {
     /// change away, and its event; the connection does not survive that, and so nobody is told that it was done.
     async fn commit_audited(mut self) -> Result<(), Error> {
         const RELEASE: &str = "COMMIT AND CHAIN; SELECT pg_logical_emit_message(true, 'paddock', '')";
-        let Self::Pg(tx) = &mut self else { return self.commit().await.map_err(Error::commit) };
-        let mut answers = sqlx::raw_sql(RELEASE).execute_many(&mut **tx);
+        let Self::Pg(lent) = &mut self else { return self.commit().await.map_err(Error::commit) };
+        let mut answers = sqlx::raw_sql(RELEASE).execute_many(lent.connection());
         answers.try_next().await.map_err(Error::commit)?;
         // Whatever fails from here on, everybody may have seen the change by now.
         answers.try_collect::<Vec<_>>().await.map_err(Error::InDoubt)?;
@@ -167,7 +170,7 @@ impl Tx {
 
     async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Pg(tx) => tx.commit().await,
+            Self::Pg(mut lent) => lent.commit().await,
             Self::Sqlite(tx) => tx.commit().await,
         }
     }
@@ -196,7 +199,7 @@ impl Store {
     /// A connection to read from.
     pub(crate) async fn reader(&self) -> Result<Reader, Error> {
         Ok(match self {
-            Self::Pg(pool) => Reader::Pg(pool.acquire().await?),
+            Self::Pg(pool) => Reader::Pg(pool.lend().await?),
             Self::Sqlite { read, .. } => Reader::Sqlite(read.acquire().await?),
         })
     }
@@ -256,7 +259,9 @@ impl Store {
     /// Commits what has been appended to the log up to this head, after which the rights of these users may be others.
     async fn commit(&self, sealing: &Sealing<'_>, tx: Tx, head: Head, changed: Vec<UserId>) -> Result<(), Error> {
         let (cache, store, heads) = (Arc::clone(sealing.cache), self.clone(), sealing.chain.heads().clone());
+        let under_way = self.under_way();
         let committing = async move {
+            let _until_told = under_way;
             let committed = tx.commit_audited().await;
             // Also where that failed: whether it took hold is not known then.
             for user in changed {
@@ -288,10 +293,18 @@ impl Store {
         })
     }
 
+    /// Something that has to end before the store does; dropped, it has.
+    fn under_way(&self) -> TaskTrackerToken {
+        match self {
+            Self::Pg(pool) => pool.under_way(),
+            Self::Sqlite { under_way, .. } => under_way.token(),
+        }
+    }
+
     /// How many connections there are.
     pub(crate) fn connections(&self) -> Connections {
         match self {
-            Self::Pg(pool) => connections(pool),
+            Self::Pg(pool) => pool.count(),
             Self::Sqlite { read, write, .. } => {
                 let (read, write) = (connections(read), write.as_ref().map(connections));
                 write.into_iter().fold(read, |sum, more| Connections {
@@ -303,11 +316,13 @@ impl Store {
         }
     }
 
-    /// Ends every connection, after those that are lent have come back.
+    /// Ends every connection but one that listens, after those that are lent have come back.
     pub(crate) async fn close(&self) {
         match self {
             Self::Pg(pool) => pool.close().await,
-            Self::Sqlite { read, write, .. } => {
+            Self::Sqlite { read, write, under_way, .. } => {
+                under_way.close();
+                under_way.wait().await;
                 read.close().await;
                 if let Some(write) = write {
                     // Last, because the last connection to close folds the write-ahead log into the file.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Conn, OpenError, OpenOptions, Store, on, options::Engine, postgres, schema::Schema, sqlite};
+use super::{Conn, OpenError, OpenOptions, Pool, Store, on, options::Engine, schema::Schema, sqlite};
 use crate::{Accounts, Error, audit::Chain, clock::Clock, passwords::Policy, sessions::SessionKey};
 
 impl Accounts {
@@ -80,7 +80,7 @@ impl Accounts {
 impl Store {
     pub(super) async fn open(options: &OpenOptions) -> Result<Self, OpenError> {
         match options.engine()? {
-            Engine::Postgres(connect) => Ok(Self::Pg(postgres::pool(options, connect))),
+            Engine::Postgres(connect) => Ok(Self::Pg(Pool::new(options, connect).map_err(Error::from)?)),
             Engine::Sqlite(connect, path) => sqlite::open(options, connect, &path).await,
         }
     }

@@ -28,6 +28,12 @@ pub(super) enum Schema {
 }
 
 impl Schema {
+    async fn of(migrator: &Migrator, conn: Conn<'_>) -> Result<Self, OpenError> {
+        let applied = applied(conn).await?;
+        let missing = migrator.iter().filter(|migration| !applied.contains(&migration.version)).count();
+        Ok(if missing == 0 { Self::Current } else { Self::Behind(missing) })
+    }
+
     fn missing(&self) -> usize {
         match self {
             Self::Current => 0,
@@ -62,12 +68,13 @@ impl Store {
     async fn migrate(&self) -> Result<usize, OpenError> {
         match self {
             Self::Pg(pool) => {
-                let mut connection = pool.acquire().await.map_err(Error::from)?;
+                let mut lent = pool.lend().await.map_err(Error::from)?;
+                let connection = lent.connection();
                 // Before it is looked what is missing, so that each of several tells what it ran itself. The session may
                 // take the lock again, as `run` does, and gives all of it back when the connection closes.
                 connection.lock().await.map_err(OpenError::Migrate)?;
-                let missing = self.schema().await?.missing();
-                POSTGRES.run(&mut *connection).await.map_err(OpenError::Migrate)?;
+                let missing = Schema::of(&POSTGRES, Conn::Pg(connection)).await?.missing();
+                POSTGRES.run(connection).await.map_err(OpenError::Migrate)?;
                 Ok(missing)
             }
             Self::Sqlite { write: Some(write), .. } => {
@@ -85,9 +92,7 @@ impl Store {
             Self::Pg(_) => &*POSTGRES,
             Self::Sqlite { .. } => &*SQLITE,
         };
-        let applied = applied(self.reader().await?.conn()).await?;
-        let missing = migrator.iter().filter(|migration| !applied.contains(&migration.version)).count();
-        Ok(if missing == 0 { Schema::Current } else { Schema::Behind(missing) })
+        Schema::of(migrator, self.reader().await?.conn()).await
     }
 
     /// Has the database understand every statement, so that a schema that does not fit is met now and not by a request.

@@ -13,6 +13,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use tokio_util::task::TaskTracker;
+
 use super::{ACQUIRE_TIMEOUT, OpenError, OpenOptions, Store};
 use crate::Error;
 
@@ -45,7 +47,7 @@ pub(super) async fn open(
         .connect_with(connect.read_only(true))
         .await
         .map_err(Error::from)?;
-    Ok(Store::Sqlite { read, write, _lock: lock })
+    Ok(Store::Sqlite { read, write, under_way: TaskTracker::new(), _lock: lock })
 }
 
 /// Gives up a connection that believes itself in a transaction after what it was lent for is over: SQLite ends one by

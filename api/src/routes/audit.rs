@@ -5,14 +5,13 @@
 use std::io;
 
 use axum::{
-    Json,
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use paddock_accounts::{
     Violation,
     access::Need,
@@ -42,14 +41,14 @@ use crate::{
 /// An event.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEvent)]
-pub(crate) struct AuditView {
+pub(crate) struct AuditView<'a> {
     /// The place in the chain, from 1, without a gap.
     id: i64,
     /// The event's own id.
     #[schema(value_type = String, format = "uuid")]
     event_id: uuid::Uuid,
     /// What happened.
-    event_type: String,
+    event_type: &'a str,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     occurred_at: Time,
@@ -60,35 +59,35 @@ pub(crate) struct AuditView {
     #[schema(required)]
     credential_id: Option<i64>,
     /// Who acted: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`, `system:<part>`, `anonymous`.
-    actor: String,
+    actor: &'a str,
     /// What else the event is about: a model, an e-mail address, a route.
     #[schema(required)]
-    target: Option<String>,
+    target: Option<&'a str>,
     /// The client's address.
     #[schema(required)]
-    ip: Option<String>,
+    ip: Option<&'a str>,
     /// The client's User-Agent.
     #[schema(required)]
-    user_agent: Option<String>,
+    user_agent: Option<&'a str>,
     /// The request's id.
     #[schema(required)]
-    request_id: Option<String>,
+    request_id: Option<&'a str>,
     /// One line for people.
     #[schema(required)]
-    detail: Option<String>,
+    detail: Option<&'a str>,
     /// What changed: `before` and `after`, without secrets. Its text is what the hash was made over.
     #[schema(required, value_type = Option<std::collections::HashMap<String, serde_json::Value>>)]
-    change: Option<Box<RawValue>>,
+    change: Option<&'a RawValue>,
     /// How the hash is made.
     chain_version: i64,
     /// The hash of the event before.
-    prev_hash: String,
+    prev_hash: &'a str,
     /// HMAC-SHA-256 over every column and `prev_hash`, in hexadecimal.
-    hash: String,
+    hash: &'a str,
 }
 
-impl From<AuditRow> for AuditView {
-    fn from(row: AuditRow) -> Self {
+impl<'a> From<&AuditRow<&'a str>> for AuditView<'a> {
+    fn from(row: &AuditRow<&'a str>) -> Self {
         Self {
             id: row.id,
             event_id: row.event_id,
@@ -103,7 +102,7 @@ impl From<AuditRow> for AuditView {
             request_id: row.request_id,
             detail: row.detail,
             // Text that someone made no JSON of any more must not hide the rest: the chain's check will find it.
-            change: row.change.and_then(|text| RawValue::from_string(text).ok()),
+            change: row.change.and_then(|text| serde_json::from_str(text).ok()),
             chain_version: row.chain_version,
             prev_hash: row.prev_hash,
             hash: row.hash,
@@ -203,25 +202,58 @@ filtered! {
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
-pub(crate) async fn list(
-    State(app): State<App>,
-    mut caller: Caller,
-    query: Query,
-) -> Result<(HeaderMap, Json<Vec<AuditView>>), Problem> {
+pub(crate) async fn list(State(app): State<App>, mut caller: Caller, query: Query) -> Result<Response, Problem> {
     caller.must(Need::Manage(Scope::AuditRead)).await?;
     let asked: ListEvents = query.read()?;
     let limit = within("?limit", asked.limit.unwrap_or(100), 1, 500)?;
     let filter = AuditFilter { before: asked.cursor, ..asked.filter()? };
     let limit = u16::try_from(limit).unwrap_or(u16::MAX);
-    let mut rows = ask(app.accounts.audit(&filter, limit + 1)).await?;
-    let mut headers = HeaderMap::new();
-    if rows.len() > usize::from(limit) {
-        rows.truncate(limit.into());
-        if let Some(last) = rows.last() {
-            headers.insert(HeaderName::from_static("x-next-cursor"), HeaderValue::from(last.id));
-        }
+    let mut page = Page::new(limit);
+    let rows = ask(app.accounts.audit(&filter, limit + 1, |row| page.push(row))).await?;
+    rows.into_iter().collect::<serde_json::Result<()>>().map_err(|_| Problem::internal())?;
+    Ok(page.into_response())
+}
+
+/// A page of events under way. Each is written as the database tells of it: none has to be kept.
+struct Page {
+    text: Vec<u8>,
+    /// How many more it takes.
+    left: u16,
+    last: Option<i64>,
+    /// Whether there was one more than it takes.
+    more: bool,
+}
+
+impl Page {
+    /// About as much as an event takes.
+    const EVENT: usize = 640;
+
+    fn new(limit: u16) -> Self {
+        Self { text: vec![b'['], left: limit, last: None, more: false }
     }
-    Ok((headers, Json(rows.into_iter().map(AuditView::from).collect())))
+
+    fn push(&mut self, row: &AuditRow<&str>) -> serde_json::Result<()> {
+        if self.left == 0 {
+            self.more = true;
+            return Ok(());
+        }
+        match self.last.replace(row.id) {
+            None => self.text.reserve(usize::from(self.left) * Self::EVENT),
+            Some(_) => self.text.push(b','),
+        }
+        self.left -= 1;
+        serde_json::to_writer(&mut self.text, &AuditView::from(row))
+    }
+}
+
+impl IntoResponse for Page {
+    fn into_response(mut self) -> Response {
+        self.text.push(b']');
+        let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let next = self.last.filter(|_| self.more);
+        let next = next.map(|last| [(HeaderName::from_static("x-next-cursor"), HeaderValue::from(last))]);
+        (json, next, self.text).into_response()
+    }
 }
 
 /// Takes all events away, oldest first, to where the log ended when it was asked.
@@ -250,7 +282,7 @@ pub(crate) async fn export(State(app): State<App>, mut caller: Caller, query: Qu
     // With the first page in hand a failure is still a problem; later ones can only break the answer off.
     let first = pages.next().await?;
     let body = match first {
-        None => Body::from(pages.encoder.encode(Vec::new()).map_err(|_| Problem::internal())?),
+        None => Body::from(pages.encoder.take().map_err(|_| Problem::internal())?),
         Some(first) => {
             let rest = stream::try_unfold(pages, async |mut pages| match pages.next().await {
                 Ok(page) => Ok(page.map(|page| (page, pages))),
@@ -278,10 +310,11 @@ impl Pages {
     /// The next page, if the caller may still have it: between two of them goes as much time as the client likes.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         self.caller.still().await?;
-        let rows = ask(self.export.next_page()).await?;
+        let rows = ask(self.export.next_page(|row| self.encoder.push(row))).await?;
         if rows.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.encoder.encode(rows).map_err(|_| Problem::internal())?.into()))
+        let text = rows.into_iter().collect::<io::Result<()>>().and_then(|()| self.encoder.take());
+        Ok(Some(text.map_err(|_| Problem::internal())?.into()))
     }
 }

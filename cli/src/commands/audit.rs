@@ -176,13 +176,13 @@ impl Export {
 async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: Encoder) -> Result<(), Failure> {
     let mut export = accounts.export_audit(filter).await?;
     let mut out = io::stdout();
-    out.write_all(&encoder.encode(Vec::new())?)?;
     loop {
-        let rows = export.next_page().await?;
+        out.write_all(&encoder.take()?)?;
+        let rows = export.next_page(|row| encoder.push(row)).await?;
         if rows.is_empty() {
             return Ok(out.flush()?);
         }
-        out.write_all(&encoder.encode(rows)?)?;
+        rows.into_iter().collect::<io::Result<()>>()?;
     }
 }
 

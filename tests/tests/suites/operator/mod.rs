@@ -21,7 +21,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use paddock_accounts::audit::{AuditFilter, Chain};
+use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
 use paddock_accounts::clock::SystemClock;
 use paddock_accounts::credentials::{CredentialId, SecretState};
 use paddock_accounts::sessions::SessionKey;
@@ -186,7 +186,7 @@ impl Stage {
 
     /// The types of all audit events, oldest first.
     async fn audit(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500).await?;
+        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }

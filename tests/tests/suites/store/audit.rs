@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use paddock_accounts::audit::{AuditFilter, Chain};
+use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
 use paddock_accounts::context::{Actor, Context};
 use paddock_accounts::credentials::NewKey;
 use paddock_accounts::email::Email;
@@ -155,7 +155,7 @@ async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
             expires_at: None,
         };
         store.accounts.issue_key(&context, key).await?;
-        let rows = store.accounts.audit(&AuditFilter::default(), 10).await?;
+        let rows = store.accounts.audit(&AuditFilter::default(), 10, AuditRow::owned).await?;
         ensure!(rows.len() == 2);
         let mut changes = Vec::new();
         for row in &rows {
@@ -266,7 +266,7 @@ async fn events_are_in_commit_order_without_gaps_however_many_write(#[case] engi
         let whole = store.accounts.verify_audit(|_| ()).await?.expect("it is whole");
         ensure!(whole.rows == 100, "{} rows", whole.rows);
         let page = AuditFilter { before: Some(51), ..AuditFilter::default() };
-        let rows = store.accounts.audit(&page, 10).await?;
+        let rows = store.accounts.audit(&page, 10, AuditRow::owned).await?;
         ensure!(rows.iter().map(|row| row.id).eq((41..=50).rev()), "newest first, from the cursor on");
         Ok(())
     })

@@ -250,7 +250,7 @@ async fn each_of_a_thousand_attacks_is_found(#[case] engine: Engine) {
     story(async {
         let store = open_with(engine, |options| options.audit_retention_days = Some(10)).await?;
         log_of(&store, &store.clock).await?;
-        let mut rows = store.accounts.audit(&AuditFilter::default(), 500).await?;
+        let mut rows = store.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         let last = rows[rows.len() - 1].clone();
         let known = [KnownHead { source: "elsewhere".into(), head: Head { position: last.id, hash: last.hash } }];

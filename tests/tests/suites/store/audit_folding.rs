@@ -46,7 +46,7 @@ impl Opened {
     /// The rows of a type, oldest first, with how many events each stands for.
     async fn rows_of(&self, event_type: &str) -> Result<Vec<(AuditRow, u64)>> {
         let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
-        let mut rows = self.accounts.audit(&filter, 500).await?;
+        let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         rows.into_iter().map(|row| times(&row).map(|times| (row, times))).collect()
     }

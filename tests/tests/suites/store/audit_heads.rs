@@ -3,14 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
-use paddock_accounts::audit::{AuditFilter, Broken, Head, KnownHead};
+use anyhow::{Context as _, Result, bail, ensure};
+use paddock_accounts::audit::{AuditFilter, AuditRow, Broken, Head, KnownHead};
+use paddock_accounts::email::Email;
+use paddock_accounts::users::NewUser;
 use paddock_tests::database::Engine;
 use paddock_tests::sentinel;
 use paddock_tests::story::story;
 use rstest::rstest;
 
-use super::{Opened, open_with};
+use super::given_up::{MANY, Moment, steps};
+use super::{Opened, context, open_with};
 
 /// The newest row with the database's own word of it, so that nothing in the database tells of the cut.
 const CUT: &str = "DELETE FROM audit_logs WHERE id = (SELECT max(id) FROM audit_logs); \
@@ -27,12 +30,41 @@ fn known(file: &Path) -> Result<KnownHead> {
 }
 
 async fn newest(store: &Opened) -> Result<Head> {
-    let row = store.accounts.audit(&AuditFilter::default(), 1).await?.pop().context("a row")?;
+    let row = store.accounts.audit(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
     Ok(Head { position: row.id, hash: row.hash })
 }
 
 fn names(folder: &Path) -> Result<Vec<PathBuf>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_committed_is_in_the_file_once_the_store_is_closed(#[case] engine: Engine) {
+    story(async {
+        const PRESENT: &str = "SELECT position, hash FROM audit_head";
+        let here = context();
+        for count in 0..MANY {
+            let folder = sentinel::scratch("heads")?;
+            let file = folder.path().join("head");
+            let store = following(engine, &file).await?;
+            store.user("ada@example.com", &[]).await?;
+            let bob = NewUser::new(Email::parse("bob@example.com")?);
+            let done = steps(store.accounts.create_user(&here, bob), count, Moment::Asked).await;
+            store.accounts.close().await;
+            let (position, hash) = store.database.rows(PRESENT).await?.pop().context("one row")?;
+            let present = Head { position, hash };
+            let kept = known(&file)?.head;
+            ensure!(kept == present, "given up after {count} steps: {kept:?} is kept, {present:?} is there");
+            if done.transpose()?.is_some() {
+                return Ok(());
+            }
+        }
+        bail!("it did not end in {MANY} steps")
+    })
+    .await;
 }
 
 #[rstest]
@@ -157,7 +189,7 @@ async fn many_writers_leave_the_newest_head(#[case] engine: Engine) {
             async move {
                 let user = store.user(&format!("u{i}@example.com"), &[]).await?;
                 let about = AuditFilter { user_id: Some(user.id), ..AuditFilter::default() };
-                let row = store.accounts.audit(&about, 1).await?.pop().context("its row")?;
+                let row = store.accounts.audit(&about, 1, AuditRow::owned).await?.pop().context("its row")?;
                 // Whoever has the answer may rely on the file.
                 ensure!(known(file)?.head.position >= row.id, "the file is behind an answer");
                 Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use paddock_accounts::Error;
-use paddock_accounts::audit::{AuditFilter, Broken, Head, KnownHead, Verified};
+use paddock_accounts::audit::{AuditFilter, AuditRow, Broken, Head, KnownHead, Verified};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -35,7 +35,7 @@ impl Opened {
 
     async fn known(&self, position: i64) -> Result<KnownHead> {
         let filter = AuditFilter { before: Some(position + 1), ..AuditFilter::default() };
-        let row = self.accounts.audit(&filter, 1).await?.pop().context("a row")?;
+        let row = self.accounts.audit(&filter, 1, AuditRow::owned).await?.pop().context("a row")?;
         Ok(KnownHead { source: format!("row {position}"), head: Head { position: row.id, hash: row.hash } })
     }
 }
@@ -51,7 +51,7 @@ async fn rows_go_when_their_time_is_over_and_the_rest_is_proved(#[case] engine: 
         ensure!(store.accounts.trim_audit().await? == 10);
         let whole = store.verify(&[]).await?.expect("it is whole");
         ensure!((whole.trimmed, whole.rows) == (10, 6), "{whole:?}");
-        let newest = store.accounts.audit(&AuditFilter::default(), 1).await?.pop().context("a row")?;
+        let newest = store.accounts.audit(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
         ensure!(newest.event_type == "audit_trimmed" && newest.actor == "system:retention", "{newest:?}");
         ensure!(newest.detail.as_deref() == Some("rows 1 to 10 were removed"), "{newest:?}");
         let change: Value = serde_json::from_str(newest.change.as_deref().context("a change")?)?;
@@ -95,10 +95,13 @@ async fn nothing_is_removed_that_is_not_what_was_written(#[case] engine: Engine)
              DELETE FROM audit_logs WHERE id <= 2",
         ] {
             store.database.execute(attack).await?;
-            let left = store.accounts.audit(&AuditFilter::default(), 100).await?;
+            let left = store.accounts.audit(&AuditFilter::default(), 100, AuditRow::owned).await?;
             let refused = store.accounts.trim_audit().await;
             ensure!(matches!(refused, Err(Error::Corrupt(_))), "{attack}: {refused:?}");
-            ensure!(store.accounts.audit(&AuditFilter::default(), 100).await? == left, "{attack}: rows are gone");
+            ensure!(
+                store.accounts.audit(&AuditFilter::default(), 100, AuditRow::owned).await? == left,
+                "{attack}: rows are gone"
+            );
             store
                 .database
                 .execute(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use futures_util::future::{BoxFuture, join_all};
 use paddock_accounts::Error;
-use paddock_accounts::audit::AuditFilter;
+use paddock_accounts::audit::{AuditFilter, AuditRow};
 use paddock_accounts::email::Email;
 use paddock_accounts::gitops::{Adoption, DesiredUser};
 use paddock_accounts::limits::Limits;
@@ -78,7 +78,7 @@ async fn a_deleted_user_leaves_an_identity_and_its_history(#[case] engine: Engin
         ensure!(matches!(refused, Err(Error::WrongPassword)), "{refused:?}");
 
         let about = AuditFilter { user_id: Some(admin), ..AuditFilter::default() };
-        let event = store.accounts.audit(&about, 1).await?.remove(0);
+        let event = store.accounts.audit(&about, 1, AuditRow::owned).await?.remove(0);
         ensure!(event.event_type == "user_deleted" && event.target.is_none(), "{event:?}");
         let change: Value = serde_json::from_str(event.change.as_deref().context("a change")?)?;
         let mut keys: Vec<i64> = store.accounts.credentials(Some(admin)).await?.iter().map(|key| key.id.0).collect();

@@ -22,7 +22,7 @@ impl Opened {
     /// The events of a type, oldest first.
     async fn told(&self, event_type: &str) -> Result<Vec<AuditRow>> {
         let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
-        let mut rows = self.accounts.audit(&filter, 500).await?;
+        let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows)
     }

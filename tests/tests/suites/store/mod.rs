@@ -9,6 +9,7 @@ mod audit_retention;
 mod deletion;
 mod ends;
 mod gitops;
+mod given_up;
 mod keys;
 mod lockout;
 mod malformed;
@@ -28,7 +29,7 @@ use std::sync::{
 use std::time::Duration;
 
 use anyhow::Result;
-use paddock_accounts::audit::{AuditFilter, Chain};
+use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
 use paddock_accounts::clock::{Clock, Time};
 use paddock_accounts::context::{Actor, Context};
 use paddock_accounts::email::Email;
@@ -114,7 +115,7 @@ impl Opened {
 
     /// The types of all events, oldest first.
     async fn events(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500).await?;
+        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::audit::AuditFilter;
+use paddock_accounts::audit::{AuditFilter, AuditRow};
 use paddock_accounts::email::Email;
 use paddock_accounts::limits::LimitsPatch;
 use paddock_accounts::seed::{ADMIN_EMAIL, Seed, Seeded};
@@ -25,7 +25,7 @@ impl Opened {
     /// What the newest event of seeding says: its detail and its change.
     async fn bootstrapped(&self) -> Result<(String, Value)> {
         let filter = AuditFilter { event_type: Some("admin_bootstrapped".to_owned()), ..AuditFilter::default() };
-        let row = self.accounts.audit(&filter, 1).await?.pop().context("an event")?;
+        let row = self.accounts.audit(&filter, 1, AuditRow::owned).await?.pop().context("an event")?;
         let change = row.change.map_or(Ok(Value::Null), |text| serde_json::from_str(&text))?;
         Ok((row.detail.unwrap_or_default(), change))
     }
