@@ -48,11 +48,12 @@ enum Verb {
     Demo,
     /// Measures what Paddock costs beside named peers, and writes target/bench/report.{json,md}. For release builds.
     Bench {
-        /// How often each is measured; the report has the medians.
-        #[arg(long, default_value_t = 5)]
+        /// How often each is measured; the report has the medians. Many short rounds tell more than a few long ones: what slows
+        /// the machine for a while then slows both sides.
+        #[arg(long, default_value_t = 15)]
         rounds: u32,
         /// How long one measurement takes.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 1)]
         seconds: u64,
         /// How many events a long list has; a tenth as many users.
         #[arg(long, default_value_t = 1_000_000)]

@@ -23,12 +23,13 @@ pub(super) async fn measure(plan: &Plan, cores: &Cores) -> Result<Memory> {
     let database = Database::new(Engine::Sqlite).await?;
     let (paddock, admin) = Paddock::seeded(launch(database.url())?.ollama(&upstream.url)).await?;
     let at_rest = paddock.process().memory_kib("VmRSS")?;
+    let length = plan.length * plan.rounds;
     let key = admin.create_workload().await?.key().to_owned();
     let chats = Load::new(Script::Chat, &key, &cores.load)?;
-    chats.run(&format!("{}/api/chat", paddock.url()), 32, plan.length)?;
+    chats.run(&format!("{}/api/chat", paddock.url()), 32, length)?;
     let after_chats = paddock.process().memory_kib("VmRSS")?;
     let writes = Load::new(Script::NewUser, admin.key(), &cores.load)?;
-    writes.run(&format!("{}/users", paddock.url()), 16, plan.length)?;
+    writes.run(&format!("{}/users", paddock.url()), 16, length)?;
     let after_writes = paddock.process().memory_kib("VmRSS")?;
     Ok(Memory { at_rest, after_chats, after_writes, highest: paddock.process().memory_kib("VmHWM")? })
 }
