@@ -17,11 +17,11 @@ pub use head::Head;
 pub use list::{AuditExport, AuditFilter};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
+use sqlx::{Decode, FromRow, Type};
 use uuid::Uuid;
 pub use verify::{Broken, KnownHead, Verified};
 
-use crate::{clock::Time, credentials::CredentialId, users::UserId};
+use crate::{clock::Time, credentials::CredentialId, store::Columns, users::UserId};
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
@@ -308,10 +308,8 @@ impl AuditRow {
     }
 }
 
-/// By place and not by name: of a page of rows, a tenth of the time would go into looking names up.
-impl<'r, R: Row, T> FromRow<'r, R> for AuditRow<T>
+impl<'r, R: Columns, T> FromRow<'r, R> for AuditRow<T>
 where
-    usize: ColumnIndex<R>,
     i64: Decode<'r, R::Database> + Type<R::Database>,
     Uuid: Decode<'r, R::Database> + Type<R::Database>,
     Time: Decode<'r, R::Database> + Type<R::Database>,
@@ -319,22 +317,22 @@ where
 {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            id: row.try_get(0)?,
-            event_id: row.try_get(1)?,
-            chain_version: row.try_get(2)?,
-            event_type: row.try_get(3)?,
-            occurred_at: row.try_get(4)?,
-            user_id: row.try_get(5)?,
-            credential_id: row.try_get(6)?,
-            actor: row.try_get(7)?,
-            target: row.try_get(8)?,
-            ip: row.try_get(9)?,
-            user_agent: row.try_get(10)?,
-            request_id: row.try_get(11)?,
-            detail: row.try_get(12)?,
-            change: row.try_get(13)?,
-            prev_hash: row.try_get(14)?,
-            hash: row.try_get(15)?,
+            id: row.value_at(0)?,
+            event_id: row.value_at(1)?,
+            chain_version: row.value_at(2)?,
+            event_type: row.value_at(3)?,
+            occurred_at: row.value_at(4)?,
+            user_id: row.value_at(5)?,
+            credential_id: row.value_at(6)?,
+            actor: row.value_at(7)?,
+            target: row.value_at(8)?,
+            ip: row.value_at(9)?,
+            user_agent: row.value_at(10)?,
+            request_id: row.value_at(11)?,
+            detail: row.value_at(12)?,
+            change: row.value_at(13)?,
+            prev_hash: row.value_at(14)?,
+            hash: row.value_at(15)?,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! How the crate's own types are stored by each engine.
 
 use sqlx::{
-    Decode, Encode, Postgres, Sqlite, Type,
+    Decode, Encode, Postgres, Row, Sqlite, Type,
     encode::IsNull,
     error::BoxDynError,
-    postgres::{PgArgumentBuffer, PgTypeInfo, PgValueRef, types::Oid},
-    sqlite::{SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef},
+    postgres::{PgArgumentBuffer, PgRow, PgTypeInfo, PgValueRef, types::Oid},
+    sqlite::{SqliteArgumentsBuffer, SqliteRow, SqliteTypeInfo, SqliteValueRef},
 };
 
 use crate::{
@@ -57,6 +57,33 @@ impl Encode<'_, Sqlite> for Time {
 impl<'r> Decode<'r, Sqlite> for Time {
     fn decode(value: SqliteValueRef<'r>) -> Result<Self, BoxDynError> {
         Ok(Self::from_micros(Decode::<Sqlite>::decode(value)?))
+    }
+}
+
+/// A row that is read by the places of its columns, not by their names, which long lists would look up for each value.
+pub(crate) trait Columns: Row {
+    fn value_at<'r, T>(&'r self, place: usize) -> Result<T, sqlx::Error>
+    where
+        T: Decode<'r, Self::Database> + Type<Self::Database>;
+}
+
+/// All values of a column are of its type, and that does not change while a row is read: it is not looked at for each value.
+impl Columns for PgRow {
+    fn value_at<'r, T>(&'r self, place: usize) -> Result<T, sqlx::Error>
+    where
+        T: Decode<'r, Postgres> + Type<Postgres>,
+    {
+        self.try_get_unchecked(place)
+    }
+}
+
+/// A column holds whatever was put into it.
+impl Columns for SqliteRow {
+    fn value_at<'r, T>(&'r self, place: usize) -> Result<T, sqlx::Error>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite>,
+    {
+        self.try_get(place)
     }
 }
 

@@ -14,6 +14,7 @@ mod unusable;
 
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use codec::Columns;
 use futures_util::TryStreamExt as _;
 pub use options::{OpenError, OpenOptions};
 pub(crate) use postgres::Pool;
