@@ -13,7 +13,7 @@ use paddock_accounts::{
     clock::Time,
     credentials::CredentialId,
 };
-use paddock_api::export::{Encoder, Format};
+use paddock_api::{AuditEncoder, ExportFormat};
 
 use super::{audit_list::List, print, user};
 use crate::{
@@ -61,7 +61,7 @@ struct Verify {
 struct Export {
     /// csv or ndjson
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
-    format: Format,
+    format: ExportFormat,
     /// Only events of this type, as user_created
     #[arg(long = "type", alias = "event-type", value_name = "TYPE")]
     event_type: Option<EventType>,
@@ -165,7 +165,7 @@ impl Export {
             until: self.until,
             before: None,
         };
-        match write(&accounts, filter, Encoder::new(self.format)).await {
+        match write(&accounts, filter, AuditEncoder::new(self.format)).await {
             // A reader that has gone, as `head` does, has had enough.
             Err(Failure::Other(error)) if is_gone(&error) => Ok(()),
             written => written,
@@ -173,7 +173,7 @@ impl Export {
     }
 }
 
-async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: Encoder) -> Result<(), Failure> {
+async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: AuditEncoder) -> Result<(), Failure> {
     let mut export = accounts.export_audit(filter).await?;
     let mut out = io::stdout();
     loop {

@@ -1,7 +1,8 @@
-//! Issuing a key.
+//! Issuance of a key.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use paddock_accounts::{
+    Accounts,
     access::Need,
     clock::Time,
     credentials::{Issued, NewKey},
@@ -15,16 +16,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{NoQuery, Unread},
-    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
-    problem::Problem,
-    routes::{
-        auth::not_stored,
-        shared::{LimitsPatch, ScopeName, patterns},
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{
+            LazyBody, NoQuery,
+            deserialize::{ObjectOnly, not_null},
+        },
+        problem::Problem,
+        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+        security_headers::no_store,
     },
-    shape::{Members, not_null},
+    routes::schemas::{LimitsPatch, ScopeName, patterns},
 };
 
 /// A key to be.
@@ -49,7 +52,7 @@ pub(crate) struct IssueKey {
     /// Its own limits, beside its owner's.
     #[serde(default)]
     #[schema(value_type = Option<LimitsPatch>)]
-    limits: Option<Members<LimitsPatch>>,
+    limits: Option<ObjectOnly<LimitsPatch>>,
     /// When it ends, in RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -86,17 +89,17 @@ impl From<Issued> for IssuedKey {
     post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
     responses(
         (status = 201, description = "The key. It is shown this once.", body = IssuedKey),
-        Problems, CallerProblems, BodyProblems, Missing, Conflict
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn issue(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    caller.require(Need::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {
         user_id: UserId(asked.user_id),
@@ -107,8 +110,8 @@ pub(crate) async fn issue(
         expires_at: asked.expires_at,
     };
     if let Some(Err(beyond)) = caller.principal.reach(covers).map(|reach| reach.covers_new(&new)) {
-        return Err(caller.refuse(beyond.to_string()).await);
+        return Err(caller.deny(beyond.to_string()).await);
     }
-    let issued = ask(app.accounts.issue_key(&caller.context, new)).await?;
-    Ok(not_stored((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
+    let issued = with_db_timeout(accounts.issue_key(&caller.audit_context, new)).await?;
+    Ok(no_store((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
 }

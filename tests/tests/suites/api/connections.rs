@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
 use http::StatusCode;
-use paddock_api::{Config, Connections};
+use paddock_api::{Config, ConnectionLimits};
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::{End, Script, chat_lines};
@@ -27,11 +27,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nHost: paddock\r\n\r\n";
 
 /// The API with so many connections, which may keep still for ever.
-const fn places(most: usize) -> Connections {
-    Connections { most, first_byte: LONG, head: LONG, idle: LONG }
+const fn places(most: usize) -> ConnectionLimits {
+    ConnectionLimits { max: most, first_byte: LONG, head: LONG, idle: LONG }
 }
 
-async fn with(connections: Connections) -> Result<Api> {
+async fn with(connections: ConnectionLimits) -> Result<Api> {
     let database = Box::pin(Database::new(Engine::Sqlite)).await?;
     let mut api = Box::pin(Api::serve(database.url(), |config| Config { connections, ..config })).await?;
     api.database = Some(database);
@@ -196,7 +196,7 @@ async fn who_sends_slowly_or_waits_for_others_is_no_work(#[case] request: &str, 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_request_must_come_soon_and_the_next_may_take_its_time() {
     story(async {
-        let api = with(Connections { first_byte: SHORT, ..places(100) }).await?;
+        let api = with(ConnectionLimits { first_byte: SHORT, ..places(100) }).await?;
         let mut idle = Line::open(&api).await?;
         idle.is_served().await?;
         let mut silent = Line::open(&api).await?;
@@ -209,12 +209,12 @@ async fn the_first_request_must_come_soon_and_the_next_may_take_its_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_and_an_idle_connection_have_their_time_too() {
     story(async {
-        let api = with(Connections { head: SHORT, ..places(100) }).await?;
+        let api = with(ConnectionLimits { head: SHORT, ..places(100) }).await?;
         let mut slow = Line::open(&api).await?;
         slow.say("GET /healthz HTTP/1.1\r\n").await?;
         ensure!(slow.ends().await?.is_empty());
 
-        let api = with(Connections { idle: SHORT, ..places(100) }).await?;
+        let api = with(ConnectionLimits { idle: SHORT, ..places(100) }).await?;
         let mut idle = Line::open(&api).await?;
         idle.is_served().await?;
         ensure!(idle.ends().await?.is_empty());

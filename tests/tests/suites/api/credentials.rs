@@ -155,7 +155,7 @@ async fn a_key_gives_no_more_than_it_and_its_owner_have(engine: Engine) -> Resul
 
 async fn the_server_records_the_end_of_a_key(engine: Engine) -> Result<()> {
     let database = Box::pin(Database::new(engine)).await?;
-    let often = |config| Config { sweep_every: Duration::from_millis(100), ..config };
+    let often = |config| Config { sweep_interval: Duration::from_millis(100), ..config };
     let api = Box::pin(Api::serve(database.url(), often)).await?;
     let user = api.user(json!({})).await?;
     let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(1);

@@ -76,7 +76,7 @@ impl Api {
 
     async fn on(database_url: &str, drain: Duration) -> Result<Self> {
         // Large, and part of every story.
-        Box::pin(Self::serve(database_url, |config| Config { drain, ..config })).await
+        Box::pin(Self::serve(database_url, |config| Config { drain_timeout: drain, ..config })).await
     }
 
     async fn serve(database_url: &str, configure: impl FnOnce(Config) -> Config) -> Result<Self> {

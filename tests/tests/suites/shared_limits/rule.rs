@@ -1,7 +1,7 @@
 //! The script in Redis and the arithmetic in memory are one rule.
 
 use anyhow::{Result, ensure};
-use paddock_api::limits::{Draw, Memory, Owner, Rate, Shared};
+use paddock_api::rate_limit::{BucketKey, BucketRequest, Memory, Quota, RedisScript};
 use paddock_tests::redis::Redis;
 use paddock_tests::story::story;
 use redis::aio::MultiplexedConnection;
@@ -21,9 +21,9 @@ impl Random {
     }
 
     /// A limit: small ones, at which buckets run empty, and those at the edges.
-    fn limit(&mut self) -> Rate {
+    fn limit(&mut self) -> Quota {
         const EDGES: [u64; 6] = [0, 1, 7, 59_999_999, 60_000_000, u64::MAX];
-        Rate::per_minute(if self.below(4) == 0 {
+        Quota::per_minute(if self.below(4) == 0 {
             EDGES[usize::try_from(self.below(6)).unwrap_or(0)]
         } else {
             self.below(40)
@@ -50,11 +50,11 @@ async fn redis_counts_as_memory_does() {
     story(async {
         let redis = Redis::start().await?;
         let mut connection = redis.connect().await?;
-        let shared = Shared::default();
+        let shared = RedisScript::default();
         for round in 0..60 {
             let seed = u64::from_le_bytes(Uuid::new_v4().as_bytes()[..8].try_into()?);
             let (mut random, memory, mut aged) = (Random(seed), Memory::default(), 0);
-            let (user, key) = (Owner::User(round), Owner::Key { user: round, id: 1 });
+            let (user, key) = (BucketKey::User(round), BucketKey::Key { user: round, id: 1 });
             let (mut of_user, mut of_key) = (random.limit(), random.limit());
             for step in 0..80 {
                 match random.below(12) {
@@ -67,10 +67,10 @@ async fn redis_counts_as_memory_does() {
                     }
                     _ => {}
                 }
-                let both = [Draw { owner: user, rate: of_user }, Draw { owner: key, rate: of_key }];
+                let both = [BucketRequest { key: user, quota: of_user }, BucketRequest { key, quota: of_key }];
                 let draws = [&both[..], &both[..1], &both[1..]][usize::try_from(random.below(3))?];
                 let answer = shared.count(&mut connection, draws).await?;
-                let (told, expected) = (answer.telling(draws), memory.count(draws, answer.now + aged));
+                let (told, expected) = (answer.most_restrictive(draws), memory.count(draws, answer.now + aged));
                 ensure!(told == expected, "seed {seed}, step {step}, {draws:?}: {told:?}, and in memory {expected:?}");
             }
         }
@@ -84,8 +84,8 @@ async fn what_is_no_bucket_is_a_full_one_and_nothing_stays_for_long() {
     story(async {
         let redis = Redis::start().await?;
         let mut connection = redis.connect().await?;
-        let shared = Shared::default();
-        let draws = [Draw { owner: Owner::User(1), rate: Rate::per_minute(5) }];
+        let shared = RedisScript::default();
+        let draws = [BucketRequest { key: BucketKey::User(1), quota: Quota::per_minute(5) }];
         let key = "paddock:requests:{user:1}";
         let many = "9".repeat(400);
         for (command, value) in [
@@ -100,7 +100,7 @@ async fn what_is_no_bucket_is_a_full_one_and_nothing_stays_for_long() {
             redis::cmd(command).arg(key).arg(&value).exec_async(&mut connection).await?;
             for expected in [4, 3] {
                 let answer = shared.count(&mut connection, &draws).await?;
-                let remaining = answer.telling(&draws).map(|(_, standing)| standing.remaining);
+                let remaining = answer.most_restrictive(&draws).map(|(_, standing)| standing.remaining);
                 ensure!(remaining == Some(expected), "{command} {value}: {answer:?}");
             }
             let left: i64 = redis::cmd("PTTL").arg(key).query_async(&mut connection).await?;
@@ -109,7 +109,7 @@ async fn what_is_no_bucket_is_a_full_one_and_nothing_stays_for_long() {
         // One that is full further away than an empty one can be counts as empty.
         redis::cmd("SET").arg(key).arg(format!("{many} 5")).exec_async(&mut connection).await?;
         let answer = shared.count(&mut connection, &draws).await?;
-        let wait = answer.telling(&draws).and_then(|(_, standing)| standing.wait);
+        let wait = answer.most_restrictive(&draws).and_then(|(_, standing)| standing.wait);
         ensure!(wait.is_some_and(|wait| wait.as_secs() == 12), "{answer:?}");
         Ok(())
     })
