@@ -250,7 +250,7 @@ async fn end_by_token(
     let audit = audit.acting(principal.actor());
     match principal.via {
         Via::Session { .. } if all => {
-            with_db_timeout(sessions.accounts.logout_everywhere(&audit, principal.user_id)).await?
+            with_db_timeout(sessions.accounts.logout_everywhere(&audit, principal.user_id)).await?;
         }
         Via::Session { id } => with_db_timeout(sessions.accounts.logout(&audit, id)).await?,
         Via::Key { .. } => return Ok(false),
