@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::view::AuditView;
 
-/// The format of an export.
+/// How an export is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
