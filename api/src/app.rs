@@ -14,7 +14,8 @@ use crate::{
     readiness::Readiness,
 };
 
-/// The state of a running API. Cheap to clone. Handlers take the part that they need, through `FromRef`.
+/// The state of a running API. Cheap to clone. Handlers take the part that they need, through
+/// `FromRef`.
 #[derive(Clone)]
 pub(crate) struct App {
     state: Arc<AppState>,

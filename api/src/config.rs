@@ -16,35 +16,38 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The maximum number of connections, and their idle timeouts.
     pub connections: ConnectionLimits,
-    /// How long open requests may continue after shutdown has begun. The whole shutdown takes at most two seconds more.
+    /// How long open requests may continue after shutdown has begun. The whole shutdown takes at
+    /// most two seconds more.
     pub drain_timeout: Duration,
     /// The largest request body that the gateway accepts, in bytes.
     pub body_limit: usize,
     /// Requests a minute of users without a limit of their own; 0 means unlimited.
     pub requests_per_minute: u64,
-    /// The Redis in which all replicas count requests together: `redis://:password@host:port/number`, or `rediss:`. `None`:
-    /// each process counts by itself.
+    /// The Redis in which all replicas count requests together:
+    /// `redis://:password@host:port/number`, or `rediss:`. `None`: each process counts by itself.
     pub redis_url: Option<SecretString>,
-    /// How many wrong credentials, wrong cookies and failed sign-ins a minute are allowed from one address, counted apart; 0
-    /// means unlimited.
+    /// How many wrong credentials, wrong cookies and failed sign-ins a minute are allowed from one
+    /// address, counted apart; 0 means unlimited.
     pub auth_failures_per_minute: u64,
     /// The proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// The origins whose pages may call this from a browser, as browsers write them: `https://app.example.com`.
+    /// The origins whose pages may call this from a browser, as browsers write them:
+    /// `https://app.example.com`.
     pub cors_allowed_origins: Vec<String>,
     /// Whether pages of this machine may call this too, from any port.
     pub cors_allow_local: bool,
-    /// Whether only requests to this machine are served. Set it while the admin has the well-known development password: a
-    /// page whose host name resolves to this machine could sign in with it.
+    /// Whether only requests to this machine are served. Set it while the admin has the well-known
+    /// development password: a page whose host name resolves to this machine could sign in with it.
     pub only_local_hosts: bool,
     /// The time between two sweeps that record the expiry of keys.
     pub sweep_interval: Duration,
-    /// Where clients reach this, if that is known. Pages of this origin may use the session's cookie.
+    /// Where clients reach this, if that is known. Pages of this origin may use the session's
+    /// cookie.
     pub public_url: Option<String>,
     /// Whether the session's cookie is sent over TLS alone, even if `public_url` does not say so.
     pub secure_cookies: bool,
-    /// The folder in which usage records wait while the database is unavailable. It must belong to this database alone.
-    /// `None`: they wait in memory, and are lost when the process dies.
+    /// The folder in which usage records wait while the database is unavailable. It must belong to
+    /// this database alone. `None`: they wait in memory, and are lost when the process dies.
     pub usage_spool_dir: Option<PathBuf>,
     /// How many bytes may wait there before the gateway refuses requests.
     pub usage_spool_limit: u64,
@@ -82,8 +85,8 @@ impl Config {
 /// The timeouts of a request through the gateway. Each one ends the request by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the forwarded request to the headers of the response. It must suffice to load a model from a cold disk. A
-    /// response that is not a stream has its headers only when it is complete.
+    /// From the forwarded request to the headers of the response. It must suffice to load a model
+    /// from a cold disk. A response that is not a stream has its headers only when it is complete.
     pub headers: Duration,
     /// Between two chunks of a response, and between two chunks of a request body.
     pub idle: Duration,
@@ -107,14 +110,15 @@ impl Default for Timeouts {
 /// The maximum number of connections, and how long each may be idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// The maximum number of open connections. Each may need a second file descriptor, for its connection to Ollama.
+    /// The maximum number of open connections. Each may need a second file descriptor, for its
+    /// connection to Ollama.
     pub max: usize,
     /// From the start of a connection to the first byte of its first request.
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
-    /// From the end of a response to the next request. Longer than the keep-alive of common proxies, so that the proxy closes
-    /// the connection and not the server.
+    /// From the end of a response to the next request. Longer than the keep-alive of common
+    /// proxies, so that the proxy closes the connection and not the server.
     pub idle: Duration,
 }
 

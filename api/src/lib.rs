@@ -1,10 +1,10 @@
 //! Paddock over HTTP: the management API, and the streaming gateway in front of Ollama.
 //!
-//! A request passes through these modules: `server` accepts the connection and dispatches the request.
-//! `gateway` serves the paths of Ollama's route table and answers in the client's dialect; `routes`
-//! serves everything else and answers errors as RFC 9457 problems. Both authenticate through `auth` and
-//! count through [`rate_limit`]. `http` holds what every request needs. `openapi` builds the document of
-//! all operations.
+//! A request passes through these modules: `server` accepts the connection and dispatches the
+//! request. `gateway` serves the paths of Ollama's route table and answers in the client's dialect;
+//! `routes` serves everything else and answers errors as RFC 9457 problems. Both authenticate
+//! through `auth` and count through [`rate_limit`]. `http` holds what every request needs.
+//! `openapi` builds the document of all operations.
 //!
 //! Imports point down only: `server`, `openapi`, `routes`, `app`, `gateway`, `auth`, `http`,
 //! `rate_limit`; `config` and `readiness` lie below all of them.

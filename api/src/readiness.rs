@@ -38,12 +38,12 @@ struct State {
 /// The readiness at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What keeps the process from serving: `database`, `schema` while the database has not been migrated, `shutdown` once
-    /// that has begun. Empty: the process is ready.
+    /// What keeps the process from serving: `database`, `schema` while the database has not been
+    /// migrated, `shutdown` once that has begun. Empty: the process is ready.
     pub missing: Vec<&'static str>,
-    /// What is unavailable without keeping the process from serving: `ollama`; `cache` while changes of rights cannot be
-    /// received and every request asks the database; `limits` while each process counts requests by itself that all replicas
-    /// should count together.
+    /// What is unavailable without keeping the process from serving: `ollama`; `cache` while
+    /// changes of rights cannot be received and every request asks the database; `limits` while
+    /// each process counts requests by itself that all replicas should count together.
     pub degraded: Vec<&'static str>,
 }
 

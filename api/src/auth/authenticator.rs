@@ -33,7 +33,8 @@ impl Authenticator {
         Self { accounts, failure_limiter, rate_limiter }
     }
 
-    /// Returns the principal behind a request, if its limits allow the request. The request counts once.
+    /// Returns the principal behind a request, if its limits allow the request. The request counts
+    /// once.
     pub(crate) async fn admit(
         &self,
         headers: &HeaderMap,
@@ -56,8 +57,9 @@ impl Authenticator {
         Ok(principal)
     }
 
-    /// Returns the principal as it is now. A principal may lose rights after the head of its request was read, so a handler
-    /// that acts later authenticates again. Without a change of rights this costs no query.
+    /// Returns the principal as it is now. A principal may lose rights after the head of its
+    /// request was read, so a handler that acts later authenticates again. Without a change of
+    /// rights this costs no query.
     pub(crate) async fn reauthenticate(
         &self,
         credential: Result<&str, AuthError>,
@@ -97,7 +99,8 @@ impl Authenticator {
         }
     }
 
-    /// Records in the audit log that the principal was denied `target`. The denial stands even if the record fails.
+    /// Records in the audit log that the principal was denied `target`. The denial stands even if
+    /// the record fails.
     pub(crate) async fn record_denial(&self, audit: &Context, principal: &Principal, target: &str, reason: &str) {
         let recorded = with_db_timeout(self.accounts.access_denied(audit, principal, target, reason)).await;
         if let Err(error) = recorded {

@@ -46,8 +46,9 @@ impl Caller {
         self.check(permission).await
     }
 
-    /// Restricts a query to the rows that the caller may read. Returns the requested user, if the caller may see it. Without
-    /// one, returns `None`, which means all users, or the caller itself if it may see no others.
+    /// Restricts a query to the rows that the caller may read. Returns the requested user, if the
+    /// caller may see it. Without one, returns `None`, which means all users, or the caller itself
+    /// if it may see no others.
     pub(crate) async fn scope_to_user(
         &mut self,
         scope: Scope,

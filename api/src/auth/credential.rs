@@ -6,7 +6,8 @@ use super::error::AuthError;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Returns the credential of a request: a bearer token, or `X-API-Key`. Several equal credentials count as one.
+/// Returns the credential of a request: a bearer token, or `X-API-Key`. Several equal credentials
+/// count as one.
 pub(crate) fn credential_from_headers(headers: &HeaderMap) -> Result<&str, AuthError> {
     let bearer = headers.get_all(header::AUTHORIZATION).iter().map(|value| value.to_str().map(bearer));
     let keys = headers.get_all(X_API_KEY).iter().map(|value| value.to_str().map(|text| Some(text.trim())));

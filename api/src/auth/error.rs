@@ -32,7 +32,8 @@ pub(crate) enum AuthError {
 pub(crate) const ABSENT: &str = "send an API key or a session's access token as `Authorization: Bearer ...`";
 /// The message for [`AuthError::Conflicting`].
 pub(crate) const CONFLICTING: &str = "two different credentials were sent: send one";
-/// The message for [`AuthError::Refused`]: one text for every reason, so that no client learns which keys exist.
+/// The message for [`AuthError::Refused`]: one text for every reason, so that no client learns
+/// which keys exist.
 pub(crate) const REFUSED: &str = "the credential is not valid";
 
 impl AuthError {

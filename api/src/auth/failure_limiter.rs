@@ -1,10 +1,10 @@
 //! Limits how many wrong credentials an address may present in a minute, so that guessing is slow.
 //!
-//! Each address has one bucket for each kind of attempt: credentials, cookies and passwords. A failed
-//! attempt takes one token from the address's bucket. While the bucket is empty, unverified credentials
-//! get 429 unchecked. Credentials that were valid before, and access tokens, whose signature is checked
-//! first, are still verified. So one broken client does not lock out the others behind its address.
-//! Each process counts for itself.
+//! Each address has one bucket for each kind of attempt: credentials, cookies and passwords. A
+//! failed attempt takes one token from the address's bucket. While the bucket is empty, unverified
+//! credentials get 429 unchecked. Credentials that were valid before, and access tokens, whose
+//! signature is checked first, are still verified. So one broken client does not lock out the
+//! others behind its address. Each process counts for itself.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,7 +19,8 @@ use crate::{
     rate_limit::gcra::{Quota, SECOND},
 };
 
-/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full again.
+/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full
+/// again.
 const BUCKETS_CAPACITY: u64 = 100_000;
 /// After this long without a failure every bucket is full, so it need not be kept.
 const BUCKET_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
@@ -108,7 +109,8 @@ impl From<Throttled> for Problem {
     }
 }
 
-/// An attempt that is being verified. A dropped permit, for example of a client that left, counts as a failure.
+/// An attempt that is being verified. A dropped permit, for example of a client that left, counts
+/// as a failure.
 #[must_use]
 pub(crate) struct AttemptPermit<'a> {
     limiter: &'a AuthFailureLimiter,
@@ -136,9 +138,10 @@ impl AuthFailureLimiter {
         Self { quota, started: Instant::now(), buckets, log_lines: Mutex::new(0) }
     }
 
-    /// Begins to verify a credential or a cookie. After recent failures of the address, an unverified one takes its token
-    /// now, so that concurrent guesses get no further than sequential ones. Without recent failures it takes the token only
-    /// if it fails, so that many valid clients are not held up.
+    /// Begins to verify a credential or a cookie. After recent failures of the address, an
+    /// unverified one takes its token now, so that concurrent guesses get no further than
+    /// sequential ones. Without recent failures it takes the token only if it fails, so that many
+    /// valid clients are not held up.
     pub(crate) fn begin(
         &self,
         ip: IpAddr,
@@ -148,8 +151,8 @@ impl AuthFailureLimiter {
         self.begin_at(self.now(), ip, kind, is_unverified)
     }
 
-    /// Begins a sign-in. It takes its token now and returns it on success: verifying a password is expensive, so no more
-    /// sign-ins may be under way than may fail.
+    /// Begins a sign-in. It takes its token now and returns it on success: verifying a password is
+    /// expensive, so no more sign-ins may be under way than may fail.
     pub(crate) fn begin_sign_in(&self, ip: IpAddr) -> Result<AttemptPermit<'_>, Throttled> {
         self.begin_sign_in_at(self.now(), ip)
     }
@@ -224,7 +227,8 @@ impl AttemptPermit<'_> {
         }
     }
 
-    /// Ends a failed attempt. `Err`: the bucket is empty, so the client must not learn that the attempt failed.
+    /// Ends a failed attempt. `Err`: the bucket is empty, so the client must not learn that the
+    /// attempt failed.
     pub(crate) fn consume(mut self) -> Result<(), Throttled> {
         self.is_open = false;
         if self.is_counted { Ok(()) } else { self.limiter.take(self.key, self.now) }

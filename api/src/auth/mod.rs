@@ -1,5 +1,5 @@
-//! Authentication: the principal behind a request, the limit on wrong credentials of one address, and the
-//! refresh cookie of sessions.
+//! Authentication: the principal behind a request, the limit on wrong credentials of one address,
+//! and the refresh cookie of sessions.
 
 mod authenticator;
 mod caller;

@@ -13,7 +13,8 @@ use crate::http::{
 /// The name of the cookie.
 pub(crate) const NAME: &str = "paddock_refresh";
 
-/// The header in which a browser names the site of the sending page (Fetch Metadata), even without `Origin`.
+/// The header in which a browser names the site of the sending page (Fetch Metadata), even without
+/// `Origin`.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Sets, clears and reads the cookie.
@@ -27,7 +28,8 @@ pub(crate) struct RefreshCookie {
 }
 
 impl RefreshCookie {
-    /// `public_url` is where clients reach Paddock, if that is known. `secure` sends the cookie over TLS alone.
+    /// `public_url` is where clients reach Paddock, if that is known. `secure` sends the cookie
+    /// over TLS alone.
     pub(crate) fn new(public_url: Option<&str>, secure: bool, allowed: Origins) -> Self {
         let public_origin = public_url.map(origin_of);
         let has_tls = public_origin.as_ref().is_some_and(|origin| origin.starts_with("https://"));
@@ -52,8 +54,9 @@ impl RefreshCookie {
         value
     }
 
-    /// Returns the token that the browser sends. Fails if a page of another origin sends it, or if there are several different
-    /// cookies, because another host of the same domain may have set one.
+    /// Returns the token that the browser sends. Fails if a page of another origin sends it, or if
+    /// there are several different cookies, because another host of the same domain may have set
+    /// one.
     pub(crate) fn token(&self, headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
         let mut tokens = cookie_tokens(headers);
         let Some(token) = tokens.next() else { return Ok(None) };
@@ -68,8 +71,8 @@ impl RefreshCookie {
         Ok(Some(token.into()))
     }
 
-    /// Whether a page of an origin that is not allowed sent the request. The scheme of our own origin is not compared, because
-    /// a proxy may have terminated TLS; that of `PUBLIC_URL` is.
+    /// Whether a page of an origin that is not allowed sent the request. The scheme of our own
+    /// origin is not compared, because a proxy may have terminated TLS; that of `PUBLIC_URL` is.
     fn is_foreign(&self, headers: &HeaderMap) -> bool {
         if !headers.contains_key(header::ORIGIN) {
             let site = headers.get(SEC_FETCH_SITE);

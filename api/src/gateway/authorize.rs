@@ -11,7 +11,8 @@ use crate::{
     http::request_context::RequestContext,
 };
 
-/// Returns the principal behind a request, if its limits allow the request. The request counts once.
+/// Returns the principal behind a request, if its limits allow the request. The request counts
+/// once.
 pub(super) async fn authenticate(
     authenticator: &Authenticator,
     headers: &HeaderMap,

@@ -104,7 +104,8 @@ impl GatewayError {
         response
     }
 
-    /// Records the metrics and the log line of the request. `endpoint` is a path of the route table, or `closed`.
+    /// Records the metrics and the log line of the request. `endpoint` is a path of the route
+    /// table, or `closed`.
     pub(super) fn record(&self, endpoint: &'static str, context: &RequestContext, duration: Duration) {
         let status = self.status.as_u16();
         counter!(

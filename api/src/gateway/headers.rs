@@ -23,8 +23,8 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether a request header concerns the gateway only. Ollama would check `Origin` against its own list. A compressed
-/// response could not be metered.
+/// Whether a request header concerns the gateway only. Ollama would check `Origin` against its own
+/// list. A compressed response could not be metered.
 fn is_for_gateway(name: &str) -> bool {
     matches!(
         name,
@@ -44,7 +44,8 @@ pub(crate) fn to_ollama(headers: HeaderMap, request_id: &HeaderValue) -> HeaderM
     passed
 }
 
-/// Filters the headers of Ollama's response for the client. `Content-Length` stays: the bytes are the same.
+/// Filters the headers of Ollama's response for the client. `Content-Length` stays: the bytes are
+/// the same.
 pub(crate) fn to_client(headers: HeaderMap) -> HeaderMap {
     filter(headers, |name| name == "content-length" || !(is_hop_by_hop(name) || is_from_upstream(name)))
 }

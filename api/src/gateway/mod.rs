@@ -1,10 +1,10 @@
 //! The gateway in front of Ollama: checks which models the caller may use, and streams responses
 //! unchanged.
 //!
-//! A request passes through [`pipeline`], which calls: [`authorize`] (the caller and its permission),
-//! [`policy`] (the request, decided on its bytes), [`model_cache`] (whether the model exists),
-//! [`upstream`] (to Ollama), [`stream`] (back to the client) and [`usage`] (what the request used).
-//! [`revocation`] ends streams whose caller has lost the right to them.
+//! A request passes through [`pipeline`], which calls: [`authorize`] (the caller and its
+//! permission), [`policy`] (the request, decided on its bytes), [`model_cache`] (whether the model
+//! exists), [`upstream`] (to Ollama), [`stream`] (back to the client) and [`usage`] (what the
+//! request used). [`revocation`] ends streams whose caller has lost the right to them.
 
 mod authorize;
 mod error;

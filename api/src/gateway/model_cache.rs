@@ -46,8 +46,8 @@ impl Snapshot {
 pub(super) struct ModelCache {
     client: Client,
     snapshot: RwLock<Option<Arc<Snapshot>>>,
-    /// Locked during a request to Ollama; concurrent callers wait and share its result. The value is the start and the error
-    /// of the last request that failed.
+    /// Locked during a request to Ollama; concurrent callers wait and share its result. The value
+    /// is the start and the error of the last request that failed.
     last_failure: Mutex<Option<(Instant, Arc<ClientError>)>>,
 }
 
@@ -57,8 +57,9 @@ impl ModelCache {
         Ok(Self { client: Client::new(url, timeouts)?, snapshot: RwLock::default(), last_failure: Mutex::default() })
     }
 
-    /// Returns where a model runs. A model that is not in the snapshot may just have been pulled, so the list is requested
-    /// again, unless that happened after `since`, the start of the client's request.
+    /// Returns where a model runs. A model that is not in the snapshot may just have been pulled,
+    /// so the list is requested again, unless that happened after `since`, the start of the
+    /// client's request.
     pub(super) async fn find(&self, name: &ModelName, since: Instant) -> Result<Found, Arc<ClientError>> {
         match self.latest().map(|snapshot| snapshot.find(name)) {
             None | Some(Found::Missing) => Ok(self.snapshot_since(since).await?.find(name)),
@@ -66,8 +67,9 @@ impl ModelCache {
         }
     }
 
-    /// Returns a snapshot that was requested no earlier than `since`. Concurrent callers share one request to Ollama, and its
-    /// failure: otherwise each would wait in turn for an Ollama that hangs.
+    /// Returns a snapshot that was requested no earlier than `since`. Concurrent callers share one
+    /// request to Ollama, and its failure: otherwise each would wait in turn for an Ollama that
+    /// hangs.
     pub(super) async fn snapshot_since(&self, since: Instant) -> Result<Arc<Snapshot>, Arc<ClientError>> {
         let mut last_failure = self.last_failure.lock().await;
         match (self.latest(), &*last_failure) {

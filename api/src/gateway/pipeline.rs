@@ -60,8 +60,8 @@ pub(crate) async fn serve(
     error.render(endpoint.dialect)
 }
 
-/// Answers a request that the route table refuses. A forbidden endpoint asks anonymous callers for a credential first, and
-/// records the denial of authenticated callers.
+/// Answers a request that the route table refuses. A forbidden endpoint asks anonymous callers for
+/// a credential first, and records the denial of authenticated callers.
 pub(crate) async fn refuse(
     gateway: &Gateway,
     refused: &endpoints::Refusal,
@@ -73,7 +73,8 @@ pub(crate) async fn refuse(
     if let Some(closed) = refused.closed {
         match authorize::authenticate(&gateway.authenticator, request.headers(), context).await {
             Ok(principal) => {
-                // The client chooses path and method freely. Recorded as sent, they could flood the audit log.
+                // The client chooses path and method freely. Recorded as sent, they could flood the
+                // audit log.
                 let target = format!("{} {closed}", method_name(request.method()));
                 let user_agent = request.headers().get(header::USER_AGENT);
                 record_denial(gateway, context, user_agent, &principal, &target, &error).await;
@@ -212,7 +213,8 @@ impl GatewayRequest<'_> {
             Err(_) => return Err(usage.fail(RequestOutcome::UpstreamTimeout, GatewayError::upstream_timeout())),
         };
         if answer.status() == StatusCode::NOT_FOUND {
-            // The text is the same as for a model that is not allowed, so the client cannot tell the two apart.
+            // The text is the same as for a model that is not allowed, so the client cannot tell
+            // the two apart.
             return Err(usage.fail(RequestOutcome::UpstreamError, policy::not_found(&plan.written)));
         }
         let deadlines =

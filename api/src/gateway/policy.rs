@@ -26,11 +26,13 @@ pub(super) struct AuthorizedRequest {
     pub(super) body: Bytes,
     /// Whether the response is a stream.
     pub(super) is_stream: bool,
-    /// Whether the gateway added the request for usage. The client must not see that part of the stream.
+    /// Whether the gateway added the request for usage. The client must not see that part of the
+    /// stream.
     pub(super) drop_usage: bool,
 }
 
-/// Checks a request against the rules for its principal, and edits its body where a rule requires it.
+/// Checks a request against the rules for its principal, and edits its body where a rule requires
+/// it.
 pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<AuthorizedRequest, GatewayError> {
     let Some(keys) = endpoint.keys else { return Err(GatewayError::internal("no_keys")) };
     let scanned = scan(&body, keys).map_err(|error| unreadable(&error))?;
@@ -89,7 +91,8 @@ fn unreadable(error: &ScanError) -> GatewayError {
     GatewayError::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
 }
 
-/// Returns the model's name: `model`, or `name` where the endpoint accepts it. Two different names are an error.
+/// Returns the model's name: `model`, or `name` where the endpoint accepts it. Two different names
+/// are an error.
 fn model_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, GatewayError> {
     let names = [scanned.model(), scanned.name()];
     let mut given = names.into_iter().flatten().filter(|name| !name.is_empty());
@@ -104,8 +107,8 @@ fn model_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, GatewayError> {
     }
 }
 
-/// Refuses every option that is not about sampling: the others change the loaded model for all users, and so may unknown
-/// options of a later Ollama. Null counts as absent.
+/// Refuses every option that is not about sampling: the others change the loaded model for all
+/// users, and so may unknown options of a later Ollama. Null counts as absent.
 fn check_options(scanned: &Scanned<'_>) -> Result<(), GatewayError> {
     let closed = |member: &&Member<'_>| member.kind != Kind::Null && !SAMPLING.contains(&&*member.key);
     match scanned.members_of("options").iter().find(closed) {
@@ -237,7 +240,8 @@ mod tests {
         assert_eq!(decided.map_or_else(|error| error.status().as_u16(), |_| 200), status);
     }
 
-    /// In any order of the members: `keep_alive` is removed, `include_usage` is added, and the rest stays the same.
+    /// In any order of the members: `keep_alive` is removed, `include_usage` is added, and the rest
+    /// stays the same.
     #[rstest]
     #[case(r#"{"keep_alive":0,"model":"m","stream":true}"#)]
     #[case(r#"{ "keep_alive" : 0 , "stream":true,"model":"m"}"#)]

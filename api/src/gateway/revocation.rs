@@ -1,7 +1,7 @@
 //! Ends open streams whose principal has lost the right to them.
 //!
-//! Each in-flight request is registered with its principal, permission and model. When the rights of a
-//! user change, its requests are authorized again, and cancelled if that fails.
+//! Each in-flight request is registered with its principal, permission and model. When the rights
+//! of a user change, its requests are authorized again, and cancelled if that fails.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::policy;
 
-/// How many requests are authorized again at once. After an outage of the database all of them are due.
+/// How many requests are authorized again at once. After an outage of the database all of them are
+/// due.
 const MAX_CONCURRENT_CHECKS: usize = 8;
 /// The pause before a check is retried that failed because the database was unavailable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,7 +61,8 @@ impl RevocationGuard {
         &self.cancellation
     }
 
-    /// Whether the request must end because its principal lost the right to it. Otherwise the server shuts down.
+    /// Whether the request must end because its principal lost the right to it. Otherwise the
+    /// server shuts down.
     pub(super) fn is_revoked(&self) -> bool {
         self.is_revoked.load(Ordering::Acquire)
     }
@@ -78,8 +80,8 @@ impl RevocationWatcher {
         Self { registrations: Arc::default(), next_id: AtomicU64::new(0), shutdown }
     }
 
-    /// Registers an in-flight request. The caller must re-check authorization afterwards; changes made before the
-    /// registration are not delivered.
+    /// Registers an in-flight request. The caller must re-check authorization afterwards; changes
+    /// made before the registration are not delivered.
     pub(super) fn register(&self, principal: &Arc<Principal>, permission: Need, model: &ModelName) -> RevocationGuard {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (cancellation, is_revoked) = (self.shutdown.child_token(), Arc::new(AtomicBool::new(false)));

@@ -70,13 +70,14 @@ pub(super) fn respond(
     response
 }
 
-/// Ollama's response broke off, and the client's response has no place for an error event. The connection must be closed, so
-/// that the client does not take the response for complete.
+/// Ollama's response broke off, and the client's response has no place for an error event. The
+/// connection must be closed, so that the client does not take the response for complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer of Ollama broke off")]
 struct Truncated;
 
-/// The body of the client's response. Dropping it before its end drops Ollama's response, and Ollama stops.
+/// The body of the client's response. Dropping it before its end drops Ollama's response, and
+/// Ollama stops.
 struct MeteredBody {
     upstream: Option<Incoming>,
     /// `None` after the end of the response.
@@ -129,7 +130,8 @@ impl MeteredBody {
         Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout)))
     }
 
-    /// Ready when a deadline has passed. The timer is reset only when it fires, not with each chunk.
+    /// Ready when a deadline has passed. The timer is reset only when it fires, not with each
+    /// chunk.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let due = self.deadlines.end.min(self.last_chunk + self.deadlines.idle);
@@ -150,7 +152,8 @@ impl MeteredBody {
         }
     }
 
-    /// Records the usage, and queues an error event if the client would otherwise take the response for complete.
+    /// Records the usage, and queues an error event if the client would otherwise take the response
+    /// for complete.
     fn end(&mut self, why: Option<RequestOutcome>) -> Result<(), Truncated> {
         self.upstream = None;
         let Some(meter) = self.meter.take() else { return Ok(()) };
@@ -232,8 +235,8 @@ impl http_body::Body for MeteredBody {
 
 impl Drop for MeteredBody {
     fn drop(&mut self) {
-        // The server may drop a response of known length right after its last byte; `end` counts that one as complete. Otherwise
-        // the client has left.
+        // The server may drop a response of known length right after its last byte; `end` counts
+        // that one as complete. Otherwise the client has left.
         if self.meter.is_some() {
             let _ = self.end(Some(RequestOutcome::ClientGone));
         }

@@ -59,7 +59,8 @@ impl UpstreamClient {
         self.send(Method::GET, path, headers, Bytes::new()).await
     }
 
-    /// Sends a body. Dropping the future before the response closes the connection, and Ollama stops.
+    /// Sends a body. Dropping the future before the response closes the connection, and Ollama
+    /// stops.
     pub(super) async fn post(
         &self,
         path: &'static str,

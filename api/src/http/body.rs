@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-/// How many bytes of an unread body are discarded. A client that is still sending would not see the response otherwise.
+/// How many bytes of an unread body are discarded. A client that is still sending would not see the
+/// response otherwise.
 pub(crate) const MAX_DISCARDED: usize = 4 << 20;
 /// How long discarding may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,8 +20,9 @@ pub(crate) enum BodyError {
     Broken,
 }
 
-/// Reads a whole body of at most `limit` bytes. `chunk_timeout` bounds the time between two chunks. A body of one chunk is not
-/// copied. A body that is too large is discarded, so that a client which is still sending sees the response.
+/// Reads a whole body of at most `limit` bytes. `chunk_timeout` bounds the time between two chunks.
+/// A body of one chunk is not copied. A body that is too large is discarded, so that a client which
+/// is still sending sees the response.
 pub(crate) async fn read_body<B>(mut body: B, limit: usize, chunk_timeout: Duration) -> Result<Bytes, BodyError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,

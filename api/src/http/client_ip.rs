@@ -1,8 +1,8 @@
 //! The client's address behind trusted proxies.
 //!
-//! Each proxy appends the address of its own client to `X-Forwarded-For`. The entries before that of a
-//! trusted proxy are under the client's control. So the header is read from its end, for as long as the
-//! address that added an entry is trusted.
+//! Each proxy appends the address of its own client to `X-Forwarded-For`. The entries before that
+//! of a trusted proxy are under the client's control. So the header is read from its end, for as
+//! long as the address that added an entry is trusted.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,8 +20,9 @@ impl TrustedProxies {
         Self(trusted.to_vec())
     }
 
-    /// Returns the client's address: the peer if it is not trusted, else the last forwarded address that is not trusted. If
-    /// all of them are trusted, it is the first. An entry that is not an address hides all entries before it.
+    /// Returns the client's address: the peer if it is not trusted, else the last forwarded address
+    /// that is not trusted. If all of them are trusted, it is the first. An entry that is not an
+    /// address hides all entries before it.
     pub(crate) fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();

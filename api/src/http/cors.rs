@@ -1,8 +1,8 @@
 //! CORS: which pages of other origins may call Paddock from a browser (Fetch standard).
 //!
 //! A browser lets a page read a response only if the response names the page's origin. Requests of
-//! other origins are answered without CORS headers, and are otherwise treated the same: the credential
-//! decides what a caller may do.
+//! other origins are answered without CORS headers, and are otherwise treated the same: the
+//! credential decides what a caller may do.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -44,8 +44,9 @@ impl Origins {
         origin.to_str().is_ok_and(|text| self.is_allowed(text)).then(|| origin.clone())
     }
 
-    /// Answers the preflight of an allowed page. `None`: the request is no such preflight. A path that does not accept the
-    /// method refuses the request itself, with a response that the page can read.
+    /// Answers the preflight of an allowed page. `None`: the request is no such preflight. A path
+    /// that does not accept the method refuses the request itself, with a response that the page
+    /// can read.
     pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response> {
         let headers = request.headers();
         let is_preflight =
@@ -56,7 +57,8 @@ impl Origins {
         let mut response = StatusCode::NO_CONTENT.into_response();
         let allowed = response.headers_mut();
         allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        // Any header: the SDKs send dozens, others in each version, and none of them gives a right but the credential.
+        // Any header: the SDKs send dozens, others in each version, and none of them gives a right
+        // but the credential.
         if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
@@ -65,7 +67,8 @@ impl Origins {
         Some(response)
     }
 
-    /// Lets the page read the response, if its origin is allowed. `Vary` tells caches of the dependency in any case.
+    /// Lets the page read the response, if its origin is allowed. `Vary` tells caches of the
+    /// dependency in any case.
     pub(crate) fn set_headers(&self, page: Option<HeaderValue>, headers: &mut HeaderMap) {
         if self.local || !self.listed.is_empty() {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));

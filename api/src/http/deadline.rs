@@ -5,7 +5,8 @@ use std::time::Duration;
 use paddock_accounts::Error;
 use tokio::time::timeout;
 
-/// How long a request waits for the database in one call. After that the database counts as unavailable.
+/// How long a request waits for the database in one call. After that the database counts as
+/// unavailable.
 const DB_TIMEOUT: Duration = Duration::from_millis(4_500);
 
 /// Why a database call returned no value.
@@ -18,10 +19,10 @@ pub(crate) enum DbError {
 }
 
 /// Awaits a call of `accounts`, at most until the deadline.
-pub(crate) async fn with_db_timeout<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, DbError> {
+pub(crate) async fn with_db_timeout<T, E: Into<Error>>(call: impl Future<Output = Result<T, E>>) -> Result<T, DbError> {
     match timeout(DB_TIMEOUT, call).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(DbError::Failed(error)),
+        Ok(Err(error)) => Err(DbError::Failed(error.into())),
         Err(_) => Err(DbError::Timeout),
     }
 }

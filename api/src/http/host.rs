@@ -42,9 +42,9 @@ impl From<HostError> for Problem {
     }
 }
 
-/// Refuses a request without a `Host` header, with two, or with a malformed one: a proxy in front might have read another
-/// host. HTTP/1.0 does not require the header, and some health checks use it. `only_local` also refuses any host that is not
-/// this machine.
+/// Refuses a request without a `Host` header, with two, or with a malformed one: a proxy in front
+/// might have read another host. HTTP/1.0 does not require the header, and some health checks use
+/// it. `only_local` also refuses any host that is not this machine.
 pub(crate) fn check(version: Version, headers: &HeaderMap, only_local: bool) -> Result<(), HostError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let wrong = match (hosts.next(), hosts.next()) {

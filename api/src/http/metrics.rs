@@ -12,7 +12,8 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 
 use super::request_context::RequestContext;
 
-/// Describes the metrics of the API to the installed recorder. Call it once, after installing the recorder.
+/// Describes the metrics of the API to the installed recorder. Call it once, after installing the
+/// recorder.
 pub fn describe_metrics() {
     describe_counter!("paddock_http_requests_total", "Management requests, by route, method and status");
     describe_histogram!(

@@ -1,5 +1,5 @@
-//! What every HTTP request passes, whichever part of Paddock answers it: the request context, client
-//! address, CORS, headers, spans and metrics, request bodies, and errors as RFC 9457 problems.
+//! Parts that the gateway and the management API share: the request context, client address, CORS,
+//! headers, spans and metrics, request bodies, and errors as RFC 9457 problems.
 
 pub(crate) mod body;
 pub(crate) mod client_ip;

@@ -1,4 +1,5 @@
-//! The context of a request: the client's address, the request id and the status of its rate limits.
+//! The context of a request: the client's address, the request id and the status of its rate
+//! limits.
 
 use std::net::IpAddr;
 
@@ -29,7 +30,8 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    /// Builds the context of a request from `ip`. A well-formed request id of the client is kept; otherwise a new one is made.
+    /// Builds the context of a request from `ip`. A well-formed request id of the client is kept;
+    /// otherwise a new one is made.
     pub(crate) fn new(headers: &HeaderMap, ip: IpAddr, accounts: &Accounts) -> Self {
         let given =
             [X_REQUEST_ID, X_TRACE_ID].iter().filter_map(|name| headers.get(name)).find(|id| is_well_formed(id));
@@ -59,8 +61,8 @@ impl RequestContext {
     }
 }
 
-/// Whether an id is safe in logs and headers: 1 to 128 of the characters of UUIDs, ULIDs, trace ids and the ids of common
-/// proxies.
+/// Whether an id is safe in logs and headers: 1 to 128 of the characters of UUIDs, ULIDs, trace ids
+/// and the ids of common proxies.
 fn is_well_formed(id: &HeaderValue) -> bool {
     let bytes = id.as_bytes();
     (1..=MAX_ID_LENGTH).contains(&bytes.len())

@@ -2,7 +2,8 @@
 
 use utoipa::openapi::{Header, Response, Type, header::HeaderBuilder, schema::ObjectBuilder};
 
-/// Adds the headers of an error response with this status, in the management API and in the gateway.
+/// Adds the headers of an error response with this status, in the management API and in the
+/// gateway.
 pub(crate) fn describe(status: &str, response: &mut Response) {
     let (name, header) = match status {
         "401" => ("WWW-Authenticate", text("How to authenticate: `Bearer`.")),

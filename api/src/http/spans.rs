@@ -1,5 +1,5 @@
-//! The tracing span of each request, whose fields its log lines and its trace carry. No body, prompt, query or secret is in a
-//! span.
+//! The tracing span of each request, whose fields its log lines and its trace carry. No body,
+//! prompt, query or secret is in a span.
 
 use http::{HeaderMap, Method, StatusCode};
 use opentelemetry::{global, trace::TraceContextExt as _};
@@ -68,7 +68,8 @@ pub(crate) fn upstream(method: &Method, path: &'static str) -> Span {
     span
 }
 
-/// Injects the span's trace context into the headers of a request, so that Ollama's spans belong to it.
+/// Injects the span's trace context into the headers of a request, so that Ollama's spans belong to
+/// it.
 pub(crate) fn inject(span: &Span, headers: &mut HeaderMap) {
     let context = span.context();
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut HeaderInjector(headers)));

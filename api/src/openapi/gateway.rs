@@ -1,5 +1,5 @@
-//! The gateway's operations, from Ollama's route table. Ollama and OpenAI define their bodies; the document describes their
-//! routes and errors.
+//! The gateway's operations, from Ollama's route table. Ollama and OpenAI define their bodies; the
+//! document describes their routes and errors.
 
 use paddock_ollama::{Access, Dialect, ENDPOINTS, Endpoint, Operation};
 use utoipa::openapi::{
@@ -126,7 +126,7 @@ fn anything(media_type: &str) -> Content {
     ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(kind).build())).build()
 }
 
-/// Ollama's own fields, of which one is ours to read.
+/// Documents a request body of Ollama, of which the gateway reads the model.
 fn for_model() -> Content {
     let model =
         ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).description(Some("The model's name."));

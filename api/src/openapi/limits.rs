@@ -1,5 +1,5 @@
-//! Rate limits in the document: status 429 and the `X-RateLimit-*` headers, for every operation that needs a credential or
-//! the refresh cookie.
+//! Rate limits in the document: status 429 and the `X-RateLimit-*` headers, for every operation
+//! that needs a credential or the refresh cookie.
 
 use utoipa::openapi::{OpenApi, PathItem, RefOr, path::Operation, security::SecurityRequirement};
 
@@ -26,14 +26,16 @@ pub(super) fn describe(document: &mut OpenApi) {
     }
 }
 
-/// Whether the operation requires this scheme. An operation that anonymous callers may use has no limits.
+/// Whether the operation requires this scheme. An operation that anonymous callers may use has no
+/// limits.
 fn requires(operation: &Operation, scheme: &str) -> bool {
     let (anonymous, scheme) =
         (SecurityRequirement::default(), SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []));
     operation.security.as_ref().is_some_and(|ways| ways.contains(&scheme) && !ways.contains(&anonymous))
 }
 
-/// Adds the headers to every response: to 401 too, because the credential may have ended during the request.
+/// Adds the headers to every response: to 401 too, because the credential may have ended during the
+/// request.
 fn add(operation: &mut Operation) {
     let responses = &mut operation.responses.responses;
     responses.entry("429".to_owned()).or_insert_with(|| problem("429", EXCEEDED).into());

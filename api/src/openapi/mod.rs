@@ -1,5 +1,5 @@
-//! The OpenAPI document: the management operations as their handlers declare them, and the gateway's
-//! from Ollama's route table.
+//! The OpenAPI document: the management operations as their handlers declare them, and the
+//! gateway's from Ollama's route table.
 
 mod gateway;
 mod limits;
@@ -61,7 +61,8 @@ pub fn openapi() -> OpenApi {
     document
 }
 
-/// Removes the null alternative of optional bodies: a body may be absent but not null. utoipa documents an `Option` as both.
+/// Removes the null alternative of optional bodies: a body may be absent but not null. utoipa
+/// documents an `Option` as both.
 fn remove_null_bodies(document: &mut OpenApi) {
     for operation in document.paths.paths.values_mut().filter_map(|item| item.post.as_mut()) {
         let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
@@ -188,7 +189,7 @@ mod tests {
             assert!(limited["headers"]["Retry-After"].is_object(), "{name} does not list 429");
             assert!(limited["headers"]["X-RateLimit-Reset"].is_object(), "{name} does not list its limits");
             if ways.contains(&serde_json::json!({"bearer": []})) {
-                // The version is open to whoever is signed in.
+                // The version needs a credential and no permission.
                 let open = name == "get /api/version";
                 assert!(open || operation["responses"]["403"].is_object(), "{name} does not list 403");
             }

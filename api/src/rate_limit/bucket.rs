@@ -7,8 +7,8 @@ use super::gcra::{LimitStatus, Quota};
 pub enum BucketKey {
     /// All keys of a user.
     User(i64),
-    /// All sessions of a user. They are counted apart from the keys, so that the holder of a stolen key cannot keep the
-    /// user from signing in and revoking it.
+    /// All sessions of a user. They are counted apart from the keys, so that the holder of a stolen
+    /// key cannot keep the user from signing in and revoking it.
     Sessions(i64),
     /// One key.
     Key {
@@ -38,8 +38,9 @@ pub struct BucketRequest {
     pub quota: Quota,
 }
 
-/// Returns the status of the most restrictive bucket after a request at `now`: the longest wait if any bucket is empty,
-/// else the fewest remaining requests. Each bucket comes with the time at which it is full again, in microseconds.
+/// Returns the status of the most restrictive bucket after a request at `now`: the longest wait if
+/// any bucket is empty, else the fewest remaining requests. Each bucket comes with the time at
+/// which it is full again, in microseconds.
 pub(super) fn most_restrictive(
     buckets: impl Iterator<Item = (BucketRequest, u64)>,
     now: u64,

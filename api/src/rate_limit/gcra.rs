@@ -1,13 +1,14 @@
-//! The arithmetic of a rate limit: the generic cell rate algorithm (GCRA), with a burst of one minute's worth.
+//! The arithmetic of a rate limit: the generic cell rate algorithm (GCRA), with a burst of one
+//! minute's worth.
 //!
-//! A bucket is one number: the time at which it is full again. Each request moves that time on by one
-//! interval. A request is refused if that would lead further into the future than the span of a whole
-//! bucket. So a full bucket allows `limit` requests at once, then one each interval; in any minute at
-//! most twice the limit: the burst, and the tokens that came back meanwhile.
+//! A bucket is one number: the time at which it is full again. Each request moves that time on by
+//! one interval. A request is refused if that would lead further into the future than the span of a
+//! whole bucket. So a full bucket allows `limit` requests at once, then one each interval; in any
+//! minute at most twice the limit: the burst, and the tokens that came back meanwhile.
 //!
 //! Times are whole microseconds. The script in Redis, whose numbers are doubles, therefore computes
-//! the same results. An interval is rounded up to a microsecond, which slows a limit of *n* by at most
-//! *n* / 60,000,000.
+//! the same results. An interval is rounded up to a microsecond, which slows a limit of *n* by at
+//! most *n* / 60,000,000.
 
 use std::time::Duration;
 
@@ -55,11 +56,11 @@ impl Quota {
         self.limit * self.interval
     }
 
-    /// Takes one token at `now` from a bucket that is full at `full`. Returns when the bucket is full again, or `None` if
-    /// it is empty.
+    /// Takes one token at `now` from a bucket that is full at `full`. Returns when the bucket is
+    /// full again, or `None` if it is empty.
     ///
-    /// A time further ahead than that of an empty bucket, because the clock went back or the limit was lowered, counts as
-    /// empty.
+    /// A time further ahead than that of an empty bucket, because the clock went back or the limit
+    /// was lowered, counts as empty.
     pub(crate) fn take(self, full: u64, now: u64) -> Option<u64> {
         let next = self.deficit(full, now) + self.interval;
         (next <= self.span()).then(|| now.saturating_add(next))
@@ -70,7 +71,8 @@ impl Quota {
         full.saturating_sub(self.interval)
     }
 
-    /// The status at `now` of a bucket that is full at `full`. `is_allowed` says whether it allowed the request.
+    /// The status at `now` of a bucket that is full at `full`. `is_allowed` says whether it allowed
+    /// the request.
     pub(crate) fn status(self, full: u64, now: u64, is_allowed: bool) -> LimitStatus {
         let deficit = self.deficit(full, now);
         let wait = if self.limit == 0 { MINUTE } else { (deficit + self.interval).saturating_sub(self.span()) };

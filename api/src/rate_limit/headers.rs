@@ -13,8 +13,8 @@ const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The status of the limits that a request counted against. The rate limiter sets it once; the dispatcher writes it into
-/// the response. Every clone shares the same status.
+/// The status of the limits that a request counted against. The rate limiter sets it once; the
+/// dispatcher writes it into the response. Every clone shares the same status.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RateLimitStatus(Arc<OnceLock<LimitStatus>>);
 

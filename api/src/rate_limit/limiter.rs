@@ -48,13 +48,15 @@ impl Exceeded {
 }
 
 impl RateLimiter {
-    /// `default_limit` is the number of requests a minute for users without a limit of their own; 0 means unlimited.
+    /// `default_limit` is the number of requests a minute for users without a limit of their own; 0
+    /// means unlimited.
     pub(crate) fn new(default_limit: u64, redis: Option<RedisLimiter>) -> Self {
         let default_limit = (default_limit > 0).then_some(default_limit);
         Self { default_limit, started: Instant::now(), memory: Memory::default(), redis }
     }
 
-    /// Counts a request of the principal in every bucket that concerns it, or in none if one of them is empty.
+    /// Counts a request of the principal in every bucket that concerns it, or in none if one of
+    /// them is empty.
     pub(crate) async fn admit(&self, principal: &Principal, status: &RateLimitStatus) -> Result<(), Exceeded> {
         self.check(&self.bucket_requests(principal), status).await
     }

@@ -10,7 +10,8 @@ use super::{
     gcra::{LimitStatus, Quota},
 };
 
-/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full again.
+/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full
+/// again.
 const BUCKETS_CAPACITY: u64 = 100_000;
 /// After this long without a request every bucket is full, so it need not be kept.
 const BUCKET_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
@@ -49,8 +50,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Counts a request at `now`, in microseconds, if every bucket has room, and returns the status of the most restrictive
-    /// one. `None`: no bucket was given.
+    /// Counts a request at `now`, in microseconds, if every bucket has room, and returns the status
+    /// of the most restrictive one. `None`: no bucket was given.
     #[must_use]
     pub fn count(&self, requests: &[BucketRequest], now: u64) -> Option<(BucketKey, LimitStatus)> {
         let full = |quota| move || Arc::new(Mutex::new(BucketState { quota, full: 0 }));

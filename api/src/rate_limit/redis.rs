@@ -51,7 +51,8 @@ impl Failure {
     }
 }
 
-/// A connection with a serial number, so that a late failure of an old connection does not discard its successor.
+/// A connection with a serial number, so that a late failure of an old connection does not discard
+/// its successor.
 #[derive(Clone)]
 struct NumberedConnection {
     number: u64,
@@ -78,11 +79,12 @@ pub(crate) struct RedisLimiter {
 }
 
 impl RedisLimiter {
-    /// Prepares the client, without a connection yet. Fails if the URL is not a Redis URL. `readiness` is told whether the
-    /// Redis counts.
+    /// Prepares the client, without a connection yet. Fails if the URL is not a Redis URL.
+    /// `readiness` is told whether the Redis counts.
     pub(crate) fn new(url: &SecretString, readiness: Readiness) -> RedisResult<Self> {
         let info = url.expose_secret().into_connection_info()?;
-        // Requests share the connection, and none of them should wait for another's acknowledgement.
+        // Requests share the connection, and none of them should wait for another's
+        // acknowledgement.
         let client = Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))?;
         Ok(Self { client, script: RedisScript::default(), state: RwLock::default(), readiness })
     }
@@ -159,7 +161,8 @@ impl RedisLimiter {
         }
     }
 
-    /// Reports whether the Redis counts: to readiness and metrics always, to the log when it changes.
+    /// Reports whether the Redis counts: to readiness and metrics always, to the log when it
+    /// changes.
     fn report(&self, state: &mut LinkState, result: Result<(), &Failure>) {
         let is_counting = result.is_ok();
         self.readiness.set_limits_shared(is_counting);

@@ -1,8 +1,9 @@
 //! The buckets of all replicas, counted by a script in Redis.
 //!
-//! The script counts a request in all its buckets or in none, by the clock of the Redis, in one round
-//! trip. The Redis keys of a request share a hash tag, `{user:7}`, so that a cluster keeps them on one
-//! machine. Each Redis key expires when its bucket is full again, after about two minutes at most.
+//! The script counts a request in all its buckets or in none, by the clock of the Redis, in one
+//! round trip. The Redis keys of a request share a hash tag, `{user:7}`, so that a cluster keeps
+//! them on one machine. Each Redis key expires when its bucket is full again, after about two
+//! minutes at most.
 
 use redis::{ErrorKind, RedisResult, Script, aio::ConnectionLike};
 

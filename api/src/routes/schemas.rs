@@ -149,7 +149,8 @@ impl ToSchema for ScopeName {
     }
 }
 
-/// The longest list of model patterns, as in the Kubernetes kinds. Each request is matched against the whole list.
+/// The longest list of model patterns, as in the Kubernetes kinds. Each request is matched against
+/// the whole list.
 pub(crate) const MAX_PATTERNS: usize = 256;
 
 /// Parses model patterns into canonical form. Fails with every pattern that is invalid.

@@ -102,8 +102,8 @@ pub(crate) async fn login(
 ) -> Result<Response, Problem> {
     let Credentials { username, password } = body.json(&mut caller).await?;
     let attempt = sessions.failure_limiter.begin_sign_in(context.ip)?;
-    // Another process may have set the development password in this database. Unless only local hosts are served, it is
-    // treated as a wrong password, which takes as long to verify.
+    // Another process may have set the development password in this database. Unless only local
+    // hosts are served, it is treated as a wrong password, which takes as long to verify.
     let password = if password == DEV_PASSWORD && !sessions.only_local_hosts { String::new() } else { password };
     let login = with_db_timeout(sessions.accounts.login(&caller.0, &username, password.into())).await;
     // A failed sign-in keeps its token. One that could not be verified gets it back.
@@ -146,8 +146,8 @@ pub(crate) async fn refresh(
     Ok(login.map_or_else(|| no_session(&sessions), |login| signed_in(&sessions, &login)))
 }
 
-/// Refreshes the session of a token, if the token is valid and the user's limit allows the request. `None`: there is no such
-/// session.
+/// Refreshes the session of a token, if the token is valid and the user's limit allows the request.
+/// `None`: there is no such session.
 async fn refresh_session(
     sessions: &Sessions,
     audit: &Context,
@@ -234,7 +234,8 @@ pub(crate) async fn logout(
     Ok(([(header::SET_COOKIE, sessions.refresh_cookie.clear())], response).into_response())
 }
 
-/// Ends the session of an access token, or every session of its user. Returns whether the request has a valid access token.
+/// Ends the session of an access token, or every session of its user. Returns whether the request
+/// has a valid access token.
 async fn end_by_token(
     sessions: &Sessions,
     audit: &Context,

@@ -195,7 +195,8 @@ pub(crate) async fn totals(
     Ok(listed(with_db_timeout(accounts.usage(&filter, group_by, limit, offset)).await?))
 }
 
-/// Denies a key of another user, unless the caller may see all usage. A key that does not exist is denied in the same words.
+/// Denies a key of another user, unless the caller may see all usage. A key that does not exist is
+/// denied in the same words.
 async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
     if caller.principal.may(Need::Manage(Scope::UsageRead)).is_ok() {
         return Ok(());

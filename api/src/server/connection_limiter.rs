@@ -1,7 +1,8 @@
 //! Bounds the number of connections, which is limited by the file descriptors of the process.
 //!
-//! When every permit is taken, the connection that has been idle longest is evicted for a new one. So a
-//! client cannot keep others out by opening connections and sending nothing (a slow-loris attack).
+//! When every permit is taken, the connection that has been idle longest is evicted for a new one.
+//! So a client cannot keep others out by opening connections and sending nothing (a slow-loris
+//! attack).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -40,8 +41,8 @@ impl ConnectionLimiter {
         Arc::new(Self { limits, permits, queue: Mutex::default(), last_logged: Mutex::default() })
     }
 
-    /// Returns a free permit, or that of the connection that has been idle longest. `None`: every connection is processing
-    /// a request.
+    /// Returns a free permit, or that of the connection that has been idle longest. `None`: every
+    /// connection is processing a request.
     pub(super) async fn acquire(self: &Arc<Self>) -> Option<Arc<ConnectionPermit>> {
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
@@ -140,7 +141,8 @@ impl ConnectionPermit {
         }
     }
 
-    /// Notes that the client has read bytes. So it may take its time with a long response that is complete.
+    /// Notes that the client has read bytes. So it may take its time with a long response that is
+    /// complete.
     pub(super) fn on_write(&self) {
         let ConnectionLimits { head, idle, .. } = self.limiter.limits;
         let mut state = self.state.lock();
@@ -151,7 +153,8 @@ impl ConnectionPermit {
         }
     }
 
-    /// Begins to process a request. Until the guard is dropped the connection is not evicted. `None`: it was evicted.
+    /// Begins to process a request. Until the guard is dropped the connection is not evicted.
+    /// `None`: it was evicted.
     pub(super) fn begin_request(self: &Arc<Self>) -> Option<RequestGuard> {
         let mut state = self.state.lock();
         self.limiter.queue.lock().waiting.remove(&state.ticket)?;
@@ -205,7 +208,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Marks the connection as processing a request, until the response is complete. The client may still be reading it then.
+/// Marks the connection as processing a request, until the response is complete. The client may
+/// still be reading it then.
 pub(super) struct RequestGuard(Arc<ConnectionPermit>);
 
 impl Drop for RequestGuard {

@@ -35,7 +35,8 @@ const MAX_BUFFER: usize = 128 << 10;
 /// The response to a client for which there is no permit.
 const SERVICE_UNAVAILABLE: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-/// How many rejected clients get that response at once. The connections of others are closed without one.
+/// How many rejected clients get that response at once. The connections of others are closed
+/// without one.
 const MAX_REJECTIONS: usize = 32;
 /// How long sending that response may take.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,8 +58,8 @@ impl Acceptor {
         Self { limiter: ConnectionLimiter::new(limits), rejections, write_timeout, signals }
     }
 
-    /// Accepts connections until the soft shutdown. `make_service` builds the service for a client's address. Returns the
-    /// tasks of the connections that are still open.
+    /// Accepts connections until the soft shutdown. `make_service` builds the service for a
+    /// client's address. Returns the tasks of the connections that are still open.
     pub(super) async fn accept<S>(&self, listener: TcpListener, make_service: impl Fn(IpAddr) -> S) -> TaskTracker
     where
         S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>,
@@ -94,7 +95,8 @@ impl Acceptor {
                 },
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    // The process is probably out of file descriptors. An immediate retry would fail too.
+                    // The process is probably out of file descriptors. An immediate retry would
+                    // fail too.
                     tracing::error!(%error, "cannot accept connections");
                     sleep(ACCEPT_BACKOFF).await;
                 }
@@ -138,7 +140,8 @@ impl<S> Connection<S>
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone,
 {
-    /// Serves requests until the client leaves, the connection idles too long or is evicted, or the server shuts down.
+    /// Serves requests until the client leaves, the connection idles too long or is evicted, or the
+    /// server shuts down.
     async fn serve(self, stream: TcpStream) {
         let Self { peer, permit, service, write_timeout, signals } = self;
         if let Err(error) = stream.set_nodelay(true) {
@@ -146,7 +149,8 @@ where
         }
         let service = service_fn(|mut request: Request<Incoming>| {
             let (service, permit) = (service.clone(), Arc::clone(&permit));
-            // Polled only when the client has read the previous response. Until then the request occupies nothing.
+            // Polled only when the client has read the previous response. Until then the request
+            // occupies nothing.
             async move {
                 // An evicted connection is about to be dropped.
                 let Some(guard) = permit.begin_request() else { return std::future::pending().await };

@@ -1,5 +1,5 @@
-//! The dispatcher: sends each request to the gateway or to a route, and completes the response with the
-//! request id and the headers that every response has.
+//! The dispatcher: sends each request to the gateway or to a route, and completes the response with
+//! the request id and the headers that every response has.
 
 use std::{borrow::Cow, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, time::Duration};
 
@@ -74,7 +74,8 @@ impl Dispatcher {
         Ok(response)
     }
 
-    /// Answers a preflight, or a request with a refused `Host`. Returns the response and its route label.
+    /// Answers a preflight, or a request with a refused `Host`. Returns the response and its route
+    /// label.
     fn early_response(
         &self,
         request: &Request<Incoming>,
@@ -132,7 +133,8 @@ impl Dispatcher {
     }
 }
 
-/// Renders the problem that a handler has put into the response's extensions, or one for a method that the path lacks.
+/// Renders the problem that a handler has put into the response's extensions, or one for a method
+/// that the path lacks.
 fn render_problem(method: &Method, response: &mut Response, context: &RequestContext) {
     let problem = response.extensions_mut().remove::<Problem>();
     let problem = match (problem, response.status()) {

@@ -1,8 +1,8 @@
 //! The server: builds the parts of the API, serves until shutdown, and stops the parts in order.
 //!
-//! A shutdown has three steps. *Soft*: the server accepts no new connections and closes idle ones; open
-//! requests continue. *Hard*, at the end of the drain: streams end with an error event. *Abort*, a
-//! second later: remaining connections are dropped.
+//! A shutdown has three steps. *Soft*: the server accepts no new connections and closes idle ones;
+//! open requests continue. *Hard*, at the end of the drain: streams end with an error event.
+//! *Abort*, a second later: remaining connections are dropped.
 
 mod background;
 mod connection_limiter;
@@ -58,7 +58,8 @@ pub enum Error {
     },
 }
 
-/// Serves the API and the gateway on the listener until `shutdown`, then drains as [`Config::drain_timeout`] says.
+/// Serves the API and the gateway on the listener until `shutdown`, then drains as
+/// [`Config::drain_timeout`] says.
 pub async fn serve(
     listener: TcpListener,
     config: Config,

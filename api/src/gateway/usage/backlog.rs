@@ -40,7 +40,8 @@ impl UsageBacklog {
         self.is_stuck.store(is_stuck, Ordering::Release);
     }
 
-    /// Appends a batch to the spool, and syncs it. Fails with the reason, also if there is no spool.
+    /// Appends a batch to the spool, and syncs it. Fails with the reason, also if there is no
+    /// spool.
     pub(super) async fn append(self: &Arc<Self>, batch: &[UsageRecord]) -> Result<(), String> {
         let (backlog, records) = (Arc::clone(self), batch.to_vec());
         let appended = spawn_blocking(move || {

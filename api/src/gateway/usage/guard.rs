@@ -31,8 +31,8 @@ pub(crate) struct UsageRequest<'a> {
     pub(crate) started: Instant,
 }
 
-/// Guards an admitted request. However the request ends, even dropped with its client, the guard leaves one usage record and
-/// one log line.
+/// Guards an admitted request. However the request ends, even dropped with its client, the guard
+/// leaves one usage record and one log line.
 pub(crate) struct UsageGuard {
     /// `None` after the end of the request.
     open: Option<OpenRequest>,

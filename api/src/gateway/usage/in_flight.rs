@@ -1,4 +1,5 @@
-//! Requests in flight, which are stored after a while, so that a crash of this process leaves a trace of them.
+//! Requests in flight, which are stored after a while, so that a crash of this process leaves a
+//! trace of them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,8 +9,9 @@ use uuid::Uuid;
 
 use super::recorder::UsageEvent;
 
-/// The age at which an in-flight request is stored. Most requests end before that.
-pub(super) const STORE_AFTER: Duration = Duration::from_secs(1);
+/// The age at which an in-flight request is stored, and the time between two looks for such
+/// requests. Most requests end before that.
+pub(super) const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How many requests one transaction stores.
 const MAX_BATCH: usize = 512;
 /// How long storing them may take.
@@ -39,7 +41,7 @@ impl InFlightTable {
 
     /// Stores the requests that are old enough, and forgets them.
     pub(super) async fn store(&mut self, accounts: &Accounts, process: Uuid) {
-        let is_due = |began: &Instant| began.elapsed() >= STORE_AFTER;
+        let is_due = |began: &Instant| began.elapsed() >= STORE_INTERVAL;
         let due = self.0.values().filter(|(began, _)| is_due(began)).map(|(_, record)| record.clone());
         let due: Vec<_> = due.take(MAX_BATCH).collect();
         if due.is_empty() {

@@ -1,6 +1,7 @@
 //! Usage: what each request used, from its [`guard`] through the [`writer`] to the database.
 //!
-//! While the database is unavailable, records wait in the [`backlog`]; [`replay`] uploads them later.
+//! While the database is unavailable, records wait in the [`backlog`]; [`replay`] uploads them
+//! later.
 
 mod backlog;
 mod guard;

@@ -1,5 +1,5 @@
-//! The channel from requests to the writer. A request reserves its place at the start, so that its end
-//! always finds room.
+//! The channel from requests to the writer. A request reserves its place at the start, so that its
+//! end always finds room.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use super::backlog::UsageBacklog;
 use crate::gateway::error::GatewayError;
 
-/// How many events the channel holds, reserved places included. Each in-flight request reserves one.
+/// How many events the channel holds, reserved places included. Each in-flight request reserves
+/// one.
 const CHANNEL_CAPACITY: usize = 16 * 1024;
 
 /// A change of a request's usage.

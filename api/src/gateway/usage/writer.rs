@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use super::{
     backlog::UsageBacklog,
-    in_flight::{InFlightTable, STORE_AFTER},
+    in_flight::{InFlightTable, STORE_INTERVAL},
     recorder::UsageEvents,
 };
 
 /// How many records one transaction stores.
 pub(super) const MAX_BATCH: usize = 512;
-/// How long the database may take to store a batch. After that the batch goes to the spool. The database may still store it
-/// as well; a record that is stored twice counts once.
+/// How long the database may take to store a batch. After that the batch goes to the spool. The
+/// database may still store it as well; a record that is stored twice counts once.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The first pause between two attempts. It doubles with each one.
 pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(100);
@@ -28,8 +28,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a heartbeat may take.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Stores records until the last sender is gone. After `flush_deadline` it stores them in the spool alone. `process`
-/// identifies this process.
+/// Stores records until the last sender is gone. After `flush_deadline` it stores them in the spool
+/// alone. `process` identifies this process.
 pub(crate) async fn write(
     accounts: Accounts,
     backlog: Arc<UsageBacklog>,
@@ -39,7 +39,7 @@ pub(crate) async fn write(
 ) {
     let mut received = Vec::with_capacity(MAX_BATCH);
     let mut in_flight = InFlightTable::default();
-    let mut ticks = interval(STORE_AFTER);
+    let mut ticks = interval(STORE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -65,7 +65,8 @@ pub(crate) async fn write(
     }
 }
 
-/// Sends heartbeats of this process, and settles the in-flight requests of processes without one. Never returns.
+/// Sends heartbeats of this process, and settles the in-flight requests of processes without one.
+/// Never returns.
 pub(crate) async fn heartbeat(accounts: Accounts, process: Uuid) {
     let mut ticks = interval(HEARTBEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,8 +84,8 @@ pub(crate) async fn heartbeat(accounts: Accounts, process: Uuid) {
     }
 }
 
-/// Stores a batch in the database or in the spool, and retries until one of them accepts it. Records in the spool go first:
-/// while there are any, this does not ask the database.
+/// Stores a batch in the database or in the spool, and retries until one of them accepts it.
+/// Records in the spool go first: while there are any, this does not ask the database.
 async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[UsageRecord]) {
     let mut backoff = MIN_BACKOFF;
     loop {
@@ -105,8 +106,8 @@ async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[Usag
 /// The database is unavailable.
 pub(super) struct DbUnavailable;
 
-/// Stores a batch in the database. A record that the database rejects, and would reject again, is dropped; the others of its
-/// batch are stored.
+/// Stores a batch in the database. A record that the database rejects, and would reject again, is
+/// dropped; the others of its batch are stored.
 pub(super) async fn store(
     accounts: &Accounts,
     batch: &[UsageRecord],

@@ -1,4 +1,5 @@
-//! Deserialization of JSON values that reports every invalid field at once, and the field helpers for it.
+//! Deserialization of JSON values that reports every invalid field at once, and the field helpers
+//! for it.
 
 use std::{
     fmt::{self, Display},
@@ -21,8 +22,8 @@ const MAX_RULE_LENGTH: usize = 500;
 /// How many characters of an unknown key an error repeats.
 const MAX_KEY_LENGTH: usize = 100;
 
-/// Deserializes an object. An invalid member is recorded and removed, and the rest is read again, until it fits or a required
-/// member is missing. So the client learns of all its mistakes at once.
+/// Deserializes an object. An invalid member is recorded and removed, and the rest is read again,
+/// until it fits or a required member is missing. So the client learns of all its mistakes at once.
 pub(crate) fn read<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Violation>> {
     // Serde would accept an array of the fields in their order.
     if !value.is_object() {
@@ -53,7 +54,8 @@ pub(crate) fn read<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Viola
     }
 }
 
-/// Extracts the rule from a message of serde. The value that was sent is left out: it may be a password.
+/// Extracts the rule from a message of serde. The value that was sent is left out: it may be a
+/// password.
 fn rule(message: &str) -> String {
     let quotes_value = message.starts_with("invalid type") || message.starts_with("invalid value");
     match message.rsplit_once(", expected ") {
@@ -111,7 +113,8 @@ pub(crate) fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) 
     T::deserialize(from).map(Some)
 }
 
-/// A struct that must be written as an object. Serde alone would also accept an array of its fields in their order.
+/// A struct that must be written as an object. Serde alone would also accept an array of its fields
+/// in their order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ObjectOnly<T>(pub(crate) T);
 

@@ -84,7 +84,8 @@ async fn read_whole(request: Request, is_authenticated: bool) -> Result<Bytes, P
     })
 }
 
-/// Extractor for anonymous requests that need no body. It reads a body that comes all the same, and ignores it.
+/// Extractor for anonymous requests that need no body. It reads a body that comes all the same, and
+/// ignores it.
 pub(crate) struct NoBody;
 
 impl<S: Sync> FromRequest<S> for NoBody {

@@ -7,6 +7,7 @@ pub(crate) trait Revalidate {
     /// Whether a credential identifies the sender.
     const IS_AUTHENTICATED: bool;
 
-    /// Re-authenticates the sender and repeats the permission checks that it has passed. Fails if it lost a right meanwhile.
+    /// Re-authenticates the sender and repeats the permission checks that it has passed. Fails if
+    /// it lost a right meanwhile.
     fn revalidate(&mut self) -> impl Future<Output = Result<(), Problem>> + Send;
 }

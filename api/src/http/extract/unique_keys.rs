@@ -1,4 +1,5 @@
-//! JSON without duplicate keys. A proxy in front may have read the other value of a duplicate key, so a duplicate is refused.
+//! JSON without duplicate keys. A proxy in front may have read the other value of a duplicate key,
+//! so a duplicate is refused.
 
 use std::fmt;
 

@@ -100,7 +100,8 @@ impl AuditEncoder {
         }
     }
 
-    /// Returns the bytes since the last call. The first call includes the header line of a table, even without rows.
+    /// Returns the bytes since the last call. The first call includes the header line of a table,
+    /// even without rows.
     pub fn take(&mut self) -> io::Result<Vec<u8>> {
         self.begin()?;
         match &mut self.buffer {
@@ -156,8 +157,9 @@ fn cells<'a>(row: &AuditRow<&'a str>) -> [Cow<'a, str>; COLUMNS.len()] {
     ]
 }
 
-/// Escapes a text for spreadsheets: one that they would run as a formula gets an apostrophe in front. So does a text that
-/// begins with an apostrophe; removing the first one always restores the original.
+/// Escapes a text for spreadsheets: one that they would run as a formula gets an apostrophe in
+/// front. So does a text that begins with an apostrophe; removing the first one always restores the
+/// original.
 fn cell(text: &str) -> Cow<'_, str> {
     const RISKY: [char; 12] = ['=', '+', '-', '@', '\t', '\r', '\n', '\'', '＝', '＋', '－', '＠'];
     if text.starts_with(RISKY) { format!("'{text}").into() } else { text.into() }

@@ -81,7 +81,8 @@ struct Pages {
 }
 
 impl Pages {
-    /// Returns the next page. The client may read slowly, so the caller is re-authenticated before each page.
+    /// Returns the next page. The client may read slowly, so the caller is re-authenticated before
+    /// each page.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         self.caller.revalidate().await?;
         let rows = with_db_timeout(self.export.next_page(|row| self.encoder.push(row))).await?;

@@ -68,7 +68,8 @@ impl<'a> From<&AuditRow<&'a str>> for AuditView<'a> {
             user_agent: row.user_agent,
             request_id: row.request_id,
             detail: row.detail,
-            // A tampered text that is no longer JSON must not hide the event. The check of the chain reports it.
+            // A tampered text that is no longer JSON must not hide the event. The check of the
+            // chain reports it.
             change: row.change.and_then(|text| serde_json::from_str(text).ok()),
             chain_version: row.chain_version,
             prev_hash: row.prev_hash,

@@ -114,7 +114,8 @@ fn filter(asked: RevokeMany) -> Result<KeyFilter, Problem> {
     Ok(filter)
 }
 
-/// Removes the caller's own key, or moves it to the end: after its revocation the caller could revoke no other.
+/// Removes the caller's own key, or moves it to the end: after its revocation the caller could
+/// revoke no other.
 fn spare_own_key(keys: &mut Vec<CredentialId>, own: Option<CredentialId>, include_self: bool) {
     let Some(at) = own.and_then(|own| keys.iter().position(|key| *key == own)) else { return };
     let own = keys.remove(at);
@@ -123,8 +124,8 @@ fn spare_own_key(keys: &mut Vec<CredentialId>, own: Option<CredentialId>, includ
     }
 }
 
-/// Revokes each key in a transaction of its own, for as long as the caller has the permission. The result leaves out keys that
-/// were revoked meanwhile.
+/// Revokes each key in a transaction of its own, for as long as the caller has the permission. The
+/// result leaves out keys that were revoked meanwhile.
 async fn revoke_each(
     accounts: &Accounts,
     caller: &mut Caller,
