@@ -40,8 +40,8 @@ impl Meter {
     /// Creates a meter for an answer of `endpoint`.
     ///
     /// `is_streaming` is the result of [`Endpoint::is_streaming`], and false for an answer with an
-    /// error status. `drop_usage` removes the usage chunk from an OpenAI stream: set it if the gateway
-    /// requested the chunk and the client did not.
+    /// error status. `drop_usage` removes the usage chunk from an OpenAI stream: set it if the
+    /// gateway requested the chunk and the client did not.
     #[must_use]
     pub fn new(endpoint: &Endpoint, is_streaming: bool, drop_usage: bool) -> Self {
         let dialect = endpoint.dialect;

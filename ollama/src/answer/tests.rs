@@ -348,7 +348,8 @@ proptest! {
         prop_assert_eq!(out, openai(if usage_requested { USAGE_CHUNK } else { "" }).into_bytes());
         prop_assert_eq!((summary.is_complete, tokens(&summary)), (true, (31, 7)));
 
-        // The output of a truncated stream is the beginning of the expected one, with the same totals.
+        // The output of a truncated stream is the beginning of the expected one, with the same
+        // totals.
         let cut = &full.as_bytes()[..length.index(full.len() + 1)];
         let (out, summary) = run(new(), chunks(cut, &cuts));
         let expected = if usage_requested { full.clone() } else { openai("") };

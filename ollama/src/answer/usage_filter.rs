@@ -25,8 +25,8 @@ impl UsageFilter {
     /// Parses a chunk, adds its events to the totals, and returns the chunks to send now.
     pub(super) fn feed(&mut self, chunk: &Bytes, parser: &mut EventParser, totals: &mut Totals) -> Chunks {
         let mut output = Chunks::new();
-        // All bytes before `sent` are sent or dropped. The current event begins at `start`, or in an
-        // earlier chunk.
+        // All bytes before `sent` are sent or dropped. The current event begins at `start`, or in
+        // an earlier chunk.
         let (mut sent, mut start) = (0, 0);
         while let Some((length, event)) = parser.feed(&chunk[start..]) {
             totals.add_event(&event);

@@ -1,5 +1,5 @@
-//! Administrative client of one Ollama: lists, pulls and deletes models. Requests that pass through the
-//! gateway do not use it.
+//! Administrative client of one Ollama: lists, pulls and deletes models. Requests that pass through
+//! the gateway do not use it.
 
 mod error;
 mod pull;
@@ -97,8 +97,8 @@ struct ErrorBody {
 }
 
 impl Client {
-    /// Creates a client of the Ollama at `base_url`, such as `http://localhost:11434`. It follows no
-    /// redirects and uses no proxy.
+    /// Creates a client of the Ollama at `base_url`, such as `http://localhost:11434`. It follows
+    /// no redirects and uses no proxy.
     pub fn new(base_url: &str, timeouts: Timeouts) -> Result<Self, ClientError> {
         let base_url = Url::parse(base_url).map_err(|_| ClientError::BaseUrl)?;
         if !matches!(base_url.scheme(), "http" | "https") || base_url.host().is_none() {
@@ -137,10 +137,11 @@ impl Client {
         }
     }
 
-    /// Pulls a model. The stream ends after [`PullEvent::Success`] or after the first error. Dropping
-    /// the stream stops the pull.
+    /// Pulls a model. The stream ends after [`PullEvent::Success`] or after the first error.
+    /// Dropping the stream stops the pull.
     ///
-    /// `insecure` allows Ollama to use plain HTTP and unverified certificates with the name's registry.
+    /// `insecure` allows Ollama to use plain HTTP and unverified certificates with the name's
+    /// registry.
     #[must_use]
     pub fn pull(&self, name: &ModelName, insecure: bool) -> PullStream {
         let body = PullRequest { model: name.as_written(), insecure, stream: true };

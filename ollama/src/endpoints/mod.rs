@@ -35,7 +35,7 @@ pub enum Operation {
 pub enum Access {
     /// No credential is required.
     Public,
-    /// Any valid credential is sufficient, whatever its scopes.
+    /// Any valid credential is sufficient, with any scopes.
     Authenticated,
     /// The credential must have this scope.
     Scope(&'static str),
@@ -128,7 +128,8 @@ pub struct RouteError {
     pub forbidden_path: Option<&'static str>,
 }
 
-/// Finds the endpoint of a request. `path` is the raw path of the request target, without the query.
+/// Finds the endpoint of a request. `path` is the raw path of the request target, without the
+/// query.
 #[must_use]
 pub fn lookup(method: &Method, path: &str) -> Lookup {
     if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) {

@@ -1,5 +1,5 @@
-//! Filters that reduce a list of models to the models that a caller may use. The bytes of the remaining
-//! entries do not change.
+//! Filters that reduce a list of models to the models that a caller may use. The bytes of the
+//! remaining entries do not change.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -28,8 +28,8 @@ struct Entry {
     remote_host: String,
 }
 
-/// Filters the answer of `GET /api/tags` to the models that `allows` accepts. Fails if the answer is
-/// not such a list.
+/// Filters the answer of `GET /api/tags` to the models that `allows` accepts. Fails if the answer
+/// is not such a list.
 ///
 /// Always removes models that Ollama runs in its cloud or on a remote host, and entries whose name
 /// cannot be parsed.

@@ -13,8 +13,8 @@ use super::parts::{DEFAULT_NAMESPACE, DEFAULT_REGISTRY, NameError, NameParts, Pa
 /// The tag of a name without one.
 pub(super) const DEFAULT_TAG: &str = "latest";
 
-/// A model's name. Its canonical form is `registry/namespace/model:tag` in lower case, with Ollama's
-/// defaults for absent parts.
+/// A model's name. Its canonical form is `registry/namespace/model:tag` in lower case, with
+/// Ollama's defaults for absent parts.
 ///
 /// Two names are equal if Ollama runs the same model for both. `Display` writes the canonical form.
 #[derive(Clone)]
@@ -28,7 +28,8 @@ pub struct ModelName {
 impl ModelName {
     /// Parses any spelling that Ollama accepts: `[scheme://][registry/][namespace/]model[:tag]`.
     ///
-    /// Drops the scheme. Treats the suffixes `:tag:cloud` and `:tag-cloud` as equal, as Ollama does.
+    /// Drops the scheme. Treats the suffixes `:tag:cloud` and `:tag-cloud` as equal, as Ollama
+    /// does.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let parts = NameParts::split(text, false)?;
         let tag = match parts.tag {
@@ -49,8 +50,8 @@ impl ModelName {
         &self.canonical
     }
 
-    /// Returns the four parts in the case of the spelling. Use it to pull from a registry, whose paths
-    /// may be case-sensitive. Do not compare it.
+    /// Returns the four parts in the case of the spelling. Use it to pull from a registry, whose
+    /// paths may be case-sensitive. Do not compare it.
     #[must_use]
     pub fn as_written(&self) -> &str {
         self.written.as_deref().unwrap_or(&self.canonical)
@@ -80,8 +81,8 @@ impl ModelName {
         self.offsets.tag(&self.canonical)
     }
 
-    /// Returns the name as Ollama prints it, such as `smollm2:135m`. Namespace and registry are present
-    /// only if they are not the default.
+    /// Returns the name as Ollama prints it, such as `smollm2:135m`. Namespace and registry are
+    /// present only if they are not the default.
     #[must_use]
     pub fn short(&self) -> &str {
         let start = if self.registry() != DEFAULT_REGISTRY {
@@ -101,8 +102,8 @@ impl ModelName {
     }
 }
 
-/// Parses the text after the model's colon. Ollama reads a final `:cloud` or `:local` as the source of
-/// the model and not as part of its tag.
+/// Parses the text after the model's colon. Ollama reads a final `:cloud` or `:local` as the source
+/// of the model and not as part of its tag.
 fn parse_tag(text: &str) -> Result<Cow<'_, str>, NameError> {
     let (tag, source) = match text.split_once(':') {
         None => (text, None),

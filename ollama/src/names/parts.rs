@@ -38,8 +38,8 @@ pub enum NameError {
     /// The text has the form `name@sha256:...`, which Ollama does not support.
     #[error("a model is named by its tag, not by a digest")]
     UnsupportedDigest,
-    /// The text ends in `:local`. Newer versions of Ollama drop this suffix, older ones treat it as a
-    /// tag.
+    /// The text ends in `:local`. Newer versions of Ollama drop this suffix, older ones treat it as
+    /// a tag.
     #[error("versions of Ollama disagree on what the suffix :local means; write the name without it")]
     LocalSuffix,
 }

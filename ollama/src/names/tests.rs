@@ -126,8 +126,8 @@ fn error_of_a_long_part_states_the_maximum() {
     assert_eq!(error, "the tag of the model name is longer than 80 bytes");
 }
 
-/// Parses a name step by step as `ParseNameBare` and `ParseRef` of Ollama 0.32 do. Returns registry,
-/// namespace, model and tag, or `None` if Ollama calls the name invalid.
+/// Parses a name step by step as `ParseNameBare` and `ParseRef` of Ollama 0.32 do. Returns
+/// registry, namespace, model and tag, or `None` if Ollama calls the name invalid.
 fn parse_as_ollama(raw: &str) -> Option<[String; 4]> {
     const MISSING: &str = "!MISSING!";
     fn cut(text: &str, separator: char) -> (String, Option<String>) {
@@ -178,8 +178,8 @@ fn parse_as_ollama(raw: &str) -> Option<[String; 4]> {
 }
 
 proptest! {
-    /// An accepted text names the same model in Ollama. A rejected text is invalid in Ollama too, or is
-    /// one of the deliberate exceptions.
+    /// An accepted text names the same model in Ollama. A rejected text is invalid in Ollama too,
+    /// or is one of the deliberate exceptions.
     #[test]
     fn parse_agrees_with_ollama(
         text in r"((https?|ftp)://)?([aB.:-]{0,4}/){0,3}[aB0._-]{0,4}(:[aB1.-]{0,3}|:local|:1-cloud){0,2}(:cloud)?[@ ]?"

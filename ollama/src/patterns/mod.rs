@@ -7,8 +7,8 @@ use crate::names::{DEFAULT_NAMESPACE, DEFAULT_REGISTRY, ModelName, NameError, Na
 /// A pattern of model names: a name in which `*` matches any text within one part.
 ///
 /// An absent tag matches every tag. An absent namespace or registry is the default one. The pattern
-/// `*` matches every model of every registry. `Display` writes the canonical form, which the database
-/// stores: `registry.ollama.ai/library/smollm2:*`.
+/// `*` matches every model of every registry. `Display` writes the canonical form, which the
+/// database stores: `registry.ollama.ai/library/smollm2:*`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelPattern {
     canonical: String,
@@ -120,8 +120,8 @@ fn matches(pattern: &str, name: &ModelName) -> bool {
 
 /// Matches one part. A `*` matches any text, including the empty one.
 ///
-/// On a mismatch only the last `*` is extended. This is sufficient, and bounds the number of steps to
-/// the product of the lengths.
+/// On a mismatch only the last `*` is extended. This is sufficient, and bounds the number of steps
+/// to the product of the lengths.
 fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);

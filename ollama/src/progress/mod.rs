@@ -11,8 +11,8 @@ pub struct Progress {
     pub percent: u8,
     /// Bytes received, over all known layers.
     pub completed_bytes: u64,
-    /// Size of all known layers, in bytes. It grows, because Ollama reports a layer only when it begins
-    /// to pull it.
+    /// Size of all known layers, in bytes. It grows, because Ollama reports a layer only when it
+    /// begins to pull it.
     pub total_bytes: u64,
 }
 

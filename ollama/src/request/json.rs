@@ -125,8 +125,10 @@ impl<'a> Cursor<'a> {
         Ok((start..self.position, kind))
     }
 
-    /// Consumes an array or object with its content. `open` is a stack of the open ones with one bit
-    /// for each: 1 is an object, 0 an array. It is as wide as [`MAX_DEPTH`].
+    /// Consumes an array or object with its content.
+    ///
+    /// `open` is a stack of the open containers with one bit for each: 1 is an object, 0 an array. It
+    /// is as wide as [`MAX_DEPTH`].
     fn skip_container(&mut self, max_depth: usize) -> Result<(), ScanError> {
         let mut open: u128 = 0;
         let mut depth = 0;

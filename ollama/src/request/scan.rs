@@ -118,8 +118,8 @@ fn scan_object<'a>(
     }
 }
 
-/// Decodes a key. Fails if Ollama would take it for a known field that is spelled differently, or if
-/// it is reserved.
+/// Decodes a key. Fails if Ollama would take it for a known field that is spelled differently, or
+/// if it is reserved.
 fn check_key<'a>(raw: &RawString<'a>, known: &[&'static str]) -> Result<Cow<'a, str>, ScanError> {
     let key = decode(raw).ok_or_else(|| ScanError::ReservedKey(truncate(raw.text)))?;
     if let Some(canonical) = known.iter().find(|known| folds_to(&key, known)) {
@@ -133,8 +133,8 @@ fn check_key<'a>(raw: &RawString<'a>, known: &[&'static str]) -> Result<Cow<'a, 
 
 /// Returns whether Go's `encoding/json` would match `key` with the ASCII key `known`.
 ///
-/// Go compares keys under Unicode simple case folding. Besides the ASCII letters this maps two other
-/// characters to ASCII: the Kelvin sign and the long s.
+/// Go compares keys under Unicode simple case folding. Besides the ASCII letters this maps two
+/// other characters to ASCII: the Kelvin sign and the long s.
 fn folds_to(key: &str, known: &str) -> bool {
     let fold = |letter| match letter {
         '\u{212a}' => 'k',
@@ -198,8 +198,9 @@ impl<'a> Scanned<'a> {
         &self.top_level.members
     }
 
-    /// Returns the members of the nested object `key`, which must be one of [`KnownFields::nested`],
-    /// such as `options`. The slice is empty if the object is absent or null.
+    /// Returns the members of the nested object `key`, which must be one of
+    /// [`KnownFields::nested`], such as `options`. The slice is empty if the object is absent or
+    /// null.
     #[must_use]
     pub fn members_of(&self, key: &str) -> &[Member<'a>] {
         find_object(&self.nested, key).map_or(&[], |object| &object.members)
@@ -223,7 +224,8 @@ impl<'a> Scanned<'a> {
         self.stream
     }
 
-    /// Returns the edit that sets `stream_options.include_usage`, or `None` if the client has set it.
+    /// Returns the edit that sets `stream_options.include_usage`, or `None` if the client has set
+    /// it.
     ///
     /// With it, Ollama ends the stream with a usage chunk, from which [`crate::Meter`] reads the
     /// token counts.

@@ -238,8 +238,8 @@ fn document() -> impl Strategy<Value = Value> {
 
 const NO_FIELDS: KnownFields = KnownFields { top_level: &[], nested: &[] };
 
-/// Returns whether the scan accepts exactly what `serde_json` parses as an object. Errors about keys
-/// are not compared.
+/// Returns whether the scan accepts exactly what `serde_json` parses as an object. Errors about
+/// keys are not compared.
 fn agrees_with_serde_json(body: &[u8]) -> bool {
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     let is_json = str::from_utf8(body).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
