@@ -77,8 +77,8 @@ impl Gateway {
     ) -> Result<Self, SetupError> {
         let route = |endpoint: &'static Endpoint| {
             let required_permission = match endpoint.access {
-                Access::Anyone => None,
-                Access::SignedIn => Some(Need::Profile),
+                Access::Public => None,
+                Access::Authenticated => Some(Need::Profile),
                 Access::Scope(scope) => Some(Need::Use(scope.parse()?)),
             };
             Ok(Route { endpoint, required_permission })

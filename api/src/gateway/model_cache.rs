@@ -93,7 +93,7 @@ impl ModelCache {
     async fn request(&self, now: Instant) -> Result<Arc<Snapshot>, ClientError> {
         let tags = self.client.tags().await?;
         // A name that Ollama itself would refuse cannot be requested.
-        let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model().ok()?.as_str()), tag.is_remote())));
+        let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model_name().ok()?.as_str()), tag.is_remote())));
         let snapshot = Arc::new(Snapshot { requested_at: now, is_remote: named.collect() });
         *self.snapshot.write() = Some(Arc::clone(&snapshot));
         Ok(snapshot)

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use paddock_accounts::access::{Need, Principal};
-use paddock_ollama::{Dialect, Endpoint, ModelName, Operation, endpoints, filter_openai_models, filter_tags};
+use paddock_ollama::{Dialect, Endpoint, ModelName, Operation, RouteError, filter_openai_models, filter_tags};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -64,18 +64,18 @@ pub(crate) async fn serve(
 /// a credential first, and records the denial of authenticated callers.
 pub(crate) async fn refuse(
     gateway: &Gateway,
-    refused: &endpoints::Refusal,
+    refused: &RouteError,
     request: &Request<Incoming>,
     context: &RequestContext,
 ) -> Response {
     let started = Instant::now();
     let mut error = GatewayError::new(refused.status, CLOSED, refused.reason);
-    if let Some(closed) = refused.closed {
+    if let Some(path) = refused.forbidden_path {
         match authorize::authenticate(&gateway.authenticator, request.headers(), context).await {
             Ok(principal) => {
                 // The client chooses path and method freely. Recorded as sent, they could flood the
                 // audit log.
-                let target = format!("{} {closed}", method_name(request.method()));
+                let target = format!("{} {path}", method_name(request.method()));
                 let user_agent = request.headers().get(header::USER_AGENT);
                 record_denial(gateway, context, user_agent, &principal, &target, &error).await;
             }
@@ -134,7 +134,7 @@ impl GatewayRequest<'_> {
             }
         };
         let responded = match authorize::authorize(&principal, permission) {
-            Ok(()) if self.endpoint.keys.is_some() => {
+            Ok(()) if self.endpoint.known_fields.is_some() => {
                 self.infer(&head.extensions, head.headers, body, permission).await
             }
             Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,

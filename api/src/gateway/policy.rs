@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use paddock_accounts::{access::Principal, sets::Role};
 use paddock_ollama::{
-    Dialect, Edit, Endpoint, Member, ModelName, ModelPatterns, SAMPLING, ScanError, Scanned, request::Kind, scan,
+    AllowList, Dialect, Edit, Endpoint, Member, ModelName, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan,
     splice,
 };
 
@@ -34,8 +34,8 @@ pub(super) struct AuthorizedRequest {
 /// Checks a request against the rules for its principal, and edits its body where a rule requires
 /// it.
 pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<AuthorizedRequest, GatewayError> {
-    let Some(keys) = endpoint.keys else { return Err(GatewayError::internal("no_keys")) };
-    let scanned = scan(&body, keys).map_err(|error| unreadable(&error))?;
+    let Some(known_fields) = endpoint.known_fields else { return Err(GatewayError::internal("no_keys")) };
+    let scanned = scan(&body, known_fields).map_err(|error| unreadable(&error))?;
     let written = model_name(&scanned)?.to_owned();
     let model = ModelName::parse(&written)
         .map_err(|error| GatewayError::new(StatusCode::BAD_REQUEST, "invalid_model_name", error.to_string()))?;
@@ -45,15 +45,15 @@ pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
     if !allows(principal, &model) {
         return Err(not_found(&written));
     }
-    let is_stream = endpoint.streams(scanned.stream());
+    let is_stream = endpoint.is_streaming(scanned.stream());
     let mut edits: Vec<Edit> = Vec::new();
     if !principal.roles.has(Role::Admin) {
         check_options(&scanned)?;
         edits.extend(remove_member(scanned.members(), KEEP_ALIVE));
     }
-    let ask_usage = if is_stream && endpoint.dialect == Dialect::OpenAi { scanned.ask_usage() } else { None };
-    let drop_usage = ask_usage.is_some();
-    edits.extend(ask_usage);
+    let usage_request = if is_stream && endpoint.dialect == Dialect::OpenAi { scanned.request_usage() } else { None };
+    let drop_usage = usage_request.is_some();
+    edits.extend(usage_request);
     // An insertion comes before a removal that begins at the same place.
     edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     let spliced = (!edits.is_empty()).then(|| splice(&body, &edits));
@@ -64,7 +64,7 @@ pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
 pub(super) fn allows(principal: &Principal, model: &ModelName) -> bool {
     principal.allow_lists().all(|list| {
         let patterns: Vec<String> = list.iter().map(str::to_owned).collect();
-        ModelPatterns(Some(&patterns)).allows(model)
+        AllowList(Some(&patterns)).allows(model)
     })
 }
 
@@ -110,14 +110,14 @@ fn model_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, GatewayError> {
 /// Refuses every option that is not about sampling: the others change the loaded model for all
 /// users, and so may unknown options of a later Ollama. Null counts as absent.
 fn check_options(scanned: &Scanned<'_>) -> Result<(), GatewayError> {
-    let closed = |member: &&Member<'_>| member.kind != Kind::Null && !SAMPLING.contains(&&*member.key);
+    let closed = |member: &&Member<'_>| member.kind != ValueKind::Null && !SAMPLING_OPTIONS.contains(&&*member.key);
     match scanned.members_of("options").iter().find(closed) {
         None => Ok(()),
         Some(member) => {
             let reason = format!(
                 "the option {:?} is not open here, as it may change the model for everybody; open are: {}",
                 truncated(&member.key),
-                SAMPLING.join(", ")
+                SAMPLING_OPTIONS.join(", ")
             );
             Err(GatewayError::new(StatusCode::BAD_REQUEST, "option_not_allowed", reason))
         }
@@ -135,7 +135,7 @@ fn remove_member(members: &[Member<'_>], key: &str) -> Option<Edit> {
         Some(next) if at == 0 => next.span.start,
         _ => members[at].span.end,
     };
-    Some(Edit { span: start..end, with: Cow::Borrowed("") })
+    Some(Edit { span: start..end, replacement: Cow::Borrowed("") })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use paddock_ollama::{Endpoint, Meter, Pieces};
+use paddock_ollama::{Chunks, Endpoint, Meter};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -55,7 +55,7 @@ pub(super) fn respond(
         size: http_body::Body::size_hint(&upstream),
         upstream: Some(upstream),
         meter: Some(Meter::new(endpoint, metering.is_stream && is_success, metering.drop_usage && is_success)),
-        pending: Pieces::new(),
+        pending: Chunks::new(),
         status: head.status,
         usage,
         deadlines,
@@ -83,7 +83,7 @@ struct MeteredBody {
     /// `None` after the end of the response.
     meter: Option<Meter>,
     /// Chunks to send before reading on, in reverse order.
-    pending: Pieces,
+    pending: Chunks,
     /// The length that Ollama announced, if any.
     size: SizeHint,
     status: StatusCode,
@@ -162,7 +162,7 @@ impl MeteredBody {
         let ended = meter.finish();
         let outcome = match why {
             _ if !self.status.is_success() => RequestOutcome::UpstreamError,
-            _ if ended.complete => RequestOutcome::Complete,
+            _ if ended.is_complete => RequestOutcome::Complete,
             _ if ended.error.is_some() => RequestOutcome::UpstreamError,
             Some(why) => why,
             None => RequestOutcome::UpstreamIncomplete,

@@ -11,7 +11,7 @@ use axum::{
 use futures_util::FutureExt;
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use paddock_ollama::{Endpoint, Lookup, endpoints::Refusal, lookup};
+use paddock_ollama::{Endpoint, Lookup, RouteError, lookup};
 use tokio::time::Instant;
 use tower::{Service, ServiceExt as _, service_fn};
 use tracing::Instrument as _;
@@ -86,10 +86,10 @@ impl Dispatcher {
                 Lookup::Served(Endpoint { path, dialect, .. }) => {
                     return Some((path, gateway::refuse_host(path, *dialect, error, context)));
                 }
-                Lookup::Refused(Refusal { dialect, .. }) => {
+                Lookup::Rejected(RouteError { dialect, .. }) => {
                     return Some((CLOSED, gateway::refuse_host(CLOSED, dialect, error, context)));
                 }
-                Lookup::Foreign => ("malformed", Problem::from(error).render(context)),
+                Lookup::NotOllama => ("malformed", Problem::from(error).render(context)),
             },
             Ok(()) => ("preflight", self.app.origins.preflight(request)?),
         };
@@ -104,8 +104,8 @@ impl Dispatcher {
             Lookup::Served(endpoint) => {
                 (endpoint.path.into(), gateway::serve(gateway, endpoint, request, context).await)
             }
-            Lookup::Refused(refusal) => (CLOSED.into(), gateway::refuse(gateway, &refusal, &request, context).await),
-            Lookup::Foreign => {
+            Lookup::Rejected(refusal) => (CLOSED.into(), gateway::refuse(gateway, &refusal, &request, context).await),
+            Lookup::NotOllama => {
                 let response = self.route(request, context).await;
                 (metrics::route(&response).to_owned().into(), response)
             }
