@@ -17,7 +17,7 @@ use crate::{
 };
 
 const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Interval between reconciles of a settled object, with jitter. They repair drift in the database.
+/// Interval between reconciles of a settled object, before jitter. They repair drift in the database.
 const RECHECK_INTERVAL: Duration = Duration::from_mins(10);
 /// Delay after a conflict with another writer.
 const CONFLICT_DELAY: Duration = Duration::from_millis(50);
@@ -30,8 +30,7 @@ pub(crate) async fn reconcile<R: Reconciler>(
 ) -> Result<Action, Infallible> {
     let context = reconciler.context();
     let uid = guarded.uid().unwrap_or_default();
-    // A deletion ignores the pause: an author of the annotation could otherwise block a namespace's
-    // deletion.
+    // A deletion ignores the pause: the annotation could otherwise block the deletion of a namespace.
     if guarded.meta().deletion_timestamp.is_none() && is_annotation_true(guarded.as_ref(), annotation::PAUSED) {
         return Ok(Action::await_change());
     }

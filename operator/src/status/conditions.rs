@@ -116,8 +116,8 @@ impl Reason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Blocked {
     pub(crate) reason: Reason,
-    /// One sentence for users. It has no times and no counters, so that an unchanged state is an
-    /// unchanged status.
+    /// One sentence for users. It has no times and no counters, so that an unchanged state leaves
+    /// the status unchanged.
     pub(crate) message: String,
 }
 
