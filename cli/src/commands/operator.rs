@@ -39,8 +39,9 @@ impl Operator {
         let served = config::listen_addr(&self.serve.listen, environment);
         let public_url = server::public_url(&self.ollama, served, environment)?;
         let ollama = server::ollama_client(&self.ollama, environment)?;
-        let access =
-            paddock_operator::access(&server::cluster(self.context.as_deref())).await.map_err(anyhow::Error::from)?;
+        let access = paddock_operator::load_kube_config(&server::cluster(self.context.as_deref()))
+            .await
+            .map_err(anyhow::Error::from)?;
         let operator = server::operator_config(access, &self.settings, &self.ollama, &self.serve, public_url)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let accounts = database.open_or_wait().await?;

@@ -169,7 +169,7 @@ impl Run {
         }
         let settings = &self.settings;
         let public_url = server::public_url(&settings.ollama, addr, environment)?;
-        let access = paddock_operator::access(&cluster).await.map_err(anyhow::Error::from)?;
+        let access = paddock_operator::load_kube_config(&cluster).await.map_err(anyhow::Error::from)?;
         server::operator_config(access, &settings.operator, &settings.ollama, &settings.serve, public_url).map(Some)
     }
 

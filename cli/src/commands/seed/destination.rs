@@ -77,7 +77,7 @@ impl Destination {
                  config get-contexts` lists them",
             ));
         }
-        let access = paddock_operator::access(&cluster).await.map_err(anyhow::Error::from)?;
+        let access = paddock_operator::load_kube_config(&cluster).await.map_err(anyhow::Error::from)?;
         let client = kube::Client::try_from(access).map_err(anyhow::Error::from)?;
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
         let there = secrets.get_opt(name).await.with_context(|| format!("the Secret {text} cannot be looked for"))?;

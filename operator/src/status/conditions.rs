@@ -1,16 +1,18 @@
-//! Conditions as kstatus, `kubectl wait` and people read them.
+//! Status conditions, as kstatus and `kubectl wait` expect them.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// Types of conditions.
-pub(crate) mod of_type {
-    /// The object is as its spec says and can be used.
+use crate::time::K8sTime;
+
+/// The condition types.
+pub(crate) mod condition_type {
+    /// The spec is applied and the object can be used.
     pub(crate) const READY: &str = "Ready";
-    /// Work goes on or is waited for. Absent otherwise.
+    /// The operator is working, or retries by itself. Absent otherwise.
     pub(crate) const RECONCILING: &str = "Reconciling";
-    /// Nothing will happen until someone changes something. Absent otherwise.
+    /// A user must change something first. Absent otherwise.
     pub(crate) const STALLED: &str = "Stalled";
-    /// An admin's word through the API outranks the spec. Absent otherwise.
+    /// A change that an admin made through the API overrides the spec. Absent otherwise.
     pub(crate) const OVERRIDDEN: &str = "Overridden";
     /// `ApiKey`: the Secret holds the active version.
     pub(crate) const SECRET_SYNCED: &str = "SecretSynced";
@@ -18,58 +20,58 @@ pub(crate) mod of_type {
     pub(crate) const PULLED: &str = "Pulled";
 }
 
-/// Why a condition is as it is: the closed list for all three kinds.
+/// The reason of a condition: the closed list for all three kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
-    /// The user is as the spec says.
+    /// The spec is applied to the user.
     Applied,
-    /// The user is as the spec says, and that is inactive.
+    /// The spec is applied to the user, which is inactive.
     Disabled,
-    /// The key is in its Secret.
+    /// The Secret holds the key.
     Issued,
     /// The model can be used.
     Available,
     /// A field breaks a rule that the schema could not check.
     InvalidSpec,
-    /// The role may not be given from this namespace.
+    /// An object in this namespace may not grant the role.
     RoleNotAllowed,
     /// The e-mail belongs to a user that no object manages.
     EmailTaken,
-    /// Another object owns what this one asks for.
+    /// Another object owns the row that this one asks for.
     Conflict,
-    /// Nobody could administer without this user.
+    /// The user is the last one that can administer.
     LastAdmin,
-    /// There is no such `ApiUser`.
+    /// The `ApiUser` does not exist.
     UserNotFound,
     /// The `ApiUser` has not been applied yet.
     UserNotReady,
     /// The `ApiUser` does not allow keys from this namespace.
     NamespaceNotAllowed,
-    /// A Secret of that name is not ours.
+    /// Another owner has a Secret of that name.
     SecretConflict,
-    /// The API server does not take the Secret.
+    /// The API server refuses the Secret.
     SecretRefused,
     /// The key was revoked.
     Revoked,
-    /// The key has ended.
+    /// The key has expired.
     Expired,
-    /// An admin disabled or revoked it through the API.
+    /// An admin disabled the user or revoked the key through the API.
     SetByAdmin,
-    /// The model's registry is not allowed.
+    /// `MODEL_REGISTRIES` does not list the model's registry.
     RegistryNotAllowed,
-    /// The model's registry may not be used insecurely.
+    /// `MODEL_REGISTRIES` does not allow the model's registry without TLS.
     InsecureNotAllowed,
-    /// Pulls are under way.
+    /// The model is being pulled.
     Pulling,
-    /// A pull failed and will be tried again.
+    /// A pull failed and is retried.
     PullFailed,
     /// No backend answers.
     BackendUnreachable,
 }
 
 impl Reason {
-    /// As it stands in a condition.
-    pub(crate) const fn text(self) -> &'static str {
+    /// Returns the text of the condition's `reason` field.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "Applied",
             Self::Disabled => "Disabled",
@@ -96,8 +98,8 @@ impl Reason {
         }
     }
 
-    /// Whether time or another object may change it. What is not waiting needs someone to edit this object.
-    pub(crate) const fn waits(self) -> bool {
+    /// Whether time or another object can resolve it. Otherwise a user must edit this object.
+    pub(crate) const fn is_transient(self) -> bool {
         matches!(
             self,
             Self::UserNotFound
@@ -110,61 +112,67 @@ impl Reason {
     }
 }
 
-/// Why an object is not carried out, and what its owner should change.
+/// Why a spec is not applied, and what the user should change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct Blocked {
     pub(crate) reason: Reason,
-    /// One sentence for people; no times and no counters, so that it does not change while nothing does.
+    /// One sentence for users. It has no times and no counters, so that an unchanged state leaves
+    /// the status unchanged.
     pub(crate) message: String,
 }
 
-impl Refusal {
+impl Blocked {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
 
-/// A condition as it should be.
+/// A condition to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct DesiredCondition {
     pub(crate) type_: &'static str,
     pub(crate) status: bool,
     pub(crate) reason: Reason,
     pub(crate) message: String,
 }
 
-impl Wanted {
+impl DesiredCondition {
     pub(crate) fn new(type_: &'static str, status: bool, reason: Reason, message: impl Into<String>) -> Self {
         Self { type_, status, reason, message: message.into() }
     }
 
-    /// `Ready=True`.
+    /// Returns `Ready=True`.
     pub(crate) fn ready(reason: Reason, message: impl Into<String>) -> Vec<Self> {
-        vec![Self::new(of_type::READY, true, reason, message)]
+        vec![Self::new(condition_type::READY, true, reason, message)]
     }
 
-    /// `Ready=False`, and `Reconciling` or `Stalled` as the reason says.
-    pub(crate) fn refused(refusal: &Refusal) -> Vec<Self> {
-        let Refusal { reason, message } = refusal;
-        let second = if reason.waits() { of_type::RECONCILING } else { of_type::STALLED };
-        vec![Self::new(of_type::READY, false, *reason, message), Self::new(second, true, *reason, message)]
+    /// Returns `Ready=False`, with `Reconciling` if the reason is transient, else `Stalled`.
+    pub(crate) fn blocked(blocked: &Blocked) -> Vec<Self> {
+        let Blocked { reason, message } = blocked;
+        let type_ = if reason.is_transient() { condition_type::RECONCILING } else { condition_type::STALLED };
+        vec![Self::new(condition_type::READY, false, *reason, message), Self::new(type_, true, *reason, message)]
     }
 }
 
-/// The new conditions: exactly the wanted ones. `lastTransitionTime` moves only with the status.
-pub(crate) fn merge(before: &[Condition], wanted: &[Wanted], generation: i64, now: &Time) -> Vec<Condition> {
-    wanted
+/// Returns exactly the desired conditions. `lastTransitionTime` changes only if the status changes.
+pub(crate) fn merge(
+    before: &[Condition],
+    desired: &[DesiredCondition],
+    generation: i64,
+    now: &K8sTime,
+) -> Vec<Condition> {
+    desired
         .iter()
-        .map(|wanted| {
-            let status = if wanted.status { "True" } else { "False" };
-            let since = before.iter().find(|c| c.type_ == wanted.type_ && c.status == status);
+        .map(|desired| {
+            let status = if desired.status { "True" } else { "False" };
+            let unchanged = before.iter().find(|c| c.type_ == desired.type_ && c.status == status);
             Condition {
-                type_: wanted.type_.to_owned(),
+                type_: desired.type_.to_owned(),
                 status: status.to_owned(),
-                reason: wanted.reason.text().to_owned(),
-                message: wanted.message.clone(),
+                reason: desired.reason.as_str().to_owned(),
+                message: desired.message.clone(),
                 observed_generation: Some(generation),
-                last_transition_time: since.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
+                last_transition_time: unchanged.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
             }
         })
         .collect()
@@ -172,21 +180,23 @@ pub(crate) fn merge(before: &[Condition], wanted: &[Wanted], generation: i64, no
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use k8s_openapi::jiff::Timestamp;
+    use paddock_accounts::clock::Time;
     use proptest::prelude::*;
 
-    fn time(second: i64) -> Time {
-        Time(Timestamp::from_second(second).unwrap())
+    use super::*;
+    use crate::time::to_k8s_time;
+
+    fn time(second: i64) -> K8sTime {
+        to_k8s_time(Time::from_micros(second * 1_000_000))
     }
 
-    fn wanted() -> impl Strategy<Value = Vec<Wanted>> {
+    fn desired() -> impl Strategy<Value = Vec<DesiredCondition>> {
         let reason = prop::sample::select(vec![Reason::Applied, Reason::Conflict, Reason::Pulling]);
         let status = (any::<bool>(), any::<bool>(), reason, "[a-z]{0,3}");
         status.prop_map(|(ready, stalled, reason, message)| {
-            let mut all = vec![Wanted::new(of_type::READY, ready, reason, message.as_str())];
+            let mut all = vec![DesiredCondition::new(condition_type::READY, ready, reason, message.as_str())];
             if stalled {
-                all.push(Wanted::new(of_type::STALLED, true, reason, message));
+                all.push(DesiredCondition::new(condition_type::STALLED, true, reason, message));
             }
             all
         })
@@ -194,13 +204,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merging_twice_changes_nothing(a in wanted(), b in wanted(), generation in 1_i64..5) {
+        fn a_second_merge_changes_nothing(a in desired(), b in desired(), generation in 1_i64..5) {
             let first = merge(&merge(&[], &a, 1, &time(10)), &b, generation, &time(20));
             prop_assert_eq!(merge(&first, &b, generation, &time(30)), first);
         }
 
         #[test]
-        fn the_time_moves_only_with_the_status(a in wanted(), b in wanted()) {
+        fn the_transition_time_changes_only_with_the_status(a in desired(), b in desired()) {
             let before = merge(&[], &a, 1, &time(10));
             for condition in merge(&before, &b, 2, &time(20)) {
                 let same = before.iter().any(|c| c.type_ == condition.type_ && c.status == condition.status);
@@ -211,9 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_either_waits_or_is_stalled() {
+    fn a_blocked_object_is_reconciling_or_stalled() {
         let types = |reason| -> Vec<_> {
-            Wanted::refused(&Refusal::new(reason, "why")).iter().map(|w| (w.type_, w.status)).collect()
+            DesiredCondition::blocked(&Blocked::new(reason, "why")).iter().map(|w| (w.type_, w.status)).collect()
         };
         assert_eq!(types(Reason::UserNotFound), [("Ready", false), ("Reconciling", true)]);
         assert_eq!(types(Reason::EmailTaken), [("Ready", false), ("Stalled", true)]);
