@@ -1,7 +1,7 @@
-//! The three kinds of `paddock.dev/v1alpha1` as Rust types, and the YAML that teaches them to an API server.
+//! The custom resources of `paddock.dev/v1alpha1` as Rust types, and their definitions as YAML.
 //!
-//! What the API server can refuse by itself it refuses: bounds, patterns and CEL rules stand beside the fields they
-//! speak of. The operator checks again, because a rule may be younger than an object.
+//! The API server validates bounds, patterns and CEL rules, which are declared beside their fields.
+//! The operator validates again, because an object may be older than a rule.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each public struct inside a function")]
 

@@ -1,42 +1,42 @@
-//! What more than one kind has.
+//! Types that several custom resources use.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Upper bounds on use. An absent limit is no limit; a key is bound by its own and its user's. So far only
-/// `requestsPerMinute` is enforced; the others are kept and shown.
+/// Upper bounds on usage. An absent limit means unlimited; a key has its own limits and those of
+/// its user. Only `requestsPerMinute` is enforced so far; the other limits are stored and shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Requests in any minute.
+    /// Requests per minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub requests_per_minute: Option<i64>,
-    /// Prompt and completion tokens in any minute.
+    /// Prompt and completion tokens per minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub tokens_per_minute: Option<i64>,
-    /// Prompt and completion tokens in a UTC day.
+    /// Prompt and completion tokens per UTC day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub tokens_per_day: Option<i64>,
-    /// Prompt and completion tokens in a UTC month.
+    /// Prompt and completion tokens per UTC month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub tokens_per_month: Option<i64>,
-    /// Requests under way at one time.
+    /// Concurrent requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub max_concurrent: Option<i64>,
 }
 
-/// What every status has.
+/// Common parts of every status.
 pub trait StatusExt {
     /// `status.conditions`.
     fn conditions(&self) -> &[Condition];
 
-    /// The condition of that type.
+    /// The condition of a type.
     fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions().iter().find(|c| c.type_ == type_)
     }

@@ -1,4 +1,4 @@
-//! The custom resource definitions as a cluster takes them.
+//! The custom resource definitions as YAML for the API server.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -7,7 +7,7 @@ use kube::CustomResourceExt;
 
 use crate::{ApiKey, ApiUser, OllamaModel};
 
-/// The three definitions, by name.
+/// All definitions, ordered by name.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![ApiKey::crd(), ApiUser::crd(), OllamaModel::crd()];
@@ -18,19 +18,20 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     crds
 }
 
-/// The three definitions as one stream of YAML documents, fit for `kubectl apply -f -`.
+/// All definitions as one stream of YAML documents, for `kubectl apply -f -`.
 #[must_use]
 pub fn yaml() -> String {
     all().iter().map(document).collect()
 }
 
-/// One definition, begun by `---`.
+/// One definition as a YAML document with its `---`.
 fn document(crd: &CustomResourceDefinition) -> String {
     let text = serde_yaml_ng::to_string(crd).expect("a definition is plain data with string keys");
     format!("---\n{text}")
 }
 
-/// Optional fields are absent, never null: to a rule that asks `has(self.x)` a null counts as there.
+/// Removes `nullable`: optional fields must be absent rather than null, because CEL's `has(self.x)`
+/// is true for a null.
 fn refuse_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {

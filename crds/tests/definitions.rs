@@ -1,4 +1,4 @@
-//! The generated definitions are the ones in `yaml/`, and say what users rely on.
+//! The generated definitions: equal to the file in `yaml/`, and as users rely on them.
 
 use std::path::Path;
 
@@ -62,7 +62,8 @@ fn every_field_is_documented(#[values("ApiUser", "ApiKey", "OllamaModel")] kind:
     assert_eq!(bare, Vec::<String>::new());
 }
 
-/// The first block of the README is what `examples/quickstart/` applies, comments and defaults aside.
+/// The first YAML block of the README equals the files in `examples/quickstart/`, without comments
+/// and defaults.
 #[test]
 fn the_readme_shows_the_quickstart() {
     fn typed(document: Value) -> Value {
