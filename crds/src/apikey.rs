@@ -1,15 +1,16 @@
 //! `ApiKey`: an API key of an `ApiUser`, delivered as a Secret.
 
+use std::collections::BTreeMap;
+
+use crate::{conditions::HasConditions, duration::GoDuration, limits::Limits};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-use crate::duration::GoDuration;
-use crate::shared::{Limits, StatusExt};
+use serde_with::skip_serializing_none;
 
 /// An API key of an `ApiUser`, delivered as a Secret.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "paddock.dev",
@@ -59,41 +60,33 @@ pub struct ApiKeySpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("userRef cannot be changed; create another ApiKey"))]
     pub user_ref: UserRef,
     /// Display name of the key. Absent: the name of this object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub label: Option<String>,
     /// What the key may be used for, within the roles of its user. Absent: `chat`, `generate`,
     /// `embed` and `models:read`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 11))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub scopes: Option<Vec<Scope>>,
     /// Patterns of models the key may use, within the models of its user. `*` matches within a
     /// segment of a name, `*` alone matches every model; a pattern without a tag matches every tag.
     /// Absent: as the user; empty: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub models: Option<Vec<String>>,
     /// Limits of this key. The limits of its user apply as well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// When all versions of the key expire.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// How long each version of the key is valid after it is issued, at least a minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("validFor must be at least 1m"))]
     pub valid_for: Option<GoDuration>,
     /// Rotation at an interval. Absent: the key is only replaced on request, or when its Secret is
     /// lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
     /// `true` revokes the key at once and for good, and deletes its Secret.
     #[serde(default)]
     pub revoked: bool,
     /// The Secret that holds the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSpec>,
     /// What happens to the key when this object is deleted.
     #[serde(default)]
@@ -101,6 +94,7 @@ pub struct ApiKeySpec {
 }
 
 /// A reference to an `ApiUser`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserRef {
@@ -109,7 +103,6 @@ pub struct UserRef {
     pub name: String,
     /// Namespace of the `ApiUser`, which must allow keys from this object's namespace. Absent: this
     /// object's namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
 }
@@ -195,16 +188,15 @@ fn default_grace_period() -> GoDuration {
 }
 
 /// The Secret that the key is delivered in.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSpec {
     /// Name of the Secret, in this object's namespace. Absent: the name of this object with
     /// `-apikey` appended. Cannot be changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub name: Option<String>,
     /// Labels and annotations to add to the Secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
 }
 
@@ -239,6 +231,7 @@ pub enum KeyDeletionPolicy {
 }
 
 /// The state that the operator observed last. Contains neither the key nor its hash.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
@@ -246,29 +239,22 @@ pub struct ApiKeyStatus {
     /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
     /// Id of the key in the API, the audit log and usage. Rotation keeps it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_id: Option<i64>,
     /// Public prefix of the key in the Secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Name of the Secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
     /// Versions of the key that are still accepted, newest first, at most five.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub secret_versions: Vec<SecretVersion>,
     /// When the version in the Secret was issued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<Time>,
     /// When the version in the Secret expires. Absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// When the next rotation is due. Absent: the key does not rotate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation_time: Option<Time>,
     /// The last handled value of the annotation `paddock.dev/rotate-requested-at`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_rotate_at: Option<String>,
     /// Conditions: always `Ready` and `SecretSynced`; `Reconciling`, `Stalled` and `Overridden`
     /// when they apply.
@@ -278,6 +264,7 @@ pub struct ApiKeyStatus {
 }
 
 /// A version of a key.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretVersion {
@@ -288,7 +275,6 @@ pub struct SecretVersion {
     /// Where the version is in its rotation.
     pub state: VersionState,
     /// When the version expires. Absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
 }
 
@@ -303,7 +289,7 @@ pub enum VersionState {
     Retiring,
 }
 
-impl StatusExt for ApiKeyStatus {
+impl HasConditions for ApiKeyStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
     }

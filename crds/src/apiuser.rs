@@ -4,10 +4,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use crate::shared::{Limits, StatusExt};
+use crate::{conditions::HasConditions, limits::Limits};
 
 /// A user of Ollama through Paddock's gateway.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "paddock.dev",
@@ -42,7 +44,6 @@ pub struct ApiUserSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("email cannot be changed; create another ApiUser"))]
     pub email: String,
     /// Display name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200))]
     pub display_name: Option<String>,
     /// Roles of the user. `admin` is accepted only in namespaces that the operator's
@@ -57,16 +58,13 @@ pub struct ApiUserSpec {
     /// Patterns of models the user may use. `*` matches within a segment of a name, `*` alone
     /// matches every model; a pattern without a tag matches every tag. Absent: every model; empty:
     /// none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub models: Option<Vec<String>>,
     /// Limits of all the user's keys together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// Other namespaces whose `ApiKey` objects may refer to this user. Absent: only this object's
     /// namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_keys_from: Option<AllowKeysFrom>,
     /// What happens if a user with this e-mail address was already created through the API.
     #[serde(default)]
@@ -129,6 +127,7 @@ pub enum UserDeletionPolicy {
 }
 
 /// The state that the operator observed last.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
@@ -136,13 +135,11 @@ pub struct ApiUserStatus {
     /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
     /// Id of the user in the API, the audit log and usage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<i64>,
     /// Roles that are in effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effective_roles: Vec<String>,
     /// Number of keys that are not revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_count: Option<i64>,
     /// Conditions: always `Ready`; `Reconciling`, `Stalled` and `Overridden` when they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -150,7 +147,7 @@ pub struct ApiUserStatus {
     pub conditions: Vec<Condition>,
 }
 
-impl StatusExt for ApiUserStatus {
+impl HasConditions for ApiUserStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
     }

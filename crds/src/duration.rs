@@ -1,9 +1,6 @@
 //! Durations in Go's format (`90s`, `1h30m`), which Kubernetes users expect.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -66,7 +63,7 @@ impl FromStr for GoDuration {
         let mut rest = text;
         let mut millis: u128 = 0;
         while !rest.is_empty() {
-            let (part, after) = part(rest).ok_or_else(invalid)?;
+            let (part, after) = first_part(rest).ok_or_else(invalid)?;
             millis += part;
             rest = after;
         }
@@ -78,7 +75,7 @@ impl FromStr for GoDuration {
 }
 
 /// Parses the first `number unit` of `text`. Returns it in milliseconds, with the rest of the text.
-fn part(text: &str) -> Option<(u128, &str)> {
+fn first_part(text: &str) -> Option<(u128, &str)> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(unit_at);
     let unit_len = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
@@ -146,8 +143,9 @@ impl JsonSchema for GoDuration {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rstest::rstest;
+
+    use super::*;
 
     #[rstest]
     #[case("90s", 90_000, "1m30s")]
@@ -157,7 +155,7 @@ mod tests {
     #[case("250ms", 250, "250ms")]
     #[case("720h", 2_592_000_000, "720h")]
     #[case("1m1m", 120_000, "2m")]
-    fn reads_what_go_reads(#[case] text: &str, #[case] millis: u64, #[case] canonical: &str) {
+    fn parses_go_durations(#[case] text: &str, #[case] millis: u64, #[case] canonical: &str) {
         let value: GoDuration = text.parse().unwrap();
         assert_eq!(value.get(), Duration::from_millis(millis));
         assert_eq!(value.to_string(), canonical);
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[rstest]
-    fn refuses_the_rest(
+    fn rejects_other_texts(
         #[values("", "90", "s", "-1s", "1d", "1h 30m", "1,5h", "1.h", ".5h", "1.2345s", "9999999s", "\u{661}s", "+1s")]
         text: &str,
     ) {
@@ -173,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_go_cannot_hold() {
+    fn rejects_durations_beyond_the_maximum_of_go() {
         assert!("999999h999999h999999h".parse::<GoDuration>().is_err());
     }
 }

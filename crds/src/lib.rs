@@ -7,21 +7,24 @@
 
 mod apikey;
 mod apiuser;
+mod conditions;
+mod definitions;
 mod duration;
+mod limits;
 mod names;
 mod ollamamodel;
-mod shared;
-mod yaml;
 
 pub use apikey::{
     ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, Rotation, Scope, SecretSpec, SecretTemplate, SecretVersion,
     UserRef, VersionState,
 };
 pub use apiuser::{AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, Role, UserDeletionPolicy};
+pub use conditions::HasConditions;
+pub use definitions::{definitions, yaml};
 pub use duration::{GoDuration, InvalidDuration};
+pub use limits::Limits;
 pub use names::{CATEGORY, FINALIZER, GROUP, SECRET_TYPE, VERSION, annotation, data, label};
 pub use ollamamodel::{
-    BackendState, BackendStatus, ModelDeletionPolicy, OllamaModel, OllamaModelSpec, OllamaModelStatus, Origin, Progress,
+    BackendState, BackendStatus, ModelDeletionPolicy, ModelOrigin, OllamaModel, OllamaModelSpec, OllamaModelStatus,
+    Progress,
 };
-pub use shared::{Limits, StatusExt};
-pub use yaml::{all, yaml};

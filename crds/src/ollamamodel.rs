@@ -4,8 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use crate::shared::StatusExt;
+use crate::conditions::HasConditions;
 
 /// A model that every Ollama behind Paddock should have.
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -63,6 +64,7 @@ pub enum ModelDeletionPolicy {
 }
 
 /// The state that the operator observed last.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
@@ -70,23 +72,18 @@ pub struct OllamaModelStatus {
     /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
     /// Digest of the model's manifest, as Ollama reports it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Size of the model, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
     /// Whether Paddock pulled the model or found it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    pub origin: Option<ModelOrigin>,
     /// Progress of the pull. Absent if no pull was needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
     /// State of the model on each backend.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub backends: Vec<BackendStatus>,
     /// Number of backends that have the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_backends: Option<i32>,
     /// Conditions: always `Ready` and `Pulled`; `Reconciling` and `Stalled` when they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -96,7 +93,7 @@ pub struct OllamaModelStatus {
 
 /// Where the model on the backends comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Origin {
+pub enum ModelOrigin {
     /// Paddock pulled it.
     Pulled,
     /// A backend already had it. Paddock will not remove it.
@@ -116,6 +113,7 @@ pub struct Progress {
 }
 
 /// State of the model on a backend.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendStatus {
@@ -124,10 +122,8 @@ pub struct BackendStatus {
     /// Whether the backend has the model.
     pub state: BackendState,
     /// Digest of the manifest on this backend.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// The last error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
@@ -144,7 +140,7 @@ pub enum BackendState {
     Unreachable,
 }
 
-impl StatusExt for OllamaModelStatus {
+impl HasConditions for OllamaModelStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
-use paddock_crds::{StatusExt, annotation};
+use paddock_crds::{HasConditions, annotation};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 

@@ -8,7 +8,7 @@ use kube::api::{Patch, PatchParams};
 use kube::core::object::HasStatus;
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Api, Client, ResourceExt};
-use paddock_crds::{FINALIZER, StatusExt, annotation};
+use paddock_crds::{FINALIZER, HasConditions, annotation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use crate::error::{is_conflict, is_not_found};
 /// One of our kinds.
 pub(crate) trait Object:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + HasStatus<Status: StatusExt + PartialEq + Serialize>
+    + HasStatus<Status: HasConditions + PartialEq + Serialize>
     + Clone
     + Debug
     + Serialize

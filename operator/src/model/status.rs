@@ -2,7 +2,7 @@
 
 use paddock_accounts::clock::Time;
 use paddock_accounts::models;
-use paddock_crds::{BackendState, BackendStatus, OllamaModel, OllamaModelStatus, Origin, Progress};
+use paddock_crds::{BackendState, BackendStatus, ModelOrigin, OllamaModel, OllamaModelStatus, Progress};
 
 use crate::conditions::{Reason, Refusal, Wanted, merge, of_type};
 use crate::model::apply::{Looked, Outcome};
@@ -87,10 +87,10 @@ fn filled(looked: &Looked, before: &OllamaModelStatus) -> OllamaModelStatus {
     }
 }
 
-const fn origin(origin: models::Origin) -> Option<Origin> {
+const fn origin(origin: models::Origin) -> Option<ModelOrigin> {
     match origin {
-        models::Origin::Pulled => Some(Origin::Pulled),
-        models::Origin::Adopted => Some(Origin::Adopted),
+        models::Origin::Pulled => Some(ModelOrigin::Pulled),
+        models::Origin::Adopted => Some(ModelOrigin::Adopted),
         models::Origin::Built => None,
     }
 }

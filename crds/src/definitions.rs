@@ -9,11 +9,11 @@ use crate::{ApiKey, ApiUser, OllamaModel};
 
 /// All definitions, ordered by name.
 #[must_use]
-pub fn all() -> Vec<CustomResourceDefinition> {
+pub fn definitions() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![ApiKey::crd(), ApiUser::crd(), OllamaModel::crd()];
     let schemas = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions).filter_map(|version| version.schema.as_mut());
     for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
-        refuse_null(schema);
+        forbid_null(schema);
     }
     crds
 }
@@ -21,7 +21,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 /// All definitions as one stream of YAML documents, for `kubectl apply -f -`.
 #[must_use]
 pub fn yaml() -> String {
-    all().iter().map(document).collect()
+    definitions().iter().map(document).collect()
 }
 
 /// One definition as a YAML document with its `---`.
@@ -32,15 +32,15 @@ fn document(crd: &CustomResourceDefinition) -> String {
 
 /// Removes `nullable`: optional fields must be absent rather than null, because CEL's `has(self.x)`
 /// is true for a null.
-fn refuse_null(schema: &mut JSONSchemaProps) {
+fn forbid_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
-        refuse_null(property);
+        forbid_null(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        refuse_null(items);
+        forbid_null(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        refuse_null(values);
+        forbid_null(values);
     }
 }
