@@ -80,10 +80,11 @@ seed: ## Make sure that the database of DATABASE_URL has an admin
 	@$(TARGET)/paddock seed
 
 deny: $(DENY) ## Check the licences and sources of dependencies, and that none is banned
-	@$(DENY) --locked check bans licenses sources
+	@$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 
-audit: deny ## The same, then look for security advisories (downloads github.com/rustsec/advisory-db)
-	@$(DENY) --locked check advisories
+audit: deny ## The same, then look for security advisories; needs access to github.com
+	@$(DENY) fetch db || { echo "make audit: advisories are not checked, because their database cannot be downloaded"; exit 1; }
+	@$(DENY) --locked check --disable-fetch advisories
 
 # Without CARGO_TARGET_DIR cargo builds in a temporary folder and removes it.
 $(DENY):

@@ -46,32 +46,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run everything on this machine: database, first admin, API, gateway, and with --operator the
-    /// operator
     Run(commands::run::Run),
-    /// Serve the API and the gateway
     Api(commands::api::Api),
-    /// Run the Kubernetes operator
     Operator(commands::operator::Operator),
-    /// Migrate the database to the schema of this executable
     Migrate(commands::migrate::Migrate),
-    /// Make sure that there is an admin, and print new secrets once
     Seed(commands::seed::Seed),
     /// Print the CustomResourceDefinitions, for `kubectl apply -f -`
     Crds,
     /// Print the OpenAPI 3.1 document
     Openapi,
-    /// Print the effective configuration with the source of each value, secrets redacted
     Config(commands::config::Config),
-    /// Manage users, through a running server or, for recovery, directly on the database
     User(commands::user::User),
-    /// Manage API keys, through a running server
     Key(commands::key::Key),
-    /// Show usage, through a running server
     Usage(commands::usage::Usage),
-    /// List, verify and export the audit log
     Audit(commands::audit::Audit),
-    /// Check that a server on this machine answers, for container health checks
     Healthcheck(commands::healthcheck::Healthcheck),
 }
 

@@ -11,9 +11,10 @@ use crate::{
     signals,
 };
 
-/// Serves the API and the gateway. The database must exist and be up to date (`paddock migrate`).
-/// The server reconnects by itself after a database outage. On SIGTERM it lets open streams finish
-/// for up to DRAIN_TIMEOUT.
+/// Serve the API and the gateway.
+///
+/// The database must exist and be up to date (`paddock migrate`). The server reconnects by itself
+/// after a database outage. On SIGTERM it lets open streams finish for up to DRAIN_TIMEOUT.
 #[derive(Args)]
 pub(crate) struct Api {
     #[command(flatten)]

@@ -23,8 +23,10 @@ use crate::{
     settings::{CommonSettings, DatabaseSettings},
 };
 
-/// Works with the audit log. `list` asks a running server; `verify` and `export` read the database
-/// directly, also while a server runs.
+/// List, verify and export the audit log.
+///
+/// `list` asks a running server; `verify` and `export` read the database directly, also while a
+/// server runs.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Audit {
@@ -34,15 +36,14 @@ pub(crate) struct Audit {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// List events, newest first, through a running server
     List(List),
-    /// Check that no row was changed, removed, inserted or moved, and that the newest rows are
-    /// still there
     Verify(Verify),
-    /// Print events, oldest first, as CSV or as one JSON object per line
     Export(Export),
 }
 
+/// Check that no row was changed, removed, inserted or moved, and that the newest rows are still
+/// there.
+///
 /// Reads the whole log. Checks the MAC of each row, its link to the row before it, the first row,
 /// and that the log contains every known head. Exits with 1 if the log is broken.
 #[derive(Args)]
@@ -58,9 +59,10 @@ struct Verify {
     database: DatabaseSettings,
 }
 
-/// Prints events to standard output, oldest first, up to the end of the log at this moment. In CSV,
-/// a text that a spreadsheet would take for a formula, or that begins with an apostrophe, gets an
-/// apostrophe in front.
+/// Print events, oldest first, as CSV or as one JSON object per line.
+///
+/// Stops at the event that is the newest when the command starts. In CSV, a text that a spreadsheet
+/// would take for a formula, or that begins with an apostrophe, gets an apostrophe in front.
 #[derive(Args)]
 struct Export {
     /// csv or ndjson

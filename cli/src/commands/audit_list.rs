@@ -17,7 +17,7 @@ const PAGE_SIZE: usize = 500;
 /// Upper bound of `--limit`: all events are held in memory before the first is printed.
 const MAX_EVENTS: usize = 100_000;
 
-/// Lists events, newest first.
+/// List events, newest first, through a running server.
 #[derive(Args)]
 pub(crate) struct List {
     /// Only events of this type, such as user_created

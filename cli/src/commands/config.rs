@@ -16,9 +16,11 @@ use crate::{
     settings::{DatabaseSettings, Environment, Settings},
 };
 
-/// Prints every setting with its effective value and its source (flag, environment, file, default,
-/// or the settings it is derived from). Secrets are redacted. Creates and changes nothing. If
-/// settings are invalid, it lists all of them instead and exits with 2.
+/// Print the effective configuration with the source of each value, secrets redacted.
+///
+/// A source is a flag, the environment, a file, a default, or the settings that the value is
+/// derived from. The command creates and changes nothing. If settings are invalid, it lists all of
+/// them instead and exits with 2.
 #[derive(Args)]
 pub(crate) struct Config {
     #[command(flatten)]

@@ -14,6 +14,8 @@ use crate::{
     settings::{CommonSettings, ListenSettings},
 };
 
+/// Check that a server on this machine answers, for container health checks.
+///
 /// Requests /healthz from the server at LISTEN_ADDR and PORT. Exits with 0 if it answers, with 1 if
 /// not.
 #[derive(Args)]

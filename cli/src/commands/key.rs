@@ -17,7 +17,7 @@ use crate::{
 /// The columns of the table.
 const COLUMNS: [&str; 8] = ["id", "user_id", "label", "prefix", "revoked", "created_at", "expires_at", "last_used_at"];
 
-/// Manages API keys through a running server.
+/// Manage API keys, through a running server.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Key {
@@ -27,16 +27,13 @@ pub(crate) struct Key {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// List keys, newest first, including revoked keys; never shows a secret
     List(List),
-    /// Issue a key and print it once
     Issue(Issue),
-    /// Give a key a new secret and print it once; the old secret stays valid for a grace period
     Rotate(Rotate),
-    /// Revoke keys for good
     Revoke(Revoke),
 }
 
+/// List keys, newest first, including revoked keys; never shows a secret.
 #[derive(Args)]
 struct List {
     /// Only keys of this user: an id or e-mail address
@@ -48,7 +45,7 @@ struct List {
     output: OutputSettings,
 }
 
-/// Issues a key. The key is printed only once.
+/// Issue a key and print it once.
 #[derive(Args)]
 struct Issue {
     /// The owner: an id or e-mail address
@@ -78,6 +75,7 @@ struct Issue {
     output: OutputSettings,
 }
 
+/// Give a key a new secret and print it once; the old secret stays valid for a grace period.
 #[derive(Args)]
 struct Rotate {
     /// The key's id
@@ -91,8 +89,10 @@ struct Rotate {
     output: OutputSettings,
 }
 
-/// Revokes keys for good: the given ids, or all live keys that match every given condition (--user,
-/// --label, --older-than, --unused-for).
+/// Revoke keys for good.
+///
+/// Revokes the given ids, or all live keys that match every given condition (--user, --label,
+/// --older-than, --unused-for).
 #[derive(Args)]
 struct Revoke {
     /// Ids of the keys

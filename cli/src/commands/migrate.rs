@@ -11,8 +11,9 @@ use crate::{
     settings::{CommonSettings, DatabaseSettings},
 };
 
-/// Migrates the database to the schema of this executable. Creates a missing SQLite file. Safe to
-/// run concurrently, and to run again after an interruption.
+/// Migrate the database to the schema of this executable.
+///
+/// Creates a missing SQLite file. Safe to run concurrently, and to run again after an interruption.
 #[derive(Args)]
 pub(crate) struct Migrate {
     #[command(flatten)]

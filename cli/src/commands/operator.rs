@@ -10,9 +10,11 @@ use crate::{
     signals,
 };
 
-/// Runs the Kubernetes operator. It turns ApiUser, ApiKey and OllamaModel objects into users, keys
-/// in Secrets, and models in Ollama. Several replicas may run; a lease elects the leader. In a pod
-/// it uses the pod's service account, elsewhere the kubeconfig.
+/// Run the Kubernetes operator.
+///
+/// It turns ApiUser, ApiKey and OllamaModel objects into users, keys in Secrets, and models in
+/// Ollama. Several replicas may run; a lease elects the leader. In a pod it uses the pod's service
+/// account, elsewhere the kubeconfig.
 #[derive(Args)]
 pub(crate) struct Operator {
     #[command(flatten)]

@@ -23,8 +23,9 @@ const COLUMNS: [&str; 9] = [
     "estimated",
 ];
 
-/// Shows usage through a running server: requests and tokens, in total or by user, key, model and
-/// day.
+/// Show usage, through a running server.
+///
+/// Prints requests and tokens, in total or by user, key, model and day.
 #[derive(Args)]
 pub(crate) struct Usage {
     /// From this UTC date on, such as 2026-11-01

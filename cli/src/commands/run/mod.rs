@@ -28,10 +28,12 @@ use crate::{
     table::Table,
 };
 
-/// Runs everything on this machine: migrates the database, creates the first admin, serves the API
-/// and the gateway, checks that they answer, and prints the addresses. Without any settings it uses
-/// the SQLite file paddock.db in this folder, and listens on the first free port from 8080 to 8083,
-/// for this machine only.
+/// Run everything on this machine: database, first admin, API, gateway, and with --operator the
+/// operator.
+///
+/// Migrates the database, creates the first admin, serves the API and the gateway, checks that they
+/// answer, and prints the addresses. Without any settings it uses the SQLite file paddock.db in
+/// this folder, and listens on the first free port from 8080 to 8083, for this machine only.
 #[derive(Args)]
 pub(crate) struct Run {
     /// dev (or local) or prod; overrides --environment. With dev, the first admin's password is

@@ -19,8 +19,9 @@ use crate::{
 /// The columns of the table.
 const COLUMNS: [&str; 6] = ["id", "email", "display_name", "is_active", "roles", "created_at"];
 
-/// Manages users, through a running server. `create` and `set-password` can also work directly on
-/// the database (--local).
+/// Manage users, through a running server or, for recovery, directly on the database.
+///
+/// `create` and `set-password` work directly on the database with --local.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct User {
@@ -30,13 +31,10 @@ pub(crate) struct User {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// List users by id
     List(List),
-    /// Create a user
     Create(Box<Create>),
     /// Show a user
     Show(OneUser),
-    /// Change a user
     Update(Update),
     /// Disable a user: its sessions and keys stop working
     Disable(OneUser),
@@ -44,10 +42,10 @@ enum UserCommand {
     Enable(OneUser),
     /// Delete a user for good: its keys are revoked, its e-mail address is free again
     Delete(OneUser),
-    /// Set a user's password and end its sessions
     SetPassword(Box<SetPassword>),
 }
 
+/// List users by id.
 #[derive(Args)]
 struct List {
     /// Only users whose e-mail address or display name contains this text
@@ -59,7 +57,9 @@ struct List {
     output: OutputSettings,
 }
 
-/// Creates a user. A user without a password can only use keys.
+/// Create a user.
+///
+/// A user without a password can only use keys.
 #[derive(Args)]
 struct Create {
     /// The e-mail address
@@ -108,7 +108,9 @@ struct OneUser {
     output: OutputSettings,
 }
 
-/// Changes only what is given.
+/// Change a user.
+///
+/// Only the given properties change.
 #[derive(Args)]
 struct Update {
     /// The user's id or e-mail address
@@ -138,7 +140,9 @@ struct Update {
     output: OutputSettings,
 }
 
-/// Sets a user's password: from a file, from standard input, or a generated password that is
+/// Set a user's password and end its sessions.
+///
+/// The password comes from a file or standard input; without one, a password is generated and
 /// printed once.
 #[derive(Args)]
 struct SetPassword {
