@@ -84,8 +84,7 @@ impl Run {
         } else {
             accounts.seed(&seed).await?
         };
-        // First of all, because the new secrets exist nowhere else. Nothing before this may fail or
-        // block.
+        // Before any step that may fail or block: the new secrets exist nowhere else.
         print_or_revoke(&accounts, &seeded).await?;
         api.only_local_hosts = dev_password::require_local_hosts(&accounts, addr, environment).await?;
         config::raise_fd_limit();

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use paddock_accounts::{
     Accounts,
-    context::Context as AuditContext,
+    context::Context,
     seed::{KEY_LABEL, Seeded},
 };
 use secrecy::ExposeSecret as _;
@@ -127,7 +127,7 @@ async fn revoke(accounts: &Accounts, key_id: &str) -> Result<(), paddock_account
     let keys = accounts.credentials(None).await?;
     let made = keys.iter().find(|key| key.key_id.as_deref() == Some(key_id));
     match made {
-        Some(key) => accounts.revoke_key(&AuditContext::system("seed"), key.id).await.map(|_| ()),
+        Some(key) => accounts.revoke_key(&Context::system("seed"), key.id).await.map(|_| ()),
         None => Ok(()),
     }
 }
