@@ -49,7 +49,7 @@ soak: testbed ## Run the tests with more iterations, for a nightly job
 	@$(CARGO) build --locked --workspace --bins --tests
 	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
-bench: ## Benchmark Paddock against its peers; writes target/bench/report.{json,md} (ARGS="--only login,writes")
+bench: ## Benchmark Paddock; writes target/bench/report.{json,md} (ARGS="--only login,writes")
 	@tests/testbed/install nginx postgres wrk
 	@$(BUILD) --release
 	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-tests bench $(ARGS)
