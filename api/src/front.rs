@@ -7,7 +7,7 @@ use axum::{Router, body::Body, response::Response};
 use futures_util::FutureExt;
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use paddock_ollama::{Endpoint, Lookup, endpoints::Refusal, lookup};
+use paddock_ollama::{Endpoint, Lookup, RouteError, lookup};
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tracing::Instrument as _;
@@ -57,10 +57,10 @@ impl Front {
                 Lookup::Served(Endpoint { path, dialect, .. }) => {
                     return Some((path, gateway::misdirected(path, *dialect, misdirected, origin)));
                 }
-                Lookup::Refused(Refusal { dialect, .. }) => {
+                Lookup::Rejected(RouteError { dialect, .. }) => {
                     return Some((CLOSED, gateway::misdirected(CLOSED, dialect, misdirected, origin)));
                 }
-                Lookup::Foreign => ("malformed", Problem::from(misdirected).render(origin)),
+                Lookup::NotOllama => ("malformed", Problem::from(misdirected).render(origin)),
             },
             Ok(()) => ("preflight", self.app.origins.preflight(request)?),
         };
@@ -74,8 +74,8 @@ impl Front {
             Lookup::Served(endpoint) => {
                 (endpoint.path.into(), gateway::serve(&self.app, endpoint, request, origin).await)
             }
-            Lookup::Refused(refusal) => (CLOSED.into(), gateway::refuse(&self.app, &refusal, &request, origin).await),
-            Lookup::Foreign => {
+            Lookup::Rejected(refusal) => (CLOSED.into(), gateway::refuse(&self.app, &refusal, &request, origin).await),
+            Lookup::NotOllama => {
                 let response = self.managed(request, origin).await;
                 (telemetry::route(&response).to_owned().into(), response)
             }

@@ -92,7 +92,7 @@ impl Catalogue {
     async fn ask(&self, at: Instant) -> Result<Arc<Seen>, ClientError> {
         let tags = self.client.tags().await?;
         // Names that Ollama would not take itself nobody can ask for.
-        let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model().ok()?.as_str()), tag.is_remote())));
+        let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model_name().ok()?.as_str()), tag.is_remote())));
         let seen = Arc::new(Seen { at, models: named.collect() });
         *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&seen));
         Ok(seen)

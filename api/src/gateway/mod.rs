@@ -25,7 +25,7 @@ use paddock_accounts::{
     access::{Need, Principal},
 };
 use paddock_ollama::{
-    Access, Dialect, ENDPOINTS, Endpoint, ModelName, Operation, endpoints, filter_openai_models, filter_tags,
+    Access, Dialect, ENDPOINTS, Endpoint, ModelName, Operation, RouteError, filter_openai_models, filter_tags,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -88,8 +88,8 @@ impl Gateway {
     pub(crate) fn new(config: &Config, recorder: Recorder, cut: CancellationToken) -> Result<Self, GatewayError> {
         let route = |endpoint: &'static Endpoint| {
             let need = match endpoint.access {
-                Access::Anyone => None,
-                Access::SignedIn => Some(Need::Profile),
+                Access::Public => None,
+                Access::Authenticated => Some(Need::Profile),
                 Access::Scope(scope) => Some(Need::Use(scope.parse()?)),
             };
             Ok(Route { endpoint, need })
@@ -159,15 +159,10 @@ pub(crate) async fn serve(
 
 /// Answers a request that the route table refuses. What is forbidden is forbidden to someone: who is not known is asked to
 /// sign in first, and who is known is recorded.
-pub(crate) async fn refuse(
-    app: &App,
-    refused: &endpoints::Refusal,
-    request: &Request<Incoming>,
-    origin: &Origin,
-) -> Response {
+pub(crate) async fn refuse(app: &App, refused: &RouteError, request: &Request<Incoming>, origin: &Origin) -> Response {
     let started = Instant::now();
     let mut refusal = Refusal::new(refused.status, CLOSED, refused.reason);
-    if let Some(closed) = refused.closed {
+    if let Some(closed) = refused.forbidden_path {
         match admit::identify(app, request.headers(), origin).await {
             Ok(principal) => {
                 // Not the path and the method as they were sent: of those there are as many as the client likes, and a record
@@ -235,7 +230,9 @@ impl Passage<'_> {
             }
         };
         let answered = match admit::permit(&principal, need) {
-            Ok(()) if self.endpoint.keys.is_some() => self.infer(&head.extensions, head.headers, body, need).await,
+            Ok(()) if self.endpoint.known_fields.is_some() => {
+                self.infer(&head.extensions, head.headers, body, need).await
+            }
             Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,
             Ok(()) => self.relay(head.headers).await,
             Err(refusal) => {

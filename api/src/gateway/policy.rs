@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use paddock_accounts::{access::Principal, sets::Role};
 use paddock_ollama::{
-    Dialect, Edit, Endpoint, Member, ModelName, ModelPatterns, SAMPLING, ScanError, Scanned, request::Kind, scan,
+    AllowList, Dialect, Edit, Endpoint, Member, ModelName, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan,
     splice,
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct Plan {
 
 /// Judges a request.
 pub(crate) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<Plan, Refusal> {
-    let Some(keys) = endpoint.keys else { return Err(Refusal::internal("no_keys")) };
+    let Some(keys) = endpoint.known_fields else { return Err(Refusal::internal("no_keys")) };
     let scanned = scan(&body, keys).map_err(|error| unreadable(&error))?;
     let written = model(&scanned)?.to_owned();
     let model = ModelName::parse(&written)
@@ -43,13 +43,13 @@ pub(crate) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
     if !allows(principal, &model) {
         return Err(not_found(&written));
     }
-    let streams = endpoint.streams(scanned.stream());
+    let streams = endpoint.is_streaming(scanned.stream());
     let mut edits: Vec<Edit> = Vec::new();
     if !principal.roles.has(Role::Admin) {
         keep_to_sampling(&scanned)?;
         edits.extend(without(scanned.members(), KEEP_ALIVE));
     }
-    let ask_usage = if streams && endpoint.dialect == Dialect::OpenAi { scanned.ask_usage() } else { None };
+    let ask_usage = if streams && endpoint.dialect == Dialect::OpenAi { scanned.request_usage() } else { None };
     let drop_usage = ask_usage.is_some();
     edits.extend(ask_usage);
     // An insertion comes before the removal that begins where it stands.
@@ -62,7 +62,7 @@ pub(crate) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
 pub(crate) fn allows(principal: &Principal, model: &ModelName) -> bool {
     principal.allow_lists().all(|list| {
         let patterns: Vec<String> = list.iter().map(str::to_owned).collect();
-        ModelPatterns(Some(&patterns)).allows(model)
+        AllowList(Some(&patterns)).allows(model)
     })
 }
 
@@ -98,14 +98,14 @@ fn model<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, Refusal> {
 /// Refuses every option but those of sampling: what others share is changed by the rest, and perhaps by what a later
 /// Ollama will know. Null is none.
 fn keep_to_sampling(scanned: &Scanned<'_>) -> Result<(), Refusal> {
-    let closed = |member: &&Member<'_>| member.kind != Kind::Null && !SAMPLING.contains(&&*member.key);
+    let closed = |member: &&Member<'_>| member.kind != ValueKind::Null && !SAMPLING_OPTIONS.contains(&&*member.key);
     match scanned.members_of("options").iter().find(closed) {
         None => Ok(()),
         Some(member) => {
             let reason = format!(
                 "the option {:?} is not open here, as it may change the model for everybody; open are: {}",
                 shown(&member.key),
-                SAMPLING.join(", ")
+                SAMPLING_OPTIONS.join(", ")
             );
             Err(Refusal::new(StatusCode::BAD_REQUEST, "option_not_allowed", reason))
         }
@@ -123,7 +123,7 @@ fn without(members: &[Member<'_>], key: &str) -> Option<Edit> {
         Some(next) if at == 0 => next.span.start,
         _ => members[at].span.end,
     };
-    Some(Edit { span: start..end, with: Cow::Borrowed("") })
+    Some(Edit { span: start..end, replacement: Cow::Borrowed("") })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use paddock_ollama::{Endpoint, Meter, Pieces};
+use paddock_ollama::{Chunks, Endpoint, Meter};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -53,7 +53,7 @@ pub(crate) fn answer(
         size: http_body::Body::size_hint(&upstream),
         upstream: Some(upstream),
         meter: Some(Meter::new(endpoint, metering.streams && is_success, metering.drop_usage && is_success)),
-        pending: Pieces::new(),
+        pending: Chunks::new(),
         status: head.status,
         ticket,
         limits,
@@ -78,8 +78,8 @@ struct Answer {
     upstream: Option<Incoming>,
     /// Taken when the answer has ended.
     meter: Option<Meter>,
-    /// Pieces to send before anything else, the last one first.
-    pending: Pieces,
+    /// Chunks to send before anything else, the last one first.
+    pending: Chunks,
     /// The length that Ollama announced.
     size: SizeHint,
     status: StatusCode,
@@ -156,7 +156,7 @@ impl Answer {
         let ended = meter.finish();
         let outcome = match why {
             _ if !self.status.is_success() => Outcome::UpstreamError,
-            _ if ended.complete => Outcome::Complete,
+            _ if ended.is_complete => Outcome::Complete,
             _ if ended.error.is_some() => Outcome::UpstreamError,
             Some(why) => why,
             None => Outcome::UpstreamIncomplete,

@@ -37,7 +37,7 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
         .tag("gateway")
         .summary(Some(summary))
         .response("200", answer.build());
-    if endpoint.keys.is_some() {
+    if endpoint.known_fields.is_some() {
         let body = RequestBodyBuilder::new()
             .description(Some("As Ollama takes it; `model` names the model."))
             .content("application/json", for_model())
@@ -47,7 +47,7 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
     if let Access::Scope(scope) = endpoint.access {
         operation = operation.description(Some(format!("A key needs the scope `{scope}`.")));
     }
-    if endpoint.access != Access::Anyone {
+    if endpoint.access != Access::Public {
         operation = operation
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []))
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("api_key", []));
@@ -94,7 +94,7 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
         ("503", "Ollama or the database is not available."),
         ("504", "Ollama did not answer in time."),
     ];
-    if endpoint.access != Access::Anyone {
+    if endpoint.access != Access::Public {
         failures.extend([
             (
                 "400",
@@ -109,7 +109,7 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
         failures
             .push(("403", "The caller's roles, or the key's scopes, do not allow it; or the model runs elsewhere."));
     }
-    if endpoint.keys.is_some() {
+    if endpoint.known_fields.is_some() {
         failures.extend([
             ("404", "There is no such model, or the caller may not use it."),
             ("408", "The body did not come in time."),

@@ -71,7 +71,7 @@ async fn look(backend: &Backend, model: &ModelName) -> Seen {
     let tags = backend.client.tags().await;
     count(tags.as_ref().err());
     match tags {
-        Ok(tags) => match tags.iter().find(|tag| tag.model().is_ok_and(|name| name == *model)) {
+        Ok(tags) => match tags.iter().find(|tag| tag.model_name().is_ok_and(|name| name == *model)) {
             Some(tag) => Seen::Present { digest: format!("sha256:{}", tag.digest), bytes: tag.size },
             None => Seen::Absent,
         },

@@ -187,7 +187,7 @@ impl Open {
         if let Some(usage) = usage {
             record.prompt_tokens = Some(i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX));
             record.completion_tokens = Some(i64::try_from(usage.completion_tokens).unwrap_or(i64::MAX));
-            record.tokens_estimated = usage.estimated;
+            record.tokens_estimated = usage.is_estimated;
             counter!("paddock_gateway_tokens_total", "kind" => "prompt").increment(usage.prompt_tokens);
             counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
         }

@@ -1,17 +1,19 @@
-//! The keys that Ollama 0.32 reads in each kind of request (`api/types.go`, `openai/openai.go`): the ones that no other
-//! spelling may stand for.
+//! The fields that Ollama 0.32 reads in each request (`api/types.go`, `openai/openai.go`).
+//!
+//! The scan rejects every key that Ollama would take for one of these fields but that is spelled
+//! differently.
 
-/// The keys that Ollama acts on in a request of one kind.
+/// The fields that Ollama reads in one kind of request.
 #[derive(Debug)]
-pub struct KnownKeys {
-    /// At the top level.
-    pub top: &'static [&'static str],
-    /// In objects at the top level: the object's key, and the keys in it.
+pub struct KnownFields {
+    /// The fields of the top-level object.
+    pub top_level: &'static [&'static str],
+    /// The objects in it whose fields are read too: the key of each, and its fields.
     pub nested: &'static [(&'static str, &'static [&'static str])],
 }
 
-/// The sampling options, and after them others.
-macro_rules! sampling {
+/// The sampling options, followed by the given ones.
+macro_rules! sampling_and {
     ($($other:literal),*) => {
         &[
             "num_keep",
@@ -27,7 +29,7 @@ macro_rules! sampling {
             "presence_penalty",
             "frequency_penalty",
             "stop",
-            // Older ones, which clients still send and Ollama 0.32 passes over.
+            // Older options, which clients still send and Ollama 0.32 ignores.
             "mirostat",
             "mirostat_eta",
             "mirostat_tau",
@@ -38,16 +40,16 @@ macro_rules! sampling {
     };
 }
 
-/// The options that change one answer and nothing that others share.
-pub const SAMPLING: &[&str] = sampling!();
+/// The options that change a single answer and nothing that callers share.
+pub const SAMPLING_OPTIONS: &[&str] = sampling_and!();
 
-/// What `options` may hold: sampling, and what loads the model anew.
+/// All fields of `options`: sampling, and the options that make Ollama reload the model.
 const OPTIONS: &[&str] =
-    sampling!("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict");
+    sampling_and!("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict");
 
-/// The keys of `POST /api/chat`.
-pub(crate) const CHAT: KnownKeys = KnownKeys {
-    top: &[
+/// The fields of `POST /api/chat`.
+pub(crate) const CHAT: KnownFields = KnownFields {
+    top_level: &[
         "model",
         "messages",
         "stream",
@@ -64,9 +66,9 @@ pub(crate) const CHAT: KnownKeys = KnownKeys {
     nested: &[("options", OPTIONS)],
 };
 
-/// The keys of `POST /api/generate`.
-pub(crate) const GENERATE: KnownKeys = KnownKeys {
-    top: &[
+/// The fields of `POST /api/generate`.
+pub(crate) const GENERATE: KnownFields = KnownFields {
+    top_level: &[
         "model",
         "prompt",
         "suffix",
@@ -88,15 +90,15 @@ pub(crate) const GENERATE: KnownKeys = KnownKeys {
     nested: &[("options", OPTIONS)],
 };
 
-/// The keys of `POST /api/embed`.
-pub(crate) const EMBED: KnownKeys = KnownKeys {
-    top: &["model", "input", "keep_alive", "truncate", "dimensions", "options"],
+/// The fields of `POST /api/embed`.
+pub(crate) const EMBED: KnownFields = KnownFields {
+    top_level: &["model", "input", "keep_alive", "truncate", "dimensions", "options"],
     nested: &[("options", OPTIONS)],
 };
 
-/// The keys of `POST /v1/chat/completions`.
-pub(crate) const OPENAI_CHAT: KnownKeys = KnownKeys {
-    top: &[
+/// The fields of `POST /v1/chat/completions`.
+pub(crate) const OPENAI_CHAT: KnownFields = KnownFields {
+    top_level: &[
         "model",
         "messages",
         "stream",
