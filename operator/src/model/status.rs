@@ -1,7 +1,7 @@
 //! The status of an `OllamaModel`. Pure.
 
 use paddock_accounts::{clock::Time, models};
-use paddock_crds::{BackendState, BackendStatus, OllamaModel, OllamaModelStatus, Origin, Progress};
+use paddock_crds::{BackendState, BackendStatus, ModelOrigin, OllamaModel, OllamaModelStatus, Progress};
 
 use crate::{
     model::{
@@ -92,10 +92,10 @@ fn fields(model: &ObservedModel, before: &OllamaModelStatus) -> OllamaModelStatu
     }
 }
 
-const fn convert_origin(origin: models::Origin) -> Option<Origin> {
+const fn convert_origin(origin: models::Origin) -> Option<ModelOrigin> {
     match origin {
-        models::Origin::Pulled => Some(Origin::Pulled),
-        models::Origin::Adopted => Some(Origin::Adopted),
+        models::Origin::Pulled => Some(ModelOrigin::Pulled),
+        models::Origin::Adopted => Some(ModelOrigin::Adopted),
         models::Origin::Built => None,
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod uid;
 use std::fmt::Debug;
 
 use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource, object::HasStatus};
-use paddock_crds::StatusExt;
+use paddock_crds::HasConditions;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// An object, or its metadata and the error if the rest cannot be decoded.
@@ -17,7 +17,7 @@ pub(crate) type Guarded<K> = DeserializeGuard<K>;
 /// One of the three kinds.
 pub(crate) trait Object:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + HasStatus<Status: StatusExt + PartialEq + Serialize>
+    + HasStatus<Status: HasConditions + PartialEq + Serialize>
     + Clone
     + Debug
     + Serialize

@@ -5,7 +5,7 @@ use kube::{
     api::{Patch, PatchParams},
     core::object::HasStatus,
 };
-use paddock_crds::StatusExt;
+use paddock_crds::HasConditions;
 
 use crate::{
     error::ReconcileError,

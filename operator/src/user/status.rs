@@ -1,7 +1,7 @@
 //! The status of an `ApiUser`. Pure.
 
 use paddock_accounts::clock::Time;
-use paddock_crds::{ApiUser, ApiUserStatus, StatusExt};
+use paddock_crds::{ApiUser, ApiUserStatus, HasConditions};
 
 use crate::{
     status::conditions::{DesiredCondition, Reason, condition_type, merge},

@@ -204,7 +204,8 @@ async fn a_collector_that_is_away_costs_one_line() {
             ("OTEL_BSP_SCHEDULE_DELAY", "50"),
         ];
         let served = served(&variables).await?;
-        let complaint = "the collector of OTEL_EXPORTER_OTLP_ENDPOINT takes no traces; they are dropped until it does";
+        let complaint =
+            "cannot export traces to OTEL_EXPORTER_OTLP_ENDPOINT; dropping them until the collector recovers";
         let complaints = || -> Result<usize> {
             Ok(lines(&served.paddock)?.iter().filter(|line| line["message"] == complaint).count())
         };

@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use paddock_accounts::context::Context;
 use paddock_accounts::credentials::CredentialId;
-use paddock_crds::{ApiKey, ApiUser, SECRET_TYPE, StatusExt as _, VersionState, annotation, data, label};
+use paddock_crds::{ApiKey, ApiUser, HasConditions as _, SECRET_TYPE, VersionState, annotation, data, label};
 use paddock_tests::eventually::eventually;
 use paddock_tests::process::Signal;
 use paddock_tests::story::story;

@@ -26,7 +26,7 @@ use paddock_accounts::clock::SystemClock;
 use paddock_accounts::credentials::{CredentialId, SecretState};
 use paddock_accounts::sessions::SessionKey;
 use paddock_accounts::{Accounts, OpenOptions, migrate};
-use paddock_crds::{ApiKey, ApiUser, OllamaModel, StatusExt, annotation, data};
+use paddock_crds::{ApiKey, ApiUser, HasConditions, OllamaModel, annotation, data};
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use paddock_tests::kubernetes::Kubernetes;
@@ -43,7 +43,7 @@ const NO_OLLAMA: &str = "http://127.0.0.1:1";
 /// One of our kinds.
 trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + HasStatus<Status: StatusExt + Debug>
+    + HasStatus<Status: HasConditions + Debug>
     + Clone
     + Debug
     + Serialize

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
-use paddock_crds::{ApiUser, OllamaModel, Origin};
+use paddock_crds::{ApiUser, ModelOrigin, OllamaModel};
 use paddock_tests::eventually::eventually;
 use paddock_tests::ollama::Ollama;
 use paddock_tests::registry::{Fault, Registry};
@@ -38,7 +38,7 @@ async fn a_model_is_pulled_with_progress_and_removed_with_its_last_object() {
         registry.fault(None);
         let object = stage.becomes::<OllamaModel>("noise", "True", "Available").await?;
         let status = object.status.context("a status")?;
-        assert_eq!(status.origin, Some(Origin::Pulled));
+        assert_eq!(status.origin, Some(ModelOrigin::Pulled));
         assert_eq!((status.ready_backends, status.progress.context("progress")?.percent), (Some(1), 100));
         ensure!(status.digest.is_some_and(|digest| digest.starts_with("sha256:")));
         assert_eq!(stage.audit().await?, ["model_pulled"]);
@@ -86,7 +86,7 @@ async fn a_failing_pull_is_repeated_and_a_forbidden_one_is_not_begun() {
         ollama.pull(&theirs, true).await?;
         stage.create::<OllamaModel>("theirs", spec(&theirs)).await?;
         let object = stage.becomes::<OllamaModel>("theirs", "True", "Available").await?;
-        assert_eq!(object.status.context("a status")?.origin, Some(Origin::Adopted));
+        assert_eq!(object.status.context("a status")?.origin, Some(ModelOrigin::Adopted));
         stage.delete::<OllamaModel>("theirs").await?;
         ensure!(ollama.models().await?.iter().any(|name| name.contains("theirs")));
         Ok(())

@@ -8,7 +8,7 @@ use paddock_accounts::context::Context;
 use paddock_accounts::email::Email;
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{NewUser, UserId, UserPatch};
-use paddock_crds::{ApiUser, StatusExt as _, data};
+use paddock_crds::{ApiUser, HasConditions as _, data};
 use paddock_tests::eventually::eventually;
 use paddock_tests::story::story;
 use serde_json::json;

@@ -1,45 +1,46 @@
-//! How a command ends badly: one line, and a code that says whose turn it is.
+//! The error of a command: one line on standard error, and an exit code.
 
-use std::{error::Error, fmt, process::ExitCode};
+use std::{fmt, process::ExitCode};
 
 use paddock_accounts::{OpenError, seed::SeedError};
 
-/// Why a command ended.
+/// Why a command failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// The configuration is wrong: exit code 2, and nothing was started.
+pub(crate) enum Error {
+    /// The configuration is invalid, and nothing was started: exit code 2.
     Config(String),
-    /// The database cannot be used: exit code 1.
+    /// The database cannot be opened: exit code 1.
     Open(OpenError),
-    /// Something else: exit code 1.
+    /// Any other error: exit code 1.
     Other(anyhow::Error),
 }
 
-impl Failure {
-    /// A setting is wrong: which, and what a right value is.
+impl Error {
+    /// An invalid setting. The message names it, and a valid value.
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::Config(message.into())
     }
 
-    /// Several settings are wrong: one line for each.
-    pub(crate) fn wrong(lines: &[String]) -> Self {
+    /// Several invalid settings, one line each.
+    pub(crate) fn config_all(lines: &[String]) -> Self {
         match lines {
             [line] => Self::Config(line.clone()),
-            lines => Self::Config(format!("the configuration is wrong:\n  {}", lines.join("\n  "))),
+            lines => Self::Config(format!("the configuration is invalid:\n  {}", lines.join("\n  "))),
         }
     }
 
-    /// The same; where another process serves the SQLite file, with what can be asked of that one instead.
-    pub(crate) fn or_ask_the_server(self, instead: &str) -> Self {
+    /// Adds a hint if another process serves the SQLite file: how to do the same through that
+    /// server.
+    pub(crate) fn with_server_hint(self, hint: &str) -> Self {
         match self {
             Self::Open(locked @ OpenError::Locked(_)) => {
-                Self::Other(anyhow::anyhow!("{locked}, or ask it with --server and PADDOCK_TOKEN: {instead}"))
+                Self::Other(anyhow::anyhow!("{locked}, or ask it with --server and PADDOCK_TOKEN: {hint}"))
             }
             other => other,
         }
     }
 
-    pub(crate) fn code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::from(2),
             Self::Open(_) | Self::Other(_) => ExitCode::FAILURE,
@@ -47,38 +48,38 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(message) => f.write_str(message),
-            Self::Open(error) => f.write_str(&with_causes(error)),
-            Self::Other(error) => f.write_str(&with_causes(error.as_ref())),
+            Self::Open(error) => f.write_str(&error_chain(error)),
+            Self::Other(error) => f.write_str(&error_chain(error.as_ref())),
         }
     }
 }
 
-/// An error and what it came from, down to the last cause.
-fn with_causes(error: &(dyn Error + 'static)) -> String {
+/// An error and its causes, joined by colons.
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> =
         std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
-    // Many a library's error ends in the words of its source.
+    // Many errors of libraries end in the text of their source.
     texts.dedup_by(|next, before| before.ends_with(next.as_str()));
     texts.join(": ")
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Self::Other(error.into())
     }
 }
 
-impl From<paddock_accounts::Error> for Failure {
+impl From<paddock_accounts::Error> for Error {
     fn from(error: paddock_accounts::Error) -> Self {
         match error {
             paddock_accounts::Error::Invalid(_) => Self::Config(error.to_string()),
@@ -87,7 +88,7 @@ impl From<paddock_accounts::Error> for Failure {
     }
 }
 
-impl From<SeedError> for Failure {
+impl From<SeedError> for Error {
     fn from(error: SeedError) -> Self {
         match error {
             SeedError::Other(error) => error.into(),
@@ -96,7 +97,7 @@ impl From<SeedError> for Failure {
     }
 }
 
-impl From<OpenError> for Failure {
+impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Url(_) | OpenError::Missing(_) => Self::Config(error.to_string()),
@@ -110,9 +111,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn repeated_causes_are_printed_once() {
         let cause = std::io::Error::other("the disk is gone");
         let repeated = anyhow::Error::new(cause).context("cannot read it: the disk is gone").context("no luck");
-        assert_eq!(Failure::from(repeated).to_string(), "no luck: cannot read it: the disk is gone");
+        assert_eq!(Error::from(repeated).to_string(), "no luck: cannot read it: the disk is gone");
     }
 }

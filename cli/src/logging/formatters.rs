@@ -1,4 +1,4 @@
-//! How lines look: every field of the request that a line belongs to stands in the line itself.
+//! Formats of log lines. Each line repeats the fields of the spans around it.
 
 use std::fmt::{self, Debug};
 
@@ -17,16 +17,17 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// What begins so is said to traces only.
-const OF_TRACES: &str = "otel.";
+/// Prefix of fields that are only for traces.
+const TRACE_PREFIX: &str = "otel.";
 
-/// One JSON object a line: `timestamp`, `level`, `message`, `target`, and the fields of the event and of the spans around it.
+/// One JSON object per line: `timestamp`, `level`, `message`, `module`, then the fields of the
+/// event and of the spans around it.
 #[derive(Default)]
-pub(super) struct Json {
+pub(super) struct JsonLines {
     clock: SystemTime,
 }
 
-impl<S> FormatEvent<S, JsonFields> for Json
+impl<S> FormatEvent<S, JsonFields> for JsonLines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -38,29 +39,29 @@ where
     ) -> fmt::Result {
         let mut timestamp = String::new();
         self.clock.format_time(&mut Writer::new(&mut timestamp))?;
-        let mut fields = Fields(Map::new());
+        let mut fields = JsonVisitor(Map::new());
         event.record(&mut fields);
-        let Fields(mut fields) = fields;
-        // The innermost word counts.
+        let JsonVisitor(mut fields) = fields;
+        // The innermost span wins.
         for span in context.event_scope().into_iter().flatten() {
             let extensions = span.extensions();
-            let Some(carried) = extensions.get::<FormattedFields<JsonFields>>() else { continue };
-            let Ok(Value::Object(carried)) = serde_json::from_str(&carried.fields) else { continue };
-            for (name, value) in carried.into_iter().filter(|(name, _)| !name.starts_with(OF_TRACES)) {
+            let Some(span_fields) = extensions.get::<FormattedFields<JsonFields>>() else { continue };
+            let Ok(Value::Object(span_fields)) = serde_json::from_str(&span_fields.fields) else { continue };
+            for (name, value) in span_fields.into_iter().filter(|(name, _)| !name.starts_with(TRACE_PREFIX)) {
                 fields.entry(name).or_insert(value);
             }
         }
         let metadata = event.metadata();
         let message = fields.remove("message").unwrap_or_default();
-        // An event's own `target` is a field; the place in the code has another name.
-        let first = [
+        // Named `module`, because events have a field `target` of their own.
+        let leading = [
             ("timestamp", Value::from(timestamp)),
             ("level", Value::from(metadata.level().as_str())),
             ("message", message),
             ("module", Value::from(metadata.target())),
         ];
         writer.write_char('{')?;
-        for (i, (name, value)) in first
+        for (i, (name, value)) in leading
             .iter()
             .map(|(name, value)| (*name, value))
             .chain(fields.iter().map(|(n, v)| (n.as_str(), v)))
@@ -75,13 +76,13 @@ where
     }
 }
 
-/// The fields of an event, as JSON.
-struct Fields(Map<String, Value>);
+/// Collects the fields of an event as JSON.
+struct JsonVisitor(Map<String, Value>);
 
-impl Fields {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+impl JsonVisitor {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
         let name = match field.name() {
-            // These are said already.
+            // Names that each line has already.
             "timestamp" | "level" | "module" => format!("{}_", field.name()),
             name => name.trim_start_matches("r#").to_owned(),
         };
@@ -89,56 +90,56 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for JsonVisitor {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value);
+        self.insert(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
+        self.insert(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
+        self.insert(field, value);
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        self.put(field, i64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from));
+        self.insert(field, i64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from));
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.put(field, u64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from));
+        self.insert(field, u64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
+        self.insert(field, value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value);
+        self.insert(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.put(field, format!("{value:?}"));
+        self.insert(field, format!("{value:?}"));
     }
 }
 
-/// The fields of a text line, without what is said to traces only.
+/// The fields of a text line, without the fields for traces.
 pub(super) struct TextFields;
 
 impl<'w> FormatFields<'w> for TextFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
-        let mut text = Text(DefaultVisitor::new(writer, true));
+        let mut text = TextVisitor(DefaultVisitor::new(writer, true));
         fields.record(&mut text);
         text.0.finish()
     }
 }
 
-struct Text<'w>(DefaultVisitor<'w>);
+struct TextVisitor<'w>(DefaultVisitor<'w>);
 
-impl Visit for Text<'_> {
+impl Visit for TextVisitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if !field.name().starts_with(OF_TRACES) {
+        if !field.name().starts_with(TRACE_PREFIX) {
             self.0.record_str(field, value);
         }
     }
@@ -148,7 +149,7 @@ impl Visit for Text<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if !field.name().starts_with(OF_TRACES) {
+        if !field.name().starts_with(TRACE_PREFIX) {
             self.0.record_debug(field, value);
         }
     }
@@ -168,17 +169,17 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// What was written, to be read again.
+    /// A writer that keeps what was written.
     #[derive(Clone, Default)]
-    pub(in crate::logging) struct Written(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::logging) struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Written {
+    impl Buffer {
         pub(in crate::logging) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
 
-    impl io::Write for Written {
+    impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -189,7 +190,7 @@ pub(super) mod tests {
         }
     }
 
-    impl<'a> MakeWriter<'a> for Written {
+    impl<'a> MakeWriter<'a> for Buffer {
         type Writer = Self;
 
         fn make_writer(&'a self) -> Self {
@@ -197,7 +198,7 @@ pub(super) mod tests {
         }
     }
 
-    fn within_a_request() {
+    fn log_in_a_request() {
         let span = tracing::error_span!(
             "request",
             otel.kind = "server",
@@ -211,11 +212,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_json_line_has_the_fields_of_its_request_once() {
-        let written = Written::default();
-        let layer = layer().with_writer(written.clone()).fmt_fields(JsonFields::new()).event_format(Json::default());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), within_a_request);
-        let text = written.text();
+    fn a_json_line_has_each_field_once() {
+        let buffer = Buffer::default();
+        let layer =
+            layer().with_writer(buffer.clone()).fmt_fields(JsonFields::new()).event_format(JsonLines::default());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_in_a_request);
+        let text = buffer.text();
         let line: Map<String, Value> = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(text.matches("user_id").count(), 1);
@@ -234,11 +236,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_text_line_says_nothing_of_traces() {
-        let written = Written::default();
-        let layer = layer().with_writer(written.clone()).with_ansi(false).fmt_fields(TextFields);
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), within_a_request);
-        let text = written.text();
+    fn a_text_line_has_no_trace_fields() {
+        let buffer = Buffer::default();
+        let layer = layer().with_writer(buffer.clone()).with_ansi(false).fmt_fields(TextFields);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log_in_a_request);
+        let text = buffer.text();
         assert!(text.contains("request_id=\"r-1\"") && text.contains("user_id=7"), "{text}");
         assert!(!text.contains("otel"), "{text}");
     }

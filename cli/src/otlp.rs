@@ -1,7 +1,7 @@
-//! Traces, to an OpenTelemetry collector, by OTLP over HTTP.
+//! Traces, to an OpenTelemetry collector by OTLP over HTTP.
 //!
-//! Spans are sent in batches by a thread of the library's own. A collector that is away costs the spans of that time and one line
-//! in the log.
+//! A thread of the OpenTelemetry SDK sends spans in batches. While the collector is unavailable,
+//! spans are dropped, and one line is logged.
 
 use std::{
     pin::Pin,
@@ -14,8 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{KeyValue, global};
+use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
@@ -23,14 +22,14 @@ use tokio::runtime::Handle;
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
-/// How long the collector may take for a batch.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How long the last spans have at the end of the process.
-const LAST_SPANS: Duration = Duration::from_secs(1);
+/// Timeout of one batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout of the last batch, at the exit of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
-/// What takes our spans, and nothing else, to the collector at this base URL.
+/// A layer that exports Paddock's spans to the collector at this base URL.
 pub(crate) fn layer<S>(collector: &url::Url) -> anyhow::Result<impl Layer<S>>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -39,8 +38,8 @@ where
         .with_http()
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(format!("{}/v1/traces", collector.as_str().trim_end_matches('/')))
-        .with_timeout(PATIENCE)
-        .with_http_client(Client::new()?)
+        .with_timeout(EXPORT_TIMEOUT)
+        .with_http_client(ExportClient::new()?)
         .build()
         .context("OTEL_EXPORTER_OTLP_ENDPOINT")?;
     let resource = Resource::builder()
@@ -50,37 +49,38 @@ where
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
     global::set_text_map_propagator(TraceContextPropagator::new());
     let tracer = PROVIDER.get_or_init(|| provider).tracer("paddock");
-    // Libraries have spans of their own, which tell of connections rather than of requests; and events stay in the log.
+    // Only Paddock's own spans: those of libraries describe connections rather than requests.
+    // Events go to the log.
     let ours = filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with("paddock"));
     let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
     Ok(layer.with_tracked_inactivity(false).with_target(false).with_level(false).with_filter(ours))
 }
 
-/// Sends what has not been sent, as far as the collector takes it at once.
+/// Sends the remaining spans.
 pub(crate) async fn flush() {
     let Some(provider) = PROVIDER.get() else { return };
-    let flushing = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(LAST_SPANS));
-    // The client below has told of a collector that is away.
-    let _ = tokio::time::timeout(LAST_SPANS, flushing).await;
+    let flushing = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(FLUSH_TIMEOUT));
+    // `ExportClient` logs an unavailable collector.
+    let _ = tokio::time::timeout(FLUSH_TIMEOUT, flushing).await;
 }
 
-/// Sends batches on the runtime, since the thread that makes them has none.
+/// Sends batches on the tokio runtime, because the SDK's thread has none.
 #[derive(Debug)]
-struct Client {
+struct ExportClient {
     http: reqwest::Client,
     runtime: Handle,
-    /// Whether the last batch was not taken, so that only changes are logged.
-    away: Arc<AtomicBool>,
+    /// Whether the last batch failed. Only changes of it are logged.
+    is_failing: Arc<AtomicBool>,
 }
 
-impl Client {
+impl ExportClient {
     fn new() -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
-        Ok(Self { http, runtime: Handle::current(), away: Arc::default() })
+        let http = reqwest::Client::builder().timeout(EXPORT_TIMEOUT).build()?;
+        Ok(Self { http, runtime: Handle::current(), is_failing: Arc::default() })
     }
 }
 
-impl HttpClient for Client {
+impl HttpClient for ExportClient {
     fn send_bytes<'s, 'a>(
         &'s self,
         request: http::Request<Bytes>,
@@ -89,25 +89,25 @@ impl HttpClient for Client {
         's: 'a,
         Self: 'a,
     {
-        let (http, away) = (self.http.clone(), Arc::clone(&self.away));
+        let (http, is_failing) = (self.http.clone(), Arc::clone(&self.is_failing));
         let sending = self.runtime.spawn(async move {
             let sent = send(&http, request).await;
-            let failure = match &sent {
-                Ok(answer) if answer.status().is_success() => None,
-                Ok(answer) => Some(format!("it answered {}", answer.status())),
+            let error = match &sent {
+                Ok(response) if response.status().is_success() => None,
+                Ok(response) => Some(format!("the collector answered {}", response.status())),
                 Err(error) => Some(error.to_string()),
             };
-            match (failure, away.load(Relaxed)) {
+            match (error, is_failing.load(Relaxed)) {
                 (Some(error), false) => {
                     tracing::warn!(
                         error,
-                        "the collector of OTEL_EXPORTER_OTLP_ENDPOINT takes no traces; they are dropped until it does"
+                        "cannot export traces to OTEL_EXPORTER_OTLP_ENDPOINT; dropping them until the collector recovers"
                     );
-                    away.store(true, Relaxed);
+                    is_failing.store(true, Relaxed);
                 }
                 (None, true) => {
-                    tracing::info!("the collector takes traces again");
-                    away.store(false, Relaxed);
+                    tracing::info!("exporting traces again");
+                    is_failing.store(false, Relaxed);
                 }
                 _ => {}
             }
@@ -118,10 +118,10 @@ impl HttpClient for Client {
 }
 
 async fn send(http: &reqwest::Client, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
-    let answer = http.execute(request.try_into()?).await?;
-    let mut response = http::Response::builder().status(answer.status());
-    if let Some(headers) = response.headers_mut() {
-        headers.clone_from(answer.headers());
+    let response = http.execute(request.try_into()?).await?;
+    let mut copy = http::Response::builder().status(response.status());
+    if let Some(headers) = copy.headers_mut() {
+        headers.clone_from(response.headers());
     }
-    Ok(response.body(answer.bytes().await?)?)
+    Ok(copy.body(response.bytes().await?)?)
 }
