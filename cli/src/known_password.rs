@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use paddock_accounts::{
     Accounts, Error,
-    email::Email,
+    bootstrap::{ADMIN_EMAIL, Seed},
     passwords::DEV_PASSWORD,
-    seed::{ADMIN_EMAIL, Seed},
+    types::Email,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,7 +27,7 @@ pub(crate) async fn only_local_hosts(
 ) -> Result<bool, Failure> {
     match is_set(accounts).await {
         // A server may begin before its database does.
-        Ok(false) | Err(Error::Unavailable(_)) => Ok(false),
+        Ok(false) | Err(Error::Store(paddock_store::Error::Unavailable(_))) => Ok(false),
         Err(error) => Err(error.into()),
         Ok(true) if environment == Environment::Local && addr.ip().is_loopback() => Ok(true),
         Ok(true) => Err(Failure::config(format!(
@@ -39,6 +39,6 @@ pub(crate) async fn only_local_hosts(
 
 async fn is_set(accounts: &Accounts) -> Result<bool, Error> {
     let email = Email::parse(ADMIN_EMAIL).expect("the address is well formed");
-    let Some(admin) = accounts.user_by_email(&email).await? else { return Ok(false) };
-    accounts.password_is(admin.id, &SecretString::from(DEV_PASSWORD)).await
+    let Some(admin) = accounts.users().find_by_email(&email).await? else { return Ok(false) };
+    accounts.passwords().matches(admin.id, &SecretString::from(DEV_PASSWORD)).await
 }

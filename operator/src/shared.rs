@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource};
-use paddock_accounts::Accounts;
-use paddock_accounts::clock::Time;
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::managed::ManagedBy;
+use paddock_accounts::{Accounts, types::ManagedBy};
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
+use paddock_store::{
+    clock::Timestamp,
+    context::{Actor, AuditContext},
+};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, watch};
 
@@ -52,7 +53,7 @@ pub(crate) struct Settings {
 
 impl Shared {
     /// The present.
-    pub(crate) fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Timestamp {
         self.accounts.now()
     }
 
@@ -68,9 +69,9 @@ impl Shared {
 }
 
 /// The circumstances of a mutation that an object causes.
-pub(crate) fn context<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K) -> Context {
+pub(crate) fn context<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K) -> AuditContext {
     let meta = object.meta();
-    Context {
+    AuditContext {
         actor: Actor::Operator {
             manager: author::of(meta),
             kind,
@@ -84,8 +85,10 @@ pub(crate) fn context<K: Resource<DynamicType = ()>>(kind: &'static str, object:
 }
 
 /// The time as the API server keeps it, rounded down.
-pub(crate) fn stamp(time: Time) -> Stamp {
-    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::from_second(time.seconds()).unwrap_or_default())
+pub(crate) fn stamp(time: Timestamp) -> Stamp {
+    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+        jiff::Timestamp::from_second(time.seconds()).unwrap_or_default(),
+    )
 }
 
 /// The objects of one kind, wherever they are watched, and the way to have one looked at.

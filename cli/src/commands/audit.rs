@@ -7,13 +7,12 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use paddock_accounts::{
-    Accounts,
-    audit::{AuditFilter, EventType, KnownHead, Verified},
-    clock::Time,
-    credentials::CredentialId,
-};
+use paddock_accounts::{Accounts, CredentialId};
 use paddock_api::export::{Encoder, Format};
+use paddock_store::{
+    audit::{AuditFilter, EventType, KnownHead, Verified},
+    clock::Timestamp,
+};
 
 use super::{audit_list::List, print, user};
 use crate::{
@@ -76,10 +75,10 @@ struct Export {
     actor: Option<String>,
     /// Not before this time, in RFC 3339
     #[arg(long, value_name = "TIME")]
-    since: Option<Time>,
+    since: Option<Timestamp>,
     /// Before this time, in RFC 3339
     #[arg(long, value_name = "TIME")]
-    until: Option<Time>,
+    until: Option<Timestamp>,
     #[command(flatten)]
     common: CommonSettings,
     #[command(flatten)]
@@ -109,7 +108,7 @@ impl Verify {
                 tracing::info!(rows, "verified so far");
             }
         };
-        match accounts.verify_audit_against(&heads, progress).await? {
+        match accounts.audit().verify(&heads, progress).await? {
             Ok(whole) => print(&report(&whole, heads.len())),
             Err(broken) => Err(Failure::Other(anyhow::anyhow!("the audit log is broken: {broken}"))),
         }
@@ -174,7 +173,7 @@ impl Export {
 }
 
 async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: Encoder) -> Result<(), Failure> {
-    let mut export = accounts.export_audit(filter).await?;
+    let mut export = accounts.audit().export(filter).await?;
     let mut out = io::stdout();
     loop {
         out.write_all(&encoder.take()?)?;

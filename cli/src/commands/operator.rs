@@ -52,7 +52,7 @@ impl Operator {
         let readiness = paddock_operator::Readiness::default();
         let parts = vec![server::operator_missing(readiness.clone())];
         let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, accounts.clone(), stop.clone()));
-        let tending = tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
+        let tending = tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.audit().clone().run_maintenance()));
         let worked = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
         stop.cancel();
         tending.await.map_err(anyhow::Error::from)?;

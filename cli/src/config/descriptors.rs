@@ -1,6 +1,6 @@
 //! File descriptors: how many this process may have open, and how many connections that leaves room for.
 
-use paddock_accounts::OpenOptions;
+use paddock_store::OpenOptions;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{

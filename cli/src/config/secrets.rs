@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use paddock_accounts::OpenOptions;
+use paddock_store::OpenOptions;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{failure::Failure, settings::Environment};

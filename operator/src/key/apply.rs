@@ -8,14 +8,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
-use paddock_accounts::Error as AccountsError;
-use paddock_accounts::context::Context;
-use paddock_accounts::credentials::{Credential, SecretState};
-use paddock_accounts::gitops::DesiredKey;
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::secrets::{SecretVersion, Staged};
-use paddock_accounts::users::UserId;
+use paddock_accounts::{
+    Error as AccountsError, UserId,
+    credentials::{Credential, SecretState, SecretVersion},
+    managed_resources::{DesiredKey, OnUidMismatch, Staged},
+    types::ManagedBy,
+};
 use paddock_crds::ApiKey;
+use paddock_store::context::AuditContext;
 use serde_json::json;
 
 use crate::conditions::{Reason, Refusal};
@@ -61,7 +61,7 @@ struct Delivery<'a> {
     controller: &'a KeyController,
     object: &'a ApiKey,
     wanted: &'a Wanted,
-    context: Context,
+    context: AuditContext,
     owner: ManagedBy,
     secrets: Api<Secret>,
 }
@@ -163,9 +163,9 @@ impl Delivery<'_> {
     /// Whether a Secret that nobody owns holds a version of this very credential.
     async fn proves(&self, held: &Held) -> Result<bool, Failure> {
         let accounts = &self.controller.shared.accounts;
-        let Some(credential) = accounts.owned_key(&self.owner).await? else { return Ok(false) };
-        let versions = accounts.secrets(credential.id).await?;
-        let holds = held.token.as_ref().map(paddock_accounts::token::Token::key_id);
+        let Some(credential) = accounts.managed().find_key(&self.owner).await? else { return Ok(false) };
+        let versions = accounts.credentials().secrets(credential.id).await?;
+        let holds = held.token.as_ref().map(paddock_accounts::types::ApiKeyToken::key_id);
         Ok(versions.iter().any(|version| Some(version.key_id.as_str()) == holds))
     }
 
@@ -180,10 +180,12 @@ impl Delivery<'_> {
             limits: wanted.limits,
             expires_at: wanted.expires_at,
         };
-        let result = shared.accounts.apply_key(context, owner, &desired, false).await;
+        let result = shared.accounts.managed().apply_key(context, owner, &desired, OnUidMismatch::Reject).await;
         match result {
-            Err(AccountsError::Fenced(_)) if fence::is_present(&shared.client, self.object).await.unwrap_or(false) => {
-                shared.accounts.apply_key(context, owner, &desired, true).await
+            Err(AccountsError::UidMismatch(_))
+                if fence::is_present(&shared.client, self.object).await.unwrap_or(false) =>
+            {
+                shared.accounts.managed().apply_key(context, owner, &desired, OnUidMismatch::TakeOver).await
             }
             other => other,
         }
@@ -193,7 +195,7 @@ impl Delivery<'_> {
     async fn run(&self, credential: Credential, mut held: Option<Held>) -> Result<Outcome, Failure> {
         let shared = &self.controller.shared;
         for _ in 0..MOST_STEPS {
-            let versions = shared.accounts.secrets(credential.id).await?;
+            let versions = shared.accounts.credentials().secrets(credential.id).await?;
             let answered = self.object.status.as_ref().and_then(|status| status.last_handled_rotate_at.as_deref());
             let step = plan::next(&Facts {
                 wanted: self.wanted,
@@ -290,17 +292,17 @@ impl Delivery<'_> {
     async fn stage(&self, credential: &Credential) -> Result<Staged, Failure> {
         let shared = &self.controller.shared;
         let expires_at = self.wanted.valid_for.map(|valid_for| shared.now() + valid_for);
-        Ok(shared.accounts.stage_secret(&self.context, &self.owner, credential.id, expires_at).await?)
+        Ok(shared.accounts.managed().stage_secret(&self.context, &self.owner, credential.id, expires_at).await?)
     }
 
     async fn activate(
         &self,
         credential: &Credential,
-        version: paddock_accounts::secrets::SecretId,
+        version: paddock_accounts::SecretId,
         grace: Duration,
     ) -> Result<(), Failure> {
         let accounts = &self.controller.shared.accounts;
-        match accounts.activate_secret(&self.context, &self.owner, credential.id, version, grace).await {
+        match accounts.managed().activate_secret(&self.context, &self.owner, credential.id, version, grace).await {
             Err(AccountsError::NotStaged) => Err(Failure::Overtaken("another operator that made its version active")),
             other => Ok(other?),
         }
@@ -381,7 +383,7 @@ fn refusal(error: AccountsError) -> Result<Refusal, Failure> {
     match error {
         AccountsError::Invalid(_) => Ok(Refusal::new(Reason::InvalidSpec, error.to_string())),
         AccountsError::NoUser(_) => Ok(Refusal::new(Reason::UserNotReady, "the user of this key is gone")),
-        AccountsError::Fenced(_) => Err(Failure::Overtaken("a younger object of the same name")),
+        AccountsError::UidMismatch(_) => Err(Failure::Overtaken("a younger object of the same name")),
         other => Err(other.into()),
     }
 }

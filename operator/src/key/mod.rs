@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::Resource;
-use paddock_accounts::Error as AccountsError;
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::CredentialId;
-use paddock_accounts::secrets::Staged;
+use paddock_accounts::{
+    CredentialId, Error as AccountsError,
+    managed_resources::{OnUidMismatch, Staged},
+};
 use paddock_crds::{ApiKey, KeyDeletionPolicy};
+use paddock_store::clock::Timestamp;
 
 use crate::conditions::Reason;
 use crate::error::Failure;
@@ -65,7 +66,7 @@ impl KeyController {
     async fn revoke(&self, object: &ApiKey) -> Result<Outcome, Failure> {
         self.end(object).await?;
         apply::remove_secret(&self.shared, object, &validate::secret_name(object)).await?;
-        let credential = self.shared.accounts.owned_key(&self.shared.owner(object.meta())).await?;
+        let credential = self.shared.accounts.managed().find_key(&self.shared.owner(object.meta())).await?;
         Ok(Outcome::Refused { refusal: apply::revoked(None), credential: credential.map(Box::new) })
     }
 
@@ -73,11 +74,11 @@ impl KeyController {
     async fn end(&self, object: &ApiKey) -> Result<(), Failure> {
         let (owner, context) = (self.shared.owner(object.meta()), context(ApiKey::KIND, object));
         let accounts = &self.shared.accounts;
-        let ended = match accounts.revoke_owned_key(&context, &owner, false).await {
-            Err(AccountsError::Fenced(_)) if fence::is_present(&self.shared.client, object).await? => {
-                accounts.revoke_owned_key(&context, &owner, true).await?
+        let ended = match accounts.managed().revoke_key(&context, &owner, OnUidMismatch::Reject).await {
+            Err(AccountsError::UidMismatch(_)) if fence::is_present(&self.shared.client, object).await? => {
+                accounts.managed().revoke_key(&context, &owner, OnUidMismatch::TakeOver).await?
             }
-            Err(AccountsError::Fenced(_)) => return Err(Failure::Overtaken("a younger object of the same name")),
+            Err(AccountsError::UidMismatch(_)) => return Err(Failure::Overtaken("a younger object of the same name")),
             other => other?,
         };
         if let Some(id) = ended {
@@ -138,7 +139,7 @@ impl Controller for KeyController {
 }
 
 /// The times at which something is due.
-fn ends(delivered: &apply::Delivered) -> [Option<Time>; 3] {
+fn ends(delivered: &apply::Delivered) -> [Option<Timestamp>; 3] {
     let active = plan::active(&delivered.versions);
     [
         plan::next_rotation(&delivered.wanted, &delivered.versions),
@@ -148,6 +149,6 @@ fn ends(delivered: &apply::Delivered) -> [Option<Time>; 3] {
 }
 
 /// The soonest of the times; none: the usual.
-fn within(now: Time, times: &[Option<Time>]) -> Next {
+fn within(now: Timestamp, times: &[Option<Timestamp>]) -> Next {
     times.iter().flatten().min().map_or(Next::Settled, |first| Next::Within(first.since(now) + A_LITTLE))
 }

@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::SecretState;
-use paddock_accounts::secrets::{SecretId, SecretVersion};
+use paddock_accounts::{
+    SecretId,
+    credentials::{SecretState, SecretVersion},
+};
+use paddock_store::clock::Timestamp;
 
 use crate::key::validate::Wanted;
 
@@ -67,10 +69,10 @@ pub(crate) struct Facts<'a> {
     /// The credential's versions that are not revoked.
     pub(crate) versions: &'a [SecretVersion],
     /// The end of the credential itself.
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expires_at: Option<Timestamp>,
     /// The request that status says was answered last.
     pub(crate) answered: Option<&'a str>,
-    pub(crate) now: Time,
+    pub(crate) now: Timestamp,
 }
 
 /// The next step.
@@ -111,7 +113,7 @@ pub(crate) fn active(versions: &[SecretVersion]) -> Option<&SecretVersion> {
 }
 
 /// When the next version is due.
-pub(crate) fn next_rotation(wanted: &Wanted, versions: &[SecretVersion]) -> Option<Time> {
+pub(crate) fn next_rotation(wanted: &Wanted, versions: &[SecretVersion]) -> Option<Timestamp> {
     Some(active(versions)?.issued_at + wanted.interval?)
 }
 
@@ -140,7 +142,7 @@ mod tests {
     use serde_json::json;
 
     const HOUR: Duration = Duration::from_hours(1);
-    const NOW: Time = Time::from_micros(1_000 * 3_600_000_000);
+    const NOW: Timestamp = Timestamp::from_micros(1_000 * 3_600_000_000);
 
     /// The database and the Secret, as the steps change them.
     #[derive(Clone, Debug)]
@@ -150,7 +152,7 @@ mod tests {
         request: Option<Request>,
         answered: Option<String>,
         interval: Option<Duration>,
-        expires_at: Option<Time>,
+        expires_at: Option<Timestamp>,
     }
 
     fn version(id: i64, state: SecretState, hours_old: u32) -> SecretVersion {

@@ -6,10 +6,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
-use paddock_accounts::clock::Time;
-use paddock_accounts::secrets::SecretId;
-use paddock_accounts::token::Token;
+use paddock_accounts::{SecretId, types::ApiKeyToken};
 use paddock_crds::{ApiKey, SECRET_TYPE, SecretTemplate, annotation, data, label};
+use paddock_store::clock::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
@@ -39,7 +38,7 @@ pub(crate) struct Held {
     /// The version whose plaintext it should hold.
     pub(crate) version: Option<SecretId>,
     /// The key that it does hold, if that is well formed.
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<ApiKeyToken>,
     /// The request for rotation that its version has answered.
     pub(crate) answered: Option<String>,
     secret: Secret,
@@ -70,7 +69,7 @@ impl Held {
         Self {
             resource_version: secret.resource_version().unwrap_or_default(),
             version: annotation(annotation::VERSION_ID).and_then(|id| id.parse().ok()).map(SecretId),
-            token: text.and_then(|text| Token::parse(text).ok()),
+            token: text.and_then(|text| ApiKeyToken::parse(text).ok()),
             answered: annotation(annotation::ROTATE_HANDLED),
             secret,
         }
@@ -80,7 +79,7 @@ impl Held {
     pub(crate) fn bearing(&self) -> Bearing<'_> {
         Bearing {
             version: self.version,
-            key_id: self.token.as_ref().map(Token::key_id),
+            key_id: self.token.as_ref().map(ApiKeyToken::key_id),
             answered: self.answered.as_deref(),
         }
     }
@@ -93,9 +92,9 @@ impl Held {
 
 /// What a Secret should hold.
 pub(crate) struct Content<'a> {
-    pub(crate) token: &'a Token,
+    pub(crate) token: &'a ApiKeyToken,
     pub(crate) version: SecretId,
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) answered: Option<&'a str>,
     pub(crate) public_url: &'a str,
     pub(crate) template: &'a SecretTemplate,

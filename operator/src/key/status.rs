@@ -1,9 +1,8 @@
 //! The status of an `ApiKey`. Pure.
 
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::{Credential, SecretState};
-use paddock_accounts::secrets::SecretVersion;
+use paddock_accounts::credentials::{Credential, SecretState, SecretVersion};
 use paddock_crds::{ApiKey, ApiKeyStatus, VersionState};
+use paddock_store::clock::Timestamp;
 
 use crate::conditions::{Reason, Refusal, Wanted, merge, of_type};
 use crate::key::apply::{Delivered, Outcome};
@@ -14,7 +13,7 @@ use crate::shared::{Stamp, stamp};
 const MOST_VERSIONS: usize = 5;
 
 /// The status that says what came of the object.
-pub(crate) fn of(object: &ApiKey, outcome: &Outcome, now: Time) -> ApiKeyStatus {
+pub(crate) fn of(object: &ApiKey, outcome: &Outcome, now: Timestamp) -> ApiKeyStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let (wanted, mut status) = match outcome {
@@ -45,7 +44,7 @@ fn refused(refusal: &Refusal, credential: Option<&Credential>) -> Vec<Wanted> {
     wanted
 }
 
-fn filled(delivered: &Delivered, before: &ApiKeyStatus, now: Time) -> ApiKeyStatus {
+fn filled(delivered: &Delivered, before: &ApiKeyStatus, now: Timestamp) -> ApiKeyStatus {
     let Delivered { credential, versions, wanted, answered, .. } = delivered;
     let active = plan::active(versions);
     let expires_at = [credential.expires_at, active.and_then(|version| version.expires_at)].into_iter().flatten().min();
@@ -76,7 +75,7 @@ fn kept(refusal: &Refusal, credential: Option<&Credential>, before: &ApiKeyStatu
 }
 
 /// The versions that are still accepted, newest first.
-fn shown(versions: &[SecretVersion], end: Option<Time>, now: Time) -> Vec<paddock_crds::SecretVersion> {
+fn shown(versions: &[SecretVersion], end: Option<Timestamp>, now: Timestamp) -> Vec<paddock_crds::SecretVersion> {
     let mut shown: Vec<_> = versions
         .iter()
         .filter_map(|version| {
@@ -102,7 +101,7 @@ fn shown(versions: &[SecretVersion], end: Option<Time>, now: Time) -> Vec<paddoc
 }
 
 /// A version that has ended leaves with the next write, and is no reason for one.
-fn keep_ended_versions(status: &mut ApiKeyStatus, before: ApiKeyStatus, now: Time) {
+fn keep_ended_versions(status: &mut ApiKeyStatus, before: ApiKeyStatus, now: Timestamp) {
     let now = stamp(now);
     let ended =
         |version: &paddock_crds::SecretVersion| version.not_after.as_ref().is_some_and(|end: &Stamp| *end <= now);

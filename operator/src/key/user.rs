@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use kube::Resource;
-use paddock_accounts::clock::Time;
-use paddock_accounts::users::UserId;
+use paddock_accounts::UserId;
 use paddock_crds::ApiKey;
+use paddock_store::clock::Timestamp;
 
 use crate::conditions::{Reason, Refusal};
 use crate::error::Failure;
@@ -37,7 +37,7 @@ pub(crate) async fn find(shared: &Shared, key: &ApiKey) -> Result<Found, Failure
     if let Err(refusal) = crate::user::validate::allows(user, &namespace_of(key)) {
         return Ok(Found::Refused(refusal));
     }
-    let row = shared.accounts.owned_user(&shared.owner(user.meta())).await?;
+    let row = shared.accounts.managed().find_user(&shared.owner(user.meta())).await?;
     // The row of an earlier life of the name is not this user.
     let own = row.filter(|row| row.managed_by.as_ref().map(|owner| &owner.uid) == user.meta().uid.as_ref());
     Ok(match own {
@@ -52,10 +52,10 @@ pub(crate) async fn find(shared: &Shared, key: &ApiKey) -> Result<Found, Failure
 }
 
 /// Whether the key was made a moment ago, and nothing has been said of it.
-fn is_new(key: &ApiKey, now: Time) -> bool {
+fn is_new(key: &ApiKey, now: Timestamp) -> bool {
     let created = key.meta().creation_timestamp.as_ref().map_or(0, |at| at.0.as_microsecond());
     let untold = key.status.as_ref().is_none_or(|status| status.conditions.is_empty());
-    untold && now.since(Time::from_micros(created)) < TOGETHER
+    untold && now.since(Timestamp::from_micros(created)) < TOGETHER
 }
 
 fn reference(key: &ApiKey) -> (String, String) {

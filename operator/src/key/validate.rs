@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use kube::ResourceExt;
-use paddock_accounts::clock::Time;
-use paddock_accounts::limits::Limits;
-use paddock_accounts::patterns::ModelPatterns;
-use paddock_accounts::sets::{self, Scopes};
+use paddock_accounts::types::{self, Limits, ModelPatterns, Scopes};
 use paddock_crds::{ApiKey, GoDuration, Rotation, Scope, SecretTemplate, annotation};
+use paddock_store::clock::Timestamp;
 
 use crate::conditions::{Reason, Refusal};
 use crate::object::annotation_of;
@@ -24,7 +22,7 @@ pub(crate) struct Wanted {
     pub(crate) scopes: Scopes,
     pub(crate) models: Option<ModelPatterns>,
     pub(crate) limits: Limits,
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) valid_for: Option<Duration>,
     pub(crate) interval: Option<Duration>,
     pub(crate) grace: Duration,
@@ -57,7 +55,7 @@ pub(crate) fn wanted(object: &ApiKey) -> Result<Wanted, Refusal> {
             .map_or_else(Scopes::default_for_keys, |scopes| scopes.iter().copied().map(scope).collect()),
         models: spec.models.as_deref().map(user::patterns).transpose()?,
         limits: spec.limits.as_ref().map(user::limits).unwrap_or_default(),
-        expires_at: spec.expires_at.as_ref().map(|at| Time::from_micros(at.0.as_microsecond())),
+        expires_at: spec.expires_at.as_ref().map(|at| Timestamp::from_micros(at.0.as_microsecond())),
         valid_for: spec.valid_for.map(GoDuration::get),
         interval,
         grace,
@@ -109,19 +107,19 @@ fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::InvalidSpec, message)
 }
 
-const fn scope(scope: Scope) -> sets::Scope {
+const fn scope(scope: Scope) -> types::Scope {
     match scope {
-        Scope::Chat => sets::Scope::Chat,
-        Scope::Generate => sets::Scope::Generate,
-        Scope::Embed => sets::Scope::Embed,
-        Scope::ModelsRead => sets::Scope::ModelsRead,
-        Scope::ModelsWrite => sets::Scope::ModelsWrite,
-        Scope::UsersRead => sets::Scope::UsersRead,
-        Scope::UsersWrite => sets::Scope::UsersWrite,
-        Scope::KeysRead => sets::Scope::KeysRead,
-        Scope::KeysWrite => sets::Scope::KeysWrite,
-        Scope::AuditRead => sets::Scope::AuditRead,
-        Scope::UsageRead => sets::Scope::UsageRead,
+        Scope::Chat => types::Scope::Chat,
+        Scope::Generate => types::Scope::Generate,
+        Scope::Embed => types::Scope::Embed,
+        Scope::ModelsRead => types::Scope::ModelsRead,
+        Scope::ModelsWrite => types::Scope::ModelsWrite,
+        Scope::UsersRead => types::Scope::UsersRead,
+        Scope::UsersWrite => types::Scope::UsersWrite,
+        Scope::KeysRead => types::Scope::KeysRead,
+        Scope::KeysWrite => types::Scope::KeysWrite,
+        Scope::AuditRead => types::Scope::AuditRead,
+        Scope::UsageRead => types::Scope::UsageRead,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use kube::{Resource, ResourceExt};
-use paddock_accounts::models::{Model, Origin, Removal};
+use paddock_accounts::managed_resources::{Model, ModelSource, Removal};
 use paddock_crds::{BackendState, OllamaModel};
 use paddock_ollama::{ClientError, ModelName};
 
@@ -24,7 +24,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Looked {
     pub(crate) sights: Vec<Sight>,
     /// How the model came, once it is there.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) origin: Option<ModelSource>,
     _sealed: (),
 }
 
@@ -87,10 +87,10 @@ async fn record(
     wanted: &Wanted,
     digest: &str,
     bytes: u64,
-) -> Result<Origin, Failure> {
+) -> Result<ModelSource, Failure> {
     let accounts = &controller.shared.accounts;
     let owner = controller.shared.owner(object.meta());
-    let recorded = accounts.model(&owner).await?;
+    let recorded = accounts.managed().find_model(&owner).await?;
     let was_pulling = object
         .status
         .iter()
@@ -99,8 +99,8 @@ async fn record(
     let origin = match recorded {
         // An earlier life of the name may have been about another model.
         Some(model) if model.model == wanted.model.as_str() => model.origin,
-        _ if was_pulling => Origin::Pulled,
-        _ => Origin::Adopted,
+        _ if was_pulling => ModelSource::Pulled,
+        _ => ModelSource::Adopted,
     };
     let model = Model {
         model: wanted.model.as_str().to_owned(),
@@ -108,8 +108,8 @@ async fn record(
         digest: Some(digest.to_owned()),
         size_bytes: i64::try_from(bytes).ok(),
     };
-    accounts.record_model(&context(OllamaModel::KIND, object), &owner, model).await?;
-    let recorded = accounts.model(&owner).await?;
+    accounts.managed().record_model(&context(OllamaModel::KIND, object), &owner, model).await?;
+    let recorded = accounts.managed().find_model(&owner).await?;
     Ok(recorded.map_or(origin, |model| model.origin))
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn remove(controller: &ModelController, object: &OllamaModel) -
     let accounts = &controller.shared.accounts;
     let owner = controller.shared.owner(object.meta());
     let Ok(model) = ModelName::parse(&object.spec.model) else { return Ok(()) };
-    let removal = match accounts.model_removal(&owner, model.as_str()).await? {
+    let removal = match accounts.managed().plan_model_removal(&owner, model.as_str()).await? {
         Removal::Delete if is_named_elsewhere(&controller.shared, object) => Removal::Keep,
         other => other,
     };
@@ -134,7 +134,7 @@ pub(crate) async fn remove(controller: &ModelController, object: &OllamaModel) -
             "removed from Ollama"
         }
     };
-    accounts.forget_model(&context(OllamaModel::KIND, object), &owner, detail).await?;
+    accounts.managed().forget_model(&context(OllamaModel::KIND, object), &owner, detail).await?;
     Ok(())
 }
 

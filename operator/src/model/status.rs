@@ -1,8 +1,8 @@
 //! The status of an `OllamaModel`. Pure.
 
-use paddock_accounts::clock::Time;
-use paddock_accounts::models;
+use paddock_accounts::managed_resources;
 use paddock_crds::{BackendState, BackendStatus, OllamaModel, OllamaModelStatus, Origin, Progress};
+use paddock_store::clock::Timestamp;
 
 use crate::conditions::{Reason, Refusal, Wanted, merge, of_type};
 use crate::model::apply::{Looked, Outcome};
@@ -10,7 +10,7 @@ use crate::model::plan::{self, Seen, Sight};
 use crate::shared::stamp;
 
 /// The status that says what came of the object.
-pub(crate) fn of(object: &OllamaModel, outcome: &Outcome, now: Time) -> OllamaModelStatus {
+pub(crate) fn of(object: &OllamaModel, outcome: &Outcome, now: Timestamp) -> OllamaModelStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let (wanted, mut status) = match outcome {
@@ -79,7 +79,7 @@ fn filled(looked: &Looked, before: &OllamaModelStatus) -> OllamaModelStatus {
     OllamaModelStatus {
         digest: present.map(|(digest, _)| digest.to_owned()),
         size_bytes: present.and_then(|(_, bytes)| i64::try_from(bytes).ok()),
-        origin: looked.origin.and_then(origin),
+        origin: looked.origin.map(origin),
         progress: progress(looked, before),
         backends: looked.sights.iter().map(backend).collect(),
         ready_backends: i32::try_from(ready).ok(),
@@ -87,11 +87,10 @@ fn filled(looked: &Looked, before: &OllamaModelStatus) -> OllamaModelStatus {
     }
 }
 
-const fn origin(origin: models::Origin) -> Option<Origin> {
-    match origin {
-        models::Origin::Pulled => Some(Origin::Pulled),
-        models::Origin::Adopted => Some(Origin::Adopted),
-        models::Origin::Built => None,
+const fn origin(source: managed_resources::ModelSource) -> Origin {
+    match source {
+        managed_resources::ModelSource::Pulled => Origin::Pulled,
+        managed_resources::ModelSource::Adopted => Origin::Adopted,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Makes the user as the object asks.
 
 use kube::Resource;
-use paddock_accounts::Error as AccountsError;
-use paddock_accounts::gitops::{Adoption, DesiredUser};
-use paddock_accounts::users::User;
+use paddock_accounts::{
+    Error as AccountsError,
+    managed_resources::{Adoption, DesiredUser, OnUidMismatch},
+    users::User,
+};
 use paddock_crds::{AdoptionPolicy, ApiUser};
 
 use crate::conditions::{Reason, Refusal};
@@ -30,7 +32,7 @@ pub(crate) struct Applied {
 /// Creates or changes the user.
 pub(crate) async fn user(shared: &Shared, object: &ApiUser, desired: &DesiredUser) -> Result<Outcome, Failure> {
     let owner = shared.owner(object.meta());
-    if shared.accounts.owned_user(&owner).await?.is_none()
+    if shared.accounts.managed().find_user(&owner).await?.is_none()
         && let Some(winner) = older_rival(shared, object, desired)
     {
         return Ok(Outcome::Refused(conflict(&winner)));
@@ -44,13 +46,13 @@ pub(crate) async fn user(shared: &Shared, object: &ApiUser, desired: &DesiredUse
     };
     let context = context(ApiUser::KIND, object);
     let accounts = &shared.accounts;
-    let mut result = accounts.apply_user(&context, &owner, desired, adoption, false).await;
-    if matches!(result, Err(AccountsError::Fenced(_))) && fence::is_present(&shared.client, object).await? {
-        result = accounts.apply_user(&context, &owner, desired, adoption, true).await;
+    let mut result = accounts.managed().apply_user(&context, &owner, desired, adoption, OnUidMismatch::Reject).await;
+    if matches!(result, Err(AccountsError::UidMismatch(_))) && fence::is_present(&shared.client, object).await? {
+        result = accounts.managed().apply_user(&context, &owner, desired, adoption, OnUidMismatch::TakeOver).await;
     }
     match result {
         Ok(user) => {
-            let keys = accounts.credentials(Some(user.id)).await?;
+            let keys = accounts.credentials().list(Some(user.id)).await?;
             let live = keys.iter().filter(|key| key.revoked_at.is_none()).count();
             let keys = i64::try_from(live).unwrap_or(i64::MAX);
             Ok(Outcome::Applied(Box::new(Applied { user, keys, _sealed: () })))
@@ -72,7 +74,7 @@ fn refusal(error: AccountsError) -> Result<Refusal, Failure> {
         )),
         AccountsError::Managed { owner, .. } => Ok(conflict(&owner.to_string())),
         AccountsError::LastAdmin => Ok(Refusal::new(Reason::LastAdmin, error.to_string())),
-        AccountsError::Fenced(_) => Err(Failure::Overtaken("a younger object of the same name")),
+        AccountsError::UidMismatch(_) => Err(Failure::Overtaken("a younger object of the same name")),
         other => Err(other.into()),
     }
 }

@@ -7,8 +7,7 @@ pub(crate) mod validate;
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
-use paddock_accounts::Error as AccountsError;
-use paddock_accounts::gitops::UserEnd;
+use paddock_accounts::{Error as AccountsError, managed_resources::DeletionAction};
 use paddock_crds::{ApiKey, ApiUser, UserDeletionPolicy};
 
 use crate::conditions::{Reason, Refusal};
@@ -99,12 +98,12 @@ impl Controller for UserController {
             return Ok(Cleanup::Waiting);
         }
         let end = match object.spec.deletion_policy {
-            UserDeletionPolicy::Delete => UserEnd::Delete,
-            UserDeletionPolicy::Disable => UserEnd::Disable,
-            UserDeletionPolicy::Retain => UserEnd::Retain,
+            UserDeletionPolicy::Delete => DeletionAction::Delete,
+            UserDeletionPolicy::Disable => DeletionAction::Disable,
+            UserDeletionPolicy::Retain => DeletionAction::Retain,
         };
         let owner = self.shared.owner(object.meta());
-        match self.shared.accounts.release_user(&context(ApiUser::KIND, object), &owner, end).await {
+        match self.shared.accounts.managed().release_user(&context(ApiUser::KIND, object), &owner, end).await {
             Ok(()) => {}
             Err(error @ AccountsError::LastAdmin) => {
                 let refusal = Refusal::new(Reason::LastAdmin, error.to_string());

@@ -1,14 +1,14 @@
 //! The status of an `ApiUser`. Pure.
 
-use paddock_accounts::clock::Time;
 use paddock_crds::{ApiUser, ApiUserStatus, StatusExt};
+use paddock_store::clock::Timestamp;
 
 use crate::conditions::{Reason, Wanted, merge, of_type};
 use crate::shared::stamp;
 use crate::user::apply::{Applied, Outcome};
 
 /// The status that says what came of the object.
-pub(crate) fn of(object: &ApiUser, outcome: &Outcome, now: Time) -> ApiUserStatus {
+pub(crate) fn of(object: &ApiUser, outcome: &Outcome, now: Timestamp) -> ApiUserStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let (wanted, mut status) = match outcome {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use paddock_accounts::email::Email;
-use paddock_accounts::gitops::DesiredUser;
-use paddock_accounts::limits::Limits;
-use paddock_accounts::patterns::ModelPatterns;
-use paddock_accounts::sets;
+use paddock_accounts::{
+    managed_resources::DesiredUser,
+    types::{self, Email, Limits, ModelPatterns},
+};
 use paddock_crds::{ApiUser, Role};
 use paddock_ollama::ModelPattern;
 
@@ -77,10 +76,10 @@ pub(crate) fn limits(limits: &paddock_crds::Limits) -> Limits {
     }
 }
 
-const fn role(role: Role) -> sets::Role {
+const fn role(role: Role) -> types::Role {
     match role {
-        Role::Admin => sets::Role::Admin,
-        Role::User => sets::Role::User,
+        Role::Admin => types::Role::Admin,
+        Role::User => types::Role::User,
     }
 }
 

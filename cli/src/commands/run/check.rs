@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use paddock_accounts::{Accounts, seed::Seeded, sets::Role};
+use paddock_accounts::{Accounts, bootstrap::Seeded, types::Role};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -54,11 +54,11 @@ impl Check<'_> {
     /// How the first admin stands, and whether its password is known. Nobody signs in for that, which would be recorded at
     /// each start.
     async fn first_admin(&self) -> anyhow::Result<(String, bool)> {
-        let Some(user) = self.accounts.user_by_email(&self.seeded.email).await? else {
+        let Some(user) = self.accounts.users().find_by_email(&self.seeded.email).await? else {
             return Ok(("is not there; others are admins".to_owned(), false));
         };
         let fits = match self.password {
-            Some(password) => Some(self.accounts.password_is(user.id, password).await?),
+            Some(password) => Some(self.accounts.passwords().matches(user.id, password).await?),
             None => None,
         };
         let state = match fits {

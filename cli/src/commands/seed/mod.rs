@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 use paddock_accounts::{
     Accounts,
-    context::Context as By,
-    seed::{KEY_LABEL, Seeded},
+    bootstrap::{KEY_LABEL, Seeded},
 };
+use paddock_store::context::AuditContext as By;
 use secrecy::ExposeSecret as _;
 
 use crate::{
@@ -118,10 +118,10 @@ async fn undo(accounts: &Accounts, seeded: &Seeded, failure: &Failure) -> Failur
 }
 
 async fn revoke(accounts: &Accounts, key_id: &str) -> Result<(), paddock_accounts::Error> {
-    let keys = accounts.credentials(None).await?;
+    let keys = accounts.credentials().list(None).await?;
     let made = keys.iter().find(|key| key.key_id.as_deref() == Some(key_id));
     match made {
-        Some(key) => accounts.revoke_key(&By::system("seed"), key.id).await.map(|_| ()),
+        Some(key) => accounts.credentials().revoke(&By::system("seed"), key.id).await.map(|_| ()),
         None => Ok(()),
     }
 }

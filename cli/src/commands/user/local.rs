@@ -1,12 +1,11 @@
 //! Users straight on the database: the way back in when no server runs, or nobody can sign in to one.
 
 use paddock_accounts::{
-    Accounts,
-    context::Context,
-    email::Email,
-    sets::{Role, Roles},
-    users::{Created, NewUser, User, UserId},
+    Accounts, UserId,
+    types::{Email, Role, Roles},
+    users::{Created, NewUser, User},
 };
+use paddock_store::context::AuditContext;
 use serde_json::{Value, json};
 
 use super::{Create, Place, SetPassword, hint_at_roles, print, tell};
@@ -41,14 +40,14 @@ impl Create {
             roles,
             ..NewUser::new(email)
         };
-        let created = match accounts.create_user(&context(), new).await? {
+        let created = match accounts.users().create(&context(), new).await? {
             Created::New(user) => user,
             Created::Existing(user) => {
                 accounts.close().await;
                 return print(&self.output.one(&shown(&user))?);
             }
         };
-        let set = accounts.set_password(&context(), created.id, password.text.clone()).await;
+        let set = accounts.passwords().set(&context(), created.id, password.text.clone()).await;
         accounts.close().await;
         set.map_err(|error| {
             let id = created.id;
@@ -78,7 +77,7 @@ impl SetPassword {
 
 async fn set(accounts: &Accounts, name: &str, password: &Password) -> Result<i64, Failure> {
     let id = look_up(accounts, name).await?;
-    accounts.set_password(&context(), id, password.text.clone()).await?;
+    accounts.passwords().set(&context(), id, password.text.clone()).await?;
     Ok(id.0)
 }
 
@@ -89,13 +88,13 @@ pub(in crate::commands) async fn look_up(accounts: &Accounts, name: &str) -> Res
     }
     let email = Email::parse(name)
         .map_err(|error| Failure::config(format!("{name} is neither an id nor an address: {error}")))?;
-    let found = accounts.user_by_email(&email).await?;
+    let found = accounts.users().find_by_email(&email).await?;
     found.map(|user| user.id).ok_or_else(|| anyhow::anyhow!("there is no user {name}").into())
 }
 
 /// Whoever can open the database acts as the command line.
-fn context() -> Context {
-    Context::system("cli")
+fn context() -> AuditContext {
+    AuditContext::system("cli")
 }
 
 fn shown(user: &User) -> Value {
