@@ -281,10 +281,12 @@ impl From<Error> for Problem {
                 let detail = "too many sign-ins of this account failed from your address; this one was not judged";
                 return Self::new(Kind::LoginLocked, detail).retry_after(retry_after);
             }
-            Error::Store(paddock_store::Error::Unavailable(_))
-            | Error::Store(paddock_store::Error::Audit(_))
-            | Error::Store(paddock_store::Error::SigningKeyMismatch)
-            | Error::Store(paddock_store::Error::Stopping) => {
+            Error::Store(
+                paddock_store::Error::Unavailable(_)
+                | paddock_store::Error::Audit(_)
+                | paddock_store::Error::SigningKeyMismatch
+                | paddock_store::Error::Stopping,
+            ) => {
                 log(&error);
                 return Self::database_away();
             }
@@ -303,9 +305,9 @@ impl From<Error> for Problem {
             Error::WrongPassword => Kind::WrongPassword,
             Error::UidMismatch(_)
             | Error::NotStaged
-            | Error::Store(paddock_store::Error::ReadOnly)
-            | Error::Store(paddock_store::Error::Database(_))
-            | Error::Store(paddock_store::Error::Corrupt(_)) => {
+            | Error::Store(
+                paddock_store::Error::ReadOnly | paddock_store::Error::Database(_) | paddock_store::Error::Corrupt(_),
+            ) => {
                 log(&error);
                 return Self::internal();
             }

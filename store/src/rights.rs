@@ -62,8 +62,8 @@ impl Rights {
     /// only [`Rights::report_any`] outdates it.
     pub fn is_current(&self, read_at: Generation, user: Option<UserId>) -> bool {
         let changes = self.changes.read();
-        let changed = user.and_then(|user| changes.of.get(&user));
-        read_at >= changes.floor && changed.is_none_or(|changed| read_at >= *changed)
+        let latest = user.and_then(|user| changes.of.get(&user));
+        read_at >= changes.floor && latest.is_none_or(|latest| read_at >= *latest)
     }
 
     /// Reports that the rights of a user, or of a key or session of the user, changed.

@@ -150,11 +150,13 @@ impl From<Unanswered> for Refusal {
                 Self::database_away()
             }
             Unanswered::Error(
-                error @ (Error::Store(paddock_store::Error::Unavailable(_))
-                | Error::Store(paddock_store::Error::InDoubt(_))
-                | Error::Store(paddock_store::Error::Audit(_))
-                | Error::Store(paddock_store::Error::SigningKeyMismatch)
-                | Error::Store(paddock_store::Error::Stopping)),
+                error @ Error::Store(
+                    paddock_store::Error::Unavailable(_)
+                    | paddock_store::Error::InDoubt(_)
+                    | paddock_store::Error::Audit(_)
+                    | paddock_store::Error::SigningKeyMismatch
+                    | paddock_store::Error::Stopping,
+                ),
             ) => {
                 tracing::error!(%error, cause = causes(&error), "a credential could not be judged");
                 Self::database_away()

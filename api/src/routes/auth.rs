@@ -216,7 +216,7 @@ async fn end_by_token(
     let context = context.acting(principal.actor());
     match principal.via {
         AuthMethod::Session { .. } if all => {
-            ask(app.accounts.sessions().logout_everywhere(&context, principal.user_id)).await?
+            ask(app.accounts.sessions().logout_everywhere(&context, principal.user_id)).await?;
         }
         AuthMethod::Session { id } => ask(app.accounts.sessions().logout(&context, id)).await?,
         AuthMethod::Key { .. } => return Ok(false),

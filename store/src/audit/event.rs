@@ -125,7 +125,6 @@ impl FromStr for EventType {
 
 /// An event to be recorded. The store adds the actor and the time.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_field_names, reason = "the columns' own names")]
 pub struct Event {
     /// The type.
     pub event_type: EventType,
