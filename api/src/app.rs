@@ -63,10 +63,10 @@ pub(crate) enum Unanswered {
 }
 
 /// Waits for an answer of `accounts`, but no longer than a client should wait for a database that is not there.
-pub(crate) async fn ask<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
+pub(crate) async fn ask<T, E: Into<Error>>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Unanswered> {
     match timeout(DATABASE_PATIENCE, answer).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Unanswered::Error(error)),
+        Ok(Err(error)) => Err(Unanswered::Error(error.into())),
         Err(_) => Err(Unanswered::TooLong),
     }
 }

@@ -9,13 +9,11 @@ use axum::{
 use http::{HeaderMap, HeaderName, header};
 use metrics::counter;
 use paddock_accounts::{
-    Error,
-    access::{Need, Principal},
-    authenticate::Refused,
-    context::{Actor, Context},
-    sets::Scope,
-    users::UserId,
+    AuthFailure, Error, UserId,
+    access::{Permission, Principal},
+    types::Scope,
 };
+use paddock_store::context::{Actor, AuditContext};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -40,7 +38,7 @@ pub(crate) enum Stranger {
     /// Two credentials that are not the same.
     Conflicting,
     /// The credential does not count. Why, only log and metrics are told.
-    Refused(Refused),
+    Refused(AuthFailure),
     /// Known, and over a limit.
     Limited(Exceeded),
     /// The address presents one wrong credential after another.
@@ -105,7 +103,7 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap, origin: &Origin
 /// later asks again, which costs no query as long as nothing has changed.
 pub(crate) async fn again(app: &App, presented: Result<&str, Stranger>) -> Result<Arc<Principal>, Stranger> {
     let judged = match presented {
-        Ok(text) => match ask(app.accounts.authenticate(text)).await {
+        Ok(text) => match ask(app.accounts.access().authenticate(text)).await {
             Ok(judged) => judged.map_err(Stranger::Refused),
             Err(unanswered) => Err(Stranger::Unanswered(unanswered)),
         },
@@ -121,9 +119,9 @@ fn count(stranger: &Stranger) {
 /// Judges a credential, unless it may be a guess and its address has made too many.
 async fn judge(app: &App, presented: Result<&str, Stranger>, origin: &Origin) -> Result<Arc<Principal>, Stranger> {
     let text = presented?;
-    let may_be_guess = || app.accounts.may_be_guess(text);
+    let may_be_guess = || app.accounts.access().is_unverified_key(text);
     let attempt = app.guesses.begin(origin.ip, Sort::Credential, may_be_guess).map_err(Stranger::Throttled)?;
-    match ask(app.accounts.authenticate(text)).await {
+    match ask(app.accounts.access().authenticate(text)).await {
         Ok(Ok(principal)) => {
             attempt.spare();
             Ok(principal)
@@ -157,8 +155,8 @@ impl From<Stranger> for Problem {
 }
 
 /// Records that a known principal may not do what it asked for. The refusal stands whether or not it can be recorded.
-pub(crate) async fn record_denial(app: &App, context: &Context, principal: &Principal, target: &str, why: &str) {
-    let recorded = ask(app.accounts.access_denied(context, principal, target, why)).await;
+pub(crate) async fn record_denial(app: &App, context: &AuditContext, principal: &Principal, target: &str, why: &str) {
+    let recorded = ask(app.accounts.access().record_denial(context, principal, target, why)).await;
     if let Err(error) = recorded {
         tracing::error!(?error, target, "a refusal could not be recorded");
     }
@@ -169,19 +167,19 @@ pub(crate) struct Caller {
     /// As it was when it was judged last.
     pub(crate) principal: Arc<Principal>,
     /// For audit: this principal acts.
-    pub(crate) context: Context,
+    pub(crate) context: AuditContext,
     app: App,
     /// What audit says was refused: `PATCH /users/{id}`.
     route: String,
     /// What was presented, to be judged again.
     credential: SecretString,
     /// What the request has needed so far, to be decided again.
-    needs: Vec<Need>,
+    needs: Vec<Permission>,
 }
 
 impl Caller {
     /// Goes on only if the caller may do this.
-    pub(crate) async fn must(&mut self, need: Need) -> Result<(), Problem> {
+    pub(crate) async fn must(&mut self, need: Permission) -> Result<(), Problem> {
         self.needs.push(need);
         self.decide(need).await
     }
@@ -190,15 +188,15 @@ impl Caller {
     /// their own if they may see no others.
     pub(crate) async fn whose(&mut self, scope: Scope, asked: Option<UserId>) -> Result<Option<UserId>, Problem> {
         match asked {
-            None => Ok(self.principal.may(Need::Manage(scope)).is_err().then_some(self.principal.user_id)),
+            None => Ok(self.principal.may(Permission::Manage(scope)).is_err().then_some(self.principal.user_id)),
             Some(user) => {
-                self.must(Need::See(scope, user)).await?;
+                self.must(Permission::See(scope, user)).await?;
                 Ok(Some(user))
             }
         }
     }
 
-    async fn decide(&self, need: Need) -> Result<(), Problem> {
+    async fn decide(&self, need: Permission) -> Result<(), Problem> {
         match self.principal.may(need) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.refuse(denied.to_string()).await),
@@ -208,7 +206,9 @@ impl Caller {
     /// The answer to what came to nothing. If that is because the caller may not do it, it is recorded.
     pub(crate) async fn failed(&self, why: Unanswered) -> Problem {
         match why {
-            Unanswered::Error(error @ (Error::Beyond(_) | Error::Denied(_))) => self.refuse(error.to_string()).await,
+            Unanswered::Error(error @ (Error::ExceedsGrant(_) | Error::AccessDenied(_))) => {
+                self.refuse(error.to_string()).await
+            }
             other => other.into(),
         }
     }
@@ -248,7 +248,7 @@ impl Sender for Caller {
 }
 
 /// The circumstances of a request by whoever.
-pub(crate) struct Anyone(pub(crate) Context);
+pub(crate) struct Anyone(pub(crate) AuditContext);
 
 impl FromRequestParts<App> for Anyone {
     type Rejection = Problem;

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use paddock_accounts::{Accounts, OpenError};
+use paddock_accounts::Accounts;
+use paddock_store::OpenError;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -97,7 +98,7 @@ impl Readiness {
 
     /// Looks once whether the database is there.
     pub(crate) async fn look(&self, accounts: &Accounts) {
-        self.parts.cache.store(accounts.cache_is_kept(), Relaxed);
+        self.parts.cache.store(accounts.access().is_cache_enabled(), Relaxed);
         match timeout(PATIENCE, accounts.ready()).await {
             Ok(Ok(())) => self.database(true, true),
             Ok(Err(OpenError::Behind { .. })) => self.database(true, false),

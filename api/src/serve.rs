@@ -61,7 +61,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let phases = Phases::new(shutdown);
-    let process = accounts.new_usage_id();
+    let process = accounts.usage().new_id();
     let waiting = Waiting::new(open_spool(&config, process)?);
     let (recorder, records) = usage::channel(Arc::clone(&waiting));
     let gateway = Gateway::new(&config, recorder, phases.hard().clone())?;
@@ -92,7 +92,7 @@ pub async fn serve(
     tokio::join!(app.readiness.look(&accounts), app.gateway.look(&app.readiness), app.limits.look());
     let watches = TaskTracker::new();
     let watching = CancellationToken::new();
-    watches.spawn(watching.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
+    watches.spawn(watching.clone().run_until_cancelled_owned(accounts.audit().clone().run_maintenance()));
     watches.spawn(watching.clone().run_until_cancelled_owned(app.readiness.clone().watch(accounts.clone())));
     watches.spawn(watching.clone().run_until_cancelled_owned(writer::replay(accounts.clone(), waiting)));
     watches.spawn(watching.clone().run_until_cancelled_owned(writer::attend(accounts.clone(), process)));
@@ -114,7 +114,7 @@ pub async fn serve(
     watches.wait().await;
     // With the last sender gone, the writer ends when it has stored what there is.
     drop(front);
-    let used = timeout(LAST_RECORDS, accounts.store_last_used());
+    let used = timeout(LAST_RECORDS, accounts.usage().store_last_used());
     let (written, used) = tokio::join!(timeout(LAST_RECORDS, &mut writer), used);
     if written.is_err() {
         given_up.cancel();
@@ -139,7 +139,7 @@ async fn gateway_watch(app: App) {
 }
 
 async fn cache_watch(app: App) {
-    app.accounts.keep_cache().await;
+    app.accounts.access().run_cache_invalidation().await;
 }
 
 async fn limits_watch(app: App) {

@@ -18,7 +18,7 @@ pub(crate) async fn keys(app: App, every: Duration) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = ask(app.accounts.sweep_keys()).await {
+        if let Err(error) = ask(app.accounts.credentials().sweep()).await {
             // They are found again at the next turn.
             tracing::warn!(?error, "the end of keys could not be recorded");
         }
@@ -31,7 +31,7 @@ pub(crate) async fn sessions(app: App) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = ask(app.accounts.sweep_sessions()).await {
+        if let Err(error) = ask(app.accounts.sessions().sweep()).await {
             // They are found again at the next turn.
             tracing::warn!(?error, "sessions that ended could not be removed");
         }
@@ -44,7 +44,7 @@ pub(crate) async fn last_used(accounts: Accounts) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = ask(accounts.store_last_used()).await {
+        if let Err(error) = ask(accounts.usage().store_last_used()).await {
             tracing::warn!(?error, "when keys were last used waits for the database");
         }
     }

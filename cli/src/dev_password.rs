@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use paddock_accounts::{
     Accounts,
-    email::Email,
+    bootstrap::{ADMIN_EMAIL, Seed},
     passwords::DEV_PASSWORD,
-    seed::{ADMIN_EMAIL, Seed},
+    types::Email,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -39,6 +39,6 @@ pub(crate) async fn require_local_hosts(
 
 async fn is_in_use(accounts: &Accounts) -> Result<bool, paddock_accounts::Error> {
     let email = Email::parse(ADMIN_EMAIL).expect("the address is well formed");
-    let Some(admin) = accounts.user_by_email(&email).await? else { return Ok(false) };
-    accounts.password_is(admin.id, &SecretString::from(DEV_PASSWORD)).await
+    let Some(admin) = accounts.users().find_by_email(&email).await? else { return Ok(false) };
+    accounts.passwords().matches(admin.id, &SecretString::from(DEV_PASSWORD)).await
 }

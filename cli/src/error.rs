@@ -2,7 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
-use paddock_accounts::{OpenError, seed::SeedError};
+use paddock_accounts::bootstrap::SeedError;
+use paddock_store::OpenError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -85,6 +86,12 @@ impl From<paddock_accounts::Error> for Error {
             paddock_accounts::Error::Invalid(_) => Self::Config(error.to_string()),
             other => Self::Other(other.into()),
         }
+    }
+}
+
+impl From<paddock_store::Error> for Error {
+    fn from(error: paddock_store::Error) -> Self {
+        paddock_accounts::Error::from(error).into()
     }
 }
 

@@ -6,10 +6,8 @@ use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use metrics::{Unit, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use paddock_accounts::{
-    Accounts,
-    clock::{Clock as _, SystemClock},
-};
+use paddock_accounts::Accounts;
+use paddock_store::clock::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use kube::{Client, Resource};
-use paddock_accounts::{
-    Accounts,
-    clock::Time,
-    context::{Actor, Context as AuditContext},
-    managed::ManagedBy,
-};
+use paddock_accounts::{Accounts, types::ManagedBy};
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
+use paddock_store::{
+    clock::Timestamp,
+    context::{Actor, AuditContext},
+};
 use tokio::sync::{Semaphore, mpsc::UnboundedSender};
 
 use crate::{
@@ -47,7 +46,7 @@ pub(crate) struct Settings {
 
 impl Context {
     /// Returns the current time of the accounts' clock.
-    pub(crate) fn now(&self) -> Time {
+    pub(crate) fn now(&self) -> Timestamp {
         self.accounts.now()
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use jiff::civil::Date;
 
-use crate::clock::Time;
+use paddock_store::clock::Timestamp;
 
 const MICROS: i64 = 86_400_000_000;
 const EPOCH: Date = Date::constant(1970, 1, 1);
@@ -22,7 +22,7 @@ pub struct InvalidDay;
 impl Day {
     /// The day that an instant is in.
     #[must_use]
-    pub const fn of(time: Time) -> Self {
+    pub const fn of(time: Timestamp) -> Self {
         Self(time.micros().div_euclid(MICROS))
     }
 

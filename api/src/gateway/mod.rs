@@ -22,7 +22,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, head
 use hyper::body::Incoming;
 use paddock_accounts::{
     Accounts,
-    access::{Need, Principal},
+    access::{Permission, Principal},
 };
 use paddock_ollama::{
     Access, Dialect, ENDPOINTS, Endpoint, ModelName, Operation, RouteError, filter_openai_models, filter_tags,
@@ -63,14 +63,14 @@ pub enum GatewayError {
     Client(#[from] paddock_ollama::ClientError),
     /// The route table names a scope that accounts do not know: a defect.
     #[error("the route table names an unknown scope: {0}")]
-    Scope(#[from] paddock_accounts::sets::UnknownWord),
+    Scope(#[from] paddock_accounts::types::UnknownVariant),
 }
 
 /// A route of Ollama's, with what serving it needs.
 struct Route {
     endpoint: &'static Endpoint,
     /// `None`: nobody need sign in.
-    need: Option<Need>,
+    need: Option<Permission>,
 }
 
 /// Everything between a request for Ollama and its answer.
@@ -89,8 +89,8 @@ impl Gateway {
         let route = |endpoint: &'static Endpoint| {
             let need = match endpoint.access {
                 Access::Public => None,
-                Access::Authenticated => Some(Need::Profile),
-                Access::Scope(scope) => Some(Need::Use(scope.parse()?)),
+                Access::Authenticated => Some(Permission::Profile),
+                Access::Scope(scope) => Some(Permission::Use(scope.parse()?)),
             };
             Ok(Route { endpoint, need })
         };
@@ -125,7 +125,7 @@ impl Gateway {
         }
     }
 
-    fn need(&self, endpoint: &Endpoint) -> Option<Need> {
+    fn need(&self, endpoint: &Endpoint) -> Option<Permission> {
         self.routes.iter().find(|route| std::ptr::eq(route.endpoint, endpoint))?.need
     }
 }
@@ -255,7 +255,7 @@ impl Passage<'_> {
         sent_with: &Extensions,
         headers: HeaderMap,
         body: Incoming,
-        need: Need,
+        need: Permission,
     ) -> Result<Response, Refusal> {
         let gateway = self.gateway();
         if headers.contains_key(header::CONTENT_ENCODING) {

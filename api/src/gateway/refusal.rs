@@ -150,11 +150,13 @@ impl From<Unanswered> for Refusal {
                 Self::database_away()
             }
             Unanswered::Error(
-                error @ (Error::Unavailable(_)
-                | Error::InDoubt(_)
-                | Error::Audit(_)
-                | Error::OtherKey
-                | Error::Stopping),
+                error @ Error::Store(
+                    paddock_store::Error::Unavailable(_)
+                    | paddock_store::Error::InDoubt(_)
+                    | paddock_store::Error::Audit(_)
+                    | paddock_store::Error::SigningKeyMismatch
+                    | paddock_store::Error::Stopping,
+                ),
             ) => {
                 tracing::error!(%error, cause = causes(&error), "a credential could not be judged");
                 Self::database_away()

@@ -14,10 +14,11 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use paddock_accounts::{
-    Accounts, RightsChanged,
-    access::{Need, Principal},
+    Accounts,
+    access::{Permission, Principal},
 };
 use paddock_ollama::ModelName;
+use paddock_store::rights::RightsChanged;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ pub(crate) struct Warden {
 #[derive(Clone)]
 struct Open {
     principal: Arc<Principal>,
-    need: Need,
+    need: Permission,
     model: ModelName,
     leash: CancellationToken,
     revoked: Arc<AtomicBool>,
@@ -78,7 +79,7 @@ impl Warden {
 
     /// Takes note of a request that is about to be served. Who is noted is judged once more afterwards, by whoever notes it:
     /// of what changed before, nothing is heard here.
-    pub(crate) fn admit(&self, principal: &Arc<Principal>, need: Need, model: &ModelName) -> Leash {
+    pub(crate) fn admit(&self, principal: &Arc<Principal>, need: Permission, model: &ModelName) -> Leash {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (token, revoked) = (self.cut.child_token(), Arc::new(AtomicBool::new(false)));
         let open = Open {
@@ -94,7 +95,7 @@ impl Warden {
 
     /// Keeps judging. Never ends by itself.
     pub(crate) async fn watch(&self, accounts: &Accounts) {
-        let mut changes = accounts.rights_changes();
+        let mut changes = accounts.access().rights_changes();
         let mut again: Vec<Open> = Vec::new();
         loop {
             let due = if again.is_empty() {
@@ -127,7 +128,7 @@ async fn judge(accounts: &Accounts, open: &Open) -> Result<(), ()> {
     if open.leash.is_cancelled() {
         return Ok(());
     }
-    let why = match accounts.present(&open.principal).await {
+    let why = match accounts.access().reauthenticate(&open.principal).await {
         Err(error) => {
             tracing::debug!(%error, "an open stream cannot be judged yet");
             return Err(());

@@ -14,7 +14,7 @@ use std::{
 
 use metrics::counter;
 use moka::{policy::EvictionPolicy, sync::Cache};
-use paddock_accounts::context::network;
+use paddock_store::context::network;
 use tokio::time::Instant;
 
 use super::rate::{Rate, SECOND};

@@ -18,9 +18,9 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use metrics::counter;
 use paddock_accounts::{
-    access::{Principal, Via},
-    limits::Limits as Own,
-    users::UserId,
+    UserId,
+    access::{AuthMethod, Principal},
+    types::Limits as Own,
 };
 use tokio::time::Instant;
 
@@ -156,11 +156,11 @@ impl Limits {
     fn draws(&self, principal: &Principal) -> Vec<Draw> {
         let user = principal.user_id.0;
         let (owner, of_key) = match &principal.via {
-            Via::Key { credential_id, limits, .. } => {
+            AuthMethod::Key { credential_id, limits, .. } => {
                 let key = Owner::Key { user, id: credential_id.0 };
                 (Owner::User(user), per_minute(limits).map(|limit| drawn(key, limit)))
             }
-            Via::Session { .. } => (Owner::Sessions(user), None),
+            AuthMethod::Session { .. } => (Owner::Sessions(user), None),
         };
         self.draw_of(owner, &principal.limits).into_iter().chain(of_key).collect()
     }

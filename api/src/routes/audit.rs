@@ -12,14 +12,10 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
 use http::{HeaderName, HeaderValue, header};
-use paddock_accounts::{
-    Violation,
-    access::Need,
+use paddock_accounts::{CredentialId, UserId, Violation, access::Permission, types::Scope};
+use paddock_store::{
     audit::{AuditExport, AuditFilter, AuditRow, EventType},
-    clock::Time,
-    credentials::CredentialId,
-    sets::Scope,
-    users::UserId,
+    clock::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -51,7 +47,7 @@ pub(crate) struct AuditView<'a> {
     event_type: &'a str,
     /// When.
     #[schema(value_type = String, format = DateTime)]
-    occurred_at: Time,
+    occurred_at: Timestamp,
     /// The user that the event is about.
     #[schema(required)]
     user_id: Option<i64>,
@@ -141,11 +137,11 @@ macro_rules! filtered {
             /// Not before this time, in RFC 3339.
             #[serde(default, deserialize_with = "parsed")]
             #[param(value_type = Option<String>, format = DateTime)]
-            since: Option<Time>,
+            since: Option<Timestamp>,
             /// Before this time, in RFC 3339.
             #[serde(default, deserialize_with = "parsed")]
             #[param(value_type = Option<String>, format = DateTime)]
-            until: Option<Time>,
+            until: Option<Timestamp>,
         }
 
         impl $name {
@@ -203,13 +199,13 @@ filtered! {
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn list(State(app): State<App>, mut caller: Caller, query: Query) -> Result<Response, Problem> {
-    caller.must(Need::Manage(Scope::AuditRead)).await?;
+    caller.must(Permission::Manage(Scope::AuditRead)).await?;
     let asked: ListEvents = query.read()?;
     let limit = within("?limit", asked.limit.unwrap_or(100), 1, 500)?;
     let filter = AuditFilter { before: asked.cursor, ..asked.filter()? };
     let limit = u16::try_from(limit).unwrap_or(u16::MAX);
     let mut page = Page::new(limit);
-    let rows = ask(app.accounts.audit(&filter, limit + 1, |row| page.push(row))).await?;
+    let rows = ask(app.accounts.audit().list(&filter, limit + 1, |row| page.push(row))).await?;
     rows.into_iter().collect::<serde_json::Result<()>>().map_err(|_| Problem::internal())?;
     Ok(page.into_response())
 }
@@ -272,10 +268,10 @@ impl IntoResponse for Page {
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn export(State(app): State<App>, mut caller: Caller, query: Query) -> Result<Response, Problem> {
-    caller.must(Need::Manage(Scope::AuditRead)).await?;
+    caller.must(Permission::Manage(Scope::AuditRead)).await?;
     let asked: ExportEvents = query.read()?;
     let format = asked.format.unwrap_or(Format::Ndjson);
-    let export = ask(app.accounts.export_audit(asked.filter()?)).await?;
+    let export = ask(app.accounts.audit().export(asked.filter()?)).await?;
     let mut pages = Pages { caller, export, encoder: Encoder::new(format) };
     let date: String = app.accounts.now().to_string().chars().take(10).collect();
     let name = format!("attachment; filename=\"paddock-audit-{date}.{}\"", format.text());

@@ -6,7 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, header};
-use paddock_accounts::{Error, access::Via, context::Context, passwords::DEV_PASSWORD, sessions::Login};
+use paddock_accounts::{Error, access::AuthMethod, passwords::DEV_PASSWORD, sessions::Login};
+use paddock_store::context::AuditContext;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -71,7 +72,7 @@ pub(crate) async fn login(
     let attempt = app.guesses.sign_in(origin.ip)?;
     // Another process may have set it in the same database. To others than this machine it is as wrong as any, and takes as long.
     let password = if password == DEV_PASSWORD && !app.only_local_hosts { String::new() } else { password };
-    let login = ask(app.accounts.login(&caller.0, &username, password.into())).await;
+    let login = ask(app.accounts.sessions().login(&caller.0, &username, password.into())).await;
     // What failed keeps what it took. What could not be judged is nobody's guess.
     if !matches!(login, Err(Unanswered::Error(Error::WrongPassword | Error::LoginLocked { .. }))) {
         attempt.spare();
@@ -115,13 +116,15 @@ pub(crate) async fn refresh(
 /// Goes on with the session of a token, if that counts and its user's limit allows the request.
 async fn go_on(
     app: &App,
-    context: &Context,
+    context: &AuditContext,
     origin: &Origin,
     token: &SecretString,
 ) -> Result<Result<Option<Login>, Exceeded>, Error> {
-    let Some(refreshing) = app.accounts.refreshing(context, token).await? else { return Ok(Ok(None)) };
+    let Some(refreshing) = app.accounts.sessions().check_refresh_token(context, token).await? else {
+        return Ok(Ok(None));
+    };
     match app.limits.admit_session(refreshing.user(), refreshing.limits(), &origin.told).await {
-        Ok(()) => app.accounts.refresh(context, &refreshing).await.map(Ok),
+        Ok(()) => app.accounts.sessions().refresh(context, &refreshing).await.map(Ok),
         Err(exceeded) => Ok(Err(exceeded)),
     }
 }
@@ -184,7 +187,7 @@ pub(crate) async fn logout(
     if let Some(token) = cookie {
         // The cookie of a session that has just ended is no guess.
         let attempt = app.guesses.begin(origin.ip, Sort::Cookie, || !is_known)?;
-        let ended = ask(app.accounts.logout_by_refresh(&context, &token, all)).await;
+        let ended = ask(app.accounts.sessions().logout_by_refresh_token(&context, &token, all)).await;
         if !is_known && matches!(ended, Ok(false)) {
             // Nothing is told of it: whoever was signed out before is so now.
             let _ = attempt.wrong();
@@ -200,7 +203,7 @@ pub(crate) async fn logout(
 /// Ends the session of an access token, if one is sent, or every one of its user; whether there was one.
 async fn end_by_token(
     app: &App,
-    context: &Context,
+    context: &AuditContext,
     headers: &HeaderMap,
     origin: &Origin,
     all: bool,
@@ -212,9 +215,11 @@ async fn end_by_token(
     };
     let context = context.acting(principal.actor());
     match principal.via {
-        Via::Session { .. } if all => ask(app.accounts.logout_everywhere(&context, principal.user_id)).await?,
-        Via::Session { id } => ask(app.accounts.logout(&context, id)).await?,
-        Via::Key { .. } => return Ok(false),
+        AuthMethod::Session { .. } if all => {
+            ask(app.accounts.sessions().logout_everywhere(&context, principal.user_id)).await?;
+        }
+        AuthMethod::Session { id } => ask(app.accounts.sessions().logout(&context, id)).await?,
+        AuthMethod::Key { .. } => return Ok(false),
     }
     Ok(true)
 }

@@ -6,9 +6,9 @@ use axum::{
 };
 use http::{StatusCode, header};
 use paddock_accounts::{
-    access::{Need, Via},
-    sets::Scope,
-    users::UserId,
+    UserId,
+    access::{AuthMethod, Permission},
+    types::Scope,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -47,10 +47,10 @@ pub(crate) async fn set(
     _: NoQuery,
     body: Unread,
 ) -> Result<StatusCode, Problem> {
-    caller.must(Need::Manage(Scope::UsersWrite)).await?;
+    caller.must(Permission::Manage(Scope::UsersWrite)).await?;
     by_session(&caller).await?;
     let SetPassword { password } = body.json(&mut caller).await?;
-    ask(app.accounts.set_password(&caller.context, UserId(id), password.into())).await?;
+    ask(app.accounts.passwords().set(&caller.context, UserId(id), password.into())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -82,17 +82,17 @@ pub(crate) async fn change(
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
-    caller.must(Need::Profile).await?;
+    caller.must(Permission::Profile).await?;
     by_session(&caller).await?;
     let ChangePassword { current_password, new_password } = body.json(&mut caller).await?;
     let user = caller.principal.user_id;
-    ask(app.accounts.change_password(&caller.context, user, current_password.into(), new_password.into())).await?;
+    ask(app.accounts.passwords().change(&caller.context, user, current_password.into(), new_password.into())).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.cookies.take_away())]).into_response())
 }
 
 async fn by_session(caller: &Caller) -> Result<(), Problem> {
     match caller.principal.via {
-        Via::Session { .. } => Ok(()),
-        Via::Key { .. } => Err(caller.refuse("no API key can set a password: sign in for it".to_owned()).await),
+        AuthMethod::Session { .. } => Ok(()),
+        AuthMethod::Key { .. } => Err(caller.refuse("no API key can set a password: sign in for it".to_owned()).await),
     }
 }

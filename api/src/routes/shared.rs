@@ -7,10 +7,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use paddock_accounts::{
     Violation,
-    limits::{self, Limits},
-    managed::ManagedBy,
-    patterns::ModelPatterns,
-    sets::{Role, Scope, Word},
+    types::{self, Limits, ManagedBy, ModelPatterns, Role, Scope, TextEnum},
 };
 use paddock_ollama::ModelPattern;
 use serde::{Deserialize, Serialize};
@@ -102,7 +99,7 @@ pub(crate) struct LimitsPatch {
     max_concurrent: Option<Option<i64>>,
 }
 
-impl From<LimitsPatch> for limits::LimitsPatch {
+impl From<LimitsPatch> for types::LimitsPatch {
     fn from(patch: LimitsPatch) -> Self {
         let LimitsPatch { requests_per_minute, tokens_per_minute, tokens_per_day, tokens_per_month, max_concurrent } =
             patch;
@@ -116,7 +113,7 @@ pub(crate) struct RoleName;
 /// What an API key may be used for.
 pub(crate) struct ScopeName;
 
-fn words<W: Word>(description: &str) -> RefOr<Schema> {
+fn words<W: TextEnum>(description: &str) -> RefOr<Schema> {
     let texts = W::ALL.iter().map(|word| word.text());
     let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
     schema.enum_values(Some(texts)).into()

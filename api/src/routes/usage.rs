@@ -7,12 +7,10 @@ use std::str::FromStr;
 
 use axum::extract::State;
 use paddock_accounts::{
-    Violation,
-    access::Need,
-    credentials::CredentialId,
-    sets::Scope,
+    CredentialId, UserId, Violation,
+    access::Permission,
+    types::Scope,
     usage::{Day, GroupBy, Totals, UsageFilter, UsageTotals},
-    users::UserId,
 };
 use paddock_ollama::ModelName;
 use serde::{Deserialize, Serialize};
@@ -167,7 +165,7 @@ pub(crate) async fn totals(
     query: Query,
 ) -> Result<Listed<GroupView>, Problem> {
     // Without any right to usage, the parameters do not matter.
-    caller.must(Need::See(Scope::UsageRead, caller.principal.user_id)).await?;
+    caller.must(Permission::See(Scope::UsageRead, caller.principal.user_id)).await?;
     let asked: AddUp = query.read()?;
     let user_id = caller.whose(Scope::UsageRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
@@ -188,15 +186,15 @@ pub(crate) async fn totals(
         model: asked.model.map(|model| model.as_str().to_owned()),
     };
     let group_by = asked.group_by.map_or_else(GroupBy::default, |groups| groups.0);
-    Ok(listed(ask(app.accounts.usage(&filter, group_by, limit, offset)).await?))
+    Ok(listed(ask(app.accounts.usage().totals(&filter, group_by, limit, offset)).await?))
 }
 
 /// Who sees only what is their own is told the same of another's key and of one that does not exist.
 async fn may_see(app: &App, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
-    if caller.principal.may(Need::Manage(Scope::UsageRead)).is_ok() {
+    if caller.principal.may(Permission::Manage(Scope::UsageRead)).is_ok() {
         return Ok(());
     }
-    match ask(app.accounts.credential(key)).await? {
+    match ask(app.accounts.credentials().find(key)).await? {
         Some(credential) if credential.user_id == caller.principal.user_id => Ok(()),
         _ => Err(caller.refuse("this key is not yours".to_owned()).await),
     }

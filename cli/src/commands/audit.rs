@@ -7,13 +7,12 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use paddock_accounts::{
-    Accounts,
-    audit::{AuditFilter, EventType, KnownHead, Verified},
-    clock::Time,
-    credentials::CredentialId,
-};
+use paddock_accounts::{Accounts, CredentialId};
 use paddock_api::export::{Encoder, Format};
+use paddock_store::{
+    audit::{AuditFilter, EventType, KnownHead, Verified},
+    clock::Timestamp,
+};
 
 use super::{audit_list::List, print, user};
 use crate::{
@@ -82,10 +81,10 @@ struct Export {
     actor: Option<String>,
     /// Only events at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
-    since: Option<Time>,
+    since: Option<Timestamp>,
     /// Only events before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
-    until: Option<Time>,
+    until: Option<Timestamp>,
     #[command(flatten)]
     common: CommonSettings,
     #[command(flatten)]
@@ -115,7 +114,7 @@ impl Verify {
                 tracing::info!(rows, "verifying the audit log");
             }
         };
-        match accounts.verify_audit_against(&heads, progress).await? {
+        match accounts.audit().verify(&heads, progress).await? {
             Ok(verified) => print(&report(&verified, heads.len())),
             Err(error) => Err(Error::Other(anyhow::anyhow!("the audit log is broken: {error}"))),
         }
@@ -180,7 +179,7 @@ impl Export {
 }
 
 async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: Encoder) -> Result<(), Error> {
-    let mut export = accounts.export_audit(filter).await?;
+    let mut export = accounts.audit().export(filter).await?;
     let mut out = io::stdout();
     loop {
         out.write_all(&encoder.take()?)?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use clap::{ArgMatches, Args, CommandFactory as _, parser::ValueSource};
-use paddock_accounts::OpenOptions;
+use paddock_store::OpenOptions;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 

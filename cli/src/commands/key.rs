@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use paddock_accounts::clock::{Clock as _, SystemClock};
+use paddock_store::clock::{Clock as _, SystemClock};
 use serde_json::{Map, Value, json};
 
 use super::{hint_if_no_role, print, user::parse_limit};

@@ -1,7 +1,7 @@
 //! `paddock migrate`
 
 use clap::Args;
-use paddock_accounts::OpenOptions;
+use paddock_store::OpenOptions;
 
 use super::print;
 use crate::{
@@ -30,7 +30,7 @@ impl Migrate {
             max_connections: self.database.db_max_connections,
             ..OpenOptions::new(database_url(&self.database, environment)?)
         };
-        let ran = paddock_accounts::migrate(&options).await?;
+        let ran = paddock_store::migrate(&options).await?;
         print(&match ran {
             0 => "the database is up to date\n".to_owned(),
             n => format!("the database is up to date; {n} migration(s) ran\n"),

@@ -56,7 +56,8 @@ impl Operator {
         let readiness = paddock_operator::Readiness::default();
         let checks = vec![server::operator_readiness(readiness.clone())];
         let probes = tokio::spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
-        let maintenance = tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
+        let maintenance =
+            tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.audit().clone().run_maintenance()));
         let result = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
         stop.cancel();
         maintenance.await.map_err(anyhow::Error::from)?;

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use paddock_accounts::{Accounts, OpenError, OpenOptions, audit::Chain, clock::SystemClock, sessions::SessionKey};
+use paddock_accounts::{Accounts, passwords::PasswordPolicy, sessions::SessionKey};
+use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SigningSecret, read_secret, sibling_file};
@@ -18,6 +19,7 @@ const USAGE_SUFFIX: &str = "usage";
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     pub(crate) options: OpenOptions,
+    passwords: PasswordPolicy,
     pub(crate) audit_signing_key: SigningSecret,
     pub(crate) jwt_secret: SigningSecret,
     pub(crate) jwt_alg: String,
@@ -40,7 +42,6 @@ impl Database {
             max_connections: settings.db_max_connections,
             read_only,
             audit_retention_days: settings.audit_retention_days,
-            password_min_length: settings.password_min_length,
             ..OpenOptions::new(database_url(settings, environment)?)
         };
         options.check()?;
@@ -69,7 +70,13 @@ impl Database {
                 environment,
             )?
         };
-        let database = Self { options, audit_signing_key, jwt_secret, jwt_alg: settings.jwt_alg.clone() };
+        let database = Self {
+            options,
+            passwords: PasswordPolicy::new(settings.password_min_length),
+            audit_signing_key,
+            jwt_secret,
+            jwt_alg: settings.jwt_alg.clone(),
+        };
         database.session_key()?;
         Ok(database)
     }
@@ -81,7 +88,8 @@ impl Database {
     /// Opens the database, and fails if it is unavailable.
     pub(crate) async fn open(&self) -> Result<Accounts, Error> {
         self.save_secrets(
-            Accounts::open_now(&self.options, self.chain(), self.session_key()?, Arc::new(SystemClock)).await?,
+            Accounts::open_now(&self.options, self.chain(), self.session_key()?, self.passwords, Arc::new(SystemClock))
+                .await?,
         )
     }
 
@@ -89,7 +97,8 @@ impl Database {
     /// background.
     pub(crate) async fn open_or_wait(&self) -> Result<Accounts, Error> {
         self.save_secrets(
-            Accounts::open(&self.options, self.chain(), self.session_key()?, Arc::new(SystemClock)).await?,
+            Accounts::open(&self.options, self.chain(), self.session_key()?, self.passwords, Arc::new(SystemClock))
+                .await?,
         )
     }
 

@@ -1,6 +1,6 @@
 //! The limit of file descriptors, and how many connections fit into it.
 
-use paddock_accounts::OpenOptions;
+use paddock_store::OpenOptions;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{

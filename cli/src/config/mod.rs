@@ -6,7 +6,7 @@ mod database;
 mod fd_limit;
 mod secrets;
 
-use paddock_accounts::seed::Seed;
+use paddock_accounts::bootstrap::Seed;
 
 pub(crate) use self::{
     addresses::{

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use paddock_accounts::OpenOptions;
+use paddock_store::OpenOptions;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{error::Error, settings::Environment};

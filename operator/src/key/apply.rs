@@ -7,16 +7,13 @@
 use std::time::Duration;
 
 use paddock_accounts::{
-    Error as AccountsError,
-    context::Context as AuditContext,
-    credentials::{Credential, SecretState},
-    gitops::DesiredKey,
-    managed::ManagedBy,
-    secrets::{SecretId, SecretVersion, Staged},
-    token::Token,
-    users::UserId,
+    Error as AccountsError, SecretId, UserId,
+    credentials::{Credential, SecretState, SecretVersion},
+    managed_resources::{DesiredKey, Staged},
+    types::{ApiKeyToken, ManagedBy},
 };
 use paddock_crds::ApiKey;
+use paddock_store::context::AuditContext;
 
 use crate::{
     context::{Context, audit_context},
@@ -176,9 +173,9 @@ impl Delivery<'_> {
     /// Whether a Secret without an owner holds a version of this object's credential.
     async fn holds_own_version(&self, observed: &ObservedSecret) -> Result<bool, ReconcileError> {
         let accounts = &self.context.accounts;
-        let Some(credential) = accounts.owned_key(&self.owner).await? else { return Ok(false) };
-        let versions = accounts.secrets(credential.id).await?;
-        let key_id = observed.token.as_ref().map(Token::key_id);
+        let Some(credential) = accounts.managed().find_key(&self.owner).await? else { return Ok(false) };
+        let versions = accounts.credentials().secrets(credential.id).await?;
+        let key_id = observed.token.as_ref().map(ApiKeyToken::key_id);
         Ok(versions.iter().any(|version| Some(version.key_id.as_str()) == key_id))
     }
 
@@ -194,7 +191,7 @@ impl Delivery<'_> {
             expires_at: spec.expires_at,
         };
         with_uid_check(&context.client, self.object, |takeover| {
-            context.accounts.apply_key(audit, owner, &desired, takeover)
+            context.accounts.managed().apply_key(audit, owner, &desired, takeover)
         })
         .await
     }
@@ -206,7 +203,7 @@ impl Delivery<'_> {
         mut observed: Option<ObservedSecret>,
     ) -> Result<Applied, ReconcileError> {
         for _ in 0..MAX_STEPS {
-            let versions = self.context.accounts.secrets(credential.id).await?;
+            let versions = self.context.accounts.credentials().secrets(credential.id).await?;
             let handled_request =
                 self.object.status.as_ref().and_then(|status| status.last_handled_rotate_at.as_deref());
             let step = plan::next_step(&Inputs {
@@ -300,7 +297,7 @@ impl Delivery<'_> {
 
     async fn stage(&self, credential: &Credential) -> Result<Staged, ReconcileError> {
         let expires_at = self.spec.valid_for.map(|valid_for| self.context.now() + valid_for);
-        Ok(self.context.accounts.stage_secret(&self.audit, &self.owner, credential.id, expires_at).await?)
+        Ok(self.context.accounts.managed().stage_secret(&self.audit, &self.owner, credential.id, expires_at).await?)
     }
 
     async fn activate(
@@ -310,7 +307,7 @@ impl Delivery<'_> {
         grace: Duration,
     ) -> Result<(), ReconcileError> {
         let accounts = &self.context.accounts;
-        match accounts.activate_secret(&self.audit, &self.owner, credential.id, version, grace).await {
+        match accounts.managed().activate_secret(&self.audit, &self.owner, credential.id, version, grace).await {
             Err(AccountsError::NotStaged) => {
                 Err(ReconcileError::Conflict("another operator activated its own version"))
             }

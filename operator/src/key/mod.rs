@@ -11,8 +11,8 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use paddock_accounts::clock::Time;
 use paddock_crds::{ApiKey, KeyDeletionPolicy};
+use paddock_store::clock::Timestamp;
 
 use crate::{
     context::{Context, audit_context},
@@ -65,7 +65,7 @@ impl KeyReconciler {
     async fn apply_revoked(&self, object: &ApiKey) -> Result<Applied, ReconcileError> {
         self.revoke(object).await?;
         self.secret_writer(object).delete().await?;
-        let credential = self.context.accounts.owned_key(&self.context.owner(object)).await?;
+        let credential = self.context.accounts.managed().find_key(&self.context.owner(object)).await?;
         Ok(Applied::Blocked { blocked: apply::revoked(None), credential: credential.map(Box::new) })
     }
 
@@ -74,7 +74,7 @@ impl KeyReconciler {
         let (owner, audit) = (self.context.owner(object), audit_context(object));
         let accounts = &self.context.accounts;
         let revoked = with_uid_check(&self.context.client, object, |takeover| {
-            accounts.revoke_owned_key(&audit, &owner, takeover)
+            accounts.managed().revoke_key(&audit, &owner, takeover)
         })
         .await?;
         if let Some(id) = revoked {
@@ -138,7 +138,7 @@ impl Reconciler for KeyReconciler {
 }
 
 /// Requeues the object for the next rotation or expiry.
-fn requeue_when_due(delivered: &Delivered, now: Time) -> Requeue {
+fn requeue_when_due(delivered: &Delivered, now: Timestamp) -> Requeue {
     let due = [
         plan::next_rotation(&delivered.spec, &delivered.versions),
         plan::active_version(&delivered.versions).and_then(|version| version.expires_at),

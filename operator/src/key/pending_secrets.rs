@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use paddock_accounts::{credentials::CredentialId, secrets::Staged};
+use paddock_accounts::{CredentialId, managed_resources::Staged};
 use parking_lot::Mutex;
 
 /// Holds the plaintext of staged versions until it is delivered. A failed write of a Secret is then

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use paddock_accounts::{
-    clock::Time,
-    credentials::SecretState,
-    secrets::{SecretId, SecretVersion},
+    SecretId,
+    credentials::{SecretState, SecretVersion},
 };
+use paddock_store::clock::Timestamp;
 
 use crate::key::validate::KeySpec;
 
@@ -63,10 +63,10 @@ pub(crate) struct Inputs<'a> {
     /// The credential's versions that are not revoked.
     pub(crate) versions: &'a [SecretVersion],
     /// When the credential itself expires.
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expires_at: Option<Timestamp>,
     /// The rotation request that the status names as handled.
     pub(crate) handled_request: Option<&'a str>,
-    pub(crate) now: Time,
+    pub(crate) now: Timestamp,
 }
 
 /// Returns the next step.
@@ -109,7 +109,7 @@ pub(crate) fn active_version(versions: &[SecretVersion]) -> Option<&SecretVersio
 }
 
 /// Returns when the next rotation is due.
-pub(crate) fn next_rotation(spec: &KeySpec, versions: &[SecretVersion]) -> Option<Time> {
+pub(crate) fn next_rotation(spec: &KeySpec, versions: &[SecretVersion]) -> Option<Timestamp> {
     Some(active_version(versions)?.issued_at + spec.interval?)
 }
 
@@ -140,7 +140,7 @@ mod tests {
     use crate::key::validate::{self, RotationRequest};
 
     const HOUR: Duration = Duration::from_hours(1);
-    const NOW: Time = Time::from_micros(1_000 * 3_600_000_000);
+    const NOW: Timestamp = Timestamp::from_micros(1_000 * 3_600_000_000);
 
     /// A simulation of the database and the Secret.
     #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ mod tests {
         request: Option<RotationRequest>,
         handled_request: Option<String>,
         interval: Option<Duration>,
-        expires_at: Option<Time>,
+        expires_at: Option<Timestamp>,
     }
 
     fn version(id: i64, state: SecretState, hours_old: u32) -> SecretVersion {

@@ -8,8 +8,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference},
 };
 use kube::{Resource, ResourceExt};
-use paddock_accounts::{clock::Time, secrets::SecretId, token::Token};
+use paddock_accounts::{SecretId, types::ApiKeyToken};
 use paddock_crds::{ApiKey, SECRET_TYPE, SecretTemplate, annotation, data, label};
+use paddock_store::clock::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
@@ -38,7 +39,7 @@ pub(crate) struct ObservedSecret {
     /// The version that its annotation names.
     pub(crate) version: Option<SecretId>,
     /// The key that it holds, if the key is well formed.
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Option<ApiKeyToken>,
     /// The rotation request that its annotation names as handled.
     pub(crate) handled_request: Option<String>,
     secret: Secret,
@@ -69,7 +70,7 @@ impl ObservedSecret {
         Self {
             resource_version: secret.resource_version().unwrap_or_default(),
             version: annotation(annotation::VERSION_ID).and_then(|id| id.parse().ok()).map(SecretId),
-            token: text.and_then(|text| Token::parse(text).ok()),
+            token: text.and_then(|text| ApiKeyToken::parse(text).ok()),
             handled_request: annotation(annotation::ROTATE_HANDLED),
             secret,
         }
@@ -79,7 +80,7 @@ impl ObservedSecret {
     pub(crate) fn facts(&self) -> SecretFacts<'_> {
         SecretFacts {
             version: self.version,
-            key_id: self.token.as_ref().map(Token::key_id),
+            key_id: self.token.as_ref().map(ApiKeyToken::key_id),
             handled_request: self.handled_request.as_deref(),
         }
     }
@@ -92,9 +93,9 @@ impl ObservedSecret {
 
 /// The desired content of a Secret.
 pub(crate) struct SecretContent<'a> {
-    pub(crate) token: &'a Token,
+    pub(crate) token: &'a ApiKeyToken,
     pub(crate) version: SecretId,
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) handled_request: Option<&'a str>,
     pub(crate) public_url: &'a str,
     pub(crate) template: &'a SecretTemplate,

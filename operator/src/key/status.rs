@@ -1,11 +1,8 @@
 //! The status of an `ApiKey`. Pure.
 
-use paddock_accounts::{
-    clock::Time,
-    credentials::{Credential, SecretState},
-    secrets::SecretVersion,
-};
+use paddock_accounts::credentials::{Credential, SecretState, SecretVersion};
 use paddock_crds::{ApiKey, ApiKeyStatus, VersionState};
+use paddock_store::clock::Timestamp;
 
 use crate::{
     key::{
@@ -20,7 +17,7 @@ use crate::{
 const MAX_LISTED_VERSIONS: usize = 5;
 
 /// Builds the status that reports the result.
-pub(crate) fn build(object: &ApiKey, applied: &Applied, now: Time) -> ApiKeyStatus {
+pub(crate) fn build(object: &ApiKey, applied: &Applied, now: Timestamp) -> ApiKeyStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let (desired, mut status) = match applied {
@@ -57,7 +54,7 @@ fn blocked_conditions(blocked: &Blocked, credential: Option<&Credential>) -> Vec
     desired
 }
 
-fn delivered_fields(delivered: &Delivered, before: &ApiKeyStatus, now: Time) -> ApiKeyStatus {
+fn delivered_fields(delivered: &Delivered, before: &ApiKeyStatus, now: Timestamp) -> ApiKeyStatus {
     let Delivered { credential, versions, spec, handled_request, .. } = delivered;
     let active = plan::active_version(versions);
     let expires_at = [credential.expires_at, active.and_then(|version| version.expires_at)].into_iter().flatten().min();
@@ -90,8 +87,8 @@ fn blocked_fields(blocked: &Blocked, credential: Option<&Credential>, before: &A
 /// Returns the versions that are still accepted, newest first.
 fn listed_versions(
     versions: &[SecretVersion],
-    expires_at: Option<Time>,
-    now: Time,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
 ) -> Vec<paddock_crds::SecretVersion> {
     let mut listed: Vec<_> = versions
         .iter()
@@ -119,7 +116,7 @@ fn listed_versions(
 
 /// Restores the previous status if it differs only by expired versions: they are no reason for a
 /// write.
-fn keep_expired_versions(status: &mut ApiKeyStatus, before: ApiKeyStatus, now: Time) {
+fn keep_expired_versions(status: &mut ApiKeyStatus, before: ApiKeyStatus, now: Timestamp) {
     let now = to_k8s_time(now);
     let is_expired =
         |version: &paddock_crds::SecretVersion| version.not_after.as_ref().is_some_and(|end: &K8sTime| *end <= now);

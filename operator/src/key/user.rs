@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use kube::Resource;
-use paddock_accounts::{clock::Time, users::UserId};
+use paddock_accounts::UserId;
 use paddock_crds::ApiKey;
+use paddock_store::clock::Timestamp;
 
 use crate::{
     context::Context,
@@ -40,7 +41,7 @@ pub(crate) async fn find_user(context: &Context, key: &ApiKey) -> Result<UserLoo
     if let Err(blocked) = check_key_namespace(user, &namespace_of(key)) {
         return Ok(UserLookup::Blocked(blocked));
     }
-    let row = context.accounts.owned_user(&context.owner(user)).await?;
+    let row = context.accounts.managed().find_user(&context.owner(user)).await?;
     // A row with another UID belongs to a deleted object of the same name.
     let own = row.filter(|row| row.managed_by.as_ref().map(|owner| &owner.uid) == user.meta().uid.as_ref());
     Ok(match own {
@@ -55,8 +56,8 @@ pub(crate) async fn find_user(context: &Context, key: &ApiKey) -> Result<UserLoo
 }
 
 /// Whether the key was created within [`MISSING_USER_GRACE`] and has no status yet.
-fn is_new(key: &ApiKey, now: Time) -> bool {
-    let created = key.meta().creation_timestamp.as_ref().map_or(Time::from_micros(0), from_k8s_time);
+fn is_new(key: &ApiKey, now: Timestamp) -> bool {
+    let created = key.meta().creation_timestamp.as_ref().map_or(Timestamp::from_micros(0), from_k8s_time);
     let has_no_status = key.status.as_ref().is_none_or(|status| status.conditions.is_empty());
     has_no_status && now.since(created) < MISSING_USER_GRACE
 }

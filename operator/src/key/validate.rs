@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use kube::ResourceExt;
-use paddock_accounts::{
-    clock::Time,
-    limits::Limits,
-    patterns::ModelPatterns,
-    sets::{self, Scopes},
-};
+use paddock_accounts::types::{self, Limits, ModelPatterns, Scopes};
 use paddock_crds::{ApiKey, GoDuration, Rotation, Scope, SecretTemplate, annotation};
+use paddock_store::clock::Timestamp;
 
 use crate::{
     object::annotation_value,
@@ -29,7 +25,7 @@ pub(crate) struct KeySpec {
     pub(crate) scopes: Scopes,
     pub(crate) models: Option<ModelPatterns>,
     pub(crate) limits: Limits,
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) valid_for: Option<Duration>,
     pub(crate) interval: Option<Duration>,
     pub(crate) grace: Duration,
@@ -115,19 +111,19 @@ fn invalid(message: impl Into<String>) -> Blocked {
     Blocked::new(Reason::InvalidSpec, message)
 }
 
-const fn convert_scope(scope: Scope) -> sets::Scope {
+const fn convert_scope(scope: Scope) -> types::Scope {
     match scope {
-        Scope::Chat => sets::Scope::Chat,
-        Scope::Generate => sets::Scope::Generate,
-        Scope::Embed => sets::Scope::Embed,
-        Scope::ModelsRead => sets::Scope::ModelsRead,
-        Scope::ModelsWrite => sets::Scope::ModelsWrite,
-        Scope::UsersRead => sets::Scope::UsersRead,
-        Scope::UsersWrite => sets::Scope::UsersWrite,
-        Scope::KeysRead => sets::Scope::KeysRead,
-        Scope::KeysWrite => sets::Scope::KeysWrite,
-        Scope::AuditRead => sets::Scope::AuditRead,
-        Scope::UsageRead => sets::Scope::UsageRead,
+        Scope::Chat => types::Scope::Chat,
+        Scope::Generate => types::Scope::Generate,
+        Scope::Embed => types::Scope::Embed,
+        Scope::ModelsRead => types::Scope::ModelsRead,
+        Scope::ModelsWrite => types::Scope::ModelsWrite,
+        Scope::UsersRead => types::Scope::UsersRead,
+        Scope::UsersWrite => types::Scope::UsersWrite,
+        Scope::KeysRead => types::Scope::KeysRead,
+        Scope::KeysWrite => types::Scope::KeysWrite,
+        Scope::AuditRead => types::Scope::AuditRead,
+        Scope::UsageRead => types::Scope::UsageRead,
     }
 }
 

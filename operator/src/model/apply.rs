@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use kube::{Resource, ResourceExt};
-use paddock_accounts::models::{Model, Origin, Removal};
+use paddock_accounts::managed_resources::{Model, ModelSource, Removal};
 use paddock_crds::{BackendState, OllamaModel};
 use paddock_ollama::ModelName;
 
@@ -33,7 +33,7 @@ pub(crate) enum Applied {
 pub(crate) struct ObservedModel {
     pub(crate) backends: Vec<ObservedBackend>,
     /// How the model came to the backends. `None` until a backend has it.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) origin: Option<ModelSource>,
     _sealed: (),
 }
 
@@ -86,10 +86,10 @@ async fn record_model(
     spec: &ModelSpec,
     digest: &str,
     bytes: u64,
-) -> Result<Origin, ReconcileError> {
+) -> Result<ModelSource, ReconcileError> {
     let accounts = &context.accounts;
     let owner = context.owner(object);
-    let recorded = accounts.model(&owner).await?;
+    let recorded = accounts.managed().find_model(&owner).await?;
     let was_being_pulled = object
         .status
         .iter()
@@ -98,8 +98,8 @@ async fn record_model(
     let origin = match recorded {
         // A deleted object of the same name may have named another model.
         Some(model) if model.model == spec.model.as_str() => model.origin,
-        _ if was_being_pulled => Origin::Pulled,
-        _ => Origin::Adopted,
+        _ if was_being_pulled => ModelSource::Pulled,
+        _ => ModelSource::Adopted,
     };
     let model = Model {
         model: spec.model.as_str().to_owned(),
@@ -107,8 +107,8 @@ async fn record_model(
         digest: Some(digest.to_owned()),
         size_bytes: i64::try_from(bytes).ok(),
     };
-    accounts.record_model(&audit_context(object), &owner, model).await?;
-    let recorded = accounts.model(&owner).await?;
+    accounts.managed().record_model(&audit_context(object), &owner, model).await?;
+    let recorded = accounts.managed().find_model(&owner).await?;
     Ok(recorded.map_or(origin, |model| model.origin))
 }
 
@@ -122,7 +122,7 @@ pub(crate) async fn delete(
     let accounts = &context.accounts;
     let owner = context.owner(object);
     let Ok(model) = ModelName::parse(&object.spec.model) else { return Ok(()) };
-    let removal = match accounts.model_removal(&owner, model.as_str()).await? {
+    let removal = match accounts.managed().plan_model_removal(&owner, model.as_str()).await? {
         Removal::Delete if is_named_by_other(context, object) => Removal::Keep,
         other => other,
     };
@@ -136,7 +136,7 @@ pub(crate) async fn delete(
             "removed from Ollama"
         }
     };
-    accounts.forget_model(&audit_context(object), &owner, detail).await?;
+    accounts.managed().forget_model(&audit_context(object), &owner, detail).await?;
     Ok(())
 }
 

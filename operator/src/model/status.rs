@@ -1,7 +1,8 @@
 //! The status of an `OllamaModel`. Pure.
 
-use paddock_accounts::{clock::Time, models};
+use paddock_accounts::managed_resources;
 use paddock_crds::{BackendState, BackendStatus, ModelOrigin, OllamaModel, OllamaModelStatus, Progress};
+use paddock_store::clock::Timestamp;
 
 use crate::{
     model::{
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Builds the status that reports the result.
-pub(crate) fn build(object: &OllamaModel, applied: &Applied, now: Time) -> OllamaModelStatus {
+pub(crate) fn build(object: &OllamaModel, applied: &Applied, now: Timestamp) -> OllamaModelStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let (desired, mut status) = match applied {
@@ -92,11 +93,10 @@ fn fields(model: &ObservedModel, before: &OllamaModelStatus) -> OllamaModelStatu
     }
 }
 
-const fn convert_origin(origin: models::Origin) -> Option<ModelOrigin> {
+const fn convert_origin(origin: managed_resources::ModelSource) -> Option<ModelOrigin> {
     match origin {
-        models::Origin::Pulled => Some(ModelOrigin::Pulled),
-        models::Origin::Adopted => Some(ModelOrigin::Adopted),
-        models::Origin::Built => None,
+        managed_resources::ModelSource::Pulled => Some(ModelOrigin::Pulled),
+        managed_resources::ModelSource::Adopted => Some(ModelOrigin::Adopted),
     }
 }
 

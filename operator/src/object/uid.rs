@@ -22,8 +22,8 @@ where
     F: Future<Output = Result<T, AccountsError>>,
 {
     match write(false).await {
-        Err(AccountsError::Fenced(_)) if is_current_uid(client, object).await? => Ok(write(true).await?),
-        Err(AccountsError::Fenced(_)) => Err(ReconcileError::Conflict("a younger object of the same name")),
+        Err(AccountsError::UidMismatch(_)) if is_current_uid(client, object).await? => Ok(write(true).await?),
+        Err(AccountsError::UidMismatch(_)) => Err(ReconcileError::Conflict("a younger object of the same name")),
         result => Ok(result?),
     }
 }

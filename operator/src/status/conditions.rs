@@ -180,14 +180,14 @@ pub(crate) fn merge(
 
 #[cfg(test)]
 mod tests {
-    use paddock_accounts::clock::Time;
+    use paddock_store::clock::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
     use crate::time::to_k8s_time;
 
     fn time(second: i64) -> K8sTime {
-        to_k8s_time(Time::from_micros(second * 1_000_000))
+        to_k8s_time(Timestamp::from_micros(second * 1_000_000))
     }
 
     fn desired() -> impl Strategy<Value = Vec<DesiredCondition>> {

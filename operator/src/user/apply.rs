@@ -3,7 +3,7 @@
 use kube::Resource;
 use paddock_accounts::{
     Error as AccountsError,
-    gitops::{Adoption, DesiredUser},
+    managed_resources::{Adoption, DesiredUser},
     users::User,
 };
 use paddock_crds::{AdoptionPolicy, ApiUser};
@@ -38,7 +38,7 @@ pub(crate) async fn apply_user(
     desired: &DesiredUser,
 ) -> Result<Applied, ReconcileError> {
     let owner = context.owner(object);
-    if context.accounts.owned_user(&owner).await?.is_none()
+    if context.accounts.managed().find_user(&owner).await?.is_none()
         && let Some(winner) = older_rival(context, object, desired)
     {
         return Ok(Applied::Blocked(email_conflict(&winner)));
@@ -53,12 +53,12 @@ pub(crate) async fn apply_user(
     let audit = audit_context(object);
     let accounts = &context.accounts;
     let result = with_uid_check(&context.client, object, |takeover| {
-        accounts.apply_user(&audit, &owner, desired, adoption, takeover)
+        accounts.managed().apply_user(&audit, &owner, desired, adoption, takeover)
     })
     .await;
     match result {
         Ok(user) => {
-            let keys = accounts.credentials(Some(user.id)).await?;
+            let keys = accounts.credentials().list(Some(user.id)).await?;
             let key_count = keys.iter().filter(|key| key.revoked_at.is_none()).count();
             let key_count = i64::try_from(key_count).unwrap_or(i64::MAX);
             Ok(Applied::User(Box::new(AppliedUser { user, key_count, _sealed: () })))

@@ -7,7 +7,7 @@ pub(crate) mod validate;
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
-use paddock_accounts::{Error as AccountsError, gitops::UserEnd};
+use paddock_accounts::{Error as AccountsError, managed_resources::DeletionAction};
 use paddock_crds::{ApiKey, ApiUser, ApiUserStatus, UserDeletionPolicy};
 
 use crate::{
@@ -107,12 +107,12 @@ impl Reconciler for UserReconciler {
             return Ok(Cleanup::Waiting);
         }
         let end = match object.spec.deletion_policy {
-            UserDeletionPolicy::Delete => UserEnd::Delete,
-            UserDeletionPolicy::Disable => UserEnd::Disable,
-            UserDeletionPolicy::Retain => UserEnd::Retain,
+            UserDeletionPolicy::Delete => DeletionAction::Delete,
+            UserDeletionPolicy::Disable => DeletionAction::Disable,
+            UserDeletionPolicy::Retain => DeletionAction::Retain,
         };
         let owner = self.context.owner(object);
-        match self.context.accounts.release_user(&audit_context(object), &owner, end).await {
+        match self.context.accounts.managed().release_user(&audit_context(object), &owner, end).await {
             Ok(()) => {}
             Err(error @ AccountsError::LastAdmin) => {
                 let applied = Applied::Blocked(Blocked::new(Reason::LastAdmin, error.to_string()));

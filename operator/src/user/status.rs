@@ -1,7 +1,7 @@
 //! The status of an `ApiUser`. Pure.
 
-use paddock_accounts::clock::Time;
 use paddock_crds::{ApiUser, ApiUserStatus, HasConditions};
+use paddock_store::clock::Timestamp;
 
 use crate::{
     status::conditions::{DesiredCondition, Reason, condition_type, merge},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Builds the status that reports the result.
-pub(crate) fn build(object: &ApiUser, applied: &Applied, now: Time) -> ApiUserStatus {
+pub(crate) fn build(object: &ApiUser, applied: &Applied, now: Timestamp) -> ApiUserStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let (desired, mut status) = match applied {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use paddock_accounts::{email::Email, gitops::DesiredUser, limits::Limits, patterns::ModelPatterns, sets};
+use paddock_accounts::{
+    managed_resources::DesiredUser,
+    types::{self, Email, Limits, ModelPatterns},
+};
 use paddock_crds::{ApiUser, Role};
 use paddock_ollama::ModelPattern;
 
@@ -75,10 +78,10 @@ pub(crate) fn convert_limits(limits: &paddock_crds::Limits) -> Limits {
     }
 }
 
-const fn convert_role(role: Role) -> sets::Role {
+const fn convert_role(role: Role) -> types::Role {
     match role {
-        Role::Admin => sets::Role::Admin,
-        Role::User => sets::Role::User,
+        Role::Admin => types::Role::Admin,
+        Role::User => types::Role::User,
     }
 }
 

@@ -121,7 +121,7 @@ impl Ticket {
     ) -> Result<Self, Refusal> {
         let room = app.gateway.recorder.room()?;
         let record = UsageRecord {
-            usage_id: app.accounts.new_usage_id(),
+            usage_id: app.accounts.usage().new_id(),
             request_id: origin.id_text().to_owned(),
             user_id: principal.user_id,
             credential_id: principal.credential_id(),

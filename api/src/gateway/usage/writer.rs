@@ -100,7 +100,7 @@ pub(crate) async fn write(
             lose(&batch, &why);
         }
     }
-    let left = given_up.run_until_cancelled(timeout(PATIENCE, accounts.leave_usage(process))).await;
+    let left = given_up.run_until_cancelled(timeout(PATIENCE, accounts.usage().leave(process))).await;
     if !matches!(left, Some(Ok(Ok(())))) {
         tracing::debug!("another process will see that this one is gone");
     }
@@ -136,7 +136,7 @@ impl Begun {
         if due.is_empty() {
             return;
         }
-        match timeout(PATIENCE, accounts.open_usage(process, &due)).await {
+        match timeout(PATIENCE, accounts.usage().record_in_flight(process, &due)).await {
             Ok(Ok(())) => {
                 for record in due {
                     self.0.remove(&record.usage_id);
@@ -154,7 +154,7 @@ pub(crate) async fn attend(accounts: Accounts, process: Uuid) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match timeout(REPLAY_PATIENCE, accounts.attend_usage(process)).await {
+        match timeout(REPLAY_PATIENCE, accounts.usage().heartbeat(process)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(requests)) => {
                 counter!("paddock_usage_settled_total").increment(requests as u64);
@@ -207,9 +207,9 @@ struct Away;
 
 /// Stores a batch in the database. What that has judged, and would judge the same again, is lost, and takes nothing along.
 async fn store(accounts: &Accounts, batch: &[UsageRecord], patience: Duration) -> Result<(), Away> {
-    match timeout(patience, accounts.record_usage(batch)).await {
+    match timeout(patience, accounts.usage().record(batch)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error @ Error::Unavailable(_))) => {
+        Ok(Err(error @ Error::Store(paddock_store::Error::Unavailable(_)))) => {
             tracing::warn!(%error, waiting = batch.len(), "usage waits for the database");
             Err(Away)
         }

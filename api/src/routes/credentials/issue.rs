@@ -2,14 +2,13 @@
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use paddock_accounts::{
-    access::Need,
-    clock::Time,
+    UserId,
+    access::Permission,
     credentials::{Issued, NewKey},
-    limits::{self, Limits},
-    sets::{Scope, Scopes},
-    users::UserId,
+    types::{self, Limits, Scope, Scopes},
 };
 use paddock_ollama::covers;
+use paddock_store::clock::Timestamp;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -53,7 +52,7 @@ pub(crate) struct IssueKey {
     /// When it ends, in RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
 }
 
 /// A key just made.
@@ -66,7 +65,7 @@ pub(crate) struct IssuedKey {
     plaintext: String,
     /// When it ends. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
 }
 
 impl From<Issued> for IssuedKey {
@@ -96,19 +95,19 @@ pub(crate) async fn issue(
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    caller.must(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {
         user_id: UserId(asked.user_id),
         label: asked.label,
         scopes: asked.scopes,
         models: asked.models.as_deref().map(patterns).transpose()?,
-        limits: limits::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
+        limits: types::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
         expires_at: asked.expires_at,
     };
-    if let Some(Err(beyond)) = caller.principal.reach(covers).map(|reach| reach.covers_new(&new)) {
+    if let Some(Err(beyond)) = caller.principal.delegation_limits(covers).map(|reach| new.check_within(&reach)) {
         return Err(caller.refuse(beyond.to_string()).await);
     }
-    let issued = ask(app.accounts.issue_key(&caller.context, new)).await?;
+    let issued = ask(app.accounts.credentials().issue(&caller.context, new)).await?;
     Ok(not_stored((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
 }

@@ -1,7 +1,7 @@
 //! Revoking a key, and giving one that Kubernetes owns back to its object.
 
 use axum::{extract::State, http::StatusCode};
-use paddock_accounts::{access::Need, credentials::CredentialId, sets::Scope};
+use paddock_accounts::{CredentialId, access::Permission, types::Scope};
 
 use crate::{
     app::{App, ask},
@@ -28,8 +28,8 @@ pub(crate) async fn revoke(
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    ask(app.accounts.revoke_key(&caller.context, CredentialId(id))).await?;
+    caller.must(Permission::Manage(Scope::KeysWrite)).await?;
+    ask(app.accounts.credentials().revoke(&caller.context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn clear_override(
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    ask(app.accounts.clear_key_override(&caller.context, CredentialId(id))).await?;
+    caller.must(Permission::Manage(Scope::KeysWrite)).await?;
+    ask(app.accounts.credentials().clear_override(&caller.context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,14 +2,12 @@
 
 use axum::{Json, extract::State};
 use paddock_accounts::{
-    Violation,
-    access::Need,
-    clock::Time,
-    credentials::{CredentialId, KeyFilter},
-    sets::Scope,
-    text,
-    users::UserId,
+    CredentialId, UserId, Violation,
+    access::Permission,
+    credentials::KeyFilter,
+    types::{Scope, display_text},
 };
+use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -43,11 +41,11 @@ pub(crate) struct RevokeMany {
     /// Keys that came to be before, in RFC 3339.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
-    created_before: Option<Time>,
+    created_before: Option<Timestamp>,
     /// Keys that were not used since; of those never used, the ones that came to be before.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
-    unused_since: Option<Time>,
+    unused_since: Option<Timestamp>,
     /// Also the key that asks, if it is among them; it comes last.
     #[serde(default)]
     include_self: bool,
@@ -86,10 +84,10 @@ pub(crate) async fn revoke_many(
     _: NoQuery,
     body: Unread,
 ) -> Result<Json<RevokedMany>, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    caller.must(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: RevokeMany = body.json(&mut caller).await?;
     let RevokeMany { include_self, dry_run, .. } = asked;
-    let mut keys = ask(app.accounts.live_keys(&filter(asked)?)).await?;
+    let mut keys = ask(app.accounts.credentials().find_live(&filter(asked)?)).await?;
     spare(&mut keys, caller.principal.credential_id(), include_self);
     let left = keys.len().saturating_sub(MOST_AT_ONCE);
     keys.truncate(MOST_AT_ONCE);
@@ -102,7 +100,7 @@ pub(crate) async fn revoke_many(
 /// One that would take every key is a slip.
 fn filter(asked: RevokeMany) -> Result<KeyFilter, Problem> {
     let RevokeMany { user_id, label, created_before, unused_since, .. } = asked;
-    if let Some(Err(error)) = label.as_deref().map(|label| text::check(label, LONGEST_LABEL)) {
+    if let Some(Err(error)) = label.as_deref().map(|label| display_text::check(label, LONGEST_LABEL)) {
         return Err(Problem::invalid(vec![Violation::new("/label", error.to_string())]));
     }
     let filter = KeyFilter { user_id: user_id.map(UserId), label, created_before, unused_since };
@@ -129,7 +127,7 @@ async fn revoke_each(app: &App, caller: &mut Caller, keys: Vec<CredentialId>) ->
     let mut revoked = Vec::with_capacity(all);
     for id in keys {
         let done = match caller.still().await {
-            Ok(()) => ask(app.accounts.revoke_key(&caller.context, id)).await.map_err(Problem::from),
+            Ok(()) => ask(app.accounts.credentials().revoke(&caller.context, id)).await.map_err(Problem::from),
             Err(problem) => Err(problem),
         };
         match done {

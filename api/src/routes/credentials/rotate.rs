@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use axum::{Json, extract::State, response::Response};
-use paddock_accounts::{
-    access::Need,
-    credentials::{CredentialId, DEFAULT_GRACE},
-    sets::Scope,
-};
+use paddock_accounts::{CredentialId, access::Permission, credentials::DEFAULT_GRACE, types::Scope};
 use paddock_ollama::covers;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -54,7 +50,7 @@ pub(crate) async fn rotate(
     _: NoQuery,
     body: Unread,
 ) -> Result<Response, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    caller.must(Permission::Manage(Scope::KeysWrite)).await?;
     let Rotation { grace_seconds } = body.json_if_any(&mut caller).await?;
     let grace = match grace_seconds {
         None => DEFAULT_GRACE,
@@ -63,8 +59,8 @@ pub(crate) async fn rotate(
             Duration::from_secs(seconds.unsigned_abs())
         }
     };
-    let within = caller.principal.reach(covers);
-    match ask(app.accounts.rotate_key(&caller.context, CredentialId(id), grace, within)).await {
+    let within = caller.principal.delegation_limits(covers);
+    match ask(app.accounts.credentials().rotate(&caller.context, CredentialId(id), grace, within)).await {
         Ok(issued) => Ok(not_stored(Json(IssuedKey::from(issued)))),
         Err(why) => Err(caller.failed(why).await),
     }

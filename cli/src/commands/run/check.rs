@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use paddock_accounts::{Accounts, seed::Seeded, sets::Role};
+use paddock_accounts::{Accounts, bootstrap::Seeded, types::Role};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -55,11 +55,11 @@ impl StartupCheck<'_> {
     /// The first admin's state, and whether `password` is right. Compares the hash instead of
     /// signing in, because a sign-in leaves an audit event.
     async fn first_admin(&self) -> anyhow::Result<(String, bool)> {
-        let Some(user) = self.accounts.user_by_email(&self.seeded.email).await? else {
+        let Some(user) = self.accounts.users().find_by_email(&self.seeded.email).await? else {
             return Ok(("is not there; others are admins".to_owned(), false));
         };
         let is_right = match self.password {
-            Some(password) => Some(self.accounts.password_is(user.id, password).await?),
+            Some(password) => Some(self.accounts.passwords().matches(user.id, password).await?),
             None => None,
         };
         let state = match is_right {

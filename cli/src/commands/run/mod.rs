@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use clap::Args;
 use paddock_accounts::{
     Accounts,
+    bootstrap::{Seed, Seeded},
     passwords::DEV_PASSWORD,
-    seed::{Seed, Seeded},
 };
 use paddock_operator::Cluster;
 use secrecy::ExposeSecret as _;
@@ -73,7 +73,7 @@ impl Run {
         let listener = self.bind(environment, &seed).await?;
         let addr = listener.local_addr()?;
         let operator = self.operator(addr, environment).await?;
-        paddock_accounts::migrate(&database.options).await?;
+        paddock_store::migrate(&database.options).await?;
         let accounts = database.open().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::install_metrics()?;

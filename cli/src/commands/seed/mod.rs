@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 use paddock_accounts::{
     Accounts,
-    context::Context,
-    seed::{KEY_LABEL, Seeded},
+    bootstrap::{KEY_LABEL, Seeded},
 };
+use paddock_store::context::AuditContext;
 use secrecy::ExposeSecret as _;
 
 use self::destination::Destination;
@@ -124,10 +124,10 @@ async fn revoke_unwritten(accounts: &Accounts, seeded: &Seeded, error: &Error) -
 }
 
 async fn revoke(accounts: &Accounts, key_id: &str) -> Result<(), paddock_accounts::Error> {
-    let keys = accounts.credentials(None).await?;
+    let keys = accounts.credentials().list(None).await?;
     let made = keys.iter().find(|key| key.key_id.as_deref() == Some(key_id));
     match made {
-        Some(key) => accounts.revoke_key(&Context::system("seed"), key.id).await.map(|_| ()),
+        Some(key) => accounts.credentials().revoke(&AuditContext::system("seed"), key.id).await.map(|_| ()),
         None => Ok(()),
     }
 }

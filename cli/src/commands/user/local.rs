@@ -2,12 +2,11 @@
 //! sign in.
 
 use paddock_accounts::{
-    Accounts,
-    context::Context,
-    email::Email,
-    sets::{Role, Roles},
-    users::{Created, NewUser, User, UserId},
+    Accounts, UserId,
+    types::{Email, Role, Roles},
+    users::{Created, NewUser, User},
 };
+use paddock_store::context::AuditContext;
 use serde_json::{Value, json};
 
 use super::{Create, SetPassword, Target, add_generated_password, hint_if_no_role, print};
@@ -42,14 +41,14 @@ impl Create {
             roles,
             ..NewUser::new(email)
         };
-        let created = match accounts.create_user(&audit_context(), new).await? {
+        let created = match accounts.users().create(&audit_context(), new).await? {
             Created::New(user) => user,
             Created::Existing(user) => {
                 accounts.close().await;
                 return print(&self.output.object(&user_json(&user))?);
             }
         };
-        let set = accounts.set_password(&audit_context(), created.id, password.text.clone()).await;
+        let set = accounts.passwords().set(&audit_context(), created.id, password.text.clone()).await;
         accounts.close().await;
         set.map_err(|error| {
             let id = created.id;
@@ -79,7 +78,7 @@ impl SetPassword {
 
 async fn set_password(accounts: &Accounts, name: &str, password: &Password) -> Result<i64, Error> {
     let id = find_user_id(accounts, name).await?;
-    accounts.set_password(&audit_context(), id, password.text.clone()).await?;
+    accounts.passwords().set(&audit_context(), id, password.text.clone()).await?;
     Ok(id.0)
 }
 
@@ -91,14 +90,14 @@ pub(in crate::commands) async fn find_user_id(accounts: &Accounts, name: &str) -
     }
     let email = Email::parse(name)
         .map_err(|error| Error::config(format!("{name} is neither an id nor an e-mail address: {error}")))?;
-    let found = accounts.user_by_email(&email).await?;
+    let found = accounts.users().find_by_email(&email).await?;
     found.map(|user| user.id).ok_or_else(|| anyhow::anyhow!("there is no user {name}").into())
 }
 
 /// The audit context. Access to the database needs no other credential, so the actor is the command
 /// line.
-fn audit_context() -> Context {
-    Context::system("cli")
+fn audit_context() -> AuditContext {
+    AuditContext::system("cli")
 }
 
 fn user_json(user: &User) -> Value {

@@ -1,7 +1,7 @@
 //! Signing in and out, and what a credential is.
 
 use anyhow::{Result, ensure};
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_tests::database::Engine;
 use serde_json::json;
 

@@ -101,7 +101,7 @@ async fn rotation_keeps_the_identity_and_gives_the_old_secret_its_grace(engine: 
 async fn a_key_ends_when_its_time_is_over(engine: Engine) -> Result<()> {
     let api = Api::start(engine).await?;
     let user = api.user(json!({})).await?;
-    let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(2);
+    let soon = paddock_store::clock::Clock::now(&paddock_store::clock::SystemClock) + Duration::from_secs(2);
     let (id, key) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
     eventually("the key to end", Duration::from_secs(20), async || api.by(&key, "GET /me", 0).expect(401).await)
         .await?;
@@ -158,7 +158,7 @@ async fn the_server_records_the_end_of_a_key(engine: Engine) -> Result<()> {
     let often = |config| Config { sweep_every: Duration::from_millis(100), ..config };
     let api = Box::pin(Api::serve(database.url(), often)).await?;
     let user = api.user(json!({})).await?;
-    let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(1);
+    let soon = paddock_store::clock::Clock::now(&paddock_store::clock::SystemClock) + Duration::from_secs(1);
     let (id, _) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
     eventually("its end to be recorded", Duration::from_secs(20), async || {
         let told = api.admin("GET /audit", 0).query(&[("event_type", "api_key_expired")]).expect(200).await?;

@@ -60,7 +60,7 @@ async fn guessing_keys_costs_little_and_locks_out_nobody(#[case] engine: Engine)
         let paddock = launch.start().await?;
         let admin = paddock.caller(&bootstrap.key);
         eventually("the cache to be kept", Duration::from_secs(10), async || {
-            ensure!(metric(&paddock, "paddock_credential_cache_kept", "").await? == 1);
+            ensure!(metric(&paddock, "paddock_credential_cache_enabled", "").await? == 1);
             Ok(())
         })
         .await?;

@@ -33,12 +33,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use contract::{Contract, Request};
-use paddock_accounts::audit::Chain;
-use paddock_accounts::clock::SystemClock;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::{Accounts, OpenError, OpenOptions, migrate};
+use paddock_accounts::{
+    Accounts,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    passwords::PasswordPolicy,
+    sessions::SessionKey,
+};
 use paddock_api::Config;
+use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock, migrate};
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::FakeOllama;
@@ -177,7 +179,7 @@ async fn accounts(database_url: &str) -> Result<Accounts> {
     // A process that another story starts holds every lock of this one until it runs an executable of its own.
     eventually("the lock of the file", Duration::from_secs(5), async || {
         let (chain, sessions) = (Chain::new(&SECRET.into()), SessionKey::new(&SECRET.into(), "HS256")?);
-        match Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await {
+        match Accounts::open(&options, chain, sessions, PasswordPolicy::default(), Arc::new(SystemClock)).await {
             Err(locked @ OpenError::Locked(_)) => Err(anyhow::Error::from(locked)),
             opened => Ok(opened),
         }

@@ -1,7 +1,7 @@
 //! Setting passwords: by an admin, by oneself, and by nobody's key.
 
 use anyhow::{Result, ensure};
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_tests::database::Engine;
 use serde_json::json;
 

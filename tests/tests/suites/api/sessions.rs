@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::story::story;
 use serde_json::json;

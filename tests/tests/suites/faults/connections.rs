@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};

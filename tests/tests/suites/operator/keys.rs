@@ -8,9 +8,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use paddock_accounts::context::Context;
-use paddock_accounts::credentials::CredentialId;
+use paddock_accounts::CredentialId;
 use paddock_crds::{ApiKey, ApiUser, HasConditions as _, SECRET_TYPE, VersionState, annotation, data, label};
+use paddock_store::context::AuditContext;
 use paddock_tests::eventually::eventually;
 use paddock_tests::process::Signal;
 use paddock_tests::story::story;
@@ -76,7 +76,7 @@ async fn a_key_comes_as_a_secret_that_configures_sdks() {
 
         stage.delete::<ApiKey>("ci").await?;
         ensure!(stage.secrets().get_opt("llm").await?.is_none());
-        ensure!(stage.accounts.authenticate(key).await?.is_err());
+        ensure!(stage.accounts.access().authenticate(key).await?.is_err());
         Ok(())
     })
     .await;
@@ -224,7 +224,7 @@ async fn rotation_on_request_is_done_once_with_its_own_grace() {
         let newer = stage.content("ada-apikey").await?[data::API_KEY].clone();
         stage.change::<ApiKey>("ada", ask("0s")).await?;
         let third = another(&stage, &second).await?;
-        ensure!(stage.accounts.authenticate(&newer).await?.is_err(), "a grace of 0s ends the old key at once");
+        ensure!(stage.accounts.access().authenticate(&newer).await?.is_err(), "a grace of 0s ends the old key at once");
         drop(operator);
         let _operator = stage.operator().await?;
         stage.create::<ApiKey>("later", json!({"userRef": {"name": "ada"}})).await?;
@@ -378,7 +378,7 @@ async fn a_pause_holds_nobody_up_who_goes() {
         stage.accepts(&key).await.context("paused, it is left as it is")?;
         stage.delete::<ApiKey>("ada").await?;
         stage.delete::<ApiUser>("ada").await?;
-        ensure!(stage.accounts.authenticate(&key).await?.is_err());
+        ensure!(stage.accounts.access().authenticate(&key).await?.is_err());
         Ok(())
     })
     .await;
@@ -397,7 +397,10 @@ async fn a_retained_key_can_be_revoked_by_its_next_life() {
         stage.accepts(&key).await?;
         stage.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "revoked": true})).await?;
         stage.becomes::<ApiKey>("ci", "False", "Revoked").await?;
-        ensure!(stage.accounts.authenticate(&key).await?.is_err(), "it is revoked for good, as the status says");
+        ensure!(
+            stage.accounts.access().authenticate(&key).await?.is_err(),
+            "it is revoked for good, as the status says"
+        );
         Ok(())
     })
     .await;
@@ -429,14 +432,14 @@ async fn an_admin_who_revokes_outranks_the_object_until_that_is_taken_back() {
         let _operator = stage.operator().await?;
         let object = stage.user_with_key("ada").await?;
         let id = CredentialId(object.status.context("a status")?.credential_id.context("an id")?);
-        let admin = Context::system("test");
-        stage.accounts.revoke_key(&admin, id).await?;
+        let admin = AuditContext::system("test");
+        stage.accounts.credentials().revoke(&admin, id).await?;
         let touch = |at: &str| json!({"metadata": {"annotations": {"touched": at}}});
         stage.change::<ApiKey>("ada", touch("first")).await?;
         let object = stage.becomes::<ApiKey>("ada", "False", "Revoked").await?;
         let ready = object.status.context("a status")?.condition("Ready").context("Ready")?.message.clone();
         ensure!(ready.contains(&format!("POST /credentials/{id}/clear-override")), "{ready}");
-        stage.accounts.clear_key_override(&admin, id).await?;
+        stage.accounts.credentials().clear_override(&admin, id).await?;
         stage.change::<ApiKey>("ada", touch("second")).await?;
         stage.sound("ada").await?;
         let object = stage.becomes::<ApiKey>("ada", "True", "Issued").await?;

@@ -21,12 +21,16 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::clock::SystemClock;
-use paddock_accounts::credentials::{CredentialId, SecretState};
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::{Accounts, OpenOptions, migrate};
+use paddock_accounts::{
+    Accounts, CredentialId, credentials::SecretState, passwords::PasswordPolicy, sessions::SessionKey,
+};
 use paddock_crds::{ApiKey, ApiUser, HasConditions, OllamaModel, annotation, data};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    clock::SystemClock,
+    migrate,
+};
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::eventually::eventually;
 use paddock_tests::kubernetes::Kubernetes;
@@ -72,7 +76,9 @@ impl Stage {
         migrate(&options).await?;
         let secret = "another secret of tests, long enough".into();
         let sessions = SessionKey::new(&secret, "HS256")?;
-        let accounts = Accounts::open(&options, Chain::new(&secret), sessions, Arc::new(SystemClock)).await?;
+        let accounts =
+            Accounts::open(&options, Chain::new(&secret), sessions, PasswordPolicy::default(), Arc::new(SystemClock))
+                .await?;
         let (client, namespace) = (cluster.client().await?, cluster.namespace().await?);
         Ok(Self { cluster, client, namespace, database, accounts })
     }
@@ -165,7 +171,7 @@ impl Stage {
         let id = CredentialId(status.credential_id.context("no credential")?);
         let secret_name = status.secret_name.context("no secret name")?;
         let (content, secret) = (self.content(&secret_name).await?, self.secrets().get(&secret_name).await?);
-        let versions = self.accounts.secrets(id).await?;
+        let versions = self.accounts.credentials().secrets(id).await?;
         let of_state = |state| versions.iter().filter(move |version| version.state == state).collect::<Vec<_>>();
         ensure!(of_state(SecretState::Staged).is_empty(), "a stray: {versions:?}");
         let [active] = of_state(SecretState::Active)[..] else { anyhow::bail!("not one active: {versions:?}") };
@@ -179,14 +185,14 @@ impl Stage {
 
     /// The key is accepted.
     async fn accepts(&self, key: &str) -> Result<()> {
-        let refused = self.accounts.authenticate(key).await?.err();
+        let refused = self.accounts.access().authenticate(key).await?.err();
         ensure!(refused.is_none(), "the key is refused: {refused:?}");
         Ok(())
     }
 
     /// The types of all audit events, oldest first.
     async fn audit(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }

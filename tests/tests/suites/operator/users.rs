@@ -4,11 +4,13 @@ use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::DeleteParams;
-use paddock_accounts::context::Context;
-use paddock_accounts::email::Email;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{NewUser, UserId, UserPatch};
+use paddock_accounts::{
+    UserId,
+    types::{Email, Role},
+    users::{NewUser, UserPatch},
+};
 use paddock_crds::{ApiUser, HasConditions as _, data};
+use paddock_store::context::AuditContext;
 use paddock_tests::eventually::eventually;
 use paddock_tests::story::story;
 use serde_json::json;
@@ -25,18 +27,18 @@ async fn a_user_follows_its_object() {
         let status = object.status.context("a status")?;
         ensure!(status.effective_roles == ["user"], "{status:?}");
         let id = UserId(status.user_id.context("an id")?);
-        let user = stage.accounts.user(id).await?.context("a user")?;
+        let user = stage.accounts.users().find(id).await?.context("a user")?;
         assert_eq!(user.email.as_str(), "ada@example.com");
         assert_eq!(user.limits.tokens_per_day, Some(7));
 
         stage.change::<ApiUser>("ada", json!({"spec": {"active": false, "displayName": "Ada"}})).await?;
         stage.becomes::<ApiUser>("ada", "True", "Disabled").await?;
-        let user = stage.accounts.user(id).await?.context("a user")?;
+        let user = stage.accounts.users().find(id).await?.context("a user")?;
         assert!(!user.is_active);
         assert_eq!(user.display_name.as_deref(), Some("Ada"));
 
         stage.delete::<ApiUser>("ada").await?;
-        assert!(stage.accounts.user(id).await?.is_none());
+        assert!(stage.accounts.users().find(id).await?.is_none());
         assert_eq!(stage.audit().await?, ["user_created", "user_disabled", "user_deleted"]);
         Ok(())
     })
@@ -52,13 +54,13 @@ async fn an_admin_outranks_the_object() {
         let object = stage.becomes::<ApiUser>("ada", "True", "Applied").await?;
         let id = UserId(object.status.context("a status")?.user_id.context("an id")?);
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        stage.accounts.update_user(&Context::system("test"), id, off, Ok(())).await?;
+        stage.accounts.users().update(&AuditContext::system("test"), id, off, Ok(())).await?;
 
         stage.change::<ApiUser>("ada", json!({"spec": {"displayName": "still here"}})).await?;
         let object = stage.becomes::<ApiUser>("ada", "True", "Disabled").await?;
         let overridden = object.status.context("a status")?.condition("Overridden").cloned();
         ensure!(overridden.is_some_and(|c| c.status == "True"));
-        assert!(!stage.accounts.user(id).await?.context("a user")?.is_active);
+        assert!(!stage.accounts.users().find(id).await?.context("a user")?.is_active);
         Ok(())
     })
     .await;
@@ -70,7 +72,7 @@ async fn what_only_the_operator_can_know_is_refused_with_a_reason() {
         let stage = Stage::set().await?;
         let mut unmanaged = NewUser::new(Email::parse("grace@example.com")?);
         unmanaged.roles = [Role::User].into_iter().collect();
-        stage.accounts.create_user(&Context::system("test"), unmanaged).await?;
+        stage.accounts.users().create(&AuditContext::system("test"), unmanaged).await?;
         // Both are there before the operator is: the older one has the address.
         stage.create::<ApiUser>("z-first", json!({"email": "ada@example.com"})).await?;
         eventually("the next second", PATIENCE, async || {
@@ -127,7 +129,7 @@ async fn a_namespace_goes_with_all_that_is_in_it() {
             Some(left) => Err(anyhow::anyhow!("{:?}", left.status)),
         })
         .await?;
-        ensure!(stage.accounts.authenticate(&text).await?.is_err());
+        ensure!(stage.accounts.access().authenticate(&text).await?.is_err());
         let events = stage.audit().await?;
         // Whichever of the two objects goes first, the key ends: by itself, or with its user.
         ensure!(events.last().is_some_and(|event| event == "user_deleted"), "{events:?}");

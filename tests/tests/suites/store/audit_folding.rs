@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use paddock_accounts::Error;
-use paddock_accounts::access::Principal;
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::context::Context;
-use paddock_accounts::credentials::NewKey;
-use paddock_accounts::limits::Limits;
+use paddock_accounts::{Error, access::Principal, credentials::NewKey, types::Limits};
+use paddock_store::{
+    audit::{AuditFilter, AuditRow},
+    context::AuditContext,
+};
 use paddock_tests::database::Engine;
 use paddock_tests::eventually::eventually;
 use paddock_tests::story::story;
@@ -22,7 +21,7 @@ use super::{Opened, context, open};
 
 impl Opened {
     /// Somebody new with a key.
-    async fn principal(&self, email: &str) -> Result<(Arc<Principal>, Context)> {
+    async fn principal(&self, email: &str) -> Result<(Arc<Principal>, AuditContext)> {
         let user = self.user(email, &[]).await?;
         let key = NewKey {
             user_id: user.id,
@@ -32,21 +31,21 @@ impl Opened {
             limits: Limits::default(),
             expires_at: None,
         };
-        let token = self.accounts.issue_key(&context(), key).await?.token;
-        let principal = self.accounts.authenticate(token.plaintext().expose_secret()).await?;
+        let token = self.accounts.credentials().issue(&context(), key).await?.token;
+        let principal = self.accounts.access().authenticate(token.plaintext().expose_secret()).await?;
         let principal = principal.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         let context = context().acting(principal.actor());
         Ok((principal, context))
     }
 
-    async fn denied(&self, (principal, context): &(Arc<Principal>, Context), route: &str) -> Result<(), Error> {
-        self.accounts.access_denied(context, principal, route, "needs the role admin").await
+    async fn denied(&self, (principal, context): &(Arc<Principal>, AuditContext), route: &str) -> Result<(), Error> {
+        self.accounts.access().record_denial(context, principal, route, "needs the role admin").await
     }
 
     /// The rows of a type, oldest first, with how many events each stands for.
     async fn rows_of(&self, event_type: &str) -> Result<Vec<(AuditRow, u64)>> {
         let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
-        let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         rows.into_iter().map(|row| times(&row).map(|times| (row, times))).collect()
     }
@@ -87,7 +86,7 @@ async fn repeats_of_a_refusal_are_counted_in_the_next_row(#[case] engine: Engine
         ensure!(*times == 5, "four before it, and itself");
         ensure!(row.user_id == Some(ada.0.user_id.into()) && row.target.as_deref() == Some("GET /users"), "{row:?}");
         ensure!(row.detail.as_deref().is_some_and(|detail| detail.contains("5 times since 2023-11-14T22:13:20")));
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;
@@ -104,7 +103,7 @@ async fn what_was_counted_is_written_when_the_minute_or_the_process_is_over(#[ca
         let floods = (0..50).map(|_| store.denied(&ada, "GET /users"));
         futures_util::future::try_join_all(floods).await?;
         ensure!(store.times_of("access_denied").await? == [1]);
-        let tending = tokio::spawn(store.accounts.clone().tend_audit());
+        let tending = tokio::spawn(store.accounts.audit().clone().run_maintenance());
         store.clock.advance(MINUTE);
         eventually("the count", Duration::from_secs(20), async || {
             let times = store.times_of("access_denied").await?;
@@ -131,11 +130,11 @@ async fn what_was_counted_is_written_when_the_minute_or_the_process_is_over(#[ca
 async fn failed_sign_ins_are_counted_by_account_and_address(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let from = |ip: &str| -> Result<Context> { Ok(Context { ip: Some(ip.parse()?), ..context() }) };
+        let from = |ip: &str| -> Result<AuditContext> { Ok(AuditContext { ip: Some(ip.parse()?), ..context() }) };
         let (here, there) = (from("192.0.2.1")?, from("192.0.2.2")?);
-        let attempt = async |context: &Context, name: &str| {
+        let attempt = async |context: &AuditContext, name: &str| {
             // Refused each time, for whichever reason.
-            let refused = store.accounts.login(context, name, "wrong".into()).await;
+            let refused = store.accounts.sessions().login(context, name, "wrong".into()).await;
             ensure!(refused.is_err());
             Ok(())
         };
@@ -176,11 +175,11 @@ async fn what_could_not_be_written_is_counted(#[case] engine: Engine) {
         };
         store.database.execute(refuse).await?;
         let lost = store.denied(&ada, "GET /users").await;
-        ensure!(matches!(lost, Err(Error::Audit(_))), "{lost:?}");
+        ensure!(matches!(lost, Err(Error::Store(paddock_store::Error::Audit(_)))), "{lost:?}");
         store.denied(&ada, "GET /users").await?;
         store.clock.advance(MINUTE);
         let lost = store.denied(&ada, "GET /users").await;
-        ensure!(matches!(lost, Err(Error::Audit(_))), "{lost:?}");
+        ensure!(matches!(lost, Err(Error::Store(paddock_store::Error::Audit(_)))), "{lost:?}");
         store.database.execute(allow).await?;
         store.clock.advance(MINUTE);
         store.denied(&ada, "GET /users").await?;
@@ -197,8 +196,9 @@ async fn what_could_not_be_written_is_counted(#[case] engine: Engine) {
 async fn locks_that_follow_each_other_are_counted(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let here = Context { ip: Some("192.0.2.1".parse()?), ..context() };
-        let attempt = async || store.accounts.login(&here, "nobody@example.com", "wrong".into()).await.map(drop);
+        let here = AuditContext { ip: Some("192.0.2.1".parse()?), ..context() };
+        let attempt =
+            async || store.accounts.sessions().login(&here, "nobody@example.com", "wrong".into()).await.map(drop);
         let (mut judged, mut refused) = (0, 0);
         while judged < 5 {
             match attempt().await {
@@ -247,7 +247,7 @@ async fn thousands_of_counts_are_written_when_the_process_ends(#[case] engine: E
             sum += change.and_then(|change| change["after"]["times"].as_u64()).unwrap_or(1);
         }
         ensure!(sum == 2 * KINDS, "{sum} are told");
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;

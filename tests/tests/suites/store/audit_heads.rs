@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use paddock_accounts::audit::{AuditFilter, AuditRow, Broken, Head, KnownHead};
-use paddock_accounts::email::Email;
-use paddock_accounts::users::NewUser;
+use paddock_accounts::{types::Email, users::NewUser};
+use paddock_store::audit::{AuditFilter, AuditRow, Head, KnownHead, VerifyError};
 use paddock_tests::database::Engine;
 use paddock_tests::sentinel;
 use paddock_tests::story::story;
@@ -30,7 +29,7 @@ fn known(file: &Path) -> Result<KnownHead> {
 }
 
 async fn newest(store: &Opened) -> Result<Head> {
-    let row = store.accounts.audit(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
+    let row = store.accounts.audit().list(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
     Ok(Head { position: row.id, hash: row.hash })
 }
 
@@ -52,7 +51,7 @@ async fn whatever_is_committed_is_in_the_file_once_the_store_is_closed(#[case] e
             let store = following(engine, &file).await?;
             store.user("ada@example.com", &[]).await?;
             let bob = NewUser::new(Email::parse("bob@example.com")?);
-            let done = steps(store.accounts.create_user(&here, bob), count, Moment::Asked).await;
+            let done = steps(store.accounts.users().create(&here, bob), count, Moment::Asked).await;
             store.accounts.close().await;
             // At once: a process would end here.
             let kept = known(&file)?.head;
@@ -87,7 +86,7 @@ async fn a_cut_that_takes_the_head_of_the_database_along_is_found_by_the_file(#[
         ensure!(present.head == newest(&store).await? && present.head.position == 3, "{present:?}");
         ensure!(names(folder.path())? == [file.clone()], "nothing else is left there");
 
-        let verify = async |heads: &[KnownHead]| store.accounts.verify_audit_against(heads, |_| ()).await;
+        let verify = async |heads: &[KnownHead]| store.accounts.audit().verify(heads, |_| ()).await;
         let whole = verify(&[earlier.clone(), present.clone()]).await?.expect("it is whole");
         ensure!(whole.beyond == Some(0), "{whole:?}");
         let whole = verify(std::slice::from_ref(&earlier)).await?.expect("it is whole");
@@ -97,14 +96,14 @@ async fn a_cut_that_takes_the_head_of_the_database_along_is_found_by_the_file(#[
         store.database.execute(CUT).await?;
         ensure!(verify(&[]).await?.is_ok(), "nothing in the database tells of it");
         ensure!(verify(std::slice::from_ref(&earlier)).await?.is_ok(), "nor does a head from before");
-        let cut = Broken::CutBefore { found: 2, expected: 3, source_name: present.source.clone() };
+        let cut = VerifyError::CutBefore { found: 2, expected: 3, source_name: present.source.clone() };
         ensure!(verify(&[earlier, present.clone()]).await? == Err(cut));
 
         // Whoever has the key can write it anew from there: but not the row that the file names.
         let store = store.reopen(|_| ()).await?;
         store.user("eve@example.com", &[]).await?;
-        let verdict = store.accounts.verify_audit_against(std::slice::from_ref(&present), |_| ()).await?;
-        ensure!(verdict == Err(Broken::Rewritten { position: 3, source_name: present.source }), "{verdict:?}");
+        let verdict = store.accounts.audit().verify(std::slice::from_ref(&present), |_| ()).await?;
+        ensure!(verdict == Err(VerifyError::Rewritten { position: 3, source_name: present.source }), "{verdict:?}");
         Ok(())
     })
     .await;
@@ -121,7 +120,7 @@ async fn the_file_goes_on_over_processes_and_never_back(#[case] engine: Engine) 
         let store = following(engine, &file).await?;
         store.user("ada@example.com", &[]).await?;
         store.user("bob@example.com", &[]).await?;
-        let follow = |options: &mut paddock_accounts::OpenOptions| options.audit_head_file = Some(file.clone());
+        let follow = |options: &mut paddock_store::OpenOptions| options.audit_head_file = Some(file.clone());
         let store = store.reopen(follow).await?;
         store.user("cyd@example.com", &[]).await?;
         ensure!(known(&file)?.head == newest(&store).await?);
@@ -190,7 +189,7 @@ async fn many_writers_leave_the_newest_head(#[case] engine: Engine) {
             async move {
                 let user = store.user(&format!("u{i}@example.com"), &[]).await?;
                 let about = AuditFilter { user_id: Some(user.id), ..AuditFilter::default() };
-                let row = store.accounts.audit(&about, 1, AuditRow::owned).await?.pop().context("its row")?;
+                let row = store.accounts.audit().list(&about, 1, AuditRow::owned).await?.pop().context("its row")?;
                 // Whoever has the answer may rely on the file.
                 ensure!(known(file)?.head.position >= row.id, "the file is behind an answer");
                 Ok(())

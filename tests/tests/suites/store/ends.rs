@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::credentials::{NewKey, SecretState};
-use paddock_accounts::gitops::DesiredKey;
-use paddock_accounts::limits::Limits;
-use paddock_accounts::sets::{Role, Scopes};
+use paddock_accounts::{
+    credentials::{NewKey, SecretState},
+    managed_resources::{DesiredKey, OnUidMismatch},
+    types::{Limits, Role, Scopes},
+};
+use paddock_store::audit::{AuditFilter, AuditRow};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -22,7 +23,7 @@ impl Opened {
     /// The events of a type, oldest first.
     async fn told(&self, event_type: &str) -> Result<Vec<AuditRow>> {
         let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
-        let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows)
     }
@@ -37,21 +38,21 @@ async fn the_end_of_a_key_is_told_once_however_many_look(#[case] engine: Engine)
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?;
         let brief = NewKey { expires_at: Some(store.accounts.now() + HOUR), ..new_key(ada.id) };
-        let key = store.accounts.issue_key(&context(), brief.clone()).await?.credential;
-        let revoked = store.accounts.issue_key(&context(), brief).await?.credential;
-        store.accounts.revoke_key(&context(), revoked.id).await?;
-        store.accounts.issue_key(&context(), new_key(ada.id)).await?;
-        store.accounts.sweep_keys().await?;
+        let key = store.accounts.credentials().issue(&context(), brief.clone()).await?.credential;
+        let revoked = store.accounts.credentials().issue(&context(), brief).await?.credential;
+        store.accounts.credentials().revoke(&context(), revoked.id).await?;
+        store.accounts.credentials().issue(&context(), new_key(ada.id)).await?;
+        store.accounts.credentials().sweep().await?;
         ensure!(store.told("api_key_expired").await?.is_empty(), "nothing has ended yet");
 
         store.clock.advance(HOUR);
-        try_join_all((0..8).map(|_| store.accounts.sweep_keys())).await?;
-        store.accounts.sweep_keys().await?;
+        try_join_all((0..8).map(|_| store.accounts.credentials().sweep())).await?;
+        store.accounts.credentials().sweep().await?;
         let told = store.told("api_key_expired").await?;
         ensure!(told.len() == 1, "{told:?}");
         assert_eq!((told[0].credential_id, told[0].user_id), (Some(key.id.0), Some(ada.id.0)));
         assert_eq!(told[0].actor, "system:sweeper");
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;
@@ -67,10 +68,10 @@ async fn more_than_one_batch_ends(#[case] engine: Engine) {
         let ada = store.user("ada@example.com", &[Role::User]).await?;
         for _ in 0..120 {
             let brief = NewKey { expires_at: Some(store.accounts.now() + HOUR), ..new_key(ada.id) };
-            store.accounts.issue_key(&context(), brief).await?;
+            store.accounts.credentials().issue(&context(), brief).await?;
         }
         store.clock.advance(HOUR);
-        store.accounts.sweep_keys().await?;
+        store.accounts.credentials().sweep().await?;
         assert_eq!(store.told("api_key_expired").await?.len(), 120);
         Ok(())
     })
@@ -95,37 +96,37 @@ async fn retired_and_stale_secrets_are_put_away(#[case] engine: Engine) {
             expires_at: None,
         };
         let accounts = &store.accounts;
-        let key = accounts.apply_key(&context(), &owner, &want, false).await?.id;
+        let key = accounts.managed().apply_key(&context(), &owner, &want, OnUidMismatch::Reject).await?.id;
         let mut ids = Vec::new();
         for expires_at in [None, None, Some(accounts.now() + HOUR)] {
-            ids.push(accounts.stage_secret(&context(), &owner, key, expires_at).await?);
+            ids.push(accounts.managed().stage_secret(&context(), &owner, key, expires_at).await?);
         }
         // The second one takes over from nothing, and what else was staged is named as dropped.
-        accounts.activate_secret(&context(), &owner, key, ids[1].id, HOUR).await?;
+        accounts.managed().activate_secret(&context(), &owner, key, ids[1].id, HOUR).await?;
         let issued = store.told("api_key_issued").await?.remove(0).change.context("a change")?;
         for dropped in [&ids[0], &ids[2]] {
             ensure!(issued.contains(dropped.token.key_id()), "{issued}");
         }
-        let next = accounts.stage_secret(&context(), &owner, key, None).await?;
-        accounts.activate_secret(&context(), &owner, key, next.id, HOUR).await?;
-        let stale = accounts.stage_secret(&context(), &owner, key, Some(accounts.now() + HOUR)).await?;
+        let next = accounts.managed().stage_secret(&context(), &owner, key, None).await?;
+        accounts.managed().activate_secret(&context(), &owner, key, next.id, HOUR).await?;
+        let stale = accounts.managed().stage_secret(&context(), &owner, key, Some(accounts.now() + HOUR)).await?;
         let states = async || -> Result<Vec<SecretState>> {
-            Ok(accounts.secrets(key).await?.iter().map(|version| version.state).collect())
+            Ok(accounts.credentials().secrets(key).await?.iter().map(|version| version.state).collect())
         };
-        accounts.sweep_keys().await?;
+        accounts.credentials().sweep().await?;
         assert_eq!(states().await?, [SecretState::Retiring, SecretState::Active, SecretState::Staged]);
 
         store.clock.advance(HOUR);
-        accounts.sweep_keys().await?;
-        accounts.sweep_keys().await?;
+        accounts.credentials().sweep().await?;
+        accounts.credentials().sweep().await?;
         assert_eq!(states().await?, [SecretState::Active]);
         let told = store.told("api_key_discarded").await?;
         ensure!(told.len() == 1 && told[0].credential_id == Some(key.0), "{told:?}");
         ensure!(told[0].change.as_deref().is_some_and(|change| change.contains(stale.token.key_id())), "{told:?}");
 
         // A further secret is a rotation, also when no other one is left.
-        let last = accounts.stage_secret(&context(), &owner, key, None).await?;
-        accounts.activate_secret(&context(), &owner, key, last.id, HOUR).await?;
+        let last = accounts.managed().stage_secret(&context(), &owner, key, None).await?;
+        accounts.managed().activate_secret(&context(), &owner, key, last.id, HOUR).await?;
         assert_eq!(store.told("api_key_rotated").await?.len(), 2);
         Ok(())
     })
@@ -149,13 +150,13 @@ async fn who_is_given_more_time_ends_once_more(#[case] engine: Engine) {
                 limits: Limits::default(),
                 expires_at: Some(store.accounts.now() + hours * HOUR),
             };
-            store.accounts.apply_key(&context(), &object("ci", "first"), &want, false).await
+            store.accounts.managed().apply_key(&context(), &object("ci", "first"), &want, OnUidMismatch::Reject).await
         };
         until(1).await?;
         for ends in 1..=2 {
             store.clock.advance(HOUR);
-            store.accounts.sweep_keys().await?;
-            store.accounts.sweep_keys().await?;
+            store.accounts.credentials().sweep().await?;
+            store.accounts.credentials().sweep().await?;
             assert_eq!(store.told("api_key_expired").await?.len(), ends);
             until(1).await?;
         }

@@ -10,12 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use futures_util::future::join_all;
-use paddock_accounts::clock::{Clock, Time};
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::UserPatch;
-use paddock_accounts::{Accounts, Error, OpenOptions};
+use paddock_accounts::{
+    Accounts, Error,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    passwords::PasswordPolicy,
+    types::Role,
+    users::UserPatch,
+};
+use paddock_store::{
+    OpenOptions,
+    clock::{Clock, Timestamp},
+    context::{Actor, AuditContext},
+};
 use paddock_tests::database::Engine;
 use paddock_tests::story::{length, story};
 use rstest::rstest;
@@ -26,9 +32,9 @@ const PASSWORD: &str = "violet harbour tangle 93";
 /// How many may be judged before the first has failed.
 const BURST: usize = 10;
 
-fn from(ip: &str) -> Context {
+fn from(ip: &str) -> AuditContext {
     let ip: IpAddr = ip.parse().expect("an address");
-    Context { actor: Actor::Anonymous, ip: Some(ip), user_agent: None, request_id: None }
+    AuditContext { actor: Actor::Anonymous, ip: Some(ip), user_agent: None, request_id: None }
 }
 
 async fn seeded(engine: Engine) -> Result<Opened> {
@@ -39,7 +45,7 @@ async fn seeded(engine: Engine) -> Result<Opened> {
 
 impl Opened {
     async fn sign_in(&self, ip: &str, username: &str, password: &str) -> Result<(), Error> {
-        self.accounts.login(&from(ip), username, password.into()).await.map(|_| ())
+        self.accounts.sessions().login(&from(ip), username, password.into()).await.map(|_| ())
     }
 
     /// For how long a sign-in is refused unjudged.
@@ -93,10 +99,10 @@ async fn each_failure_makes_the_next_wait_longer(#[case] engine: Engine) {
         ensure!(store.locked_for("192.0.2.3", "no address", PASSWORD).await? == Duration::from_secs(1));
         let rows = async || store.database.execute("UPDATE login_attempts SET failures = failures").await;
         ensure!(rows().await? == 3);
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         ensure!(rows().await? == 1, "what is young stays");
         store.clock.advance(Duration::from_hours(2));
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         ensure!(rows().await? == 0);
         Ok(())
     })
@@ -130,12 +136,14 @@ async fn two_hundred_guesses_at_two_replicas_stay_under_the_limit() {
     story(async {
         let store = seeded(Engine::Postgres).await?;
         let options = OpenOptions { max_connections: 8, ..OpenOptions::new(store.database.url().into()) };
-        let other = Accounts::open(&options, chain(), sessions()?, Arc::new(store.clock.clone())).await?;
+        let other =
+            Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), Arc::new(store.clock.clone()))
+                .await?;
         let attacker = from("192.0.2.66");
         for round in 0..3 {
             let guesses = (0..200).map(|i| {
                 let replica = if i % 2 == 0 { &store.accounts } else { &other };
-                replica.login(&attacker, ADMIN_EMAIL, format!("guess {i}").into())
+                replica.sessions().login(&attacker, ADMIN_EMAIL, format!("guess {i}").into())
             });
             let owner = store.sign_in("198.51.100.7", ADMIN_EMAIL, PASSWORD);
             let (outcomes, owner) = tokio::join!(join_all(guesses), owner);
@@ -162,8 +170,8 @@ async fn two_hundred_guesses_at_two_replicas_stay_under_the_limit() {
 struct Overtaken(AtomicI64);
 
 impl Clock for Overtaken {
-    fn now(&self) -> Time {
-        Time::from_micros(self.0.fetch_sub(1, Ordering::SeqCst))
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_sub(1, Ordering::SeqCst))
     }
 }
 
@@ -173,9 +181,9 @@ async fn windows_that_overtake_each_other_sign_in_at_once() {
         let store = seeded(Engine::Postgres).await?;
         let options = OpenOptions { max_connections: 8, ..OpenOptions::new(store.database.url().into()) };
         let clock = Overtaken(AtomicI64::new(store.accounts.now().micros()));
-        let other = Accounts::open(&options, chain(), sessions()?, Arc::new(clock)).await?;
+        let other = Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), Arc::new(clock)).await?;
         let here = from("192.0.2.1");
-        let windows = (0..8).map(|_| other.login(&here, ADMIN_EMAIL, PASSWORD.into()));
+        let windows = (0..8).map(|_| other.sessions().login(&here, ADMIN_EMAIL, PASSWORD.into()));
         for window in join_all(windows).await {
             window?;
         }
@@ -249,12 +257,12 @@ async fn every_failure_takes_the_same_time(#[case] engine: Engine) {
         let store = seeded(engine).await?;
         store.user("nopassword@example.com", &[Role::User]).await?;
         let disabled = store.user("disabled@example.com", &[Role::User]).await?.id;
-        store.accounts.set_password(&from("192.0.2.1"), disabled, PASSWORD.into()).await?;
+        store.accounts.passwords().set(&from("192.0.2.1"), disabled, PASSWORD.into()).await?;
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&from("192.0.2.1"), disabled, off, Ok(())).await?;
+        store.accounts.users().update(&from("192.0.2.1"), disabled, off, Ok(())).await?;
         // Not the account of another kind: failures of one account within a minute are counted in one record.
         let long_password = store.user("long@example.com", &[Role::User]).await?.id;
-        store.accounts.set_password(&from("192.0.2.1"), long_password, PASSWORD.into()).await?;
+        store.accounts.passwords().set(&from("192.0.2.1"), long_password, PASSWORD.into()).await?;
         let long = "x".repeat(5_000);
         let kinds = [
             ("unknown", "nobody@example.com", PASSWORD),

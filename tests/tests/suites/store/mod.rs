@@ -29,15 +29,20 @@ use std::sync::{
 use std::time::Duration;
 
 use anyhow::Result;
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::clock::{Clock, Time};
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::email::Email;
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser, User};
-use paddock_accounts::{Accounts, OpenOptions, migrate};
+use paddock_accounts::{
+    Accounts,
+    passwords::PasswordPolicy,
+    sessions::SessionKey,
+    types::{Email, ManagedBy, Role},
+    users::{Created, NewUser, User},
+};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    clock::{Clock, Timestamp},
+    context::{Actor, AuditContext},
+    migrate,
+};
 use paddock_tests::database::{Database, Engine};
 
 /// A clock that stands until it is moved.
@@ -51,8 +56,8 @@ impl StoppedClock {
 }
 
 impl Clock for StoppedClock {
-    fn now(&self) -> Time {
-        Time::from_micros(self.0.load(Ordering::SeqCst))
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -83,7 +88,7 @@ async fn accounts(
     let mut options = OpenOptions { max_connections: 8, ..OpenOptions::new(database.url().into()) };
     adjust(&mut options);
     migrate(&options).await?;
-    Ok(Accounts::open(&options, chain(), sessions()?, Arc::new(clock.clone())).await?)
+    Ok(Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), Arc::new(clock.clone())).await?)
 }
 
 fn chain() -> Chain {
@@ -107,7 +112,7 @@ impl Opened {
     async fn user(&self, email: &str, roles: &[Role]) -> Result<User> {
         let mut new = NewUser::new(Email::parse(email)?);
         new.roles = roles.iter().copied().collect();
-        match self.accounts.create_user(&context(), new).await? {
+        match self.accounts.users().create(&context(), new).await? {
             Created::New(user) => Ok(user),
             Created::Existing(user) => anyhow::bail!("{} was there already", user.email),
         }
@@ -115,14 +120,14 @@ impl Opened {
 
     /// The types of all events, oldest first.
     async fn events(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }
 }
 
-fn context() -> Context {
-    Context { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
+fn context() -> AuditContext {
+    AuditContext { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
 }
 
 /// An object of that name, in one of its lives.

@@ -1,11 +1,12 @@
 //! What an admin sets against the object that owns a row, and how it is taken back.
 
 use anyhow::{Result, ensure};
-use paddock_accounts::email::Email;
-use paddock_accounts::gitops::{Adoption, DesiredKey, DesiredUser};
-use paddock_accounts::limits::Limits;
-use paddock_accounts::sets::{Role, Scopes};
-use paddock_accounts::users::{UserId, UserPatch};
+use paddock_accounts::{
+    UserId,
+    managed_resources::{Adoption, DesiredKey, DesiredUser, OnUidMismatch},
+    types::{Email, Limits, Role, Scopes},
+    users::UserPatch,
+};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -15,7 +16,7 @@ use super::{Opened, context, object, open};
 impl Opened {
     async fn set_active(&self, id: UserId, is_active: bool) -> Result<()> {
         let patch = UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        self.accounts.update_user(&context(), id, patch, Ok(())).await?;
+        self.accounts.users().update(&context(), id, patch, Ok(())).await?;
         Ok(())
     }
 }
@@ -36,8 +37,11 @@ async fn a_disabled_user_stays_so_until_an_admin_enables_it(#[case] engine: Engi
                 models: None,
                 limits: Limits::default(),
             };
-            let applied =
-                store.accounts.apply_user(&context(), &object("ada", "first"), &want, Adoption::Never, false).await?;
+            let applied = store
+                .accounts
+                .managed()
+                .apply_user(&context(), &object("ada", "first"), &want, Adoption::Never, OnUidMismatch::Reject)
+                .await?;
             anyhow::Ok(applied)
         };
         let ada = apply(true).await?.id;
@@ -79,11 +83,11 @@ async fn a_revoked_key_is_not_given_again_until_an_admin_clears_it(#[case] engin
                 limits: Limits::default(),
                 expires_at: None,
             };
-            store.accounts.apply_key(&context(), &object("ci", life), &want, true).await
+            store.accounts.managed().apply_key(&context(), &object("ci", life), &want, OnUidMismatch::TakeOver).await
         };
         let first = apply("first").await?;
         for _ in 0..2 {
-            store.accounts.revoke_key(&context(), first.id).await?;
+            store.accounts.credentials().revoke(&context(), first.id).await?;
         }
         for life in ["first", "second"] {
             let same = apply(life).await?;
@@ -91,17 +95,17 @@ async fn a_revoked_key_is_not_given_again_until_an_admin_clears_it(#[case] engin
         }
 
         for _ in 0..2 {
-            store.accounts.clear_key_override(&context(), first.id).await?;
+            store.accounts.credentials().clear_override(&context(), first.id).await?;
         }
-        let old = store.accounts.credential(first.id).await?.expect("it stays in the list");
+        let old = store.accounts.credentials().find(first.id).await?.expect("it stays in the list");
         ensure!(old.revoked_at.is_some() && old.managed_by.is_none() && old.overridden_at.is_none(), "{old:?}");
         let second = apply("second").await?;
         ensure!(second.id != first.id && second.revoked_at.is_none(), "the object is given another key");
 
         // Revoked by the object first: an admin can say the same against its next lives.
-        store.accounts.revoke_owned_key(&context(), &object("ci", "second"), false).await?;
+        store.accounts.managed().revoke_key(&context(), &object("ci", "second"), OnUidMismatch::Reject).await?;
         for _ in 0..2 {
-            store.accounts.revoke_key(&context(), second.id).await?;
+            store.accounts.credentials().revoke(&context(), second.id).await?;
         }
         ensure!(apply("third").await?.id == second.id);
         let events = store.events().await?;

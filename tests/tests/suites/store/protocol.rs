@@ -5,14 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_accounts::Error;
-use paddock_accounts::credentials::{Credential, SecretState};
-use paddock_accounts::gitops::DesiredKey;
-use paddock_accounts::limits::Limits;
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::secrets::{SecretId, Staged};
-use paddock_accounts::sets::{Role, Scopes};
-use paddock_accounts::token::Token;
+use paddock_accounts::{
+    Error, SecretId,
+    credentials::{Credential, SecretState},
+    managed_resources::{DesiredKey, OnUidMismatch, Staged},
+    types::{ApiKeyToken, Limits, ManagedBy, Role, Scopes},
+};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -24,7 +22,7 @@ use super::{Dice, Opened, context, object, open};
 #[derive(Clone, Default)]
 struct KubernetesSecret {
     version: u64,
-    held: Option<(SecretId, Token)>,
+    held: Option<(SecretId, ApiKeyToken)>,
 }
 
 /// A leader somewhere in its work.
@@ -65,7 +63,7 @@ impl World<'_> {
     }
 
     async fn begin(&mut self) -> Result<Leader> {
-        let versions = self.store.accounts.secrets(self.credential.id).await?;
+        let versions = self.store.accounts.credentials().secrets(self.credential.id).await?;
         let seen = self.secret.version;
         let held = self.secret.held.as_ref().map(|(id, _)| *id);
         let state = |id| versions.iter().find(|version| version.id == id).map(|version| version.state);
@@ -80,13 +78,15 @@ impl World<'_> {
         if !stray && self.activated.len() >= self.wanted && held.and_then(state) == Some(SecretState::Active) {
             return Ok(Leader::Idle);
         }
-        let staged = self.store.accounts.stage_secret(&context(), &self.owner, self.credential.id, None).await?;
+        let staged =
+            self.store.accounts.managed().stage_secret(&context(), &self.owner, self.credential.id, None).await?;
         Ok(Leader::Staged { staged, seen })
     }
 
     async fn activate(&mut self, id: SecretId) -> Result<()> {
         let grace = Duration::from_hours(1);
-        let done = self.store.accounts.activate_secret(&context(), &self.owner, self.credential.id, id, grace).await;
+        let done =
+            self.store.accounts.managed().activate_secret(&context(), &self.owner, self.credential.id, id, grace).await;
         match done {
             Ok(()) => {
                 self.activated.insert(id.0);
@@ -100,11 +100,11 @@ impl World<'_> {
 
     /// What holds at every moment: at most one secret is active, and what the Kubernetes Secret holds authenticates.
     async fn holds(&self) -> Result<()> {
-        let versions = self.store.accounts.secrets(self.credential.id).await?;
+        let versions = self.store.accounts.credentials().secrets(self.credential.id).await?;
         let active = versions.iter().filter(|version| version.state == SecretState::Active).count();
         ensure!(active <= 1, "{active} are active");
         if let Some((_, token)) = &self.secret.held {
-            let judged = self.store.accounts.authenticate(token.plaintext().expose_secret()).await?;
+            let judged = self.store.accounts.access().authenticate(token.plaintext().expose_secret()).await?;
             ensure!(judged.is_ok(), "the Secret does not authenticate: {judged:?}");
         }
         Ok(())
@@ -122,7 +122,7 @@ async fn schedule(store: &Opened, number: u64) -> Result<()> {
         limits: Limits::default(),
         expires_at: None,
     };
-    let credential = store.accounts.apply_key(&context(), &owner, &want, false).await?;
+    let credential = store.accounts.managed().apply_key(&context(), &owner, &want, OnUidMismatch::Reject).await?;
     let secret = KubernetesSecret::default();
     let mut world = World { store, owner, credential, secret, wanted: 1, activated: BTreeSet::new() };
     let mut dice = Dice::new(number);
@@ -149,7 +149,7 @@ async fn schedule(store: &Opened, number: u64) -> Result<()> {
         leader = world.step(leader).await?;
         world.holds().await?;
     }
-    let versions = world.store.accounts.secrets(world.credential.id).await?;
+    let versions = world.store.accounts.credentials().secrets(world.credential.id).await?;
     let count = |state| versions.iter().filter(|version| version.state == state).count();
     ensure!(count(SecretState::Active) == 1 && count(SecretState::Staged) == 0, "{versions:?}");
     let (held, _) = world.secret.held.as_ref().context("a Secret")?;
@@ -167,7 +167,7 @@ async fn whatever_two_leaders_do_one_secret_is_active_and_the_kubernetes_secret_
         for number in 1..=40 {
             schedule(&store, number).await.with_context(|| format!("schedule {number}"))?;
         }
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;

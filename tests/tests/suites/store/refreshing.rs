@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
-use paddock_accounts::Error;
-use paddock_accounts::authenticate::Refused;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sessions::{Login, REFRESH_IDLE, SESSION_LIFETIME};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::UserPatch;
+use paddock_accounts::{
+    AuthFailure, Error,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    sessions::{Login, REFRESH_IDLE, SESSION_LIFETIME},
+    types::Role,
+    users::UserPatch,
+};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -22,12 +23,12 @@ const CROWD: usize = 1_000;
 
 impl Opened {
     async fn begin(&self) -> Result<Login> {
-        Ok(self.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?)
+        Ok(self.accounts.sessions().login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?)
     }
 
     async fn refresh(&self, token: &SecretString) -> Result<Option<Login>, Error> {
-        match self.accounts.refreshing(&context(), token).await? {
-            Some(refreshing) => self.accounts.refresh(&context(), &refreshing).await,
+        match self.accounts.sessions().check_refresh_token(&context(), token).await? {
+            Some(refreshing) => self.accounts.sessions().refresh(&context(), &refreshing).await,
             None => Ok(None),
         }
     }
@@ -36,8 +37,8 @@ impl Opened {
         Ok(self.refresh(token).await?)
     }
 
-    async fn counts(&self, token: &SecretString) -> Result<Result<(), Refused>> {
-        Ok(self.accounts.authenticate(token.expose_secret()).await?.map(|_| ()))
+    async fn counts(&self, token: &SecretString) -> Result<Result<(), AuthFailure>> {
+        Ok(self.accounts.access().authenticate(token.expose_secret()).await?.map(|_| ()))
     }
 }
 
@@ -62,7 +63,7 @@ async fn a_session_goes_on_while_it_is_used_and_for_thirty_days(#[case] engine: 
         while lived + step < SESSION_LIFETIME {
             store.clock.advance(step);
             lived += step;
-            ensure!(store.counts(&login.access_token).await? == Err(Refused::Expired));
+            ensure!(store.counts(&login.access_token).await? == Err(AuthFailure::Expired));
             login = store.go_on(&login.refresh_token).await?.with_context(|| format!("after {lived:?}"))?;
             ensure!(store.counts(&login.access_token).await?.is_ok(), "after {lived:?}");
             ensure!(login.refresh_expires_in == REFRESH_IDLE.min(SESSION_LIFETIME.saturating_sub(lived)));
@@ -80,10 +81,10 @@ async fn a_session_goes_on_while_it_is_used_and_for_thirty_days(#[case] engine: 
         // What is over is forgotten, what goes on is not.
         let live = store.begin().await?;
         store.clock.advance(Duration::from_hours(25));
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         ensure!(store.go_on(&live.refresh_token).await?.is_some());
         store.clock.advance(Duration::from_hours(33 * 24));
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         for table in ["sessions", "refresh_tokens"] {
             let statement = format!("DELETE FROM {table}");
             ensure!(store.database.execute(&statement).await? == 0, "{table} still has rows");
@@ -105,7 +106,7 @@ async fn a_token_that_comes_back_ends_its_session(#[case] engine: Engine) {
         ensure!(store.counts(&first.access_token).await?.is_ok(), "the older access token lasts its time");
         ensure!(store.go_on(&first.refresh_token).await?.is_none());
         for ended in [&first, &second] {
-            ensure!(store.counts(&ended.access_token).await? == Err(Refused::SessionEnded));
+            ensure!(store.counts(&ended.access_token).await? == Err(AuthFailure::SessionEnded));
             ensure!(store.go_on(&ended.refresh_token).await?.is_none());
         }
         ensure!(store.go_on(&bystander.refresh_token).await?.is_some(), "another session goes on");
@@ -133,32 +134,32 @@ async fn whatever_ends_a_session_ends_its_refreshing(#[case] engine: Engine) {
             Ok(())
         };
         let login = store.begin().await?;
-        accounts.logout_by_refresh(here, &login.refresh_token, false).await?;
+        accounts.sessions().logout_by_refresh_token(here, &login.refresh_token, false).await?;
         dead(login, "logout").await?;
 
         let (login, other) = (store.begin().await?, store.begin().await?);
-        accounts.logout_by_refresh(here, &login.refresh_token, true).await?;
+        accounts.sessions().logout_by_refresh_token(here, &login.refresh_token, true).await?;
         dead(login, "logout of all").await?;
         dead(other, "logout of all, by another").await?;
 
         let login = store.begin().await?;
-        accounts.set_password(here, admin, PASSWORD.into()).await?;
+        accounts.passwords().set(here, admin, PASSWORD.into()).await?;
         dead(login, "password").await?;
 
         let login = store.begin().await?;
         let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
-        accounts.update_user(here, admin, both, Ok(())).await?;
+        accounts.users().update(here, admin, both, Ok(())).await?;
         dead(login, "roles").await?;
 
         let login = store.begin().await?;
         let patch = |is_active| UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        accounts.update_user(here, admin, patch(false), Ok(())).await?;
+        accounts.users().update(here, admin, patch(false), Ok(())).await?;
         ensure!(store.go_on(&login.refresh_token).await?.is_none());
-        accounts.update_user(here, admin, patch(true), Ok(())).await?;
+        accounts.users().update(here, admin, patch(true), Ok(())).await?;
         dead(login, "disabled, and enabled again").await?;
 
         let login = store.begin().await?;
-        accounts.delete_user(here, admin, Ok(())).await?;
+        accounts.users().delete(here, admin, Ok(())).await?;
         dead(login, "deleted").await?;
         ensure!(store.database.execute("DELETE FROM refresh_tokens").await? == 0, "its tokens went with it");
         ensure!(!store.events().await?.iter().any(|event| event.starts_with("session_")), "none of it is a refresh");
@@ -181,14 +182,14 @@ async fn of_a_thousand_with_one_token_one_goes_on(#[case] engine: Engine) {
             match outcome {
                 Ok(Some(won)) => winners.push(won),
                 // So many at once wait longer for a connection than one waits.
-                Ok(None) | Err(Error::Unavailable(_)) => {}
+                Ok(None) | Err(Error::Store(paddock_store::Error::Unavailable(_))) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         ensure!(winners.len() == 1, "{} went on", winners.len());
         ensure!(store.go_on(&winners[0].refresh_token).await?.is_none(), "the family is dead");
         for token in [&login.access_token, &winners[0].access_token] {
-            ensure!(store.counts(token).await? == Err(Refused::SessionEnded));
+            ensure!(store.counts(token).await? == Err(AuthFailure::SessionEnded));
         }
         let events = store.events().await?;
         let tail = ["session_refreshed", "session_reuse_detected"];
@@ -242,7 +243,7 @@ async fn a_token_that_was_made_up_ends_nothing_but_the_session_of_one_that_was_h
         // Nobody knows the first half of a session that did not go on yet but who has its one token.
         for made_up in [of(&zeros, &zeros), of(&zeros, &half(&first)), of(&half(&untouched), &zeros)] {
             ensure!(store.go_on(&made_up).await?.is_none());
-            store.accounts.logout_by_refresh(&context(), &made_up, true).await?;
+            store.accounts.sessions().logout_by_refresh_token(&context(), &made_up, true).await?;
         }
         ensure!(store.events().await?.len() == events, "none of that is recorded");
         ensure!(store.go_on(&untouched.refresh_token).await?.is_some());

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::CredentialId;
-use paddock_accounts::usage::{Day, GroupBy, Totals, UsageFilter, UsageRecord};
-use paddock_accounts::users::UserId;
+use paddock_accounts::{
+    CredentialId, UserId,
+    usage::{Day, GroupBy, Totals, UsageFilter, UsageRecord},
+};
+use paddock_store::clock::Timestamp;
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -27,7 +28,7 @@ fn record(store: &Opened, dice: &mut Dice) -> UsageRecord {
         _ => ("ok", 200),
     };
     UsageRecord {
-        usage_id: store.accounts.new_usage_id(),
+        usage_id: store.accounts.usage().new_id(),
         request_id: "r".into(),
         user_id: UserId(1 + roll(3)),
         credential_id: Some(roll(4)).filter(|id| *id > 0).map(CredentialId),
@@ -46,8 +47,8 @@ fn record(store: &Opened, dice: &mut Dice) -> UsageRecord {
 }
 
 /// The beginning of that day of November 2023, and on into December.
-fn midnight(day: i64) -> Time {
-    Time::from_micros(1_698_796_800_000_000 + (day - 1) * 86_400_000_000)
+fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_micros(1_698_796_800_000_000 + (day - 1) * 86_400_000_000)
 }
 
 type Group = (Option<Day>, Option<UserId>, Option<CredentialId>, Option<String>);
@@ -92,7 +93,7 @@ fn every_grouping() -> impl Iterator<Item = GroupBy> {
 async fn agrees(store: &Opened, records: &[UsageRecord], filter: &UsageFilter) -> Result<()> {
     for by in every_grouping() {
         let wanted: Vec<(Group, Totals)> = added_up(records, filter, by).into_iter().collect();
-        let (rows, total) = store.accounts.usage(filter, by, 1000, 0).await?;
+        let (rows, total) = store.accounts.usage().totals(filter, by, 1000, 0).await?;
         let found: Vec<_> =
             rows.into_iter().map(|row| ((row.day, row.user_id, row.credential_id, row.model), row.totals)).collect();
         assert_eq!(found, wanted, "{filter:?} {by:?}");
@@ -100,7 +101,7 @@ async fn agrees(store: &Opened, records: &[UsageRecord], filter: &UsageFilter) -
         // Page by page it is the same.
         let mut paged = Vec::new();
         loop {
-            let (rows, total) = store.accounts.usage(filter, by, 7, u32::try_from(paged.len())?).await?;
+            let (rows, total) = store.accounts.usage().totals(filter, by, 7, u32::try_from(paged.len())?).await?;
             assert_eq!(total, i64::try_from(wanted.len())?, "{by:?}");
             paged.extend(rows.into_iter().map(|row| row.totals));
             if paged.len() >= wanted.len() {
@@ -124,10 +125,10 @@ async fn totals_are_what_the_rows_come_to_however_they_were_written(#[case] engi
         agrees(&store, &[], &UsageFilter::default()).await?;
         // Everything twice and more: in one batch, in several at once, and again later.
         let twice = [&records[..700], &records[..700]].concat();
-        store.accounts.record_usage(&twice).await?;
-        let batches = records.chunks(100).chain(records.chunks(170)).map(|batch| store.accounts.record_usage(batch));
+        store.accounts.usage().record(&twice).await?;
+        let batches = records.chunks(100).chain(records.chunks(170)).map(|batch| store.accounts.usage().record(batch));
         try_join_all(batches).await?;
-        store.accounts.record_usage(&records).await?;
+        store.accounts.usage().record(&records).await?;
 
         let filters = [
             UsageFilter::default(),
@@ -172,12 +173,12 @@ async fn an_end_that_is_found_late_takes_the_place_of_unknown(#[case] engine: En
             ..end.clone()
         };
         let settled: Vec<_> = ends.iter().map(unknown).collect();
-        store.accounts.record_usage(&settled).await?;
+        store.accounts.usage().record(&settled).await?;
         agrees(&store, &settled, &UsageFilter::default()).await?;
-        store.accounts.record_usage(&ends).await?;
+        store.accounts.usage().record(&ends).await?;
         agrees(&store, &ends, &UsageFilter::default()).await?;
         // It stays so, whoever settles once more.
-        store.accounts.record_usage(&settled).await?;
+        store.accounts.usage().record(&settled).await?;
         agrees(&store, &ends, &UsageFilter::default()).await?;
         Ok(())
     })
@@ -198,8 +199,8 @@ async fn today_and_this_month_begin_at_midnight_utc(#[case] engine: Engine) {
         for back in 0..40 {
             records.push(UsageRecord { user_id: UserId(1), started_at: now - back * DAY, ..record(&store, &mut dice) });
         }
-        store.accounts.record_usage(&records).await?;
-        let (day, month) = store.accounts.usage_of(UserId(1)).await?;
+        store.accounts.usage().record(&records).await?;
+        let (day, month) = store.accounts.usage().totals_of_user(UserId(1)).await?;
         // The clock stands at 2023-11-14.
         ensure!(today.to_string() == "2023-11-14" && day.requests == 1 && month.requests == 14, "{day:?} {month:?}");
         ensure!(day.prompt_tokens == records[0].prompt_tokens.unwrap_or(0));
@@ -217,20 +218,20 @@ async fn requests_of_a_process_that_is_gone_are_settled_once_however_many_look(#
         let store = open(engine).await?;
         let mut dice = Dice::new(5);
         let records: Vec<_> = (0..20).map(|_| record(&store, &mut dice)).collect();
-        let [dead, living, other] = std::array::from_fn(|_| store.accounts.new_usage_id());
-        store.accounts.attend_usage(dead).await?;
-        store.accounts.open_usage(dead, &records).await?;
+        let [dead, living, other] = std::array::from_fn(|_| store.accounts.usage().new_id());
+        store.accounts.usage().heartbeat(dead).await?;
+        store.accounts.usage().record_in_flight(dead, &records).await?;
         // An end in order leaves nothing to settle.
-        store.accounts.record_usage(&records[..5]).await?;
+        store.accounts.usage().record(&records[..5]).await?;
         if engine == Engine::Postgres {
             store.clock.advance(Duration::from_secs(119));
-            assert_eq!(store.accounts.attend_usage(living).await?, 0, "it may live");
+            assert_eq!(store.accounts.usage().heartbeat(living).await?, 0, "it may live");
             store.clock.advance(Duration::from_secs(2));
         }
         let settled =
-            try_join_all((0..8).map(|n| store.accounts.attend_usage(if n < 4 { living } else { other }))).await?;
+            try_join_all((0..8).map(|n| store.accounts.usage().heartbeat(if n < 4 { living } else { other }))).await?;
         assert_eq!(settled.iter().sum::<usize>(), 15);
-        assert_eq!(store.accounts.attend_usage(living).await?, 0);
+        assert_eq!(store.accounts.usage().heartbeat(living).await?, 0);
         let unknown = |end: &UsageRecord| UsageRecord {
             prompt_tokens: None,
             completion_tokens: None,
@@ -242,7 +243,7 @@ async fn requests_of_a_process_that_is_gone_are_settled_once_however_many_look(#
         let known: Vec<_> = records[..5].iter().cloned().chain(records[5..].iter().map(unknown)).collect();
         agrees(&store, &known, &UsageFilter::default()).await?;
         // It lived after all.
-        store.accounts.record_usage(&records).await?;
+        store.accounts.usage().record(&records).await?;
         agrees(&store, &records, &UsageFilter::default()).await?;
         Ok(())
     })

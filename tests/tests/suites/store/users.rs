@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use paddock_accounts::Error;
-use paddock_accounts::access::Via;
-use paddock_accounts::authenticate::Refused;
-use paddock_accounts::email::Email;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed, SeedError};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser, UserPatch};
+use paddock_accounts::{
+    AuthFailure, Error,
+    access::AuthMethod,
+    bootstrap::{ADMIN_EMAIL, Seed, SeedError},
+    types::{Email, Role},
+    users::{Created, NewUser, UserPatch},
+};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -31,24 +31,27 @@ async fn a_user_is_created_once_and_changed_by_what_a_patch_names(#[case] engine
         let ada = store.user("Ada@Example.com", &[]).await?;
         ensure!(ada.email.as_str() == "ada@example.com" && ada.is_active && ada.roles.is_empty());
 
-        let again = store.accounts.create_user(&context(), NewUser::new(Email::parse("ada@example.com")?)).await;
+        let again = store.accounts.users().create(&context(), NewUser::new(Email::parse("ada@example.com")?)).await;
         ensure!(matches!(again, Err(Error::EmailTaken(id)) if id == ada.id), "{again:?}");
 
         let named = UserPatch { display_name: Some(Some("Ada".into())), ..UserPatch::default() };
-        let ada = store.accounts.update_user(&context(), ada.id, named.clone(), Ok(())).await?;
+        let ada = store.accounts.users().update(&context(), ada.id, named.clone(), Ok(())).await?;
         ensure!(ada.display_name.as_deref() == Some("Ada"));
         let roles = UserPatch { roles: Some([Role::User].into_iter().collect()), ..UserPatch::default() };
-        let ada = store.accounts.update_user(&context(), ada.id, roles, Ok(())).await?;
+        let ada = store.accounts.users().update(&context(), ada.id, roles, Ok(())).await?;
         ensure!(ada.display_name.as_deref() == Some("Ada"), "a patch leaves what it does not name");
         // The same again changes nothing and leaves no event.
-        store.accounts.update_user(&context(), ada.id, named, Ok(())).await?;
+        store.accounts.users().update(&context(), ada.id, named, Ok(())).await?;
         let cleared = UserPatch { display_name: Some(None), ..UserPatch::default() };
-        ensure!(store.accounts.update_user(&context(), ada.id, cleared, Ok(())).await?.display_name.is_none());
+        ensure!(store.accounts.users().update(&context(), ada.id, cleared, Ok(())).await?.display_name.is_none());
         ensure!(store.events().await? == ["user_created", "user_updated", "roles_changed", "user_updated"]);
 
-        let (found, total) = store.accounts.users(Some("ADA"), 10, 0).await?;
+        let (found, total) = store.accounts.users().list(Some("ADA"), 10, 0).await?;
         ensure!(total == 1 && found[0].id == ada.id);
-        ensure!(store.accounts.users(Some("%"), 10, 0).await?.1 == 0, "a wildcard is a character like any other");
+        ensure!(
+            store.accounts.users().list(Some("%"), 10, 0).await?.1 == 0,
+            "a wildcard is a character like any other"
+        );
         Ok(())
     })
     .await;
@@ -64,7 +67,7 @@ async fn an_external_id_is_one_user(#[case] engine: Engine) {
         let new = |email: &str, external_id: &str| -> Result<NewUser> {
             Ok(NewUser { external_id: Some(external_id.into()), ..NewUser::new(Email::parse(email)?) })
         };
-        let create = async |new| store.accounts.create_user(&context(), new).await;
+        let create = async |new| store.accounts.users().create(&context(), new).await;
         let Created::New(ada) = create(new("ada@example.com", "hr-7")?).await? else { anyhow::bail!("she is new") };
         let again = create(new("ADA@example.com", "hr-7")?).await?;
         ensure!(matches!(&again, Created::Existing(same) if *same == ada), "{again:?}");
@@ -73,7 +76,7 @@ async fn an_external_id_is_one_user(#[case] engine: Engine) {
         let other = create(new("ada@example.com", "hr-8")?).await;
         ensure!(matches!(other, Err(Error::EmailTaken(id)) if id == ada.id), "{other:?}");
 
-        let (found, total) = store.accounts.users(Some("HR-7"), 10, 0).await?;
+        let (found, total) = store.accounts.users().list(Some("HR-7"), 10, 0).await?;
         ensure!(total == 1 && found[0].id == ada.id, "it is searched too");
         for unseen in ["a\0b", "a\u{200b}b", "a\u{202e}b", " ", ""] {
             for field in ["/display_name", "/external_id"] {
@@ -110,21 +113,21 @@ async fn seeding_makes_an_admin_and_a_key_once(#[case] engine: Engine) {
         let first = store.accounts.seed(&Seed::default()).await?;
         let password = first.password.expect("one was made");
         let key = first.key.expect("one was issued");
-        let principal = store.accounts.authenticate(key.plaintext().expose_secret()).await?.expect("the key counts");
+        let principal = store.accounts.access().authenticate(key.plaintext().expose_secret()).await?.expect("the key counts");
         ensure!(principal.roles.has(Role::Admin));
-        store.accounts.login(&context(), ADMIN_EMAIL, password).await?;
+        store.accounts.sessions().login(&context(), ADMIN_EMAIL, password).await?;
 
         let second = store.accounts.seed(&Seed::default()).await?;
         ensure!(second.password.is_none() && second.key.is_none(), "nothing is told twice");
         store.accounts.seed(&Seed { force: true, ..seed() }).await?;
-        store.accounts.login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await?;
+        store.accounts.sessions().login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await?;
         let events = store.events().await?;
         let expected = ["admin_bootstrapped", "api_key_issued", "login_success", "admin_bootstrapped", "login_success"];
         ensure!(events == expected, "{events:?}");
         // What is there already is not judged again; on a machine of one's own nothing is.
         store.accounts.seed(&weak).await?;
         store.accounts.seed_for_development(&Seed { force: true, ..weak }).await?;
-        store.accounts.login(&context(), ADMIN_EMAIL, "admin".into()).await?;
+        store.accounts.sessions().login(&context(), ADMIN_EMAIL, "admin".into()).await?;
         Ok(())
     })
     .await;
@@ -147,7 +150,7 @@ async fn every_failed_sign_in_looks_the_same_and_is_recorded(#[case] engine: Eng
             ("not an address", "correct horse battery"),
         ];
         for (username, password) in wrong {
-            let refused = store.accounts.login(&context(), username, password.into()).await;
+            let refused = store.accounts.sessions().login(&context(), username, password.into()).await;
             ensure!(matches!(refused, Err(Error::WrongPassword)), "{username}: {refused:?}");
             // Past every lock.
             store.clock.advance(Duration::from_secs(10));
@@ -169,28 +172,30 @@ async fn a_session_ends_with_logout_time_and_a_change_of_roles(#[case] engine: E
         let store = open(engine).await?;
         store.accounts.seed(&seed()).await?;
         store.user("second@example.com", &[Role::Admin]).await?;
-        let sign_in = async || store.accounts.login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await;
-        let judge = async |token: &secrecy::SecretString| store.accounts.authenticate(token.expose_secret()).await;
+        let sign_in =
+            async || store.accounts.sessions().login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await;
+        let judge =
+            async |token: &secrecy::SecretString| store.accounts.access().authenticate(token.expose_secret()).await;
 
         let login = sign_in().await?;
         let principal = judge(&login.access_token).await?.expect("the session counts");
-        let Via::Session { id } = principal.via else { anyhow::bail!("not a session") };
-        store.accounts.logout(&context(), id).await?;
-        ensure!(judge(&login.access_token).await? == Err(Refused::SessionEnded));
+        let AuthMethod::Session { id } = principal.via else { anyhow::bail!("not a session") };
+        store.accounts.sessions().logout(&context(), id).await?;
+        ensure!(judge(&login.access_token).await? == Err(AuthFailure::SessionEnded));
 
         let login = sign_in().await?;
         store.clock.advance(login.expires_in);
-        ensure!(judge(&login.access_token).await? == Err(Refused::Expired));
+        ensure!(judge(&login.access_token).await? == Err(AuthFailure::Expired));
 
         let login = sign_in().await?;
         let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
-        store.accounts.update_user(&context(), login.user.id, both, Ok(())).await?;
-        ensure!(judge(&login.access_token).await? == Err(Refused::SessionEnded));
+        store.accounts.users().update(&context(), login.user.id, both, Ok(())).await?;
+        ensure!(judge(&login.access_token).await? == Err(AuthFailure::SessionEnded));
 
         let login = sign_in().await?;
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&context(), login.user.id, off, Ok(())).await?;
-        ensure!(judge(&login.access_token).await? == Err(Refused::Disabled));
+        store.accounts.users().update(&context(), login.user.id, off, Ok(())).await?;
+        ensure!(judge(&login.access_token).await? == Err(AuthFailure::Disabled));
         ensure!(matches!(sign_in().await, Err(Error::WrongPassword)));
         Ok(())
     })
