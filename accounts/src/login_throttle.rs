@@ -1,7 +1,7 @@
 //! Delays repeated failures to sign in: longer each time, for one account and one network address.
 //!
 //! An attempt is counted before it is checked, by one statement that also decides. So however many
-//! attempts arrive at once, at any replica, at most [`BURST`] are checked before the first has failed.
+//! attempts arrive at once, at any replica, at most [`MAX_CONCURRENT_ATTEMPTS`] are checked before the first has failed.
 //! After that it is one attempt per delay. A row that is not locked has a lock that ended long ago:
 //! of concurrent attempts, one may have read its clock before another and be counted after it.
 
@@ -24,7 +24,7 @@ const BACKOFF: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5), Duration::from_secs(10)];
 /// How many sign-ins to one account may run at once from one address, so that several windows, or a few
 /// machines behind one address, do not lock each other out.
-const BURST: i64 = 10;
+const MAX_CONCURRENT_ATTEMPTS: i64 = 10;
 /// How long failures are remembered.
 const FAILURE_TTL: Duration = Duration::from_hours(1);
 
@@ -122,7 +122,7 @@ impl LoginAttempt {
                         .bind(now)
                         .bind(now - FAILURE_TTL)
                         .bind(now + BACKOFF[3])
-                        .bind(BURST)
+                        .bind(MAX_CONCURRENT_ATTEMPTS)
                         .fetch_optional(c)
                         .await?))
                 }

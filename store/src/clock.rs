@@ -73,7 +73,7 @@ impl fmt::Display for Timestamp {
 pub struct InvalidTimestamp;
 
 /// The first microsecond of year 1.
-const FIRST: i64 = -62_135_596_800_000_000;
+const MIN_MICROS: i64 = -62_135_596_800_000_000;
 
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
@@ -83,7 +83,7 @@ impl FromStr for Timestamp {
             return Err(InvalidTimestamp);
         }
         let stamp: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
-        Some(Self(stamp.as_microsecond())).filter(|time| time.0 >= FIRST).ok_or(InvalidTimestamp)
+        Some(Self(stamp.as_microsecond())).filter(|time| time.0 >= MIN_MICROS).ok_or(InvalidTimestamp)
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn years_that_no_database_keeps_are_no_times() {
-        assert_eq!("0001-01-01T00:00:00Z".parse::<Timestamp>().unwrap().micros(), FIRST);
+        assert_eq!("0001-01-01T00:00:00Z".parse::<Timestamp>().unwrap().micros(), MIN_MICROS);
         for text in ["-004713-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "9999-12-31T23:59:59Z", "yesterday", ""] {
             assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Which live keys to revoke together.
+//! Selecting keys for a bulk revocation.
 
 use paddock_store::{
     clock::Timestamp,

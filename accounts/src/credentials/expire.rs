@@ -1,4 +1,4 @@
-//! What time ends: told once, by whichever replica sees it first.
+//! Recording expired keys, once for all replicas.
 
 use paddock_store::{
     Mutation,
@@ -13,8 +13,8 @@ use scoped_futures::ScopedFutureExt;
 use super::{Credentials, credential::locked, secrets};
 use crate::error::Error;
 
-/// So many at a time are looked for.
-const BATCH: i64 = 100;
+/// How many keys one query looks for.
+const SWEEP_BATCH: i64 = 100;
 
 statements! {
     ENDED = "SELECT id FROM credentials WHERE expires_at <= $1 AND revoked_at IS NULL AND expired_at IS NULL \
@@ -37,7 +37,7 @@ impl Credentials<'_> {
             let ended: Vec<CredentialId> =
                 with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(ENDED)
                     .bind(now)
-                    .bind(BATCH)
+                    .bind(SWEEP_BATCH)
                     .fetch_all(c)
                     .await?);
             if ended.is_empty() {
@@ -51,7 +51,7 @@ impl Credentials<'_> {
             let stale: Vec<(SecretId, CredentialId)> =
                 with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(STALE)
                     .bind(now)
-                    .bind(BATCH)
+                    .bind(SWEEP_BATCH)
                     .fetch_all(c)
                     .await?);
             if stale.is_empty() {

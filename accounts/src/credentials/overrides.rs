@@ -1,4 +1,4 @@
-//! Giving a key back to its object.
+//! Clearing an admin's override of a key that an object owns.
 
 use paddock_store::{
     Mutation,

@@ -1,4 +1,4 @@
-//! Revoking a key, and all keys of a user that goes.
+//! Revoking a key, or every key of a deleted user.
 
 use paddock_store::{
     Mutation, Tx,
@@ -25,8 +25,8 @@ statements! {
 }
 
 impl Credentials<'_> {
-    /// Ends a key, every secret of it, for good; whether there was anything to change. On a key that Kubernetes owns it is
-    /// kept as an override, also when the object has revoked it already.
+    /// Revokes a key with all its secrets. Returns whether anything changed. On a key that an object owns,
+    /// this is an override, even if the object has revoked it already.
     pub async fn revoke(self, context: &AuditContext, id: CredentialId) -> Result<bool, Error> {
         self.accounts
             .write(context, |tx| {
@@ -55,7 +55,7 @@ impl Credentials<'_> {
     }
 }
 
-/// Ends the credential and its secrets.
+/// Revokes the credential and its secrets.
 pub(crate) async fn revoke(
     tx: &mut Tx,
     credential: Credential,
@@ -75,7 +75,7 @@ pub(crate) async fn revoke(
     Ok(Event::new(EventType::ApiKeyRevoked).user(credential.user_id).credential(credential.id).change(change))
 }
 
-/// Ends every key of a user that is locked and goes; the event is the user's.
+/// Revokes every key of a locked user that is deleted. The event of the deletion lists them.
 pub(crate) async fn revoke_all_of(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<Vec<CredentialId>, Error> {
     let mut revoked: Vec<CredentialId> =
         with_conn!(tx.conn(), |c| sqlx::query_scalar(REVOKE_OF_USER).bind(user).bind(now).fetch_all(c).await?);

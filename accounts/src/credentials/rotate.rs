@@ -1,4 +1,4 @@
-//! Rotating a key: another secret, the same identity.
+//! Rotating a key: a new secret under the same identity.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{access::delegation::DelegationLimits, error::Error, types::ApiKeyToken};
 
-/// How long the old secret lives on after a rotation that does not say: a day.
+/// How long the old secret is accepted after a rotation, by default.
 pub const DEFAULT_GRACE: Duration = Duration::from_hours(24);
 
 impl Credentials<'_> {
-    /// Gives a key a new secret; the old one lives on for `grace`. Who may give only so much, `within`, may not rotate a key
-    /// that has more: it would be told the new secret.
+    /// Gives a key a new secret. The old one is accepted for `grace`. A caller with the limits `within`
+    /// may not rotate a key that exceeds them, because it would get the new secret.
     pub async fn rotate(
         self,
         context: &AuditContext,

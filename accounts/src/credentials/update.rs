@@ -1,4 +1,4 @@
-//! Changing what a key is: only its object does.
+//! Changing a key. Only its Kubernetes object does.
 
 use paddock_store::{
     Conn,

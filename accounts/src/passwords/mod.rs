@@ -12,7 +12,7 @@ use paddock_store::{
 };
 use policy::normalize;
 pub use policy::{
-    PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM, PASSWORD_MAX_BYTES, PASSWORD_MIN_LENGTH, PasswordPolicy,
+    DEFAULT_PASSWORD_MIN_LENGTH, MAX_PASSWORD_BYTES, PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM, PasswordPolicy,
 };
 use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;

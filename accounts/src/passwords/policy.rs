@@ -6,14 +6,14 @@ use zxcvbn::{Score, feedback::Feedback, zxcvbn};
 
 use crate::{error::Error, types::Violation};
 
-/// The longest password, in bytes: longer ones are refused, never cut.
-pub const PASSWORD_MAX_BYTES: usize = 512;
+/// The longest password, in bytes. A longer one is refused, never cut.
+pub const MAX_PASSWORD_BYTES: usize = 512;
 /// The lowest value of `PASSWORD_MIN_LENGTH`.
 pub const PASSWORD_LOWEST_MINIMUM: usize = 8;
 /// The highest value of `PASSWORD_MIN_LENGTH`.
 pub const PASSWORD_HIGHEST_MINIMUM: usize = 128;
 /// The default of `PASSWORD_MIN_LENGTH`: a password is the only factor.
-pub const PASSWORD_MIN_LENGTH: usize = 15;
+pub const DEFAULT_PASSWORD_MIN_LENGTH: usize = 15;
 
 /// Long passwords of every dictionary, without their spaces, signs and outer digits. zxcvbn finds the
 /// shorter and more regular ones.
@@ -52,7 +52,7 @@ pub struct PasswordPolicy {
 
 impl Default for PasswordPolicy {
     fn default() -> Self {
-        Self::new(PASSWORD_MIN_LENGTH)
+        Self::new(DEFAULT_PASSWORD_MIN_LENGTH)
     }
 }
 
@@ -66,7 +66,7 @@ impl PasswordPolicy {
     /// Normalizes a password and checks it. `about` are facts about the user, which make a bad password.
     pub(crate) fn check(self, pointer: &str, password: &SecretString, about: &[String]) -> Result<SecretString, Error> {
         let Some(normal) = normalize(password) else {
-            return Err(Error::invalid(pointer, format!("must be at most {PASSWORD_MAX_BYTES} bytes long")));
+            return Err(Error::invalid(pointer, format!("must be at most {MAX_PASSWORD_BYTES} bytes long")));
         };
         let broken = self.broken(normal.expose_secret(), about);
         if broken.is_empty() {
@@ -96,11 +96,11 @@ impl PasswordPolicy {
 pub(crate) fn normalize(password: &SecretString) -> Option<SecretString> {
     let password = password.expose_secret();
     // Composing makes no text four times shorter, so that this one need not be looked at.
-    if password.len() > 4 * PASSWORD_MAX_BYTES {
+    if password.len() > 4 * MAX_PASSWORD_BYTES {
         return None;
     }
     let normal: String = password.nfc().collect();
-    (normal.len() <= PASSWORD_MAX_BYTES).then(|| normal.into())
+    (normal.len() <= MAX_PASSWORD_BYTES).then(|| normal.into())
 }
 
 fn is_common(password: &str) -> bool {
@@ -147,7 +147,7 @@ mod tests {
 
     fn judge(password: &str) -> Result<SecretString, Error> {
         let about = ["ada.lovelace@example.com", "ada.lovelace", "example.com", "Ada Lovelace"].map(str::to_owned);
-        PasswordPolicy::new(PASSWORD_MIN_LENGTH).check("/password", &password.into(), &about)
+        PasswordPolicy::new(DEFAULT_PASSWORD_MIN_LENGTH).check("/password", &password.into(), &about)
     }
 
     #[rstest]

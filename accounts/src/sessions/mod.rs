@@ -15,7 +15,7 @@ use paddock_store::{
     ids::{SessionId, UserId},
     statements, with_conn,
 };
-pub use refresh::{REFRESH_IDLE, SESSION_LIFETIME, ValidRefreshToken};
+pub use refresh::{REFRESH_IDLE_TIMEOUT, SESSION_LIFETIME, ValidRefreshToken};
 use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
 

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a session may be idle.
-pub const REFRESH_IDLE: Duration = Duration::from_hours(7 * 24);
+pub const REFRESH_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 /// How long a session may last.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
@@ -62,7 +62,7 @@ impl NewRefreshToken {
 
     /// The next one of a session that began then, whose tokens all have this first half.
     fn next(family: &str, began: Timestamp, now: Timestamp) -> Self {
-        let expires_at = (now + REFRESH_IDLE).min(began + SESSION_LIFETIME);
+        let expires_at = (now + REFRESH_IDLE_TIMEOUT).min(began + SESSION_LIFETIME);
         Self { token: format!("{family}{}", random_half()).into(), expires_at }
     }
 

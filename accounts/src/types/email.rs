@@ -1,4 +1,4 @@
-//! E-mail addresses in one canonical form, so that no two that look alike are two users.
+//! E-mail addresses in canonical form, so that two spellings of one address are one user.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Allow-lists of model patterns, as they are kept.
+//! Allow-lists of model patterns, in their stored form.
 
 use std::{collections::BTreeSet, fmt};
 

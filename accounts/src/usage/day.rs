@@ -1,4 +1,4 @@
-//! A day of the UTC calendar: what usage is added up by.
+//! A UTC day, by which usage is summed.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use paddock_store::clock::Timestamp;
 
-const MICROS: i64 = 86_400_000_000;
+const MICROS_PER_DAY: i64 = 86_400_000_000;
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// A UTC day, as `2026-11-25`.
@@ -23,7 +23,7 @@ impl Day {
     /// The day that an instant is in.
     #[must_use]
     pub const fn of(time: Timestamp) -> Self {
-        Self(time.micros().div_euclid(MICROS))
+        Self(time.micros().div_euclid(MICROS_PER_DAY))
     }
 
     /// The first day of its month.

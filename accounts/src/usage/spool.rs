@@ -1,8 +1,11 @@
-//! Where records wait while the database is away: files that are only added to, one for each process.
+//! The spool: append-only files, one for each process, that hold records while the database is
+//! unavailable.
 //!
-//! A record is safe once its file is synced. Each is framed by its length and checksum, so that a tail that a crash tore off is
-//! told from records. A file is locked for as long as its process lives; one that nobody holds any more is taken over by
-//! whoever gets its lock. Storing a record twice stores it once, so that a crash in the midst of that does no harm.
+//! It protects usage records of served requests from loss when the process dies before the database
+//! returns. A record is durable once its file is synced. Each record is framed by its length and
+//! checksum, so that a torn tail is recognized. A file is locked as long as its process lives; another
+//! process takes over an unlocked file. Storing a record twice stores it once, so a crash during a
+//! replay does no harm.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},

@@ -1,4 +1,4 @@
-//! What was used, added up.
+//! Totals of usage.
 
 use paddock_store::{
     ids::{CredentialId, UserId},

@@ -15,7 +15,7 @@ use super::event::{Event, EventType};
 use crate::{clock::Timestamp, context::AuditContext};
 
 /// How long repeats are counted.
-const WINDOW: Duration = Duration::from_mins(1);
+const AGGREGATION_WINDOW: Duration = Duration::from_mins(1);
 /// How many kinds of denials are counted apart, and as many of sign-ins. Beyond that they are grouped
 /// by actor, or by address.
 const MAX_KINDS: usize = 4096;
@@ -80,7 +80,7 @@ impl Window {
 
     /// A clock that was set back ends it too.
     fn is_over(&self, now: Timestamp) -> bool {
-        now < self.since || now >= self.since + WINDOW
+        now < self.since || now >= self.since + AGGREGATION_WINDOW
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(count_all(&aggregator, kinds), MAX_KINDS);
         assert_eq!(count_all(&aggregator, origins), MAX_ORIGINS);
         assert_eq!(aggregator.windows(EventType::AccessDenied).len(), MAX_KINDS + MAX_ORIGINS + 1);
-        let left = aggregator.take(NOW + WINDOW, false);
+        let left = aggregator.take(NOW + AGGREGATION_WINDOW, false);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].0, AggregateKey::Rest { event_type: EventType::AccessDenied, origin: None });
         assert_eq!(left[0].1.count, 1000);
@@ -256,7 +256,7 @@ mod tests {
         let failed = Event::new(EventType::LoginFailure);
         assert_eq!(aggregator.count(&sign_in, &other, &failed, NOW), Some((0, NOW)));
 
-        let left = aggregator.take(NOW + WINDOW, false);
+        let left = aggregator.take(NOW + AGGREGATION_WINDOW, false);
         let mut of: Vec<_> = left.iter().map(|(_, window)| (window.context.actor.to_string(), window.count)).collect();
         of.sort();
         let rest = u64::try_from(MAX_KINDS - 1).unwrap();
@@ -270,7 +270,7 @@ mod tests {
         let note = |now| aggregator.count(&fold, &AuditContext::system("test"), &event, now);
         assert_eq!(note(NOW), Some((0, NOW)));
         assert_eq!(note(NOW), None);
-        let earlier = NOW - WINDOW;
+        let earlier = NOW - AGGREGATION_WINDOW;
         assert_eq!(note(earlier), Some((1, NOW)));
     }
 
@@ -280,7 +280,7 @@ mod tests {
         let (fold, event) = denial(1);
         let context = AuditContext::system("test");
         let owed = Window { count: 5, ..Window::new(NOW, event.clone(), context.clone()) };
-        let later = NOW + WINDOW;
+        let later = NOW + AGGREGATION_WINDOW;
         assert_eq!(aggregator.count(&fold, &context, &event, later), Some((0, later)));
         assert_eq!(aggregator.count(&fold, &context, &event, later), None);
         aggregator.requeue(fold.clone(), owed);
@@ -296,14 +296,14 @@ mod tests {
         for ip in ["192.0.2.1", "192.0.2.2"] {
             let (fold, event) =
                 (AggregateKey::sign_in(EventType::LoginFailure, None, ip), Event::new(EventType::LoginFailure));
-            assert!(aggregator.count(&fold, &context, &event, NOW + WINDOW).is_some());
-            assert!(aggregator.count(&fold, &context, &event, NOW + WINDOW).is_none());
+            assert!(aggregator.count(&fold, &context, &event, NOW + AGGREGATION_WINDOW).is_some());
+            assert!(aggregator.count(&fold, &context, &event, NOW + AGGREGATION_WINDOW).is_none());
         }
         let mut sums: Vec<_> = by_type(aggregator.take(NOW, true))
             .into_iter()
             .map(|(_, window)| (window.event.event_type.text(), window.count, window.since))
             .collect();
         sums.sort();
-        assert_eq!(sums, [("access_denied", 150, NOW), ("login_failure", 2, NOW + WINDOW)]);
+        assert_eq!(sums, [("access_denied", 150, NOW), ("login_failure", 2, NOW + AGGREGATION_WINDOW)]);
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{clock::Timestamp, context::AuditContext, db::Tx, error::Error, statements, with_conn, write::Mutation};
 
 /// How many rows one transaction removes.
-const BATCH: i64 = 2000;
+const TRIM_BATCH: i64 = 2000;
 const DAY: Duration = Duration::from_hours(24);
 
 statements! {
@@ -77,7 +77,7 @@ impl AuditLog {
 /// The last of the rows after `from` that are older than the cutoff.
 async fn last_expired(tx: &mut Tx, chain: &Chain, from: &Head, cutoff: Timestamp) -> Result<Head, Error> {
     let rows: Vec<AuditRow> =
-        with_conn!(tx.conn(), |c| sqlx::query_as(OLDEST).bind(from.position).bind(BATCH).fetch_all(c).await?);
+        with_conn!(tx.conn(), |c| sqlx::query_as(OLDEST).bind(from.position).bind(TRIM_BATCH).fetch_all(c).await?);
     let mut to = from.clone();
     for row in rows.iter().take_while(|row| row.occurred_at < cutoff) {
         to = chain.follow(row, &to).map_err(|broken| kept(&broken))?;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use paddock_accounts::{
     AuthFailure, Error,
     bootstrap::{ADMIN_EMAIL, Seed},
-    sessions::{Login, REFRESH_IDLE, SESSION_LIFETIME},
+    sessions::{Login, REFRESH_IDLE_TIMEOUT, SESSION_LIFETIME},
     types::Role,
     users::UserPatch,
 };
@@ -57,7 +57,7 @@ async fn a_session_goes_on_while_it_is_used_and_for_thirty_days(#[case] engine: 
     story(async {
         let store = seeded(engine).await?;
         let mut login = store.begin().await?;
-        ensure!(login.refresh_expires_in == REFRESH_IDLE);
+        ensure!(login.refresh_expires_in == REFRESH_IDLE_TIMEOUT);
         let mut lived = Duration::ZERO;
         let step = Duration::from_hours(6 * 24);
         while lived + step < SESSION_LIFETIME {
@@ -66,14 +66,14 @@ async fn a_session_goes_on_while_it_is_used_and_for_thirty_days(#[case] engine: 
             ensure!(store.counts(&login.access_token).await? == Err(AuthFailure::Expired));
             login = store.go_on(&login.refresh_token).await?.with_context(|| format!("after {lived:?}"))?;
             ensure!(store.counts(&login.access_token).await?.is_ok(), "after {lived:?}");
-            ensure!(login.refresh_expires_in == REFRESH_IDLE.min(SESSION_LIFETIME.saturating_sub(lived)));
+            ensure!(login.refresh_expires_in == REFRESH_IDLE_TIMEOUT.min(SESSION_LIFETIME.saturating_sub(lived)));
         }
         store.clock.advance(SESSION_LIFETIME.saturating_sub(lived));
         ensure!(store.go_on(&login.refresh_token).await?.is_none(), "thirty days are over");
 
         // Left alone for a week.
         let login = store.begin().await?;
-        store.clock.advance(REFRESH_IDLE);
+        store.clock.advance(REFRESH_IDLE_TIMEOUT);
         ensure!(store.go_on(&login.refresh_token).await?.is_none());
         for nonsense in ["", "x", &"0".repeat(64), &"G".repeat(64), login.access_token.expose_secret()] {
             ensure!(store.go_on(&nonsense.into()).await?.is_none(), "{nonsense}");
