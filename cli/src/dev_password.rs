@@ -27,7 +27,7 @@ pub(crate) async fn require_local_hosts(
 ) -> Result<bool, Error> {
     match is_in_use(accounts).await {
         // A server may start before its database.
-        Ok(false) | Err(paddock_accounts::Error::Unavailable(_)) => Ok(false),
+        Ok(false) | Err(paddock_accounts::Error::Store(paddock_store::Error::Unavailable(_))) => Ok(false),
         Err(error) => Err(error.into()),
         Ok(true) if environment == Environment::Local && addr.ip().is_loopback() => Ok(true),
         Ok(true) => Err(Error::config(format!(

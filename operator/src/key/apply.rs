@@ -190,8 +190,8 @@ impl Delivery<'_> {
             limits: spec.limits,
             expires_at: spec.expires_at,
         };
-        with_uid_check(&context.client, self.object, |takeover| {
-            context.accounts.managed().apply_key(audit, owner, &desired, takeover)
+        with_uid_check(&context.client, self.object, |on_uid_mismatch| {
+            context.accounts.managed().apply_key(audit, owner, &desired, on_uid_mismatch)
         })
         .await
     }

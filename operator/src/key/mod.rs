@@ -73,8 +73,8 @@ impl KeyReconciler {
     async fn revoke(&self, object: &ApiKey) -> Result<(), ReconcileError> {
         let (owner, audit) = (self.context.owner(object), audit_context(object));
         let accounts = &self.context.accounts;
-        let revoked = with_uid_check(&self.context.client, object, |takeover| {
-            accounts.managed().revoke_key(&audit, &owner, takeover)
+        let revoked = with_uid_check(&self.context.client, object, |on_uid_mismatch| {
+            accounts.managed().revoke_key(&audit, &owner, on_uid_mismatch)
         })
         .await?;
         if let Some(id) = revoked {

@@ -85,7 +85,7 @@ fn fields(model: &ObservedModel, before: &OllamaModelStatus) -> OllamaModelStatu
     OllamaModelStatus {
         digest: present.map(|(digest, _)| digest.to_owned()),
         size_bytes: present.and_then(|(_, bytes)| i64::try_from(bytes).ok()),
-        origin: model.origin.and_then(convert_origin),
+        origin: model.origin.map(convert_origin),
         progress: progress(model, before),
         backends: model.backends.iter().map(backend_status).collect(),
         ready_backends: i32::try_from(ready).ok(),
@@ -93,10 +93,10 @@ fn fields(model: &ObservedModel, before: &OllamaModelStatus) -> OllamaModelStatu
     }
 }
 
-const fn convert_origin(origin: managed_resources::ModelSource) -> Option<ModelOrigin> {
+const fn convert_origin(origin: managed_resources::ModelSource) -> ModelOrigin {
     match origin {
-        managed_resources::ModelSource::Pulled => Some(ModelOrigin::Pulled),
-        managed_resources::ModelSource::Adopted => Some(ModelOrigin::Adopted),
+        managed_resources::ModelSource::Pulled => ModelOrigin::Pulled,
+        managed_resources::ModelSource::Adopted => ModelOrigin::Adopted,
     }
 }
 

@@ -1,28 +1,30 @@
 //! The check that a write comes from the current object of its name, and not from a deleted one.
 
 use kube::{Api, Client, ResourceExt};
-use paddock_accounts::Error as AccountsError;
+use paddock_accounts::{Error as AccountsError, managed_resources::OnUidMismatch};
 
 use crate::{
     error::ReconcileError,
     object::{Object, namespace_of},
 };
 
-/// Calls `write(takeover)` without takeover. If the row belongs to an object of the same name with
-/// another UID, asks the API server which UID is current, and calls `write` again with takeover if
-/// it is this object's. Fails with [`ReconcileError::Conflict`] if this object is no longer the
-/// current one.
+/// Calls `write` with [`OnUidMismatch::Reject`]. If the row belongs to an object of the same name
+/// with another UID, asks the API server which UID is current, and calls `write` again with
+/// [`OnUidMismatch::TakeOver`] if it is this object's. Fails with [`ReconcileError::Conflict`] if
+/// this object is no longer the current one.
 pub(crate) async fn with_uid_check<K, T, F>(
     client: &Client,
     object: &K,
-    write: impl Fn(bool) -> F,
+    write: impl Fn(OnUidMismatch) -> F,
 ) -> Result<T, ReconcileError>
 where
     K: Object,
     F: Future<Output = Result<T, AccountsError>>,
 {
-    match write(false).await {
-        Err(AccountsError::UidMismatch(_)) if is_current_uid(client, object).await? => Ok(write(true).await?),
+    match write(OnUidMismatch::Reject).await {
+        Err(AccountsError::UidMismatch(_)) if is_current_uid(client, object).await? => {
+            Ok(write(OnUidMismatch::TakeOver).await?)
+        }
         Err(AccountsError::UidMismatch(_)) => Err(ReconcileError::Conflict("a younger object of the same name")),
         result => Ok(result?),
     }

@@ -52,8 +52,8 @@ pub(crate) async fn apply_user(
     };
     let audit = audit_context(object);
     let accounts = &context.accounts;
-    let result = with_uid_check(&context.client, object, |takeover| {
-        accounts.managed().apply_user(&audit, &owner, desired, adoption, takeover)
+    let result = with_uid_check(&context.client, object, |on_uid_mismatch| {
+        accounts.managed().apply_user(&audit, &owner, desired, adoption, on_uid_mismatch)
     })
     .await;
     match result {
