@@ -44,7 +44,7 @@ soak: testbed ## Run the tests at nightly length
 bench: ## Measure what Paddock costs beside named peers; writes target/bench/report.{json,md}; ARGS="--only login,writes"
 	@tests/testbed/install nginx postgres wrk
 	@$(BUILD) --release
-	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-tests bench $(ARGS)
+	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-bench $(ARGS)
 
 lint: ## Check formatting, and let clippy find what it can
 	@$(CARGO) fmt --all --check

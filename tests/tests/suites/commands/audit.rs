@@ -10,12 +10,12 @@ use paddock_tests::database::{Database, Engine};
 use paddock_tests::fake_ollama::FakeOllama;
 use paddock_tests::paddock::{Launch, Paddock};
 use paddock_tests::process::Signal;
-use paddock_tests::sentinel;
+use paddock_tests::reaper;
 use paddock_tests::story::story;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::refused;
+use super::assert_refused;
 
 /// What a command said that went well.
 fn said(output: &Output) -> Result<String> {
@@ -30,7 +30,7 @@ fn said(output: &Output) -> Result<String> {
 async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: Engine) {
     story(async {
         let (database, ollama) = (Database::new(engine).await?, FakeOllama::start(&["smollm2:135m"]).await?);
-        let folder = sentinel::scratch("heads")?;
+        let folder = reaper::scratch_dir("heads")?;
         let head = folder.path().join("head");
         let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url());
         let launch = launch.env("AUDIT_HEAD_FILE", path(&head)?);
@@ -45,16 +45,20 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
         admin.create_user(json!({"email": "ada@example.com"})).await?;
         let verified = said(&run(&["audit", "verify", "--head", path(&earlier)?])?)?;
         ensure!(verified.contains("0 row(s) are newer than the newest of 2 known"), "{verified}");
-        refused(&run(&["audit", "verify", "--head", "/nowhere/it"])?, 2, &["--head", "/nowhere/it"])?;
+        assert_refused(&run(&["audit", "verify", "--head", "/nowhere/it"])?, 2, &["--head", "/nowhere/it"])?;
         fs::write(folder.path().join("odd"), "odd")?;
-        refused(&run(&["audit", "verify", "--head", path(&folder.path().join("odd"))?])?, 2, &["--head", "no head"])?;
+        assert_refused(
+            &run(&["audit", "verify", "--head", path(&folder.path().join("odd"))?])?,
+            2,
+            &["--head", "no head"],
+        )?;
 
         // Three refusals alike: one is written at once, two are counted until the end.
         for _ in 0..3 {
             ensure!(workload.get("/users").send().await?.status() == 403);
         }
         served.process().signal(Signal::Term)?;
-        served.process().ended(Duration::from_secs(10)).await?;
+        served.process().wait_for_exit(Duration::from_secs(10)).await?;
         let log = served.process().log().text();
         ensure!(log.contains("audit head"), "the log is told of the head: {log}");
 
@@ -69,7 +73,7 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
         ensure!(said(&run(&["audit", "export", "--user-id", &user, "--credential-id", &key])?)? == named);
         let ada = said(&run(&["audit", "export", "--user", "ada@example.com"])?)?;
         ensure!(ada.lines().count() == 1 && ada.contains("user_created"), "{ada}");
-        refused(&run(&["audit", "export", "--user", "bob@example.com"])?, 1, &["no user bob@example.com"])?;
+        assert_refused(&run(&["audit", "export", "--user", "bob@example.com"])?, 1, &["no user bob@example.com"])?;
         let table = said(&run(&["audit", "export", "--format", "csv", "--actor", "system:seed"])?)?;
         ensure!(table.starts_with("id,event_id,event_type,") && table.contains("admin_bootstrapped"), "{table}");
         let wrong = run(&["audit", "export", "--format", "xml"])?;
@@ -79,7 +83,7 @@ async fn verify_and_export_work_beside_a_server_and_find_a_cut(#[case] engine: E
                    UPDATE audit_head SET position = (SELECT max(id) FROM audit_logs), \
                    hash = (SELECT hash FROM audit_logs ORDER BY id DESC LIMIT 1)";
         database.execute(cut).await?;
-        refused(
+        assert_refused(
             &run(&["audit", "verify"])?,
             1,
             &["broken", "the newest rows are gone", "restored from a backup", path(&head)?],
@@ -132,11 +136,11 @@ async fn nothing_writes_on_under_another_signing_key(#[case] engine: Engine) {
         let other = launch.clone().env("AUDIT_SIGNING_KEY", "the key of quite another database");
         for command in [&["api"][..], &["seed"], &["user", "create", "ada@example.com", "--admin", "--local"]] {
             let output = other.command(command)?.output()?;
-            refused(&output, 1, &["AUDIT_SIGNING_KEY is not the key", "bring back"])
+            assert_refused(&output, 1, &["AUDIT_SIGNING_KEY is not the key", "bring back"])
                 .with_context(|| command.join(" "))?;
         }
         let output = other.command(&["audit", "verify"])?.output()?;
-        refused(&output, 1, &["row 1", "AUDIT_SIGNING_KEY"])?;
+        assert_refused(&output, 1, &["row 1", "AUDIT_SIGNING_KEY"])?;
         // A row that somebody changed is not taken for another key, even the newest one.
         said(&launch.command(&["audit", "verify"])?.output()?)?;
         database.execute("UPDATE audit_logs SET actor = 'nobody' WHERE id = (SELECT max(id) FROM audit_logs)").await?;
@@ -152,7 +156,7 @@ async fn nothing_writes_on_under_another_signing_key(#[case] engine: Engine) {
         said(&other.command(&["user", "create", "ada@example.com", "--admin", "--local"])?.output()?)?;
         let verified = said(&other.command(&["audit", "verify"])?.output()?)?;
         ensure!(verified.contains("is whole"), "{verified}");
-        refused(&launch.command(&["api"])?.output()?, 1, &["AUDIT_SIGNING_KEY is not the key"])
+        assert_refused(&launch.command(&["api"])?.output()?, 1, &["AUDIT_SIGNING_KEY is not the key"])
     })
     .await;
 }

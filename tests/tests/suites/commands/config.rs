@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::sentinel;
+use paddock_tests::reaper;
 use paddock_tests::story::story;
 use paddock_tests::testbed::repository;
 use serde_json::{Value, json};
 
-use super::{AWAY, STRONG, bare, paddock, refused, said, told};
+use super::{STRONG_SECRET, UNREACHABLE_DATABASE, assert_refused, bare_command, paddock, said, told};
 
 #[tokio::test]
 async fn everything_effective_is_shown_with_its_source_and_no_secret() {
     story(async {
-        let folder = sentinel::scratch("config")?;
+        let folder = reaper::scratch_dir("config")?;
         let file = folder.path().join("jwt");
-        std::fs::write(&file, format!("{STRONG}\n"))?;
+        std::fs::write(&file, format!("{STRONG_SECRET}\n"))?;
         let file = file.display().to_string();
         let variables = [
-            ("AUDIT_SIGNING_KEY", STRONG),
+            ("AUDIT_SIGNING_KEY", STRONG_SECRET),
             ("JWT_SECRET_FILE", file.as_str()),
             ("DB_PASSWORD", "hunter22"),
             ("DB_HOST", "db1"),
@@ -53,7 +53,7 @@ async fn everything_effective_is_shown_with_its_source_and_no_secret() {
         }
         for format in ["table", "json", "yaml"] {
             let text = said(paddock(&["config", "-o", format], &variables)?)?;
-            ensure!(!text.contains(STRONG) && !text.contains("hunter22"), "{text}");
+            ensure!(!text.contains(STRONG_SECRET) && !text.contains("hunter22"), "{text}");
         }
         let yaml = said(paddock(&["config", "-o", "yaml"], &variables)?)?;
         let yaml: Value = serde_yaml_ng::from_str(&yaml)?;
@@ -71,8 +71,12 @@ async fn defaults_are_those_of_the_environment_and_only_where_they_are_in_force(
             ensure!(config[name]["source"] == "default", "{name}: {}", config[name]);
             Ok(config[name]["value"].clone())
         };
-        let prod =
-            [("ENVIRONMENT", "prod"), ("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("DB_NAME", "paddock")];
+        let prod = [
+            ("ENVIRONMENT", "prod"),
+            ("JWT_SECRET", STRONG_SECRET),
+            ("AUDIT_SIGNING_KEY", STRONG_SECRET),
+            ("DB_NAME", "paddock"),
+        ];
         for (name, local, prod_value) in [
             ("LOG_FORMAT", json!("text"), json!("json")),
             ("PUBLIC_URL", json!("http://127.0.0.1:8080"), Value::Null),
@@ -83,7 +87,12 @@ async fn defaults_are_those_of_the_environment_and_only_where_they_are_in_force(
             ensure!(shown(&[], name)? == local, "{name} in local: {}", shown(&[], name)?);
             ensure!(shown(&prod, name)? == prod_value, "{name} in prod: {}", shown(&prod, name)?);
         }
-        let url = [("DATABASE_URL", AWAY), ("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("DB_NAME", "other")];
+        let url = [
+            ("DATABASE_URL", UNREACHABLE_DATABASE),
+            ("JWT_SECRET", STRONG_SECRET),
+            ("AUDIT_SIGNING_KEY", STRONG_SECRET),
+            ("DB_NAME", "other"),
+        ];
         ensure!(shown(&url, "DB_HOST")?.is_null(), "DATABASE_URL outranks it");
         Ok(())
     })
@@ -93,13 +102,13 @@ async fn defaults_are_those_of_the_environment_and_only_where_they_are_in_force(
 #[tokio::test]
 async fn showing_the_configuration_makes_nothing() {
     story(async {
-        let folder = sentinel::scratch("config")?;
-        let ask = || -> Result<String> { said(bare(&["config"])?.current_dir(folder.path()).output()?) };
+        let folder = reaper::scratch_dir("config")?;
+        let ask = || -> Result<String> { said(bare_command(&["config"])?.current_dir(folder.path()).output()?) };
         let files = || -> Result<usize> { Ok(std::fs::read_dir(folder.path())?.count()) };
         let text = ask()?;
         ensure!(text.contains("(made at the first start)") && files()? == 0, "{text}");
-        said(bare(&["migrate"])?.current_dir(folder.path()).output()?)?;
-        said(bare(&["seed"])?.current_dir(folder.path()).output()?)?;
+        said(bare_command(&["migrate"])?.current_dir(folder.path()).output()?)?;
+        said(bare_command(&["seed"])?.current_dir(folder.path()).output()?)?;
         let (text, before) = (ask()?, files()?);
         ensure!(text.contains("paddock.db.jwt-secret") && !text.contains("(made"), "{text}");
         ensure!(ask()? == text && files()? == before);
@@ -143,11 +152,15 @@ async fn all_that_is_wrong_is_said_at_once() {
         for level in ["off", "WARN", "info,sqlx=warn", " warn , sqlx=info ", "[request{user_id}]=debug"] {
             said(paddock(&["config"], &[("LOG_LEVEL", level)])?).with_context(|| level.to_owned())?;
         }
-        refused(&paddock(&["config"], &[("LOG_LEVEL", "warning")])?, 2, &["LOG_LEVEL `warning`", "info,sqlx=warn"])?;
+        assert_refused(
+            &paddock(&["config"], &[("LOG_LEVEL", "warning")])?,
+            2,
+            &["LOG_LEVEL `warning`", "info,sqlx=warn"],
+        )?;
         // A variable that a flag outranks is nobody's business.
         let output = paddock(&["config", "--port", "8081"], &[("PORT", "http")])?;
         ensure!(output.status.success(), "{output:?}");
-        refused(&paddock(&["config"], &[("PORT", "http")])?, 2, &["PORT `http`"])
+        assert_refused(&paddock(&["config"], &[("PORT", "http")])?, 2, &["PORT `http`"])
     })
     .await;
 }
@@ -165,7 +178,8 @@ async fn a_redis_url_is_judged_and_not_repeated() {
             "rediss://:hunter22@redis/0#insecure",
         ] {
             let output = paddock(&["config"], &[("REDIS_URL", url)])?;
-            refused(&output, 2, &["REDIS_URL", "redis://:password@redis:6379/0"]).with_context(|| url.to_owned())?;
+            assert_refused(&output, 2, &["REDIS_URL", "redis://:password@redis:6379/0"])
+                .with_context(|| url.to_owned())?;
             ensure!(!String::from_utf8_lossy(&output.stderr).contains("hunter22"), "{output:?}");
         }
         Ok(())
@@ -199,7 +213,7 @@ async fn a_password_where_none_belongs_is_refused_and_not_repeated() {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://ada:hunter22@collector:4318"),
         ] {
             let output = paddock(&["config"], &[(name, value)])?;
-            refused(&output, 2, &[name]).with_context(|| format!("{name}={value}"))?;
+            assert_refused(&output, 2, &[name]).with_context(|| format!("{name}={value}"))?;
             ensure!(!String::from_utf8_lossy(&output.stderr).contains("hunter22"), "{output:?}");
         }
         Ok(())

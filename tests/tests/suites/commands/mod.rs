@@ -2,37 +2,37 @@
 //! those who run it.
 
 mod audit;
-mod canaries;
 mod config;
-mod observed;
-mod otlp;
-mod prompt;
+mod observability;
+mod otlp_collector;
+mod postgres_errors;
 mod run;
+mod secret_leaks;
 mod seed;
 mod server;
-mod unusable;
+mod startup;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::paddock::Launch;
-use paddock_tests::sentinel;
+use paddock_tests::reaper;
 use serde_json::Value;
 
 /// Somewhere nobody listens.
-const AWAY: &str = "postgres://app:app@127.0.0.1:1/app";
-const STRONG: &str = "0f5c1e7a94b2d8836e0a7f4c2b9d1e5806c3a7f29e4b8d10";
+const UNREACHABLE_DATABASE: &str = "postgres://app:app@127.0.0.1:1/app";
+const STRONG_SECRET: &str = "0f5c1e7a94b2d8836e0a7f4c2b9d1e5806c3a7f29e4b8d10";
 
 /// Runs it in an empty folder with these variables and no others.
 fn paddock(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
-    let folder = sentinel::scratch("prompt")?;
-    let mut command = bare(arguments)?;
+    let folder = reaper::scratch_dir("prompt")?;
+    let mut command = bare_command(arguments)?;
     Ok(command.current_dir(folder.path()).envs(variables.iter().copied()).output()?)
 }
 
 /// Without any of the settings that tests start servers with.
-fn bare(arguments: &[&str]) -> Result<Command> {
+fn bare_command(arguments: &[&str]) -> Result<Command> {
     let mut command = Launch::new(arguments, "unset")?.command(arguments)?;
     for name in ["DATABASE_URL", "JWT_SECRET", "AUDIT_SIGNING_KEY", "LISTEN_ADDR", "METRICS_ADDR"] {
         command.env_remove(name);
@@ -41,7 +41,7 @@ fn bare(arguments: &[&str]) -> Result<Command> {
 }
 
 /// It ended with this code, and said all these words on one line of standard error and nothing else.
-fn refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+fn assert_refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(code), "{}: {said}", output.status);
     ensure!(said.lines().count() == 1, "more than one line: {said}");

@@ -9,17 +9,17 @@ use paddock_tests::database::{Database, Engine};
 use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
 use paddock_tests::paddock::{Bootstrap, Launch};
 use paddock_tests::process::{Process, Signal, free_port};
-use paddock_tests::sentinel;
+use paddock_tests::reaper;
 use paddock_tests::story::story;
 use rstest::rstest;
 
-use super::{bare, refused};
+use super::{assert_refused, bare_command};
 
 const PASSWORD: &str = "violet harbour tangle 93";
 
 /// A command in a folder of its own, with nothing set but where it listens and which Ollama it asks.
 fn fresh(arguments: &[&str], folder: &Path, url: &str, ollama: &str) -> Result<Command> {
-    let mut command = bare(arguments)?;
+    let mut command = bare_command(arguments)?;
     command.env_remove("ENVIRONMENT").env("LISTEN_ADDR", url.trim_start_matches("http://"));
     command.env("METRICS_ADDR", format!("127.0.0.1:{}", free_port()?)).env("OLLAMA_BASE_URL", ollama);
     command.env("DRAIN_TIMEOUT", "1s").current_dir(folder);
@@ -33,7 +33,7 @@ fn unused() -> Result<String> {
 /// What it has said, once it has said all that it has to say at its start.
 async fn started(process: &Process) -> Result<String> {
     process
-        .ready(Duration::from_mins(1), async || {
+        .wait_until_ready(Duration::from_mins(1), async || {
             let said = process.log().text();
             ensure!(said.contains("Try it:"), "no table yet");
             Ok(said)
@@ -43,7 +43,7 @@ async fn started(process: &Process) -> Result<String> {
 
 async fn end(process: &Process) -> Result<()> {
     process.signal(Signal::Term)?;
-    let status = process.ended(Duration::from_secs(30)).await?;
+    let status = process.wait_for_exit(Duration::from_secs(30)).await?;
     ensure!(status.success(), "{status}");
     Ok(())
 }
@@ -56,7 +56,7 @@ fn row<'s>(said: &'s str, part: &str) -> Result<&'s str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_does_not_answer_costs_no_secret_and_no_server() {
     story(async {
-        let (folder, url) = (sentinel::scratch("run")?, unused()?);
+        let (folder, url) = (reaper::scratch_dir("run")?, unused()?);
         let command = fresh(&["run", "--try-model", "nope"], folder.path(), &url, &unused()?)?;
         let process = Process::start("paddock", command, Signal::Term)?;
         let said = started(&process).await?;
@@ -75,12 +75,12 @@ async fn secrets_are_told_before_anything_is_waited_for() {
     story(async {
         let ollama = FakeOllama::start(&["slow"]).await?;
         let never = Script::ndjson(chat_lines("slow", 1)).headers_after(Duration::from_hours(1));
-        ollama.answer("/api/chat", never);
-        let folder = sentinel::scratch("run")?;
+        ollama.script("/api/chat", never);
+        let folder = reaper::scratch_dir("run")?;
         let command = fresh(&["run", "--try-model", "slow"], folder.path(), &unused()?, &ollama.url())?;
         let process = Process::start("paddock", command, Signal::Term)?;
         process
-            .ready(Duration::from_mins(1), async || {
+            .wait_until_ready(Duration::from_mins(1), async || {
                 ensure!(!ollama.requests("/api/chat").is_empty(), "it is not tried yet");
                 Ok(())
             })
@@ -95,12 +95,12 @@ async fn secrets_are_told_before_anything_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_cannot_be_told_do_not_stay_in_force() {
     story(async {
-        let folder = sentinel::scratch("run")?;
+        let folder = reaper::scratch_dir("run")?;
         let mut command = fresh(&["run"], folder.path(), &unused()?, &unused()?)?;
         // It takes no bytes, whoever writes.
         command.env("LOG_LEVEL", "error").stdout(std::fs::File::options().write(true).open("/dev/full")?);
         let output = command.output()?;
-        refused(&output, 1, &["the key that was made is revoked", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])
+        assert_refused(&output, 1, &["the key that was made is revoked", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])
     })
     .await;
 }
@@ -144,7 +144,7 @@ async fn starting_again_changes_nothing(#[case] engine: Engine) {
 async fn a_model_is_tried_with_the_password_where_no_key_is_new() {
     story(async {
         let (database, ollama) = (Database::new(Engine::Sqlite).await?, FakeOllama::start(&["smollm2:135m"]).await?);
-        ollama.answer("/api/chat", Script::ndjson(chat_lines("smollm2:135m", 0)));
+        ollama.script("/api/chat", Script::ndjson(chat_lines("smollm2:135m", 0)));
         let launch = Launch::new(&["run", "--try-model", "smollm2:135m"], database.url())?
             .ollama(&ollama.url())
             .env("ADMIN_BOOTSTRAP_PASSWORD", PASSWORD);

@@ -6,14 +6,14 @@ use std::process::Output;
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::database::{Database, Engine};
 use paddock_tests::kubernetes::{CONTEXT, Kubernetes};
-use paddock_tests::paddock::{Bootstrap, Launch, answer};
+use paddock_tests::paddock::{Bootstrap, Launch, fetch_json};
 use paddock_tests::process::run;
-use paddock_tests::sentinel;
+use paddock_tests::reaper;
 use paddock_tests::story::story;
 use rstest::rstest;
 use serde_json::Value;
 
-use super::{refused, said};
+use super::{assert_refused, said};
 
 /// A migrated database, and a way to seed it.
 async fn migrated(engine: Engine) -> Result<(Database, Launch)> {
@@ -30,7 +30,7 @@ async fn migrated(engine: Engine) -> Result<(Database, Launch)> {
 async fn a_file_is_written_once_for_its_owner_alone(#[case] engine: Engine) {
     story(async {
         let (_database, launch) = migrated(engine).await?;
-        let folder = sentinel::scratch("seed")?;
+        let folder = reaper::scratch_dir("seed")?;
         let path = folder.path().join("admin.env");
         let text = path.display().to_string();
         let seed = || -> Result<Output> { Ok(launch.command(&["seed", "--output-file", &text])?.output()?) };
@@ -47,7 +47,7 @@ async fn a_file_is_written_once_for_its_owner_alone(#[case] engine: Engine) {
         // The key is replaced; the password, which is not told again, stays.
         let paddock = launch.clone().start().await?;
         let caller = paddock.caller(&admin.key);
-        let keys = answer(caller.get("/credentials")).await?;
+        let keys = fetch_json(caller.get("/credentials")).await?;
         caller
             .post(&format!("/credentials/{}/revoke", keys[0]["id"]), &Value::Null)
             .send()
@@ -69,11 +69,11 @@ async fn what_nobody_was_told_does_not_stay_in_force() {
         // It takes no bytes, whoever writes.
         let mut command = launch.command(&["seed"])?;
         let output = command.stdout(std::fs::File::options().write(true).open("/dev/full")?).output()?;
-        refused(&output, 1, &["the key that was made is revoked", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
+        assert_refused(&output, 1, &["the key that was made is revoked", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
         let output = launch.command(&["seed"])?.env("ADMIN_BOOTSTRAP_PASSWORD_FORCE", "1").output()?;
         let admin = Bootstrap::from_output(&said(output)?)?;
         let paddock = launch.start().await?;
-        let keys = answer(paddock.caller(&admin.key).get("/credentials")).await?;
+        let keys = fetch_json(paddock.caller(&admin.key).get("/credentials")).await?;
         let revoked: Vec<_> = keys.as_array().context("keys")?.iter().map(|key| key["revoked"].clone()).collect();
         ensure!(revoked == [false, true], "{keys}");
         Ok(())
@@ -91,7 +91,11 @@ async fn a_database_that_is_left_without_an_admin_is_told_what_to_do(#[case] eng
         said(launch.command(&["user", "create", "admin@example.com", "--local"])?.output()?)?;
         for verb in ["seed", "run"] {
             let output = launch.command(&[verb])?.env("LOG_LEVEL", "error").output()?;
-            refused(&output, 1, &["nobody can administer", "admin@example.com", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
+            assert_refused(
+                &output,
+                1,
+                &["nobody can administer", "admin@example.com", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"],
+            )?;
             ensure!(output.stdout.is_empty(), "{output:?}");
         }
         // The command that it names is one.
@@ -102,7 +106,11 @@ async fn a_database_that_is_left_without_an_admin_is_told_what_to_do(#[case] eng
         ensure!(said(launch.command(&["seed"])?.output()?)?.is_empty(), "somebody else is the admin now");
 
         let output = launch.command(&["seed"])?.env("ADMIN_BOOTSTRAP_PASSWORD_FORCE", "1").output()?;
-        refused(&output, 1, &["ADMIN_BOOTSTRAP_PASSWORD_FORCE", "`paddock user update admin@example.com --role admin`"])
+        assert_refused(
+            &output,
+            1,
+            &["ADMIN_BOOTSTRAP_PASSWORD_FORCE", "`paddock user update admin@example.com --role admin`"],
+        )
     })
     .await;
 }
@@ -128,8 +136,8 @@ async fn a_secret_of_kubernetes_is_written_once(#[case] engine: Engine) {
         // Another's is left alone, and nothing was made by then.
         let foreign = ["create", "secret", "generic", "foreign", "--from-literal=a=b"];
         run(cluster.kubectl(&namespace)?.args(foreign))?;
-        refused(&seed("foreign")?, 2, &["foreign", "paddock.dev/bootstrap"])?;
-        refused(&seed("No_Such_Name")?, 1, &["No_Such_Name", "cannot be written"])?;
+        assert_refused(&seed("foreign")?, 2, &["foreign", "paddock.dev/bootstrap"])?;
+        assert_refused(&seed("No_Such_Name")?, 1, &["No_Such_Name", "cannot be written"])?;
 
         ensure!(said(seed("admin")?)?.is_empty());
         let written = secret()?;

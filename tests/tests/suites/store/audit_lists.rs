@@ -12,9 +12,9 @@ use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
 
-use super::{Opened, context, open};
+use super::{StoreFixture, context, open};
 
-impl Opened {
+impl StoreFixture {
     async fn exported(&self, filter: AuditFilter) -> Result<Vec<AuditRow>> {
         let mut export = self.accounts.export_audit(filter).await?;
         let mut all = Vec::new();

@@ -11,12 +11,12 @@ use paddock_tests::story::story;
 use rstest::rstest;
 use serde_json::Value;
 
-use super::{Opened, context, open, open_with};
+use super::{StoreFixture, context, open, open_with};
 
 const DAY: Duration = Duration::from_hours(24);
 
 /// So many users of three days ago, and so many of today.
-async fn old_and_young(engine: Engine, old: usize, young: usize) -> Result<Opened> {
+async fn old_and_young(engine: Engine, old: usize, young: usize) -> Result<StoreFixture> {
     let store = open_with(engine, |options| options.audit_retention_days = Some(2)).await?;
     for number in 0..old {
         store.user(&format!("old-{number}@example.com"), &[]).await?;
@@ -28,7 +28,7 @@ async fn old_and_young(engine: Engine, old: usize, young: usize) -> Result<Opene
     Ok(store)
 }
 
-impl Opened {
+impl StoreFixture {
     async fn verify(&self, heads: &[KnownHead]) -> Result<Result<Verified, Broken>> {
         Ok(self.accounts.verify_audit_against(heads, |_| ()).await?)
     }

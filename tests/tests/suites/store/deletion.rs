@@ -13,17 +13,17 @@ use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{Created, NewUser, UserId};
 use paddock_tests::database::Engine;
-use paddock_tests::story::{length, story};
+use paddock_tests::story::{soak_or, story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::keys::new_key;
-use super::{Opened, context, object, open};
+use super::{StoreFixture, context, object, open};
 
 const PASSWORD: &str = "correct horse battery";
 
-impl Opened {
+impl StoreFixture {
     /// How many rows of a table this holds for.
     async fn count(&self, table: &str, condition: &str) -> anyhow::Result<u64> {
         let column = if table == "passwords" || table == "sessions" { "user_id" } else { "id" };
@@ -165,7 +165,7 @@ async fn whatever_comes_between_a_tombstone_has_no_live_key(#[case] engine: Engi
     story(async {
         let store = open(engine).await?;
         store.user("root@example.com", &[Role::Admin]).await?;
-        for round in 0..length(200, 15) {
+        for round in 0..soak_or(200, 15) {
             let ada = store.user(&format!("u{round}@example.com"), &[Role::Admin]).await?;
             let key = store.accounts.issue_key(&context(), new_key(ada.id)).await?.credential.id;
             let (accounts, here) = (&store.accounts, context());

@@ -16,13 +16,13 @@ use paddock_tests::story::story;
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 
-use super::{Opened, context, open};
+use super::{StoreFixture, context, open};
 
 pub(super) fn new_key(user_id: UserId) -> NewKey {
     NewKey { user_id, label: None, scopes: None, models: None, limits: Limits::default(), expires_at: None }
 }
 
-impl Opened {
+impl StoreFixture {
     pub(super) async fn judge(&self, token: &Token) -> Result<Result<(), Refused>> {
         Ok(self.accounts.authenticate(token.plaintext().expose_secret()).await?.map(|_| ()))
     }

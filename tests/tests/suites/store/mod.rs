@@ -1,24 +1,24 @@
 //! The rules of `paddock-accounts`, each story on both engines.
 
 mod audit;
+mod audit_aggregation;
 mod audit_attacks;
-mod audit_folding;
-mod audit_heads;
+mod audit_head_file;
 mod audit_lists;
 mod audit_retention;
+mod bootstrap;
+mod cancelled_writes;
 mod deletion;
-mod ends;
-mod gitops;
-mod given_up;
+mod expiry;
+mod key_protocol;
 mod keys;
-mod lockout;
-mod malformed;
+mod login_throttle;
+mod malformed_keys;
+mod managed_resources;
 mod overrides;
-mod protocol;
 mod races;
-mod refreshing;
-mod schedules;
-mod seeding;
+mod random_schedules;
+mod refresh_tokens;
 mod usage;
 mod users;
 
@@ -57,22 +57,22 @@ impl Clock for StoppedClock {
 }
 
 /// The rules over a database of the test's own.
-struct Opened {
+struct StoreFixture {
     accounts: Accounts,
     clock: StoppedClock,
     database: Database,
 }
 
-async fn open(engine: Engine) -> Result<Opened> {
+async fn open(engine: Engine) -> Result<StoreFixture> {
     open_with(engine, |_| ()).await
 }
 
 /// The same with other options than the usual ones.
-async fn open_with(engine: Engine, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Opened> {
+async fn open_with(engine: Engine, adjust: impl FnOnce(&mut OpenOptions)) -> Result<StoreFixture> {
     let database = Database::new(engine).await?;
     let clock = StoppedClock(Arc::new(AtomicI64::new(1_700_000_000_000_000)));
     let accounts = accounts(&database, &clock, adjust).await?;
-    Ok(Opened { accounts, clock, database })
+    Ok(StoreFixture { accounts, clock, database })
 }
 
 async fn accounts(
@@ -94,7 +94,7 @@ fn sessions() -> Result<SessionKey> {
     Ok(SessionKey::new(&"a signing key of thirty-two bytes".into(), "HS256")?)
 }
 
-impl Opened {
+impl StoreFixture {
     /// Ends it as a process ends, and opens the same database again with these options.
     async fn reopen(self, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Self> {
         let Self { accounts: before, clock, database } = self;
@@ -136,9 +136,9 @@ fn object(name: &str, life: &str) -> ManagedBy {
 }
 
 /// A small generator, so that a schedule that fails can be run again from its number.
-struct Dice(u64);
+struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     fn new(number: u64) -> Self {
         Self(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }

@@ -10,9 +10,9 @@ use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
 
-use super::{Opened, context, object, open};
+use super::{StoreFixture, context, object, open};
 
-impl Opened {
+impl StoreFixture {
     async fn set_active(&self, id: UserId, is_active: bool) -> Result<()> {
         let patch = UserPatch { is_active: Some(is_active), ..UserPatch::default() };
         self.accounts.update_user(&context(), id, patch, Ok(())).await?;

@@ -8,10 +8,10 @@ use paddock_accounts::limits::LimitsPatch;
 use paddock_accounts::sets::{Role, Roles};
 use paddock_accounts::users::{Created, NewUser, UserId, UserPatch};
 use paddock_tests::database::Engine;
-use paddock_tests::story::{length, story};
+use paddock_tests::story::{soak_or, story};
 use rstest::rstest;
 
-use super::{Dice, Opened, context, open};
+use super::{SeededRng, StoreFixture, context, open};
 
 const CROWD: usize = 200;
 
@@ -120,8 +120,8 @@ enum Leave {
 }
 
 impl Leave {
-    fn roll(dice: &mut Dice) -> Self {
-        match dice.roll(4) {
+    fn roll(rng: &mut SeededRng) -> Self {
+        match rng.roll(4) {
             0 => Self::Demoted,
             1 => Self::Disabled,
             2 => Self::Deleted,
@@ -129,7 +129,7 @@ impl Leave {
         }
     }
 
-    async fn go(self, store: &Opened, id: UserId) -> Result<(), Error> {
+    async fn go(self, store: &StoreFixture, id: UserId) -> Result<(), Error> {
         let patch = match self {
             Self::Demoted => UserPatch { roles: Some(Roles::default()), ..UserPatch::default() },
             Self::Disabled => UserPatch { is_active: Some(false), ..UserPatch::default() },
@@ -144,17 +144,17 @@ impl Leave {
 }
 
 #[rstest]
-#[case::postgres(Engine::Postgres, length(1_000, 60))]
-#[case::sqlite(Engine::Sqlite, length(200, 20))]
+#[case::postgres(Engine::Postgres, soak_or(1_000, 60))]
+#[case::sqlite(Engine::Sqlite, soak_or(200, 20))]
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: usize) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(7);
+        let mut rng = SeededRng::new(7);
         let mut last = store.user("admin@example.com", &[Role::Admin]).await?.id;
         for round in 0..rounds {
             let other = store.user(&format!("admin-{round}@example.com"), &[Role::Admin]).await?.id;
-            let (one, two) = (Leave::roll(&mut dice), Leave::roll(&mut dice));
+            let (one, two) = (Leave::roll(&mut rng), Leave::roll(&mut rng));
             let (first, second) = tokio::join!(one.go(&store, last), two.go(&store, other));
             last = match (first, second) {
                 (Ok(()), Err(Error::LastAdmin)) => other,

@@ -13,14 +13,14 @@ use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
 
-use super::{Dice, Opened, open};
+use super::{SeededRng, StoreFixture, open};
 
 const DAY: Duration = Duration::from_hours(24);
 const MODELS: [&str; 2] = ["registry.ollama.ai/library/llama3.2:1b", "registry.ollama.ai/library/smollm2:135m"];
 
-/// A record of these dice.
-fn record(store: &Opened, dice: &mut Dice) -> UsageRecord {
-    let mut roll = |sides| i64::try_from(dice.roll(sides)).unwrap_or_default();
+/// A record of these rng.
+fn record(store: &StoreFixture, rng: &mut SeededRng) -> UsageRecord {
+    let mut roll = |sides| i64::try_from(rng.roll(sides)).unwrap_or_default();
     let (status, http_status) = match roll(5) {
         0 => ("client_gone", 499),
         1 => ("upstream_error", 500),
@@ -37,7 +37,7 @@ fn record(store: &Opened, dice: &mut Dice) -> UsageRecord {
         completion_tokens: Some(roll(1000)).filter(|tokens| *tokens > 10),
         tokens_estimated: roll(4) == 0,
         // Over the end of a month, and often the first or last microsecond of a day.
-        started_at: midnight(28 + roll(6)) - Duration::from_micros(dice.roll(2)),
+        started_at: midnight(28 + roll(6)) - Duration::from_micros(rng.roll(2)),
         first_byte_us: None,
         duration_us: 1_000,
         status: status.into(),
@@ -89,7 +89,7 @@ fn every_grouping() -> impl Iterator<Item = GroupBy> {
     (0..16).map(|bits| GroupBy { day: bits & 1 != 0, user: bits & 2 != 0, key: bits & 4 != 0, model: bits & 8 != 0 })
 }
 
-async fn agrees(store: &Opened, records: &[UsageRecord], filter: &UsageFilter) -> Result<()> {
+async fn agrees(store: &StoreFixture, records: &[UsageRecord], filter: &UsageFilter) -> Result<()> {
     for by in every_grouping() {
         let wanted: Vec<(Group, Totals)> = added_up(records, filter, by).into_iter().collect();
         let (rows, total) = store.accounts.usage(filter, by, 1000, 0).await?;
@@ -119,8 +119,8 @@ async fn agrees(store: &Opened, records: &[UsageRecord], filter: &UsageFilter) -
 async fn totals_are_what_the_rows_come_to_however_they_were_written(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(7);
-        let records: Vec<_> = (0..1_500).map(|_| record(&store, &mut dice)).collect();
+        let mut rng = SeededRng::new(7);
+        let records: Vec<_> = (0..1_500).map(|_| record(&store, &mut rng)).collect();
         agrees(&store, &[], &UsageFilter::default()).await?;
         // Everything twice and more: in one batch, in several at once, and again later.
         let twice = [&records[..700], &records[..700]].concat();
@@ -161,8 +161,8 @@ async fn totals_are_what_the_rows_come_to_however_they_were_written(#[case] engi
 async fn an_end_that_is_found_late_takes_the_place_of_unknown(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(11);
-        let ends: Vec<_> = (0..50).map(|_| record(&store, &mut dice)).collect();
+        let mut rng = SeededRng::new(11);
+        let ends: Vec<_> = (0..50).map(|_| record(&store, &mut rng)).collect();
         let unknown = |end: &UsageRecord| UsageRecord {
             prompt_tokens: None,
             completion_tokens: None,
@@ -191,12 +191,12 @@ async fn an_end_that_is_found_late_takes_the_place_of_unknown(#[case] engine: En
 async fn today_and_this_month_begin_at_midnight_utc(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(3);
+        let mut rng = SeededRng::new(3);
         let now = store.accounts.now();
         let today = Day::of(now);
         let mut records = Vec::new();
         for back in 0..40 {
-            records.push(UsageRecord { user_id: UserId(1), started_at: now - back * DAY, ..record(&store, &mut dice) });
+            records.push(UsageRecord { user_id: UserId(1), started_at: now - back * DAY, ..record(&store, &mut rng) });
         }
         store.accounts.record_usage(&records).await?;
         let (day, month) = store.accounts.usage_of(UserId(1)).await?;
@@ -215,8 +215,8 @@ async fn today_and_this_month_begin_at_midnight_utc(#[case] engine: Engine) {
 async fn requests_of_a_process_that_is_gone_are_settled_once_however_many_look(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(5);
-        let records: Vec<_> = (0..20).map(|_| record(&store, &mut dice)).collect();
+        let mut rng = SeededRng::new(5);
+        let records: Vec<_> = (0..20).map(|_| record(&store, &mut rng)).collect();
         let [dead, living, other] = std::array::from_fn(|_| store.accounts.new_usage_id());
         store.accounts.attend_usage(dead).await?;
         store.accounts.open_usage(dead, &records).await?;

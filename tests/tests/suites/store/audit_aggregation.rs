@@ -1,0 +1,254 @@
+//! Floods: counted, and neither written one by one nor lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use paddock_accounts::Error;
+use paddock_accounts::access::Principal;
+use paddock_accounts::audit::{AuditFilter, AuditRow};
+use paddock_accounts::context::Context;
+use paddock_accounts::credentials::NewKey;
+use paddock_accounts::limits::Limits;
+use paddock_tests::database::Engine;
+use paddock_tests::eventually::eventually;
+use paddock_tests::story::story;
+use rstest::rstest;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+
+use super::{StoreFixture, context, open};
+
+impl StoreFixture {
+    /// Somebody new with a key.
+    async fn principal(&self, email: &str) -> Result<(Arc<Principal>, Context)> {
+        let user = self.user(email, &[]).await?;
+        let key = NewKey {
+            user_id: user.id,
+            label: None,
+            scopes: None,
+            models: None,
+            limits: Limits::default(),
+            expires_at: None,
+        };
+        let token = self.accounts.issue_key(&context(), key).await?.token;
+        let principal = self.accounts.authenticate(token.plaintext().expose_secret()).await?;
+        let principal = principal.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+        let context = context().acting(principal.actor());
+        Ok((principal, context))
+    }
+
+    async fn denied(&self, (principal, context): &(Arc<Principal>, Context), route: &str) -> Result<(), Error> {
+        self.accounts.access_denied(context, principal, route, "needs the role admin").await
+    }
+
+    /// The rows of a type, oldest first, with how many events each stands for.
+    async fn rows_of(&self, event_type: &str) -> Result<Vec<(AuditRow, u64)>> {
+        let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
+        let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
+        rows.reverse();
+        rows.into_iter().map(|row| times(&row).map(|times| (row, times))).collect()
+    }
+
+    pub(super) async fn times_of(&self, event_type: &str) -> Result<Vec<u64>> {
+        Ok(self.rows_of(event_type).await?.into_iter().map(|(_, times)| times).collect())
+    }
+}
+
+fn times(row: &AuditRow) -> Result<u64> {
+    let Some(change) = &row.change else { return Ok(1) };
+    let change: Value = serde_json::from_str(change)?;
+    change["after"]["times"].as_u64().with_context(|| format!("no times in {change}"))
+}
+
+const MINUTE: Duration = Duration::from_secs(61);
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_of_a_refusal_are_counted_in_the_next_row(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let (ada, bob) = (store.principal("ada@example.com").await?, store.principal("bob@example.com").await?);
+        for _ in 0..5 {
+            store.denied(&ada, "GET /users").await?;
+        }
+        ensure!(store.times_of("access_denied").await? == [1], "the first is there at once, and alone");
+        // Another principal or another route is another matter.
+        store.denied(&bob, "GET /users").await?;
+        store.denied(&ada, "GET /audit").await?;
+        ensure!(store.times_of("access_denied").await? == [1, 1, 1]);
+        store.clock.advance(MINUTE);
+        store.denied(&ada, "GET /users").await?;
+        let rows = store.rows_of("access_denied").await?;
+        let (row, times) = rows.last().context("a row")?;
+        ensure!(*times == 5, "four before it, and itself");
+        ensure!(row.user_id == Some(ada.0.user_id.into()) && row.target.as_deref() == Some("GET /users"), "{row:?}");
+        ensure!(row.detail.as_deref().is_some_and(|detail| detail.contains("5 times since 2023-11-14T22:13:20")));
+        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_counted_is_written_when_the_minute_or_the_process_is_over(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.principal("ada@example.com").await?;
+        let floods = (0..50).map(|_| store.denied(&ada, "GET /users"));
+        futures_util::future::try_join_all(floods).await?;
+        ensure!(store.times_of("access_denied").await? == [1]);
+        let tending = tokio::spawn(store.accounts.clone().tend_audit());
+        store.clock.advance(MINUTE);
+        eventually("the count", Duration::from_secs(20), async || {
+            let times = store.times_of("access_denied").await?;
+            ensure!(times == [1, 49], "{times:?}");
+            Ok(())
+        })
+        .await?;
+        tending.abort();
+        for _ in 0..3 {
+            store.denied(&ada, "GET /users").await?;
+        }
+        let store = store.reopen(|_| ()).await?;
+        let times = store.times_of("access_denied").await?;
+        ensure!(times == [1, 49, 1, 2] && times.iter().sum::<u64>() == 53, "{times:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_sign_ins_are_counted_by_account_and_address(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let from = |ip: &str| -> Result<Context> { Ok(Context { ip: Some(ip.parse()?), ..context() }) };
+        let (here, there) = (from("192.0.2.1")?, from("192.0.2.2")?);
+        let attempt = async |context: &Context, name: &str| {
+            // Refused each time, for whichever reason.
+            let refused = store.accounts.login(context, name, "wrong".into()).await;
+            ensure!(refused.is_err());
+            Ok(())
+        };
+        for _ in 0..4 {
+            attempt(&here, "nobody@example.com").await?;
+        }
+        attempt(&there, "nobody@example.com").await?;
+        attempt(&here, "nowhere@example.com").await?;
+        let rows = store.rows_of("login_failure").await?;
+        let of = |name: &str, ip: &str| {
+            rows.iter().filter(|(row, _)| (row.target.as_deref(), row.ip.as_deref()) == (Some(name), Some(ip))).count()
+        };
+        ensure!(of("nobody@example.com", "192.0.2.1") == 1, "{rows:?}");
+        ensure!(of("nobody@example.com", "192.0.2.2") == 1 && of("nowhere@example.com", "192.0.2.1") == 1);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_written_is_counted(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.principal("ada@example.com").await?;
+        let (refuse, allow) = match engine {
+            Engine::Postgres => (
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+                 CREATE TRIGGER refuse BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION refuse()",
+                "DROP TRIGGER refuse ON audit_logs",
+            ),
+            Engine::Sqlite => (
+                "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
+                "DROP TRIGGER refuse",
+            ),
+        };
+        store.database.execute(refuse).await?;
+        let lost = store.denied(&ada, "GET /users").await;
+        ensure!(matches!(lost, Err(Error::Audit(_))), "{lost:?}");
+        store.denied(&ada, "GET /users").await?;
+        store.clock.advance(MINUTE);
+        let lost = store.denied(&ada, "GET /users").await;
+        ensure!(matches!(lost, Err(Error::Audit(_))), "{lost:?}");
+        store.database.execute(allow).await?;
+        store.clock.advance(MINUTE);
+        store.denied(&ada, "GET /users").await?;
+        ensure!(store.times_of("access_denied").await? == [4], "each of the four");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_that_follow_each_other_are_counted(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let here = Context { ip: Some("192.0.2.1".parse()?), ..context() };
+        let attempt = async || store.accounts.login(&here, "nobody@example.com", "wrong".into()).await.map(drop);
+        let (mut judged, mut refused) = (0, 0);
+        while judged < 5 {
+            match attempt().await {
+                Err(Error::WrongPassword) => judged += 1,
+                Err(Error::LoginLocked { .. }) => refused += 1,
+                other => anyhow::bail!("{other:?}"),
+            }
+            store.clock.advance(Duration::from_millis(500));
+        }
+        ensure!(refused > 10, "{refused}");
+        ensure!(store.rows_of("login_rate_limited").await?.len() == 1, "the first is there at once, and alone");
+        let store = store.reopen(|_| ()).await?;
+        let rows = store.rows_of("login_rate_limited").await?;
+        let (row, _) = &rows[1];
+        ensure!(
+            row.target.as_deref() == Some("nobody@example.com") && row.ip.as_deref() == Some("192.0.2.1"),
+            "{row:?}"
+        );
+        ensure!(rows.len() == 2 && rows[1].1 == 3, "one for each of four locks: {rows:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_counts_are_written_when_the_process_ends(#[case] engine: Engine) {
+    story(async {
+        const KINDS: u64 = 2_500;
+        let store = open(engine).await?;
+        let ada = store.principal("ada@example.com").await?;
+        let denials = stream::iter((0..2 * KINDS).map(|number| (number % KINDS).to_string())).map(|number| {
+            let (store, ada) = (&store, &ada);
+            async move { store.denied(ada, &format!("GET /{number}")).await }
+        });
+        denials.buffer_unordered(8).try_collect::<Vec<()>>().await?;
+        let store = store.reopen(|_| ()).await?;
+        let rows = store
+            .database
+            .rows::<(Option<String>,)>("SELECT change FROM audit_logs WHERE event_type = 'access_denied'");
+        let mut sum = 0;
+        for (change,) in rows.await? {
+            let change = change.map(|text| serde_json::from_str::<Value>(&text)).transpose()?;
+            sum += change.and_then(|change| change["after"]["times"].as_u64()).unwrap_or(1);
+        }
+        ensure!(sum == 2 * KINDS, "{sum} are told");
+        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        Ok(())
+    })
+    .await;
+}

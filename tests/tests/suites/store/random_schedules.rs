@@ -1,0 +1,253 @@
+//! Random schedules of what is done to users and keys, beside a model of a few lines that says what must come of it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use paddock_accounts::access::Need;
+use paddock_accounts::clock::Time;
+use paddock_accounts::credentials::{CredentialId, NewKey};
+use paddock_accounts::sets::{Role, Scope};
+use paddock_accounts::token::Token;
+use paddock_accounts::users::{UserId, UserPatch};
+use paddock_accounts::{Accounts, Error};
+use paddock_tests::database::Engine;
+use paddock_tests::story::{soak_or, story};
+use rstest::rstest;
+use secrecy::ExposeSecret as _;
+
+use super::keys::new_key;
+use super::{SeededRng, StoreFixture, context, open};
+
+const STEPS: usize = 60;
+const HOUR: Duration = Duration::from_hours(1);
+
+struct User {
+    id: UserId,
+    roles: Vec<Role>,
+    active: bool,
+    deleted: bool,
+}
+
+impl User {
+    fn is_admin(&self) -> bool {
+        self.active && !self.deleted && self.roles.contains(&Role::Admin)
+    }
+}
+
+struct Key {
+    id: CredentialId,
+    owner: usize,
+    revoked: bool,
+    expires_at: Option<Time>,
+    /// Each with the end that a rotation gave it.
+    tokens: Vec<(Token, Option<Time>)>,
+}
+
+struct World<'a> {
+    store: &'a StoreFixture,
+    rng: SeededRng,
+    number: u64,
+    users: Vec<User>,
+    keys: Vec<Key>,
+}
+
+impl World<'_> {
+    fn accounts(&self) -> &Accounts {
+        &self.store.accounts
+    }
+
+    fn pick(&mut self, of: usize) -> usize {
+        let sides = u64::try_from(of).expect("few");
+        usize::try_from(self.rng.roll(sides)).expect("few")
+    }
+
+    fn roles(&mut self) -> Vec<Role> {
+        [vec![], vec![Role::User], vec![Role::Admin]][self.pick(3)].clone()
+    }
+
+    /// Whether it would leave nobody.
+    fn is_last_admin(&self, user: usize) -> bool {
+        self.users[user].is_admin() && self.users.iter().filter(|user| user.is_admin()).count() == 1
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        match self.rng.roll(12) {
+            0 | 1 => self.create().await,
+            2 | 3 => self.change_roles().await,
+            4 => self.set_active(false).await,
+            5 => self.set_active(true).await,
+            6 => self.delete().await,
+            7 | 8 => self.issue().await,
+            9 => self.rotate().await,
+            10 => self.revoke().await,
+            _ => {
+                self.store.clock.advance(HOUR / 2);
+                Ok(self.accounts().sweep_keys().await?)
+            }
+        }
+    }
+
+    async fn create(&mut self) -> Result<()> {
+        let roles = self.roles();
+        let email = format!("s{}-u{}@example.com", self.number, self.users.len());
+        let id = self.store.user(&email, &roles).await?.id;
+        self.users.push(User { id, roles, active: true, deleted: false });
+        Ok(())
+    }
+
+    async fn change_roles(&mut self) -> Result<()> {
+        let (user, roles) = (self.pick(self.users.len()), self.roles());
+        let patch = UserPatch { roles: Some(roles.iter().copied().collect()), ..UserPatch::default() };
+        let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
+        if self.settle(user, !roles.contains(&Role::Admin), &done)? {
+            self.users[user].roles = roles;
+        }
+        Ok(())
+    }
+
+    async fn set_active(&mut self, active: bool) -> Result<()> {
+        let user = self.pick(self.users.len());
+        let patch = UserPatch { is_active: Some(active), ..UserPatch::default() };
+        let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
+        if self.settle(user, !active, &done)? {
+            self.users[user].active = active;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self) -> Result<()> {
+        let user = self.pick(self.users.len());
+        let done = self.accounts().delete_user(&context(), self.users[user].id, Ok(())).await;
+        if self.settle(user, true, &done)? {
+            self.users[user].deleted = true;
+            for key in self.keys.iter_mut().filter(|key| key.owner == user) {
+                key.revoked = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a change of a user must have come to, if it may take an admin away; whether it was made.
+    fn settle(&self, user: usize, leaves: bool, done: &Result<(), Error>) -> Result<bool> {
+        let expected = if self.users[user].deleted {
+            matches!(done, Err(Error::NoUser(_)))
+        } else if leaves && self.is_last_admin(user) {
+            matches!(done, Err(Error::LastAdmin))
+        } else {
+            done.is_ok()
+        };
+        ensure!(expected, "{done:?}");
+        Ok(done.is_ok())
+    }
+
+    async fn issue(&mut self) -> Result<()> {
+        let owner = self.pick(self.users.len());
+        let expires_at = (self.rng.roll(3) == 0).then(|| self.accounts().now() + HOUR);
+        let new = NewKey { expires_at, ..new_key(self.users[owner].id) };
+        let issued = self.accounts().issue_key(&context(), new).await;
+        let User { deleted, active, .. } = self.users[owner];
+        match issued {
+            Err(Error::NoUser(_)) => ensure!(deleted),
+            Err(Error::Disabled(_)) => ensure!(!deleted && !active),
+            issued => {
+                let issued = issued?;
+                ensure!(!deleted && active);
+                let (id, tokens) = (issued.credential.id, vec![(issued.token, None)]);
+                self.keys.push(Key { id, owner, revoked: false, expires_at, tokens });
+            }
+        }
+        Ok(())
+    }
+
+    async fn rotate(&mut self) -> Result<()> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let (key, grace) = (self.pick(self.keys.len()), HOUR * u32::try_from(self.rng.roll(2))?);
+        let now = self.accounts().now();
+        let done = self.accounts().rotate_key(&context(), self.keys[key].id, grace, None).await;
+        let key = &mut self.keys[key];
+        let expired = key.expires_at.is_some_and(|end| end <= now);
+        match done {
+            Err(Error::Revoked(_)) => ensure!(key.revoked),
+            Err(Error::Expired(_)) => ensure!(!key.revoked && expired),
+            done => {
+                ensure!(!key.revoked && !expired);
+                let end = now + grace;
+                for (_, retires) in &mut key.tokens {
+                    *retires = Some(retires.map_or(end, |at| at.min(end)));
+                }
+                key.tokens.push((done?.token, None));
+            }
+        }
+        Ok(())
+    }
+
+    async fn revoke(&mut self) -> Result<()> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let key = self.pick(self.keys.len());
+        let changed = self.accounts().revoke_key(&context(), self.keys[key].id).await?;
+        ensure!(changed != self.keys[key].revoked, "it says whether there was anything to do");
+        self.keys[key].revoked = true;
+        Ok(())
+    }
+
+    /// Every secret ever told counts exactly if the model says so, and for what key and owner both may.
+    async fn holds(&self) -> Result<()> {
+        ensure!(self.users.iter().any(User::is_admin), "nobody administers");
+        let now = self.accounts().now();
+        for key in &self.keys {
+            let owner = &self.users[key.owner];
+            let live = !key.revoked && owner.active && !owner.deleted && key.expires_at.is_none_or(|end| end > now);
+            for (token, retires) in &key.tokens {
+                let judged = self.accounts().authenticate(token.plaintext().expose_secret()).await?;
+                let counts = live && retires.is_none_or(|end| end > now);
+                ensure!(judged.is_ok() == counts, "{token:?} of credential {}: {judged:?}", key.id);
+                let Ok(principal) = judged else { continue };
+                ensure!(principal.may(Need::Use(Scope::Chat)).is_ok() == !owner.roles.is_empty());
+                ensure!(principal.may(Need::Manage(Scope::UsersWrite)).is_err(), "no scope for it");
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
+    let id = store.user(&format!("s{number}-root@example.com"), &[Role::Admin]).await?.id;
+    let root = User { id, roles: vec![Role::Admin], active: true, deleted: false };
+    let mut world = World { store, rng: SeededRng::new(number), number, users: vec![root], keys: Vec::new() };
+    for step in 0..STEPS {
+        world.step().await.with_context(|| format!("step {step}"))?;
+        world.holds().await.with_context(|| format!("after step {step}"))?;
+    }
+    for user in world.users.iter().filter(|user| user.deleted) {
+        store.holds_nothing(user.id).await?;
+    }
+    for key in &world.keys {
+        let active = format!(
+            "UPDATE credential_secrets SET state = state WHERE state = 'active' AND credential_id = {}",
+            key.id
+        );
+        ensure!(store.database.execute(&active).await? == u64::from(!key.revoked), "one active secret, or none");
+    }
+    ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+    Ok(())
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_done_users_and_keys_are_what_the_model_says(#[case] engine: Engine) {
+    story(async {
+        for number in 1..=u64::try_from(soak_or(60, 6))? {
+            // The admins of one schedule are no others' last.
+            let store = open(engine).await?;
+            schedule(&store, number).await.with_context(|| format!("schedule {number}"))?;
+        }
+        Ok(())
+    })
+    .await;
+}
