@@ -22,7 +22,7 @@ const MODEL: &str = "smollm2:135m";
 /// Another model that the fake Ollama has.
 const OTHER_MODEL: &str = "llama3.2:1b";
 
-/// A Paddock in gateway of a scripted Ollama, a workload's key, and an administrator.
+/// A Paddock in front of a fake Ollama, an administrator, and a workload.
 struct GatewayFixture {
     fake: FakeOllama,
     database: Database,

@@ -1,4 +1,4 @@
-//! Floods: counted, and neither written one by one nor lost.
+//! Aggregation of repeated audit events: they are counted instead of written one by one, and none is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,6 @@ use paddock_accounts::Error;
 use paddock_accounts::access::Principal;
 use paddock_accounts::audit::{AuditFilter, AuditRow};
 use paddock_accounts::context::Context;
-use paddock_accounts::credentials::NewKey;
-use paddock_accounts::limits::Limits;
 use paddock_tests::database::Engine;
 use paddock_tests::eventually::eventually;
 use paddock_tests::story::story;
@@ -18,32 +16,26 @@ use rstest::rstest;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::{StoreFixture, context, open};
+use super::keys::new_key;
+use super::{StoreFixture, context, open, refuse_audit_events};
 
 impl StoreFixture {
-    /// Somebody new with a key.
+    /// Creates a user with a key, and returns its principal and context.
     async fn principal(&self, email: &str) -> Result<(Arc<Principal>, Context)> {
         let user = self.user(email, &[]).await?;
-        let key = NewKey {
-            user_id: user.id,
-            label: None,
-            scopes: None,
-            models: None,
-            limits: Limits::default(),
-            expires_at: None,
-        };
-        let token = self.accounts.issue_key(&context(), key).await?.token;
+        let token = self.accounts.issue_key(&context(), new_key(user.id)).await?.token;
         let principal = self.accounts.authenticate(token.plaintext().expose_secret()).await?;
         let principal = principal.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         let context = context().acting(principal.actor());
         Ok((principal, context))
     }
 
-    async fn denied(&self, (principal, context): &(Arc<Principal>, Context), route: &str) -> Result<(), Error> {
+    /// Records a refusal.
+    async fn deny(&self, (principal, context): &(Arc<Principal>, Context), route: &str) -> Result<(), Error> {
         self.accounts.access_denied(context, principal, route, "needs the role admin").await
     }
 
-    /// The rows of a type, oldest first, with how many events each stands for.
+    /// The rows of a type, oldest first, each with the number of its events.
     async fn rows_of(&self, event_type: &str) -> Result<Vec<(AuditRow, u64)>> {
         let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
         let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
@@ -51,6 +43,7 @@ impl StoreFixture {
         rows.into_iter().map(|row| times(&row).map(|times| (row, times))).collect()
     }
 
+    /// The numbers of events of the rows of a type, oldest first.
     pub(super) async fn times_of(&self, event_type: &str) -> Result<Vec<u64>> {
         Ok(self.rows_of(event_type).await?.into_iter().map(|(_, times)| times).collect())
     }
@@ -62,7 +55,8 @@ fn times(row: &AuditRow) -> Result<u64> {
     change["after"]["times"].as_u64().with_context(|| format!("no times in {change}"))
 }
 
-const MINUTE: Duration = Duration::from_secs(61);
+/// Longer than the aggregation window of a minute.
+const WINDOW: Duration = Duration::from_secs(61);
 
 #[rstest]
 #[case::postgres(Engine::Postgres)]
@@ -73,20 +67,20 @@ async fn repeats_of_a_refusal_are_counted_in_the_next_row(#[case] engine: Engine
         let store = open(engine).await?;
         let (ada, bob) = (store.principal("ada@example.com").await?, store.principal("bob@example.com").await?);
         for _ in 0..5 {
-            store.denied(&ada, "GET /users").await?;
+            store.deny(&ada, "GET /users").await?;
         }
-        ensure!(store.times_of("access_denied").await? == [1], "the first is there at once, and alone");
-        // Another principal or another route is another matter.
-        store.denied(&bob, "GET /users").await?;
-        store.denied(&ada, "GET /audit").await?;
+        ensure!(store.times_of("access_denied").await? == [1], "the first is written at once");
+        // Another principal or route is counted apart.
+        store.deny(&bob, "GET /users").await?;
+        store.deny(&ada, "GET /audit").await?;
         ensure!(store.times_of("access_denied").await? == [1, 1, 1]);
-        store.clock.advance(MINUTE);
-        store.denied(&ada, "GET /users").await?;
+        store.clock.advance(WINDOW);
+        store.deny(&ada, "GET /users").await?;
         let rows = store.rows_of("access_denied").await?;
         let (row, times) = rows.last().context("a row")?;
-        ensure!(*times == 5, "four before it, and itself");
+        ensure!(*times == 5, "the event and four before it");
         ensure!(row.user_id == Some(ada.0.user_id.into()) && row.target.as_deref() == Some("GET /users"), "{row:?}");
-        ensure!(row.detail.as_deref().is_some_and(|detail| detail.contains("5 times since 2023-11-14T22:13:20")));
+        ensure!(row.detail.as_deref().is_some_and(|detail| detail.contains("2023-11-14T22:13:20")));
         ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
         Ok(())
     })
@@ -97,24 +91,24 @@ async fn repeats_of_a_refusal_are_counted_in_the_next_row(#[case] engine: Engine
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_counted_is_written_when_the_minute_or_the_process_is_over(#[case] engine: Engine) {
+async fn counts_are_written_after_a_minute_and_at_the_end_of_the_process(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.principal("ada@example.com").await?;
-        let floods = (0..50).map(|_| store.denied(&ada, "GET /users"));
-        futures_util::future::try_join_all(floods).await?;
+        let denials = (0..50).map(|_| store.deny(&ada, "GET /users"));
+        futures_util::future::try_join_all(denials).await?;
         ensure!(store.times_of("access_denied").await? == [1]);
-        let tending = tokio::spawn(store.accounts.clone().tend_audit());
-        store.clock.advance(MINUTE);
+        let maintenance = tokio::spawn(store.accounts.clone().tend_audit());
+        store.clock.advance(WINDOW);
         eventually("the count", Duration::from_secs(20), async || {
             let times = store.times_of("access_denied").await?;
             ensure!(times == [1, 49], "{times:?}");
             Ok(())
         })
         .await?;
-        tending.abort();
+        maintenance.abort();
         for _ in 0..3 {
-            store.denied(&ada, "GET /users").await?;
+            store.deny(&ada, "GET /users").await?;
         }
         let store = store.reopen(|_| ()).await?;
         let times = store.times_of("access_denied").await?;
@@ -134,7 +128,7 @@ async fn failed_sign_ins_are_counted_by_account_and_address(#[case] engine: Engi
         let from = |ip: &str| -> Result<Context> { Ok(Context { ip: Some(ip.parse()?), ..context() }) };
         let (here, there) = (from("192.0.2.1")?, from("192.0.2.2")?);
         let attempt = async |context: &Context, name: &str| {
-            // Refused each time, for whichever reason.
+            // Refused as wrong or as locked.
             let refused = store.accounts.login(context, name, "wrong".into()).await;
             ensure!(refused.is_err());
             Ok(())
@@ -159,32 +153,22 @@ async fn failed_sign_ins_are_counted_by_account_and_address(#[case] engine: Engi
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_written_is_counted(#[case] engine: Engine) {
+async fn an_event_that_could_not_be_written_is_counted(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.principal("ada@example.com").await?;
-        let (refuse, allow) = match engine {
-            Engine::Postgres => (
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
-                 CREATE TRIGGER refuse BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION refuse()",
-                "DROP TRIGGER refuse ON audit_logs",
-            ),
-            Engine::Sqlite => (
-                "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
-                "DROP TRIGGER refuse",
-            ),
-        };
+        let (refuse, allow) = refuse_audit_events(engine);
         store.database.execute(refuse).await?;
-        let lost = store.denied(&ada, "GET /users").await;
-        ensure!(matches!(lost, Err(Error::Audit(_))), "{lost:?}");
-        store.denied(&ada, "GET /users").await?;
-        store.clock.advance(MINUTE);
-        let lost = store.denied(&ada, "GET /users").await;
-        ensure!(matches!(lost, Err(Error::Audit(_))), "{lost:?}");
+        let refused = store.deny(&ada, "GET /users").await;
+        ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");
+        store.deny(&ada, "GET /users").await?;
+        store.clock.advance(WINDOW);
+        let refused = store.deny(&ada, "GET /users").await;
+        ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");
         store.database.execute(allow).await?;
-        store.clock.advance(MINUTE);
-        store.denied(&ada, "GET /users").await?;
-        ensure!(store.times_of("access_denied").await? == [4], "each of the four");
+        store.clock.advance(WINDOW);
+        store.deny(&ada, "GET /users").await?;
+        ensure!(store.times_of("access_denied").await? == [4], "each of the four is counted");
         Ok(())
     })
     .await;
@@ -194,22 +178,22 @@ async fn what_could_not_be_written_is_counted(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn locks_that_follow_each_other_are_counted(#[case] engine: Engine) {
+async fn consecutive_login_locks_are_counted(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let here = Context { ip: Some("192.0.2.1".parse()?), ..context() };
         let attempt = async || store.accounts.login(&here, "nobody@example.com", "wrong".into()).await.map(drop);
-        let (mut judged, mut refused) = (0, 0);
-        while judged < 5 {
+        let (mut failed, mut locked) = (0, 0);
+        while failed < 5 {
             match attempt().await {
-                Err(Error::WrongPassword) => judged += 1,
-                Err(Error::LoginLocked { .. }) => refused += 1,
+                Err(Error::WrongPassword) => failed += 1,
+                Err(Error::LoginLocked { .. }) => locked += 1,
                 other => anyhow::bail!("{other:?}"),
             }
             store.clock.advance(Duration::from_millis(500));
         }
-        ensure!(refused > 10, "{refused}");
-        ensure!(store.rows_of("login_rate_limited").await?.len() == 1, "the first is there at once, and alone");
+        ensure!(locked > 10, "{locked}");
+        ensure!(store.rows_of("login_rate_limited").await?.len() == 1, "the first is written at once");
         let store = store.reopen(|_| ()).await?;
         let rows = store.rows_of("login_rate_limited").await?;
         let (row, _) = &rows[1];
@@ -217,7 +201,7 @@ async fn locks_that_follow_each_other_are_counted(#[case] engine: Engine) {
             row.target.as_deref() == Some("nobody@example.com") && row.ip.as_deref() == Some("192.0.2.1"),
             "{row:?}"
         );
-        ensure!(rows.len() == 2 && rows[1].1 == 3, "one for each of four locks: {rows:?}");
+        ensure!(rows.len() == 2 && rows[1].1 == 3, "one event for each of four locks: {rows:?}");
         Ok(())
     })
     .await;
@@ -227,14 +211,14 @@ async fn locks_that_follow_each_other_are_counted(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_counts_are_written_when_the_process_ends(#[case] engine: Engine) {
+async fn thousands_of_counts_are_written_at_the_end_of_the_process(#[case] engine: Engine) {
     story(async {
         const KINDS: u64 = 2_500;
         let store = open(engine).await?;
         let ada = store.principal("ada@example.com").await?;
         let denials = stream::iter((0..2 * KINDS).map(|number| (number % KINDS).to_string())).map(|number| {
             let (store, ada) = (&store, &ada);
-            async move { store.denied(ada, &format!("GET /{number}")).await }
+            async move { store.deny(ada, &format!("GET /{number}")).await }
         });
         denials.buffer_unordered(8).try_collect::<Vec<()>>().await?;
         let store = store.reopen(|_| ()).await?;
@@ -246,7 +230,7 @@ async fn thousands_of_counts_are_written_when_the_process_ends(#[case] engine: E
             let change = change.map(|text| serde_json::from_str::<Value>(&text)).transpose()?;
             sum += change.and_then(|change| change["after"]["times"].as_u64()).unwrap_or(1);
         }
-        ensure!(sum == 2 * KINDS, "{sum} are told");
+        ensure!(sum == 2 * KINDS, "{sum} are recorded");
         ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! The end of the audit log, kept outside of the database.
+//! The head file, which keeps the end of the audit log outside of the database.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,26 @@ use paddock_tests::reaper;
 use paddock_tests::story::story;
 use rstest::rstest;
 
-use super::cancelled_writes::{MANY, Moment, steps};
+use super::cancelled_writes::{MAX_STEPS, Moment, steps};
 use super::{StoreFixture, context, open_with};
 
-/// The newest row with the database's own word of it, so that nothing in the database tells of the cut.
+/// Deletes the newest row and adjusts the head in the database, so that the database does not show the cut.
 const CUT: &str = "DELETE FROM audit_logs WHERE id = (SELECT max(id) FROM audit_logs); \
                    UPDATE audit_head SET position = (SELECT max(id) FROM audit_logs), \
                    hash = (SELECT hash FROM audit_logs ORDER BY id DESC LIMIT 1)";
 
-async fn following(engine: Engine, file: &Path) -> Result<StoreFixture> {
+/// Accounts with this head file.
+async fn with_head_file(engine: Engine, file: &Path) -> Result<StoreFixture> {
     open_with(engine, |options| options.audit_head_file = Some(file.to_owned())).await
 }
 
+/// The head in the file.
 fn known(file: &Path) -> Result<KnownHead> {
     let head = fs::read_to_string(file)?.parse::<Head>().map_err(anyhow::Error::msg)?;
     Ok(KnownHead { source: file.display().to_string(), head })
 }
 
+/// The head of the log in the database.
 async fn newest(store: &StoreFixture) -> Result<Head> {
     let row = store.accounts.audit(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
     Ok(Head { position: row.id, hash: row.hash })
@@ -42,28 +45,28 @@ fn names(folder: &Path) -> Result<Vec<PathBuf>> {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_committed_is_in_the_file_once_the_store_is_closed(#[case] engine: Engine) {
+async fn the_file_has_every_commit_once_the_accounts_are_closed(#[case] engine: Engine) {
     story(async {
-        const PRESENT: &str = "SELECT position, hash FROM audit_head";
+        const HEAD: &str = "SELECT position, hash FROM audit_head";
         let here = context();
-        for count in 0..MANY {
+        for count in 0..MAX_STEPS {
             let folder = reaper::scratch_dir("heads")?;
             let file = folder.path().join("head");
-            let store = following(engine, &file).await?;
+            let store = with_head_file(engine, &file).await?;
             store.user("ada@example.com", &[]).await?;
             let bob = NewUser::new(Email::parse("bob@example.com")?);
             let done = steps(store.accounts.create_user(&here, bob), count, Moment::Asked).await;
             store.accounts.close().await;
-            // At once: a process would end here.
+            // Read at once, because a process would end here.
             let kept = known(&file)?.head;
-            let (position, hash) = store.database.rows(PRESENT).await?.pop().context("one row")?;
+            let (position, hash) = store.database.rows(HEAD).await?.pop().context("one row")?;
             let present = Head { position, hash };
-            ensure!(kept == present, "given up after {count} steps: {kept:?} is kept, {present:?} is there");
+            ensure!(kept == present, "cancelled after {count} steps: the file has {kept:?}, the database {present:?}");
             if done.transpose()?.is_some() {
                 return Ok(());
             }
         }
-        bail!("it did not end in {MANY} steps")
+        bail!("it did not end in {MAX_STEPS} steps")
     })
     .await;
 }
@@ -72,20 +75,20 @@ async fn whatever_is_committed_is_in_the_file_once_the_store_is_closed(#[case] e
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_that_takes_the_head_of_the_database_along_is_found_by_the_file(#[case] engine: Engine) {
+async fn a_cut_with_an_adjusted_head_is_found_by_the_file(#[case] engine: Engine) {
     story(async {
         let folder = reaper::scratch_dir("heads")?;
         let file = folder.path().join("head");
-        let store = following(engine, &file).await?;
+        let store = with_head_file(engine, &file).await?;
         store.user("ada@example.com", &[]).await?;
-        ensure!(known(&file)?.head == newest(&store).await?, "the file has the first row when its user is there");
+        ensure!(known(&file)?.head == newest(&store).await?, "the file has the row of a created user");
         let earlier = known(&file)?;
         for name in ["bob", "cyd"] {
             store.user(&format!("{name}@example.com"), &[]).await?;
         }
         let present = known(&file)?;
         ensure!(present.head == newest(&store).await? && present.head.position == 3, "{present:?}");
-        ensure!(names(folder.path())? == [file.clone()], "nothing else is left there");
+        ensure!(names(folder.path())? == [file.clone()], "another file is left");
 
         let verify = async |heads: &[KnownHead]| store.accounts.verify_audit_against(heads, |_| ()).await;
         let whole = verify(&[earlier.clone(), present.clone()]).await?.expect("it is whole");
@@ -95,12 +98,12 @@ async fn a_cut_that_takes_the_head_of_the_database_along_is_found_by_the_file(#[
         ensure!(verify(&[]).await?.expect("it is whole").beyond.is_none());
 
         store.database.execute(CUT).await?;
-        ensure!(verify(&[]).await?.is_ok(), "nothing in the database tells of it");
-        ensure!(verify(std::slice::from_ref(&earlier)).await?.is_ok(), "nor does a head from before");
+        ensure!(verify(&[]).await?.is_ok(), "the database shows the cut");
+        ensure!(verify(std::slice::from_ref(&earlier)).await?.is_ok(), "an earlier head shows the cut");
         let cut = Broken::CutBefore { found: 2, expected: 3, source_name: present.source.clone() };
         ensure!(verify(&[earlier, present.clone()]).await? == Err(cut));
 
-        // Whoever has the key can write it anew from there: but not the row that the file names.
+        // With the key, the log can be continued from there, but not with the row that the file names.
         let store = store.reopen(|_| ()).await?;
         store.user("eve@example.com", &[]).await?;
         let verdict = store.accounts.verify_audit_against(std::slice::from_ref(&present), |_| ()).await?;
@@ -114,11 +117,11 @@ async fn a_cut_that_takes_the_head_of_the_database_along_is_found_by_the_file(#[
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_goes_on_over_processes_and_never_back(#[case] engine: Engine) {
+async fn the_file_follows_the_log_over_restarts_and_never_goes_back(#[case] engine: Engine) {
     story(async {
         let folder = reaper::scratch_dir("heads")?;
         let file = folder.path().join("head");
-        let store = following(engine, &file).await?;
+        let store = with_head_file(engine, &file).await?;
         store.user("ada@example.com", &[]).await?;
         store.user("bob@example.com", &[]).await?;
         let follow = |options: &mut paddock_accounts::OpenOptions| options.audit_head_file = Some(file.clone());
@@ -126,15 +129,15 @@ async fn the_file_goes_on_over_processes_and_never_back(#[case] engine: Engine) 
         store.user("cyd@example.com", &[]).await?;
         ensure!(known(&file)?.head == newest(&store).await?);
 
-        // The database is put back to an earlier state; the file is what proves it, so it stays as it is.
+        // The database is reset to an earlier state. The file proves it and must not change.
         let ahead = fs::read_to_string(&file)?;
         store.database.execute(CUT).await?;
         let store = store.reopen(follow).await?;
         for name in ["dan", "eve", "fay"] {
             store.user(&format!("{name}@example.com"), &[]).await?;
         }
-        ensure!(fs::read_to_string(&file)? == ahead, "the proof was written over");
-        // Whoever has settled that moves it away.
+        ensure!(fs::read_to_string(&file)? == ahead, "the proof was overwritten");
+        // An administrator moves the file away after the incident.
         fs::rename(&file, folder.path().join("evidence"))?;
         store.user("gil@example.com", &[]).await?;
         ensure!(known(&file)?.head == newest(&store).await?);
@@ -144,31 +147,31 @@ async fn the_file_goes_on_over_processes_and_never_back(#[case] engine: Engine) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_written_holds_nothing_up() {
+async fn a_file_that_cannot_be_written_blocks_no_change() {
     story(async {
         let folder = reaper::scratch_dir("heads")?;
         let file = folder.path().join("not yet").join("head");
-        let store = following(Engine::Sqlite, &file).await?;
+        let store = with_head_file(Engine::Sqlite, &file).await?;
         store.user("ada@example.com", &[]).await?;
         ensure!(!file.exists());
         fs::create_dir(folder.path().join("not yet"))?;
         store.user("bob@example.com", &[]).await?;
-        ensure!(known(&file)?.head == newest(&store).await?, "it is tried again at the next change");
+        ensure!(known(&file)?.head == newest(&store).await?, "the next change does not write the file");
         Ok(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_something_else_is_left_alone() {
+async fn a_file_with_other_content_is_not_overwritten() {
     story(async {
         let folder = reaper::scratch_dir("heads")?;
         let file = folder.path().join("notes");
-        for (text, taken) in [("buy milk\n", false), ("\u{0}\u{1}", false), ("", true)] {
+        for (text, is_overwritten) in [("buy milk\n", false), ("\u{0}\u{1}", false), ("", true)] {
             fs::write(&file, text)?;
-            let store = following(Engine::Sqlite, &file).await?;
+            let store = with_head_file(Engine::Sqlite, &file).await?;
             store.user("ada@example.com", &[]).await?;
-            ensure!((fs::read_to_string(&file)? != text) == taken, "{text:?}");
+            ensure!((fs::read_to_string(&file)? != text) == is_overwritten, "{text:?}");
         }
         Ok(())
     })
@@ -179,11 +182,11 @@ async fn a_file_of_something_else_is_left_alone() {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn many_writers_leave_the_newest_head(#[case] engine: Engine) {
+async fn the_file_is_never_behind_a_completed_change(#[case] engine: Engine) {
     story(async {
         let folder = reaper::scratch_dir("heads")?;
         let file = folder.path().join("head");
-        let store = following(engine, &file).await?;
+        let store = with_head_file(engine, &file).await?;
         let writers = (0..40).map(|i| {
             let store = &store;
             let file = &file;
@@ -191,7 +194,6 @@ async fn many_writers_leave_the_newest_head(#[case] engine: Engine) {
                 let user = store.user(&format!("u{i}@example.com"), &[]).await?;
                 let about = AuditFilter { user_id: Some(user.id), ..AuditFilter::default() };
                 let row = store.accounts.audit(&about, 1, AuditRow::owned).await?.pop().context("its row")?;
-                // Whoever has the answer may rely on the file.
                 ensure!(known(file)?.head.position >= row.id, "the file is behind an answer");
                 Ok(())
             }

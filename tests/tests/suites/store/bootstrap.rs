@@ -1,4 +1,4 @@
-//! The first admin: made where there is none, and left alone by every later start.
+//! Bootstrapping the first admin: it is created when there is none, and later starts do not change it.
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
@@ -7,7 +7,7 @@ use paddock_accounts::email::Email;
 use paddock_accounts::limits::LimitsPatch;
 use paddock_accounts::seed::{ADMIN_EMAIL, Seed, Seeded};
 use paddock_accounts::sets::Role;
-use paddock_accounts::users::UserPatch;
+use paddock_accounts::users::{UserId, UserPatch};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use super::{StoreFixture, context, open};
 
 impl StoreFixture {
-    /// Seeds with a new password, whatever is there; in one sentence why not, where it is refused.
+    /// Seeds with a forced new password. The error is the text of the refusal.
     async fn force(&self) -> Result<Seeded, String> {
         let seed = Seed { force: true, ..Seed::default() };
         self.accounts.seed(&seed).await.map_err(|error| error.to_string())
     }
 
-    /// What the newest event of seeding says: its detail and its change.
+    /// The detail and the change of the newest event of seeding.
     async fn bootstrapped(&self) -> Result<(String, Value)> {
         let filter = AuditFilter { event_type: Some("admin_bootstrapped".to_owned()), ..AuditFilter::default() };
         let row = self.accounts.audit(&filter, 1, AuditRow::owned).await?.pop().context("an event")?;
@@ -35,14 +35,14 @@ impl StoreFixture {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn several_who_seed_at_once_make_one_password_and_one_key(#[case] engine: Engine) {
+async fn concurrent_seeds_create_one_password_and_one_key(#[case] engine: Engine) {
     story(async {
         for _ in 0..3 {
             let store = open(engine).await?;
             let seed = Seed::default();
             let seeded = try_join_all((0..6).map(|_| store.accounts.seed(&seed))).await?;
             let passwords: Vec<_> = seeded.iter().filter_map(|seeded| seeded.password.clone()).collect();
-            ensure!(passwords.len() == 1, "{} were told a password", passwords.len());
+            ensure!(passwords.len() == 1, "{} got a password", passwords.len());
             ensure!(seeded.iter().filter(|seeded| seeded.key.is_some()).count() == 1);
             assert_eq!(store.events().await?, ["admin_bootstrapped", "api_key_issued"]);
             store.accounts.login(&context(), ADMIN_EMAIL, passwords[0].clone()).await?;
@@ -56,7 +56,7 @@ async fn several_who_seed_at_once_make_one_password_and_one_key(#[case] engine: 
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_who_was_demoted_or_deleted_stays_so(#[case] engine: Engine) {
+async fn a_demoted_or_deleted_first_admin_is_not_restored(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let seed = Seed::default();
@@ -77,7 +77,7 @@ async fn an_admin_who_was_demoted_or_deleted_stays_so(#[case] engine: Engine) {
             ensure!(seeded.password.is_none() && seeded.key.is_none(), "deleted: {deleted}");
             assert_eq!(store.events().await?, before);
         }
-        // Who forces a password wants one to sign in with.
+        // A forced password creates an admin that can sign in.
         let forced = store.accounts.seed(&Seed { force: true, ..Seed::default() }).await?;
         let password = forced.password.context("a password")?;
         let login = store.accounts.login(&context(), ADMIN_EMAIL, password).await?;
@@ -87,30 +87,44 @@ async fn an_admin_who_was_demoted_or_deleted_stays_so(#[case] engine: Engine) {
     .await;
 }
 
+/// A database whose only user has the first admin's address, but cannot administer: it is disabled, silenced and no admin.
+async fn without_admin(engine: Engine) -> Result<(StoreFixture, UserId)> {
+    let store = open(engine).await?;
+    let found = store.user(ADMIN_EMAIL, &[Role::User]).await?;
+    let silenced = LimitsPatch { requests_per_minute: Some(Some(0)), ..LimitsPatch::default() };
+    let off = UserPatch { is_active: Some(false), limits: silenced, ..UserPatch::default() };
+    store.accounts.update_user(&context(), found.id, off, Ok(())).await?;
+    Ok((store, found.id))
+}
+
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nobody_can_administer_it_says_so_and_forced_it_makes_the_admin(#[case] engine: Engine) {
+async fn seeding_is_refused_where_nobody_can_administer_and_names_the_ways_out(#[case] engine: Engine) {
     story(async {
-        let store = open(engine).await?;
-        let found = store.user(ADMIN_EMAIL, &[Role::User]).await?;
-        let silent = LimitsPatch { requests_per_minute: Some(Some(0)), ..LimitsPatch::default() };
-        let off = UserPatch { is_active: Some(false), limits: silent, ..UserPatch::default() };
-        store.accounts.update_user(&context(), found.id, off, Ok(())).await?;
-
+        let (store, _) = without_admin(engine).await?;
         let before = store.events().await?;
         let refused = store.accounts.seed(&Seed::default()).await.err().context("nobody is an admin")?.to_string();
-        for words in
-            ["nobody can administer", "is disabled", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1", "`paddock user create "]
-        {
+        for words in [ADMIN_EMAIL, "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1", "`paddock user create "] {
             ensure!(refused.contains(words), "no {words} in {refused}");
         }
         ensure!(store.events().await? == before);
+        Ok(())
+    })
+    .await;
+}
 
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_password_restores_the_first_admin_where_nobody_can_administer(#[case] engine: Engine) {
+    story(async {
+        let (store, found) = without_admin(engine).await?;
         let forced = store.force().await.map_err(anyhow::Error::msg)?;
         let login = store.accounts.login(&context(), ADMIN_EMAIL, forced.password.context("a password")?).await?;
-        ensure!(login.user.id == found.id && login.user.roles.has(Role::Admin) && forced.key.is_some());
+        ensure!(login.user.id == found && login.user.roles.has(Role::Admin) && forced.key.is_some());
         let change = json!({
             "before": {"is_active": false, "roles": ["user"], "limits": {"requests_per_minute": 0}},
             "after": {"is_active": true, "roles": ["admin", "user"], "limits": {}},
@@ -127,7 +141,7 @@ async fn where_nobody_can_administer_it_says_so_and_forced_it_makes_the_admin(#[
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn force_gives_nothing_back_that_another_admin_may_have_taken(#[case] engine: Engine) {
+async fn a_forced_password_restores_nothing_while_another_admin_is_left(#[case] engine: Engine) {
     story(async {
         let demoted = UserPatch { roles: Some([Role::User].into_iter().collect()), ..UserPatch::default() };
         let disabled = UserPatch { is_active: Some(false), ..UserPatch::default() };
@@ -144,7 +158,8 @@ async fn force_gives_nothing_back_that_another_admin_may_have_taken(#[case] engi
             let first = store.accounts.user_by_email(&Email::parse(ADMIN_EMAIL)?).await?.context("the first admin")?;
             store.accounts.update_user(&context(), first.id, taken, Ok(())).await?;
             let before = store.database.contents(&[]).await?;
-            let refused = store.force().await.err().with_context(|| format!("{words}: it was raised"))?;
+            let refused =
+                store.force().await.err().with_context(|| format!("{words}: the first admin was restored"))?;
             ensure!(refused.contains("ADMIN_BOOTSTRAP_PASSWORD_FORCE") && refused.contains(words), "{refused}");
             store.accounts.seed(&Seed::default()).await?;
             ensure!(store.database.contents(&[]).await? == before, "{words}: something changed");
@@ -158,7 +173,7 @@ async fn force_gives_nothing_back_that_another_admin_may_have_taken(#[case] engi
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn force_leaves_what_kubernetes_owns_to_its_object(#[case] engine: Engine) {
+async fn a_forced_password_does_not_change_a_managed_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.user(ADMIN_EMAIL, &[Role::User]).await?;
@@ -166,8 +181,8 @@ async fn force_leaves_what_kubernetes_owns_to_its_object(#[case] engine: Engine)
                      managed_uid = 'x'";
         store.database.execute(owned).await?;
         let before = store.database.contents(&[]).await?;
-        let refused = store.force().await.err().context("it was raised")?;
-        ensure!(refused.contains("team-a/first") && refused.contains("change the object"), "{refused}");
+        let refused = store.force().await.err().context("the user was made an admin")?;
+        ensure!(refused.contains("team-a/first"), "{refused}");
         ensure!(store.database.contents(&[]).await? == before);
         Ok(())
     })
@@ -178,7 +193,7 @@ async fn force_leaves_what_kubernetes_owns_to_its_object(#[case] engine: Engine)
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn each_event_of_seeding_tells_what_it_changed_and_no_more(#[case] engine: Engine) {
+async fn each_event_of_seeding_has_its_change(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.accounts.seed(&Seed::default()).await?;
@@ -195,13 +210,18 @@ async fn each_event_of_seeding_tells_what_it_changed_and_no_more(#[case] engine:
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_no_key_followed_is_not_passed_over(#[case] engine: Engine) {
+async fn a_failure_after_the_password_names_the_way_out(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.database.execute("ALTER TABLE credentials RENAME TO elsewhere").await?;
-        let failed =
-            store.accounts.seed(&Seed::default()).await.err().context("there is no table of keys")?.to_string();
-        ensure!(failed.contains("nobody was told") && failed.contains("ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"), "{failed}");
+        let failed = store
+            .accounts
+            .seed(&Seed::default())
+            .await
+            .err()
+            .context("seeding without a table of keys succeeded")?
+            .to_string();
+        ensure!(failed.contains("ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"), "{failed}");
         Ok(())
     })
     .await;

@@ -1,5 +1,4 @@
-//! Work that nobody waits for any more, wherever it was: it is done with its record or not done, and the connection that it
-//! had serves the next as if nothing had been.
+//! Futures dropped at any await point: the change happens with its audit event or not at all, and its connection stays usable.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,19 +14,19 @@ use rstest::rstest;
 
 use super::{StoreFixture, context, open_with};
 
-/// More than any piece of work takes.
-pub(super) const MANY: usize = 500;
+/// More steps than any operation takes.
+pub(super) const MAX_STEPS: usize = 500;
 
-/// When the next step would be taken, at the earliest moment or at the latest.
+/// When a future is dropped relative to a query.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Moment {
-    /// Something was asked of the database, and its answer is not here.
+    /// After the query is sent, before its result arrives.
     Asked,
-    /// The answer is here.
+    /// After the result has arrived.
     Answered,
 }
 
-/// Takes so many steps of a piece of work, and drops it. `None` is what was given up.
+/// Polls a future `count` times and drops it. `None` when it was not complete by then.
 pub(super) async fn steps<F: Future>(work: F, count: usize, moment: Moment) -> Option<F::Output> {
     let mut work = pin!(work);
     let mut taken = 0;
@@ -46,7 +45,7 @@ pub(super) async fn steps<F: Future>(work: F, count: usize, moment: Moment) -> O
 }
 
 impl StoreFixture {
-    /// How many users there are, and how many events say so, at one moment after the connection was lent again.
+    /// The number of users and of their events, after the pooled connection was used again.
     async fn users_and_their_events(&self) -> Result<(i64, i64)> {
         const BOTH: &str =
             "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM audit_logs WHERE event_type = 'user_created')";
@@ -54,8 +53,8 @@ impl StoreFixture {
         self.database.rows(BOTH).await?.pop().context("one row")
     }
 
-    /// That no transaction is open. Of the one connection that there is, which was just in use.
-    async fn is_at_rest(&self) -> Result<()> {
+    /// Asserts that the pooled connection, which was used before, has no open transaction.
+    async fn assert_no_open_transaction(&self) -> Result<()> {
         const OPEN: &str = "SELECT count(*) FROM pg_stat_activity \
                             WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
         let open: Vec<(i64,)> = self.database.rows(OPEN).await?;
@@ -68,29 +67,28 @@ impl StoreFixture {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_is_given_up_at_each_of_its_steps(
+async fn a_change_that_is_dropped_at_any_step_is_whole_or_absent(
     #[case] engine: Engine,
     #[values(Moment::Asked, Moment::Answered)] moment: Moment,
 ) {
     story(async {
-        // Of which one hears of changes, so that there is one to be lent.
+        // One connection listens for changes, so that one is left to be used.
         let store = open_with(engine, |options| options.max_connections = 2).await?;
         let here = context();
-        for count in 0..MANY {
+        for count in 0..MAX_STEPS {
             let new = NewUser::new(Email::parse(&format!("user-{count}@example.com"))?);
             let done = steps(store.accounts.create_user(&here, new), count, moment).await;
             let (users, events) = store.users_and_their_events().await?;
             ensure!(users == events, "{count} steps, {moment:?}: {users} users, {events} events");
             if let Engine::Postgres = engine {
-                store.is_at_rest().await?;
+                store.assert_no_open_transaction().await?;
             }
             if let Some(created) = done {
                 created?;
-                // In how many steps, nobody knows: an answer may be here before it is looked for.
                 return Ok(());
             }
         }
-        bail!("it did not end in {MANY} steps")
+        bail!("it did not end in {MAX_STEPS} steps")
     })
     .await;
 }
@@ -99,7 +97,7 @@ async fn a_change_is_given_up_at_each_of_its_steps(
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_is_given_up_at_each_of_its_steps(
+async fn a_list_that_is_dropped_at_any_step_leaves_its_connection_usable(
     #[case] engine: Engine,
     #[values(Moment::Asked, Moment::Answered)] moment: Moment,
 ) {
@@ -109,7 +107,7 @@ async fn a_list_is_given_up_at_each_of_its_steps(
             store.user(&format!("user-{number}@example.com"), &[]).await?;
         }
         let filter = AuditFilter::default();
-        for count in 0..MANY {
+        for count in 0..MAX_STEPS {
             if let Some(listed) = steps(store.accounts.audit(&filter, 500, AuditRow::owned), count, moment).await {
                 ensure!(listed?.len() == 100);
                 return Ok(());
@@ -117,7 +115,7 @@ async fn a_list_is_given_up_at_each_of_its_steps(
             let (users, events) = store.users_and_their_events().await?;
             ensure!((users, events) == (100, 100), "{count} steps, {moment:?}: {users} users, {events} events");
         }
-        bail!("it did not end in {MANY} steps")
+        bail!("it did not end in {MAX_STEPS} steps")
     })
     .await;
 }

@@ -1,5 +1,5 @@
-//! The three writes that bring a secret into a Kubernetes Secret, under every schedule of two leaders that do not know of
-//! each other and die where they like.
+//! The three writes that deliver a secret into a Kubernetes Secret, under random schedules of two leaders that do not know of each
+//! other and crash at any step.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,27 +7,26 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use paddock_accounts::Error;
 use paddock_accounts::credentials::{Credential, SecretState};
-use paddock_accounts::gitops::DesiredKey;
-use paddock_accounts::limits::Limits;
 use paddock_accounts::managed::ManagedBy;
 use paddock_accounts::secrets::{SecretId, Staged};
-use paddock_accounts::sets::{Role, Scopes};
+use paddock_accounts::sets::Role;
 use paddock_accounts::token::Token;
 use paddock_tests::database::Engine;
+use paddock_tests::random::SeededRng;
 use paddock_tests::story::story;
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 
-use super::{SeededRng, StoreFixture, context, object, open};
+use super::{StoreFixture, context, desired_key, object, open};
 
-/// What the API server keeps: the Secret, and the version that a writer must know.
+/// The Kubernetes Secret, with the resource version that a writer must know.
 #[derive(Clone, Default)]
 struct KubernetesSecret {
     version: u64,
-    held: Option<(SecretId, Token)>,
+    content: Option<(SecretId, Token)>,
 }
 
-/// A leader somewhere in its work.
+/// The state of a leader.
 enum Leader {
     Idle,
     Staged { staged: Staged, seen: u64 },
@@ -39,22 +38,22 @@ struct World<'a> {
     owner: ManagedBy,
     credential: Credential,
     secret: KubernetesSecret,
-    /// How many secrets are to be issued in all: rotations that were asked for, and the first one.
+    /// The number of secrets to issue: the first one, and one for each requested rotation.
     wanted: usize,
     activated: BTreeSet<i64>,
 }
 
 impl World<'_> {
-    /// One step of a leader, as the operator takes it: what it finds decides what it does.
+    /// Takes the next step of a leader, as the operator does.
     async fn step(&mut self, leader: Leader) -> Result<Leader> {
         match leader {
             Leader::Idle => self.begin().await,
             Leader::Staged { staged, seen } => {
                 if self.secret.version != seen {
-                    // The precondition fails: read again.
+                    // The precondition fails, so that the leader reads again.
                     return Ok(Leader::Idle);
                 }
-                self.secret = KubernetesSecret { version: seen + 1, held: Some((staged.id, staged.token)) };
+                self.secret = KubernetesSecret { version: seen + 1, content: Some((staged.id, staged.token)) };
                 Ok(Leader::Written { id: staged.id })
             }
             Leader::Written { id } => {
@@ -67,17 +66,17 @@ impl World<'_> {
     async fn begin(&mut self) -> Result<Leader> {
         let versions = self.store.accounts.secrets(self.credential.id).await?;
         let seen = self.secret.version;
-        let held = self.secret.held.as_ref().map(|(id, _)| *id);
+        let content = self.secret.content.as_ref().map(|(id, _)| *id);
         let state = |id| versions.iter().find(|version| version.id == id).map(|version| version.state);
-        if let Some(id) = held
+        if let Some(id) = content
             && state(id) == Some(SecretState::Staged)
         {
             return Ok(Leader::Written { id });
         }
-        // A secret that was staged after the last activation, by a leader that died, is dropped by one more rotation: nothing
-        // else tells that its writer will not come back.
+        // A secret that a crashed leader staged after the last activation is dropped by one more rotation. Nothing else shows
+        // that its leader will not come back.
         let stray = versions.iter().any(|version| version.state == SecretState::Staged);
-        if !stray && self.activated.len() >= self.wanted && held.and_then(state) == Some(SecretState::Active) {
+        if !stray && self.activated.len() >= self.wanted && content.and_then(state) == Some(SecretState::Active) {
             return Ok(Leader::Idle);
         }
         let staged = self.store.accounts.stage_secret(&context(), &self.owner, self.credential.id, None).await?;
@@ -92,18 +91,18 @@ impl World<'_> {
                 self.activated.insert(id.0);
                 Ok(())
             }
-            // Another leader's secret took over in between.
+            // Another leader has activated its secret.
             Err(Error::NotStaged) => Ok(()),
             Err(other) => Err(other.into()),
         }
     }
 
-    /// What holds at every moment: at most one secret is active, and what the Kubernetes Secret holds authenticates.
-    async fn holds(&self) -> Result<()> {
+    /// Asserts the invariants: at most one secret is active, and the token in the Kubernetes Secret authenticates.
+    async fn assert_invariants(&self) -> Result<()> {
         let versions = self.store.accounts.secrets(self.credential.id).await?;
         let active = versions.iter().filter(|version| version.state == SecretState::Active).count();
         ensure!(active <= 1, "{active} are active");
-        if let Some((_, token)) = &self.secret.held {
+        if let Some((_, token)) = &self.secret.content {
             let judged = self.store.accounts.authenticate(token.plaintext().expose_secret()).await?;
             ensure!(judged.is_ok(), "the Secret does not authenticate: {judged:?}");
         }
@@ -111,49 +110,42 @@ impl World<'_> {
     }
 }
 
+/// Runs the schedule with this seed.
 async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
     let user = store.user(&format!("u{number}@example.com"), &[Role::User]).await?;
     let owner = object(&format!("key-{number}"), "first");
-    let want = DesiredKey {
-        user_id: user.id,
-        label: "ci".into(),
-        scopes: Scopes::default_for_keys(),
-        models: None,
-        limits: Limits::default(),
-        expires_at: None,
-    };
-    let credential = store.accounts.apply_key(&context(), &owner, &want, false).await?;
+    let credential = store.accounts.apply_key(&context(), &owner, &desired_key(user.id), false).await?;
     let secret = KubernetesSecret::default();
     let mut world = World { store, owner, credential, secret, wanted: 1, activated: BTreeSet::new() };
     let mut rng = SeededRng::new(number);
     let mut leaders = [Leader::Idle, Leader::Idle];
     for _ in 0..24 {
-        let which = usize::try_from(rng.roll(2))?;
+        let which = usize::try_from(rng.below(2))?;
         let leader = std::mem::replace(&mut leaders[which], Leader::Idle);
-        match rng.roll(6) {
-            // It dies; what it knew is gone.
+        match rng.below(6) {
+            // The leader crashes and loses its state.
             0 => {}
-            // Someone asks for a rotation.
+            // A rotation is requested.
             1 => {
                 world.wanted += 1;
                 leaders[which] = leader;
             }
             _ => leaders[which] = world.step(leader).await?,
         }
-        world.holds().await?;
+        world.assert_invariants().await?;
     }
-    // Both leaders are gone; one comes back and settles.
+    // Both leaders are gone. One comes back and finishes the work.
     let mut leader = Leader::Idle;
-    // Three steps for each rotation that is still to be done, and for the strays.
+    // Three steps for each outstanding rotation, and for staged secrets that are left.
     for _ in 0..3 * (world.wanted + 2) {
         leader = world.step(leader).await?;
-        world.holds().await?;
+        world.assert_invariants().await?;
     }
     let versions = world.store.accounts.secrets(world.credential.id).await?;
     let count = |state| versions.iter().filter(|version| version.state == state).count();
     ensure!(count(SecretState::Active) == 1 && count(SecretState::Staged) == 0, "{versions:?}");
-    let (held, _) = world.secret.held.as_ref().context("a Secret")?;
-    ensure!(versions.iter().any(|version| version.id == *held && version.state == SecretState::Active));
+    let (content, _) = world.secret.content.as_ref().context("a Secret")?;
+    ensure!(versions.iter().any(|version| version.id == *content && version.state == SecretState::Active));
     Ok(())
 }
 
@@ -161,7 +153,7 @@ async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_two_leaders_do_one_secret_is_active_and_the_kubernetes_secret_authenticates(#[case] engine: Engine) {
+async fn under_any_schedule_of_two_leaders_one_secret_is_active_and_delivered(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         for number in 1..=40 {

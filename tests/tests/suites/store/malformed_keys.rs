@@ -1,4 +1,4 @@
-//! Keys that are none.
+//! Malformed keys are refused without the database.
 
 use std::time::Duration;
 
@@ -9,30 +9,31 @@ use paddock_accounts::sets::Role;
 use paddock_accounts::{Accounts, Error, OpenOptions};
 use paddock_tests::database::Engine;
 use paddock_tests::process::free_port;
+use paddock_tests::random::SeededRng;
 use paddock_tests::story::story;
 use secrecy::ExposeSecret as _;
 
 use super::keys::new_key;
-use super::{SeededRng, chain, context, open, sessions};
+use super::{chain, context, open, sessions};
 
 const KEYS: usize = 10_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_keys_ask_no_database() {
+async fn malformed_keys_are_refused_without_a_query() {
     story(async {
         let issuer = open(Engine::Sqlite).await?;
         let ada = issuer.user("ada@example.com", &[Role::User]).await?;
         let real = issuer.accounts.issue_key(&context(), new_key(ada.id)).await?.token;
         let real = real.plaintext().expose_secret();
 
-        // Nobody listens there: whoever asks gets no answer.
+        // No server listens there, so that a query would fail.
         let nowhere = format!("postgres://nobody:x@127.0.0.1:{}/nothing", free_port()?);
         let options = OpenOptions::new(nowhere.into());
         let accounts = Accounts::open(&options, chain(), sessions()?, std::sync::Arc::new(SystemClock)).await?;
         let mut rng = SeededRng::new(10);
         let judged = tokio::time::timeout(Duration::from_mins(1), async {
             for _ in 0..KEYS {
-                let key = spoilt(real, &mut rng);
+                let key = malformed(real, &mut rng);
                 let judged = accounts.authenticate(&key).await?;
                 ensure!(judged == Err(Refused::Malformed), "{key}: {judged:?}");
             }
@@ -40,17 +41,17 @@ async fn malformed_keys_ask_no_database() {
         });
         judged.await??;
         let asked = accounts.authenticate(real).await;
-        ensure!(matches!(asked, Err(Error::Unavailable(_))), "a well-formed one is looked up: {asked:?}");
+        ensure!(matches!(asked, Err(Error::Unavailable(_))), "a well-formed key is not looked up: {asked:?}");
         Ok(())
     })
     .await;
 }
 
-/// A key with something wrong: a changed character, a cut, something too many, another alphabet.
-fn spoilt(real: &str, rng: &mut SeededRng) -> String {
-    let at = usize::try_from(rng.roll(60)).expect("small") + 4;
+/// A malformed key: with a changed character, a cut, an additional character, or another alphabet.
+fn malformed(real: &str, rng: &mut SeededRng) -> String {
+    let at = usize::try_from(rng.below(60)).expect("small") + 4;
     let mut key = real.to_owned();
-    match rng.roll(4) {
+    match rng.below(4) {
         0 => {
             let other = if &real[at..=at] == "x" { "y" } else { "x" };
             key.replace_range(at..=at, other);

@@ -1,55 +1,33 @@
-//! Rows that Kubernetes objects own.
+//! Users, keys and models that Kubernetes objects own.
 
 use anyhow::ensure;
 use paddock_accounts::Error;
-use paddock_accounts::email::Email;
-use paddock_accounts::gitops::{Adoption, DesiredKey, DesiredUser, UserEnd};
+use paddock_accounts::credentials::Credential;
+use paddock_accounts::gitops::{Adoption, DesiredUser, UserEnd};
 use paddock_accounts::limits::Limits;
 use paddock_accounts::managed::ManagedBy;
 use paddock_accounts::models::{Model, Origin, Removal};
-use paddock_accounts::sets::{Role, Scopes};
+use paddock_accounts::sets::Role;
 use paddock_accounts::users::{User, UserPatch};
 use paddock_tests::database::Engine;
 use paddock_tests::story::story;
 use rstest::rstest;
 
-use super::{context, object, open};
-
-fn desired(email: &str) -> DesiredUser {
-    DesiredUser {
-        email: Email::parse(email).expect("an address"),
-        display_name: None,
-        roles: [Role::User].into_iter().collect(),
-        active: true,
-        models: None,
-        limits: Limits::default(),
-    }
-}
-
-fn desired_key(user: &User) -> DesiredKey {
-    DesiredKey {
-        user_id: user.id,
-        label: "ci".into(),
-        scopes: Scopes::default_for_keys(),
-        models: None,
-        limits: Limits::default(),
-        expires_at: None,
-    }
-}
+use super::{StoreFixture, context, desired_key, desired_user, object, open};
 
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_git_owns_the_api_does_not_edit_but_an_admin_may_override(#[case] engine: Engine) {
+async fn the_api_cannot_edit_a_managed_user_but_an_admin_can_override_it(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let owner = object("ada", "first");
-        let want = desired("ada@example.com");
+        let want = desired_user("ada@example.com");
         let apply = async || store.accounts.apply_user(&context(), &owner, &want, Adoption::Never, false).await;
         let ada = apply().await?;
         apply().await?;
-        ensure!(store.events().await? == ["user_created"], "applying again changes nothing");
+        ensure!(store.events().await? == ["user_created"], "a repeated apply changes something");
 
         let name = UserPatch { display_name: Some(Some("Ada".into())), ..UserPatch::default() };
         let edit = store.accounts.update_user(&context(), ada.id, name, Ok(())).await;
@@ -58,7 +36,7 @@ async fn what_git_owns_the_api_does_not_edit_but_an_admin_may_override(#[case] e
         let active = |is_active| UserPatch { is_active: Some(is_active), ..UserPatch::default() };
         store.accounts.update_user(&context(), ada.id, active(false), Ok(())).await?;
         let after = apply().await?;
-        ensure!(!after.is_active && after.overridden_at.is_some(), "reconciliation does not undo it");
+        ensure!(!after.is_active && after.overridden_at.is_some(), "reconciliation undid the override");
         store.accounts.update_user(&context(), ada.id, active(true), Ok(())).await?;
         ensure!(apply().await?.overridden_at.is_none());
         Ok(())
@@ -66,45 +44,71 @@ async fn what_git_owns_the_api_does_not_edit_but_an_admin_may_override(#[case] e
     .await;
 }
 
+impl StoreFixture {
+    /// Applies a user object that may not adopt, and whose UID must be current.
+    async fn apply(&self, name: &str, uid: &str, email: &str) -> Result<User, Error> {
+        self.apply_with(name, uid, email, Adoption::Never, false).await
+    }
+
+    async fn apply_with(
+        &self,
+        name: &str,
+        uid: &str,
+        email: &str,
+        adoption: Adoption,
+        takeover: bool,
+    ) -> Result<User, Error> {
+        let (owner, want) = (object(name, uid), desired_user(email));
+        self.accounts.apply_user(&context(), &owner, &want, adoption, takeover).await
+    }
+}
+
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_has_one_owner(#[case] engine: Engine) {
+async fn an_object_adopts_an_existing_user_only_with_the_policy_for_it(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let apply = async |name: &str, life: &str, email: &str, adoption, takeover| {
-            store.accounts.apply_user(&context(), &object(name, life), &desired(email), adoption, takeover).await
-        };
         let by_hand = store.user("ada@example.com", &[]).await?;
-        let refused = apply("ada", "first", "ada@example.com", Adoption::Never, false).await;
+        let refused = store.apply("ada", "first", "ada@example.com").await;
         ensure!(matches!(refused, Err(Error::EmailTaken(id)) if id == by_hand.id), "{refused:?}");
+        let adopted = store.apply_with("ada", "first", "ada@example.com", Adoption::Users, false).await?;
+        ensure!(adopted.id == by_hand.id && adopted.managed_by == Some(object("ada", "first")));
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_adopts_an_admin_only_with_the_policy_for_anyone(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
         store.user("root@example.com", &[Role::Admin]).await?;
         let admin = store.user("boss@example.com", &[Role::Admin]).await?;
-        let refused = apply("boss", "first", "boss@example.com", Adoption::Users, false).await;
-        ensure!(matches!(refused, Err(Error::EmailTaken(id)) if id == admin.id), "no admin for everyone: {refused:?}");
-        apply("boss", "first", "boss@example.com", Adoption::Anyone, false).await?;
+        let refused = store.apply_with("boss", "first", "boss@example.com", Adoption::Users, false).await;
+        ensure!(matches!(refused, Err(Error::EmailTaken(id)) if id == admin.id), "{refused:?}");
+        store.apply_with("boss", "first", "boss@example.com", Adoption::Anyone, false).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_does_not_adopt_a_disabled_user(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
         let off = store.user("off@example.com", &[]).await?;
         let disable = UserPatch { is_active: Some(false), ..UserPatch::default() };
         store.accounts.update_user(&context(), off.id, disable, Ok(())).await?;
-        let refused = apply("off", "first", "off@example.com", Adoption::Users, false).await;
-        ensure!(matches!(refused, Err(Error::EmailTaken(_))), "what an admin disabled stays so: {refused:?}");
-
-        let adopted = apply("ada", "first", "ada@example.com", Adoption::Users, false).await?;
-        ensure!(adopted.id == by_hand.id && adopted.managed_by == Some(object("ada", "first")));
-
-        let other = apply("rival", "first", "ada@example.com", Adoption::Users, false).await;
-        ensure!(matches!(&other, Err(Error::Managed { owner, .. }) if owner.name == "ada"), "{other:?}");
-
-        let next_life = apply("ada", "second", "ada@example.com", Adoption::Never, false).await;
-        ensure!(matches!(next_life, Err(Error::Fenced(_))), "{next_life:?}");
-        let next_life = apply("ada", "second", "ada@example.com", Adoption::Never, true).await?;
-        ensure!(next_life.id == by_hand.id);
-        let late = apply("ada", "first", "ada@example.com", Adoption::Never, false).await;
-        ensure!(matches!(late, Err(Error::Fenced(_))), "the first life is over: {late:?}");
-
-        let moved = apply("ada", "third", "countess@example.com", Adoption::Never, true).await?;
-        ensure!(moved.id != by_hand.id, "another address is another user");
+        let refused = store.apply_with("off", "first", "off@example.com", Adoption::Users, false).await;
+        ensure!(matches!(refused, Err(Error::EmailTaken(_))), "{refused:?}");
         Ok(())
     })
     .await;
@@ -114,38 +118,69 @@ async fn one_address_has_one_owner(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_goes_takes_with_it_what_its_policy_says(#[case] engine: Engine) {
+async fn an_address_has_one_owning_object(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let apply = async |name: &str, email: &str| {
-            store.accounts.apply_user(&context(), &object(name, "first"), &desired(email), Adoption::Never, false).await
-        };
-        let ada = apply("ada", "ada@example.com").await?;
-        store.accounts.apply_key(&context(), &object("ci", "first"), &desired_key(&ada), false).await?;
-        let release =
-            async |name: &str, life: &str, end| store.accounts.release_user(&context(), &object(name, life), end).await;
-        release("ada", "second", UserEnd::Delete).await?;
-        ensure!(store.accounts.user(ada.id).await?.is_some(), "another life has no say");
-        release("ada", "first", UserEnd::Delete).await?;
-        release("ada", "first", UserEnd::Delete).await?;
+        store.apply("ada", "first", "ada@example.com").await?;
+        let other = store.apply_with("rival", "first", "ada@example.com", Adoption::Users, false).await;
+        ensure!(matches!(&other, Err(Error::Managed { owner, .. }) if owner.name == "ada"), "{other:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_object_of_a_name_takes_over_its_user_once_its_uid_is_checked(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.apply("ada", "first", "ada@example.com").await?;
+        let unchecked = store.apply("ada", "second", "ada@example.com").await;
+        ensure!(matches!(unchecked, Err(Error::Fenced(_))), "{unchecked:?}");
+        let taken_over = store.apply_with("ada", "second", "ada@example.com", Adoption::Never, true).await?;
+        ensure!(taken_over.id == ada.id);
+        let late = store.apply("ada", "first", "ada@example.com").await;
+        ensure!(matches!(late, Err(Error::Fenced(_))), "the first object still has a say: {late:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_object_with_another_address_gets_another_user(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.apply("ada", "first", "ada@example.com").await?;
+        let moved = store.apply_with("ada", "second", "countess@example.com", Adoption::Never, true).await?;
+        ensure!(moved.id != ada.id);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_user_is_deleted_with_its_keys_in_one_event(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.apply("ada", "first", "ada@example.com").await?;
+        store.accounts.apply_key(&context(), &object("ci", "first"), &desired_key(ada.id), false).await?;
+        for _ in 0..2 {
+            store.accounts.release_user(&context(), &object("ada", "first"), UserEnd::Delete).await?;
+        }
         ensure!(store.accounts.user(ada.id).await?.is_none());
         ensure!(store.accounts.credentials(Some(ada.id)).await?.iter().all(|key| key.revoked_at.is_some()));
         let events = store.events().await?;
-        ensure!(
-            events == ["user_created", "api_key_created", "user_deleted"],
-            "one event, which names the keys: {events:?}"
-        );
-        ensure!(
-            apply("ada", "ada@example.com").await?.id != ada.id,
-            "the address is free at once, the identity is not"
-        );
-
-        let bob = apply("bob", "bob@example.com").await?;
-        release("bob", "first", UserEnd::Disable).await?;
-        ensure!(store.accounts.user(bob.id).await?.is_some_and(|bob| !bob.is_active));
-        let cyd = apply("cyd", "cyd@example.com").await?;
-        release("cyd", "first", UserEnd::Retain).await?;
-        ensure!(store.accounts.user(cyd.id).await?.is_some_and(|cyd| cyd.is_active));
+        ensure!(events == ["user_created", "api_key_created", "user_deleted"], "{events:?}");
+        let next = store.apply("ada", "first", "ada@example.com").await?;
+        ensure!(next.id != ada.id, "the id is used again");
         Ok(())
     })
     .await;
@@ -155,32 +190,55 @@ async fn an_object_that_goes_takes_with_it_what_its_policy_says(#[case] engine: 
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_key_stays_so_and_the_next_life_gets_a_new_one(#[case] engine: Engine) {
+async fn an_object_with_another_uid_releases_nothing(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.apply("ada", "first", "ada@example.com").await?;
+        store.accounts.release_user(&context(), &object("ada", "second"), UserEnd::Delete).await?;
+        ensure!(store.accounts.user(ada.id).await?.is_some());
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_user_is_disabled_or_retained_by_policy(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        for (name, policy, is_active) in [("bob", UserEnd::Disable, false), ("cyd", UserEnd::Retain, true)] {
+            let user = store.apply(name, "first", &format!("{name}@example.com")).await?;
+            store.accounts.release_user(&context(), &object(name, "first"), policy).await?;
+            ensure!(store.accounts.user(user.id).await?.is_some_and(|user| user.is_active == is_active), "{name}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+impl StoreFixture {
+    /// Applies the key object `ci` of this user.
+    async fn apply_ci(&self, user: &User, uid: &str, takeover: bool) -> Result<Credential, Error> {
+        self.accounts.apply_key(&context(), &object("ci", uid), &desired_key(user.id), takeover).await
+    }
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_its_object_revoked_stays_revoked(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?;
-        let apply = async |life: &str, takeover| {
-            store.accounts.apply_key(&context(), &object("ci", life), &desired_key(&ada), takeover).await
-        };
-        let first = apply("first", false).await?;
-        store.accounts.revoke_owned_key(&context(), &object("ci", "first"), false).await?;
-        ensure!(apply("first", false).await?.id == first.id);
-        let staged = store.accounts.stage_secret(&context(), &object("ci", "first"), first.id, None).await;
+        let owner = object("ci", "first");
+        let first = store.apply_ci(&ada, "first", false).await?;
+        store.accounts.revoke_owned_key(&context(), &owner, false).await?;
+        ensure!(store.apply_ci(&ada, "first", false).await?.id == first.id);
+        let staged = store.accounts.stage_secret(&context(), &owner, first.id, None).await;
         ensure!(matches!(staged, Err(Error::Revoked(_))), "{staged:?}");
-        let second = apply("second", true).await?;
-        ensure!(second.id != first.id && second.revoked_at.is_none());
-
-        // A later life ends what an earlier one left behind, once it is known to be the present one.
-        let (left, next) = (object("left", "first"), object("left", "second"));
-        let key = store.accounts.apply_key(&context(), &left, &desired_key(&ada), false).await?;
-        let fenced = store.accounts.revoke_owned_key(&context(), &next, false).await;
-        ensure!(matches!(fenced, Err(Error::Fenced(_))), "{fenced:?}");
-        ensure!(store.accounts.revoke_owned_key(&context(), &next, true).await? == Some(key.id));
-
-        // An admin's revocation outlives the object.
-        store.accounts.revoke_key(&context(), second.id).await?;
-        let third = apply("third", true).await?;
-        ensure!(third.id == second.id && third.overridden_at.is_some());
         Ok(())
     })
     .await;
@@ -190,19 +248,71 @@ async fn a_revoked_key_stays_so_and_the_next_life_gets_a_new_one(#[case] engine:
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_outlasts_its_user_as_an_object_and_comes_back_with_it(#[case] engine: Engine) {
+async fn the_next_object_gets_a_new_key_after_a_revoked_one(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.user("ada@example.com", &[Role::User]).await?;
+        let first = store.apply_ci(&ada, "first", false).await?;
+        store.accounts.revoke_owned_key(&context(), &object("ci", "first"), false).await?;
+        let second = store.apply_ci(&ada, "second", true).await?;
+        ensure!(second.id != first.id && second.revoked_at.is_none());
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_object_revokes_the_key_of_an_earlier_one_once_its_uid_is_checked(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.user("ada@example.com", &[Role::User]).await?;
+        let (first, next) = (object("ci", "first"), object("ci", "second"));
+        let key = store.accounts.apply_key(&context(), &first, &desired_key(ada.id), false).await?;
+        let unchecked = store.accounts.revoke_owned_key(&context(), &next, false).await;
+        ensure!(matches!(unchecked, Err(Error::Fenced(_))), "{unchecked:?}");
+        ensure!(store.accounts.revoke_owned_key(&context(), &next, true).await? == Some(key.id));
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_by_an_admin_outlives_the_object(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.user("ada@example.com", &[Role::User]).await?;
+        let first = store.apply_ci(&ada, "first", false).await?;
+        store.accounts.revoke_key(&context(), first.id).await?;
+        let second = store.apply_ci(&ada, "second", true).await?;
+        ensure!(second.id == first.id && second.overridden_at.is_some());
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_object_gets_a_new_key_when_its_user_object_comes_back(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let (user, key) = (object("ada", "first"), object("ci", "first"));
         let apply = async |owner: &ManagedBy| {
-            let want = desired("ada@example.com");
+            let want = desired_user("ada@example.com");
             store.accounts.apply_user(&context(), owner, &want, Adoption::Never, false).await
         };
         let ada = apply(&user).await?;
-        let first = store.accounts.apply_key(&context(), &key, &desired_key(&ada), false).await?;
+        let first = store.accounts.apply_key(&context(), &key, &desired_key(ada.id), false).await?;
         store.accounts.release_user(&context(), &user, UserEnd::Delete).await?;
         let again = apply(&object("ada", "second")).await?;
-        let second = store.accounts.apply_key(&context(), &key, &desired_key(&again), false).await?;
+        let second = store.accounts.apply_key(&context(), &key, &desired_key(again.id), false).await?;
         ensure!(second.id != first.id && second.revoked_at.is_none() && second.user_id == again.id);
         Ok(())
     })
@@ -213,23 +323,47 @@ async fn a_key_outlasts_its_user_as_an_object_and_comes_back_with_it(#[case] eng
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_admin_keeps_its_keys_with_its_place(#[case] engine: Engine) {
+async fn the_last_admin_cannot_be_released_and_keeps_its_keys(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let owner = object("boss", "first");
-        let boss = DesiredUser { roles: [Role::Admin].into_iter().collect(), ..desired("boss@example.com") };
-        // Who may ask nothing when the role comes takes nobody's place.
+        let boss = DesiredUser { roles: [Role::Admin].into_iter().collect(), ..desired_user("boss@example.com") };
+        // An admin with a limit of zero does not count as another admin.
         let silent = Limits { requests_per_minute: Some(0), ..Limits::default() };
-        let other = DesiredUser { limits: silent, roles: boss.roles.clone(), ..desired("other@example.com") };
+        let other = DesiredUser { limits: silent, roles: boss.roles.clone(), ..desired_user("other@example.com") };
         store.accounts.apply_user(&context(), &object("other", "first"), &other, Adoption::Never, false).await?;
         let silenced = DesiredUser { limits: silent, ..boss.clone() };
         let boss = store.accounts.apply_user(&context(), &owner, &boss, Adoption::Never, false).await?;
         let refused = store.accounts.apply_user(&context(), &owner, &silenced, Adoption::Never, false).await;
         ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
-        store.accounts.apply_key(&context(), &object("ci", "first"), &desired_key(&boss), false).await?;
+        store.accounts.apply_key(&context(), &object("ci", "first"), &desired_key(boss.id), false).await?;
         let refused = store.accounts.release_user(&context(), &owner, UserEnd::Delete).await;
         ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
         ensure!(store.accounts.credentials(Some(boss.id)).await?.iter().all(|key| key.revoked_at.is_none()));
+        Ok(())
+    })
+    .await;
+}
+
+const MODEL: &str = "registry.ollama.ai/library/smollm2:135m";
+
+fn model(origin: Origin) -> Model {
+    Model { model: MODEL.into(), origin, digest: Some("sha256:00".into()), size_bytes: Some(98_000_000) }
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_model_is_kept_when_its_object_goes(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let owner = object("first", "a");
+        store.accounts.record_model(&context(), &owner, model(Origin::Adopted)).await?;
+        ensure!(store.accounts.model_removal(&owner, MODEL).await? == Removal::Keep);
+        store.accounts.forget_model(&context(), &owner, "kept").await?;
+        ensure!(store.accounts.model_removal(&owner, MODEL).await? == Removal::Gone);
+        ensure!(store.events().await? == ["model_adopted", "model_deleted"]);
         Ok(())
     })
     .await;
@@ -239,34 +373,34 @@ async fn the_last_admin_keeps_its_keys_with_its_place(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_goes_with_the_last_object_that_names_it_and_only_if_we_brought_it(#[case] engine: Engine) {
+async fn a_pulled_model_goes_with_the_last_object_that_names_it(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let model = |origin| Model {
-            model: "registry.ollama.ai/library/smollm2:135m".into(),
-            origin,
-            digest: Some("sha256:00".into()),
-            size_bytes: Some(98_000_000),
-        };
         let (first, second) = (object("first", "a"), object("second", "a"));
-        let name = "registry.ollama.ai/library/smollm2:135m";
-        store.accounts.record_model(&context(), &first, model(Origin::Adopted)).await?;
-        ensure!(store.accounts.model_removal(&first, name).await? == Removal::Keep, "it was there before us");
-        store.accounts.forget_model(&context(), &first, "kept").await?;
-        ensure!(store.accounts.model_removal(&first, name).await? == Removal::Gone);
-
         store.accounts.record_model(&context(), &first, model(Origin::Pulled)).await?;
         store.accounts.record_model(&context(), &second, model(Origin::Adopted)).await?;
-        ensure!(store.accounts.model_removal(&first, name).await? == Removal::Keep, "another object names it");
+        ensure!(store.accounts.model_removal(&first, MODEL).await? == Removal::Keep, "another object names it");
         store.accounts.forget_model(&context(), &first, "kept").await?;
-        ensure!(store.accounts.model_removal(&second, name).await? == Removal::Delete);
-        let another = "registry.ollama.ai/library/other:1b";
-        ensure!(store.accounts.model_removal(&second, another).await? == Removal::Keep, "it was not what we pulled");
-        let next_life = object("second", "b");
-        ensure!(store.accounts.model_removal(&next_life, name).await? == Removal::Gone, "that was another life");
+        ensure!(store.accounts.model_removal(&second, MODEL).await? == Removal::Delete);
         let events = store.events().await?;
-        let expected = ["model_adopted", "model_deleted", "model_pulled", "model_adopted", "model_deleted"];
-        ensure!(events == expected, "{events:?}");
+        ensure!(events == ["model_pulled", "model_adopted", "model_deleted"], "{events:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_removes_only_the_model_that_it_recorded(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let owner = object("second", "a");
+        store.accounts.record_model(&context(), &owner, model(Origin::Pulled)).await?;
+        let another = "registry.ollama.ai/library/other:1b";
+        ensure!(store.accounts.model_removal(&owner, another).await? == Removal::Keep);
+        ensure!(store.accounts.model_removal(&object("second", "b"), MODEL).await? == Removal::Gone);
         Ok(())
     })
     .await;

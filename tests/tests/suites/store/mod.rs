@@ -1,4 +1,4 @@
-//! The rules of `paddock-accounts`, each story on both engines.
+//! The rules of `paddock-accounts` on both engines.
 
 mod audit;
 mod audit_aggregation;
@@ -33,20 +33,22 @@ use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
 use paddock_accounts::clock::{Clock, Time};
 use paddock_accounts::context::{Actor, Context};
 use paddock_accounts::email::Email;
+use paddock_accounts::gitops::{DesiredKey, DesiredUser};
+use paddock_accounts::limits::Limits;
 use paddock_accounts::managed::ManagedBy;
 use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser, User};
+use paddock_accounts::sets::{Role, Scopes};
+use paddock_accounts::users::{Created, NewUser, User, UserId};
 use paddock_accounts::{Accounts, OpenOptions, migrate};
 use paddock_tests::database::{Database, Engine};
 
-/// A clock that stands until it is moved.
+/// A clock that stands still until a test moves it.
 #[derive(Clone)]
 struct StoppedClock(Arc<AtomicI64>);
 
 impl StoppedClock {
     fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).expect("a test's patience"), Ordering::SeqCst);
+        self.0.fetch_add(i64::try_from(by.as_micros()).expect("the time of a test"), Ordering::SeqCst);
     }
 }
 
@@ -56,7 +58,7 @@ impl Clock for StoppedClock {
     }
 }
 
-/// The rules over a database of the test's own.
+/// Accounts over the test's own database, and their clock.
 struct StoreFixture {
     accounts: Accounts,
     clock: StoppedClock,
@@ -67,7 +69,7 @@ async fn open(engine: Engine) -> Result<StoreFixture> {
     open_with(engine, |_| ()).await
 }
 
-/// The same with other options than the usual ones.
+/// The same with other options.
 async fn open_with(engine: Engine, adjust: impl FnOnce(&mut OpenOptions)) -> Result<StoreFixture> {
     let database = Database::new(engine).await?;
     let clock = StoppedClock(Arc::new(AtomicI64::new(1_700_000_000_000_000)));
@@ -95,7 +97,7 @@ fn sessions() -> Result<SessionKey> {
 }
 
 impl StoreFixture {
-    /// Ends it as a process ends, and opens the same database again with these options.
+    /// Closes the accounts as the end of a process does, and opens the same database again with these options.
     async fn reopen(self, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Self> {
         let Self { accounts: before, clock, database } = self;
         before.close().await;
@@ -109,7 +111,7 @@ impl StoreFixture {
         new.roles = roles.iter().copied().collect();
         match self.accounts.create_user(&context(), new).await? {
             Created::New(user) => Ok(user),
-            Created::Existing(user) => anyhow::bail!("{} was there already", user.email),
+            Created::Existing(user) => anyhow::bail!("{} existed already", user.email),
         }
     }
 
@@ -125,28 +127,51 @@ fn context() -> Context {
     Context { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
 }
 
-/// An object of that name, in one of its lives.
-fn object(name: &str, life: &str) -> ManagedBy {
+/// A Kubernetes object of this name. `uid` distinguishes objects that follow each other.
+fn object(name: &str, uid: &str) -> ManagedBy {
     ManagedBy {
         cluster: "0b5e".to_owned(),
         namespace: "team-a".to_owned(),
         name: name.to_owned(),
-        uid: format!("{name}-{life}"),
+        uid: format!("{name}-{uid}"),
     }
 }
 
-/// A small generator, so that a schedule that fails can be run again from its number.
-struct SeededRng(u64);
-
-impl SeededRng {
-    fn new(number: u64) -> Self {
-        Self(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+/// Statements after which the database refuses every audit event, and those that undo them.
+fn refuse_audit_events(engine: Engine) -> (&'static str, &'static str) {
+    match engine {
+        Engine::Postgres => (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION refuse()",
+            "DROP TRIGGER refuse ON audit_logs",
+        ),
+        Engine::Sqlite => (
+            "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
+            "DROP TRIGGER refuse",
+        ),
     }
+}
 
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
+/// The key `ci` of this user, as an `ApiKey` describes it.
+fn desired_key(user_id: UserId) -> DesiredKey {
+    DesiredKey {
+        user_id,
+        label: "ci".into(),
+        scopes: Scopes::default_for_keys(),
+        models: None,
+        limits: Limits::default(),
+        expires_at: None,
+    }
+}
+
+/// An active user with this address and the role `user`, as an `ApiUser` describes it.
+fn desired_user(email: &str) -> DesiredUser {
+    DesiredUser {
+        email: Email::parse(email).expect("an address"),
+        display_name: None,
+        roles: [Role::User].into_iter().collect(),
+        active: true,
+        models: None,
+        limits: Limits::default(),
     }
 }

@@ -1,4 +1,4 @@
-//! Many at once: what is promised holds all the same.
+//! Concurrent changes: every promise holds.
 
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
@@ -8,10 +8,11 @@ use paddock_accounts::limits::LimitsPatch;
 use paddock_accounts::sets::{Role, Roles};
 use paddock_accounts::users::{Created, NewUser, UserId, UserPatch};
 use paddock_tests::database::Engine;
+use paddock_tests::random::SeededRng;
 use paddock_tests::story::{soak_or, story};
 use rstest::rstest;
 
-use super::{SeededRng, StoreFixture, context, open};
+use super::{StoreFixture, context, open};
 
 const CROWD: usize = 200;
 
@@ -19,7 +20,7 @@ const CROWD: usize = 200;
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_external_id_makes_creation_idempotent(#[case] engine: Engine) {
+async fn concurrent_creations_with_one_external_id_create_one_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let here = context();
@@ -47,7 +48,7 @@ async fn an_external_id_makes_creation_idempotent(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_is_given_once(#[case] engine: Engine) {
+async fn concurrent_creations_with_one_address_create_one_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let here = context();
@@ -72,7 +73,7 @@ async fn an_address_is_given_once(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
+async fn concurrent_patches_of_different_fields_are_all_kept(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[]).await?.id;
@@ -110,18 +111,18 @@ async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
     .await;
 }
 
-/// A way in which an admin can stop being one.
+/// A change after which an admin no longer counts as one.
 #[derive(Clone, Copy, Debug)]
-enum Leave {
+enum Removal {
     Demoted,
     Disabled,
     Deleted,
     Silenced,
 }
 
-impl Leave {
-    fn roll(rng: &mut SeededRng) -> Self {
-        match rng.roll(4) {
+impl Removal {
+    fn random(rng: &mut SeededRng) -> Self {
+        match rng.below(4) {
             0 => Self::Demoted,
             1 => Self::Disabled,
             2 => Self::Deleted,
@@ -129,7 +130,7 @@ impl Leave {
         }
     }
 
-    async fn go(self, store: &StoreFixture, id: UserId) -> Result<(), Error> {
+    async fn apply(self, store: &StoreFixture, id: UserId) -> Result<(), Error> {
         let patch = match self {
             Self::Demoted => UserPatch { roles: Some(Roles::default()), ..UserPatch::default() },
             Self::Disabled => UserPatch { is_active: Some(false), ..UserPatch::default() },
@@ -154,16 +155,16 @@ async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: us
         let mut last = store.user("admin@example.com", &[Role::Admin]).await?.id;
         for round in 0..rounds {
             let other = store.user(&format!("admin-{round}@example.com"), &[Role::Admin]).await?.id;
-            let (one, two) = (Leave::roll(&mut rng), Leave::roll(&mut rng));
-            let (first, second) = tokio::join!(one.go(&store, last), two.go(&store, other));
+            let (one, two) = (Removal::random(&mut rng), Removal::random(&mut rng));
+            let (first, second) = tokio::join!(one.apply(&store, last), two.apply(&store, other));
             last = match (first, second) {
                 (Ok(()), Err(Error::LastAdmin)) => other,
                 (Err(Error::LastAdmin), Ok(())) => last,
-                both => anyhow::bail!("round {round}: {one:?} and {two:?} came to {both:?}"),
+                both => anyhow::bail!("round {round}: {one:?} and {two:?} ended in {both:?}"),
             };
             let left = store.accounts.user(last).await?.expect("one stays");
-            let acts = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
-            ensure!(acts, "round {round}: {left:?}");
+            let is_admin = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
+            ensure!(is_admin, "round {round}: {left:?}");
         }
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! Random schedules of what is done to users and keys, beside a model of a few lines that says what must come of it.
+//! Random schedules of operations on users and keys, compared with a small model of their expected state.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use paddock_accounts::token::Token;
 use paddock_accounts::users::{UserId, UserPatch};
 use paddock_accounts::{Accounts, Error};
 use paddock_tests::database::Engine;
+use paddock_tests::random::SeededRng;
 use paddock_tests::story::{soak_or, story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 
 use super::keys::new_key;
-use super::{SeededRng, StoreFixture, context, open};
+use super::{StoreFixture, context, open};
 
 const STEPS: usize = 60;
 const HOUR: Duration = Duration::from_hours(1);
@@ -39,11 +40,11 @@ struct Key {
     owner: usize,
     revoked: bool,
     expires_at: Option<Time>,
-    /// Each with the end that a rotation gave it.
+    /// All tokens of the key, each with the time at which a rotation retires it.
     tokens: Vec<(Token, Option<Time>)>,
 }
 
-struct World<'a> {
+struct Model<'a> {
     store: &'a StoreFixture,
     rng: SeededRng,
     number: u64,
@@ -51,27 +52,27 @@ struct World<'a> {
     keys: Vec<Key>,
 }
 
-impl World<'_> {
+impl Model<'_> {
     fn accounts(&self) -> &Accounts {
         &self.store.accounts
     }
 
     fn pick(&mut self, of: usize) -> usize {
         let sides = u64::try_from(of).expect("few");
-        usize::try_from(self.rng.roll(sides)).expect("few")
+        usize::try_from(self.rng.below(sides)).expect("few")
     }
 
     fn roles(&mut self) -> Vec<Role> {
         [vec![], vec![Role::User], vec![Role::Admin]][self.pick(3)].clone()
     }
 
-    /// Whether it would leave nobody.
+    /// Whether the user is the only active admin.
     fn is_last_admin(&self, user: usize) -> bool {
         self.users[user].is_admin() && self.users.iter().filter(|user| user.is_admin()).count() == 1
     }
 
     async fn step(&mut self) -> Result<()> {
-        match self.rng.roll(12) {
+        match self.rng.below(12) {
             0 | 1 => self.create().await,
             2 | 3 => self.change_roles().await,
             4 => self.set_active(false).await,
@@ -99,7 +100,7 @@ impl World<'_> {
         let (user, roles) = (self.pick(self.users.len()), self.roles());
         let patch = UserPatch { roles: Some(roles.iter().copied().collect()), ..UserPatch::default() };
         let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
-        if self.settle(user, !roles.contains(&Role::Admin), &done)? {
+        if self.assert_outcome(user, !roles.contains(&Role::Admin), &done)? {
             self.users[user].roles = roles;
         }
         Ok(())
@@ -109,7 +110,7 @@ impl World<'_> {
         let user = self.pick(self.users.len());
         let patch = UserPatch { is_active: Some(active), ..UserPatch::default() };
         let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
-        if self.settle(user, !active, &done)? {
+        if self.assert_outcome(user, !active, &done)? {
             self.users[user].active = active;
         }
         Ok(())
@@ -118,7 +119,7 @@ impl World<'_> {
     async fn delete(&mut self) -> Result<()> {
         let user = self.pick(self.users.len());
         let done = self.accounts().delete_user(&context(), self.users[user].id, Ok(())).await;
-        if self.settle(user, true, &done)? {
+        if self.assert_outcome(user, true, &done)? {
             self.users[user].deleted = true;
             for key in self.keys.iter_mut().filter(|key| key.owner == user) {
                 key.revoked = true;
@@ -127,11 +128,11 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What a change of a user must have come to, if it may take an admin away; whether it was made.
-    fn settle(&self, user: usize, leaves: bool, done: &Result<(), Error>) -> Result<bool> {
+    /// Asserts the outcome of a change to a user. Returns whether the change was made.
+    fn assert_outcome(&self, user: usize, removes_admin: bool, done: &Result<(), Error>) -> Result<bool> {
         let expected = if self.users[user].deleted {
             matches!(done, Err(Error::NoUser(_)))
-        } else if leaves && self.is_last_admin(user) {
+        } else if removes_admin && self.is_last_admin(user) {
             matches!(done, Err(Error::LastAdmin))
         } else {
             done.is_ok()
@@ -142,7 +143,7 @@ impl World<'_> {
 
     async fn issue(&mut self) -> Result<()> {
         let owner = self.pick(self.users.len());
-        let expires_at = (self.rng.roll(3) == 0).then(|| self.accounts().now() + HOUR);
+        let expires_at = (self.rng.below(3) == 0).then(|| self.accounts().now() + HOUR);
         let new = NewKey { expires_at, ..new_key(self.users[owner].id) };
         let issued = self.accounts().issue_key(&context(), new).await;
         let User { deleted, active, .. } = self.users[owner];
@@ -163,7 +164,7 @@ impl World<'_> {
         if self.keys.is_empty() {
             return Ok(());
         }
-        let (key, grace) = (self.pick(self.keys.len()), HOUR * u32::try_from(self.rng.roll(2))?);
+        let (key, grace) = (self.pick(self.keys.len()), HOUR * u32::try_from(self.rng.below(2))?);
         let now = self.accounts().now();
         let done = self.accounts().rotate_key(&context(), self.keys[key].id, grace, None).await;
         let key = &mut self.keys[key];
@@ -189,14 +190,14 @@ impl World<'_> {
         }
         let key = self.pick(self.keys.len());
         let changed = self.accounts().revoke_key(&context(), self.keys[key].id).await?;
-        ensure!(changed != self.keys[key].revoked, "it says whether there was anything to do");
+        ensure!(changed != self.keys[key].revoked, "the result is not whether the key was live");
         self.keys[key].revoked = true;
         Ok(())
     }
 
-    /// Every secret ever told counts exactly if the model says so, and for what key and owner both may.
-    async fn holds(&self) -> Result<()> {
-        ensure!(self.users.iter().any(User::is_admin), "nobody administers");
+    /// Asserts that every token is accepted exactly when the model says so, with the rights of both key and owner.
+    async fn assert_matches(&self) -> Result<()> {
+        ensure!(self.users.iter().any(User::is_admin), "no admin is left");
         let now = self.accounts().now();
         for key in &self.keys {
             let owner = &self.users[key.owner];
@@ -207,25 +208,29 @@ impl World<'_> {
                 ensure!(judged.is_ok() == counts, "{token:?} of credential {}: {judged:?}", key.id);
                 let Ok(principal) = judged else { continue };
                 ensure!(principal.may(Need::Use(Scope::Chat)).is_ok() == !owner.roles.is_empty());
-                ensure!(principal.may(Need::Manage(Scope::UsersWrite)).is_err(), "no scope for it");
+                ensure!(
+                    principal.may(Need::Manage(Scope::UsersWrite)).is_err(),
+                    "a key without the scope manages users"
+                );
             }
         }
         Ok(())
     }
 }
 
+/// Runs the schedule with this seed.
 async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
     let id = store.user(&format!("s{number}-root@example.com"), &[Role::Admin]).await?.id;
     let root = User { id, roles: vec![Role::Admin], active: true, deleted: false };
-    let mut world = World { store, rng: SeededRng::new(number), number, users: vec![root], keys: Vec::new() };
+    let mut model = Model { store, rng: SeededRng::new(number), number, users: vec![root], keys: Vec::new() };
     for step in 0..STEPS {
-        world.step().await.with_context(|| format!("step {step}"))?;
-        world.holds().await.with_context(|| format!("after step {step}"))?;
+        model.step().await.with_context(|| format!("step {step}"))?;
+        model.assert_matches().await.with_context(|| format!("after step {step}"))?;
     }
-    for user in world.users.iter().filter(|user| user.deleted) {
-        store.holds_nothing(user.id).await?;
+    for user in model.users.iter().filter(|user| user.deleted) {
+        store.assert_tombstone(user.id).await?;
     }
-    for key in &world.keys {
+    for key in &model.keys {
         let active = format!(
             "UPDATE credential_secrets SET state = state WHERE state = 'active' AND credential_id = {}",
             key.id
@@ -240,10 +245,10 @@ async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_done_users_and_keys_are_what_the_model_says(#[case] engine: Engine) {
+async fn users_and_keys_match_the_model_after_every_step(#[case] engine: Engine) {
     story(async {
         for number in 1..=u64::try_from(soak_or(60, 6))? {
-            // The admins of one schedule are no others' last.
+            // A new database, so that the schedules do not share admins.
             let store = open(engine).await?;
             schedule(&store, number).await.with_context(|| format!("schedule {number}"))?;
         }

@@ -1,4 +1,4 @@
-//! Going on with a session, its ends, and races for one token.
+//! Refresh tokens: rotation, reuse, races for one token, and everything that ends them.
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ const PASSWORD: &str = "violet harbour tangle 93";
 const CROWD: usize = 1_000;
 
 impl StoreFixture {
+    /// Signs in as the first admin.
     async fn begin(&self) -> Result<Login> {
         Ok(self.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?)
     }
@@ -32,11 +33,13 @@ impl StoreFixture {
         }
     }
 
-    async fn go_on(&self, token: &SecretString) -> Result<Option<Login>> {
+    /// Refreshes a session; `None` when the token is refused.
+    async fn rotate(&self, token: &SecretString) -> Result<Option<Login>> {
         Ok(self.refresh(token).await?)
     }
 
-    async fn counts(&self, token: &SecretString) -> Result<Result<(), Refused>> {
+    /// Authenticates an access token.
+    async fn check_access(&self, token: &SecretString) -> Result<Result<(), Refused>> {
         Ok(self.accounts.authenticate(token.expose_secret()).await?.map(|_| ()))
     }
 }
@@ -52,7 +55,7 @@ async fn seeded(engine: Engine) -> Result<StoreFixture> {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_goes_on_while_it_is_used_and_for_thirty_days(#[case] engine: Engine) {
+async fn a_session_can_be_refreshed_for_thirty_days(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let mut login = store.begin().await?;
@@ -62,31 +65,43 @@ async fn a_session_goes_on_while_it_is_used_and_for_thirty_days(#[case] engine: 
         while lived + step < SESSION_LIFETIME {
             store.clock.advance(step);
             lived += step;
-            ensure!(store.counts(&login.access_token).await? == Err(Refused::Expired));
-            login = store.go_on(&login.refresh_token).await?.with_context(|| format!("after {lived:?}"))?;
-            ensure!(store.counts(&login.access_token).await?.is_ok(), "after {lived:?}");
+            ensure!(store.check_access(&login.access_token).await? == Err(Refused::Expired));
+            login = store.rotate(&login.refresh_token).await?.with_context(|| format!("after {lived:?}"))?;
+            ensure!(store.check_access(&login.access_token).await?.is_ok(), "after {lived:?}");
             ensure!(login.refresh_expires_in == REFRESH_IDLE.min(SESSION_LIFETIME.saturating_sub(lived)));
         }
         store.clock.advance(SESSION_LIFETIME.saturating_sub(lived));
-        ensure!(store.go_on(&login.refresh_token).await?.is_none(), "thirty days are over");
+        ensure!(store.rotate(&login.refresh_token).await?.is_none());
+        Ok(())
+    })
+    .await;
+}
 
-        // Left alone for a week.
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_idle_for_a_week_cannot_be_refreshed(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
         let login = store.begin().await?;
         store.clock.advance(REFRESH_IDLE);
-        ensure!(store.go_on(&login.refresh_token).await?.is_none());
-        for nonsense in ["", "x", &"0".repeat(64), &"G".repeat(64), login.access_token.expose_secret()] {
-            ensure!(store.go_on(&nonsense.into()).await?.is_none(), "{nonsense}");
-        }
-        // What is over is forgotten, what goes on is not.
-        let live = store.begin().await?;
-        store.clock.advance(Duration::from_hours(25));
-        store.accounts.sweep_sessions().await?;
-        ensure!(store.go_on(&live.refresh_token).await?.is_some());
-        store.clock.advance(Duration::from_hours(33 * 24));
-        store.accounts.sweep_sessions().await?;
-        for table in ["sessions", "refresh_tokens"] {
-            let statement = format!("DELETE FROM {table}");
-            ensure!(store.database.execute(&statement).await? == 0, "{table} still has rows");
+        ensure!(store.rotate(&login.refresh_token).await?.is_none());
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_token_is_refused(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let login = store.begin().await?;
+        for malformed in ["", "x", &"0".repeat(64), &"G".repeat(64), login.access_token.expose_secret()] {
+            ensure!(store.rotate(&malformed.into()).await?.is_none(), "{malformed}");
         }
         Ok(())
     })
@@ -97,18 +112,39 @@ async fn a_session_goes_on_while_it_is_used_and_for_thirty_days(#[case] engine: 
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_comes_back_ends_its_session(#[case] engine: Engine) {
+async fn a_sweep_removes_ended_sessions_only(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let live = store.begin().await?;
+        store.clock.advance(Duration::from_hours(25));
+        store.accounts.sweep_sessions().await?;
+        ensure!(store.rotate(&live.refresh_token).await?.is_some());
+        store.clock.advance(Duration::from_hours(33 * 24));
+        store.accounts.sweep_sessions().await?;
+        for table in ["sessions", "refresh_tokens"] {
+            ensure!(store.database.execute(&format!("DELETE FROM {table}")).await? == 0, "{table} still has rows");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reused_token_ends_its_session(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let (first, bystander) = (store.begin().await?, store.begin().await?);
-        let second = store.go_on(&first.refresh_token).await?.context("it counts once")?;
-        ensure!(store.counts(&first.access_token).await?.is_ok(), "the older access token lasts its time");
-        ensure!(store.go_on(&first.refresh_token).await?.is_none());
+        let second = store.rotate(&first.refresh_token).await?.context("a token works once")?;
+        ensure!(store.check_access(&first.access_token).await?.is_ok(), "a refresh ends the older access token");
+        ensure!(store.rotate(&first.refresh_token).await?.is_none());
         for ended in [&first, &second] {
-            ensure!(store.counts(&ended.access_token).await? == Err(Refused::SessionEnded));
-            ensure!(store.go_on(&ended.refresh_token).await?.is_none());
+            ensure!(store.check_access(&ended.access_token).await? == Err(Refused::SessionEnded));
+            ensure!(store.rotate(&ended.refresh_token).await?.is_none());
         }
-        ensure!(store.go_on(&bystander.refresh_token).await?.is_some(), "another session goes on");
+        ensure!(store.rotate(&bystander.refresh_token).await?.is_some(), "another session is ended");
         let events = store.events().await?;
         let tail = ["session_refreshed", "session_reuse_detected", "session_refreshed"];
         ensure!(events.ends_with(&tail.map(str::to_owned)), "{events:?}");
@@ -117,51 +153,25 @@ async fn a_token_that_comes_back_ends_its_session(#[case] engine: Engine) {
     .await;
 }
 
+impl StoreFixture {
+    /// Asserts that neither token of a session works.
+    async fn assert_ended(&self, login: &Login) -> Result<()> {
+        ensure!(self.rotate(&login.refresh_token).await?.is_none(), "the refresh token works");
+        ensure!(self.check_access(&login.access_token).await?.is_err(), "the access token works");
+        Ok(())
+    }
+}
+
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_ends_a_session_ends_its_refreshing(#[case] engine: Engine) {
+async fn a_logout_ends_the_refresh_token(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
-        let admin = store.begin().await?.user.id;
-        let here = &context();
-        let accounts = &store.accounts;
-        let dead = async |login: Login, why: &str| -> Result<()> {
-            ensure!(store.go_on(&login.refresh_token).await?.is_none(), "{why}");
-            ensure!(store.counts(&login.access_token).await?.is_err(), "{why}");
-            Ok(())
-        };
         let login = store.begin().await?;
-        accounts.logout_by_refresh(here, &login.refresh_token, false).await?;
-        dead(login, "logout").await?;
-
-        let (login, other) = (store.begin().await?, store.begin().await?);
-        accounts.logout_by_refresh(here, &login.refresh_token, true).await?;
-        dead(login, "logout of all").await?;
-        dead(other, "logout of all, by another").await?;
-
-        let login = store.begin().await?;
-        accounts.set_password(here, admin, PASSWORD.into()).await?;
-        dead(login, "password").await?;
-
-        let login = store.begin().await?;
-        let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
-        accounts.update_user(here, admin, both, Ok(())).await?;
-        dead(login, "roles").await?;
-
-        let login = store.begin().await?;
-        let patch = |is_active| UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        accounts.update_user(here, admin, patch(false), Ok(())).await?;
-        ensure!(store.go_on(&login.refresh_token).await?.is_none());
-        accounts.update_user(here, admin, patch(true), Ok(())).await?;
-        dead(login, "disabled, and enabled again").await?;
-
-        let login = store.begin().await?;
-        accounts.delete_user(here, admin, Ok(())).await?;
-        dead(login, "deleted").await?;
-        ensure!(store.database.execute("DELETE FROM refresh_tokens").await? == 0, "its tokens went with it");
-        ensure!(!store.events().await?.iter().any(|event| event.starts_with("session_")), "none of it is a refresh");
+        store.accounts.logout_by_refresh(&context(), &login.refresh_token, false).await?;
+        store.assert_ended(&login).await?;
         Ok(())
     })
     .await;
@@ -171,7 +181,93 @@ async fn whatever_ends_a_session_ends_its_refreshing(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_with_one_token_one_goes_on(#[case] engine: Engine) {
+async fn a_logout_of_all_ends_every_refresh_token(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let (login, other) = (store.begin().await?, store.begin().await?);
+        store.accounts.logout_by_refresh(&context(), &login.refresh_token, true).await?;
+        for ended in [&login, &other] {
+            store.assert_ended(ended).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_ends_the_refresh_token(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let login = store.begin().await?;
+        store.accounts.set_password(&context(), login.user.id, PASSWORD.into()).await?;
+        store.assert_ended(&login).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_roles_ends_the_refresh_token(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let login = store.begin().await?;
+        let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
+        store.accounts.update_user(&context(), login.user.id, both, Ok(())).await?;
+        store.assert_ended(&login).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_user_loses_the_refresh_token_for_good(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let login = store.begin().await?;
+        for is_active in [false, true] {
+            let patch = UserPatch { is_active: Some(is_active), ..UserPatch::default() };
+            store.accounts.update_user(&context(), login.user.id, patch, Ok(())).await?;
+            store.assert_ended(&login).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_user_loses_the_refresh_token(#[case] engine: Engine) {
+    story(async {
+        let store = seeded(engine).await?;
+        let login = store.begin().await?;
+        store.accounts.delete_user(&context(), login.user.id, Ok(())).await?;
+        store.assert_ended(&login).await?;
+        ensure!(store.database.execute("DELETE FROM refresh_tokens").await? == 0, "its tokens are left");
+        ensure!(
+            !store.events().await?.iter().any(|event| event.starts_with("session_")),
+            "a refused refresh is recorded"
+        );
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_thousand_concurrent_refreshes_with_one_token_one_succeeds(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let login = store.begin().await?;
@@ -180,15 +276,15 @@ async fn of_a_thousand_with_one_token_one_goes_on(#[case] engine: Engine) {
         for outcome in outcomes {
             match outcome {
                 Ok(Some(won)) => winners.push(won),
-                // So many at once wait longer for a connection than one waits.
+                // Some time out while they wait for a connection.
                 Ok(None) | Err(Error::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        ensure!(winners.len() == 1, "{} went on", winners.len());
-        ensure!(store.go_on(&winners[0].refresh_token).await?.is_none(), "the family is dead");
+        ensure!(winners.len() == 1, "{} succeeded", winners.len());
+        ensure!(store.rotate(&winners[0].refresh_token).await?.is_none(), "the session was not ended");
         for token in [&login.access_token, &winners[0].access_token] {
-            ensure!(store.counts(token).await? == Err(Refused::SessionEnded));
+            ensure!(store.check_access(token).await? == Err(Refused::SessionEnded));
         }
         let events = store.events().await?;
         let tail = ["session_refreshed", "session_reuse_detected"];
@@ -202,7 +298,7 @@ async fn of_a_thousand_with_one_token_one_goes_on(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_goes_on_for_long_keeps_two_rows_and_knows_every_token_it_had(#[case] engine: Engine) {
+async fn a_long_session_keeps_two_rows_and_detects_the_reuse_of_any_token(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let times = 20;
@@ -210,15 +306,18 @@ async fn a_session_that_goes_on_for_long_keeps_two_rows_and_knows_every_token_it
             let mut tokens = vec![store.begin().await?.refresh_token];
             let bystander = store.begin().await?;
             while tokens.len() <= times {
-                let next = store.go_on(&tokens[tokens.len() - 1]).await?.context("it counts once")?;
+                let next = store.rotate(&tokens[tokens.len() - 1]).await?.context("a token works once")?;
                 tokens.push(next.refresh_token);
             }
             let kept = store.database.execute("UPDATE refresh_tokens SET hash = hash").await?;
-            ensure!(kept == 3, "{kept} rows for a session that went on, and one that did not");
-            ensure!(store.go_on(&tokens[place]).await?.is_none());
-            ensure!(store.go_on(&tokens[times]).await?.is_none(), "token {place} came back, and nothing ended");
+            ensure!(kept == 3, "{kept} rows for a refreshed session and another one");
+            ensure!(store.rotate(&tokens[place]).await?.is_none());
+            ensure!(
+                store.rotate(&tokens[times]).await?.is_none(),
+                "token {place} was reused, and the session continues"
+            );
             ensure!(store.events().await?.ends_with(&["session_reuse_detected".to_owned()]), "token {place}");
-            ensure!(store.go_on(&bystander.refresh_token).await?.is_some(), "another session goes on");
+            ensure!(store.rotate(&bystander.refresh_token).await?.is_some(), "another session is ended");
             store.database.execute("DELETE FROM refresh_tokens").await?;
         }
         Ok(())
@@ -230,53 +329,53 @@ async fn a_session_that_goes_on_for_long_keeps_two_rows_and_knows_every_token_it
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_made_up_ends_nothing_but_the_session_of_one_that_was_had(#[case] engine: Engine) {
+async fn a_forged_token_ends_a_session_only_with_a_part_of_its_tokens(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let (first, untouched) = (store.begin().await?, store.begin().await?);
-        let second = store.go_on(&first.refresh_token).await?.context("it counts once")?;
+        let second = store.rotate(&first.refresh_token).await?.context("a token works once")?;
         let events = store.events().await?.len();
         let half = |login: &Login| login.refresh_token.expose_secret()[..32].to_owned();
         let of = |first: &str, second: &str| SecretString::from(format!("{first}{second}"));
         let zeros = "0".repeat(32);
-        // Nobody knows the first half of a session that did not go on yet but who has its one token.
-        for made_up in [of(&zeros, &zeros), of(&zeros, &half(&first)), of(&half(&untouched), &zeros)] {
-            ensure!(store.go_on(&made_up).await?.is_none());
-            store.accounts.logout_by_refresh(&context(), &made_up, true).await?;
+        // Before the first refresh, only the holder of the one token knows its first half.
+        for forged in [of(&zeros, &zeros), of(&zeros, &half(&first)), of(&half(&untouched), &zeros)] {
+            ensure!(store.rotate(&forged).await?.is_none());
+            store.accounts.logout_by_refresh(&context(), &forged, true).await?;
         }
-        ensure!(store.events().await?.len() == events, "none of that is recorded");
-        ensure!(store.go_on(&untouched.refresh_token).await?.is_some());
-        ensure!(store.go_on(&of(&half(&first), &zeros)).await?.is_none());
+        ensure!(store.events().await?.len() == events, "a forged token is recorded");
+        ensure!(store.rotate(&untouched.refresh_token).await?.is_some());
+        ensure!(store.rotate(&of(&half(&first), &zeros)).await?.is_none());
         ensure!(
-            store.go_on(&second.refresh_token).await?.is_none(),
-            "who made that up had one of the session's tokens"
+            store.rotate(&second.refresh_token).await?.is_none(),
+            "the half of a used token did not end its session"
         );
         Ok(())
     })
     .await;
 }
 
-/// A version before this one gave tokens that had nothing in common, and kept those that were used.
+/// Earlier versions issued unrelated tokens and kept the used ones.
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_of_an_earlier_version_go_on(#[case] engine: Engine) {
+async fn sessions_of_an_earlier_version_are_refreshed(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
-        for comes_back in [0, 1] {
+        for reused in [0, 1] {
             let first = store.begin().await?;
             store.clock.advance(Duration::from_secs(1));
             let other = store.begin().await?;
-            // The other session's token becomes the one that was given for the first.
-            let given = "UPDATE refresh_tokens SET consumed_at = issued_at WHERE issued_at = (SELECT MIN(issued_at) FROM refresh_tokens); \
+            // The other session's token becomes the second token of the first session.
+            let statements = "UPDATE refresh_tokens SET consumed_at = issued_at WHERE issued_at = (SELECT MIN(issued_at) FROM refresh_tokens); \
                          UPDATE refresh_tokens SET session_id = (SELECT id FROM sessions ORDER BY created_at LIMIT 1)";
-            store.database.execute(given).await?;
-            let third = store.go_on(&other.refresh_token).await?.context("it counts")?;
-            let fourth = store.go_on(&third.refresh_token).await?.context("it counts as well")?;
-            let used = [&first, &other][comes_back];
-            ensure!(store.go_on(&used.refresh_token).await?.is_none());
-            ensure!(store.go_on(&fourth.refresh_token).await?.is_none(), "token {comes_back} came back, and nothing ended");
+            store.database.execute(statements).await?;
+            let third = store.rotate(&other.refresh_token).await?.context("the token is refused")?;
+            let fourth = store.rotate(&third.refresh_token).await?.context("the next token is refused")?;
+            let used = [&first, &other][reused];
+            ensure!(store.rotate(&used.refresh_token).await?.is_none());
+            ensure!(store.rotate(&fourth.refresh_token).await?.is_none(), "token {reused} was reused, and the session continues");
             store.database.execute("DELETE FROM refresh_tokens; DELETE FROM sessions").await?;
         }
         Ok(())
