@@ -1,4 +1,4 @@
-//! A collector of traces: takes OTLP over HTTP, and reads as much of its protocol buffers as tests ask about.
+//! A collector of traces: it accepts OTLP over HTTP, and decodes the fields that tests check.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-/// A span, as it was sent.
+/// A received span.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Span {
     pub(super) service: String,
@@ -20,13 +20,13 @@ pub(super) struct Span {
     pub(super) id: String,
     pub(super) parent: String,
     pub(super) name: String,
-    /// 2: server, 3: client.
+    /// 2 for a server's span, 3 for a client's.
     pub(super) kind: u64,
     pub(super) attributes: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Default)]
-struct Taken {
+struct Received {
     spans: Arc<Mutex<Vec<Span>>>,
     bytes: Arc<Mutex<Vec<u8>>>,
     authorization: Arc<Mutex<Option<String>>>,
@@ -34,7 +34,7 @@ struct Taken {
 
 pub(super) struct Collector {
     url: String,
-    taken: Taken,
+    received: Received,
     serving: AbortHandle,
 }
 
@@ -42,10 +42,10 @@ impl Collector {
     pub(super) async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let taken = Taken::default();
-        let app = Router::new().route("/v1/traces", post(take)).with_state(taken.clone());
+        let received = Received::default();
+        let app = Router::new().route("/v1/traces", post(receive)).with_state(received.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, app).await }).abort_handle();
-        Ok(Self { url, taken, serving })
+        Ok(Self { url, received, serving })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -53,22 +53,22 @@ impl Collector {
     }
 
     pub(super) fn spans(&self) -> Vec<Span> {
-        self.taken.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.received.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All that came.
+    /// All received bytes.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        self.taken.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.received.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether these bytes came, anywhere.
-    pub(super) fn saw(&self, text: &str) -> bool {
+    /// Whether the received bytes contain this text.
+    pub(super) fn contains(&self, text: &str) -> bool {
         self.bytes().windows(text.len()).any(|window| window == text.as_bytes())
     }
 
-    /// What it was last shown as a credential.
+    /// The `Authorization` header of the last request.
     pub(super) fn authorization(&self) -> Option<String> {
-        self.taken.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.received.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -78,17 +78,21 @@ impl Drop for Collector {
     }
 }
 
-async fn take(State(taken): State<Taken>, headers: HeaderMap, body: Bytes) -> Result<StatusCode, (StatusCode, String)> {
+async fn receive(
+    State(received): State<Received>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, (StatusCode, String)> {
     let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok());
     let spans = match kind {
-        Some("application/x-protobuf") => request(&body),
+        Some("application/x-protobuf") => decode_request(&body),
         other => Err(anyhow::anyhow!("{other:?}")),
     };
     let spans = spans.map_err(|error| (StatusCode::BAD_REQUEST, format!("{error:#}")))?;
     let shown = headers.get("authorization").and_then(|shown| shown.to_str().ok()).map(str::to_owned);
-    *taken.authorization.lock().unwrap_or_else(PoisonError::into_inner) = shown;
-    taken.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&body);
-    taken.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
+    *received.authorization.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    received.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&body);
+    received.spans.lock().unwrap_or_else(PoisonError::into_inner).extend(spans);
     Ok(StatusCode::OK)
 }
 
@@ -134,8 +138,8 @@ fn fields(mut bytes: &[u8]) -> Result<Vec<Field<'_>>> {
     Ok(fields)
 }
 
-/// What stands in a message under a number.
-fn within(bytes: &[u8], number: u64) -> Result<Vec<&[u8]>> {
+/// The length-delimited fields of a message with this number.
+fn nested(bytes: &[u8], number: u64) -> Result<Vec<&[u8]>> {
     let found = fields(bytes)?.into_iter().filter_map(|field| match field {
         Field::Bytes(n, inner) if n == number => Some(inner),
         _ => None,
@@ -143,24 +147,24 @@ fn within(bytes: &[u8], number: u64) -> Result<Vec<&[u8]>> {
     Ok(found.collect())
 }
 
-/// `ExportTraceServiceRequest`.
-fn request(bytes: &[u8]) -> Result<Vec<Span>> {
+/// Decodes an `ExportTraceServiceRequest`.
+fn decode_request(bytes: &[u8]) -> Result<Vec<Span>> {
     let mut spans = Vec::new();
-    for of_resource in within(bytes, 1)? {
+    for of_resource in nested(bytes, 1)? {
         let mut service = String::new();
-        for resource in within(of_resource, 1)? {
+        for resource in nested(of_resource, 1)? {
             service = attributes(resource, 1)?.remove("service.name").unwrap_or_default();
         }
-        for of_scope in within(of_resource, 2)? {
-            for bytes in within(of_scope, 2)? {
-                spans.push(Span { service: service.clone(), ..span(bytes)? });
+        for of_scope in nested(of_resource, 2)? {
+            for bytes in nested(of_scope, 2)? {
+                spans.push(Span { service: service.clone(), ..decode_span(bytes)? });
             }
         }
     }
     Ok(spans)
 }
 
-fn span(bytes: &[u8]) -> Result<Span> {
+fn decode_span(bytes: &[u8]) -> Result<Span> {
     let mut span = Span { attributes: attributes(bytes, 9)?, ..Span::default() };
     for field in fields(bytes)? {
         match field {
@@ -175,10 +179,10 @@ fn span(bytes: &[u8]) -> Result<Span> {
     Ok(span)
 }
 
-/// `KeyValue`s under a number; texts and numbers.
+/// The `KeyValue` fields with this number, for texts and numbers.
 fn attributes(bytes: &[u8], number: u64) -> Result<BTreeMap<String, String>> {
     let mut attributes = BTreeMap::new();
-    for pair in within(bytes, number)? {
+    for pair in nested(bytes, number)? {
         let (mut name, mut text) = (String::new(), String::new());
         for field in fields(pair)? {
             match field {

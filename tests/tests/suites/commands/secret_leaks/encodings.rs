@@ -1,4 +1,4 @@
-//! The forms that a text can take where nobody meant to write it.
+//! The encodings in which a secret could leak.
 
 use std::fmt::Write as _;
 
@@ -6,30 +6,31 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use memchr::memmem::Finder;
 
-/// A text to look for, in every form. A short one is met by accident.
+/// A text to look for in every encoding. It must be long, as a short one is found by chance.
 pub(super) struct Secret {
-    pub(super) what: &'static str,
-    forms: Vec<(&'static str, Finder<'static>)>,
+    pub(super) name: &'static str,
+    encoded: Vec<(&'static str, Finder<'static>)>,
 }
 
 impl Secret {
-    pub(super) fn new(what: &'static str, text: &str) -> Self {
-        let forms = forms(text).into_iter().map(|(form, text)| (form, Finder::new(text.as_bytes()).into_owned()));
-        Self { what, forms: forms.collect() }
+    pub(super) fn new(name: &'static str, text: &str) -> Self {
+        let finder = |text: String| Finder::new(text.as_bytes()).into_owned();
+        let encoded = encodings(text).into_iter().map(|(encoding, text)| (encoding, finder(text)));
+        Self { name, encoded: encoded.collect() }
     }
 
-    /// The form in which it stands there, and where.
+    /// The first encoding that is found in these bytes, and its position.
     pub(super) fn found(&self, bytes: &[u8]) -> Option<(&'static str, usize)> {
-        self.forms.iter().find_map(|(form, finder)| Some((*form, finder.find(bytes)?)))
+        self.encoded.iter().find_map(|(encoding, finder)| Some((*encoding, finder.find(bytes)?)))
     }
 }
 
-fn forms(text: &str) -> Vec<(&'static str, String)> {
+fn encodings(text: &str) -> Vec<(&'static str, String)> {
     let hexadecimal = hex::encode(text);
     let numbers: Vec<_> = text.bytes().map(|byte| byte.to_string()).collect();
     let json = serde_json::Value::from(text).to_string();
-    let mut forms = vec![
-        ("as it is", text.to_owned()),
+    let mut encodings = vec![
+        ("as plain text", text.to_owned()),
         ("escaped", json[1..json.len() - 1].to_owned()),
         ("escaped twice", json[1..json.len() - 1].replace('\\', r"\\").replace('"', "\\\"")),
         ("in hexadecimal", hexadecimal.to_uppercase()),
@@ -40,12 +41,12 @@ fn forms(text: &str) -> Vec<(&'static str, String)> {
         ("percent-encoded", percent(text).replace("%20", "+")),
     ];
     for offset in 0..3 {
-        forms.push(("in Base64", inner(&BASE64_STANDARD, text, offset)));
-        forms.push(("in Base64", inner(&BASE64_URL_SAFE, text, offset)));
+        encodings.push(("in Base64", base64_core(&BASE64_STANDARD, text, offset)));
+        encodings.push(("in Base64", base64_core(&BASE64_URL_SAFE, text, offset)));
     }
-    forms.sort_by(|(_, one), (_, other)| one.cmp(other));
-    forms.dedup_by(|(_, one), (_, other)| one == other);
-    forms
+    encodings.sort_by(|(_, one), (_, other)| one.cmp(other));
+    encodings.dedup_by(|(_, one), (_, other)| one == other);
+    encodings
 }
 
 fn percent(text: &str) -> String {
@@ -53,22 +54,22 @@ fn percent(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(byte.into());
         } else {
-            // A string takes whatever is written to it.
+            // Writing to a string never fails.
             let _ = write!(encoded, "%{byte:02X}");
         }
         encoded
     })
 }
 
-/// The digits that depend on the text alone, wherever it begins within what is encoded.
-fn inner(engine: &impl base64::Engine, text: &str, offset: usize) -> String {
+/// The Base64 digits that depend on the text alone, when it begins at this offset modulo 3.
+fn base64_core(engine: &impl base64::Engine, text: &str, offset: usize) -> String {
     let encoded = engine.encode([&b"\0\0"[..offset], text.as_bytes()].concat());
     let (first, end) = ((offset * 8).div_ceil(6), (offset + text.len()) * 8 / 6);
     encoded[first..end].to_owned()
 }
 
 #[test]
-fn a_secret_is_found_in_every_form_and_others_are_not() {
+fn a_secret_is_found_in_every_encoding() {
     let text = "violet \"harbour\" 41?>";
     let secret = Secret::new("it", text);
     let debug = format!("{:?}", text.as_bytes());
@@ -92,5 +93,10 @@ fn a_secret_is_found_in_every_form_and_others_are_not() {
     for written in written {
         assert!(secret.found(written.as_bytes()).is_some(), "{written}");
     }
-    assert!(secret.found("violet harbour 41?>".as_bytes()).is_none());
+}
+
+#[test]
+fn a_similar_text_is_not_taken_for_a_secret() {
+    let secret = Secret::new("it", "violet \"harbour\" 41?>");
+    assert!(secret.found(b"violet harbour 41?>").is_none());
 }

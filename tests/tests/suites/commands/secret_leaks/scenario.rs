@@ -1,4 +1,4 @@
-//! What is done with the secrets before they are looked for.
+//! The requests that use each secret before it is looked for.
 
 use std::process::Output;
 
@@ -14,50 +14,49 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::super::otlp_collector::Collector;
-use super::super::{said, told, with_input};
+use super::super::{successful, successful_json, with_input};
 use super::encodings::Secret;
 use super::sinks::{ServedDatabase, Sink};
 use super::{
-    AUDIT_KEY, BOOTSTRAP_PASSWORD, CHOSEN, COLLECTOR_TOKEN, COMPLETION, DATABASE_PASSWORD, FORGED, IN_A_QUERY,
-    JWT_SECRET, MALFORMED_KEY, PROMPT, REQUEST, SEEN, SET_AT_PROMPT, SET_BY_ADMIN, SHORT_PASSWORD, TYPED_AS_NAME,
-    WRONG_PASSWORD,
+    AUDIT_KEY, BOOTSTRAP_PASSWORD, COLLECTOR_TOKEN, COMPLETION, CONTROL_EMAIL, DATABASE_PASSWORD, FORGED, IN_A_QUERY,
+    JWT_SECRET, MALFORMED_KEY, PROMPT, REQUEST_ID, SET_BY_ADMIN, SET_BY_COMMAND, SET_BY_OWNER, SHORT_PASSWORD,
+    TYPED_AS_NAME, WRONG_PASSWORD,
 };
 
 const MODEL: &str = "smollm2:135m";
 const ADMIN: &str = "admin@example.com";
-/// An admin made at the prompt.
-const ROOT: &str = "root@example.com";
+/// An admin created with `paddock user create --local`.
+const SECOND_ADMIN: &str = "root@example.com";
 
-/// A server that knows all secrets, and those who use it.
+/// A server with all secrets, and clients of it.
 pub(super) struct Scenario {
     pub(super) served: ServedDatabase,
     pub(super) paddock: Paddock,
     pub(super) admin: Caller,
-    /// The sinks that are written to before it is served.
+    /// What commands printed before the server started.
     pub(super) sinks: Vec<Sink>,
-    /// What was answered to requests that failed.
+    /// The answers to requests that failed.
     pub(super) errors: Vec<String>,
-    /// Where it keeps what it keeps beside its database.
-    pub(super) kept: TempDir,
+    /// The folder with the audit head and the usage spool.
+    pub(super) folder: TempDir,
     ollama: FakeOllama,
     secrets: Vec<Secret>,
-    /// A key that was good once.
-    revoked: String,
+    revoked_key: String,
 }
 
-/// What a session is held by.
+/// The two secrets of a session.
 struct Session {
     token: String,
     cookie: String,
 }
 
 impl Session {
-    /// A cookie counts for one refresh; the signature is what makes a token more than what everybody may know.
+    /// The secret part of the access token.
     fn signature(&self) -> Result<&str> {
         Ok(self.token.rsplit_once('.').context("three parts")?.1)
     }
 
-    async fn of(request: RequestBuilder) -> Result<Self> {
+    async fn open(request: RequestBuilder) -> Result<Self> {
         let answer = request.send().await?.error_for_status()?;
         let cookie = answer.headers().get("set-cookie").context("a cookie")?.to_str()?;
         let cookie = cookie.split(';').next().and_then(|pair| pair.strip_prefix("paddock_refresh="));
@@ -67,22 +66,22 @@ impl Session {
     }
 }
 
-/// The secret part of a key; what stands before it is shown to everybody.
+/// The part of a key after its public prefix.
 fn secret_of(key: &str) -> Result<&str> {
     key.get(15..).with_context(|| format!("no key: {key}"))
 }
 
 impl Scenario {
-    /// A server, with an admin beside the first, whose password was made and then set at the prompt.
+    /// Starts a server whose second admin has a password that `paddock user set-password` set.
     pub(super) async fn open(served: ServedDatabase, collector: &Collector, log_format: &str) -> Result<Self> {
         let ollama = FakeOllama::start(&[MODEL]).await?;
-        let words = chat_lines(MODEL, 3).map(|line| line.replace("w1", COMPLETION));
-        ollama.script("/api/chat", Script::ndjson(words));
-        let kept = reaper::scratch_dir("kept")?;
+        let lines = chat_lines(MODEL, 3).map(|line| line.replace("w1", COMPLETION));
+        ollama.script("/api/chat", Script::ndjson(lines));
+        let folder = reaper::scratch_dir("kept")?;
         let launch = Launch::new(&["api"], served.url())?
             .ollama(&ollama.url())
-            .env("AUDIT_HEAD_FILE", &kept.path().join("canaries.audit-head").display().to_string())
-            .env("USAGE_SPOOL_DIR", &kept.path().join("usage").display().to_string())
+            .env("AUDIT_HEAD_FILE", &folder.path().join("canaries.audit-head").display().to_string())
+            .env("USAGE_SPOOL_DIR", &folder.path().join("usage").display().to_string())
             .env("JWT_SECRET", JWT_SECRET)
             .env("AUDIT_SIGNING_KEY", AUDIT_KEY)
             .env("ADMIN_BOOTSTRAP_PASSWORD", BOOTSTRAP_PASSWORD)
@@ -90,22 +89,22 @@ impl Scenario {
             .env("LOG_FORMAT", log_format)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
             .env("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization=Bearer%20{COLLECTOR_TOKEN}"));
-        let (bootstrap, made, sinks) = prompt(&launch)?;
+        let (bootstrap, made, sinks) = run_commands(&launch)?;
         let paddock = launch.start().await?;
         let admin = paddock.caller(&bootstrap.key);
-        let (errors, secrets, revoked) = (Vec::new(), Vec::new(), String::new());
-        let mut scenario = Self { served, paddock, admin, sinks, errors, kept, ollama, secrets, revoked };
-        scenario.know("bootstrap key", secret_of(&bootstrap.key)?);
-        scenario.know("password made at the prompt", &made);
-        for (what, secret) in [
+        let (errors, secrets, revoked_key) = (Vec::new(), Vec::new(), String::new());
+        let mut scenario = Self { served, paddock, admin, sinks, errors, folder, ollama, secrets, revoked_key };
+        scenario.add_secret("bootstrap key", secret_of(&bootstrap.key)?);
+        scenario.add_secret("password made by a command", &made);
+        for (name, secret) in [
             ("signing key of tokens", JWT_SECRET),
             ("key of the audit log", AUDIT_KEY),
             ("database's password", DATABASE_PASSWORD),
             ("collector's token", COLLECTOR_TOKEN),
             ("bootstrap password", BOOTSTRAP_PASSWORD),
-            ("password set at the prompt", SET_AT_PROMPT),
+            ("password set by a command", SET_BY_COMMAND),
             ("password set by an admin", SET_BY_ADMIN),
-            ("password chosen by its owner", CHOSEN),
+            ("password set by its owner", SET_BY_OWNER),
             ("wrong password", WRONG_PASSWORD),
             ("refused password", SHORT_PASSWORD),
             ("password typed as a name", TYPED_AS_NAME),
@@ -115,98 +114,112 @@ impl Scenario {
             ("prompt", PROMPT),
             ("completion", COMPLETION),
         ] {
-            scenario.know(what, secret);
+            scenario.add_secret(name, secret);
         }
         Ok(scenario)
     }
 
-    fn know(&mut self, what: &'static str, secret: &str) {
-        self.secrets.push(Secret::new(what, secret));
+    fn add_secret(&mut self, name: &'static str, secret: &str) {
+        self.secrets.push(Secret::new(name, secret));
     }
 
     pub(super) fn secrets(&self) -> &[Secret] {
         &self.secrets
     }
 
-    /// What Ollama was sent.
-    pub(super) fn upstream(&self) -> Result<Sink> {
-        let sent: Vec<_> =
-            self.ollama.inference_requests().iter().map(|seen| format!("{:?} {:?}", seen.headers, seen.body)).collect();
-        Sink::new("what Ollama was sent", sent.concat(), PROMPT)
+    /// The requests that Ollama received.
+    pub(super) fn ollama_sink(&self) -> Result<Sink> {
+        let sent: Vec<_> = self
+            .ollama
+            .inference_requests()
+            .iter()
+            .map(|request| format!("{:?} {:?}", request.headers, request.body))
+            .collect();
+        Sink::new("the requests to Ollama", sent.concat(), PROMPT)
     }
 
     fn login(&self, name: &str, password: &str) -> RequestBuilder {
         self.admin.post("/auth/login", &json!({"username": name, "password": password}))
     }
 
-    fn know_session(&mut self, session: &Session) -> Result<()> {
-        self.know("access token", session.signature()?);
-        self.know("cookie", &session.cookie);
+    fn add_session(&mut self, session: &Session) -> Result<()> {
+        self.add_secret("access token", session.signature()?);
+        self.add_secret("cookie", &session.cookie);
         Ok(())
     }
 
-    /// Everything as it should be.
-    pub(super) async fn succeed(&mut self) -> Result<()> {
-        let user = self.admin.create_user(json!({"email": SEEN, "roles": ["user"]})).await?;
+    pub(super) async fn use_successfully(&mut self) -> Result<()> {
+        let user = self.admin.create_user(json!({"email": CONTROL_EMAIL, "roles": ["user"]})).await?;
         let (id, caller) = self.admin.create_key(user, json!({"label": "canary"})).await?;
-        self.know("issued key", secret_of(caller.key())?);
+        self.add_secret("issued key", secret_of(caller.key())?);
         let chat = json!({"model": MODEL, "messages": [{"role": "user", "content": PROMPT}]});
         let chatted = caller.post("/api/chat", &chat).send().await?.error_for_status()?.text().await?;
         ensure!(chatted.contains(COMPLETION), "{chatted}");
         let rotated = fetch_json(self.admin.post(&format!("/credentials/{id}/rotate"), &json!({}))).await?;
         let rotated = rotated["plaintext"].as_str().context("a key")?.to_owned();
-        self.know("rotated key", secret_of(&rotated)?);
+        self.add_secret("rotated key", secret_of(&rotated)?);
         fetch_json(self.paddock.caller(&rotated).get("/me")).await?;
         let (id, revoked) = self.admin.create_key(user, json!({"label": "revoked"})).await?;
         fetch_json(revoked.get("/me")).await?;
         self.admin.post(&format!("/credentials/{id}/revoke"), &Value::Null).send().await?.error_for_status()?;
-        self.know("revoked key", secret_of(revoked.key())?);
-        revoked.key().clone_into(&mut self.revoked);
+        self.add_secret("revoked key", secret_of(revoked.key())?);
+        revoked.key().clone_into(&mut self.revoked_key);
 
-        let boss = Session::of(self.login(ADMIN, BOOTSTRAP_PASSWORD)).await?;
-        signed_by_ours(&boss.token)?;
-        self.know_session(&boss)?;
+        let admin = Session::open(self.login(ADMIN, BOOTSTRAP_PASSWORD)).await?;
+        assert_signature(&admin.token)?;
+        self.add_session(&admin)?;
         let set = self
             .paddock
-            .caller(&boss.token)
+            .caller(&admin.token)
             .post(&format!("/users/{user}/password"), &json!({"password": SET_BY_ADMIN}));
         set.send().await?.error_for_status()?;
-        let own = Session::of(self.login(SEEN, SET_BY_ADMIN)).await?;
-        self.know_session(&own)?;
-        let change = json!({"current_password": SET_BY_ADMIN, "new_password": CHOSEN});
+        let own = Session::open(self.login(CONTROL_EMAIL, SET_BY_ADMIN)).await?;
+        self.add_session(&own)?;
+        let change = json!({"current_password": SET_BY_ADMIN, "new_password": SET_BY_OWNER});
         self.paddock.caller(&own.token).post("/me/password", &change).send().await?.error_for_status()?;
-        for (name, password) in [(SEEN, CHOSEN), (ROOT, SET_AT_PROMPT)] {
-            let session = Session::of(self.login(name, password)).await?;
+        for (name, password) in [(CONTROL_EMAIL, SET_BY_OWNER), (SECOND_ADMIN, SET_BY_COMMAND)] {
+            let session = Session::open(self.login(name, password)).await?;
             let cookie = format!("paddock_refresh={}", session.cookie);
-            let next = Session::of(self.admin.post("/auth/refresh", &Value::Null).header("cookie", cookie)).await?;
+            let next = Session::open(self.admin.post("/auth/refresh", &Value::Null).header("cookie", cookie)).await?;
             fetch_json(self.paddock.caller(&next.token).get("/me")).await?;
-            self.know_session(&session)?;
-            self.know_session(&next)?;
+            self.add_session(&session)?;
+            self.add_session(&next)?;
         }
         Ok(())
     }
 
-    /// Whatever can go wrong with a secret in hand.
-    pub(super) async fn fail(&mut self) -> Result<()> {
+    /// Requests with secrets that Paddock refuses, each for another reason.
+    pub(super) async fn use_in_failures(&mut self) -> Result<()> {
         let admin = self.admin.clone();
         let forged = format!("{}{FORGED}", &admin.key()[..15]);
         let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{ADMIN}:{BOOTSTRAP_PASSWORD}")));
-        let token = Session::of(self.login(ADMIN, BOOTSTRAP_PASSWORD)).await?.token;
+        let token = Session::open(self.login(ADMIN, BOOTSTRAP_PASSWORD)).await?.token;
         let session = self.paddock.caller(&token);
         let id = fetch_json(session.get("/me")).await?["id"].clone();
         let raw = |body: String| admin.post("/auth/login", &Value::Null).body(body);
         let mut requests = vec![
-            (401, self.login(SEEN, WRONG_PASSWORD)),
+            (401, self.login(CONTROL_EMAIL, WRONG_PASSWORD)),
             (401, self.login(TYPED_AS_NAME, WRONG_PASSWORD)),
-            (401, self.login(ROOT, WRONG_PASSWORD)),
-            (422, session.post("/me/password", &json!({"current_password": WRONG_PASSWORD, "new_password": CHOSEN}))),
+            (401, self.login(SECOND_ADMIN, WRONG_PASSWORD)),
+            (
+                422,
+                session
+                    .post("/me/password", &json!({"current_password": WRONG_PASSWORD, "new_password": SET_BY_OWNER})),
+            ),
             (422, session.post(&format!("/users/{id}/password"), &json!({"password": SHORT_PASSWORD}))),
-            (422, session.post(&format!("/users/{id}/password"), &json!({"password": SET_BY_ADMIN, "again": CHOSEN}))),
-            (403, admin.post(&format!("/users/{id}/password"), &json!({"password": CHOSEN}))),
-            (400, raw(format!("{{\"username\": \"{SEEN}\", \"password\": {}", json!(CHOSEN)))),
-            (422, raw(json!({"username": SEEN, "password": [CHOSEN]}).to_string())),
-            (422, raw(json!({"username": SEEN, "password": CHOSEN, "again": WRONG_PASSWORD}).to_string())),
-            (422, raw(json!({"username": [CHOSEN], "password": CHOSEN}).to_string())),
+            (
+                422,
+                session
+                    .post(&format!("/users/{id}/password"), &json!({"password": SET_BY_ADMIN, "again": SET_BY_OWNER})),
+            ),
+            (403, admin.post(&format!("/users/{id}/password"), &json!({"password": SET_BY_OWNER}))),
+            (400, raw(format!("{{\"username\": \"{CONTROL_EMAIL}\", \"password\": {}", json!(SET_BY_OWNER)))),
+            (422, raw(json!({"username": CONTROL_EMAIL, "password": [SET_BY_OWNER]}).to_string())),
+            (
+                422,
+                raw(json!({"username": CONTROL_EMAIL, "password": SET_BY_OWNER, "again": WRONG_PASSWORD}).to_string()),
+            ),
+            (422, raw(json!({"username": [SET_BY_OWNER], "password": SET_BY_OWNER}).to_string())),
             (422, admin.post("/users", &json!({"email": TYPED_AS_NAME}))),
             (422, admin.get(&format!("/users?password={IN_A_QUERY}"))),
             (401, Client::new().get(format!("{}/me", self.paddock.url())).header("authorization", &basic)),
@@ -218,7 +231,7 @@ impl Scenario {
             (400, admin.post("/api/chat", &json!({"messages": [{"role": "user", "content": PROMPT}]}))),
             (404, admin.post("/api/chat", &json!({"model": "nowhere", "messages": [{"content": PROMPT}]}))),
         ];
-        for stranger in [MALFORMED_KEY, &forged, &self.revoked, TYPED_AS_NAME].map(|key| self.paddock.caller(key)) {
+        for stranger in [MALFORMED_KEY, &forged, &self.revoked_key, TYPED_AS_NAME].map(|key| self.paddock.caller(key)) {
             requests.extend([
                 (401, stranger.get("/me")),
                 (401, stranger.get("/api/tags")),
@@ -226,28 +239,28 @@ impl Scenario {
             ]);
         }
         for (status, request) in requests {
-            self.fails(status, request).await?;
+            self.assert_fails(status, request).await?;
         }
-        self.break_down(&session, &id).await
+        self.use_while_the_database_fails(&session, &id).await
     }
 
-    /// A database that fails in the middle, with all of it in hand.
-    async fn break_down(&mut self, session: &Caller, id: &Value) -> Result<()> {
+    /// Transactions with secrets that fail at their last statement.
+    async fn use_while_the_database_fails(&mut self, session: &Caller, id: &Value) -> Result<()> {
         let admin = self.admin.clone();
         self.served.execute("ALTER TABLE audit_logs RENAME TO elsewhere").await?;
         for request in [
             self.login(ADMIN, BOOTSTRAP_PASSWORD),
-            session.post(&format!("/users/{id}/password"), &json!({"password": CHOSEN})),
+            session.post(&format!("/users/{id}/password"), &json!({"password": SET_BY_OWNER})),
             admin.post("/credentials", &json!({"user_id": id})),
             admin.post("/users", &json!({"email": "another@example.com"})),
         ] {
-            self.fails(503, request).await?;
+            self.assert_fails(503, request).await?;
         }
         self.served.execute("ALTER TABLE elsewhere RENAME TO audit_logs").await
     }
 
-    async fn fails(&mut self, status: u16, request: RequestBuilder) -> Result<()> {
-        let answer = request.header("X-Request-Id", REQUEST).send().await?;
+    async fn assert_fails(&mut self, status: u16, request: RequestBuilder) -> Result<()> {
+        let answer = request.header("X-Request-Id", REQUEST_ID).send().await?;
         let (url, got, headers) = (answer.url().clone(), answer.status(), format!("{:?}", answer.headers()));
         let body = answer.text().await?;
         ensure!(got == status, "{url}: {got} instead of {status}: {body}");
@@ -256,27 +269,27 @@ impl Scenario {
     }
 }
 
-/// What is done before there is a server: its first admin, the password made for another, and the sinks these are told in.
-fn prompt(launch: &Launch) -> Result<(Bootstrap, String, Vec<Sink>)> {
-    said(launch.command(&["migrate"])?.output()?)?;
+/// The commands before the server starts: the first admin, the password made for the second, and sinks of their output.
+fn run_commands(launch: &Launch) -> Result<(Bootstrap, String, Vec<Sink>)> {
+    successful(launch.command(&["migrate"])?.output()?)?;
     let seeded = launch.command(&["seed"])?.output()?;
-    let bootstrap = Bootstrap::from_output(&said(seeded.clone())?)?;
+    let bootstrap = Bootstrap::from_output(&successful(seeded.clone())?)?;
     ensure!(bootstrap.password == BOOTSTRAP_PASSWORD, "another password than the one that was given");
     let local = |arguments: &[&str]| launch.command(&[arguments, &["--local", "-o", "json"]].concat());
-    let created = local(&["user", "create", ROOT, "--admin"])?.output()?;
-    let made = told(created.clone())?["password"].as_str().context("a password")?.to_owned();
-    let set = with_input(local(&["user", "set-password", ROOT, "--password-file", "-"])?, SET_AT_PROMPT)?;
+    let created = local(&["user", "create", SECOND_ADMIN, "--admin"])?.output()?;
+    let made = successful_json(created.clone())?["password"].as_str().context("a password")?.to_owned();
+    let set = with_input(local(&["user", "set-password", SECOND_ADMIN, "--password-file", "-"])?, SET_BY_COMMAND)?;
     ensure!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
     let verify = |key: &str| -> Result<Output> {
         Ok(launch.command(&["audit", "verify"])?.env("AUDIT_SIGNING_KEY", key).output()?)
     };
-    let (verified, mistaken) = (verify(AUDIT_KEY)?, verify(&AUDIT_KEY.to_uppercase())?);
-    ensure!(verified.status.success() && !mistaken.status.success(), "the log is not sealed by the key");
-    // What tells a secret to its owner says nothing beside.
+    let (verified, wrong_key) = (verify(AUDIT_KEY)?, verify(&AUDIT_KEY.to_uppercase())?);
+    ensure!(verified.status.success() && !wrong_key.status.success(), "the log is not sealed by the key");
+    // Commands print secrets to standard output only.
     ensure!(seeded.stderr.is_empty() && created.stderr.is_empty(), "{seeded:?} {created:?}");
     let mut sinks = vec![
-        Sink::new("what a mistaken verification says", mistaken.stderr, "audit")?,
-        Sink::new("what setting a password says", [set.stdout, set.stderr].concat(), "password_set")?,
+        Sink::new("the output of a failed verification", wrong_key.stderr, "audit")?,
+        Sink::new("the output of setting a password", [set.stdout, set.stderr].concat(), "password_set")?,
     ];
     for format in ["table", "json", "yaml"] {
         let config = launch.command(&["config", "-o", format])?.output()?;
@@ -285,8 +298,8 @@ fn prompt(launch: &Launch) -> Result<(Bootstrap, String, Vec<Sink>)> {
     Ok((bootstrap, made, sinks))
 }
 
-/// The token is signed by the secret that was given.
-fn signed_by_ours(token: &str) -> Result<()> {
+/// Asserts that the token is signed with `JWT_SECRET`.
+fn assert_signature(token: &str) -> Result<()> {
     let (text, signature) = token.rsplit_once('.').context("three parts")?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, JWT_SECRET.as_bytes());
     let signature = BASE64_URL_SAFE_NO_PAD.decode(signature)?;

@@ -1,4 +1,4 @@
-//! Where things are written, and how to read all of it.
+//! The places that Paddock and its database write to.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use paddock_tests::database::Engine;
 use paddock_tests::eventually::eventually;
 use paddock_tests::postgres::{Durability, Postgres};
 use paddock_tests::process::run;
@@ -16,43 +17,50 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteCo
 use tempfile::TempDir;
 
 use super::encodings::Secret;
-use super::{DATABASE_PASSWORD, SEEN};
+use super::{CONTROL_EMAIL, DATABASE_PASSWORD};
 
-/// What was written somewhere, and a text that must be found there, or nothing would be shown by what is not.
+/// All bytes that were written to one place.
 pub(super) struct Sink {
     name: String,
     bytes: Vec<u8>,
 }
 
 impl Sink {
-    /// Errors: the control is not there.
+    /// Errors: the control text is not found, which would make the search for secrets meaningless.
     pub(super) fn new(name: &str, bytes: impl Into<Vec<u8>>, control: &'static str) -> Result<Self> {
         let mut bytes = bytes.into();
-        // Files of databases are zeros for the most part, and a text of two bytes each character is one of one without them.
+        // Most bytes of database files are zeros. Without them UTF-16 reads as ASCII.
         bytes.retain(|&byte| byte != 0);
-        ensure!(Secret::new("control", control).found(&bytes).is_some(), "{name} has no {control}: nothing is shown");
+        ensure!(Secret::new("control", control).found(&bytes).is_some(), "{name} has no {control}");
         Ok(Self { name: name.to_owned(), bytes })
     }
 
-    /// What is found of these, each with what stands before it.
+    /// The secrets that are found, each with the bytes before it.
     pub(super) fn leaks<'a>(&'a self, secrets: &'a [Secret]) -> impl Iterator<Item = String> + 'a {
         secrets.iter().filter_map(|secret| {
-            let (form, at) = secret.found(&self.bytes)?;
+            let (encoding, at) = secret.found(&self.bytes)?;
             let before = String::from_utf8_lossy(&self.bytes[at.saturating_sub(120)..at]);
-            Some(format!("{}: the {} {form}, after {before:?}", self.name, secret.what))
+            Some(format!("{}: the {} {encoding}, after {before:?}", self.name, secret.name))
         })
     }
 }
 
-/// A database to be served, and the ways to read it past Paddock.
+/// A database for a server, and access to it past Paddock.
 pub(super) enum ServedDatabase {
     Postgres { cluster: Box<Postgres>, direct: String, url: String },
     Sqlite { folder: TempDir, url: String },
 }
 
 impl ServedDatabase {
-    /// A cluster of its own, which knows Paddock by a password and logs each statement with its values.
-    pub(super) async fn postgres() -> Result<Self> {
+    pub(super) async fn new(engine: Engine) -> Result<Self> {
+        match engine {
+            Engine::Postgres => Self::postgres().await,
+            Engine::Sqlite => Self::sqlite(),
+        }
+    }
+
+    /// A cluster of its own, which asks Paddock for a password and logs each statement with its values.
+    async fn postgres() -> Result<Self> {
         let cluster = Postgres::start(Durability::Relaxed).await?;
         let direct = cluster.empty_database().await?;
         let mut connection = PgConnection::connect(&direct).await?;
@@ -62,21 +70,21 @@ impl ServedDatabase {
         connection.execute(AssertSqlSafe(role)).await?;
         connection.execute(AssertSqlSafe(format!(r#"ALTER DATABASE "{name}" OWNER TO paddock"#))).await?;
         connection.execute("ALTER SYSTEM SET log_statement = 'all'").await?;
-        let rules = data(&cluster)?.join("pg_hba.conf");
-        let others = fs::read_to_string(&rules)?;
-        fs::write(&rules, format!("host all paddock 127.0.0.1/32 scram-sha-256\n{others}"))?;
+        let hba = data_dir(&cluster)?.join("pg_hba.conf");
+        let others = fs::read_to_string(&hba)?;
+        fs::write(&hba, format!("host all paddock 127.0.0.1/32 scram-sha-256\n{others}"))?;
         connection.execute("SELECT pg_reload_conf()").await?;
-        let with = |password: &str| direct.replace("postgres@", &format!("paddock:{password}@"));
+        let url_with = |password: &str| direct.replace("postgres@", &format!("paddock:{password}@"));
         eventually("the password to count", Duration::from_secs(10), async || {
-            ensure!(PgConnection::connect(&with("another")).await.is_err());
+            ensure!(PgConnection::connect(&url_with("another")).await.is_err());
             Ok(())
         })
         .await?;
-        let url = with(DATABASE_PASSWORD);
+        let url = url_with(DATABASE_PASSWORD);
         Ok(Self::Postgres { cluster: Box::new(cluster), direct, url })
     }
 
-    pub(super) fn sqlite() -> Result<Self> {
+    fn sqlite() -> Result<Self> {
         let folder = reaper::scratch_dir("canaries")?;
         let url = format!("sqlite:{}", folder.path().join("paddock.db").display());
         Ok(Self::Sqlite { folder, url })
@@ -100,7 +108,7 @@ impl ServedDatabase {
         Ok(())
     }
 
-    /// A dump of it, its files and its write-ahead log as they are while it is served.
+    /// A dump, the files and the write-ahead log while the server runs.
     pub(super) async fn sinks(&self) -> Result<Vec<Sink>> {
         match self {
             Self::Postgres { cluster, direct, .. } => {
@@ -111,12 +119,12 @@ impl ServedDatabase {
                         .fetch_one(&mut connection)
                         .await?;
                 let mut dump = Command::new(Part::Postgres.locate()?.join("pg_dump"));
-                let (base, log) = (data(cluster)?.join("base").join(own), data(cluster)?.join("pg_wal"));
+                let (base, log) = (data_dir(cluster)?.join("base").join(own), data_dir(cluster)?.join("pg_wal"));
                 Ok(vec![
-                    Sink::new("the dump", run(dump.args(["--inserts", direct]))?, SEEN)?,
-                    Sink::new("PostgreSQL's files", files(&base)?, SEEN)?,
-                    Sink::new("PostgreSQL's write-ahead log", files(&log)?, SEEN)?,
-                    Sink::new("PostgreSQL's log", cluster.log().text(), SEEN)?,
+                    Sink::new("the dump", run(dump.args(["--inserts", direct]))?, CONTROL_EMAIL)?,
+                    Sink::new("PostgreSQL's files", files(&base)?, CONTROL_EMAIL)?,
+                    Sink::new("PostgreSQL's write-ahead log", files(&log)?, CONTROL_EMAIL)?,
+                    Sink::new("PostgreSQL's log", cluster.log().text(), CONTROL_EMAIL)?,
                 ])
             }
             Self::Sqlite { folder, url } => {
@@ -126,26 +134,28 @@ impl ServedDatabase {
                 SqliteConnection::connect(url).await?.execute(AssertSqlSafe(into)).await?;
                 let of = |name: &str| fs::read(folder.path().join(name)).with_context(|| name.to_owned());
                 Ok(vec![
-                    Sink::new("the copy", fs::read(copy)?, SEEN)?,
-                    Sink::new("SQLite's write-ahead log", of("paddock.db-wal")?, SEEN)?,
-                    Sink::new("the folder of the SQLite file", files(folder.path())?, SEEN)?,
+                    Sink::new("the copy", fs::read(copy)?, CONTROL_EMAIL)?,
+                    Sink::new("SQLite's write-ahead log", of("paddock.db-wal")?, CONTROL_EMAIL)?,
+                    Sink::new("the folder of the SQLite file", files(folder.path())?, CONTROL_EMAIL)?,
                 ])
             }
         }
     }
 
-    /// What is left of it when it is not served any more.
-    pub(super) fn rest(&self) -> Result<Option<Sink>> {
+    /// The files that SQLite leaves when the server has ended.
+    pub(super) fn sinks_after_shutdown(&self) -> Result<Option<Sink>> {
         match self {
             Self::Postgres { .. } => Ok(None),
-            Self::Sqlite { folder, .. } => {
-                Ok(Some(Sink::new("the folder that is left of SQLite", files(folder.path())?, SEEN)?))
-            }
+            Self::Sqlite { folder, .. } => Ok(Some(Sink::new(
+                "the folder of the SQLite file after shutdown",
+                files(folder.path())?,
+                CONTROL_EMAIL,
+            )?)),
         }
     }
 }
 
-fn data(cluster: &Postgres) -> Result<PathBuf> {
+fn data_dir(cluster: &Postgres) -> Result<PathBuf> {
     cluster.data_dir().context("a cluster of its own")
 }
 
