@@ -1,6 +1,7 @@
 //! The added latency of the gateway, beside no proxy and beside nginx with a bearer check.
 //!
-//! The load generator and the stand-in for Ollama share one core. The measured proxy has the other core to itself.
+//! The load generator and the stand-in for Ollama share one core. The measured proxy has the other
+//! core to itself.
 
 use anyhow::Result;
 use paddock_tests::{
@@ -49,7 +50,8 @@ struct Row {
 #[derive(Serialize)]
 pub(crate) struct Gateway {
     peers: Vec<Row>,
-    /// Paddock's added latency as a multiple of nginx's, and its throughput as a fraction of nginx's.
+    /// Paddock's added latency as a multiple of nginx's, and its throughput as a fraction of
+    /// nginx's.
     paddock_to_nginx: Ratios,
 }
 

@@ -1,5 +1,5 @@
-//! The first pages of long lists, beside the same queries past Paddock, one at a time: in psql, which prints each row as text,
-//! and on SQLite over one connection, which only reads the rows.
+//! The first pages of long lists, beside the same queries past Paddock, one at a time: in psql,
+//! which prints each row as text, and on SQLite over one connection, which only reads the rows.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -40,8 +40,9 @@ const PAGES: [Page; 2] = [
     Page { path: "/audit?limit=100", queries: &["SELECT * FROM audit_logs ORDER BY id DESC LIMIT 101"], rows: 100 },
 ];
 
-/// The statements that insert users and events of realistic length. The events have chain version 0, outside of any chain,
-/// because Paddock refuses to serve a log that is sealed under another key.
+/// The statements that insert users and events of realistic length. The events have chain version
+/// 0, outside of any chain, because Paddock refuses to serve a log that is sealed under another
+/// key.
 fn fill(engine: Engine, users: u32, events: u32) -> String {
     match engine {
         Engine::Postgres => format!(

@@ -1,4 +1,5 @@
-//! Sign-ins per second, as a fraction of the rate of Argon2 alone on as many threads; and many sign-ins at one moment.
+//! Sign-ins per second, as a fraction of the rate of Argon2 alone on as many threads; and many
+//! sign-ins at one moment.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -51,7 +52,8 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Login> {
     let paddock = launch.start().await?;
     let load = Load::new(Script::Login { username: &admin.email, password: &admin.password }, "", &[])?;
     let url = format!("{}/auth/login", paddock.url());
-    // The number of threads that hash passwords in Paddock. More connections than that keep all of them busy.
+    // The number of threads that hash passwords in Paddock. More connections than that keep all of
+    // them busy.
     let threads = (cores() / 2).max(1);
     let connections = u32::try_from(threads * 4)?;
     let (mut raw, mut ours) = (Vec::new(), Vec::new());

@@ -1,5 +1,6 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
-//! `paddock-bench`: what Paddock costs, beside named peers that are measured in turn with it, in one run. `make bench` runs it.
+//! `paddock-bench`: what Paddock costs, beside named peers that are measured in turn with it, in
+//! one run. `make bench` runs it.
 //!
 //! | section | measures | beside |
 //! |---|---|---|
@@ -30,12 +31,13 @@ use paddock_tests::reaper;
 
 use crate::plan::{Plan, Section};
 
-/// Measures what Paddock costs beside named peers, and writes target/bench/report.{json,md}. For release builds.
+/// Measures what Paddock costs beside named peers, and writes target/bench/report.{json,md}. For
+/// release builds.
 #[derive(Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// How often each is measured; the report has the medians. Many short rounds tell more than a few long ones: what slows
-    /// the machine for a while then slows both sides.
+    /// How often each is measured; the report has the medians. Many short rounds tell more than a
+    /// few long ones: what slows the machine for a while then slows both sides.
     #[arg(long, default_value_t = 15)]
     rounds: u32,
     /// How long one measurement takes.

@@ -1,4 +1,5 @@
-//! The report of a run: figures beside those of peers from the same run, and the machine they come from.
+//! The report of a run: figures beside those of peers from the same run, and the machine they come
+//! from.
 
 use std::fmt::Write as _;
 

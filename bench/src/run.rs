@@ -21,8 +21,8 @@ use crate::{
 
 /// Runs the sections, calls `progress` after each, and returns the report in Markdown.
 ///
-/// `report.json` and `report.md` in `target/bench` are written after each section, so that a failed section does not lose the
-/// figures of earlier ones.
+/// `report.json` and `report.md` in `target/bench` are written after each section, so that a failed
+/// section does not lose the figures of earlier ones.
 pub(crate) async fn bench(plan: Plan, progress: impl Fn(Section, Duration)) -> Result<String> {
     let cores = Cores::of_this_machine();
     let load_before = load_average();

@@ -13,7 +13,8 @@ pub(crate) fn launch(database_url: &str) -> Result<Launch> {
     Ok(Launch::new(&["api"], database_url)?.env("RATE_LIMIT_PER_MINUTE", "1000000000").env("LOG_LEVEL", "warn"))
 }
 
-/// The commands that pin processes: the load to one core, the proxy to another. Empty on a machine with one core.
+/// The commands that pin processes: the load to one core, the proxy to another. Empty on a machine
+/// with one core.
 pub(crate) struct Cores {
     pub(crate) load: Vec<String>,
     pub(crate) proxy: Vec<String>,

@@ -1,4 +1,5 @@
-//! The stand-in for Ollama in benchmarks: one thread and one small constant answer, with as little work as hyper allows.
+//! The stand-in for Ollama in benchmarks: one thread and one small constant answer, with as little
+//! work as hyper allows.
 
 use std::convert::Infallible;
 
@@ -15,7 +16,8 @@ use tokio::net::TcpListener;
 const CHAT: &str = r#"{"model":"smollm2:135m","created_at":"2026-01-02T03:04:05.678901234Z","message":{"role":"assistant","content":"Hello! How can I help you today?"},"done":true,"done_reason":"stop","total_duration":812345678,"load_duration":12345678,"prompt_eval_count":31,"prompt_eval_duration":21000000,"eval_count":9,"eval_duration":70000000}"#;
 const TAGS: &str = r#"{"models":[{"name":"smollm2:135m","model":"smollm2:135m","modified_at":"2026-01-02T03:04:05.678901234Z","size":98000000,"digest":"0000000000000000000000000000000000000000000000000000000000000000","details":{"parent_model":"","format":"gguf","family":"llama","families":["llama"],"parameter_size":"134.52M","quantization_level":"Q4_1"}}]}"#;
 
-/// Serves on a free port of 127.0.0.1 until the process ends. Calls `ready` with the base URL first.
+/// Serves on a free port of 127.0.0.1 until the process ends. Calls `ready` with the base URL
+/// first.
 pub(crate) fn serve(ready: impl FnOnce(&str)) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

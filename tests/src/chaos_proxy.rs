@@ -61,7 +61,8 @@ impl ChaosProxy {
         self.state.send_modify(|state| state.is_frozen = is_frozen);
     }
 
-    /// Drops all further traffic of the present connections, as when the machine at their end is gone. New ones work.
+    /// Drops all further traffic of the present connections, as when the machine at their end is
+    /// gone. New ones work.
     pub fn blackhole(&self) {
         self.state.send_modify(|state| state.generation += 1);
     }

@@ -61,7 +61,8 @@ impl Database {
         &self.url
     }
 
-    /// Runs statements past Paddock's rules, as somebody with access to the database could. Returns the number of changed rows.
+    /// Runs statements past Paddock's rules, as somebody with access to the database could. Returns
+    /// the number of changed rows.
     pub async fn execute(&self, statements: &str) -> Result<u64> {
         let query = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
         Ok(match &self.pool {
@@ -81,7 +82,8 @@ impl Database {
         })
     }
 
-    /// Every row of every table as sorted text, without the named tables and columns (`table.column`).
+    /// Every row of every table as sorted text, without the named tables and columns
+    /// (`table.column`).
     pub async fn contents(&self, without: &[&str]) -> Result<BTreeMap<String, Vec<String>>> {
         let columns = match &self.pool {
             Pool::Postgres(_) => {

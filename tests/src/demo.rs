@@ -1,4 +1,5 @@
-//! `make demo`: the README's example on real parts. It applies three YAMLs, and three clients chat with the issued Secret.
+//! `make demo`: the README's example on real parts. It applies three YAMLs, and three clients chat
+//! with the issued Secret.
 
 use std::io::{Write as _, stdout};
 use std::process::Command;

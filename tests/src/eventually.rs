@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Calls `probe` until it returns `Ok`, for at most `limit`. `what` completes the sentence "waited ... for".
+/// Calls `probe` until it returns `Ok`, for at most `limit`. `what` completes the sentence "waited
+/// ... for".
 ///
 /// Errors: the probe's last error, after `limit`.
 pub async fn eventually<T, E: Display>(

@@ -1,8 +1,8 @@
-//! A scripted stand-in for Ollama. It sends scripted answers at a scripted pace, and records the requests and when their clients
-//! left.
+//! A scripted stand-in for Ollama. It sends scripted answers at a scripted pace, and records the
+//! requests and when their clients left.
 //!
-//! It does what the real Ollama cannot do on command: exact frame rates, streams that break, headers that take minutes. Its
-//! frames have the shapes that Ollama 0.32 sends.
+//! It does what the real Ollama cannot do on command: exact frame rates, streams that break,
+//! headers that take minutes. Its frames have the shapes that Ollama 0.32 sends.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -261,7 +261,8 @@ fn listed(model: &str) -> Value {
     })
 }
 
-/// Records the outcome of an answer when it is dropped. The server drops an answer at once when the client closes.
+/// Records the outcome of an answer when it is dropped. The server drops an answer at once when the
+/// client closes.
 struct OutcomeRecorder {
     seen: Arc<ReceivedRequest>,
     complete: bool,
@@ -309,8 +310,8 @@ fn respond(script: Script, recorder: OutcomeRecorder) -> Response {
     response
 }
 
-/// The lines of a chat by `model`, as recorded: `count` numbered words, then the final object, which counts `count` tokens and 31
-/// prompt tokens.
+/// The lines of a chat by `model`, as recorded: `count` numbered words, then the final object,
+/// which counts `count` tokens and 31 prompt tokens.
 pub fn chat_lines(model: &str, count: usize) -> impl Iterator<Item = String> {
     let start = format!(r#"{{"model":"{model}","created_at":"2026-11-24T05:05:53.637219664Z","message":"#);
     let end = format!(
@@ -319,8 +320,8 @@ pub fn chat_lines(model: &str, count: usize) -> impl Iterator<Item = String> {
     (0..count).map(move |n| format!(r#"{start}{{"role":"assistant","content":" w{n}"}},"done":false}}"#)).chain([end])
 }
 
-/// The events of an OpenAI chat by `model`, as recorded: `count` numbered words, then the end. With `usage`, a usage event of 31
-/// and `count` tokens follows.
+/// The events of an OpenAI chat by `model`, as recorded: `count` numbered words, then the end. With
+/// `usage`, a usage event of 31 and `count` tokens follows.
 pub fn chat_events(model: &str, count: usize, usage: bool) -> impl Iterator<Item = String> {
     let start = format!(
         r#"{{"id":"chatcmpl-523","object":"chat.completion.chunk","created":1795496753,"model":"{model}","system_fingerprint":"fp_ollama","choices":"#

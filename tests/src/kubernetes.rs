@@ -1,5 +1,5 @@
-//! A real control plane: etcd, kube-apiserver, and the controllers that the operator relies on (garbage collection, deletion of
-//! namespaces).
+//! A real control plane: etcd, kube-apiserver, and the controllers that the operator relies on
+//! (garbage collection, deletion of namespaces).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,8 @@ impl Kubernetes {
         let certificate = folder.path().join("certificates/apiserver.crt");
         apiserver
             .wait_until_ready(START_TIMEOUT, async || {
-                // The server creates its certificate at its start. It is self-signed, so that it is its own authority.
+                // The server creates its certificate at its start. It is self-signed, so that it is
+                // its own authority.
                 let certificate = fs::read(&certificate).context("no certificate yet")?;
                 let document = kubeconfig_document(port, &certificate, &token);
                 fs::write(&kubeconfig, serde_yaml_ng::to_string(&document)?)?;
@@ -107,7 +108,8 @@ impl Kubernetes {
         self.servers.as_ref().map(|(_, apiserver, _, _)| apiserver)
     }
 
-    /// Creates a client with an administrator's rights. Each test needs its own, because a client is bound to its runtime.
+    /// Creates a client with an administrator's rights. Each test needs its own, because a client
+    /// is bound to its runtime.
     pub async fn client(&self) -> Result<Client> {
         client(&self.kubeconfig).await
     }
@@ -124,7 +126,8 @@ impl Kubernetes {
         Ok(name)
     }
 
-    /// Creates a service account without rights and returns the path of its kubeconfig, whose default namespace is `namespace`.
+    /// Creates a service account without rights and returns the path of its kubeconfig, whose
+    /// default namespace is `namespace`.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let account = ServiceAccount {
@@ -230,7 +233,8 @@ fn start_controllers(bin: &Path, folder: &Path, kubeconfig: &Path) -> Result<Pro
     Process::start("kube-controller-manager", command, Signal::Term)
 }
 
-/// Writes the credentials that the API server is started with. Returns an administrator's token and the path for a kubeconfig.
+/// Writes the credentials that the API server is started with. Returns an administrator's token and
+/// the path for a kubeconfig.
 fn write_credentials(folder: &Path) -> Result<(String, PathBuf)> {
     let mut token = [0; 16];
     aws_lc_rs::rand::fill(&mut token).context("a token")?;

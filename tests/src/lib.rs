@@ -1,7 +1,8 @@
-//! Paddock's test harness: the real servers of the testbed, scripted stand-ins, and the helpers of the suites in this crate.
+//! Paddock's test harness: the real servers of the testbed, scripted stand-ins, and the helpers of
+//! the suites in this crate.
 //!
-//! A test is a [`story::story`]. It asks for the servers it needs, such as [`postgres::Postgres::shared`]. Where the testbed
-//! lacks one, the test is skipped and named.
+//! A test is a [`story::story`]. It asks for the servers it needs, such as
+//! [`postgres::Postgres::shared`]. Where the testbed lacks one, the test is skipped and named.
 
 pub mod chaos_proxy;
 pub mod database;

@@ -1,5 +1,6 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
-//! `paddock-tests`: starts the testbed's servers until Ctrl-C (`up`), or for the length of a command (`exec`).
+//! `paddock-tests`: starts the testbed's servers until Ctrl-C (`up`), or for the length of a
+//! command (`exec`).
 
 use std::{
     ffi::OsString,
@@ -32,21 +33,24 @@ enum Verb {
         #[command(flatten)]
         choice: Choice,
     },
-    /// Starts the servers for the length of a command, which tests and `--export` find them through. Ends with the command's exit code.
+    /// Starts the servers for the length of a command, which tests and `--export` find them
+    /// through. Ends with the command's exit code.
     Exec {
         #[command(flatten)]
         choice: Choice,
-        /// Sets for the command what `up` prints. Tests do not want that: they find the servers by other names.
+        /// Sets for the command what `up` prints. Tests do not want that: they find the servers by
+        /// other names.
         #[arg(long)]
         export: bool,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
-    /// Runs Paddock and its operator on a real control plane, applies examples/quickstart, and chats with the key that comes of it.
+    /// Runs Paddock and its operator on a real control plane, applies examples/quickstart, and
+    /// chats with the key that comes of it.
     Demo,
-    /// Writes into a folder of this one what the tests of later releases need of this one's: rows and statements. Once, at a release
-    /// that has a new migration.
+    /// Writes into a folder of this one what the tests of later releases need of this one's: rows
+    /// and statements. Once, at a release that has a new migration.
     Release {
         /// tests/releases
         folder: PathBuf,
@@ -127,7 +131,8 @@ async fn demo() -> Result<ExitCode> {
 }
 
 async fn exec(wanted: &[SharedServer], export: bool, command: &[OsString]) -> Result<ExitCode> {
-    // The terminal sends Ctrl-C to the command too. This process waits for its end, to stop the servers after it.
+    // The terminal sends Ctrl-C to the command too. This process waits for its end, to stop the
+    // servers after it.
     let mut signals = StopSignals::listen()?;
     let Some(servers) = signals.unless_stopped(Servers::start(wanted)).await? else { return Ok(ExitCode::FAILURE) };
     let (program, arguments) = command.split_first().context("a command")?;

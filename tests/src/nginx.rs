@@ -19,7 +19,8 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx in front of `upstream` (`host:port`). It accepts `token` only. `prefix` is a command such as `taskset -c 1`.
+    /// Starts nginx in front of `upstream` (`host:port`). It accepts `token` only. `prefix` is a
+    /// command such as `taskset -c 1`.
     pub async fn start(upstream: &str, token: &str, prefix: &[String]) -> Result<Self> {
         let nginx = Part::Nginx.locate()?;
         let folder = reaper::scratch_dir("nginx")?;

@@ -170,7 +170,8 @@ impl Ollama {
     }
 }
 
-/// A client without idle connections. Tests share it, but each has its own runtime, with which its connections end.
+/// A client without idle connections. Tests share it, but each has its own runtime, with which its
+/// connections end.
 fn client() -> Result<Client> {
     Ok(Client::builder().pool_max_idle_per_host(0).build()?)
 }

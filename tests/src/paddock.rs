@@ -15,7 +15,8 @@ use crate::process::{Process, Signal, free_port, run};
 
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The path of the executable: `PADDOCK_BIN`, or the one that cargo has built beside the current executable.
+/// The path of the executable: `PADDOCK_BIN`, or the one that cargo has built beside the current
+/// executable.
 ///
 /// Prints a warning when the executable is older than its sources.
 ///
@@ -70,7 +71,8 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `paddock ARGUMENTS` on this database and on free ports of 127.0.0.1. It inherits only `PATH` and `HOME`.
+    /// `paddock ARGUMENTS` on this database and on free ports of 127.0.0.1. It inherits only `PATH`
+    /// and `HOME`.
     pub fn new(arguments: &[&str], database_url: &str) -> Result<Self> {
         let launch = Self {
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
@@ -193,7 +195,8 @@ pub struct Paddock {
 }
 
 impl Paddock {
-    /// A migrated, seeded `paddock api` in front of this Ollama, and a caller with the administrator's key.
+    /// A migrated, seeded `paddock api` in front of this Ollama, and a caller with the
+    /// administrator's key.
     pub async fn api(database_url: &str, ollama_url: &str) -> Result<(Self, Caller)> {
         Self::seeded(Launch::new(&["api"], database_url)?.ollama(ollama_url)).await
     }
@@ -261,7 +264,8 @@ impl Caller {
         self.client.patch(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
     }
 
-    /// As administrator: creates a user with these fields and, unless given, a new e-mail. Returns the user's id.
+    /// As administrator: creates a user with these fields and, unless given, a new e-mail. Returns
+    /// the user's id.
     pub async fn create_user(&self, mut fields: Value) -> Result<i64> {
         let email = format!("user-{}@example.com", uuid::Uuid::now_v7().simple());
         if fields["email"].is_null() {
@@ -271,7 +275,8 @@ impl Caller {
         user["id"].as_i64().with_context(|| user.to_string())
     }
 
-    /// As administrator: creates a key of the user with these fields. Returns its id and a caller with it.
+    /// As administrator: creates a key of the user with these fields. Returns its id and a caller
+    /// with it.
     pub async fn create_key(&self, user_id: i64, mut fields: Value) -> Result<(i64, Self)> {
         fields["user_id"] = user_id.into();
         let issued = fetch_json(self.post("/credentials", &fields)).await?;
@@ -280,7 +285,8 @@ impl Caller {
         Ok((id, Self { key, ..self.clone() }))
     }
 
-    /// As administrator: creates a user with the role `user`. Returns a caller with a key of the default scopes.
+    /// As administrator: creates a user with the role `user`. Returns a caller with a key of the
+    /// default scopes.
     pub async fn create_workload(&self) -> Result<Self> {
         let user = self.create_user(json!({"roles": ["user"]})).await?;
         Ok(self.create_key(user, json!({})).await?.1)

@@ -1,6 +1,7 @@
 //! A PostgreSQL cluster in a scratch folder, on 127.0.0.1.
 //!
-//! Each test gets its own database. [`Postgres::database`] copies a template that is migrated once, in some 30 ms.
+//! Each test gets its own database. [`Postgres::database`] copies a template that is migrated once,
+//! in some 30 ms.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
@@ -45,7 +46,8 @@ struct Server {
 /// Whether a cluster's commits reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Commits do not wait for the disk. Only a crash of the machine loses them, so tests do not notice.
+    /// Commits do not wait for the disk. Only a crash of the machine loses them, so tests do not
+    /// notice.
     Relaxed,
     /// Commits wait for the disk, as in production.
     Full,
@@ -120,8 +122,8 @@ impl Postgres {
         wait_until_ready(&server.process, &url).await
     }
 
-    /// Suspends all processes of the server until [`Postgres::thaw`], and returns its children. Connections stay open, and no
-    /// query is answered.
+    /// Suspends all processes of the server until [`Postgres::thaw`], and returns its children.
+    /// Connections stay open, and no query is answered.
     pub fn freeze(&self) -> Result<Vec<Child>> {
         let server = self.server()?;
         server.process.signal(Signal::Stop)?;
@@ -245,7 +247,8 @@ fn settings(folder: &Path, port: u16, durability: Durability) -> Vec<String> {
     settings.into_iter().flat_map(|s| ["-c".to_owned(), s]).collect()
 }
 
-/// The account to run the server under. `None` unless this process runs as root, which PostgreSQL refuses.
+/// The account to run the server under. `None` unless this process runs as root, which PostgreSQL
+/// refuses.
 fn unprivileged_account() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);

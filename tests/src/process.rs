@@ -1,5 +1,5 @@
-//! Child processes. Each runs in its own process group, which ends with this process. Its output goes to a file, whose last
-//! lines are shown when a test fails.
+//! Child processes. Each runs in its own process group, which ends with this process. Its output
+//! goes to a file, whose last lines are shown when a test fails.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -139,7 +139,8 @@ impl Process {
         self.group.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// A memory figure in KiB, by its name in `/proc/PID/status`: `VmRSS` is the present size, `VmHWM` the peak.
+    /// A memory figure in KiB, by its name in `/proc/PID/status`: `VmRSS` is the present size,
+    /// `VmHWM` the peak.
     pub fn memory_kib(&self, name: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let figure = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -258,14 +259,16 @@ pub fn run(command: &mut Command) -> Result<String> {
 
 /// A free port of 127.0.0.1, for servers that cannot choose one themselves.
 ///
-/// It lies below the kernel's range for outgoing connections, so that no connection takes it before the server listens.
+/// It lies below the kernel's range for outgoing connections, so that no connection takes it before
+/// the server listens.
 pub fn free_port() -> Result<u16> {
     const FIRST: u16 = 20_000;
     const COUNT: u32 = 10_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Each process begins at another port, so that two rarely try the same one at the same moment.
+        // Each process begins at another port, so that two rarely try the same one at the same
+        // moment.
         let offset = std::process::id().wrapping_mul(97).wrapping_add(step) % COUNT;
         let port = FIRST + u16::try_from(offset)?;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

@@ -2,7 +2,8 @@
 
 use aws_lc_rs::rand;
 
-/// A small generator (xorshift64). The same seed gives the same numbers, so that a failed run can be repeated.
+/// A small generator (xorshift64). The same seed gives the same numbers, so that a failed run can
+/// be repeated.
 pub struct SeededRng(u64);
 
 impl SeededRng {

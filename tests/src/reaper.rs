@@ -1,8 +1,9 @@
 //! Cleans up after this process: its servers and its scratch folder, however the process ends.
 //!
-//! A test process can end without running destructors (`kill -9`, an abort, statics at exit). A death signal reaches only
-//! direct children, not an engine that Ollama has started. So one small shell, the reaper, reads a pipe whose only writer is
-//! this process. When the pipe ends, the reaper stops the process groups it was told of and removes the folder.
+//! A test process can end without running destructors (`kill -9`, an abort, statics at exit). A
+//! death signal reaches only direct children, not an engine that Ollama has started. So one small
+//! shell, the reaper, reads a pipe whose only writer is this process. When the pipe ends, the
+//! reaper stops the process groups it was told of and removes the folder.
 
 use std::fs::{File, Permissions};
 use std::io::Write as _;
@@ -16,8 +17,9 @@ use tempfile::TempDir;
 
 use crate::process::Signal;
 
-/// Reads `group PGID SIGNAL`, `over PGID` and `mount FOLDER` lines. At the end of its input it signals every group, waits up
-/// to five seconds, kills what is left, unmounts, and removes the folder.
+/// Reads `group PGID SIGNAL`, `over PGID` and `mount FOLDER` lines. At the end of its input it
+/// signals every group, waits up to five seconds, kills what is left, unmounts, and removes the
+/// folder.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 groups=
@@ -69,16 +71,18 @@ static REAPER: LazyLock<Reaper> = LazyLock::new(|| {
     Reaper { root, shell: Mutex::new(Some((shell, pipe))) }
 });
 
-/// Creates an empty folder below this process's scratch folder. It is removed with the handle, or when the process ends.
+/// Creates an empty folder below this process's scratch folder. It is removed with the handle, or
+/// when the process ends.
 pub fn scratch_dir(name: &str) -> std::io::Result<TempDir> {
     let folder = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(&REAPER.root)?;
-    // When tests run as root, PostgreSQL runs as another user and must reach its own folder below this one.
+    // When tests run as root, PostgreSQL runs as another user and must reach its own folder below
+    // this one.
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
     Ok(folder)
 }
 
-/// Creates a file for the output of one server. It outlives the server, because a failed test shows it after its servers are
-/// gone, and is removed when this process ends.
+/// Creates a file for the output of one server. It outlives the server, because a failed test shows
+/// it after its servers are gone, and is removed when this process ends.
 pub(crate) fn new_log(name: &str) -> std::io::Result<(File, PathBuf)> {
     tempfile::Builder::new()
         .prefix(&format!("{name}-"))
@@ -117,8 +121,9 @@ fn tell(line: &str) {
     }
 }
 
-/// Runs the reaper now, and waits until every server is gone and the folder is removed. Nothing can be started afterwards.
-/// For executables that end in order; test processes leave it to the end of the pipe.
+/// Runs the reaper now, and waits until every server is gone and the folder is removed. Nothing can
+/// be started afterwards. For executables that end in order; test processes leave it to the end of
+/// the pipe.
 pub fn finish() {
     let taken = REAPER.shell.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((mut shell, pipe)) = taken {

@@ -67,7 +67,8 @@ impl Redis {
         self.wait_until_ready().await
     }
 
-    /// Suspends the server until [`Redis::thaw`]. Connections stay open, and no command is answered.
+    /// Suspends the server until [`Redis::thaw`]. Connections stay open, and no command is
+    /// answered.
     pub fn freeze(&self) -> Result<()> {
         self.process.signal(Signal::Stop)
     }

@@ -1,7 +1,8 @@
-//! A small OCI registry of models that Ollama pulls from: `127.0.0.1:PORT/library/smollm2:135m`, with `insecure`.
+//! A small OCI registry of models that Ollama pulls from: `127.0.0.1:PORT/library/smollm2:135m`,
+//! with `insecure`.
 //!
-//! It has what Ollama 0.32 needs: manifests by tag, and blobs by HEAD and GET with `Range`. Ollama refuses answers for blobs
-//! without a `Location` header, even with status 200.
+//! It has what Ollama 0.32 needs: manifests by tag, and blobs by HEAD and GET with `Range`. Ollama
+//! refuses answers for blobs without a `Location` header, even with status 200.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -101,7 +102,8 @@ impl Registry {
         format!("http://{}", self.address)
     }
 
-    /// Adds a model that can chat, from a .gguf file, and returns its full name and its manifest's digest.
+    /// Adds a model that can chat, from a .gguf file, and returns its full name and its manifest's
+    /// digest.
     ///
     /// `model` is its name without the registry, such as `library/smollm2:135m`.
     pub fn add_gguf(&self, model: &str, file: &Path) -> Result<(String, String)> {
@@ -111,7 +113,8 @@ impl Registry {
         self.add(model, &digest, weights)
     }
 
-    /// Adds a model of `size` meaningless bytes, which Ollama can pull but not run. Each seed gives other bytes.
+    /// Adds a model of `size` meaningless bytes, which Ollama can pull but not run. Each seed gives
+    /// other bytes.
     pub fn add_noise(&self, model: &str, size: usize, seed: u64) -> Result<(String, String)> {
         let mut state = seed | 1;
         let bytes: Bytes = (0..size)

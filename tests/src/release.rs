@@ -1,7 +1,8 @@
-//! Snapshots of releases, which later releases are tested against: the rows of every table as the release wrote them on both
-//! engines, and the statements it sends.
+//! Snapshots of releases, which later releases are tested against: the rows of every table as the
+//! release wrote them on both engines, and the statements it sends.
 //!
-//! `paddock-tests release FOLDER` writes one with the executable beside it, once, when a schema is released.
+//! `paddock-tests release FOLDER` writes one with the executable beside it, once, when a schema is
+//! released.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -129,8 +130,8 @@ fn file_name(engine: Engine, ending: &str) -> String {
     format!("{}.{ending}", engine_name(engine))
 }
 
-/// Fills every table with rows in every state that the API produces. Rows that only the operator and the gateway write are
-/// inserted directly.
+/// Fills every table with rows in every state that the API produces. Rows that only the operator
+/// and the gateway write are inserted directly.
 async fn populate(database: &Database) -> Result<Facts> {
     let launch = Launch::new(&["api"], database.url())?;
     let bootstrap = launch.seed()?;
@@ -189,7 +190,8 @@ async fn populate(database: &Database) -> Result<Facts> {
     })
 }
 
-/// Every row, as one INSERT per line. They replace the rows that a migration inserts, such as the head of the chain.
+/// Every row, as one INSERT per line. They replace the rows that a migration inserts, such as the
+/// head of the chain.
 async fn dump(engine: Engine, database: &Database) -> Result<String> {
     let statements: Vec<String> = match engine {
         Engine::Postgres => {

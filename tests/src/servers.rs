@@ -19,7 +19,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts the `wanted` servers at once. Those that the testbed lacks are left out and named in [`Servers::missing`].
+    /// Starts the `wanted` servers at once. Those that the testbed lacks are left out and named in
+    /// [`Servers::missing`].
     ///
     /// Errors: an installed server does not start.
     pub async fn start(wanted: &[SharedServer]) -> Result<Self> {

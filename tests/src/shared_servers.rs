@@ -1,6 +1,8 @@
-//! Servers that `paddock-tests exec` starts once for all test processes. They inherit them through the environment.
+//! Servers that `paddock-tests exec` starts once for all test processes. They inherit them through
+//! the environment.
 //!
-//! A test process without such a variable starts its own server at first use, so that plain `cargo test` works, but slower.
+//! A test process without such a variable starts its own server at first use, so that plain `cargo
+//! test` works, but slower.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The frame around each test: it skips a test whose server is not installed, and shows the servers' logs when a test fails.
+//! The frame around each test: it skips a test whose server is not installed, and shows the
+//! servers' logs when a test fails.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -25,7 +26,8 @@ tokio::task_local! {
     static LOGS: Mutex<Vec<Log>>;
 }
 
-/// Adds a server's log to the logs that are shown if the current story fails. Does nothing outside of a story.
+/// Adds a server's log to the logs that are shown if the current story fails. Does nothing outside
+/// of a story.
 pub(crate) fn attach_log(log: &Log) {
     let log = log.from_now();
     // `up` and `exec` start servers outside of a story.
@@ -39,8 +41,9 @@ pub fn soak_or<T>(soak: T, normal: T) -> T {
 
 /// Runs the body of one test.
 ///
-/// An error of kind [`Missing`] skips the test: `make test` names it at its end, and with `CI=true` it is a failure. Any other
-/// error or panic fails the test, after the last log lines of every server that it used.
+/// An error of kind [`Missing`] skips the test: `make test` names it at its end, and with `CI=true`
+/// it is a failure. Any other error or panic fails the test, after the last log lines of every
+/// server that it used.
 ///
 /// The future is boxed, because a body with servers in it is large.
 pub fn story<'a>(body: impl Future<Output = Result<()>> + 'a) -> LocalBoxFuture<'a, ()> {

@@ -1,7 +1,7 @@
 //! Where to find the parts that `tests/testbed/install` puts on this machine.
 //!
-//! `install --print-env` prints a `NAME=path` line for each installed part. An absent part is a [`Missing`], which skips the
-//! tests that need it.
+//! `install --print-env` prints a `NAME=path` line for each installed part. An absent part is a
+//! [`Missing`], which skips the tests that need it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,7 +38,8 @@ pub enum Part {
     Wrk,
     /// A Python with the ollama and openai SDKs.
     Python,
-    /// The right to mount a small disk in memory, which only root has. The installer cannot provide it.
+    /// The right to mount a small disk in memory, which only root has. The installer cannot provide
+    /// it.
     SmallDisk,
 }
 
@@ -84,7 +85,8 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// The installer's output, read once. If the installer cannot run, every story reports its first missing part.
+/// The installer's output, read once. If the installer cannot run, every story reports its first
+/// missing part.
 fn installed_paths() -> &'static HashMap<String, String> {
     static PATHS: OnceLock<HashMap<String, String>> = OnceLock::new();
     PATHS.get_or_init(|| print_env().unwrap_or_default())

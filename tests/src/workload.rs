@@ -1,5 +1,5 @@
-//! A workload as `envFrom: secretRef` configures it: it knows the variables of an issued Secret and a model's name, and nothing
-//! else of Paddock.
+//! A workload as `envFrom: secretRef` configures it: it knows the variables of an issued Secret and
+//! a model's name, and nothing else of Paddock.
 
 use std::collections::BTreeMap;
 use std::process::Command;

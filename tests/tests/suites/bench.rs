@@ -1,4 +1,5 @@
-//! `make bench` still measures: each section runs for a second, in a build whose figures mean nothing.
+//! `make bench` still measures: each section runs for a second, in a build whose figures mean
+//! nothing.
 
 use std::path::Path;
 use std::process::Command;

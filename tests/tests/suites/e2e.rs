@@ -1,4 +1,5 @@
-//! The quickstart end to end: from three YAMLs to an answered chat, with every step in the audit log.
+//! The quickstart end to end: from three YAMLs to an answered chat, with every step in the audit
+//! log.
 
 use std::fs;
 use std::time::Duration;
@@ -76,7 +77,8 @@ async fn quickstart_story(engine: Engine) -> Result<()> {
     assert_sealed(&database, &launch).await
 }
 
-/// The files of `examples/quickstart/`, with a model from the test's registry instead of the public one.
+/// The files of `examples/quickstart/`, with a model from the test's registry instead of the public
+/// one.
 fn quickstart(model: &str) -> Result<TempDir> {
     let folder = reaper::scratch_dir("quickstart")?;
     for file in fs::read_dir(repository().join("examples/quickstart"))? {

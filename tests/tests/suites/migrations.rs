@@ -1,5 +1,5 @@
-//! Migrations: forward from every released schema, several at once, interrupted by crashes, and compatible with the executables
-//! of earlier releases.
+//! Migrations: forward from every released schema, several at once, interrupted by crashes, and
+//! compatible with the executables of earlier releases.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -144,7 +144,8 @@ async fn a_released_migration_is_not_edited(#[case] engine: Engine) {
     .await;
 }
 
-/// What matters to an executable about each column: its type, whether it may be NULL, whether an INSERT may omit it.
+/// What matters to an executable about each column: its type, whether it may be NULL, whether an
+/// INSERT may omit it.
 type Columns = BTreeMap<(String, String), (String, bool, bool)>;
 
 async fn columns(engine: Engine, database: &Database) -> Result<Columns> {
@@ -218,7 +219,8 @@ async fn the_newest_schema_accepts_the_statements_of_older_executables(#[case] e
     .await;
 }
 
-/// Asserts that the statement can be prepared and run, apart from constraints that its dummy values violate.
+/// Asserts that the statement can be prepared and run, apart from constraints that its dummy values
+/// violate.
 async fn assert_accepted(engine: Engine, database: &Database, statement: &str) -> Result<()> {
     let sql = || AssertSqlSafe(statement.to_owned()).into_sql_str();
     let ran = match engine {

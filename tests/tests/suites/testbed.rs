@@ -1,4 +1,5 @@
-//! The harness itself: each server starts, does what the other suites expect, and leaves nothing behind.
+//! The harness itself: each server starts, does what the other suites expect, and leaves nothing
+//! behind.
 
 use std::path::Path;
 use std::process::Command;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Api, contract::Answer};
 
-/// The statements that append `rows` copies of the first row, as a grown log. The API does not check their hashes.
+/// The statements that append `rows` copies of the first row, as a grown log. The API does not
+/// check their hashes.
 pub(super) fn grow(engine: Engine, rows: usize) -> String {
     let event_id = match engine {
         Engine::Postgres => "gen_random_uuid()",

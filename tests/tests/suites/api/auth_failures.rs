@@ -1,4 +1,5 @@
-//! Guessed keys: an address has a limited number of wrong keys per minute, and right keys keep working.
+//! Guessed keys: an address has a limited number of wrong keys per minute, and right keys keep
+//! working.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ const FAILURES_PER_MINUTE: u64 = 60;
 const GUESSES: usize = 200;
 const MISSES: &str = "paddock_credential_cache_misses_total";
 
-/// A well-formed key with the id of this one and another secret, which must be looked up and hashed.
+/// A well-formed key with the id of this one and another secret, which must be looked up and
+/// hashed.
 fn forged(real: &str, number: usize) -> String {
     let body = format!("{}{number:043}", &real[.."pdk_".len() + 11]);
     let mut crc = body.bytes().fold(u32::MAX, |crc, byte| {
@@ -39,7 +41,8 @@ async fn metric(paddock: &Paddock, name: &str, label: &str) -> Result<u64> {
     series.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<u64>()?)).sum()
 }
 
-/// Sends a wrong key, and returns the status: 401 when it was checked, 429 when it was refused unchecked.
+/// Sends a wrong key, and returns the status: 401 when it was checked, 429 when it was refused
+/// unchecked.
 async fn guess(caller: &Caller, path: &str) -> Result<StatusCode> {
     let answer = caller.get(path).send().await?;
     let retry: Option<u64> = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
@@ -89,7 +92,8 @@ impl Fixture {
         metric(&self.paddock, MISSES, "").await
     }
 
-    /// Guesses beyond the limit, one after the other and at once. Returns the number that was checked.
+    /// Guesses beyond the limit, one after the other and at once. Returns the number that was
+    /// checked.
     async fn exhaust(&self) -> Result<u64> {
         let mut checked = 0;
         for number in 0..GUESSES {

@@ -57,7 +57,7 @@ pub(super) type Row = (&'static str, fn(&Callers) -> Value, [u16; 12]);
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        //                                                     nobody role user other admin disab expir revok ukey  narrow akey retiring
+        // nobody role user other admin disab expir revok ukey narrow akey retiring
         ("GET /", nothing,                                    [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
         ("GET /healthz", nothing,                             [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
         ("GET /readyz", nothing,                              [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
@@ -186,7 +186,8 @@ impl Callers {
         Ok(Self { user, credentials })
     }
 
-    /// The id for the path of an operation: the user, or a key of the user. An admin changes a new row each time.
+    /// The id for the path of an operation: the user, or a key of the user. An admin changes a new
+    /// row each time.
     pub(super) async fn target(&self, api: &Api, operation: &str, identity: usize) -> Result<i64> {
         let admin = ADMIN_COLUMNS.contains(&identity);
         Ok(match operation.split_once(' ').context("a method and a path")? {

@@ -51,7 +51,8 @@ fn described<'a>(api: &'a Api, operation: &str) -> &'a Value {
     &api.contract.document["paths"][path][method.to_lowercase()]
 }
 
-/// For each text field of the schema: its pointer, and a body like `base` with [`PLACEHOLDER`] there.
+/// For each text field of the schema: its pointer, and a body like `base` with [`PLACEHOLDER`]
+/// there.
 fn text_fields(root: &Value, schema: &Value, base: &Value, pointer: &str, found: &mut Vec<(String, Value)>) {
     if let Some(target) = schema["$ref"].as_str() {
         let target = root.pointer(&target[1..]).unwrap_or(&Value::Null);

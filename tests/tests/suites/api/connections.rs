@@ -1,5 +1,5 @@
-//! The connection limit: idle connections are evicted for new ones, and requests in progress are not. And the timeouts of idle
-//! connections.
+//! The connection limit: idle connections are evicted for new ones, and requests in progress are
+//! not. And the timeouts of idle connections.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A client that checks every answer against the server's own OpenAPI document: its status, content type, headers and schema.
+//! A client that checks every answer against the server's own OpenAPI document: its status, content
+//! type, headers and schema.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -56,7 +57,8 @@ impl Contract {
         ApiClient { contract: self, credential: credential.map(str::to_owned) }
     }
 
-    /// The path template of the document that a path belongs to; the path itself when it belongs to none.
+    /// The path template of the document that a path belongs to; the path itself when it belongs to
+    /// none.
     fn template(&self, path: &str) -> String {
         let paths = &self.document["paths"];
         let is_match = |template: &&String| {
@@ -157,7 +159,8 @@ impl<'a> ApiClient<'a> {
         self.request(Method::DELETE, path.as_ref())
     }
 
-    /// A request for an operation of a table, such as `GET /users/{id}`. Operations without `{id}` ignore `id`.
+    /// A request for an operation of a table, such as `GET /users/{id}`. Operations without `{id}`
+    /// ignore `id`.
     pub(super) fn operation(self, operation: &str, id: i64) -> Request<'a> {
         let (method, path) = operation.split_once(' ').expect("a method and a path");
         self.request(method.parse().expect("a method"), &path.replace("{id}", &id.to_string()))
@@ -235,10 +238,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether the server authenticated the caller. It does not when credentials are missing, wrong or in conflict, when it
-    /// cannot check them, or when the Host header is wrong.
+    /// Whether the server authenticated the caller. It does not when credentials are missing, wrong
+    /// or in conflict, when it cannot check them, or when the Host header is wrong.
     fn is_to_authenticated_caller(&self) -> bool {
-        // The gateway's dialects have no problem type, so that its refusals are known by their text.
+        // The gateway's dialects have no problem type, so that its refusals are known by their
+        // text.
         let is_unchecked = ["two different credentials", "Host header"].iter().any(|cause| self.body.contains(cause));
         ![401, 503].contains(&self.status) && !is_unchecked
     }

@@ -1,4 +1,5 @@
-//! Requests while the database does not answer: a prompt 503, no late change, and recovery without a restart.
+//! Requests while the database does not answer: a prompt 503, no late change, and recovery without
+//! a restart.
 
 use std::time::{Duration, Instant};
 

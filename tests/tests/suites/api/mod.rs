@@ -1,4 +1,5 @@
-//! The management API over HTTP. Every answer is checked against the OpenAPI document that the server serves.
+//! The management API over HTTP. Every answer is checked against the OpenAPI document that the
+//! server serves.
 
 mod audit;
 mod auth;
@@ -195,7 +196,8 @@ impl Api {
 async fn accounts(database_url: &str) -> Result<Accounts> {
     let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
     migrate(&options).await?;
-    // A child process of another story inherits this process's file locks until it executes its own program.
+    // A child process of another story inherits this process's file locks until it executes its own
+    // program.
     eventually("the lock of the file", Duration::from_secs(5), async || {
         let (chain, sessions) = (Chain::new(&SECRET.into()), SessionKey::new(&SECRET.into(), "HS256")?);
         match Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await {

@@ -1,4 +1,5 @@
-//! The limits of failed sign-ins and wrong cookies per client address, and that they leave other addresses alone.
+//! The limits of failed sign-ins and wrong cookies per client address, and that they leave other
+//! addresses alone.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,8 @@ fn assert_refused(answer: &Answer, problem: &str) -> Result<()> {
     Ok(())
 }
 
-/// The number of attempts that were checked and found wrong. All others must have been refused unchecked.
+/// The number of attempts that were checked and found wrong. All others must have been refused
+/// unchecked.
 fn count_checked(answers: &[Answer], problem: &str) -> Result<u64> {
     let (wrong, others): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 401);
     others.into_iter().try_for_each(|answer| assert_refused(answer, problem))?;

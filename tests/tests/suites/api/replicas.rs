@@ -140,7 +140,8 @@ async fn a_key_is_refused_though_the_connections_that_listen_are_cut() {
     .await;
 }
 
-/// Within five seconds the replica admits nothing from its cache. Afterwards it admits no revoked key either.
+/// Within five seconds the replica admits nothing from its cache. Afterwards it admits no revoked
+/// key either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_whose_database_hangs_stops_admitting_keys() {
     story(async {

@@ -1,4 +1,5 @@
-//! Refreshing a session by its cookie, signing out with it, requests of other origins, and login locks.
+//! Refreshing a session by its cookie, signing out with it, requests of other origins, and login
+//! locks.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! Rights that end during a request: the rest of the request has no effect.
 //!
-//! New operations with a body are covered automatically, with the body of their row in the authorization table.
+//! New operations with a body are covered automatically, with the body of their row in the
+//! authorization table.
 
 use std::time::{Duration, Instant};
 

@@ -154,7 +154,8 @@ async fn a_profile_shows_the_usage_of_today_and_this_month(#[case] engine: Engin
     .await;
 }
 
-/// A user with two keys, of which one may read usage, another user, and the first admin: each key has sent one chat.
+/// A user with two keys, of which one may read usage, another user, and the first admin: each key
+/// has sent one chat.
 struct Readers {
     ada: i64,
     bob: i64,

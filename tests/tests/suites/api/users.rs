@@ -458,7 +458,8 @@ async fn the_list_rejects_wrong_parameters(#[case] engine: Engine) {
     .await;
 }
 
-/// A user, another one without a role, and three keys: one that may read users, one that may not, one without a role.
+/// A user, another one without a role, and three keys: one that may read users, one that may not,
+/// one without a role.
 struct Keys {
     user: i64,
     other: i64,

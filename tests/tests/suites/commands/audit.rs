@@ -59,7 +59,8 @@ impl Served {
         stdout(&self.run(&[&["audit", "export"], arguments].concat())?)
     }
 
-    /// Three equal refusals, of which one is written at once and two are counted until the server ends.
+    /// Three equal refusals, of which one is written at once and two are counted until the server
+    /// ends.
     async fn refuse_three_times(&self) -> Result<()> {
         for _ in 0..3 {
             ensure!(self.workload.get("/users").send().await?.status() == 403);

@@ -1,4 +1,5 @@
-//! The executable at a prompt: output, exit codes and configuration; and the log, traces and metrics of a server.
+//! The executable at a prompt: output, exit codes and configuration; and the log, traces and
+//! metrics of a server.
 
 mod audit;
 mod config;
@@ -40,7 +41,8 @@ fn bare_command(arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// Asserts that the command ended with this code, and printed one line with all these words to standard error.
+/// Asserts that the command ended with this code, and printed one line with all these words to
+/// standard error.
 fn assert_refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.code() == Some(code), "{}: {error}", output.status);

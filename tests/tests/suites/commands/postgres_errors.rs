@@ -1,4 +1,5 @@
-//! A PostgreSQL that cannot be used: errors at a prompt and in the log name its address, the cause, and the setting to check.
+//! A PostgreSQL that cannot be used: errors at a prompt and in the log name its address, the cause,
+//! and the setting to check.
 
 use std::fs;
 use std::time::Duration;

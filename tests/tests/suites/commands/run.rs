@@ -1,4 +1,5 @@
-//! `paddock run`: the table that it prints at its start, its secrets, and that a restart changes nothing.
+//! `paddock run`: the table that it prints at its start, its secrets, and that a restart changes
+//! nothing.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

@@ -366,7 +366,8 @@ async fn a_rate_limited_command_says_when_to_try_again() {
     .await;
 }
 
-/// Asserts that a command succeeded, with a hint about the missing role of this user; `None` for no hint.
+/// Asserts that a command succeeded, with a hint about the missing role of this user; `None` for no
+/// hint.
 fn assert_hint(output: &Output, user: Option<i64>) -> Result<()> {
     let hint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{output:?}");

@@ -1,4 +1,5 @@
-//! A wrong setting or option ends a command with exit code 2 and one line that names it and a right value.
+//! A wrong setting or option ends a command with exit code 2 and one line that names it and a right
+//! value.
 
 use paddock_tests::story::story;
 use rstest::rstest;

@@ -32,7 +32,8 @@ impl Setup {
         Ok(Launch::new(arguments, self.database.url())?.ollama(&self.ollama.url()))
     }
 
-    /// A database that `run --env dev` has been used on, so that its admin has the well-known password.
+    /// A database that `run --env dev` has been used on, so that its admin has the well-known
+    /// password.
     async fn after_dev() -> Result<Self> {
         let setup = Self::new(Engine::Sqlite).await?;
         setup.launch(&["run", "--env", "dev"])?.start().await?;
@@ -289,7 +290,8 @@ async fn a_database_with_the_dev_password_is_not_served_under_other_names() {
     .await;
 }
 
-/// It would then also be served to the network, which this story does not try on a machine that has one.
+/// It would then also be served to the network, which this story does not try on a machine that has
+/// one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_dev_password_opens_the_server_to_other_names() {
     story(async {

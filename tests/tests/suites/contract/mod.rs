@@ -1,5 +1,5 @@
-//! The API against its own document: schemathesis generates valid and invalid requests from it, and the document must cover every
-//! answer. Exceptions are in `schemathesis.toml`.
+//! The API against its own document: schemathesis generates valid and invalid requests from it, and
+//! the document must cover every answer. Exceptions are in `schemathesis.toml`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -17,7 +17,8 @@ use super::{assert_consistent, launch, rows};
 
 const PROGRESS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Takes a backup while writers work. Asserts that the copy has everything acknowledged before it, and can be served.
+/// Takes a backup while writers work. Asserts that the copy has everything acknowledged before it,
+/// and can be served.
 async fn back_up_and_restore(
     launch: &Launch,
     copy: &Launch,

@@ -21,7 +21,8 @@ fn kills() -> usize {
     soak_or(100, 20)
 }
 
-/// Prints the figures of a run. `served` is the number of acknowledged requests without crashes, and the time they took.
+/// Prints the figures of a run. `served` is the number of acknowledged requests without crashes,
+/// and the time they took.
 #[expect(clippy::print_stdout, reason = "shown with --nocapture")]
 fn print_figures(summary: &Summary, served: (usize, Duration), back: &[Duration]) {
     let per_second = |(count, time): (usize, Duration)| {

@@ -17,8 +17,8 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_mins(1);
 /// The time in which a client must get a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Fills the disk while writers work until they are refused, then frees the space and runs `recover`. Asserts that the service
-/// recovers and loses nothing.
+/// Fills the disk while writers work until they are refused, then frees the space and runs
+/// `recover`. Asserts that the service recovers and loses nothing.
 async fn fill_and_empty(
     launch: &Launch,
     url: &str,

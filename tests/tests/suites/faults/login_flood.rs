@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::launch;
 
-/// The memory by which the process may grow. A password hash takes 19 MiB, so that six fit and 300 do not.
+/// The memory by which the process may grow. A password hash takes 19 MiB, so that six fit and 300
+/// do not.
 const MAX_GROWTH_KIB: u64 = 128 << 10;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! The executable under faults: databases that crash, hang and fill up, and its own crashes, while writers record every
-//! acknowledged request.
+//! The executable under faults: databases that crash, hang and fill up, and its own crashes, while
+//! writers record every acknowledged request.
 
 mod backup;
 mod connections;
@@ -24,8 +24,8 @@ fn launch(url: &str) -> Result<Launch> {
     Ok(Launch::new(&["api"], url)?.env("RATE_LIMIT_PER_MINUTE", "1000000"))
 }
 
-/// The rows of a query, read past Paddock over a new connection. An open connection would prevent SQLite's recovery after a
-/// crash.
+/// The rows of a query, read past Paddock over a new connection. An open connection would prevent
+/// SQLite's recovery after a crash.
 async fn rows<R>(url: &str, query: &'static str) -> Result<Vec<R>>
 where
     R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
@@ -42,7 +42,8 @@ where
     Ok(rows)
 }
 
-/// Asserts that every acknowledged change exists once, each with its one audit event, and that the audit log is valid.
+/// Asserts that every acknowledged change exists once, each with its one audit event, and that the
+/// audit log is valid.
 async fn assert_consistent(launch: &Launch, url: &str, acknowledged: &[Acknowledged]) -> Result<()> {
     if url.starts_with("sqlite:") {
         let found: Vec<(String,)> = rows(url, "PRAGMA integrity_check").await?;

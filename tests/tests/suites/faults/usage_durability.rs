@@ -46,7 +46,8 @@ async fn metric(paddock: &Paddock, name: &str) -> Result<usize> {
     Ok(value.unwrap_or(0))
 }
 
-/// Waits until this many requests are recorded once, with all tokens, in the rows and in the totals.
+/// Waits until this many requests are recorded once, with all tokens, in the rows and in the
+/// totals.
 async fn wait_for_records(url: &str, requests: usize) -> Result<()> {
     eventually(&format!("{requests} requests"), EVENT_TIMEOUT, async || {
         let found: Vec<(String, i64)> = rows(url, "SELECT status, completion_tokens FROM usage").await?;

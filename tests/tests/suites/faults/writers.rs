@@ -78,8 +78,8 @@ pub(super) struct Summary {
 }
 
 impl WriterLoad {
-    /// Starts `count` writers, which together send `rate` requests a second. Each waits for its answers, and catches up after a
-    /// pause.
+    /// Starts `count` writers, which together send `rate` requests a second. Each waits for its
+    /// answers, and catches up after a pause.
     pub(super) fn start(admin: &Caller, count: u32, rate: Option<u32>) -> Self {
         let (ledger, stop) = (Arc::<Ledger>::default(), CancellationToken::new());
         let mut writers = JoinSet::new();

@@ -1,4 +1,5 @@
-//! Faults of Ollama: the client gets a complete answer or an error in its dialect, and the usage row has the outcome.
+//! Faults of Ollama: the client gets a complete answer or an error in its dialect, and the usage
+//! row has the outcome.
 
 use std::time::{Duration, Instant};
 

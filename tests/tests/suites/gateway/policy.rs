@@ -1,4 +1,5 @@
-//! The policy of the gateway: refusals are in the client's dialect, and refused requests do not reach Ollama.
+//! The policy of the gateway: refusals are in the client's dialect, and refused requests do not
+//! reach Ollama.
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::fake_ollama::{Script, chat_lines};
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{GatewayFixture, MODEL, OTHER_MODEL, chat, streamed_chat_completion};
 
-/// Sends a request and asserts that it is refused with `status`, in the dialect of its path. Returns the body.
+/// Sends a request and asserts that it is refused with `status`, in the dialect of its path.
+/// Returns the body.
 async fn assert_refused(what: &str, request: RequestBuilder, status: u16) -> Result<String> {
     let answer = request.send().await.with_context(|| what.to_owned())?;
     let path = answer.url().path().to_owned();

@@ -1,4 +1,5 @@
-//! The gateway in front of a real Ollama: every endpoint answers, and Ollama's own counts are recorded.
+//! The gateway in front of a real Ollama: every endpoint answers, and Ollama's own counts are
+//! recorded.
 
 use std::time::Duration;
 

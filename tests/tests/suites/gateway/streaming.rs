@@ -34,7 +34,8 @@ async fn thirty_two_streams_at_fifty_frames_a_second_arrive_frame_by_frame() {
             let headers = start.elapsed();
             let received = frames(Box::pin(answer.bytes_stream()), "\n").await?;
             ensure!(received == sent, "sent {} frames, received {}: {received:?}", sent.len(), received.len());
-            // The stream takes three seconds. A buffering gateway would send nothing before its end.
+            // The stream takes three seconds. A buffering gateway would send nothing before its
+            // end.
             ensure!(headers < Duration::from_secs(2), "the headers took {headers:?}");
             ensure!(start.elapsed() > PACE * 149, "faster than it was sent");
             anyhow::Ok(())

@@ -1,5 +1,5 @@
-//! The three writes that issue and rotate a key: the operator is killed at each of the six fail points around them, and two
-//! leaders that do not know of each other are interleaved there.
+//! The three writes that issue and rotate a key: the operator is killed at each of the six fail
+//! points around them, and two leaders that do not know of each other are interleaved there.
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_crds::{ApiKey, annotation, data};
@@ -97,7 +97,8 @@ async fn rotating_survives_a_crash_at_every_point() {
     .await;
 }
 
-/// Waits until the key is consistent and another one than before, and its status has handled the request.
+/// Waits until the key is consistent and another one than before, and its status has handled the
+/// request.
 async fn wait_for_rotation(cluster: &ClusterFixture, before: &str, request: &str) -> Result<String> {
     eventually("another version", EVENT_TIMEOUT, async || {
         let id = cluster.assert_consistent("ada").await?;
@@ -129,8 +130,8 @@ async fn two_leaders_that_do_not_know_of_each_other_leave_a_consistent_key() {
     .await;
 }
 
-/// Holds one leader at the fail point while it issues or rotates the key. Another leader completes the operation, then the first
-/// one continues.
+/// Holds one leader at the fail point while it issues or rotates the key. Another leader completes
+/// the operation, then the first one continues.
 async fn interleave(
     cluster: &ClusterFixture,
     other_lease: &str,

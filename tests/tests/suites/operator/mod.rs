@@ -1,4 +1,5 @@
-//! The operator on a real API server: the life of each kind, conflicts, crashes, and the shipped RBAC rules.
+//! The operator on a real API server: the life of each kind, conflicts, crashes, and the shipped
+//! RBAC rules.
 
 #![allow(clippy::large_futures, reason = "each future is created once, for one test")]
 
@@ -159,8 +160,8 @@ impl ClusterFixture {
             .await
     }
 
-    /// Asserts that the `ApiKey` has exactly one active version and none staged, and that its Secret holds the active one, which is
-    /// accepted. Returns the id of the key in the Secret.
+    /// Asserts that the `ApiKey` has exactly one active version and none staged, and that its
+    /// Secret holds the active one, which is accepted. Returns the id of the key in the Secret.
     async fn assert_consistent(&self, name: &str) -> Result<String> {
         let key = self.api::<ApiKey>().get(name).await?;
         let status = key.status.context("no status")?;

@@ -1,4 +1,5 @@
-//! Rate limits that two replicas share through Redis, and that each process counts alone while Redis is down.
+//! Rate limits that two replicas share through Redis, and that each process counts alone while
+//! Redis is down.
 
 mod redis_down;
 mod script_equivalence;
@@ -54,7 +55,8 @@ impl ReplicaPair {
         Ok(())
     }
 
-    /// Creates a user with this limit, and a key for each of these limits. Returns the user's id and the keys.
+    /// Creates a user with this limit, and a key for each of these limits. Returns the user's id
+    /// and the keys.
     async fn user_with_keys(&self, of_user: u64, of_keys: &[Option<u64>]) -> Result<(i64, Vec<String>)> {
         let user = self.admin.create_user(json!({"roles": ["user"]})).await?;
         self.set_limit(user, of_user).await?;
@@ -108,8 +110,8 @@ impl ReplicaPair {
         Ok(sum)
     }
 
-    /// Asserts that both replicas together admit exactly the limits of a user and a key. Retries when the machine was too slow,
-    /// so that a process counted alone or requests were refilled.
+    /// Asserts that both replicas together admit exactly the limits of a user and a key. Retries
+    /// when the machine was too slow, so that a process counted alone or requests were refilled.
     async fn assert_shared(&self, of_user: u64, of_key: u64) -> Result<()> {
         for _ in 0..5 {
             self.wait_until(true).await?;
@@ -129,7 +131,8 @@ impl ReplicaPair {
     }
 }
 
-/// Asserts that `count` requests were admitted, each with another remaining number, and that all had this limit.
+/// Asserts that `count` requests were admitted, each with another remaining number, and that all
+/// had this limit.
 fn assert_exact(answers: &[Answer], limit: u64, count: u64) -> Result<()> {
     ensure!(answers.iter().all(|answer| answer.limit == Some(limit)), "{answers:?}");
     let allowed = answers.iter().filter(|answer| answer.status == 200);
@@ -143,7 +146,8 @@ async fn metrics(replica: &Paddock) -> Result<String> {
     Ok(reqwest::get(format!("{}/metrics", replica.metrics_url())).await?.error_for_status()?.text().await?)
 }
 
-/// Waits until the replica reports in its metrics and its readiness that Redis counts, or that it does not.
+/// Waits until the replica reports in its metrics and its readiness that Redis counts, or that it
+/// does not.
 async fn wait_until(replica: &Paddock, redis_counts: bool) -> Result<()> {
     let gauge = format!("paddock_shared_limits_available {}", u8::from(redis_counts));
     eventually(&gauge, NOTICE_TIMEOUT, async || {

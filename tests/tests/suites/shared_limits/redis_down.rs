@@ -90,7 +90,8 @@ async fn each_process_counts_alone_until_redis_is_back() {
     .await;
 }
 
-/// Asserts that each process applies the limit alone, and that no request waits once the fault is noticed.
+/// Asserts that each process applies the limit alone, and that no request waits once the fault is
+/// noticed.
 async fn assert_counts_alone(pair: &ReplicaPair) -> Result<()> {
     let (limit, before) = (4, pair.fallbacks().await?);
     let (_, keys) = pair.user_with_keys(limit, &[None, None]).await?;

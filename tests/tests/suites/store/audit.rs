@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use super::{context, open, refuse_audit_events, sessions};
 
-/// Edits of each column, and of whole rows. The table `other` has a time and an event id that no row has.
+/// Edits of each column, and of whole rows. The table `other` has a time and an event id that no
+/// row has.
 const EDITS: [&str; 24] = [
     "UPDATE audit_logs SET event_type = 'user_updatee' WHERE id = 2",
     "UPDATE audit_logs SET user_id = user_id + 1 WHERE id = 2",
@@ -199,7 +200,8 @@ async fn a_changed_byte_of_any_column_is_found(#[case] engine: Engine) {
     .await;
 }
 
-/// The text with another byte at this position. A multi-byte character there becomes invalid and is replaced.
+/// The text with another byte at this position. A multi-byte character there becomes invalid and is
+/// replaced.
 fn with_another_byte(text: &str, at: usize) -> String {
     let mut bytes = text.as_bytes().to_vec();
     bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
@@ -272,7 +274,8 @@ async fn concurrent_events_are_in_commit_order_without_gaps(#[case] engine: Engi
     .await;
 }
 
-/// Both processes start before there is a row that shows the key. On SQLite only one process writes.
+/// Both processes start before there is a row that shows the key. On SQLite only one process
+/// writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_signing_keys_on_an_empty_log_one_writes() {
     story(async {

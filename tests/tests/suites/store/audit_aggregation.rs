@@ -1,4 +1,5 @@
-//! Aggregation of repeated audit events: they are counted instead of written one by one, and none is lost.
+//! Aggregation of repeated audit events: they are counted instead of written one by one, and none
+//! is lost.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! A thousand random attacks on the audit log by an attacker with full access to the database but without the signing key.
+//! A thousand random attacks on the audit log by an attacker with full access to the database but
+//! without the signing key.
 
 use std::time::Duration;
 

@@ -15,7 +15,8 @@ use rstest::rstest;
 use super::cancelled_writes::{MAX_STEPS, Moment, steps};
 use super::{StoreFixture, context, open_with};
 
-/// Deletes the newest row and adjusts the head in the database, so that the database does not show the cut.
+/// Deletes the newest row and adjusts the head in the database, so that the database does not show
+/// the cut.
 const CUT: &str = "DELETE FROM audit_logs WHERE id = (SELECT max(id) FROM audit_logs); \
                    UPDATE audit_head SET position = (SELECT max(id) FROM audit_logs), \
                    hash = (SELECT hash FROM audit_logs ORDER BY id DESC LIMIT 1)";
@@ -103,7 +104,8 @@ async fn a_cut_with_an_adjusted_head_is_found_by_the_file(#[case] engine: Engine
         let cut = Broken::CutBefore { found: 2, expected: 3, source_name: present.source.clone() };
         ensure!(verify(&[earlier, present.clone()]).await? == Err(cut));
 
-        // With the key, the log can be continued from there, but not with the row that the file names.
+        // With the key, the log can be continued from there, but not with the row that the file
+        // names.
         let store = store.reopen(|_| ()).await?;
         store.user("eve@example.com", &[]).await?;
         let verdict = store.accounts.verify_audit_against(std::slice::from_ref(&present), |_| ()).await?;

@@ -1,4 +1,5 @@
-//! Bootstrapping the first admin: it is created when there is none, and later starts do not change it.
+//! Bootstrapping the first admin: it is created when there is none, and later starts do not change
+//! it.
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
@@ -87,7 +88,8 @@ async fn a_demoted_or_deleted_first_admin_is_not_restored(#[case] engine: Engine
     .await;
 }
 
-/// A database whose only user has the first admin's address, but cannot administer: it is disabled, silenced and no admin.
+/// A database whose only user has the first admin's address, but cannot administer: it is disabled,
+/// silenced and no admin.
 async fn without_admin(engine: Engine) -> Result<(StoreFixture, UserId)> {
     let store = open(engine).await?;
     let found = store.user(ADMIN_EMAIL, &[Role::User]).await?;

@@ -1,4 +1,5 @@
-//! Futures dropped at any await point: the change happens with its audit event or not at all, and its connection stays usable.
+//! Futures dropped at any await point: the change happens with its audit event or not at all, and
+//! its connection stays usable.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -1,5 +1,5 @@
-//! The three writes that deliver a secret into a Kubernetes Secret, under random schedules of two leaders that do not know of each
-//! other and crash at any step.
+//! The three writes that deliver a secret into a Kubernetes Secret, under random schedules of two
+//! leaders that do not know of each other and crash at any step.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -73,8 +73,8 @@ impl World<'_> {
         {
             return Ok(Leader::Written { id });
         }
-        // A secret that a crashed leader staged after the last activation is dropped by one more rotation. Nothing else shows
-        // that its leader will not come back.
+        // A secret that a crashed leader staged after the last activation is dropped by one more
+        // rotation. Nothing else shows that its leader will not come back.
         let stray = versions.iter().any(|version| version.state == SecretState::Staged);
         if !stray && self.activated.len() >= self.wanted && content.and_then(state) == Some(SecretState::Active) {
             return Ok(Leader::Idle);
@@ -97,7 +97,8 @@ impl World<'_> {
         }
     }
 
-    /// Asserts the invariants: at most one secret is active, and the token in the Kubernetes Secret authenticates.
+    /// Asserts the invariants: at most one secret is active, and the token in the Kubernetes Secret
+    /// authenticates.
     async fn assert_invariants(&self) -> Result<()> {
         let versions = self.store.accounts.secrets(self.credential.id).await?;
         let active = versions.iter().filter(|version| version.state == SecretState::Active).count();

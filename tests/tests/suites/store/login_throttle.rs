@@ -1,4 +1,5 @@
-//! The login throttle: failed sign-ins lock an account for an address, and no other account or address.
+//! The login throttle: failed sign-ins lock an account for an address, and no other account or
+//! address.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -58,7 +59,8 @@ impl StoreFixture {
     }
 }
 
-/// An account that exists, one that does not, and a name that is no address. The server must treat them alike.
+/// An account that exists, one that does not, and a name that is no address. The server must treat
+/// them alike.
 const ACCOUNTS: [(&str, &str); 3] =
     [("192.0.2.1", ADMIN_EMAIL), ("192.0.2.2", "nobody@example.com"), ("192.0.2.3", "no address")];
 
@@ -300,7 +302,8 @@ fn cheap_hash(password: &str) -> Result<String> {
     Ok(hash.to_string())
 }
 
-/// Every failed sign-in takes the same time: one without Argon2 would take a tenth. `make soak` measures more precisely.
+/// Every failed sign-in takes the same time: one without Argon2 would take a tenth. `make soak`
+/// measures more precisely.
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
@@ -325,7 +328,8 @@ async fn every_failure_takes_the_same_time(#[case] engine: Engine) {
             ("over-long", "long@example.com", &long),
             ("no address", "no address", PASSWORD),
         ];
-        // The times of a short run depend on the load of the machine, so that only the long run asserts them.
+        // The times of a short run depend on the load of the machine, so that only the long run
+        // asserts them.
         let (rounds, is_asserted) = (soak_or(500, 5), soak_or(true, false));
         let mut taken = [const { Vec::new() }; 6];
         for _ in 0..rounds {

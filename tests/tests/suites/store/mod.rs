@@ -97,7 +97,8 @@ fn sessions() -> Result<SessionKey> {
 }
 
 impl StoreFixture {
-    /// Closes the accounts as the end of a process does, and opens the same database again with these options.
+    /// Closes the accounts as the end of a process does, and opens the same database again with
+    /// these options.
     async fn reopen(self, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Self> {
         let Self { accounts: before, clock, database } = self;
         before.close().await;

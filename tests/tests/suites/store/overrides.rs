@@ -45,7 +45,8 @@ async fn a_user_that_an_admin_disabled_stays_disabled_until_an_admin_enables_it(
         store.set_active(ada, true).await?;
         ensure!(apply(true).await?.is_active);
 
-        // The object disables the user. An admin does too, which overrides later changes of the object.
+        // The object disables the user. An admin does too, which overrides later changes of the
+        // object.
         ensure!(!apply(false).await?.is_active);
         store.set_active(ada, false).await?;
         ensure!(!apply(true).await?.is_active);

@@ -1,4 +1,5 @@
-//! Random schedules of operations on users and keys, compared with a small model of their expected state.
+//! Random schedules of operations on users and keys, compared with a small model of their expected
+//! state.
 
 use std::time::Duration;
 
@@ -195,7 +196,8 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// Asserts that every token is accepted exactly when the model says so, with the rights of both key and owner.
+    /// Asserts that every token is accepted exactly when the model says so, with the rights of both
+    /// key and owner.
     async fn assert_matches(&self) -> Result<()> {
         ensure!(self.users.iter().any(User::is_admin), "no admin is left");
         let now = self.accounts().now();

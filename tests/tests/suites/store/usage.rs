@@ -136,7 +136,8 @@ async fn totals_are_the_sums_of_the_rows_after_repeated_and_concurrent_writes(#[
         let mut rng = SeededRng::new(7);
         let records: Vec<_> = (0..1_500).map(|_| record(&store, &mut rng)).collect();
         assert_totals(&store, &[], &UsageFilter::default()).await?;
-        // Every record is written several times: in one batch, in concurrent batches, and later again.
+        // Every record is written several times: in one batch, in concurrent batches, and later
+        // again.
         let twice = [&records[..700], &records[..700]].concat();
         store.accounts.record_usage(&twice).await?;
         let batches = records.chunks(100).chain(records.chunks(170)).map(|batch| store.accounts.record_usage(batch));

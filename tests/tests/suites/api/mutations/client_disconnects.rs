@@ -1,4 +1,5 @@
-//! Clients that disconnect at any moment: their mutation happens with its audit event, or not at all.
+//! Clients that disconnect at any moment: their mutation happens with its audit event, or not at
+//! all.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ fn disconnects() -> usize {
     soak_or(500, 60)
 }
 
-/// A mutating operation, its body, and a query that counts whether it was done, for the row `{id}` or the mark `{mark}`.
+/// A mutating operation, its body, and a query that counts whether it was done, for the row `{id}`
+/// or the mark `{mark}`.
 type Row = (&'static str, fn(&str) -> Value, &'static str);
 
 const SET: &str = "SELECT count(*) FROM passwords WHERE user_id = {id} AND hash <> (SELECT hash FROM kept_password)";
@@ -174,7 +176,8 @@ async fn with_password(api: &Api, mark: &str) -> Result<i64> {
     Ok(user)
 }
 
-/// The latency of each operation, from a client that stays. Asserts that the operation is done and recorded.
+/// The latency of each operation, from a client that stays. Asserts that the operation is done and
+/// recorded.
 async fn durations(api: &Api) -> Result<Vec<Duration>> {
     let mut durations = Vec::new();
     for (place, row) in ROWS.into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Frozen databases and full disks: every mutation is refused in time, and does not happen then or later.
+//! Frozen databases and full disks: every mutation is refused in time, and does not happen then or
+//! later.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use super::super::Api;
 use super::super::authorization::Callers;
 use super::{EVENTS, PreparedRequest, prepare, success};
 
-/// The number of rounds in which transactions are interrupted. The operations of one round need fewer connections than there
-/// are, and at most one of them hashes a password.
+/// The number of rounds in which transactions are interrupted. The operations of one round need
+/// fewer connections than there are, and at most one of them hashes a password.
 const ROUNDS: usize = 5;
 const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -46,7 +47,8 @@ async fn every_operation(api: &Api, callers: &Callers) -> Result<Vec<PreparedReq
     Ok(requests)
 }
 
-/// Sends all requests at once while the database is unavailable, and returns the bodies of the refusals.
+/// Sends all requests at once while the database is unavailable, and returns the bodies of the
+/// refusals.
 async fn assert_unavailable(api: &Api, requests: impl IntoIterator<Item = &PreparedRequest>) -> Result<Vec<String>> {
     try_join_all(requests.into_iter().map(|request| request.assert_unavailable(api))).await
 }
@@ -138,7 +140,8 @@ async fn interrupt(
     let mut holder = PgConnection::connect(api.database()?.url()).await?;
     sqlx::raw_sql("BEGIN; UPDATE audit_head SET position = position").execute(&mut holder).await?;
     let stopping = async {
-        // Not over the holder's connection: within a transaction the list of sessions does not change.
+        // Not over the holder's connection: within a transaction the list of sessions does not
+        // change.
         let asked = eventually("all to wait for the head of the log", Duration::from_secs(4), async || {
             let waiting: Vec<(i32, bool)> = sqlx::query_as(
                 "SELECT pid, true FROM pg_stat_activity \
@@ -241,8 +244,8 @@ async fn fix_free_space(database: &Database) -> Result<()> {
     Ok(())
 }
 
-/// Fills the existing pages of the audit log, where an event would still fit on a full disk, with rolled-back rows that are
-/// shorter than any event.
+/// Fills the existing pages of the audit log, where an event would still fit on a full disk, with
+/// rolled-back rows that are shorter than any event.
 async fn use_up_free_space(database: &Database) -> Result<()> {
     let rows = "DO $$ DECLARE refused INT := 0; number BIGINT := 9000000000000000000; BEGIN \
         WHILE refused < 100 LOOP BEGIN \

@@ -1,6 +1,8 @@
-//! Every mutation leaves exactly one audit event, and does not happen when the event cannot be written.
+//! Every mutation leaves exactly one audit event, and does not happen when the event cannot be
+//! written.
 //!
-//! A new mutating operation needs one line in [`EVENTS`], one in [`client_disconnects`], and its row in the authorization table.
+//! A new mutating operation needs one line in [`EVENTS`], one in [`client_disconnects`], and its
+//! row in the authorization table.
 
 mod audited_mutations;
 mod client_disconnects;
@@ -16,7 +18,8 @@ use super::authorization::{ADMIN_COLUMNS, Callers, assert_covers, documented_ope
 use super::sessions::cookie;
 use super::{ADMIN_EMAIL, Api, PASSWORD};
 
-/// A mutating operation, the event of its success, and whether an authenticated caller can be refused.
+/// A mutating operation, the event of its success, and whether an authenticated caller can be
+/// refused.
 const EVENTS: [(&str, &str, bool); 13] = [
     ("POST /auth/login", "login_success", false),
     ("POST /auth/refresh", "session_refreshed", false),
@@ -33,8 +36,8 @@ const EVENTS: [(&str, &str, bool); 13] = [
     ("POST /credentials/{id}/revoke", "api_key_revoked", true),
 ];
 
-/// Tables and columns that change even when an operation is refused: sign-in attempts are counted first, and observations leave
-/// no event.
+/// Tables and columns that change even when an operation is refused: sign-in attempts are counted
+/// first, and observations leave no event.
 const UNAUDITED: [&str; 3] = ["login_attempts", "usage_processes", "credentials.last_used_at"];
 
 /// The time in which an operation must be refused while the database is unavailable.
@@ -107,7 +110,8 @@ impl PreparedRequest {
         Ok(request.expect(status).await.with_context(|| self.operation.to_owned())?.body)
     }
 
-    /// Sends the request while the database is unavailable. The refusal must be prompt and contain no secret.
+    /// Sends the request while the database is unavailable. The refusal must be prompt and contain
+    /// no secret.
     async fn assert_unavailable(&self, api: &Api) -> Result<String> {
         let start = Instant::now();
         let body = self.send(api, 503).await?;

@@ -1,5 +1,5 @@
-//! No secret is written in clear: each one is used in requests that succeed and that fail, with the log level `trace`,
-//! and is then looked for in every sink.
+//! No secret is written in clear: each one is used in requests that succeed and that fail, with the
+//! log level `trace`, and is then looked for in every sink.
 
 mod encodings;
 mod scenario;

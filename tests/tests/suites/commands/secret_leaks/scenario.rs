@@ -269,7 +269,8 @@ impl Scenario {
     }
 }
 
-/// The commands before the server starts: the first admin, the password made for the second, and sinks of their output.
+/// The commands before the server starts: the first admin, the password made for the second, and
+/// sinks of their output.
 fn run_commands(launch: &Launch) -> Result<(Bootstrap, String, Vec<Sink>)> {
     successful(launch.command(&["migrate"])?.output()?)?;
     let seeded = launch.command(&["seed"])?.output()?;

@@ -59,7 +59,8 @@ impl ServedDatabase {
         }
     }
 
-    /// A cluster of its own, which asks Paddock for a password and logs each statement with its values.
+    /// A cluster of its own, which asks Paddock for a password and logs each statement with its
+    /// values.
     async fn postgres() -> Result<Self> {
         let cluster = Postgres::start(Durability::Relaxed).await?;
         let direct = cluster.empty_database().await?;
