@@ -16,7 +16,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/paddock
 OLLAMA_BASE_URL ?= http://localhost:11434
 # Filter of test names for `make test` and `make soak`. Empty: all tests.
 TESTS ?=
-# More arguments for `paddock run` and `paddock-tests bench`.
+# More arguments for `paddock run` and `paddock-bench`.
 # Example: make run ARGS="--operator --context kind-kind"
 ARGS ?=
 # The pinned cargo-deny, installed on first use.
@@ -52,7 +52,7 @@ soak: testbed ## Run the tests with more iterations, for a nightly job
 bench: ## Benchmark Paddock; writes target/bench/report.{json,md} (ARGS="--only login,writes")
 	@tests/testbed/install nginx postgres wrk
 	@$(BUILD) --release
-	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-tests bench $(ARGS)
+	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-bench $(ARGS)
 
 lint: ## Check formatting, clippy and that no source files import each other
 	@$(CARGO) fmt --all --check

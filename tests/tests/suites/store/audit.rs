@@ -1,4 +1,4 @@
-//! The audit log: whole, and provably so.
+//! The audit log: its chain, and that verification finds every change.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use paddock_store::{
     audit::{AuditFilter, AuditRow, Chain},
     context::{Actor, AuditContext},
 };
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{context, open, sessions};
+use super::{context, open, refuse_audit_events, sessions};
 
-/// Edits of each column, and of the rows as a whole. `other` holds a moment and an event id that no row has.
+/// Edits of each column, and of whole rows. The table `other` has a time and an event id that no
+/// row has.
 const EDITS: [&str; 24] = [
     "UPDATE audit_logs SET event_type = 'user_updatee' WHERE id = 2",
     "UPDATE audit_logs SET user_id = user_id + 1 WHERE id = 2",
@@ -55,7 +55,7 @@ const EDITS: [&str; 24] = [
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn any_edit_of_the_log_is_found(#[case] engine: Engine) {
+async fn every_edit_of_the_log_is_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         for name in ["ada", "bob", "cyd", "dan"] {
@@ -88,18 +88,18 @@ async fn any_edit_of_the_log_is_found(#[case] engine: Engine) {
     .await;
 }
 
-/// The columns that are text, hashes too.
-const TEXTS: [&str; 10] =
+/// The text columns, including hashes.
+const TEXT_COLUMNS: [&str; 10] =
     ["event_type", "actor", "target", "ip", "user_agent", "request_id", "detail", "change", "prev_hash", "hash"];
-/// The columns that are integers.
-const NUMBERS: [&str; 4] = ["id", "chain_version", "user_id", "credential_id"];
+/// The integer columns.
+const INTEGER_COLUMNS: [&str; 4] = ["id", "chain_version", "user_id", "credential_id"];
 
-/// Rows before the first one, which the schema refuses, so that it is got out of the way first.
+/// The schema refuses a row before the first one, so that its constraint is dropped first.
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_put_before_the_first_is_found(#[case] engine: Engine) {
+async fn a_row_before_the_first_is_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.user("ada@example.com", &[]).await?;
@@ -138,7 +138,7 @@ async fn a_row_put_before_the_first_is_found(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
+async fn a_changed_byte_of_any_column_is_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let context = AuditContext {
@@ -164,11 +164,11 @@ async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
         let mut changes = Vec::new();
         for row in &rows {
             let Value::Object(columns) = serde_json::to_value(row)? else { anyhow::bail!("a row is an object") };
-            for column in TEXTS {
+            for column in TEXT_COLUMNS {
                 let Some(text) = columns[column].as_str() else { continue };
                 changes.extend((0..text.len()).map(|at| (row.id, column, literal(&with_another_byte(text, at)))));
             }
-            for column in NUMBERS.into_iter().filter(|column| !columns[*column].is_null()) {
+            for column in INTEGER_COLUMNS.into_iter().filter(|column| !columns[*column].is_null()) {
                 changes.extend((0..7).map(|byte| (row.id, column, format!("{column} + {}", 2_i64 << (8 * byte)))));
             }
             for byte in 0..16 {
@@ -177,7 +177,11 @@ async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
                 changes.push((row.id, "event_id", uuid_literal(engine, Uuid::from_bytes(bytes))));
             }
             for byte in 0..7 {
-                changes.push((row.id, "occurred_at", moment(engine, row.occurred_at.micros() ^ (1 << (8 * byte)))));
+                changes.push((
+                    row.id,
+                    "occurred_at",
+                    time_expression(engine, row.occurred_at.micros() ^ (1 << (8 * byte))),
+                ));
             }
         }
         ensure!(changes.len() > 500, "{} changes", changes.len());
@@ -199,17 +203,20 @@ async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
     .await;
 }
 
-/// The text with another character of one byte at that byte; where that is within a longer one, without it.
+/// The text with another byte at this position. A multi-byte character there becomes invalid and is
+/// replaced.
 fn with_another_byte(text: &str, at: usize) -> String {
     let mut bytes = text.as_bytes().to_vec();
     bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A text as an SQL literal.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// A UUID as an SQL literal.
 pub(super) fn uuid_literal(engine: Engine, id: Uuid) -> String {
     match engine {
         Engine::Postgres => format!("'{id}'"),
@@ -217,8 +224,8 @@ pub(super) fn uuid_literal(engine: Engine, id: Uuid) -> String {
     }
 }
 
-/// A moment, in microseconds since 1970.
-pub(super) fn moment(engine: Engine, micros: i64) -> String {
+/// A time as an SQL expression, from microseconds since 1970.
+pub(super) fn time_expression(engine: Engine, micros: i64) -> String {
     match engine {
         Engine::Postgres => format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
         Engine::Sqlite => micros.to_string(),
@@ -229,18 +236,11 @@ pub(super) fn moment(engine: Engine, micros: i64) -> String {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
+async fn a_change_that_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.user("ada@example.com", &[]).await?;
-        let reject = match engine {
-            Engine::Postgres => {
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
-                 CREATE TRIGGER refuse BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION refuse()"
-            }
-            Engine::Sqlite => "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
-        };
-        store.database.execute(reject).await?;
+        store.database.execute(refuse_audit_events(engine).0).await?;
         let new = NewUser::new(Email::parse("bob@example.com")?);
         let refused = store.accounts.users().create(&context(), new).await;
         ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::Audit(_)))), "{refused:?}");
@@ -254,7 +254,7 @@ async fn what_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_in_commit_order_without_gaps_however_many_write(#[case] engine: Engine) {
+async fn concurrent_events_are_in_commit_order_without_gaps(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let writers = (0..20).map(|i| {
@@ -277,9 +277,10 @@ async fn events_are_in_commit_order_without_gaps_however_many_write(#[case] engi
     .await;
 }
 
-/// Both were opened before there was a row that could tell; a SQLite file has one process that writes.
+/// Both processes start before there is a row that shows the key. On SQLite only one process
+/// writes.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_keys_on_an_empty_log_one_writes() {
+async fn of_two_signing_keys_on_an_empty_log_one_writes() {
     story(async {
         let opened = open(Engine::Postgres).await?;
         let options = OpenOptions::new(opened.database.url().into());

@@ -1,4 +1,4 @@
-//! The audit log as it is listed and taken away.
+//! Lists and exports of the audit log.
 
 use std::time::Duration;
 
@@ -8,13 +8,12 @@ use paddock_store::{
     audit::{AuditFilter, AuditRow},
     context::Actor,
 };
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
-use super::{Opened, context, open};
+use super::{StoreFixture, context, open};
 
-impl Opened {
+impl StoreFixture {
     async fn exported(&self, filter: AuditFilter) -> Result<Vec<AuditRow>> {
         let mut export = self.accounts.audit().export(filter).await?;
         let mut all = Vec::new();
@@ -28,12 +27,12 @@ impl Opened {
     }
 }
 
-/// Each filter alone and with others finds what reading everything and looking finds, in both directions.
+/// Lists and exports with each filter are compared with filtering all rows in memory.
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn filters_find_what_looking_at_every_row_finds(#[case] engine: Engine) {
+async fn filters_find_the_rows_that_a_filter_in_memory_finds(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         for number in 0..40_i64 {
@@ -82,7 +81,7 @@ async fn filters_find_what_looking_at_every_row_finds(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_ends_where_the_log_ended_when_it_began(#[case] engine: Engine) {
+async fn an_export_ends_at_the_row_that_was_newest_at_its_start(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.user("ada@example.com", &[]).await?;

@@ -1,4 +1,4 @@
-//! Many at once: what is promised holds all the same.
+//! Concurrent changes: every promise holds.
 
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
@@ -7,11 +7,14 @@ use paddock_accounts::{
     types::{Email, LimitsPatch, Role, Roles},
     users::{Created, NewUser, UserPatch},
 };
-use paddock_tests::database::Engine;
-use paddock_tests::story::{length, story};
+use paddock_tests::{
+    database::Engine,
+    random::SeededRng,
+    story::{soak_or, story},
+};
 use rstest::rstest;
 
-use super::{Dice, Opened, context, open};
+use super::{StoreFixture, context, open};
 
 const CROWD: usize = 200;
 
@@ -19,7 +22,7 @@ const CROWD: usize = 200;
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_external_id_makes_creation_idempotent(#[case] engine: Engine) {
+async fn concurrent_creations_with_one_external_id_create_one_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let here = context();
@@ -47,7 +50,7 @@ async fn an_external_id_makes_creation_idempotent(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_is_given_once(#[case] engine: Engine) {
+async fn concurrent_creations_with_one_address_create_one_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let here = context();
@@ -75,7 +78,7 @@ async fn an_address_is_given_once(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
+async fn concurrent_patches_of_different_fields_are_all_kept(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[]).await?.id;
@@ -114,18 +117,18 @@ async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
     .await;
 }
 
-/// A way in which an admin can stop being one.
+/// A change after which an admin no longer counts as one.
 #[derive(Clone, Copy, Debug)]
-enum Leave {
+enum Removal {
     Demoted,
     Disabled,
     Deleted,
     Silenced,
 }
 
-impl Leave {
-    fn roll(dice: &mut Dice) -> Self {
-        match dice.roll(4) {
+impl Removal {
+    fn random(rng: &mut SeededRng) -> Self {
+        match rng.below(4) {
             0 => Self::Demoted,
             1 => Self::Disabled,
             2 => Self::Deleted,
@@ -133,7 +136,7 @@ impl Leave {
         }
     }
 
-    async fn go(self, store: &Opened, id: UserId) -> Result<(), Error> {
+    async fn apply(self, store: &StoreFixture, id: UserId) -> Result<(), Error> {
         let patch = match self {
             Self::Demoted => UserPatch { roles: Some(Roles::default()), ..UserPatch::default() },
             Self::Disabled => UserPatch { is_active: Some(false), ..UserPatch::default() },
@@ -148,26 +151,26 @@ impl Leave {
 }
 
 #[rstest]
-#[case::postgres(Engine::Postgres, length(1_000, 60))]
-#[case::sqlite(Engine::Sqlite, length(200, 20))]
+#[case::postgres(Engine::Postgres, soak_or(1_000, 60))]
+#[case::sqlite(Engine::Sqlite, soak_or(200, 20))]
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: usize) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(7);
+        let mut rng = SeededRng::new(7);
         let mut last = store.user("admin@example.com", &[Role::Admin]).await?.id;
         for round in 0..rounds {
             let other = store.user(&format!("admin-{round}@example.com"), &[Role::Admin]).await?.id;
-            let (one, two) = (Leave::roll(&mut dice), Leave::roll(&mut dice));
-            let (first, second) = tokio::join!(one.go(&store, last), two.go(&store, other));
+            let (one, two) = (Removal::random(&mut rng), Removal::random(&mut rng));
+            let (first, second) = tokio::join!(one.apply(&store, last), two.apply(&store, other));
             last = match (first, second) {
                 (Ok(()), Err(Error::LastAdmin)) => other,
                 (Err(Error::LastAdmin), Ok(())) => last,
-                both => anyhow::bail!("round {round}: {one:?} and {two:?} came to {both:?}"),
+                both => anyhow::bail!("round {round}: {one:?} and {two:?} ended in {both:?}"),
             };
             let left = store.accounts.users().find(last).await?.expect("one stays");
-            let acts = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
-            ensure!(acts, "round {round}: {left:?}");
+            let is_admin = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
+            ensure!(is_admin, "round {round}: {left:?}");
         }
         Ok(())
     })
