@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use paddock_accounts::{Accounts, OpenError};
+use paddock_accounts::Accounts;
+use paddock_store::OpenError;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -97,7 +98,7 @@ impl Readiness {
 
     /// Probes the database once.
     pub(crate) async fn probe_database(&self, accounts: &Accounts) {
-        self.state.has_cache.store(accounts.cache_is_kept(), Relaxed);
+        self.state.has_cache.store(accounts.access().is_cache_enabled(), Relaxed);
         match timeout(PROBE_TIMEOUT, accounts.ready()).await {
             Ok(Ok(())) => self.set_database(true, true),
             Ok(Err(OpenError::Behind { .. })) => self.set_database(true, false),

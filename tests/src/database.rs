@@ -1,58 +1,60 @@
 //! A database for one test, on either engine.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, Result};
-use sqlx::{AssertSqlSafe, FromRow, PgPool, SqlitePool, postgres::PgPoolOptions, postgres::PgRow, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, FromRow, PgPool, SqlitePool,
+    postgres::{PgPoolOptions, PgRow},
+    sqlite::SqliteRow,
+};
 use tempfile::TempDir;
 
-use crate::postgres::Postgres;
-use crate::sentinel;
+use crate::{postgres::Postgres, reaper};
 
-/// The two engines.
+/// The database engines that Paddock supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// A database of the shared cluster.
     Postgres,
-    /// A file in a folder of its own.
+    /// A file in its own folder.
     Sqlite,
 }
 
 /// An empty database that no other test uses.
 pub struct Database {
     url: String,
-    behind: Behind,
+    pool: Pool,
 }
 
-/// The way past Paddock, opened when it is first gone.
-enum Behind {
+/// Connections past Paddock, opened at their first use.
+enum Pool {
     Postgres(PgPool),
     Sqlite { pool: SqlitePool, _folder: Option<TempDir> },
 }
 
 impl Database {
-    /// A new one, empty.
+    /// Creates an empty database.
     pub async fn new(engine: Engine) -> Result<Self> {
         match engine {
-            Engine::Postgres => Self::at(&Postgres::shared().await?.empty_database().await?),
+            Engine::Postgres => Self::open(&Postgres::shared().await?.empty_database().await?),
             Engine::Sqlite => {
-                let folder = sentinel::scratch("sqlite")?;
+                let folder = reaper::scratch_dir("sqlite")?;
                 let url = format!("sqlite:{}", folder.path().join("paddock.db").display());
-                let behind = Behind::Sqlite { pool: SqlitePool::connect_lazy(&url)?, _folder: Some(folder) };
-                Ok(Self { url, behind })
+                let pool = Pool::Sqlite { pool: SqlitePool::connect_lazy(&url)?, _folder: Some(folder) };
+                Ok(Self { url, pool })
             }
         }
     }
 
-    /// The one at this URL, which is the caller's to keep.
-    pub fn at(url: &str) -> Result<Self> {
-        let behind = if url.starts_with("sqlite:") {
-            Behind::Sqlite { pool: SqlitePool::connect_lazy(url)?, _folder: None }
+    /// Opens the database at this URL, which the caller keeps alive.
+    pub fn open(url: &str) -> Result<Self> {
+        let pool = if url.starts_with("sqlite:") {
+            Pool::Sqlite { pool: SqlitePool::connect_lazy(url)?, _folder: None }
         } else {
-            Behind::Postgres(PgPoolOptions::new().max_connections(1).connect_lazy(url)?)
+            Pool::Postgres(PgPoolOptions::new().max_connections(1).connect_lazy(url)?)
         };
-        Ok(Self { url: url.to_owned(), behind })
+        Ok(Self { url: url.to_owned(), pool })
     }
 
     /// Its `DATABASE_URL`.
@@ -61,34 +63,35 @@ impl Database {
         &self.url
     }
 
-    /// Runs statements as someone with access to the database would, past every rule of Paddock's. Returns how many rows
-    /// they touched.
+    /// Runs statements past Paddock's rules, as somebody with access to the database could. Returns
+    /// the number of changed rows.
     pub async fn execute(&self, statements: &str) -> Result<u64> {
         let query = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
-        Ok(match &self.behind {
-            Behind::Postgres(pool) => query.execute(pool).await?.rows_affected(),
-            Behind::Sqlite { pool, .. } => query.execute(pool).await?.rows_affected(),
+        Ok(match &self.pool {
+            Pool::Postgres(pool) => query.execute(pool).await?.rows_affected(),
+            Pool::Sqlite { pool, .. } => query.execute(pool).await?.rows_affected(),
         })
     }
 
-    /// The rows that a query finds, whatever the API may say of them.
+    /// The rows of a query, read past the API.
     pub async fn rows<R>(&self, query: &'static str) -> Result<Vec<R>>
     where
         R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        Ok(match &self.behind {
-            Behind::Postgres(pool) => sqlx::query_as(query).fetch_all(pool).await?,
-            Behind::Sqlite { pool, .. } => sqlx::query_as(query).fetch_all(pool).await?,
+        Ok(match &self.pool {
+            Pool::Postgres(pool) => sqlx::query_as(query).fetch_all(pool).await?,
+            Pool::Sqlite { pool, .. } => sqlx::query_as(query).fetch_all(pool).await?,
         })
     }
 
-    /// Every row of every table as text, in an order of its own; without the tables and the columns (`table.column`) named.
+    /// Every row of every table as sorted text, without the named tables and columns
+    /// (`table.column`).
     pub async fn contents(&self, without: &[&str]) -> Result<BTreeMap<String, Vec<String>>> {
-        let columns = match &self.behind {
-            Behind::Postgres(_) => {
+        let columns = match &self.pool {
+            Pool::Postgres(_) => {
                 "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'"
             }
-            Behind::Sqlite { .. } => {
+            Pool::Sqlite { .. } => {
                 "SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table'"
             }
         };
@@ -96,9 +99,9 @@ impl Database {
         for name in self.texts(columns).await? {
             let (table, column) = name.split_once('.').context("a table and a column")?;
             if !without.contains(&table) && !without.contains(&name.as_str()) {
-                let text = match &self.behind {
-                    Behind::Postgres(_) => format!(r#"'{column}=' || coalesce("{column}"::text, 'NULL')"#),
-                    Behind::Sqlite { .. } => format!(r#"'{column}=' || quote("{column}")"#),
+                let text = match &self.pool {
+                    Pool::Postgres(_) => format!(r#"'{column}=' || coalesce("{column}"::text, 'NULL')"#),
+                    Pool::Sqlite { .. } => format!(r#"'{column}=' || quote("{column}")"#),
                 };
                 tables.entry(table.to_owned()).or_default().push(text);
             }
@@ -111,12 +114,12 @@ impl Database {
         Ok(contents)
     }
 
-    /// The one column of a query, as text.
+    /// The single text column of a query.
     pub async fn texts(&self, query: &str) -> Result<Vec<String>> {
         let query = AssertSqlSafe(query.to_owned());
-        Ok(match &self.behind {
-            Behind::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
-            Behind::Sqlite { pool, .. } => sqlx::query_scalar(query).fetch_all(pool).await?,
+        Ok(match &self.pool {
+            Pool::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await?,
+            Pool::Sqlite { pool, .. } => sqlx::query_scalar(query).fetch_all(pool).await?,
         })
     }
 }

@@ -1,24 +1,29 @@
-//! `make demo`: the story of the README on real parts. Three YAMLs are applied, a Secret comes out, and three clients chat with it.
+//! `make demo`: the README's example on real parts. It applies three YAMLs, and three clients chat
+//! with the issued Secret.
 
-use std::io::{Write as _, stdout};
-use std::process::Command;
+use std::{
+    io::{Write as _, stdout},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::database::{Database, Engine};
-use crate::kubernetes::{CONTEXT, Kubernetes};
-use crate::ollama::{CHAT_MODEL, Ollama};
-use crate::paddock::{Bootstrap, Launch, Paddock};
-use crate::process::run;
-use crate::testbed::{Missing, repository};
-use crate::workload::Workload;
+use crate::{
+    database::{Database, Engine},
+    kubernetes::{CONTEXT, Kubernetes},
+    ollama::{CHAT_MODEL, Ollama},
+    paddock::{Bootstrap, Launch, Paddock},
+    process::run,
+    testbed::{Missing, repository},
+    workload::Workload,
+};
 
-/// The objects of `examples/quickstart/`, and the Secret that comes of them.
+/// The objects of `examples/quickstart/`.
 pub const OBJECTS: [&str; 3] = ["apiuser/ada", "apikey/ada", "ollamamodel/smollm2"];
-/// The Secret that the `ApiKey` of `examples/quickstart/` brings.
+/// The Secret that the operator creates for the `ApiKey` of `examples/quickstart/`.
 pub const SECRET: &str = "ada-apikey";
 
-/// What the demo has started. Dropping it stops it.
+/// The running servers of the demo. Dropping it stops them.
 pub struct Demo {
     kubernetes: Kubernetes,
     _ollama: Ollama,
@@ -40,8 +45,8 @@ impl Demo {
         Ok(Self { kubernetes, _ollama: ollama, _database: database, paddock, admin })
     }
 
-    /// Tells the story, each command before what it prints.
-    pub fn tell(&self) -> Result<()> {
+    /// Runs the steps of the demo. Each command is printed before its output.
+    pub fn run_steps(&self) -> Result<()> {
         self.kubectl(&["apply", "--filename", "examples/quickstart/"])?;
         for object in OBJECTS {
             self.kubectl(&["wait", "--for=condition=Ready", "--timeout=180s", object])?;
@@ -49,23 +54,23 @@ impl Demo {
         self.kubectl(&["get", "apiusers,apikeys,ollamamodels,secrets"])?;
         let secret = run(self.kubernetes.kubectl("default")?.args(["get", "secret", SECRET, "--output=json"]))?;
         let workload = Workload::new(&secret, CHAT_MODEL)?;
-        show("curl, with the variables of the Secret", &mut workload.curl())?;
+        run_shown("curl, with the variables of the Secret", &mut workload.curl())?;
         for (title, command) in [
             ("the ollama SDK, with the same", workload.ollama_sdk()),
             ("the openai SDK, with the same", workload.openai_sdk()),
         ] {
             match command {
-                Ok(mut command) => show(title, &mut command)?,
-                Err(error) if error.is::<Missing>() => say(&format!("\n# {title}: not shown, {error}\n"))?,
+                Ok(mut command) => run_shown(title, &mut command)?,
+                Err(error) if error.is::<Missing>() => print(&format!("\n# {title}: not shown, {error}\n"))?,
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// How to go on.
+    /// The commands with which the reader can go on.
     #[must_use]
-    pub fn advice(&self) -> String {
+    pub fn next_steps(&self) -> String {
         let Bootstrap { email, password, key } = &self.admin;
         let url = self.paddock.url();
         format!(
@@ -85,18 +90,18 @@ impl Demo {
     fn kubectl(&self, arguments: &[&str]) -> Result<()> {
         let mut command = self.kubernetes.kubectl("default")?;
         command.args(arguments).current_dir(repository());
-        show(&format!("kubectl {}", arguments.join(" ")), &mut command)
+        run_shown(&format!("kubectl {}", arguments.join(" ")), &mut command)
     }
 }
 
-/// Runs a command with its output on ours.
-fn show(title: &str, command: &mut Command) -> Result<()> {
-    say(&format!("\n$ {title}\n"))?;
+/// Runs a command with its output on this process's standard output.
+fn run_shown(title: &str, command: &mut Command) -> Result<()> {
+    print(&format!("\n$ {title}\n"))?;
     let status = command.status().with_context(|| title.to_owned())?;
     ensure!(status.success(), "{title}: {status}");
     Ok(())
 }
 
-fn say(text: &str) -> Result<()> {
+fn print(text: &str) -> Result<()> {
     Ok(stdout().write_all(text.as_bytes())?)
 }

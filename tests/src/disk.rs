@@ -1,44 +1,48 @@
-//! A small disk, to see what happens when it is full.
+//! A small disk, for tests that fill it.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs::File,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::process::run;
-use crate::sentinel;
-use crate::testbed::{Missing, Part};
+use crate::{
+    process::run,
+    reaper,
+    testbed::{Missing, Part},
+};
 
-/// A file system of its own, in memory, unmounted when it is dropped.
+/// A file system in memory. Dropping it unmounts it.
 pub struct Disk {
     folder: TempDir,
 }
 
 impl Disk {
-    /// An empty one of so many MiB.
+    /// Mounts an empty disk of `mebibytes` MiB.
     ///
-    /// Errors: [`Missing`], where we may not mount.
+    /// Errors: [`Missing`], when this process may not mount.
     pub fn small(mebibytes: u32) -> Result<Self> {
-        let folder = sentinel::scratch("disk")?;
+        let folder = reaper::scratch_dir("disk")?;
         let size = format!("size={mebibytes}m,mode=0711");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
             return Err(Missing(Part::SmallDisk).into());
         }
-        sentinel::mounted(folder.path());
+        reaper::watch_mount(folder.path());
         Ok(Self { folder })
     }
 
-    /// Where it is.
+    /// Its mount point.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Takes the last free byte of it, until the filling is dropped.
+    /// Fills the disk to the last byte, with a file that [`Filling::free`] removes.
     pub fn fill(&self) -> Result<Filling> {
         let path = self.path().join("filling");
         let mut file = File::create(&path)?;
@@ -58,18 +62,18 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a server that is stopped a moment later may still hold a file.
+        // Lazily, because a server that stops a moment later may still hold a file.
         let _ = run(Command::new("umount").arg("-l").arg(self.path()));
     }
 }
 
-/// The file that takes what was free.
+/// The file that fills a disk.
 pub struct Filling {
     path: PathBuf,
 }
 
 impl Filling {
-    /// Gives the space back.
+    /// Removes the file.
     pub fn free(self) -> Result<()> {
         std::fs::remove_file(&self.path).with_context(|| self.path.display().to_string())
     }

@@ -1,15 +1,18 @@
-//! Waiting for a condition with a deadline: what tests do instead of sleeping for a time.
+//! Waiting for a condition with a deadline: tests do this instead of sleeping.
 
-use std::fmt::Display;
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, bail};
 
-const STEP: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks `probe` again and again until it answers `Ok`, at most for `limit`. `what` completes "waited ... for".
+/// Calls `probe` until it returns `Ok`, for at most `limit`. `what` completes the sentence "waited
+/// ... for".
 ///
-/// Errors: the probe's last refusal, once the time is over.
+/// Errors: the probe's last error, after `limit`.
 pub async fn eventually<T, E: Display>(
     what: &str,
     limit: Duration,
@@ -19,15 +22,15 @@ pub async fn eventually<T, E: Display>(
     let mut last = None;
     loop {
         let left = limit.saturating_sub(start.elapsed());
-        match tokio::time::timeout(left.max(STEP), probe()).await {
+        match tokio::time::timeout(left.max(POLL_INTERVAL), probe()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(refusal)) => last = Some(refusal.to_string()),
+            Ok(Err(error)) => last = Some(error.to_string()),
             Err(_) => {}
         }
         if start.elapsed() >= limit {
             let last = last.unwrap_or_else(|| "no answer".to_owned());
             bail!("waited {limit:?} for {what}; last seen: {last}");
         }
-        tokio::time::sleep(STEP.min(limit)).await;
+        tokio::time::sleep(POLL_INTERVAL.min(limit)).await;
     }
 }

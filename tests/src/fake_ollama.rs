@@ -1,27 +1,35 @@
-//! A scripted stand-in for Ollama: answers what it is told, at the pace it is told, and remembers what it was asked and when the asker left.
+//! A scripted stand-in for Ollama. It sends scripted answers at a scripted pace, and records the
+//! requests and when their clients left.
 //!
-//! For what the real one cannot be made to do on command: exact frame rates, a stream that dies, headers that take minutes. Its frames have the shapes that Ollama 0.32 sends.
+//! It does what the real Ollama cannot do on command: exact frame rates, streams that break,
+//! headers that take minutes. Its frames have the shapes that Ollama 0.32 sends.
 
-use std::collections::HashMap;
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::response::Response;
-use axum::routing::any;
-use axum::serve::ListenerExt as _;
-use axum::{Json, Router};
+use axum::{
+    Json, Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    response::Response,
+    routing::any,
+    serve::ListenerExt as _,
+};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::AbortHandle,
+    time::{MissedTickBehavior, interval},
+};
 
 const BODY_LIMIT: usize = 64 << 20;
 
@@ -31,30 +39,30 @@ pub enum End {
     /// The answer is complete.
     Clean,
     /// The connection breaks in the middle of the answer.
-    Dies,
-    /// Nothing more comes, and the connection stays.
-    Hangs,
+    Abort,
+    /// Nothing more is sent, and the connection stays open.
+    Hang,
 }
 
-/// One answer.
+/// A scripted answer.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// The status.
     pub status: StatusCode,
     /// The content type.
     pub content_type: &'static str,
-    /// How long until the headers are sent.
+    /// The delay before the headers.
     pub headers_after: Duration,
-    /// The body, each frame sent as an HTTP chunk of its own.
+    /// The body; each frame is one HTTP chunk.
     pub frames: Vec<Bytes>,
-    /// The time between two frames; zero sends them as fast as they are taken.
+    /// The time between two frames; zero sends them as fast as the client reads.
     pub every: Duration,
-    /// How it ends.
+    /// How the answer ends.
     pub end: End,
 }
 
 impl Script {
-    /// Newline-delimited JSON, as `/api/*` streams it; all at once until `every` says otherwise.
+    /// Newline-delimited JSON, as `/api/*` streams it, without pauses.
     #[must_use]
     pub fn ndjson(lines: impl IntoIterator<Item: Display>) -> Self {
         Self::stream("application/x-ndjson", lines.into_iter().map(|line| format!("{line}\n")))
@@ -86,37 +94,37 @@ impl Script {
         }
     }
 
-    /// The same with a pause between frames.
+    /// Sets the pause between frames.
     #[must_use]
     pub fn every(self, every: Duration) -> Self {
         Self { every, ..self }
     }
 
-    /// The same with another end.
+    /// Sets the end.
     #[must_use]
     pub fn ending(self, end: End) -> Self {
         Self { end, ..self }
     }
 
-    /// The same with headers that come late.
+    /// Sets the delay before the headers.
     #[must_use]
     pub fn headers_after(self, headers_after: Duration) -> Self {
         Self { headers_after, ..self }
     }
 }
 
-/// How an answer ended, seen from here.
+/// How an answer ended, as the server sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// All of it was sent.
+pub enum Outcome {
+    /// The whole answer was sent.
     Sent,
-    /// The other side closed its connection before that, at this moment.
+    /// The client closed its connection before that, at this moment.
     Abandoned(Instant),
 }
 
-/// A request that came in.
+/// A received request.
 #[derive(Debug)]
-pub struct Seen {
+pub struct ReceivedRequest {
     /// Its method.
     pub method: Method,
     /// Its path and query.
@@ -125,52 +133,52 @@ pub struct Seen {
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
-    ended: watch::Sender<Option<Ended>>,
+    outcome: watch::Sender<Option<Outcome>>,
 }
 
-impl Seen {
-    /// The body as JSON; null if it is none.
+impl ReceivedRequest {
+    /// The body as JSON; null if it is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Waits until the answer to it is over.
-    pub async fn ended(&self, limit: Duration) -> Result<Ended> {
-        let mut ended = self.ended.subscribe();
-        let found = tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await??;
+    /// Waits until its answer has ended, for at most `limit`.
+    pub async fn outcome(&self, limit: Duration) -> Result<Outcome> {
+        let mut outcome = self.outcome.subscribe();
+        let found = tokio::time::timeout(limit, outcome.wait_for(Option::is_some)).await??;
         Ok((*found).expect("waited for"))
     }
 }
 
 #[derive(Default)]
-struct Stage {
+struct Inner {
     scripts: HashMap<String, Script>,
     models: Vec<String>,
-    seen: Vec<Arc<Seen>>,
+    requests: Vec<Arc<ReceivedRequest>>,
 }
 
 /// A running stand-in on a free port of 127.0.0.1.
 pub struct FakeOllama {
     address: SocketAddr,
-    stage: Arc<Mutex<Stage>>,
+    inner: Arc<Mutex<Inner>>,
     server: AbortHandle,
 }
 
 impl FakeOllama {
-    /// Starts one that has `models`.
+    /// Starts a server that has `models`.
     pub async fn start(models: &[&str]) -> Result<Self> {
-        let stage =
-            Arc::new(Mutex::new(Stage { models: models.iter().map(|&m| m.to_owned()).collect(), ..Stage::default() }));
-        let router = Router::new().fallback(any(answer)).with_state(Arc::clone(&stage));
+        let inner =
+            Arc::new(Mutex::new(Inner { models: models.iter().map(|&m| m.to_owned()).collect(), ..Inner::default() }));
+        let router = Router::new().fallback(any(answer)).with_state(Arc::clone(&inner));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let listener = listener.tap_io(|stream| {
-            // Frames are sent when they are due, whatever the last one's fate.
+            // Each frame is sent when it is due, not when the last one is acknowledged.
             let _ = stream.set_nodelay(true);
         });
         let server = tokio::spawn(async { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { address, stage, server })
+        Ok(Self { address, inner, server })
     }
 
     /// Its base URL.
@@ -179,28 +187,28 @@ impl FakeOllama {
         format!("http://{}", self.address)
     }
 
-    /// From now on, has this model too.
-    pub fn offer(&self, model: &str) {
-        lock(&self.stage).models.push(model.to_owned());
+    /// Adds a model.
+    pub fn add_model(&self, model: &str) {
+        lock(&self.inner).models.push(model.to_owned());
     }
 
-    /// From now on, answers requests for `path` so.
-    pub fn answer(&self, path: &str, script: Script) {
-        lock(&self.stage).scripts.insert(path.to_owned(), script);
+    /// Answers requests for `path` with `script` from now on.
+    pub fn script(&self, path: &str, script: Script) {
+        lock(&self.inner).scripts.insert(path.to_owned(), script);
     }
 
     /// The requests for `path` so far, oldest first.
     #[must_use]
-    pub fn requests(&self, path: &str) -> Vec<Arc<Seen>> {
-        let stage = lock(&self.stage);
-        stage.seen.iter().filter(|s| s.path == path).cloned().collect()
+    pub fn requests(&self, path: &str) -> Vec<Arc<ReceivedRequest>> {
+        let inner = lock(&self.inner);
+        inner.requests.iter().filter(|s| s.path == path).cloned().collect()
     }
 
-    /// All requests so far that ask for work, that is, not the polls for version, models and what is loaded.
+    /// The requests for inference so far, oldest first, without the polls for version and models.
     #[must_use]
-    pub fn work(&self) -> Vec<Arc<Seen>> {
-        let stage = lock(&self.stage);
-        stage.seen.iter().filter(|s| s.method == Method::POST).cloned().collect()
+    pub fn inference_requests(&self) -> Vec<Arc<ReceivedRequest>> {
+        let inner = lock(&self.inner);
+        inner.requests.iter().filter(|s| s.method == Method::POST).cloned().collect()
     }
 }
 
@@ -210,28 +218,28 @@ impl Drop for FakeOllama {
     }
 }
 
-fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
-    stage.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn answer(State(stage): State<Arc<Mutex<Stage>>>, request: Request) -> Response {
+async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let seen = Arc::new(Seen {
+    let seen = Arc::new(ReceivedRequest {
         method: parts.method,
         path: parts.uri.to_string(),
         headers: parts.headers,
         body: to_bytes(body, BODY_LIMIT).await.unwrap_or_default(),
-        ended: watch::Sender::new(None),
+        outcome: watch::Sender::new(None),
     });
     let (script, models) = {
-        let mut stage = lock(&stage);
-        stage.seen.push(Arc::clone(&seen));
-        (stage.scripts.get(parts.uri.path()).cloned(), stage.models.clone())
+        let mut inner = lock(&inner);
+        inner.requests.push(Arc::clone(&seen));
+        (inner.scripts.get(parts.uri.path()).cloned(), inner.models.clone())
     };
     if let Some(script) = script {
-        let leave = Leave { seen, complete: false };
+        let recorder = OutcomeRecorder { seen, complete: false };
         tokio::time::sleep(script.headers_after).await;
-        return play(script, leave);
+        return respond(script, recorder);
     }
     let answer = match parts.uri.path() {
         "/" => return axum::response::IntoResponse::into_response("Ollama is running"),
@@ -259,46 +267,47 @@ fn listed(model: &str) -> Value {
     })
 }
 
-/// Notes, when it is dropped, whether the answer was sent to its end. The server drops an answer at once when the other side closes.
-struct Leave {
-    seen: Arc<Seen>,
+/// Records the outcome of an answer when it is dropped. The server drops an answer at once when the
+/// client closes.
+struct OutcomeRecorder {
+    seen: Arc<ReceivedRequest>,
     complete: bool,
 }
 
-impl Drop for Leave {
+impl Drop for OutcomeRecorder {
     fn drop(&mut self) {
-        let ended = if self.complete { Ended::Sent } else { Ended::Abandoned(Instant::now()) };
-        self.seen.ended.send_replace(Some(ended));
+        let outcome = if self.complete { Outcome::Sent } else { Outcome::Abandoned(Instant::now()) };
+        self.seen.outcome.send_replace(Some(outcome));
     }
 }
 
-fn play(script: Script, leave: Leave) -> Response {
+fn respond(script: Script, recorder: OutcomeRecorder) -> Response {
     let Script { frames, every, end, .. } = script;
     let clock = (!every.is_zero()).then(|| {
         let mut clock = interval(every);
-        // A frame that is late because this process was must not make the next ones come in a burst.
+        // A late frame must not make the next ones come in a burst.
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         clock
     });
-    let start = (frames.into_iter(), clock, leave);
+    let start = (frames.into_iter(), clock, recorder);
     let body = futures_util::stream::unfold(Some(start), move |state| async move {
-        let (mut frames, mut clock, mut leave) = state?;
+        let (mut frames, mut clock, mut recorder) = state?;
         if let Some(clock) = &mut clock {
             clock.tick().await;
         }
         if let Some(frame) = frames.next() {
-            return Some((Ok(frame), Some((frames, clock, leave))));
+            return Some((Ok(frame), Some((frames, clock, recorder))));
         }
         match end {
             End::Clean => {
-                leave.complete = true;
+                recorder.complete = true;
                 None
             }
-            End::Dies => {
-                leave.complete = true;
-                Some((Err("the script says so"), None))
+            End::Abort => {
+                recorder.complete = true;
+                Some((Err("the script aborts here"), None))
             }
-            End::Hangs => std::future::pending().await,
+            End::Hang => std::future::pending().await,
         }
     });
     let mut response = Response::new(Body::from_stream(body));
@@ -307,7 +316,8 @@ fn play(script: Script, leave: Leave) -> Response {
     response
 }
 
-/// The lines of a chat by `model`, as recorded: `count` numbered words, then the final object, which counts `count` tokens and 31 of the prompt.
+/// The lines of a chat by `model`, as recorded: `count` numbered words, then the final object,
+/// which counts `count` tokens and 31 prompt tokens.
 pub fn chat_lines(model: &str, count: usize) -> impl Iterator<Item = String> {
     let start = format!(r#"{{"model":"{model}","created_at":"2026-11-24T05:05:53.637219664Z","message":"#);
     let end = format!(
@@ -316,7 +326,8 @@ pub fn chat_lines(model: &str, count: usize) -> impl Iterator<Item = String> {
     (0..count).map(move |n| format!(r#"{start}{{"role":"assistant","content":" w{n}"}},"done":false}}"#)).chain([end])
 }
 
-/// The events of an OpenAI chat by `model`, as recorded: `count` numbered words, then the end; with a usage event of 31 and `count` tokens if `usage`.
+/// The events of an OpenAI chat by `model`, as recorded: `count` numbered words, then the end. With
+/// `usage`, a usage event of 31 and `count` tokens follows.
 pub fn chat_events(model: &str, count: usize, usage: bool) -> impl Iterator<Item = String> {
     let start = format!(
         r#"{{"id":"chatcmpl-523","object":"chat.completion.chunk","created":1795496753,"model":"{model}","system_fingerprint":"fp_ollama","choices":"#

@@ -1,41 +1,53 @@
-//! A real control plane: etcd, kube-apiserver, and the controllers that our operator relies on (garbage collection, deletion of namespaces).
+//! A real control plane: etcd, kube-apiserver, and the controllers that the operator relies on
+//! (garbage collection, deletion of namespaces).
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt as _};
+use aws_lc_rs::{
+    encoding::{AsDer as _, PublicKeyX509Der},
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use k8s_openapi::{
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::{Namespace, ServiceAccount},
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, Config, ResourceExt as _,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::eventually::eventually;
-use crate::process::{Log, Process, Signal, free_port};
-use crate::sentinel;
-use crate::shared::{self, Shared};
-use crate::testbed::Part;
+use crate::{
+    eventually::eventually,
+    process::{Log, Process, Signal, free_port},
+    reaper,
+    shared_servers::{self, SharedServer},
+    testbed::Part,
+};
 
-/// The name of the context, the cluster, in our kubeconfigs.
+/// The name of the context and the cluster in the kubeconfigs.
 pub const CONTEXT: &str = "paddock-tests";
 
-const START: Duration = Duration::from_mins(1);
-const ESTABLISHED: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+const CRD_TIMEOUT: Duration = Duration::from_secs(20);
 const CONTROLLERS: &str =
     "namespace,garbagecollector,serviceaccount-token,serviceaccount,clusterrole-aggregation,resourcequota";
 
-/// A running control plane: ours, or one that `paddock-tests exec` has started for all test processes.
+/// A running control plane, started by this process or inherited from `paddock-tests exec`.
 #[derive(Debug)]
 pub struct Kubernetes {
     kubeconfig: PathBuf,
@@ -45,23 +57,23 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// The one that all tests share, our CRDs applied.
+    /// The control plane that all tests share, with Paddock's CRDs.
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Kubernetes> = OnceCell::const_new();
         let kubernetes = SHARED
-            .get_or_try_init(async || match shared::given(Shared::Kubernetes) {
+            .get_or_try_init(async || match shared_servers::inherited(SharedServer::Kubernetes) {
                 Some((kubeconfig, log)) => Ok(Self { kubeconfig: kubeconfig.into(), log, servers: None }),
                 None => Self::start().await,
             })
             .await?;
-        crate::story::attach(&kubernetes.log);
+        crate::story::attach_log(&kubernetes.log);
         Ok(kubernetes)
     }
 
-    /// Starts one for the caller alone, and applies our CRDs.
+    /// Starts a control plane for one test, with Paddock's CRDs.
     pub async fn start() -> Result<Self> {
         let bin = Part::Kubernetes.locate()?;
-        let folder = sentinel::scratch("kubernetes")?;
+        let folder = reaper::scratch_dir("kubernetes")?;
         let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
         let etcd = start_etcd(&bin, folder.path(), &etcd_url)?;
 
@@ -70,8 +82,9 @@ impl Kubernetes {
         let apiserver = start_apiserver(&bin, folder.path(), &etcd_url, port)?;
         let certificate = folder.path().join("certificates/apiserver.crt");
         apiserver
-            .ready(START, async || {
-                // The server makes its certificate at its start; it is signed by itself, so that it serves as its own authority.
+            .wait_until_ready(START_TIMEOUT, async || {
+                // The server creates its certificate at its start. It is self-signed, so that it is
+                // its own authority.
                 let certificate = fs::read(&certificate).context("no certificate yet")?;
                 let document = kubeconfig_document(port, &certificate, &token);
                 fs::write(&kubeconfig, serde_yaml_ng::to_string(&document)?)?;
@@ -100,18 +113,19 @@ impl Kubernetes {
         &self.log
     }
 
-    /// The API server's process, for tests that freeze or kill it; `None` when it is shared with other test processes.
+    /// The API server's process, for tests that suspend or kill it; `None` when it is inherited.
     #[must_use]
     pub fn apiserver(&self) -> Option<&Process> {
         self.servers.as_ref().map(|(_, apiserver, _, _)| apiserver)
     }
 
-    /// A new client with an administrator's rights. Each test makes its own, because a client lives in the runtime that made it.
+    /// Creates a client with an administrator's rights. Each test needs its own, because a client
+    /// is bound to its runtime.
     pub async fn client(&self) -> Result<Client> {
         client(&self.kubeconfig).await
     }
 
-    /// A new namespace, and its name.
+    /// Creates a namespace and returns its name.
     pub async fn namespace(&self) -> Result<String> {
         let name = format!("test-{}", Uuid::now_v7().simple());
         let namespace = Namespace {
@@ -123,7 +137,8 @@ impl Kubernetes {
         Ok(name)
     }
 
-    /// The path of a kubeconfig of a new service account `name`, which has no rights until a binding gives it some; `namespace` is also its default one.
+    /// Creates a service account without rights and returns the path of its kubeconfig, whose
+    /// default namespace is `namespace`.
     pub async fn service_account(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let account = ServiceAccount {
@@ -144,7 +159,7 @@ impl Kubernetes {
         let mut document: serde_json::Value = serde_yaml_ng::from_slice(&fs::read(&self.kubeconfig)?)?;
         document["users"][0]["user"]["token"] = token.into();
         document["contexts"][0]["context"]["namespace"] = namespace.into();
-        let path = sentinel::root().join(format!("{namespace}-{name}.kubeconfig"));
+        let path = reaper::root_dir().join(format!("{namespace}-{name}.kubeconfig"));
         fs::write(&path, serde_yaml_ng::to_string(&document)?)?;
         Ok(path)
     }
@@ -156,19 +171,19 @@ impl Kubernetes {
             .arg("--namespace")
             .arg(namespace)
             .env("KUBECONFIG", &self.kubeconfig)
-            // Not the cache in the maintainer's home.
-            .env("KUBECACHEDIR", sentinel::root().join("kubectl"));
+            // Not the cache in the home folder.
+            .env("KUBECACHEDIR", reaper::root_dir().join("kubectl"));
         Ok(command)
     }
 
     async fn apply_crds(&self) -> Result<()> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client().await?);
-        for crd in paddock_crds::all() {
+        for crd in paddock_crds::definitions() {
             let name = crd.name_any();
             crds.patch(&name, &PatchParams::apply(CONTEXT).force(), &Patch::Apply(&crd))
                 .await
                 .with_context(|| format!("applying {name}"))?;
-            eventually(&format!("{name} to be established"), ESTABLISHED, async || {
+            eventually(&format!("{name} to be established"), CRD_TIMEOUT, async || {
                 let status = crds.get(&name).await?.status.unwrap_or_default();
                 let conditions = status.conditions.unwrap_or_default();
                 let established = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
@@ -229,7 +244,8 @@ fn start_controllers(bin: &Path, folder: &Path, kubeconfig: &Path) -> Result<Pro
     Process::start("kube-controller-manager", command, Signal::Term)
 }
 
-/// Writes what the API server is started with, and returns an administrator's token and where the kubeconfig will be.
+/// Writes the credentials that the API server is started with. Returns an administrator's token and
+/// the path for a kubeconfig.
 fn write_credentials(folder: &Path) -> Result<(String, PathBuf)> {
     let mut token = [0; 16];
     aws_lc_rs::rand::fill(&mut token).context("a token")?;

@@ -1,28 +1,30 @@
-//! Paddock's test harness: the real servers of the testbed, stand-ins that can be told what to do, and what the suites of this crate are written with.
+//! Paddock's test harness: the real servers of the testbed, scripted stand-ins, and the helpers of
+//! the suites in this crate.
 //!
-//! A test is a [`story::story`]; it asks for the servers it needs, such as [`postgres::Postgres::shared`], and is skipped by name where the testbed lacks one.
+//! A test is a [`story::story`]. It asks for the servers it needs, such as
+//! [`postgres::Postgres::shared`]. Where the testbed lacks one, the test is skipped and named.
 
-pub mod bench;
+pub mod chaos_proxy;
 pub mod database;
 pub mod demo;
 pub mod disk;
 pub mod eventually;
 pub mod fake_ollama;
-pub mod flood;
 pub mod kubernetes;
+pub mod login_load;
 pub mod nginx;
 pub mod ollama;
 pub mod paddock;
 pub mod postgres;
 pub mod process;
+pub mod random;
+pub mod reaper;
 pub mod redis;
 pub mod registry;
 pub mod release;
-pub mod sentinel;
 pub mod servers;
-pub mod shared;
+pub mod shared_servers;
 pub mod story;
 pub mod testbed;
-pub mod usage;
-pub mod way;
+pub mod usage_rows;
 pub mod workload;

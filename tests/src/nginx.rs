@@ -1,15 +1,15 @@
-//! nginx as a proxy that checks one bearer token: the named peer of the benchmarks.
+//! nginx as a proxy that checks one bearer token, which the benchmarks compare Paddock with.
 
-use std::fs;
-use std::process::Command;
-use std::time::Duration;
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::process::{Process, Signal, free_port, run};
-use crate::sentinel;
-use crate::testbed::Part;
+use crate::{
+    process::{Process, Signal, free_port, run},
+    reaper,
+    testbed::Part,
+};
 
 /// A running nginx with one worker.
 pub struct Nginx {
@@ -19,20 +19,21 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts one in front of `upstream` (`host:port`) that lets `token` pass, under a command such as `taskset -c 1`.
-    pub async fn start(upstream: &str, token: &str, under: &[String]) -> Result<Self> {
+    /// Starts nginx in front of `upstream` (`host:port`). It accepts `token` only. `prefix` is a
+    /// command such as `taskset -c 1`.
+    pub async fn start(upstream: &str, token: &str, prefix: &[String]) -> Result<Self> {
         let nginx = Part::Nginx.locate()?;
-        let folder = sentinel::scratch("nginx")?;
+        let folder = reaper::scratch_dir("nginx")?;
         let port = free_port()?;
         let configuration = folder.path().join("nginx.conf");
         fs::write(&configuration, configure(upstream, token, port, &folder.path().display().to_string()))?;
-        let mut words = under.iter().map(String::as_str).chain([nginx.to_str().unwrap_or("nginx")]);
+        let mut words = prefix.iter().map(String::as_str).chain([nginx.to_str().unwrap_or("nginx")]);
         let mut command = Command::new(words.next().unwrap_or("nginx"));
         command.args(words).arg("-c").arg(&configuration).arg("-p").arg(folder.path()).args(["-e", "stderr"]);
         let server = Process::start("nginx", command, Signal::Quit)?;
         let url = format!("http://127.0.0.1:{port}");
         server
-            .ready(Duration::from_secs(10), async || {
+            .wait_until_ready(Duration::from_secs(10), async || {
                 reqwest::Client::new()
                     .get(format!("{url}/api/version"))
                     .bearer_auth(token)
@@ -53,7 +54,7 @@ impl Nginx {
 
     /// Its version, such as `nginx/1.22.1`.
     pub fn version() -> Result<String> {
-        // It speaks on standard error.
+        // nginx prints it on standard error.
         let nginx = Part::Nginx.locate()?;
         let text = run(Command::new("sh").args(["-c", "\"$0\" -v 2>&1"]).arg(nginx))?;
         Ok(text.trim().trim_start_matches("nginx version: ").to_owned())

@@ -1,8 +1,10 @@
-//! The real Ollama, with its models in a scratch folder.
+//! A real Ollama, with its models in a scratch folder.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Client;
@@ -11,17 +13,19 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::process::{Log, Process, Signal, free_port};
-use crate::sentinel;
-use crate::shared::{self, Shared};
-use crate::testbed::Part;
+use crate::{
+    process::{Log, Process, Signal, free_port},
+    reaper,
+    shared_servers::{self, SharedServer},
+    testbed::Part,
+};
 
 /// The model that chats: `SmolLM2-135M-Instruct`.
 pub const CHAT_MODEL: &str = "smollm2:135m";
 /// The model that embeds: `all-MiniLM-L6-v2`, 384 dimensions.
 pub const EMBEDDING_MODEL: &str = "all-minilm:l6";
 
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 const CHAT_MODEL_FOLDER: &str = "smollm2-135m";
 const CHAT_MODEL_FILE: &str = "model.gguf";
 /// The parts of the embedding model that Ollama's converter reads.
@@ -36,12 +40,12 @@ const SAFETENSORS: [&str; 8] = [
     "1_Pooling/config.json",
 ];
 
-/// The chat model's weights, for a registry to hold.
+/// The file with the chat model's weights, for a registry to serve.
 pub fn chat_model_file() -> Result<PathBuf> {
     Ok(Part::Models.locate()?.join(CHAT_MODEL_FOLDER).join(CHAT_MODEL_FILE))
 }
 
-/// A running Ollama: ours, or one that `paddock-tests exec` has started for all test processes.
+/// A running Ollama, started by this process or inherited from `paddock-tests exec`.
 #[derive(Debug)]
 pub struct Ollama {
     url: String,
@@ -51,20 +55,20 @@ pub struct Ollama {
 }
 
 impl Ollama {
-    /// The one that all tests share, with both models. Tests leave its set of models as it is.
+    /// The server that all tests share, with both models. Tests must not change its set of models.
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Ollama> = OnceCell::const_new();
         let ollama = SHARED
-            .get_or_try_init(async || match shared::given(Shared::Ollama) {
+            .get_or_try_init(async || match shared_servers::inherited(SharedServer::Ollama) {
                 Some((url, log)) => Ok(Self { url, log, client: client()?, server: None }),
                 None => Self::with_models().await,
             })
             .await?;
-        crate::story::attach(&ollama.log);
+        crate::story::attach_log(&ollama.log);
         Ok(ollama)
     }
 
-    /// Starts one for the caller alone, with both models.
+    /// Starts a server for one test, with both models.
     pub async fn with_models() -> Result<Self> {
         let models = Part::Models.locate()?;
         let ollama = Self::empty().await?;
@@ -77,10 +81,10 @@ impl Ollama {
         Ok(ollama)
     }
 
-    /// Starts one for the caller alone, without models.
+    /// Starts a server for one test, without models.
     pub async fn empty() -> Result<Self> {
         let ollama = Part::Ollama.locate()?;
-        let folder = sentinel::scratch("ollama")?;
+        let folder = reaper::scratch_dir("ollama")?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let url = format!("http://{address}");
         let mut command = Command::new(ollama);
@@ -89,13 +93,13 @@ impl Ollama {
             .env("OLLAMA_HOST", &address)
             .env("OLLAMA_MODELS", folder.path().join("models"))
             .env("OLLAMA_NO_CLOUD", "1")
-            // Where it keeps its key.
+            // Ollama keeps its key there.
             .env("HOME", folder.path())
             .env("TMPDIR", folder.path());
         let server = Process::start("ollama", command, Signal::Term)?;
         let client = client()?;
         server
-            .ready(START, async || {
+            .wait_until_ready(START_TIMEOUT, async || {
                 let version = client.get(format!("{url}/api/version")).send().await?;
                 version.error_for_status()?;
                 Ok(())
@@ -116,7 +120,7 @@ impl Ollama {
         &self.log
     }
 
-    /// The server process, for tests that kill it; `None` when it is shared with other test processes.
+    /// The server process, for tests that kill it; `None` when it is inherited.
     #[must_use]
     pub fn process(&self) -> Option<&Process> {
         self.server.as_ref().map(|(process, _)| process)
@@ -135,14 +139,14 @@ impl Ollama {
         Ok(models.iter().filter_map(|m| Some(m["name"].as_str()?.to_owned())).collect())
     }
 
-    /// Pulls a model, and returns the lines of progress.
+    /// Pulls a model and returns the lines of progress.
     ///
-    /// Errors: when the last line is not `success`.
+    /// Errors: the last line is not `success`.
     pub async fn pull(&self, model: &str, insecure: bool) -> Result<Vec<Value>> {
         self.lines("/api/pull", &json!({"model": model, "insecure": insecure})).await
     }
 
-    /// Makes a model of files below `folder`: what `ollama create` does.
+    /// Creates a model from files below `folder`, as `ollama create` does.
     pub async fn import(&self, model: &str, folder: &Path, files: &[&str]) -> Result<()> {
         let mut digests = Map::new();
         for &name in files {
@@ -156,6 +160,9 @@ impl Ollama {
         Ok(())
     }
 
+    /// The lines of a streamed answer.
+    ///
+    /// Errors: the last line is not `success`.
     async fn lines(&self, path: &str, body: &Value) -> Result<Vec<Value>> {
         let answer = self.client.post(format!("{}{path}", self.url)).json(body).send().await?;
         let text = answer.text().await?;
@@ -167,7 +174,8 @@ impl Ollama {
     }
 }
 
-/// A client that keeps no connections: it is shared by tests, each of which has a runtime of its own that its connections would end with.
+/// A client without idle connections. Tests share it, but each has its own runtime, with which its
+/// connections end.
 fn client() -> Result<Client> {
     Ok(Client::builder().pool_max_idle_per_host(0).build()?)
 }

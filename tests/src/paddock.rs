@@ -1,11 +1,13 @@
-//! The executable itself, started as a user starts it: by a verb and an environment.
+//! The `paddock` executable, started as a user starts it: with a command and an environment.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Once;
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Once,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::{Client, RequestBuilder};
@@ -13,22 +15,20 @@ use serde_json::{Value, json};
 
 use crate::process::{Process, Signal, free_port, run};
 
-const START: Duration = Duration::from_mins(1);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where the executable lies: `PADDOCK_BIN`, or beside the executable that runs now.
+/// The path of the executable: `PADDOCK_BIN`, or the one that cargo has built beside the current
+/// executable.
 ///
-/// Errors: when it has not been built. One that is older than its sources is used, with a warning.
+/// Prints a warning when the executable is older than its sources.
+///
+/// Errors: the executable has not been built.
 pub fn executable() -> Result<PathBuf> {
     static WARN: Once = Once::new();
     if let Some(path) = std::env::var_os("PADDOCK_BIN") {
         return Ok(path.into());
     }
-    let own = std::env::current_exe()?;
-    let folder = own.ancestors().find(|folder| folder.join("paddock.d").exists());
-    let path = folder
-        .map(|folder| folder.join("paddock"))
-        .filter(|path| path.exists())
-        .context("the executable `paddock` is not built; run `cargo build --workspace --bins --tests`")?;
+    let path = built("paddock")?;
     WARN.call_once(|| {
         if let Ok(Some(newer)) = newer_source(&path) {
             let warning = format!(
@@ -41,7 +41,19 @@ pub fn executable() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A source that was changed after the executable was built, from the list that cargo leaves beside it.
+/// An executable of this workspace that cargo has built beside the current one.
+///
+/// Errors: it has not been built.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.ancestors().find(|folder| folder.join(name).with_extension("d").exists());
+    folder
+        .map(|folder| folder.join(name))
+        .filter(|path| path.exists())
+        .with_context(|| format!("the executable `{name}` is not built; run `cargo build --workspace --bins --tests`"))
+}
+
+/// A source that is newer than the executable, from the list that cargo leaves beside it.
 fn newer_source(executable: &Path) -> Result<Option<String>> {
     let built = executable.metadata()?.modified()?;
     let list = std::fs::read_to_string(executable.with_extension("d"))?;
@@ -52,7 +64,7 @@ fn newer_source(executable: &Path) -> Result<Option<String>> {
     Ok(newer.map(str::to_owned))
 }
 
-/// How a Paddock is to be started.
+/// How to start a Paddock.
 #[derive(Clone, Debug)]
 pub struct Launch {
     arguments: Vec<String>,
@@ -61,7 +73,8 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `paddock VERB...` on this database, on free ports of 127.0.0.1. Nothing of our own environment is handed down but `PATH` and `HOME`.
+    /// `paddock ARGUMENTS` on this database and on free ports of 127.0.0.1. It inherits only `PATH`
+    /// and `HOME`.
     pub fn new(arguments: &[&str], database_url: &str) -> Result<Self> {
         let launch = Self {
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
@@ -70,10 +83,10 @@ impl Launch {
         };
         Ok(launch
             .env("ENVIRONMENT", "local")
-            // Beside a SQLite file they would be made; a PostgreSQL has no such place.
+            // On SQLite they would be created beside the file; on PostgreSQL they must be set.
             .env("JWT_SECRET", "a secret of tests, which is long enough")
             .env("AUDIT_SIGNING_KEY", "another secret of tests, long enough")
-            // No story is to meet the default by accident.
+            // The defaults are too low for most tests.
             .env("RATE_LIMIT_PER_MINUTE", "1000000")
             .env("AUTH_FAILURES_PER_MINUTE", "1000000")
             .env("DATABASE_URL", database_url)
@@ -81,27 +94,27 @@ impl Launch {
             .env("METRICS_ADDR", &format!("127.0.0.1:{}", free_port()?)))
     }
 
-    /// With this variable set.
+    /// Sets a variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// With this Ollama behind it.
+    /// Sets the upstream Ollama.
     #[must_use]
     pub fn ollama(self, url: &str) -> Self {
         self.env("OLLAMA_BASE_URL", url)
     }
 
-    /// Started by this command, such as `taskset -c 1`.
+    /// Starts it through this command, such as `taskset -c 1`.
     #[must_use]
-    pub fn under(mut self, prefix: &[String]) -> Self {
+    pub fn with_prefix(mut self, prefix: &[String]) -> Self {
         self.prefix = prefix.to_vec();
         self
     }
 
-    /// The command that this launch would start, with other arguments.
+    /// The command of this launch, with other arguments.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let executable = executable()?;
         let mut command = match self.prefix.split_first() {
@@ -117,7 +130,7 @@ impl Launch {
         Ok(command)
     }
 
-    /// Migrates and seeds the database, and returns what seeding printed of the first administrator.
+    /// Migrates and seeds the database, and returns the first administrator.
     pub fn seed(&self) -> Result<Bootstrap> {
         run(&mut self.command(&["migrate"])?)?;
         Bootstrap::from_output(&run(&mut self.command(&["seed"])?)?)
@@ -128,7 +141,7 @@ impl Launch {
         let paddock = self.spawn()?;
         paddock
             .process
-            .ready(START, async || {
+            .wait_until_ready(START_TIMEOUT, async || {
                 // The metrics listener answers for API and operator alike.
                 let answer = paddock.client.get(format!("{}/readyz", paddock.metrics_url)).send().await?;
                 let status = answer.status();
@@ -139,7 +152,7 @@ impl Launch {
         Ok(paddock)
     }
 
-    /// Starts it and does not wait.
+    /// Starts it without waiting.
     pub fn spawn(self) -> Result<Paddock> {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let address = |name: &str| self.environment.get(name).cloned().unwrap_or_default();
@@ -152,7 +165,7 @@ impl Launch {
     }
 }
 
-/// The first administrator, as seeding prints it once.
+/// The first administrator, whose secrets seeding prints once.
 #[derive(Clone)]
 pub struct Bootstrap {
     /// Its e-mail.
@@ -164,7 +177,7 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Reads the `BOOTSTRAP_ADMIN_...=` lines of seeding's standard output.
+    /// Reads the `BOOTSTRAP_ADMIN_...=` lines that seeding prints.
     pub fn from_output(output: &str) -> Result<Self> {
         let value = |name: &str| {
             let prefix = format!("BOOTSTRAP_ADMIN_{name}=");
@@ -184,12 +197,13 @@ pub struct Paddock {
 }
 
 impl Paddock {
-    /// A migrated, seeded `paddock api` in front of this Ollama, and an administrator who is signed in by key.
+    /// A migrated, seeded `paddock api` in front of this Ollama, and a caller with the
+    /// administrator's key.
     pub async fn api(database_url: &str, ollama_url: &str) -> Result<(Self, Caller)> {
         Self::seeded(Launch::new(&["api"], database_url)?.ollama(ollama_url)).await
     }
 
-    /// The same for a launch of the caller's making.
+    /// The same for another launch.
     pub async fn seeded(launch: Launch) -> Result<(Self, Caller)> {
         let admin = launch.seed()?;
         let paddock = launch.start().await?;
@@ -215,14 +229,14 @@ impl Paddock {
         &self.process
     }
 
-    /// Somebody who calls it with this API key.
+    /// A caller with this API key.
     #[must_use]
     pub fn caller(&self, key: &str) -> Caller {
         Caller { client: self.client.clone(), url: self.url.clone(), key: key.to_owned() }
     }
 }
 
-/// Somebody who calls Paddock with an API key.
+/// A client of Paddock with an API key.
 #[derive(Clone)]
 pub struct Caller {
     client: Client,
@@ -252,26 +266,29 @@ impl Caller {
         self.client.patch(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
     }
 
-    /// As administrator: a new user with these fields beside a fresh e-mail, and the user's id.
+    /// As administrator: creates a user with these fields and, unless given, a new e-mail. Returns
+    /// the user's id.
     pub async fn create_user(&self, mut fields: Value) -> Result<i64> {
         let email = format!("user-{}@example.com", uuid::Uuid::now_v7().simple());
         if fields["email"].is_null() {
             fields["email"] = email.into();
         }
-        let user = answer(self.post("/users", &fields)).await?;
+        let user = fetch_json(self.post("/users", &fields)).await?;
         user["id"].as_i64().with_context(|| user.to_string())
     }
 
-    /// As administrator: a new key of a user with these fields beside `user_id`: its id, and somebody who calls with it.
+    /// As administrator: creates a key of the user with these fields. Returns its id and a caller
+    /// with it.
     pub async fn create_key(&self, user_id: i64, mut fields: Value) -> Result<(i64, Self)> {
         fields["user_id"] = user_id.into();
-        let issued = answer(self.post("/credentials", &fields)).await?;
+        let issued = fetch_json(self.post("/credentials", &fields)).await?;
         let key = issued["plaintext"].as_str().context("a key")?.to_owned();
         let id = issued["credential_id"].as_i64().context("its id")?;
         Ok((id, Self { key, ..self.clone() }))
     }
 
-    /// As administrator: somebody with the role `user` and a key of default scopes.
+    /// As administrator: creates a user with the role `user`. Returns a caller with a key of the
+    /// default scopes.
     pub async fn create_workload(&self) -> Result<Self> {
         let user = self.create_user(json!({"roles": ["user"]})).await?;
         Ok(self.create_key(user, json!({})).await?.1)
@@ -280,8 +297,8 @@ impl Caller {
 
 /// Sends a request and returns the JSON of its answer.
 ///
-/// Errors: when the status is not 2xx, with the body.
-pub async fn answer(request: RequestBuilder) -> Result<Value> {
+/// Errors: the status is not 2xx; with the body.
+pub async fn fetch_json(request: RequestBuilder) -> Result<Value> {
     let answer = request.send().await?;
     let (status, url) = (answer.status(), answer.url().clone());
     let body = answer.text().await?;

@@ -1,29 +1,35 @@
-//! A PostgreSQL cluster of our own, in a scratch folder, reached over 127.0.0.1.
+//! A PostgreSQL cluster in a scratch folder, on 127.0.0.1.
 //!
-//! Each test gets a database of its own, copied from a template that is migrated once: copying costs some 30 ms, migrating and nothing else would cost more.
+//! Each test gets its own database. [`Postgres::database`] copies a template that is migrated once,
+//! in some 30 ms.
 
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _,
+    postgres::{PgConnectOptions, PgConnection},
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::disk::Disk;
-use crate::process::{Child, Log, Process, Signal, free_port, run};
-use crate::sentinel;
-use crate::shared::{self, Shared};
-use crate::testbed::Part;
+use crate::{
+    disk::Disk,
+    process::{Child, Log, Process, Signal, free_port, run},
+    reaper,
+    shared_servers::{self, SharedServer},
+    testbed::Part,
+};
 
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running cluster: ours, or one that `paddock-tests exec` has started for all test processes.
+/// A running cluster, started by this process or inherited from `paddock-tests exec`.
 #[derive(Debug)]
 pub struct Postgres {
     url: String,
@@ -32,22 +38,23 @@ pub struct Postgres {
     server: Option<Server>,
 }
 
-/// What a cluster of ours is started from, and started again after a crash.
+/// The process of a cluster that this process started, and what starts it again after a crash.
 #[derive(Debug)]
 struct Server {
     process: Process,
     folder: PathBuf,
     settings: Vec<String>,
-    /// Removed with the cluster; `None` where the folder is the caller's.
+    /// Removed with the cluster; `None` when the caller owns the folder.
     _scratch: Option<TempDir>,
 }
 
 /// Whether a cluster's commits reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Commits do not wait for the disk: fast, and nothing that a test of our own code could notice, as only a crash of the machine loses them.
+    /// Commits do not wait for the disk. Only a crash of the machine loses them, so tests do not
+    /// notice.
     Relaxed,
-    /// As in production, for benchmarks.
+    /// Commits wait for the disk, as in production.
     Full,
 }
 
@@ -56,28 +63,28 @@ impl Postgres {
     pub async fn shared() -> Result<&'static Self> {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         let postgres = SHARED
-            .get_or_try_init(async || match shared::given(Shared::Postgres) {
+            .get_or_try_init(async || match shared_servers::inherited(SharedServer::Postgres) {
                 Some((url, log)) => Ok(Self { url, log, template: OnceCell::new(), server: None }),
                 None => Self::start(Durability::Relaxed).await,
             })
             .await?;
-        crate::story::attach(&postgres.log);
+        crate::story::attach_log(&postgres.log);
         Ok(postgres)
     }
 
-    /// Starts a cluster for the caller alone.
+    /// Starts a cluster for one test.
     pub async fn start(durability: Durability) -> Result<Self> {
-        let scratch = sentinel::scratch("postgres")?;
-        Self::begin(scratch.path().to_owned(), Some(scratch), durability).await
+        let scratch = reaper::scratch_dir("postgres")?;
+        Self::start_in(scratch.path().to_owned(), Some(scratch), durability).await
     }
 
-    /// Starts a cluster in an empty folder of the caller's, a small disk, of which it takes some 60 MiB.
+    /// Starts a cluster on a small disk, of which it takes some 60 MiB.
     pub async fn start_on(disk: &Disk, durability: Durability) -> Result<Self> {
-        Self::begin(disk.path().to_owned(), None, durability).await
+        Self::start_in(disk.path().to_owned(), None, durability).await
     }
 
-    async fn begin(folder: PathBuf, scratch: Option<TempDir>, durability: Durability) -> Result<Self> {
-        if let Some((uid, gid)) = account()? {
+    async fn start_in(folder: PathBuf, scratch: Option<TempDir>, durability: Durability) -> Result<Self> {
+        if let Some((uid, gid)) = unprivileged_account()? {
             chown(&folder, Some(uid), Some(gid))?;
         }
         let mut initdb = command("initdb", &folder)?;
@@ -93,37 +100,37 @@ impl Postgres {
         }
         let process = launch(&folder, &settings)?;
         let (log, url) = (process.log().clone(), format!("postgres://postgres@127.0.0.1:{port}/postgres"));
-        answers(&process, &url).await?;
+        wait_until_ready(&process, &url).await?;
         let server = Server { process, folder, settings, _scratch: scratch };
         Ok(Self { url, log, template: OnceCell::new(), server: Some(server) })
     }
 
-    /// Kills the server and every process of it at once, as a machine that loses its power does. Nothing is flushed.
+    /// Kills all processes of the server at once, as a power failure does. Nothing is flushed.
     pub async fn crash(&self) -> Result<()> {
-        let server = self.own()?;
-        // Frozen first, so that it starts nothing more while its children are looked up.
+        let server = self.server()?;
+        // Suspended first, so that the server starts no child while its children are listed.
         let children = self.freeze()?;
         for child in children {
             child.signal(Signal::Kill)?;
         }
         server.process.signal(Signal::Kill)?;
-        server.process.ended(Duration::from_secs(10)).await?;
+        server.process.wait_for_exit(Duration::from_secs(10)).await?;
         Ok(())
     }
 
-    /// Starts it again on the same data and the same port, and waits until it has recovered.
+    /// Starts the server again on the same data and port, and waits until it has recovered.
     pub async fn restart(&mut self) -> Result<()> {
         let url = self.url.clone();
-        let server = self.server.as_mut().context("a shared cluster is not ours to restart")?;
+        let server = self.server.as_mut().context("an inherited cluster cannot be restarted")?;
         server.process = launch(&server.folder, &server.settings)?;
         self.log = server.process.log().clone();
-        answers(&server.process, &url).await
+        wait_until_ready(&server.process, &url).await
     }
 
-    /// Stops every process of it where it stands, until [`Postgres::thaw`]: connections stay open, and nothing is answered.
-    /// Returns its children.
+    /// Suspends all processes of the server until [`Postgres::thaw`], and returns its children.
+    /// Connections stay open, and no query is answered.
     pub fn freeze(&self) -> Result<Vec<Child>> {
-        let server = self.own()?;
+        let server = self.server()?;
         server.process.signal(Signal::Stop)?;
         let children = server.process.children()?;
         for child in &children {
@@ -132,17 +139,17 @@ impl Postgres {
         Ok(children)
     }
 
-    /// Lets it go on.
+    /// Resumes the server.
     pub fn thaw(&self) -> Result<()> {
-        let server = self.own()?;
+        let server = self.server()?;
         for child in server.process.children()? {
             child.signal(Signal::Cont)?;
         }
         server.process.signal(Signal::Cont)
     }
 
-    fn own(&self) -> Result<&Server> {
-        self.server.as_ref().context("a shared cluster is not ours to disturb")
+    fn server(&self) -> Result<&Server> {
+        self.server.as_ref().context("an inherited cluster cannot be disturbed")
     }
 
     /// The URL of the database `postgres`, as superuser.
@@ -157,37 +164,37 @@ impl Postgres {
         &self.log
     }
 
-    /// The server process, for tests that kill or freeze it; `None` when it is shared with other test processes.
+    /// The server process, for tests that kill or suspend it; `None` when it is inherited.
     #[must_use]
     pub fn process(&self) -> Option<&Process> {
         self.server.as_ref().map(|server| &server.process)
     }
 
-    /// The folder that holds its data; `None` when it is shared with other test processes.
+    /// Its data folder; `None` when it is inherited.
     #[must_use]
-    pub fn data(&self) -> Option<PathBuf> {
+    pub fn data_dir(&self) -> Option<PathBuf> {
         self.server.as_ref().map(|server| server.folder.join("data"))
     }
 
-    /// A new, empty database, and its URL.
+    /// Creates an empty database and returns its URL.
     pub async fn empty_database(&self) -> Result<String> {
         let name = format!("test_{}", Uuid::now_v7().simple());
         self.run(&format!(r#"create database "{name}""#)).await?;
-        self.url_of(&name)
+        self.database_url(&name)
     }
 
-    /// A new database with the present schema, and its URL.
+    /// Creates a database with the present schema and returns its URL.
     pub async fn database(&self) -> Result<String> {
         let template = self.template.get_or_try_init(async || self.migrated_template().await).await?;
         let name = format!("test_{}", Uuid::now_v7().simple());
         self.run(&format!(r#"create database "{name}" template "{template}""#)).await?;
-        self.url_of(&name)
+        self.database_url(&name)
     }
 
     async fn migrated_template(&self) -> Result<String> {
         let name = format!("template_{}", Uuid::now_v7().simple());
         self.run(&format!(r#"create database "{name}""#)).await?;
-        let mut connection = PgConnection::connect(&self.url_of(&name)?).await?;
+        let mut connection = PgConnection::connect(&self.database_url(&name)?).await?;
         let folder = crate::testbed::repository().join("migrations/postgres");
         sqlx::migrate::Migrator::new(folder).await?.run(&mut connection).await.context("the migrations")?;
         connection.close().await?;
@@ -196,22 +203,22 @@ impl Postgres {
 
     async fn run(&self, statement: &str) -> Result<()> {
         let mut connection = PgConnection::connect(&self.url).await?;
-        // Names of databases cannot be bound; ours are made above, of letters and digits.
+        // Database names cannot be bound. They are made above, of letters and digits.
         connection.execute(AssertSqlSafe(statement.to_owned())).await?;
         Ok(connection.close().await?)
     }
 
-    fn url_of(&self, database: &str) -> Result<String> {
+    fn database_url(&self, database: &str) -> Result<String> {
         let options: PgConnectOptions = self.url.parse()?;
         Ok(format!("postgres://{}@{}:{}/{database}", options.get_username(), options.get_host(), options.get_port()))
     }
 }
 
-/// An executable of PostgreSQL's, run in that folder under an account that it accepts.
+/// A command of PostgreSQL, run in that folder under an account that PostgreSQL accepts.
 fn command(name: &str, folder: &Path) -> Result<Command> {
     let mut command = Command::new(Part::Postgres.locate()?.join(name));
     command.current_dir(folder);
-    if let Some((uid, gid)) = account()? {
+    if let Some((uid, gid)) = unprivileged_account()? {
         command.uid(uid).gid(gid);
     }
     Ok(command)
@@ -223,8 +230,8 @@ fn launch(folder: &Path, settings: &[String]) -> Result<Process> {
     Process::start("postgres", postgres, Signal::Quit)
 }
 
-async fn answers(server: &Process, url: &str) -> Result<()> {
-    server.ready(START, async || Ok(PgConnection::connect(url).await?.close().await?)).await
+async fn wait_until_ready(server: &Process, url: &str) -> Result<()> {
+    server.wait_until_ready(START_TIMEOUT, async || Ok(PgConnection::connect(url).await?.close().await?)).await
 }
 
 fn settings(folder: &Path, port: u16, durability: Durability) -> Vec<String> {
@@ -232,9 +239,9 @@ fn settings(folder: &Path, port: u16, durability: Durability) -> Vec<String> {
         "listen_addresses=127.0.0.1".to_owned(),
         format!("port={port}"),
         format!("unix_socket_directories={}", folder.display()),
-        // Test processes run in parallel, each with pools of its own.
+        // Test processes run in parallel, each with its own pools.
         "max_connections=500".to_owned(),
-        // In the data folder instead of /dev/shm, where a killed server would leave it.
+        // In the data folder, because a killed server would leave it in /dev/shm.
         "dynamic_shared_memory_type=mmap".to_owned(),
         "log_min_messages=warning".to_owned(),
         "log_min_error_statement=panic".to_owned(),
@@ -245,8 +252,9 @@ fn settings(folder: &Path, port: u16, durability: Durability) -> Vec<String> {
     settings.into_iter().flat_map(|s| ["-c".to_owned(), s]).collect()
 }
 
-/// The account that the server runs under: nobody's choice unless we are root, which PostgreSQL refuses.
-fn account() -> Result<Option<(u32, u32)>> {
+/// The account to run the server under. `None` unless this process runs as root, which PostgreSQL
+/// refuses.
+fn unprivileged_account() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }

@@ -1,16 +1,18 @@
-//! A Redis of the test's own, reached over 127.0.0.1. It starts in a few milliseconds and keeps nothing on disk.
+//! A Redis for one test, on 127.0.0.1. It starts in a few milliseconds and keeps nothing on disk.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::Result;
-use redis::Client;
-use redis::aio::MultiplexedConnection;
+use redis::{Client, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
-use crate::process::{Process, Signal, free_port};
-use crate::sentinel;
-use crate::testbed::Part;
+use crate::{
+    process::{Process, Signal, free_port},
+    reaper,
+    testbed::Part,
+};
+
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running Redis.
 pub struct Redis {
@@ -21,22 +23,22 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one that lets everybody in.
+    /// Starts a Redis without a password.
     pub async fn start() -> Result<Self> {
-        Self::begin(None).await
+        Self::start_with(None).await
     }
 
-    /// Starts one that asks for this password.
+    /// Starts a Redis with this password.
     pub async fn with_password(password: &str) -> Result<Self> {
-        Self::begin(Some(password.to_owned())).await
+        Self::start_with(Some(password.to_owned())).await
     }
 
-    async fn begin(password: Option<String>) -> Result<Self> {
-        let folder = sentinel::scratch("redis")?;
+    async fn start_with(password: Option<String>) -> Result<Self> {
+        let folder = reaper::scratch_dir("redis")?;
         let port = free_port()?;
         let process = launch(port, password.as_deref(), &folder)?;
         let redis = Self { port, password, process, folder };
-        redis.answers().await?;
+        redis.wait_until_ready().await?;
         Ok(redis)
     }
 
@@ -47,37 +49,38 @@ impl Redis {
         format!("redis://{user}127.0.0.1:{}/0", self.port)
     }
 
-    /// A new connection to it, for commands of the test's.
+    /// Opens a connection for the test's own commands.
     pub async fn connect(&self) -> Result<MultiplexedConnection> {
         Ok(Client::open(self.url())?.get_multiplexed_async_connection().await?)
     }
 
-    /// Kills it: connections break, and all that it held is gone.
+    /// Kills the server. Its connections break and its data is gone.
     pub async fn crash(&self) -> Result<()> {
         self.process.signal(Signal::Kill)?;
-        self.process.ended(Duration::from_secs(10)).await?;
+        self.process.wait_for_exit(Duration::from_secs(10)).await?;
         Ok(())
     }
 
-    /// Starts it again after a crash, on the same port, with nothing in it.
+    /// Starts the server again on the same port, without data.
     pub async fn restart(&mut self) -> Result<()> {
         self.process = launch(self.port, self.password.as_deref(), &self.folder)?;
-        self.answers().await
+        self.wait_until_ready().await
     }
 
-    /// Stops it where it stands, until [`Redis::thaw`]: connections stay open, and nothing is answered.
+    /// Suspends the server until [`Redis::thaw`]. Connections stay open, and no command is
+    /// answered.
     pub fn freeze(&self) -> Result<()> {
         self.process.signal(Signal::Stop)
     }
 
-    /// Lets it go on.
+    /// Resumes the server.
     pub fn thaw(&self) -> Result<()> {
         self.process.signal(Signal::Cont)
     }
 
-    async fn answers(&self) -> Result<()> {
+    async fn wait_until_ready(&self) -> Result<()> {
         let ping = async || Ok(redis::cmd("PING").query_async::<()>(&mut self.connect().await?).await?);
-        self.process.ready(Duration::from_secs(10), ping).await
+        self.process.wait_until_ready(START_TIMEOUT, ping).await
     }
 }
 

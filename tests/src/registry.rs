@@ -1,40 +1,48 @@
-//! A small OCI registry that holds models, so that Ollama really pulls: `127.0.0.1:PORT/library/smollm2:135m`, with `insecure`.
+//! A small OCI registry of models that Ollama pulls from: `127.0.0.1:PORT/library/smollm2:135m`,
+//! with `insecure`.
 //!
-//! What Ollama 0.32 needs of a registry, and no more: manifests by tag, and blobs by HEAD and GET with `Range`. It refuses answers for blobs that have no `Location` header, even with 200.
+//! It has what Ollama 0.32 needs: manifests by tag, and blobs by HEAD and GET with `Range`. Ollama
+//! refuses answers for blobs without a `Location` header, even with status 200.
 
-use std::collections::HashMap;
-use std::io::Read as _;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    io::Read as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path as UrlPath, State};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path as UrlPath, State},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
-use tokio::net::TcpListener;
-use tokio::task::AbortHandle;
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom},
+    net::TcpListener,
+    task::AbortHandle,
+};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const MODEL: &str = "application/vnd.ollama.image.model";
 const PARAMETERS: &str = "application/vnd.ollama.image.params";
 
-const PIECE: usize = 64 << 10;
+const CHUNK_SIZE: usize = 64 << 10;
 
-/// What goes wrong on purpose.
+/// A fault that the registry injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Blobs come at this many bytes per second, each connection for itself.
+    /// Each connection gets this many bytes per second of a blob.
     Throttle(u32),
     /// Every answer for a blob has this status.
     Blobs(StatusCode),
@@ -60,32 +68,32 @@ impl Blob {
 }
 
 #[derive(Default)]
-struct Shelf {
+struct Contents {
     blobs: HashMap<String, Blob>,
     manifests: HashMap<String, Bytes>,
     fault: Option<Fault>,
-    asked: Vec<String>,
+    requests: Vec<String>,
 }
 
 /// A running registry on a free port of 127.0.0.1.
 pub struct Registry {
     address: SocketAddr,
-    shelf: Arc<Mutex<Shelf>>,
+    contents: Arc<Mutex<Contents>>,
     server: AbortHandle,
 }
 
 impl Registry {
-    /// Starts an empty one.
+    /// Starts an empty registry.
     pub async fn start() -> Result<Self> {
-        let shelf = Arc::new(Mutex::new(Shelf::default()));
+        let contents = Arc::new(Mutex::new(Contents::default()));
         let router = Router::new()
             .route("/v2/{namespace}/{name}/manifests/{tag}", get(manifest))
             .route("/v2/{namespace}/{name}/blobs/{digest}", get(blob))
-            .with_state(Arc::clone(&shelf));
+            .with_state(Arc::clone(&contents));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let server = tokio::spawn(async { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { address, shelf, server })
+        Ok(Self { address, contents, server })
     }
 
     /// `127.0.0.1:PORT`, the first part of its models' names.
@@ -100,7 +108,8 @@ impl Registry {
         format!("http://{}", self.address)
     }
 
-    /// Adds a model that can chat, from a .gguf file, and returns its full name and its manifest's digest.
+    /// Adds a model that can chat, from a .gguf file, and returns its full name and its manifest's
+    /// digest.
     ///
     /// `model` is its name without the registry, such as `library/smollm2:135m`.
     pub fn add_gguf(&self, model: &str, file: &Path) -> Result<(String, String)> {
@@ -110,12 +119,13 @@ impl Registry {
         self.add(model, &digest, weights)
     }
 
-    /// Adds a model of `size` bytes that mean nothing: it can be pulled, not run. Other seeds have other bytes.
+    /// Adds a model of `size` meaningless bytes, which Ollama can pull but not run. Each seed gives
+    /// other bytes.
     pub fn add_noise(&self, model: &str, size: usize, seed: u64) -> Result<(String, String)> {
         let mut state = seed | 1;
         let bytes: Bytes = (0..size)
             .map(|_| {
-                // A linear congruential generator: nothing here needs to be random, only different.
+                // A linear congruential generator: the bytes need not be random, only different.
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 state.to_be_bytes()[0]
             })
@@ -131,13 +141,13 @@ impl Registry {
             "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [weights_digest]},
         });
         let size = weights.len();
-        let mut stock = self.shelf();
-        stock.blobs.insert(weights_digest.to_owned(), weights);
+        let mut contents = self.contents();
+        contents.blobs.insert(weights_digest.to_owned(), weights);
         let mut put = |kind: &str, document: Value| {
             let bytes = Bytes::from(document.to_string());
             let digest = digest_of(&bytes);
             let entry = json!({"mediaType": kind, "digest": digest, "size": bytes.len()});
-            stock.blobs.insert(digest, Blob::Memory(bytes));
+            contents.blobs.insert(digest, Blob::Memory(bytes));
             entry
         };
         let config = put(CONFIG, config);
@@ -150,23 +160,23 @@ impl Registry {
             .to_string(),
         );
         let manifest_digest = digest_of(&manifest);
-        stock.manifests.insert(format!("{path}:{tag}"), manifest);
+        contents.manifests.insert(format!("{path}:{tag}"), manifest);
         Ok((format!("{}/{model}", self.address), manifest_digest))
     }
 
-    /// From now on, this goes wrong; `None` heals it.
-    pub fn fault(&self, fault: Option<Fault>) {
-        self.shelf().fault = fault;
+    /// Injects a fault from now on; `None` removes it.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        self.contents().fault = fault;
     }
 
-    /// What it was asked for: `METHOD PATH`, oldest first.
+    /// The requests so far, as `METHOD PATH`, oldest first.
     #[must_use]
-    pub fn asked(&self) -> Vec<String> {
-        self.shelf().asked.clone()
+    pub fn requests(&self) -> Vec<String> {
+        self.contents().requests.clone()
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        lock(&self.shelf)
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        lock(&self.contents)
     }
 }
 
@@ -176,8 +186,8 @@ impl Drop for Registry {
     }
 }
 
-fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {
+    contents.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn digest_of(bytes: &[u8]) -> String {
@@ -186,7 +196,7 @@ fn digest_of(bytes: &[u8]) -> String {
 
 fn digest_of_file(file: &Path) -> Result<String> {
     let mut file = std::fs::File::open(file)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; PIECE]);
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; CHUNK_SIZE]);
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(format!("sha256:{}", hex::encode(hash.finalize()))),
@@ -196,17 +206,17 @@ fn digest_of_file(file: &Path) -> Result<String> {
 }
 
 async fn manifest(
-    State(shelf): State<Arc<Mutex<Shelf>>>,
+    State(contents): State<Arc<Mutex<Contents>>>,
     UrlPath((namespace, name, tag)): UrlPath<(String, String, String)>,
     method: Method,
 ) -> Response {
-    let mut shelf = lock(&shelf);
+    let mut contents = lock(&contents);
     let key = format!("{namespace}/{name}:{tag}");
-    shelf.asked.push(format!("{method} manifest {key}"));
-    if let Some(Fault::Manifests(status)) = shelf.fault {
+    contents.requests.push(format!("{method} manifest {key}"));
+    if let Some(Fault::Manifests(status)) = contents.fault {
         return status.into_response();
     }
-    match shelf.manifests.get(&key) {
+    match contents.manifests.get(&key) {
         Some(manifest) => (
             [
                 (header::CONTENT_TYPE, MANIFEST.to_owned()),
@@ -220,15 +230,15 @@ async fn manifest(
 }
 
 async fn blob(
-    State(shelf): State<Arc<Mutex<Shelf>>>,
+    State(contents): State<Arc<Mutex<Contents>>>,
     UrlPath((namespace, name, digest)): UrlPath<(String, String, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
     let (blob, fault) = {
-        let mut shelf = lock(&shelf);
-        shelf.asked.push(format!("{method} blob {digest}"));
-        (shelf.blobs.get(&digest).cloned(), shelf.fault)
+        let mut contents = lock(&contents);
+        contents.requests.push(format!("{method} blob {digest}"));
+        (contents.blobs.get(&digest).cloned(), contents.fault)
     };
     if let Some(Fault::Blobs(status)) = fault {
         return status.into_response();
@@ -237,7 +247,7 @@ async fn blob(
         return StatusCode::NOT_FOUND.into_response();
     };
     let size = blob.len();
-    let range = headers.get(header::RANGE).and_then(|range| bounds(range, size));
+    let range = headers.get(header::RANGE).and_then(|range| parse_range(range, size));
     let (first, last) = range.unwrap_or((0, size.saturating_sub(1)));
     let location = format!("/v2/{namespace}/{name}/blobs/{digest}");
     let answer = http::Response::builder()
@@ -251,11 +261,11 @@ async fn blob(
         None => answer,
     };
     let body = if method == Method::HEAD { Body::empty() } else { send(blob, first, last, fault) };
-    answer.body(body).expect("headers that we made")
+    answer.body(body).expect("valid headers")
 }
 
-/// The first and last byte of `bytes=FIRST-LAST`; the only form that Ollama uses.
-fn bounds(range: &HeaderValue, size: u64) -> Option<(u64, u64)> {
+/// The first and last byte of `bytes=FIRST-LAST`, the only form that Ollama uses.
+fn parse_range(range: &HeaderValue, size: u64) -> Option<(u64, u64)> {
     let (first, last) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
     let first = first.parse().ok()?;
     let last = if last.is_empty() { size.checked_sub(1)? } else { last.parse().ok()? };
@@ -268,17 +278,17 @@ fn send(blob: Blob, first: u64, last: u64, fault: Option<Fault>) -> Body {
         if at > last {
             return None;
         }
-        let left = usize::try_from(last + 1 - at).unwrap_or(PIECE);
+        let left = usize::try_from(last + 1 - at).unwrap_or(CHUNK_SIZE);
         let count = match fault {
-            // Ten pieces a second.
+            // Ten chunks a second.
             Some(Fault::Throttle(rate)) => (rate as usize / 10).max(1),
-            _ => PIECE,
+            _ => CHUNK_SIZE,
         }
         .min(left);
         if let Some(Fault::Throttle(_)) = fault {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        match piece(&blob, at, count, file).await {
+        match read_chunk(&blob, at, count, file).await {
             Ok((mut bytes, file)) => {
                 if fault == Some(Fault::Corrupt) && at == first {
                     bytes[0] ^= 1;
@@ -291,7 +301,12 @@ fn send(blob: Blob, first: u64, last: u64, fault: Option<Fault>) -> Body {
     }))
 }
 
-async fn piece(blob: &Blob, at: u64, count: usize, file: Option<File>) -> std::io::Result<(Vec<u8>, Option<File>)> {
+async fn read_chunk(
+    blob: &Blob,
+    at: u64,
+    count: usize,
+    file: Option<File>,
+) -> std::io::Result<(Vec<u8>, Option<File>)> {
     match blob {
         Blob::Memory(bytes) => {
             let at = usize::try_from(at).map_err(std::io::Error::other)?;

@@ -1,49 +1,53 @@
-//! What a release leaves behind, kept as files, so that later releases are tested against it: rows of every table as its own
-//! executable wrote them, on both engines, and the statements it sends.
+//! Snapshots of releases, which later releases are tested against: the rows of every table as the
+//! release wrote them on both engines, and the statements it sends.
 //!
-//! `paddock-tests release FOLDER` writes them with the executable beside it, once, when a schema is released.
+//! `paddock-tests release FOLDER` writes one with the executable beside it, once, when a schema is
+//! released.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection, migrate::Migrator};
 
-use crate::database::{Database, Engine};
-use crate::paddock::{Launch, answer};
-use crate::process::{Signal, run};
-use crate::testbed::{Part, repository};
+use crate::{
+    database::{Database, Engine},
+    paddock::{Launch, fetch_json},
+    process::{Signal, run},
+    testbed::{Part, repository},
+};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is known of the rows of a release, and what must still hold of them later.
+/// Facts about the rows of a release, which must still hold in later releases.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Facts {
     /// The first admin's password.
     pub password: String,
     /// Its key.
     pub admin_key: String,
-    /// A key that works.
+    /// A live key.
     pub live_key: String,
-    /// One that was rotated away, within a grace of a century.
+    /// A key that was rotated away, with a grace period of a century.
     pub retiring_key: String,
-    /// One that was revoked.
+    /// A revoked key.
     pub revoked_key: String,
-    /// One of a user that is disabled.
+    /// A key of a disabled user.
     pub disabled_key: String,
-    /// The addresses of the users that are there, in order of id.
+    /// The addresses of the users, in order of id.
     pub users: Vec<String>,
-    /// How many audit rows there are.
+    /// The number of audit rows.
     pub events: i64,
 }
 
-/// A release, as it is kept in a folder that is named for its last migration.
+/// The snapshot of a release, in a folder named after its last migration.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// The last migration of the release.
@@ -52,7 +56,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// Every release that is kept, oldest first.
+    /// All snapshots, oldest first.
     pub fn all() -> Result<Vec<Self>> {
         let mut releases = Vec::new();
         for entry in fs::read_dir(repository().join("tests/releases"))? {
@@ -64,43 +68,43 @@ impl Release {
         Ok(releases)
     }
 
-    /// Its rows, as statements that put them into its own schema, and what is known of them.
+    /// Its rows, as statements for its own schema, and the facts about them.
     pub fn rows(&self, engine: Engine) -> Result<(String, Facts)> {
-        let rows = fs::read_to_string(self.folder.join(name(engine, "sql")))?;
-        let facts = fs::read_to_string(self.folder.join(name(engine, "json")))?;
+        let rows = fs::read_to_string(self.folder.join(file_name(engine, "sql")))?;
+        let facts = fs::read_to_string(self.folder.join(file_name(engine, "json")))?;
         Ok((rows, serde_json::from_str(&facts)?))
     }
 
-    /// The names and texts of the statements that its executable sends.
+    /// The statements that its executable sends, by name.
     pub fn statements(&self) -> Result<Vec<(String, String)>> {
         let text = fs::read_to_string(self.folder.join(STATEMENTS))?;
         let pairs = text.lines().filter_map(|line| line.split_once('\t'));
         Ok(pairs.map(|(name, statement)| (name.to_owned(), statement.to_owned())).collect())
     }
 
-    /// The versions of its migrations, and the SHA-384 of each in hexadecimal.
+    /// The versions of its migrations, each with its SHA-384 in hexadecimal.
     pub fn checksums(&self, engine: Engine) -> Result<Vec<(i64, String)>> {
-        let text = fs::read_to_string(self.folder.join(name(engine, CHECKSUMS)))?;
+        let text = fs::read_to_string(self.folder.join(file_name(engine, CHECKSUMS)))?;
         let pairs = text.lines().filter_map(|line| line.split_once('\t'));
         pairs.map(|(version, sum)| Ok((version.parse()?, sum.to_owned()))).collect()
     }
 }
 
-/// Writes the release of the executable that lies beside this one into a folder of `parent`.
+/// Writes the snapshot of the executable beside this one into a folder of `parent`.
 pub async fn write(parent: &Path) -> Result<()> {
     let schema = migrator(Engine::Postgres).await?.iter().map(|migration| migration.version).max().unwrap_or_default();
     let folder = parent.join(format!("{schema:04}"));
     fs::create_dir_all(&folder)?;
     for engine in [Engine::Postgres, Engine::Sqlite] {
         let database = Database::new(engine).await?;
-        let facts = live(&database).await?;
-        fs::write(folder.join(name(engine, "sql")), dump(engine, &database).await?)?;
-        fs::write(folder.join(name(engine, "json")), serde_json::to_string_pretty(&facts)? + "\n")?;
+        let facts = populate(&database).await?;
+        fs::write(folder.join(file_name(engine, "sql")), dump(engine, &database).await?)?;
+        fs::write(folder.join(file_name(engine, "json")), serde_json::to_string_pretty(&facts)? + "\n")?;
         let mut checksums = String::new();
         for migration in migrator(engine).await?.iter() {
             writeln!(checksums, "{}\t{}", migration.version, hex::encode(&migration.checksum))?;
         }
-        fs::write(folder.join(name(engine, CHECKSUMS)), checksums)?;
+        fs::write(folder.join(file_name(engine, CHECKSUMS)), checksums)?;
     }
     let mut statements = String::new();
     for (name, statement) in paddock_accounts::statements() {
@@ -112,26 +116,26 @@ pub async fn write(parent: &Path) -> Result<()> {
 
 /// The migrations of the repository.
 pub async fn migrator(engine: Engine) -> Result<Migrator> {
-    Ok(Migrator::new(repository().join("migrations").join(word(engine))).await?)
+    Ok(Migrator::new(repository().join("migrations").join(engine_name(engine))).await?)
 }
 
 const STATEMENTS: &str = "statements.tsv";
 const CHECKSUMS: &str = "checksums.tsv";
 
-fn word(engine: Engine) -> &'static str {
+fn engine_name(engine: Engine) -> &'static str {
     match engine {
         Engine::Postgres => "postgres",
         Engine::Sqlite => "sqlite",
     }
 }
 
-fn name(engine: Engine, ending: &str) -> String {
-    format!("{}.{ending}", word(engine))
+fn file_name(engine: Engine, ending: &str) -> String {
+    format!("{}.{ending}", engine_name(engine))
 }
 
-/// A life before the release: every table has rows, in every state that the API brings about; what only the operator and
-/// the gateway write is put beside it, as they would.
-async fn live(database: &Database) -> Result<Facts> {
+/// Fills every table with rows in every state that the API produces. Rows that only the operator
+/// and the gateway write are inserted directly.
+async fn populate(database: &Database) -> Result<Facts> {
     let launch = Launch::new(&["api"], database.url())?;
     let bootstrap = launch.seed()?;
     let paddock = launch.start().await?;
@@ -141,24 +145,24 @@ async fn live(database: &Database) -> Result<Facts> {
     let bob = admin.create_user(json!({"email": "bob@example.com"})).await?;
     let carol = admin.create_user(json!({"email": "carol@example.com", "roles": ["admin", "user"]})).await?;
     let (_, disabled) = admin.create_key(carol, json!({"label": "laptop"})).await?;
-    answer(admin.patch(&format!("/users/{carol}"), &json!({"is_active": false}))).await?;
+    fetch_json(admin.patch(&format!("/users/{carol}"), &json!({"is_active": false}))).await?;
     let narrow = json!({"models": ["smollm2:*"], "limits": {"requests_per_minute": 600, "tokens_per_day": 0}});
-    answer(admin.patch(&format!("/users/{ada}"), &narrow)).await?;
+    fetch_json(admin.patch(&format!("/users/{ada}"), &narrow)).await?;
 
     let fields = json!({"label": "batch", "models": ["smollm2:135m"], "limits": {"max_concurrent": 2}, "expires_at": "2199-01-01T00:00:00Z"});
     let (id, retiring) = admin.create_key(ada, fields).await?;
-    let rotated = answer(admin.post(&format!("/credentials/{id}/rotate"), &json!({"grace_seconds": 3600}))).await?;
+    let rotated = fetch_json(admin.post(&format!("/credentials/{id}/rotate"), &json!({"grace_seconds": 3600}))).await?;
     let live = rotated["plaintext"].as_str().context("a key")?.to_owned();
     let (id, revoked) = admin.create_key(ada, json!({})).await?;
     admin.post(&format!("/credentials/{id}/revoke"), &Value::Null).send().await?.error_for_status()?;
 
     let sign_in = json!({"username": bootstrap.email, "password": bootstrap.password});
     for _ in 0..2 {
-        answer(admin.post("/auth/login", &sign_in)).await?;
+        fetch_json(admin.post("/auth/login", &sign_in)).await?;
     }
     admin.post("/auth/login", &json!({"username": "ada@example.com", "password": "a guess"})).send().await?;
     paddock.process().signal(Signal::Term)?;
-    paddock.process().ended(PATIENCE).await?;
+    paddock.process().wait_for_exit(SHUTDOWN_TIMEOUT).await?;
 
     let time = format!("(SELECT created_at FROM users WHERE id = {ada})");
     let managed =
@@ -189,7 +193,8 @@ async fn live(database: &Database) -> Result<Facts> {
     })
 }
 
-/// Every row, as one INSERT a line. They replace what a migration puts into its tables, such as the head of the chain.
+/// Every row, as one INSERT per line. They replace the rows that a migration inserts, such as the
+/// head of the chain.
 async fn dump(engine: Engine, database: &Database) -> Result<String> {
     let statements: Vec<String> = match engine {
         Engine::Postgres => {

@@ -1,12 +1,14 @@
-//! The set of servers that `paddock-tests up` and `exec` start.
+//! The servers that `paddock-tests up` and `exec` start.
 
 use anyhow::Result;
 
-use crate::kubernetes::Kubernetes;
-use crate::ollama::Ollama;
-use crate::postgres::{Durability, Postgres};
-use crate::shared::Shared;
-use crate::testbed::Missing;
+use crate::{
+    kubernetes::Kubernetes,
+    ollama::Ollama,
+    postgres::{Durability, Postgres},
+    shared_servers::SharedServer,
+    testbed::Missing,
+};
 
 /// Running servers. Dropping them stops them.
 #[derive(Default)]
@@ -19,26 +21,28 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts `wanted`, all at once. One whose part the testbed lacks is left out and named in [`Servers::missing`].
+    /// Starts the `wanted` servers at once. Those that the testbed lacks are left out and named in
+    /// [`Servers::missing`].
     ///
-    /// Errors: a server that is there and does not start.
-    pub async fn start(wanted: &[Shared]) -> Result<Self> {
+    /// Errors: an installed server does not start.
+    pub async fn start(wanted: &[SharedServer]) -> Result<Self> {
         let (postgres, kubernetes, ollama) = tokio::join!(
-            maybe(wanted.contains(&Shared::Postgres), Postgres::start(Durability::Relaxed)),
-            maybe(wanted.contains(&Shared::Kubernetes), Kubernetes::start()),
-            maybe(wanted.contains(&Shared::Ollama), Ollama::with_models()),
+            start_if(wanted.contains(&SharedServer::Postgres), Postgres::start(Durability::Relaxed)),
+            start_if(wanted.contains(&SharedServer::Kubernetes), Kubernetes::start()),
+            start_if(wanted.contains(&SharedServer::Ollama), Ollama::with_models()),
         );
         let mut servers = Self::default();
-        servers.postgres = servers.keep(postgres)?;
-        servers.kubernetes = servers.keep(kubernetes)?;
-        servers.ollama = servers.keep(ollama)?;
+        servers.postgres = servers.unless_missing(postgres)?;
+        servers.kubernetes = servers.unless_missing(kubernetes)?;
+        servers.ollama = servers.unless_missing(ollama)?;
         if let Some(postgres) = &servers.postgres {
             servers.database = Some(postgres.empty_database().await?);
         }
         Ok(servers)
     }
 
-    fn keep<T>(&mut self, outcome: Option<Result<T>>) -> Result<Option<T>> {
+    /// The started server. A missing part is noted instead of returned as an error.
+    fn unless_missing<T>(&mut self, outcome: Option<Result<T>>) -> Result<Option<T>> {
         match outcome {
             None => Ok(None),
             Some(Ok(server)) => Ok(Some(server)),
@@ -52,7 +56,7 @@ impl Servers {
         }
     }
 
-    /// What was wanted and is not installed.
+    /// The wanted parts that are not installed.
     #[must_use]
     pub fn missing(&self) -> &[Missing] {
         &self.missing
@@ -63,19 +67,19 @@ impl Servers {
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = Vec::new();
         if let Some(postgres) = &self.postgres {
-            variables.extend(Shared::Postgres.variables(postgres.url(), postgres.log()));
+            variables.extend(SharedServer::Postgres.variables(postgres.url(), postgres.log()));
         }
         if let Some(kubernetes) = &self.kubernetes {
             let path = kubernetes.kubeconfig().display().to_string();
-            variables.extend(Shared::Kubernetes.variables(&path, kubernetes.log()));
+            variables.extend(SharedServer::Kubernetes.variables(&path, kubernetes.log()));
         }
         if let Some(ollama) = &self.ollama {
-            variables.extend(Shared::Ollama.variables(ollama.url(), ollama.log()));
+            variables.extend(SharedServer::Ollama.variables(ollama.url(), ollama.log()));
         }
         variables
     }
 
-    /// The variables by which everything else finds these servers, Paddock first of all. The database is an empty one.
+    /// The variables by which Paddock and other programs find these servers. The database is empty.
     #[must_use]
     pub fn exports(&self) -> Vec<(&'static str, String)> {
         let kubeconfig = self.kubernetes.as_ref().map(|k| k.kubeconfig().display().to_string());
@@ -87,6 +91,6 @@ impl Servers {
     }
 }
 
-async fn maybe<T>(wanted: bool, start: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+async fn start_if<T>(wanted: bool, start: impl Future<Output = Result<T>>) -> Option<Result<T>> {
     if wanted { Some(start.await) } else { None }
 }

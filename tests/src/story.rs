@@ -1,52 +1,55 @@
-//! The frame around each test: it skips a test whose server cannot be had, by name, and shows what the servers wrote when a test fails.
+//! The frame around each test: it skips a test whose server is not installed, and shows the
+//! servers' logs when a test fails.
 
-use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    fs::OpenOptions,
+    io::Write as _,
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::Result;
-use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tempfile::NamedTempFile;
 
-use crate::process::Log;
-use crate::sentinel;
-use crate::testbed::Missing;
+use crate::{process::Log, reaper, testbed::Missing};
 
 const SKIPPED_FILE: &str = "PADDOCK_TEST_SKIPPED_FILE";
 
-const TAIL: usize = 30;
+/// The number of last lines that are shown of each log.
+const TAIL_LINES: usize = 30;
 
 tokio::task_local! {
     static LOGS: Mutex<Vec<Log>>;
 }
 
-/// Adds a server's log to those that are shown if the current story fails. Outside of a story it does nothing.
-pub(crate) fn attach(log: &Log) {
+/// Adds a server's log to the logs that are shown if the current story fails. Does nothing outside
+/// of a story.
+pub(crate) fn attach_log(log: &Log) {
     let log = log.from_now();
-    // Not in a story: a server that `up` or `exec` starts.
+    // `up` and `exec` start servers outside of a story.
     let _ = LOGS.try_with(|logs| logs.lock().unwrap_or_else(PoisonError::into_inner).push(log));
 }
 
-/// So much in `make soak`, and so much otherwise.
-pub fn length<T>(soak: T, otherwise: T) -> T {
-    if std::env::var_os("PADDOCK_SOAK").is_some() { soak } else { otherwise }
+/// `soak` during `make soak`, `normal` otherwise.
+pub fn soak_or<T>(soak: T, normal: T) -> T {
+    if std::env::var_os("PADDOCK_SOAK").is_some() { soak } else { normal }
 }
 
 /// Runs the body of one test.
 ///
-/// An error of kind [`Missing`] skips the test: it is reported by name at the end of `make test`, and is a failure when `CI` is `true`. Any other error or panic fails the
-/// test, after the last lines of every server that it used.
+/// An error of kind [`Missing`] skips the test: `make test` names it at its end, and with `CI=true`
+/// it is a failure. Any other error or panic fails the test, after the last log lines of every
+/// server that it used.
 ///
-/// Boxed, because a body with servers in it is large.
+/// The future is boxed, because a body with servers in it is large.
 pub fn story<'a>(body: impl Future<Output = Result<()>> + 'a) -> LocalBoxFuture<'a, ()> {
-    Box::pin(told(body))
+    Box::pin(run_body(body))
 }
 
-async fn told(body: impl Future<Output = Result<()>>) {
+async fn run_body(body: impl Future<Output = Result<()>>) {
     let (outcome, logs) = LOGS
         .scope(Mutex::new(Vec::new()), async {
             let outcome = AssertUnwindSafe(body).catch_unwind().await;
@@ -62,11 +65,11 @@ async fn told(body: impl Future<Output = Result<()>>) {
     match outcome {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            show(&logs);
+            print_tails(&logs);
             panic!("{error:?}");
         }
         Err(panic) => {
-            show(&logs);
+            print_tails(&logs);
             resume_unwind(panic);
         }
     }
@@ -83,26 +86,26 @@ fn skip(missing: Missing) {
             .open(file)
             .and_then(|mut file| file.write_all(line.as_bytes()));
     }
-    // Past the test runner's capture, which would hide it from the reader of a passing run.
+    // Written past the test runner's capture, which hides the output of passing tests.
     let _ = std::io::stderr().write_all(format!("skipped {line}").as_bytes());
 }
 
-/// The names of skipped tests of all processes below `paddock-tests exec`, collected in a file.
-pub struct Skipped(NamedTempFile);
+/// The names of the skipped tests of all processes below `paddock-tests exec`, collected in a file.
+pub struct SkippedTests(NamedTempFile);
 
-impl Skipped {
-    /// A new, empty collection.
+impl SkippedTests {
+    /// Creates an empty collection.
     pub fn collect() -> Result<Self> {
-        Ok(Self(NamedTempFile::new_in(sentinel::root())?))
+        Ok(Self(NamedTempFile::new_in(reaper::root_dir())?))
     }
 
-    /// The variable that tells a test process of it, and its value.
+    /// The variable by which a test process finds the file, and its value.
     #[must_use]
     pub fn variable(&self) -> (&'static str, &Path) {
         (SKIPPED_FILE, self.0.path())
     }
 
-    /// What was skipped, and why, in order of names.
+    /// The skipped tests and the reasons, sorted.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
         let text = std::fs::read_to_string(self.0.path()).unwrap_or_default();
@@ -111,9 +114,9 @@ impl Skipped {
 }
 
 #[expect(clippy::print_stderr, reason = "the test runner shows it below the failed test's name")]
-fn show(logs: &[Log]) {
+fn print_tails(logs: &[Log]) {
     for log in logs {
-        let tail = log.tail(TAIL);
+        let tail = log.tail(TAIL_LINES);
         if !tail.is_empty() {
             eprintln!("--- {} wrote last ---\n{tail}", log.name);
         }

@@ -1,12 +1,15 @@
-//! Where the parts are that `tests/testbed/install` puts on this machine.
+//! Where to find the parts that `tests/testbed/install` puts on this machine.
 //!
-//! The installer alone knows: `install --print-env` prints a `NAME=path` line for each part that is there. A part that is not there is a [`Missing`], which skips the tests that need it.
+//! `install --print-env` prints a `NAME=path` line for each installed part. An absent part is a
+//! [`Missing`], which skips the tests that need it.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -37,7 +40,8 @@ pub enum Part {
     Wrk,
     /// A Python with the ollama and openai SDKs.
     Python,
-    /// The right to mount a small disk in memory, which only root has. Nothing can install it.
+    /// The right to mount a small disk in memory, which only root has. The installer cannot provide
+    /// it.
     SmallDisk,
 }
 
@@ -58,12 +62,12 @@ impl Part {
         }
     }
 
-    /// Its place on this machine.
+    /// Its path on this machine.
     ///
-    /// Errors: [`Missing`], if the testbed does not have it.
+    /// Errors: [`Missing`], if it is not installed.
     pub fn locate(self) -> Result<PathBuf> {
         let variable = format!("PADDOCK_TESTBED_{}", self.name().to_uppercase());
-        let found = places().get(&variable).map(PathBuf::from).filter(|path| path.exists());
+        let found = installed_paths().get(&variable).map(PathBuf::from).filter(|path| path.exists());
         Ok(found.ok_or(Missing(self))?)
     }
 }
@@ -75,7 +79,7 @@ pub struct Missing(pub Part);
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == Part::SmallDisk {
-            return f.write_str("a small disk can be mounted by root alone");
+            return f.write_str("only root can mount a small disk");
         }
         write!(f, "the testbed has no {} (`make testbed` installs it)", self.0.name())
     }
@@ -83,13 +87,14 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// What the installer prints, asked once. An installer that cannot run is a machine without parts: every story then says which one it misses.
-fn places() -> &'static HashMap<String, String> {
-    static PLACES: OnceLock<HashMap<String, String>> = OnceLock::new();
-    PLACES.get_or_init(|| printed_places().unwrap_or_default())
+/// The installer's output, read once. If the installer cannot run, every story reports its first
+/// missing part.
+fn installed_paths() -> &'static HashMap<String, String> {
+    static PATHS: OnceLock<HashMap<String, String>> = OnceLock::new();
+    PATHS.get_or_init(|| print_env().unwrap_or_default())
 }
 
-fn printed_places() -> Result<HashMap<String, String>> {
+fn print_env() -> Result<HashMap<String, String>> {
     let installer = repository().join("tests/testbed/install");
     let printed = run(Command::new(&installer).arg("--print-env")).with_context(|| installer.display().to_string())?;
     let pairs = printed.lines().filter_map(|line| line.split_once('='));

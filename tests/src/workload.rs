@@ -1,11 +1,10 @@
-//! A container as `envFrom: secretRef` makes it: it knows the variables of an issued Secret and the name of a model, and nothing else of Paddock.
+//! A workload as `envFrom: secretRef` configures it: it knows the variables of an issued Secret and
+//! a model's name, and nothing else of Paddock.
 
-use std::collections::BTreeMap;
-use std::process::Command;
+use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
 use crate::testbed::Part;
@@ -37,14 +36,14 @@ assert parts > 1 and part.choices[0].finish_reason, (parts, part)
 print()
 "#;
 
-/// The variables of a Secret, and the model to use with them.
+/// The variables of a Secret, and the model to chat with.
 pub struct Workload {
     environment: BTreeMap<String, String>,
     model: String,
 }
 
 impl Workload {
-    /// From a Secret as `kubectl get --output=json` prints it.
+    /// Reads a Secret as `kubectl get --output=json` prints it.
     pub fn new(secret: &str, model: &str) -> Result<Self> {
         let secret: Value = serde_json::from_str(secret)?;
         let data = secret["data"].as_object().context("the Secret has no data")?;
@@ -55,20 +54,20 @@ impl Workload {
         Ok(Self { environment: data.iter().map(decode).collect::<Result<_>>()?, model: model.to_owned() })
     }
 
-    /// A streamed chat by plain curl, in Ollama's own dialect: its output is the lines that came.
+    /// A streamed chat by curl in Ollama's dialect. Its output is the lines of the answer.
     #[must_use]
     pub fn curl(&self) -> Command {
         self.command("sh", CURL)
     }
 
-    /// A streamed chat by the ollama SDK: its output is the answer's text.
+    /// A streamed chat by the ollama SDK. Its output is the text of the answer.
     ///
     /// Errors: the testbed has no Python.
     pub fn ollama_sdk(&self) -> Result<Command> {
         Ok(self.command(&Part::Python.locate()?.to_string_lossy(), OLLAMA_SDK))
     }
 
-    /// A streamed chat by the openai SDK: its output is the answer's text.
+    /// A streamed chat by the openai SDK. Its output is the text of the answer.
     ///
     /// Errors: the testbed has no Python.
     pub fn openai_sdk(&self) -> Result<Command> {

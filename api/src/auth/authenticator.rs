@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use metrics::counter;
-use paddock_accounts::{Accounts, access::Principal, context::Context};
+use paddock_accounts::{Accounts, access::Principal};
+use paddock_store::context::AuditContext;
 
 use super::{
     credential::credential_from_headers,
@@ -65,7 +66,7 @@ impl Authenticator {
         credential: Result<&str, AuthError>,
     ) -> Result<Arc<Principal>, AuthError> {
         let verified = match credential {
-            Ok(text) => match with_db_timeout(self.accounts.authenticate(text)).await {
+            Ok(text) => match with_db_timeout(self.accounts.access().authenticate(text)).await {
                 Ok(verified) => verified.map_err(AuthError::Refused),
                 Err(error) => Err(AuthError::Database(error)),
             },
@@ -81,10 +82,10 @@ impl Authenticator {
         context: &RequestContext,
     ) -> Result<Arc<Principal>, AuthError> {
         let text = credential?;
-        let is_unverified = || self.accounts.may_be_guess(text);
+        let is_unverified = || self.accounts.access().is_unverified_key(text);
         let attempt = self.failure_limiter.begin(context.ip, AttemptKind::Credential, is_unverified);
         let attempt = attempt.map_err(AuthError::Throttled)?;
-        match with_db_timeout(self.accounts.authenticate(text)).await {
+        match with_db_timeout(self.accounts.access().authenticate(text)).await {
             Ok(Ok(principal)) => {
                 attempt.refund();
                 Ok(principal)
@@ -101,8 +102,8 @@ impl Authenticator {
 
     /// Records in the audit log that the principal was denied `target`. The denial stands even if
     /// the record fails.
-    pub(crate) async fn record_denial(&self, audit: &Context, principal: &Principal, target: &str, reason: &str) {
-        let recorded = with_db_timeout(self.accounts.access_denied(audit, principal, target, reason)).await;
+    pub(crate) async fn record_denial(&self, audit: &AuditContext, principal: &Principal, target: &str, reason: &str) {
+        let recorded = with_db_timeout(self.accounts.access().record_denial(audit, principal, target, reason)).await;
         if let Err(error) = recorded {
             tracing::error!(?error, target, "a refusal could not be recorded");
         }

@@ -8,12 +8,11 @@ use axum::{
 };
 use http::header;
 use paddock_accounts::{
-    Error,
-    access::{Need, Principal},
-    context::{Actor, Context},
-    sets::Scope,
-    users::UserId,
+    Error, UserId,
+    access::{Permission, Principal},
+    types::Scope,
 };
+use paddock_store::context::{Actor, AuditContext};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{authenticator::Authenticator, credential::credential_from_headers};
@@ -29,19 +28,19 @@ pub(crate) struct Caller {
     /// The principal, as the last authentication found it.
     pub(crate) principal: Arc<Principal>,
     /// The audit context of what this principal does.
-    pub(crate) audit_context: Context,
+    pub(crate) audit_context: AuditContext,
     authenticator: Authenticator,
     /// The route in audit events: `PATCH /users/{id}`.
     route: String,
     /// The credential, for re-authentication.
     credential: SecretString,
     /// The permissions that the request has required so far, for re-authentication.
-    required: Vec<Need>,
+    required: Vec<Permission>,
 }
 
 impl Caller {
     /// Fails unless the caller has the permission. A denial is recorded in the audit log.
-    pub(crate) async fn require(&mut self, permission: Need) -> Result<(), Problem> {
+    pub(crate) async fn require(&mut self, permission: Permission) -> Result<(), Problem> {
         self.required.push(permission);
         self.check(permission).await
     }
@@ -55,15 +54,15 @@ impl Caller {
         requested: Option<UserId>,
     ) -> Result<Option<UserId>, Problem> {
         match requested {
-            None => Ok(self.principal.may(Need::Manage(scope)).is_err().then_some(self.principal.user_id)),
+            None => Ok(self.principal.may(Permission::Manage(scope)).is_err().then_some(self.principal.user_id)),
             Some(user) => {
-                self.require(Need::See(scope, user)).await?;
+                self.require(Permission::See(scope, user)).await?;
                 Ok(Some(user))
             }
         }
     }
 
-    async fn check(&self, permission: Need) -> Result<(), Problem> {
+    async fn check(&self, permission: Permission) -> Result<(), Problem> {
         match self.principal.may(permission) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.deny(denied.to_string()).await),
@@ -73,7 +72,9 @@ impl Caller {
     /// Converts the error of a database call. A denial is recorded in the audit log.
     pub(crate) async fn problem_from(&self, error: DbError) -> Problem {
         match error {
-            DbError::Failed(error @ (Error::Beyond(_) | Error::Denied(_))) => self.deny(error.to_string()).await,
+            DbError::Failed(error @ (Error::ExceedsGrant(_) | Error::AccessDenied(_))) => {
+                self.deny(error.to_string()).await
+            }
             other => other.into(),
         }
     }
@@ -117,7 +118,7 @@ impl Revalidate for Caller {
 }
 
 /// The sender of a request that needs no credential, as its audit context.
-pub(crate) struct Anonymous(pub(crate) Context);
+pub(crate) struct Anonymous(pub(crate) AuditContext);
 
 impl<S: Sync> FromRequestParts<S> for Anonymous {
     type Rejection = Problem;

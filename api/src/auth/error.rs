@@ -1,6 +1,6 @@
 //! Why a request has no principal.
 
-use paddock_accounts::authenticate::Refused;
+use paddock_accounts::AuthFailure;
 
 use super::failure_limiter::Throttled;
 use crate::{
@@ -19,7 +19,7 @@ pub(crate) enum AuthError {
     /// The request has two different credentials.
     Conflicting,
     /// The credential is not valid. Only log and metrics name the reason.
-    Refused(Refused),
+    Refused(AuthFailure),
     /// The principal exceeds a rate limit.
     Limited(Exceeded),
     /// The address has sent too many wrong credentials.

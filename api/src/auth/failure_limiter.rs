@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use metrics::counter;
 use moka::{policy::EvictionPolicy, sync::Cache};
-use paddock_accounts::context::network;
+use paddock_store::context::network;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 

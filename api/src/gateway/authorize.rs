@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
-use paddock_accounts::access::{Need, Principal};
+use paddock_accounts::access::{Permission, Principal};
 
 use super::error::GatewayError;
 use crate::{
@@ -25,7 +25,7 @@ pub(super) async fn authenticate(
 pub(super) async fn reauthorize(
     authenticator: &Authenticator,
     headers: &HeaderMap,
-    permission: Need,
+    permission: Permission,
 ) -> Result<Arc<Principal>, GatewayError> {
     let principal = authenticator.reauthenticate(credential_from_headers(headers)).await?;
     authorize(&principal, permission)?;
@@ -33,7 +33,7 @@ pub(super) async fn reauthorize(
 }
 
 /// Checks that the principal has the permission.
-pub(super) fn authorize(principal: &Principal, permission: Need) -> Result<(), GatewayError> {
+pub(super) fn authorize(principal: &Principal, permission: Permission) -> Result<(), GatewayError> {
     let denied = |denied| GatewayError::new(StatusCode::FORBIDDEN, "forbidden", format!("{denied}"));
     principal.may(permission).map_err(denied)
 }

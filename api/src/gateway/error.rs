@@ -149,11 +149,13 @@ impl From<DbError> for GatewayError {
                 Self::database_unavailable()
             }
             DbError::Failed(
-                error @ (Error::Unavailable(_)
-                | Error::InDoubt(_)
-                | Error::Audit(_)
-                | Error::OtherKey
-                | Error::Stopping),
+                error @ Error::Store(
+                    paddock_store::Error::Unavailable(_)
+                    | paddock_store::Error::InDoubt(_)
+                    | paddock_store::Error::Audit(_)
+                    | paddock_store::Error::SigningKeyMismatch
+                    | paddock_store::Error::Stopping,
+                ),
             ) => {
                 tracing::error!(%error, cause = causes(&error), "a credential could not be verified");
                 Self::database_unavailable()

@@ -17,7 +17,7 @@ mod stream;
 mod upstream;
 pub(crate) mod usage;
 
-use paddock_accounts::{Accounts, access::Need};
+use paddock_accounts::{Accounts, access::Permission};
 use paddock_ollama::{Access, ENDPOINTS, Endpoint};
 use tokio_util::sync::CancellationToken;
 
@@ -43,14 +43,14 @@ pub enum SetupError {
     Client(#[from] paddock_ollama::ClientError),
     /// The route table names a scope that `accounts` does not know. This is a defect.
     #[error("the route table names an unknown scope: {0}")]
-    Scope(#[from] paddock_accounts::sets::UnknownWord),
+    Scope(#[from] paddock_accounts::types::UnknownVariant),
 }
 
 /// An endpoint of Ollama with the permission that it requires.
 struct Route {
     endpoint: &'static Endpoint,
     /// `None`: the endpoint is open to anonymous callers.
-    required_permission: Option<Need>,
+    required_permission: Option<Permission>,
 }
 
 /// Serves the paths of Ollama's route table.
@@ -78,8 +78,8 @@ impl Gateway {
         let route = |endpoint: &'static Endpoint| {
             let required_permission = match endpoint.access {
                 Access::Public => None,
-                Access::Authenticated => Some(Need::Profile),
-                Access::Scope(scope) => Some(Need::Use(scope.parse()?)),
+                Access::Authenticated => Some(Permission::Profile),
+                Access::Scope(scope) => Some(Permission::Use(scope.parse()?)),
             };
             Ok(Route { endpoint, required_permission })
         };
@@ -108,7 +108,7 @@ impl Gateway {
         self.model_cache.refresh().await.is_ok()
     }
 
-    fn required_permission(&self, endpoint: &Endpoint) -> Option<Need> {
+    fn required_permission(&self, endpoint: &Endpoint) -> Option<Permission> {
         self.routes.iter().find(|route| std::ptr::eq(route.endpoint, endpoint))?.required_permission
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use paddock_accounts::access::{Need, Principal};
+use paddock_accounts::access::{Permission, Principal};
 use paddock_ollama::{Dialect, Endpoint, ModelName, Operation, RouteError, filter_openai_models, filter_tags};
 use tokio::time::{Instant, timeout_at};
 
@@ -159,7 +159,7 @@ impl GatewayRequest<'_> {
         extensions: &Extensions,
         headers: HeaderMap,
         body: Incoming,
-        permission: Need,
+        permission: Permission,
     ) -> Result<Response, GatewayError> {
         let gateway = self.gateway;
         if headers.contains_key(header::CONTENT_ENCODING) {

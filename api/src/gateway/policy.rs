@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::StatusCode;
-use paddock_accounts::{access::Principal, sets::Role};
+use paddock_accounts::{access::Principal, types::Role};
 use paddock_ollama::{
     AllowList, Dialect, Edit, Endpoint, Member, ModelName, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan,
     splice,
@@ -141,8 +141,9 @@ fn remove_member(members: &[Member<'_>], key: &str) -> Option<Edit> {
 #[cfg(test)]
 mod tests {
     use paddock_accounts::{
-        access::Via, credentials::CredentialId, email::Email, limits::Limits, patterns::ModelPatterns as Stored,
-        sets::Scopes, users::UserId,
+        CredentialId, UserId,
+        access::AuthMethod,
+        types::{Email, Limits, ModelPatterns as Stored, Scopes},
     };
     use paddock_ollama::{Lookup, lookup};
     use rstest::rstest;
@@ -155,7 +156,7 @@ mod tests {
             user_id: UserId(1),
             email: Email::parse("ada@example.com").unwrap(),
             roles: [role].into_iter().collect(),
-            via: Via::Key {
+            via: AuthMethod::Key {
                 credential_id: CredentialId(1),
                 key_id: "0123456789".into(),
                 label: "api-key".into(),

@@ -14,10 +14,11 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use paddock_accounts::{
-    Accounts, RightsChanged,
-    access::{Need, Principal},
+    Accounts,
+    access::{Permission, Principal},
 };
 use paddock_ollama::ModelName;
+use paddock_store::rights::RightsChanged;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,7 @@ pub(super) struct RevocationWatcher {
 #[derive(Clone)]
 struct Registration {
     principal: Arc<Principal>,
-    permission: Need,
+    permission: Permission,
     model: ModelName,
     cancellation: CancellationToken,
     is_revoked: Arc<AtomicBool>,
@@ -82,7 +83,12 @@ impl RevocationWatcher {
 
     /// Registers an in-flight request. The caller must re-check authorization afterwards; changes
     /// made before the registration are not delivered.
-    pub(super) fn register(&self, principal: &Arc<Principal>, permission: Need, model: &ModelName) -> RevocationGuard {
+    pub(super) fn register(
+        &self,
+        principal: &Arc<Principal>,
+        permission: Permission,
+        model: &ModelName,
+    ) -> RevocationGuard {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (cancellation, is_revoked) = (self.shutdown.child_token(), Arc::new(AtomicBool::new(false)));
         let registration = Registration {
@@ -98,7 +104,7 @@ impl RevocationWatcher {
 
     /// Authorizes affected requests again after every change of rights. Never returns.
     pub(super) async fn run(&self, accounts: &Accounts) {
-        let mut changes = accounts.rights_changes();
+        let mut changes = accounts.access().rights_changes();
         let mut undecided: Vec<Registration> = Vec::new();
         loop {
             let due = if undecided.is_empty() {
@@ -136,7 +142,7 @@ async fn reauthorize(accounts: &Accounts, registration: &Registration) -> Result
     if registration.cancellation.is_cancelled() {
         return Ok(());
     }
-    let reason = match accounts.present(&registration.principal).await {
+    let reason = match accounts.access().reauthenticate(&registration.principal).await {
         Err(error) => {
             tracing::debug!(%error, "an open stream cannot be re-authorized yet");
             return Err(Undecided);

@@ -34,7 +34,7 @@ pub fn describe_metrics() {
         "Credentials that were looked up in the database, by reason: unknown to the cache, or the cache is bypassed"
     );
     describe_gauge!(
-        "paddock_credential_cache_kept",
+        "paddock_credential_cache_enabled",
         "1 while changes of rights are heard, 0 while the cache is bypassed"
     );
     describe_counter!(
@@ -62,7 +62,10 @@ pub fn describe_metrics() {
     );
     describe_counter!("paddock_gateway_tokens_total", "Tokens through the gateway, by kind: prompt or completion");
     describe_gauge!("paddock_gateway_in_flight", "Requests that have been admitted and have not ended");
-    describe_counter!("paddock_audit_folded_total", "Audit events that were counted in another's row, by event type");
+    describe_counter!(
+        "paddock_audit_aggregated_total",
+        "Audit events that were counted in another's row, by event type"
+    );
     describe_counter!("paddock_audit_trimmed_rows_total", "Audit rows removed because their time was over");
     describe_counter!(
         "paddock_audit_head_failures_total",

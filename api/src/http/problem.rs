@@ -277,11 +277,16 @@ impl From<Error> for Problem {
                 let detail = "too many sign-ins of this account failed from your address; this one was not judged";
                 return Self::new(Kind::LoginLocked, detail).with_retry_after(retry_after);
             }
-            Error::Unavailable(_) | Error::Audit(_) | Error::OtherKey | Error::Stopping => {
+            Error::Store(
+                paddock_store::Error::Unavailable(_)
+                | paddock_store::Error::Audit(_)
+                | paddock_store::Error::SigningKeyMismatch
+                | paddock_store::Error::Stopping,
+            ) => {
                 log(&error);
                 return Self::database_unavailable();
             }
-            Error::InDoubt(_) => {
+            Error::Store(paddock_store::Error::InDoubt(_)) => {
                 log(&error);
                 return Self::database_timeout();
             }
@@ -291,10 +296,14 @@ impl From<Error> for Problem {
             Error::Managed { .. } => Kind::Managed,
             Error::Revoked(_) => Kind::Revoked,
             Error::Expired(_) => Kind::Expired,
-            Error::Beyond(_) | Error::Denied(_) => Kind::Forbidden,
+            Error::ExceedsGrant(_) | Error::AccessDenied(_) => Kind::Forbidden,
             Error::Disabled(_) => Kind::UserDisabled,
             Error::WrongPassword => Kind::WrongPassword,
-            Error::Fenced(_) | Error::NotStaged | Error::ReadOnly | Error::Database(_) | Error::Corrupt(_) => {
+            Error::UidMismatch(_)
+            | Error::NotStaged
+            | Error::Store(
+                paddock_store::Error::ReadOnly | paddock_store::Error::Database(_) | paddock_store::Error::Corrupt(_),
+            ) => {
                 log(&error);
                 return Self::internal();
             }
@@ -322,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_defect_is_not_described_to_the_client() {
-        let problem = Problem::from(Error::Corrupt("hash of credential 7 is $argon2id$...".into()));
+        let problem =
+            Problem::from(Error::Store(paddock_store::Error::Corrupt("hash of credential 7 is $argon2id$...".into())));
         assert_eq!(problem.kind, Kind::Internal);
         assert!(!problem.detail.contains("argon2"));
     }

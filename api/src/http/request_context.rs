@@ -4,10 +4,8 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use paddock_accounts::{
-    Accounts,
-    context::{Actor, Context},
-};
+use paddock_accounts::Accounts;
+use paddock_store::context::{Actor, AuditContext};
 
 use crate::rate_limit::headers::RateLimitStatus;
 
@@ -37,7 +35,7 @@ impl RequestContext {
             [X_REQUEST_ID, X_TRACE_ID].iter().filter_map(|name| headers.get(name)).find(|id| is_well_formed(id));
         let id = given.cloned().unwrap_or_else(|| {
             let mut buffer = uuid::Uuid::encode_buffer();
-            let text = accounts.new_usage_id().hyphenated().encode_lower(&mut buffer);
+            let text = accounts.usage().new_id().hyphenated().encode_lower(&mut buffer);
             HeaderValue::from_str(text).expect("a UUID is ASCII")
         });
         Self { ip, id, rate_limit_status: RateLimitStatus::default() }
@@ -54,10 +52,10 @@ impl RequestContext {
     }
 
     /// The context of audit events of this request, performed by `actor`.
-    pub(crate) fn audit_context(&self, user_agent: Option<&HeaderValue>, actor: Actor) -> Context {
+    pub(crate) fn audit_context(&self, user_agent: Option<&HeaderValue>, actor: Actor) -> AuditContext {
         let user_agent = user_agent
             .map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_USER_AGENT_LENGTH).collect());
-        Context { actor, ip: Some(self.ip), user_agent, request_id: Some(self.id_text().to_owned()) }
+        AuditContext { actor, ip: Some(self.ip), user_agent, request_id: Some(self.id_text().to_owned()) }
     }
 }
 

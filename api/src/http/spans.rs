@@ -4,7 +4,7 @@
 use http::{HeaderMap, Method, StatusCode};
 use opentelemetry::{global, trace::TraceContextExt as _};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
-use paddock_accounts::access::{Principal, Via};
+use paddock_accounts::access::{AuthMethod, Principal};
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -42,7 +42,7 @@ pub(crate) fn request(headers: &HeaderMap, context: &RequestContext) -> Span {
 pub(crate) fn record_principal(principal: &Principal) {
     let span = Span::current();
     span.record("user_id", principal.user_id.0);
-    if let Via::Key { credential_id, key_id, .. } = &principal.via {
+    if let AuthMethod::Key { credential_id, key_id, .. } = &principal.via {
         span.record("credential_id", credential_id.0);
         span.record("key_id", key_id);
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use metrics::counter;
 use paddock_accounts::{
-    access::{Principal, Via},
-    limits::Limits,
-    users::UserId,
+    UserId,
+    access::{AuthMethod, Principal},
+    types::Limits,
 };
 use tokio::time::Instant;
 
@@ -84,11 +84,11 @@ impl RateLimiter {
     fn bucket_requests(&self, principal: &Principal) -> Vec<BucketRequest> {
         let user = principal.user_id.0;
         let (user_key, of_key) = match &principal.via {
-            Via::Key { credential_id, limits, .. } => {
+            AuthMethod::Key { credential_id, limits, .. } => {
                 let key = BucketKey::Key { user, id: credential_id.0 };
                 (BucketKey::User(user), per_minute(limits).map(|limit| bucket_request(key, limit)))
             }
-            Via::Session { .. } => (BucketKey::Sessions(user), None),
+            AuthMethod::Session { .. } => (BucketKey::Sessions(user), None),
         };
         self.user_bucket(user_key, &principal.limits).into_iter().chain(of_key).collect()
     }

@@ -3,8 +3,8 @@
 use axum::{Json, extract::State};
 use paddock_accounts::{
     Accounts,
-    access::{Need, Via},
-    sets::{Roles, Scopes},
+    access::{AuthMethod, Permission},
+    types::{Roles, Scopes},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -86,16 +86,16 @@ pub(crate) async fn profile(
     mut caller: Caller,
     _: NoQuery,
 ) -> Result<Json<Profile>, Problem> {
-    caller.require(Need::Profile).await?;
+    caller.require(Permission::Profile).await?;
     let principal = caller.principal;
-    let user = with_db_timeout(accounts.user(principal.user_id)).await?;
+    let user = with_db_timeout(accounts.users().find(principal.user_id)).await?;
     // Deleted since it was authenticated.
     let user = user.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the user does not exist any more"))?;
-    let (today, this_month) = with_db_timeout(accounts.usage_of(principal.user_id)).await?;
+    let (today, this_month) = with_db_timeout(accounts.usage().totals_of_user(principal.user_id)).await?;
     let scopes = principal.effective_scopes();
     let key = match &principal.via {
-        Via::Session { .. } => None,
-        Via::Key { credential_id, label, models, limits, .. } => Some(PresentedKey {
+        AuthMethod::Session { .. } => None,
+        AuthMethod::Key { credential_id, label, models, limits, .. } => Some(PresentedKey {
             credential_id: credential_id.0,
             label: label.clone(),
             models: texts(models.as_ref()),

@@ -6,10 +6,9 @@ use axum::{
 };
 use http::{StatusCode, header};
 use paddock_accounts::{
-    Accounts,
-    access::{Need, Via},
-    sets::Scope,
-    users::UserId,
+    Accounts, UserId,
+    access::{AuthMethod, Permission},
+    types::Scope,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -50,10 +49,10 @@ pub(crate) async fn set(
     _: NoQuery,
     body: LazyBody,
 ) -> Result<StatusCode, Problem> {
-    caller.require(Need::Manage(Scope::UsersWrite)).await?;
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     require_session(&caller).await?;
     let SetPassword { password } = body.json(&mut caller).await?;
-    with_db_timeout(accounts.set_password(&caller.audit_context, UserId(id), password.into())).await?;
+    with_db_timeout(accounts.passwords().set(&caller.audit_context, UserId(id), password.into())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -86,11 +85,11 @@ pub(crate) async fn change(
     _: NoQuery,
     body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.require(Need::Profile).await?;
+    caller.require(Permission::Profile).await?;
     require_session(&caller).await?;
     let ChangePassword { current_password, new_password } = body.json(&mut caller).await?;
     let user = caller.principal.user_id;
-    with_db_timeout(accounts.change_password(
+    with_db_timeout(accounts.passwords().change(
         &caller.audit_context,
         user,
         current_password.into(),
@@ -103,7 +102,7 @@ pub(crate) async fn change(
 /// Denies API keys.
 async fn require_session(caller: &Caller) -> Result<(), Problem> {
     match caller.principal.via {
-        Via::Session { .. } => Ok(()),
-        Via::Key { .. } => Err(caller.deny("no API key can set a password: sign in for it".to_owned()).await),
+        AuthMethod::Session { .. } => Ok(()),
+        AuthMethod::Key { .. } => Err(caller.deny("no API key can set a password: sign in for it".to_owned()).await),
     }
 }

@@ -7,10 +7,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use paddock_accounts::{
     Violation,
-    limits::{self, Limits},
-    managed::ManagedBy,
-    patterns::ModelPatterns,
-    sets::{Role, Scope, Word},
+    types::{self, Limits, ManagedBy, ModelPatterns, Role, Scope, TextEnum},
 };
 use paddock_ollama::ModelPattern;
 use serde::{Deserialize, Serialize};
@@ -104,7 +101,7 @@ pub(crate) struct LimitsPatch {
     max_concurrent: Option<Option<i64>>,
 }
 
-impl From<LimitsPatch> for limits::LimitsPatch {
+impl From<LimitsPatch> for types::LimitsPatch {
     fn from(patch: LimitsPatch) -> Self {
         let LimitsPatch { requests_per_minute, tokens_per_minute, tokens_per_day, tokens_per_month, max_concurrent } =
             patch;
@@ -119,7 +116,7 @@ pub(crate) struct RoleName;
 pub(crate) struct ScopeName;
 
 /// Documents a closed set of words.
-fn words<W: Word>(description: &str) -> RefOr<Schema> {
+fn words<W: TextEnum>(description: &str) -> RefOr<Schema> {
     let texts = W::ALL.iter().map(|word| word.text());
     let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
     schema.enum_values(Some(texts)).into()

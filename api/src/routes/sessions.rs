@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, header};
-use paddock_accounts::{Accounts, Error, access::Via, context::Context, passwords::DEV_PASSWORD, sessions::Login};
+use paddock_accounts::{Accounts, Error, access::AuthMethod, passwords::DEV_PASSWORD, sessions::Login};
+use paddock_store::context::AuditContext;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -105,7 +106,7 @@ pub(crate) async fn login(
     // Another process may have set the development password in this database. Unless only local
     // hosts are served, it is treated as a wrong password, which takes as long to verify.
     let password = if password == DEV_PASSWORD && !sessions.only_local_hosts { String::new() } else { password };
-    let login = with_db_timeout(sessions.accounts.login(&caller.0, &username, password.into())).await;
+    let login = with_db_timeout(sessions.accounts.sessions().login(&caller.0, &username, password.into())).await;
     // A failed sign-in keeps its token. One that could not be verified gets it back.
     if !matches!(login, Err(DbError::Failed(Error::WrongPassword | Error::LoginLocked { .. }))) {
         attempt.refund();
@@ -150,14 +151,16 @@ pub(crate) async fn refresh(
 /// `None`: there is no such session.
 async fn refresh_session(
     sessions: &Sessions,
-    audit: &Context,
+    audit: &AuditContext,
     context: &RequestContext,
     token: &SecretString,
 ) -> Result<Result<Option<Login>, Exceeded>, Error> {
-    let Some(refreshing) = sessions.accounts.refreshing(audit, token).await? else { return Ok(Ok(None)) };
+    let Some(refreshing) = sessions.accounts.sessions().check_refresh_token(audit, token).await? else {
+        return Ok(Ok(None));
+    };
     let (limiter, status) = (&sessions.rate_limiter, &context.rate_limit_status);
     match limiter.admit_session(refreshing.user(), refreshing.limits(), status).await {
-        Ok(()) => sessions.accounts.refresh(audit, &refreshing).await.map(Ok),
+        Ok(()) => sessions.accounts.sessions().refresh(audit, &refreshing).await.map(Ok),
         Err(exceeded) => Ok(Err(exceeded)),
     }
 }
@@ -221,7 +224,7 @@ pub(crate) async fn logout(
     if let Some(token) = cookie {
         // The cookie of a session that has just ended is not a guess.
         let attempt = sessions.failure_limiter.begin(context.ip, AttemptKind::Cookie, || !is_authenticated)?;
-        let ended = with_db_timeout(sessions.accounts.logout_by_refresh(&audit, &token, all)).await;
+        let ended = with_db_timeout(sessions.accounts.sessions().logout_by_refresh_token(&audit, &token, all)).await;
         if !is_authenticated && matches!(ended, Ok(false)) {
             // The client is signed out either way, so a throttled attempt is not an error.
             let _ = attempt.consume();
@@ -238,7 +241,7 @@ pub(crate) async fn logout(
 /// has a valid access token.
 async fn end_by_token(
     sessions: &Sessions,
-    audit: &Context,
+    audit: &AuditContext,
     headers: &HeaderMap,
     context: &RequestContext,
     all: bool,
@@ -250,11 +253,11 @@ async fn end_by_token(
     };
     let audit = audit.acting(principal.actor());
     match principal.via {
-        Via::Session { .. } if all => {
-            with_db_timeout(sessions.accounts.logout_everywhere(&audit, principal.user_id)).await?;
+        AuthMethod::Session { .. } if all => {
+            with_db_timeout(sessions.accounts.sessions().logout_everywhere(&audit, principal.user_id)).await?;
         }
-        Via::Session { id } => with_db_timeout(sessions.accounts.logout(&audit, id)).await?,
-        Via::Key { .. } => return Ok(false),
+        AuthMethod::Session { id } => with_db_timeout(sessions.accounts.sessions().logout(&audit, id)).await?,
+        AuthMethod::Key { .. } => return Ok(false),
     }
     Ok(true)
 }

@@ -7,12 +7,10 @@ use std::str::FromStr;
 
 use axum::extract::State;
 use paddock_accounts::{
-    Accounts, Violation,
-    access::Need,
-    credentials::CredentialId,
-    sets::Scope,
+    Accounts, CredentialId, UserId, Violation,
+    access::Permission,
+    types::Scope,
     usage::{Day, GroupBy, Totals, UsageFilter, UsageTotals},
-    users::UserId,
 };
 use paddock_ollama::ModelName;
 use serde::{Deserialize, Serialize};
@@ -171,7 +169,7 @@ pub(crate) async fn totals(
     query: Query,
 ) -> Result<Listed<GroupView>, Problem> {
     // Without any right to usage, the parameters do not matter.
-    caller.require(Need::See(Scope::UsageRead, caller.principal.user_id)).await?;
+    caller.require(Permission::See(Scope::UsageRead, caller.principal.user_id)).await?;
     let asked: UsageQuery = query.read()?;
     let user_id = caller.scope_to_user(Scope::UsageRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, MAX_PAGE, MAX_PAGE, asked.offset)?;
@@ -192,16 +190,16 @@ pub(crate) async fn totals(
         model: asked.model.map(|model| model.as_str().to_owned()),
     };
     let group_by = asked.group_by.map_or_else(GroupBy::default, |groups| groups.0);
-    Ok(listed(with_db_timeout(accounts.usage(&filter, group_by, limit, offset)).await?))
+    Ok(listed(with_db_timeout(accounts.usage().totals(&filter, group_by, limit, offset)).await?))
 }
 
 /// Denies a key of another user, unless the caller may see all usage. A key that does not exist is
 /// denied in the same words.
 async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
-    if caller.principal.may(Need::Manage(Scope::UsageRead)).is_ok() {
+    if caller.principal.may(Permission::Manage(Scope::UsageRead)).is_ok() {
         return Ok(());
     }
-    match with_db_timeout(accounts.credential(key)).await? {
+    match with_db_timeout(accounts.credentials().find(key)).await? {
         Some(credential) if credential.user_id == caller.principal.user_id => Ok(()),
         _ => Err(caller.deny("this key is not yours".to_owned()).await),
     }

@@ -5,14 +5,12 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use paddock_accounts::{
-    Accounts, Violation,
-    access::Need,
-    clock::Time,
-    email::Email,
-    limits,
-    sets::{Role, Roles, Scope},
-    users::{Created, NewUser, User, UserId, UserPatch},
+    Accounts, UserId, Violation,
+    access::Permission,
+    types::{self, Email, Role, Roles, Scope},
+    users::{Created, NewUser, User, UserPatch},
 };
+use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_with::rust::double_option;
 use utoipa::{IntoParams, ToSchema};
@@ -64,13 +62,13 @@ pub(crate) struct UserView {
     managed_by: Option<OwnerView>,
     /// When an admin disabled the user against the object that owns it.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    overridden_at: Option<Time>,
+    overridden_at: Option<Timestamp>,
     /// When the user came to be.
     #[schema(value_type = String, format = DateTime)]
-    created_at: Time,
+    created_at: Timestamp,
     /// When the user last changed.
     #[schema(value_type = String, format = DateTime)]
-    updated_at: Time,
+    updated_at: Timestamp,
 }
 
 impl From<User> for UserView {
@@ -126,13 +124,13 @@ pub(crate) async fn list(
     mut caller: Caller,
     query: Query,
 ) -> Result<Listed<UserView>, Problem> {
-    caller.require(Need::Manage(Scope::UsersRead)).await?;
+    caller.require(Permission::Manage(Scope::UsersRead)).await?;
     let ListUsers { limit, offset, q } = query.read()?;
     let (limit, offset) = page(limit, 200, 50, offset)?;
     if q.as_ref().is_some_and(|q| q.chars().count() > MAX_QUERY_LENGTH) {
         return Err(Problem::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
     }
-    Ok(listed(with_db_timeout(accounts.users(q.as_deref(), limit, offset)).await?))
+    Ok(listed(with_db_timeout(accounts.users().list(q.as_deref(), limit, offset)).await?))
 }
 
 /// A user to be.
@@ -173,17 +171,17 @@ pub(crate) async fn create(
     _: NoQuery,
     body: LazyBody,
 ) -> Result<(StatusCode, Json<UserView>), Problem> {
-    caller.require(Need::Manage(Scope::UsersWrite)).await?;
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let CreateUser { email, display_name, roles, external_id } = body.json(&mut caller).await?;
     let email =
         Email::parse(&email).map_err(|error| Problem::invalid(vec![Violation::new("/email", error.to_string())]))?;
     let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
     if new.roles.has(Role::Admin)
-        && let Err(denied) = caller.principal.may_touch_admins()
+        && let Err(denied) = caller.principal.can_manage_admins()
     {
         return Err(caller.deny(denied.to_string()).await);
     }
-    Ok(match with_db_timeout(accounts.create_user(&caller.audit_context, new)).await? {
+    Ok(match with_db_timeout(accounts.users().create(&caller.audit_context, new)).await? {
         Created::New(user) => (StatusCode::CREATED, Json(user.into())),
         Created::Existing(user) => (StatusCode::OK, Json(user.into())),
     })
@@ -203,8 +201,8 @@ pub(crate) async fn show(
     _: NoQuery,
 ) -> Result<Json<UserView>, Problem> {
     let id = UserId(id);
-    caller.require(Need::See(Scope::UsersRead, id)).await?;
-    let user = with_db_timeout(accounts.user(id)).await?;
+    caller.require(Permission::See(Scope::UsersRead, id)).await?;
+    let user = with_db_timeout(accounts.users().find(id)).await?;
     Ok(Json(user.ok_or_else(|| no_user(id))?.into()))
 }
 
@@ -254,12 +252,12 @@ pub(crate) async fn change(
     _: NoQuery,
     body: LazyBody,
 ) -> Result<Json<UserView>, Problem> {
-    caller.require(Need::Manage(Scope::UsersWrite)).await?;
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let change: ChangeUser = body.json(&mut caller).await?;
     let id = UserId(id);
     let limits = match change.limits {
-        None => limits::LimitsPatch::default(),
-        Some(None) => limits::LimitsPatch::CLEAR,
+        None => types::LimitsPatch::default(),
+        Some(None) => types::LimitsPatch::CLEAR,
         Some(Some(limits)) => limits.0.into(),
     };
     let patch = UserPatch {
@@ -269,8 +267,8 @@ pub(crate) async fn change(
         models: change.models.map(|models| models.map(|models| patterns(&models)).transpose()).transpose()?,
         limits,
     };
-    let admins = caller.principal.may_touch_admins();
-    match with_db_timeout(accounts.update_user(&caller.audit_context, id, patch, admins)).await {
+    let admins = caller.principal.can_manage_admins();
+    match with_db_timeout(accounts.users().update(&caller.audit_context, id, patch, admins)).await {
         Ok(user) => Ok(Json(user.into())),
         Err(why) => Err(caller.problem_from(why).await),
     }
@@ -291,9 +289,9 @@ pub(crate) async fn delete(
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.require(Need::Manage(Scope::UsersWrite)).await?;
-    let admins = caller.principal.may_touch_admins();
-    match with_db_timeout(accounts.delete_user(&caller.audit_context, UserId(id), admins)).await {
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
+    let admins = caller.principal.can_manage_admins();
+    match with_db_timeout(accounts.users().delete(&caller.audit_context, UserId(id), admins)).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(why) => Err(caller.problem_from(why).await),
     }

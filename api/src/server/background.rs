@@ -36,7 +36,7 @@ pub(super) fn spawn_all(
     stop: &CancellationToken,
 ) {
     let accounts = || app.accounts.clone();
-    spawn(tasks, stop, accounts().tend_audit());
+    spawn(tasks, stop, accounts().audit().clone().run_maintenance());
     spawn(tasks, stop, app.readiness.clone().run_database_probes(accounts()));
     spawn(tasks, stop, replay::replay(accounts(), backlog));
     spawn(tasks, stop, writer::heartbeat(accounts(), process));
@@ -45,7 +45,7 @@ pub(super) fn spawn_all(
     spawn(tasks, stop, sweep_sessions(accounts()));
     spawn(tasks, stop, run_model_refreshes(app.clone()));
     let accounts = accounts();
-    spawn(tasks, stop, async move { accounts.keep_cache().await });
+    spawn(tasks, stop, async move { accounts.access().run_cache_invalidation().await });
     let rate_limiter = Arc::clone(&app.rate_limiter);
     spawn(tasks, stop, async move { rate_limiter.run_probes().await });
     let app = app.clone();
@@ -73,7 +73,7 @@ async fn sweep_keys(accounts: Accounts, every: Duration) {
     let mut ticks = ticks(every);
     loop {
         ticks.tick().await;
-        if let Err(error) = with_db_timeout(accounts.sweep_keys()).await {
+        if let Err(error) = with_db_timeout(accounts.credentials().sweep()).await {
             // The next tick finds the same keys.
             tracing::warn!(?error, "the expiry of keys could not be recorded");
         }
@@ -85,7 +85,7 @@ async fn sweep_sessions(accounts: Accounts) {
     let mut ticks = ticks(SESSION_SWEEP_INTERVAL);
     loop {
         ticks.tick().await;
-        if let Err(error) = with_db_timeout(accounts.sweep_sessions()).await {
+        if let Err(error) = with_db_timeout(accounts.sessions().sweep()).await {
             // The next tick finds the same sessions.
             tracing::warn!(?error, "ended sessions could not be removed");
         }
@@ -97,7 +97,7 @@ async fn store_last_used(accounts: Accounts) {
     let mut ticks = ticks(LAST_USED_INTERVAL);
     loop {
         ticks.tick().await;
-        if let Err(error) = with_db_timeout(accounts.store_last_used()).await {
+        if let Err(error) = with_db_timeout(accounts.usage().store_last_used()).await {
             tracing::warn!(?error, "the last uses of keys could not be stored yet");
         }
     }

@@ -67,7 +67,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let signals = ShutdownSignals::new(shutdown);
-    let process = accounts.new_usage_id();
+    let process = accounts.usage().new_id();
     let backlog = UsageBacklog::new(open_spool(&config, process)?);
     let (recorder, records) = usage::channel(Arc::clone(&backlog));
     let app = build_app(&config, accounts.clone(), recorder, signals.hard().clone())?;
@@ -91,7 +91,7 @@ pub async fn serve(
     tasks.wait().await;
     // This drops the last sender. The writer ends once it has stored every record.
     drop(dispatcher);
-    let last_used = timeout(FLUSH_TIMEOUT, accounts.store_last_used());
+    let last_used = timeout(FLUSH_TIMEOUT, accounts.usage().store_last_used());
     let (written, last_used) = tokio::join!(timeout(FLUSH_TIMEOUT, &mut writer), last_used);
     if written.is_err() {
         flush_deadline.cancel();

@@ -1,48 +1,45 @@
-//! That `make bench` still measures: each section runs, for a moment, in a build whose figures mean nothing.
+//! `make bench` still measures: each section runs for a second, in a build whose figures mean
+//! nothing.
 
-use std::path::Path;
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::process::run;
-use paddock_tests::sentinel::scratch;
-use paddock_tests::story::story;
-use paddock_tests::testbed::Part;
+use paddock_tests::{paddock::built, process::run, reaper::scratch_dir, story::story, testbed::Part};
 use rstest::rstest;
 use serde_json::Value;
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_section_finds_figures_of_both_sides(
+async fn a_section_measures_both_sides(
     #[values("gateway", "login", "writes", "lists", "memory")] section: &'static str,
 ) {
     story(async move {
         for part in [Part::Postgres, Part::Nginx, Part::Wrk] {
             part.locate()?;
         }
-        let folder = scratch("bench")?;
+        let folder = scratch_dir("bench")?;
         let report = tokio::task::spawn_blocking(move || measure(section, folder.path())).await??;
         ensure!(report.as_object().is_some_and(|found| found.contains_key(section)), "{report}");
-        are_figures(section, &report[section])
+        assert_figures(section, &report[section])
     })
     .await;
 }
 
-/// One round of a second, and the report that comes of it.
+/// Runs one round of a second, and returns the report.
 fn measure(section: &str, folder: &Path) -> Result<Value> {
-    let bench = ["bench", "--rounds", "1", "--seconds", "1", "--events", "2000", "--only", section];
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paddock-tests"));
-    let people = run(command.args(bench).env("CARGO_TARGET_DIR", folder))?;
-    ensure!(people.contains("Not a release build") == cfg!(debug_assertions), "{people}");
+    let bench = ["--rounds", "1", "--seconds", "1", "--events", "2000", "--only", section];
+    let mut command = Command::new(built("paddock-bench")?);
+    let text = run(command.args(bench).env("CARGO_TARGET_DIR", folder))?;
+    ensure!(text.contains("Not a release build") == cfg!(debug_assertions), "{text}");
     let report = std::fs::read(folder.join("bench/report.json")).context("the report")?;
     Ok(serde_json::from_slice(&report)?)
 }
 
-/// That a number stands everywhere in what was found, a rate is more than nothing, and every request was answered well.
-fn are_figures(name: &str, found: &Value) -> Result<()> {
+/// Asserts that every figure is a number, every rate is positive, and no request failed.
+fn assert_figures(name: &str, found: &Value) -> Result<()> {
     match found {
-        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| are_figures(name, value)),
-        Value::Array(each) => each.iter().try_for_each(|value| are_figures(name, value)),
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| assert_figures(name, value)),
+        Value::Array(each) => each.iter().try_for_each(|value| assert_figures(name, value)),
         Value::Number(number) => {
             let figure = number.as_f64().context("a number")?;
             ensure!(name != "errors" || figure == 0.0, "{figure} requests were not answered well");
@@ -50,7 +47,7 @@ fn are_figures(name: &str, found: &Value) -> Result<()> {
             Ok(())
         }
         Value::String(_) => Ok(()),
-        // What JSON has no number for is written as null.
+        // serde_json writes NaN and infinity as null.
         Value::Null | Value::Bool(_) => Err(anyhow::anyhow!("{name} is no figure: {found}")),
     }
 }

@@ -1,35 +1,36 @@
-//! The whole thread, as a platform engineer and a workload see it: three YAMLs in, an answered chat out, every step of it in the audit log.
+//! The quickstart end to end: from three YAMLs to an answered chat, with every step in the audit
+//! log.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::demo::{OBJECTS, SECRET};
-use paddock_tests::eventually::eventually;
-use paddock_tests::kubernetes::{CONTEXT, Kubernetes};
-use paddock_tests::ollama::{Ollama, chat_model_file};
-use paddock_tests::paddock::{Caller, Launch, Paddock, answer};
-use paddock_tests::process::{Signal, run};
-use paddock_tests::registry::Registry;
-use paddock_tests::sentinel;
-use paddock_tests::story::story;
-use paddock_tests::testbed::{Part, repository};
-use paddock_tests::workload::Workload;
+use paddock_tests::{
+    database::{Database, Engine},
+    demo::{OBJECTS, SECRET},
+    eventually::eventually,
+    kubernetes::{CONTEXT, Kubernetes},
+    ollama::{Ollama, chat_model_file},
+    paddock::{Caller, Launch, Paddock, fetch_json},
+    process::{Signal, run},
+    reaper,
+    registry::Registry,
+    story::story,
+    testbed::{Part, repository},
+    workload::Workload,
+};
+use rstest::rstest;
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn three_yamls_become_an_answered_chat_on_postgres() {
-    story(thread(Engine::Postgres)).await;
+async fn three_yamls_become_an_answered_chat(#[case] engine: Engine) {
+    story(quickstart_story(engine)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_yamls_become_an_answered_chat_on_sqlite() {
-    story(thread(Engine::Sqlite)).await;
-}
-
-async fn thread(engine: Engine) -> Result<()> {
+async fn quickstart_story(engine: Engine) -> Result<()> {
     let cluster = Kubernetes::shared().await?;
     Part::Python.locate()?;
     let ollama = Ollama::empty().await?;
@@ -63,7 +64,7 @@ async fn thread(engine: Engine) -> Result<()> {
     }
 
     let rows = eventually("three usage rows", Duration::from_secs(10), async || {
-        let rows = database.usage().await?;
+        let rows = database.usage_rows().await?;
         ensure!(rows.len() == 3, "{rows:?}");
         Ok(rows)
     })
@@ -71,15 +72,16 @@ async fn thread(engine: Engine) -> Result<()> {
     assert_eq!(rows[0].prompt_tokens, last["prompt_eval_count"].as_i64());
     assert_eq!(rows[0].completion_tokens, last["eval_count"].as_i64());
     ensure!(rows.iter().all(|row| row.http_status == 200 && row.tokens_estimated == 0), "{rows:?}");
-    audit_tells(&admin, &namespace).await?;
+    assert_audited(&admin, &namespace).await?;
 
-    restart_changes_nothing(cluster, &namespace, paddock, &launch).await?;
-    audit_is_sealed(&database, &launch).await
+    assert_restart_changes_nothing(cluster, &namespace, paddock, &launch).await?;
+    assert_sealed(&database, &launch).await
 }
 
-/// The files of `examples/quickstart/`, with a model that is pulled from our registry instead of the public one.
+/// The files of `examples/quickstart/`, with a model from the test's registry instead of the public
+/// one.
 fn quickstart(model: &str) -> Result<TempDir> {
-    let folder = sentinel::scratch("quickstart")?;
+    let folder = reaper::scratch_dir("quickstart")?;
     for file in fs::read_dir(repository().join("examples/quickstart"))? {
         let file = file?;
         let text = fs::read_to_string(file.path())?;
@@ -89,9 +91,9 @@ fn quickstart(model: &str) -> Result<TempDir> {
     Ok(folder)
 }
 
-/// The audit log has the story in order, and names who did it: the object and its field manager.
-async fn audit_tells(admin: &Caller, namespace: &str) -> Result<()> {
-    let audit = answer(admin.get("/audit?limit=500")).await?;
+/// Asserts that the audit log has the steps in order, each with the object and its field manager.
+async fn assert_audited(admin: &Caller, namespace: &str) -> Result<()> {
+    let audit = fetch_json(admin.get("/audit?limit=500")).await?;
     let mut events = audit.as_array().context("a list")?.clone();
     events.reverse();
     let by_operator: Vec<_> = events.iter().filter(|event| event["actor"].to_string().contains(namespace)).collect();
@@ -105,14 +107,15 @@ async fn audit_tells(admin: &Caller, namespace: &str) -> Result<()> {
         [("user_created", "ApiUser"), ("api_key_issued", "ApiKey"), ("model_pulled", "OllamaModel")]
     {
         let event = by_operator.iter().find(|event| event["event_type"] == event_type).context(event_type)?;
-        // Who wrote the object, not who carried it out.
+        // The actor is the author of the object, not the operator.
         let actor = format!("operator:kubectl-client-side-apply:{object}/{namespace}/");
         ensure!(event["actor"].as_str().is_some_and(|found| found.starts_with(&actor)), "{event}");
     }
     Ok(())
 }
 
-async fn restart_changes_nothing(
+/// Asserts that a restart leaves all objects as they are.
+async fn assert_restart_changes_nothing(
     cluster: &Kubernetes,
     namespace: &str,
     paddock: Paddock,
@@ -126,15 +129,15 @@ async fn restart_changes_nothing(
     };
     let before = versions()?;
     paddock.process().signal(Signal::Term)?;
-    let status = paddock.process().ended(Duration::from_secs(40)).await?;
+    let status = paddock.process().wait_for_exit(Duration::from_secs(40)).await?;
     ensure!(status.success(), "{status}");
     let _again = launch.clone().start().await?;
     assert_eq!(versions()?, before);
     Ok(())
 }
 
-/// The log of the story verifies, and does not any more once one letter of who acted is another.
-async fn audit_is_sealed(database: &Database, launch: &Launch) -> Result<()> {
+/// Asserts that the audit log verifies, and no longer does after a changed letter.
+async fn assert_sealed(database: &Database, launch: &Launch) -> Result<()> {
     let verify = || run(&mut launch.command(&["audit", "verify"])?);
     verify()?;
     let changed = database.execute("update audit_logs set actor = replace(actor, 'ApiKey', 'ApiKez')").await?;

@@ -1,25 +1,32 @@
-//! The harness itself: each server starts, does what the other suites expect of it, and leaves nothing behind.
+//! The harness itself: each server starts, does what the other suites expect, and leaves nothing
+//! behind.
 
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{End, Ended, FakeOllama, Script, chat_lines};
-use paddock_tests::kubernetes::Kubernetes;
-use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama, chat_model_file};
-use paddock_tests::postgres::Postgres;
-use paddock_tests::process::{Process, Signal, run};
-use paddock_tests::registry::{Fault, Registry};
-use paddock_tests::sentinel::scratch;
-use paddock_tests::story::story;
-use paddock_tests::testbed::Part;
+use kube::{
+    Api,
+    api::{DeleteParams, ObjectMeta, PostParams},
+};
+use paddock_tests::{
+    eventually::eventually,
+    fake_ollama::{End, FakeOllama, Outcome, Script, chat_lines},
+    kubernetes::Kubernetes,
+    ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama, chat_model_file},
+    postgres::Postgres,
+    process::{Process, Signal, run},
+    reaper::scratch_dir,
+    registry::{Fault, Registry},
+    story::story,
+    testbed::Part,
+};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
@@ -38,8 +45,7 @@ async fn a_server_ends_with_its_whole_group_and_its_log_stays() {
         .await?;
         drop(process);
         eventually("the child to be gone", Duration::from_secs(10), async || {
-            let gone = !alive(child);
-            ensure!(gone, "it lives");
+            ensure!(!is_alive(child), "it is alive");
             Ok(())
         })
         .await?;
@@ -49,16 +55,16 @@ async fn a_server_ends_with_its_whole_group_and_its_log_stays() {
     .await;
 }
 
-/// A zombie that nobody has waited for yet counts as dead.
-fn alive(id: u32) -> bool {
+/// Whether a process is alive. A zombie counts as dead.
+fn is_alive(id: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exec_hands_down_servers_and_the_exit_code_and_leaves_nothing() {
+async fn exec_passes_servers_to_the_command_and_leaves_nothing() {
     story(async {
         Part::Postgres.locate()?;
-        let temporary = scratch("exec")?;
+        let temporary = scratch_dir("exec")?;
         let mut exec = exec_postgres(temporary.path(), "echo $PADDOCK_TEST_POSTGRES_URL; exit 3");
         let output = tokio::task::spawn_blocking(move || exec.output()).await??;
         let url = String::from_utf8(output.stdout)?;
@@ -71,15 +77,15 @@ async fn exec_hands_down_servers_and_the_exit_code_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_end_even_with_a_parent_that_was_killed() {
+async fn servers_end_when_their_parent_is_killed() {
     story(async {
         Part::Postgres.locate()?;
-        let temporary = scratch("killed")?;
+        let temporary = scratch_dir("killed")?;
         let exec = exec_postgres(temporary.path(), "echo $PADDOCK_TEST_POSTGRES_URL; exec sleep 1000");
         let exec = Process::start("exec", exec, Signal::Kill)?;
         let log = exec.log().clone();
         let url = exec
-            .ready(Duration::from_mins(1), async || {
+            .wait_until_ready(Duration::from_mins(1), async || {
                 let text = log.text();
                 let url = text.lines().find(|line| line.starts_with("postgres://")).context("no URL yet")?;
                 Ok(url.to_owned())
@@ -98,7 +104,7 @@ async fn servers_end_even_with_a_parent_that_was_killed() {
     .await;
 }
 
-/// `paddock-tests exec` with a PostgreSQL of its own, its temporary files in this folder.
+/// `paddock-tests exec` with its own PostgreSQL, and its temporary files in this folder.
 fn exec_postgres(temporary: &Path, script: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paddock-tests"));
     command.args(["exec", "--only", "postgres", "--", "sh", "-c", script]).env("TMPDIR", temporary);
@@ -106,7 +112,7 @@ fn exec_postgres(temporary: &Path, script: &str) -> Command {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_test_has_a_database_of_its_own() {
+async fn each_test_has_its_own_database() {
     story(async {
         let postgres = Postgres::shared().await?;
         let (first, second) = (postgres.empty_database().await?, postgres.empty_database().await?);
@@ -170,7 +176,7 @@ async fn ollama_pulls_the_model_from_the_registry_and_runs_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_fails_as_the_registry_does() {
+async fn a_pull_fails_when_the_registry_fails() {
     story(async {
         let ollama = Ollama::empty().await?;
         let registry = Registry::start().await?;
@@ -180,11 +186,11 @@ async fn a_pull_fails_as_the_registry_does() {
             Fault::Manifests(StatusCode::NOT_FOUND),
             Fault::Manifests(StatusCode::INTERNAL_SERVER_ERROR),
         ] {
-            registry.fault(Some(fault));
+            registry.set_fault(Some(fault));
             let refused = ollama.pull(&name, true).await;
-            ensure!(refused.is_err(), "{fault:?} went unnoticed: {refused:?}");
+            ensure!(refused.is_err(), "{fault:?} was not noticed: {refused:?}");
         }
-        registry.fault(None);
+        registry.set_fault(None);
         ollama.pull(&name, true).await?;
         Ok(())
     })
@@ -192,7 +198,7 @@ async fn a_pull_fails_as_the_registry_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_control_plane_deletes_namespaces_and_keeps_service_accounts_in_their_place() {
+async fn the_control_plane_deletes_namespaces_and_enforces_rbac() {
     story(async {
         let kubernetes = Kubernetes::shared().await?;
         let namespace = kubernetes.namespace().await?;
@@ -222,36 +228,53 @@ async fn the_control_plane_deletes_namespaces_and_keeps_service_accounts_in_thei
     .await;
 }
 
+fn chat(fake: &FakeOllama) -> reqwest::RequestBuilder {
+    reqwest::Client::new().post(format!("{}/api/chat", fake.url())).json(&json!({"model": CHAT_MODEL}))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_stand_in_keeps_its_pace_and_notices_who_leaves() {
+async fn the_fake_ollama_keeps_its_pace() {
     story(async {
         let fake = FakeOllama::start(&[CHAT_MODEL]).await?;
-        let client = reqwest::Client::new();
-        let chat = || client.post(format!("{}/api/chat", fake.url())).json(&json!({"model": CHAT_MODEL}));
-
-        fake.answer("/api/chat", Script::ndjson(chat_lines(CHAT_MODEL, 10)).every(Duration::from_millis(20)));
+        fake.script("/api/chat", Script::ndjson(chat_lines(CHAT_MODEL, 10)).every(Duration::from_millis(20)));
         let start = Instant::now();
-        let text = chat().send().await?.text().await?;
+        let text = chat(&fake).send().await?.text().await?;
         assert_eq!(text.lines().count(), 11);
         ensure!(start.elapsed() >= Duration::from_millis(200));
-        let seen = fake.requests("/api/chat");
-        assert_eq!(seen[0].ended(Duration::from_secs(5)).await?, Ended::Sent);
-        assert_eq!(seen[0].json()["model"], CHAT_MODEL);
+        let requests = fake.requests("/api/chat");
+        assert_eq!(requests[0].outcome(Duration::from_secs(5)).await?, Outcome::Sent);
+        assert_eq!(requests[0].json()["model"], CHAT_MODEL);
+        Ok(())
+    })
+    .await;
+}
 
-        fake.answer("/api/chat", Script::ndjson(chat_lines(CHAT_MODEL, 2)).ending(End::Hangs));
-        let mut body = chat().send().await?.bytes_stream();
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fake_ollama_notices_a_client_that_leaves() {
+    story(async {
+        let fake = FakeOllama::start(&[CHAT_MODEL]).await?;
+        fake.script("/api/chat", Script::ndjson(chat_lines(CHAT_MODEL, 2)).ending(End::Hang));
+        let mut body = chat(&fake).send().await?.bytes_stream();
         body.next().await.context("a frame")??;
         drop(body);
         let left = Instant::now();
-        let ended = fake.requests("/api/chat")[1].ended(Duration::from_secs(5)).await?;
-        let Ended::Abandoned(at) = ended else {
-            anyhow::bail!("{ended:?}");
+        let outcome = fake.requests("/api/chat")[0].outcome(Duration::from_secs(5)).await?;
+        let Outcome::Abandoned(at) = outcome else {
+            anyhow::bail!("{outcome:?}");
         };
         ensure!(at.saturating_duration_since(left) < Duration::from_millis(500));
+        Ok(())
+    })
+    .await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fake_ollama_breaks_a_connection_on_command() {
+    story(async {
+        let fake = FakeOllama::start(&[CHAT_MODEL]).await?;
         let lines = Script::ndjson(chat_lines(CHAT_MODEL, 2)).every(Duration::from_millis(20));
-        fake.answer("/api/chat", lines.ending(End::Dies));
-        let cut = chat().send().await?.text().await;
+        fake.script("/api/chat", lines.ending(End::Abort));
+        let cut = chat(&fake).send().await?.text().await;
         ensure!(cut.is_err(), "the connection should have broken: {cut:?}");
         Ok(())
     })

@@ -57,7 +57,7 @@ impl UsageGuard {
         let UsageRequest { endpoint, context, principal, model, started } = *request;
         let permit = recorder.reserve()?;
         let record = UsageRecord {
-            usage_id: accounts.new_usage_id(),
+            usage_id: accounts.usage().new_id(),
             request_id: context.id_text().to_owned(),
             user_id: principal.user_id,
             credential_id: principal.credential_id(),

@@ -47,7 +47,7 @@ impl InFlightTable {
         if due.is_empty() {
             return;
         }
-        match timeout(STORE_TIMEOUT, accounts.open_usage(process, &due)).await {
+        match timeout(STORE_TIMEOUT, accounts.usage().record_in_flight(process, &due)).await {
             Ok(Ok(())) => {
                 for record in due {
                     self.0.remove(&record.usage_id);

@@ -59,7 +59,7 @@ pub(crate) async fn write(
             drop_records(&batch, &reason);
         }
     }
-    let left = flush_deadline.run_until_cancelled(timeout(STORE_TIMEOUT, accounts.leave_usage(process))).await;
+    let left = flush_deadline.run_until_cancelled(timeout(STORE_TIMEOUT, accounts.usage().leave(process))).await;
     if !matches!(left, Some(Ok(Ok(())))) {
         tracing::debug!("the end of this process could not be stored; its heartbeat will expire");
     }
@@ -72,7 +72,7 @@ pub(crate) async fn heartbeat(accounts: Accounts, process: Uuid) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match timeout(HEARTBEAT_TIMEOUT, accounts.attend_usage(process)).await {
+        match timeout(HEARTBEAT_TIMEOUT, accounts.usage().heartbeat(process)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(requests)) => {
                 counter!("paddock_usage_settled_total").increment(requests as u64);
@@ -113,9 +113,9 @@ pub(super) async fn store(
     batch: &[UsageRecord],
     store_timeout: Duration,
 ) -> Result<(), DbUnavailable> {
-    match timeout(store_timeout, accounts.record_usage(batch)).await {
+    match timeout(store_timeout, accounts.usage().record(batch)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error @ Error::Unavailable(_))) => {
+        Ok(Err(error @ Error::Store(paddock_store::Error::Unavailable(_)))) => {
             tracing::warn!(%error, waiting = batch.len(), "usage waits for the database");
             Err(DbUnavailable)
         }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, io, mem, str::FromStr};
 
-use paddock_accounts::audit::AuditRow;
+use paddock_store::audit::AuditRow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -167,7 +167,7 @@ fn cell(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use paddock_accounts::clock::Time;
+    use paddock_store::clock::Timestamp;
     use rstest::rstest;
 
     use super::*;
@@ -178,7 +178,7 @@ mod tests {
             event_id: uuid::Uuid::from_u128(7),
             chain_version: 1,
             event_type: "user_created",
-            occurred_at: Time::from_micros(1_700_000_000_000_001),
+            occurred_at: Timestamp::from_micros(1_700_000_000_000_001),
             user_id: Some(3),
             credential_id: None,
             actor: "key:1",

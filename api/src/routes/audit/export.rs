@@ -10,7 +10,8 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
 use http::{HeaderValue, header};
-use paddock_accounts::{Accounts, access::Need, audit::AuditExport, sets::Scope};
+use paddock_accounts::{Accounts, access::Permission, types::Scope};
+use paddock_store::audit::AuditExport;
 
 use super::{
     encoder::{AuditEncoder, ExportFormat},
@@ -46,10 +47,10 @@ pub(crate) async fn export(
     mut caller: Caller,
     query: Query,
 ) -> Result<Response, Problem> {
-    caller.require(Need::Manage(Scope::AuditRead)).await?;
+    caller.require(Permission::Manage(Scope::AuditRead)).await?;
     let asked: ExportEvents = query.read()?;
     let format = asked.format.unwrap_or(ExportFormat::Ndjson);
-    let export = with_db_timeout(accounts.export_audit(asked.filter()?)).await?;
+    let export = with_db_timeout(accounts.audit().export(asked.filter()?)).await?;
     let mut pages = Pages { caller, export, encoder: AuditEncoder::new(format) };
     let date: String = accounts.now().to_string().chars().take(10).collect();
     let name = format!("attachment; filename=\"paddock-audit-{date}.{}\"", format.text());

@@ -2,12 +2,10 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
-use paddock_accounts::{
-    Violation,
+use paddock_accounts::{CredentialId, UserId, Violation};
+use paddock_store::{
     audit::{AuditFilter, EventType},
-    clock::Time,
-    credentials::CredentialId,
-    users::UserId,
+    clock::Timestamp,
 };
 use serde::Deserialize;
 use utoipa::{
@@ -52,11 +50,11 @@ macro_rules! filtered {
             /// Not before this time, in RFC 3339.
             #[serde(default, deserialize_with = "parsed")]
             #[param(value_type = Option<String>, format = DateTime)]
-            since: Option<Time>,
+            since: Option<Timestamp>,
             /// Before this time, in RFC 3339.
             #[serde(default, deserialize_with = "parsed")]
             #[param(value_type = Option<String>, format = DateTime)]
-            until: Option<Time>,
+            until: Option<Timestamp>,
         }
 
         impl $name {

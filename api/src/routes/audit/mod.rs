@@ -10,12 +10,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, header};
-use paddock_accounts::{
-    Accounts,
-    access::Need,
-    audit::{AuditFilter, AuditRow},
-    sets::Scope,
-};
+use paddock_accounts::{Accounts, access::Permission, types::Scope};
+use paddock_store::audit::{AuditFilter, AuditRow};
 
 use crate::{
     auth::Caller,
@@ -45,13 +41,13 @@ pub(crate) async fn list(
     mut caller: Caller,
     query: Query,
 ) -> Result<Response, Problem> {
-    caller.require(Need::Manage(Scope::AuditRead)).await?;
+    caller.require(Permission::Manage(Scope::AuditRead)).await?;
     let asked: ListEvents = query.read()?;
     let limit = within("?limit", asked.limit.unwrap_or(100), 1, 500)?;
     let filter = AuditFilter { before: asked.cursor, ..asked.filter()? };
     let limit = u16::try_from(limit).unwrap_or(u16::MAX);
     let mut page = Page::new(limit);
-    let rows = with_db_timeout(accounts.audit(&filter, limit + 1, |row| page.push(row))).await?;
+    let rows = with_db_timeout(accounts.audit().list(&filter, limit + 1, |row| page.push(row))).await?;
     rows.into_iter().collect::<serde_json::Result<()>>().map_err(|_| Problem::internal())?;
     Ok(page.into_response())
 }

@@ -1,6 +1,6 @@
 //! The JSON form of an audit event.
 
-use paddock_accounts::{audit::AuditRow, clock::Time};
+use paddock_store::{audit::AuditRow, clock::Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ pub(crate) struct AuditView<'a> {
     event_type: &'a str,
     /// When.
     #[schema(value_type = String, format = DateTime)]
-    occurred_at: Time,
+    occurred_at: Timestamp,
     /// The user that the event is about.
     #[schema(required)]
     user_id: Option<i64>,

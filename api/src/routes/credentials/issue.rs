@@ -2,15 +2,13 @@
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use paddock_accounts::{
-    Accounts,
-    access::Need,
-    clock::Time,
+    Accounts, UserId,
+    access::Permission,
     credentials::{Issued, NewKey},
-    limits::{self, Limits},
-    sets::{Scope, Scopes},
-    users::UserId,
+    types::{self, Limits, Scope, Scopes},
 };
 use paddock_ollama::covers;
+use paddock_store::clock::Timestamp;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,7 +54,7 @@ pub(crate) struct IssueKey {
     /// When it ends, in RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
 }
 
 /// A key just made.
@@ -69,7 +67,7 @@ pub(crate) struct IssuedKey {
     plaintext: String,
     /// When it ends. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
 }
 
 impl From<Issued> for IssuedKey {
@@ -99,19 +97,19 @@ pub(crate) async fn issue(
     _: NoQuery,
     body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.require(Need::Manage(Scope::KeysWrite)).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {
         user_id: UserId(asked.user_id),
         label: asked.label,
         scopes: asked.scopes,
         models: asked.models.as_deref().map(patterns).transpose()?,
-        limits: limits::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
+        limits: types::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
         expires_at: asked.expires_at,
     };
-    if let Some(Err(beyond)) = caller.principal.reach(covers).map(|reach| reach.covers_new(&new)) {
-        return Err(caller.deny(beyond.to_string()).await);
+    if let Some(Err(error)) = caller.principal.delegation_limits(covers).map(|limits| new.check_within(&limits)) {
+        return Err(caller.deny(error.to_string()).await);
     }
-    let issued = with_db_timeout(accounts.issue_key(&caller.audit_context, new)).await?;
+    let issued = with_db_timeout(accounts.credentials().issue(&caller.audit_context, new)).await?;
     Ok(no_store((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
 }

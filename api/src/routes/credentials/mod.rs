@@ -9,14 +9,12 @@ pub(super) mod rotate;
 
 use axum::extract::State;
 use paddock_accounts::{
-    Accounts,
-    access::Need,
-    clock::Time,
+    Accounts, UserId,
+    access::Permission,
     credentials::Credential,
-    sets::{Scope, Scopes},
-    token::prefix_of,
-    users::UserId,
+    types::{Scope, Scopes, prefix_of},
 };
+use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -62,22 +60,22 @@ pub(crate) struct CredentialView {
     revoked: bool,
     /// When it was revoked.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    revoked_at: Option<Time>,
+    revoked_at: Option<Timestamp>,
     /// When it came to be.
     #[schema(value_type = String, format = DateTime)]
-    created_at: Time,
+    created_at: Timestamp,
     /// When it ends. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
     /// When it was last used, to about a minute.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    last_used_at: Option<Time>,
+    last_used_at: Option<Timestamp>,
     /// The Kubernetes object that owns it. Null: the API does.
     #[schema(required)]
     managed_by: Option<OwnerView>,
     /// When an admin revoked it against the object that owns it.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    overridden_at: Option<Time>,
+    overridden_at: Option<Timestamp>,
 }
 
 impl From<Credential> for CredentialView {
@@ -136,9 +134,9 @@ pub(crate) async fn list(
     query: Query,
 ) -> Result<Listed<CredentialView>, Problem> {
     // Without any right to keys, the parameters do not matter.
-    caller.require(Need::See(Scope::KeysRead, caller.principal.user_id)).await?;
+    caller.require(Permission::See(Scope::KeysRead, caller.principal.user_id)).await?;
     let asked: ListCredentials = query.read()?;
     let user = caller.scope_to_user(Scope::KeysRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, MAX_PAGE, MAX_PAGE, asked.offset)?;
-    Ok(listed(with_db_timeout(accounts.credentials_page(user, limit, offset)).await?))
+    Ok(listed(with_db_timeout(accounts.credentials().list_page(user, limit, offset)).await?))
 }

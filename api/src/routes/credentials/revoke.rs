@@ -1,7 +1,7 @@
 //! Revocation of a key, and clearing the override of a key that Kubernetes owns.
 
 use axum::{extract::State, http::StatusCode};
-use paddock_accounts::{Accounts, access::Need, credentials::CredentialId, sets::Scope};
+use paddock_accounts::{Accounts, CredentialId, access::Permission, types::Scope};
 
 use crate::{
     auth::Caller,
@@ -30,8 +30,8 @@ pub(crate) async fn revoke(
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.require(Need::Manage(Scope::KeysWrite)).await?;
-    with_db_timeout(accounts.revoke_key(&caller.audit_context, CredentialId(id))).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
+    with_db_timeout(accounts.credentials().revoke(&caller.audit_context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -52,7 +52,7 @@ pub(crate) async fn clear_override(
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.require(Need::Manage(Scope::KeysWrite)).await?;
-    with_db_timeout(accounts.clear_key_override(&caller.audit_context, CredentialId(id))).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
+    with_db_timeout(accounts.credentials().clear_override(&caller.audit_context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,14 +2,12 @@
 
 use axum::{Json, extract::State};
 use paddock_accounts::{
-    Accounts, Violation,
-    access::Need,
-    clock::Time,
-    credentials::{CredentialId, KeyFilter},
-    sets::Scope,
-    text,
-    users::UserId,
+    Accounts, CredentialId, UserId, Violation,
+    access::Permission,
+    credentials::KeyFilter,
+    types::{Scope, display_text},
 };
+use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -44,11 +42,11 @@ pub(crate) struct RevokeMany {
     /// Keys that came to be before, in RFC 3339.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
-    created_before: Option<Time>,
+    created_before: Option<Timestamp>,
     /// Keys that were not used since; of those never used, the ones that came to be before.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
-    unused_since: Option<Time>,
+    unused_since: Option<Timestamp>,
     /// Also the key that asks, if it is among them; it comes last.
     #[serde(default)]
     include_self: bool,
@@ -87,10 +85,10 @@ pub(crate) async fn revoke_many(
     _: NoQuery,
     body: LazyBody,
 ) -> Result<Json<BulkRevokeResult>, Problem> {
-    caller.require(Need::Manage(Scope::KeysWrite)).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: RevokeMany = body.json(&mut caller).await?;
     let RevokeMany { include_self, dry_run, .. } = asked;
-    let mut keys = with_db_timeout(accounts.live_keys(&filter(asked)?)).await?;
+    let mut keys = with_db_timeout(accounts.credentials().find_live(&filter(asked)?)).await?;
     spare_own_key(&mut keys, caller.principal.credential_id(), include_self);
     let left = keys.len().saturating_sub(MAX_REVOKED);
     keys.truncate(MAX_REVOKED);
@@ -103,7 +101,7 @@ pub(crate) async fn revoke_many(
 /// One that would take every key is a slip.
 fn filter(asked: RevokeMany) -> Result<KeyFilter, Problem> {
     let RevokeMany { user_id, label, created_before, unused_since, .. } = asked;
-    if let Some(Err(error)) = label.as_deref().map(|label| text::check(label, MAX_LABEL_LENGTH)) {
+    if let Some(Err(error)) = label.as_deref().map(|label| display_text::check(label, MAX_LABEL_LENGTH)) {
         return Err(Problem::invalid(vec![Violation::new("/label", error.to_string())]));
     }
     let filter = KeyFilter { user_id: user_id.map(UserId), label, created_before, unused_since };
@@ -135,7 +133,9 @@ async fn revoke_each(
     let mut revoked = Vec::with_capacity(all);
     for id in keys {
         let done = match caller.revalidate().await {
-            Ok(()) => with_db_timeout(accounts.revoke_key(&caller.audit_context, id)).await.map_err(Problem::from),
+            Ok(()) => {
+                with_db_timeout(accounts.credentials().revoke(&caller.audit_context, id)).await.map_err(Problem::from)
+            }
             Err(problem) => Err(problem),
         };
         match done {

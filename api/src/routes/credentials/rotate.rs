@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use axum::{Json, extract::State, response::Response};
-use paddock_accounts::{
-    Accounts,
-    access::Need,
-    credentials::{CredentialId, DEFAULT_GRACE},
-    sets::Scope,
-};
+use paddock_accounts::{Accounts, CredentialId, access::Permission, credentials::DEFAULT_GRACE, types::Scope};
 use paddock_ollama::covers;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -56,7 +51,7 @@ pub(crate) async fn rotate(
     _: NoQuery,
     body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.require(Need::Manage(Scope::KeysWrite)).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let Rotation { grace_seconds } = body.json_or_default(&mut caller).await?;
     let grace = match grace_seconds {
         None => DEFAULT_GRACE,
@@ -65,8 +60,8 @@ pub(crate) async fn rotate(
             Duration::from_secs(seconds.unsigned_abs())
         }
     };
-    let within = caller.principal.reach(covers);
-    match with_db_timeout(accounts.rotate_key(&caller.audit_context, CredentialId(id), grace, within)).await {
+    let limits = caller.principal.delegation_limits(covers);
+    match with_db_timeout(accounts.credentials().rotate(&caller.audit_context, CredentialId(id), grace, limits)).await {
         Ok(issued) => Ok(no_store(Json(IssuedKey::from(issued)))),
         Err(why) => Err(caller.problem_from(why).await),
     }

@@ -1,4 +1,4 @@
-//! Who may do what: one table of every operation of the document by every kind of caller, and each cell of it is tried.
+//! One table of every documented operation by every kind of caller. A story tries each cell.
 //!
 //! A new operation needs one line in [`rows`].
 
@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::StatusCode;
-use paddock_tests::database::Engine;
-use paddock_tests::fake_ollama::{Script, chat_events, chat_lines};
+use paddock_tests::{
+    database::Engine,
+    fake_ollama::{Script, chat_events, chat_lines},
+    story::story,
+};
+use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{ADMIN_EMAIL, Api, MODEL, PASSWORD, on_both_engines};
+use super::{ADMIN_EMAIL, Api, MODEL, PASSWORD};
 
-on_both_engines! {
-    every_operation_answers_every_caller_as_the_table_says,
-}
-
-/// Who calls. `user` owns what the path names; `other` is another user.
+/// The kinds of caller. "The user" owns the row that the path names.
 const IDENTITIES: [&str; 12] = [
     "anonymous",
     "a session without a role",
@@ -32,8 +32,8 @@ const IDENTITIES: [&str; 12] = [
     "an admin's retiring key",
 ];
 
-/// The columns of those who may manage: each of their calls gets something of its own to change.
-pub(super) const ADMINS: [usize; 3] = [4, 10, 11];
+/// The columns of the callers that may manage. Each of their requests gets its own row to change.
+pub(super) const ADMIN_COLUMNS: [usize; 3] = [4, 10, 11];
 
 pub(super) const SCOPES: [&str; 11] = [
     "chat",
@@ -49,17 +49,17 @@ pub(super) const SCOPES: [&str; 11] = [
     "usage:read",
 ];
 
-/// The label of the keys that are revoked many at once.
+/// The label of the keys of a bulk revocation.
 const BULK: &str = "bulk";
 
-/// An operation, the body it is sent (null: none), and its status for each identity.
-pub(super) type Row = (&'static str, fn(&Cast) -> Value, [u16; 12]);
+/// An operation, its body (null for none), and its status for each kind of caller.
+pub(super) type Row = (&'static str, fn(&Callers) -> Value, [u16; 12]);
 
 /// The table.
 #[rustfmt::skip]
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        //                                                     nobody role user other admin disab expir revok ukey  narrow akey retiring
+        // nobody role user other admin disab expir revok ukey narrow akey retiring
         ("GET /", nothing,                                    [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
         ("GET /healthz", nothing,                             [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
         ("GET /readyz", nothing,                              [200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200]),
@@ -76,7 +76,7 @@ pub(super) fn rows() -> Vec<Row> {
         ("DELETE /users/{id}", nothing,                       [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /users/{id}/password", new_password,           [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 403, 403]),
         ("GET /credentials", nothing,                         [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
-        // What has been rotated away for a day gives no key that lasts.
+        // A retiring key issues and rotates no key that outlives it.
         ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 403]),
         ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 403]),
         ("POST /credentials/{id}/revoke", nothing,            [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
@@ -95,81 +95,81 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-fn nothing(_: &Cast) -> Value {
+fn nothing(_: &Callers) -> Value {
     Value::Null
 }
 
-fn login(_: &Cast) -> Value {
+fn login(_: &Callers) -> Value {
     json!({"username": ADMIN_EMAIL, "password": PASSWORD})
 }
 
-fn new_password(_: &Cast) -> Value {
+fn new_password(_: &Callers) -> Value {
     json!({"password": format!("vermilion tapir {}", uuid::Uuid::now_v7().simple())})
 }
 
-fn other_password(_: &Cast) -> Value {
+fn other_password(_: &Callers) -> Value {
     json!({"current_password": PASSWORD, "new_password": format!("vermilion tapir {}", uuid::Uuid::now_v7().simple())})
 }
 
-fn new_user(_: &Cast) -> Value {
+fn new_user(_: &Callers) -> Value {
     json!({"email": format!("new-{}@example.com", uuid::Uuid::now_v7().simple())})
 }
 
-fn new_name(_: &Cast) -> Value {
+fn new_name(_: &Callers) -> Value {
     json!({"display_name": format!("Name {}", uuid::Uuid::now_v7().simple())})
 }
 
-fn new_key(cast: &Cast) -> Value {
-    json!({"user_id": cast.user})
+fn new_key(callers: &Callers) -> Value {
+    json!({"user_id": callers.user})
 }
 
-fn by_label(_: &Cast) -> Value {
+fn by_label(_: &Callers) -> Value {
     json!({"label": BULK})
 }
 
-fn chat(_: &Cast) -> Value {
+fn chat(_: &Callers) -> Value {
     json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]})
 }
 
-fn generate(_: &Cast) -> Value {
+fn generate(_: &Callers) -> Value {
     json!({"model": MODEL, "prompt": "hi"})
 }
 
-fn embed(_: &Cast) -> Value {
+fn embed(_: &Callers) -> Value {
     json!({"model": MODEL, "input": "hi"})
 }
 
-fn completion(_: &Cast) -> Value {
+fn completion(_: &Callers) -> Value {
     json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "hi"}]})
 }
 
-/// One of each identity.
-pub(super) struct Cast {
-    /// Who owns what the paths name.
+/// One caller of each kind.
+pub(super) struct Callers {
+    /// The user that owns the rows that the paths name.
     pub(super) user: i64,
-    /// A credential for each identity; none for the anonymous one.
+    /// A credential for each kind of caller; none for the anonymous one.
     credentials: [Option<String>; 12],
 }
 
-impl Cast {
+impl Callers {
     pub(super) async fn new(api: &Api) -> Result<Self> {
         let (user, other) = (api.user(json!({"roles": ["user"]})).await?, api.user(json!({"roles": ["user"]})).await?);
         let (nobody, gone) = (api.user(json!({})).await?, api.user(json!({"roles": ["admin"]})).await?);
         let disabled = session_of(api, gone).await?;
-        api.admin("PATCH /users/{id}", gone).json(&json!({"is_active": false})).expect(200).await?;
+        api.admin().patch(format!("/users/{gone}")).json(&json!({"is_active": false})).expect(200).await?;
         let boss = api.user(json!({"roles": ["admin"]})).await?;
         let admin_key = async |scopes: &[&str]| api.key(boss, json!({"scopes": scopes})).await;
         let (expired, expired_key) = admin_key(&SCOPES).await?;
-        // Its time is over, as if it had been issued long ago.
+        // Expired, as if the key had been issued long ago.
         let past = format!(
             "UPDATE credential_secrets SET expires_at = issued_at WHERE credential_id = {expired}; \
              UPDATE credentials SET expires_at = created_at WHERE id = {expired}"
         );
-        api.database.as_ref().context("a database")?.execute(&past).await?;
+        api.database()?.execute(&past).await?;
         let (revoked, revoked_key) = admin_key(&SCOPES).await?;
-        api.admin("POST /credentials/{id}/revoke", revoked).expect(204).await?;
+        api.admin().post(format!("/credentials/{revoked}/revoke")).expect(204).await?;
         let (retiring, retiring_key) = admin_key(&SCOPES).await?;
-        api.admin("POST /credentials/{id}/rotate", retiring).expect(200).await?;
+        api.admin().post(format!("/credentials/{retiring}/rotate")).expect(200).await?;
         let of_user = ["chat", "generate", "embed", "models:read", "users:read", "keys:read", "usage:read"];
         let credentials = [
             None,
@@ -188,16 +188,16 @@ impl Cast {
         Ok(Self { user, credentials })
     }
 
-    /// What the path of an operation names for this identity: a key or a user of `user`'s. What an admin changes is new
-    /// each time.
+    /// The id for the path of an operation: the user, or a key of the user. An admin changes a new
+    /// row each time.
     pub(super) async fn target(&self, api: &Api, operation: &str, identity: usize) -> Result<i64> {
-        let admin = ADMINS.contains(&identity);
+        let admin = ADMIN_COLUMNS.contains(&identity);
         Ok(match operation.split_once(' ').context("a method and a path")? {
             (_, "/credentials/revoke") => api.key(self.user, json!({"label": BULK})).await?.0,
             (_, path) if path.ends_with("/clear-override") => {
                 let id = api.key(self.user, json!({})).await?.0;
                 let overridden = format!("UPDATE credentials SET overridden_at = created_at WHERE id = {id}");
-                api.database.as_ref().context("a database")?.execute(&overridden).await?;
+                api.database()?.execute(&overridden).await?;
                 id
             }
             (_, path) if path.starts_with("/credentials/{id}") => api.key(self.user, json!({})).await?.0,
@@ -208,12 +208,12 @@ impl Cast {
         })
     }
 
-    /// Sends an operation as this identity.
-    async fn try_cell(&self, api: &Api, &(operation, body, expected): &Row, identity: usize) -> Result<()> {
+    /// Sends an operation as this kind of caller.
+    async fn check_cell(&self, api: &Api, &(operation, body, expected): &Row, identity: usize) -> Result<()> {
         let target = self.target(api, operation, identity).await?;
         let request = match &self.credentials[identity] {
-            Some(credential) => api.by(credential, operation, target),
-            None => api.anonymous(operation, target),
+            Some(credential) => api.by(credential).operation(operation, target),
+            None => api.anonymous().operation(operation, target),
         };
         let request = match body(self) {
             Value::Null => request,
@@ -224,19 +224,19 @@ impl Cast {
     }
 }
 
-/// A session of a user who has been given the first admin's password, past every rule.
+/// A session of a user, after giving it the first admin's password past the API.
 pub(super) async fn session_of(api: &Api, user: i64) -> Result<String> {
     let copied = format!(
         "INSERT INTO passwords (user_id, hash, set_at) SELECT {user}, hash, set_at FROM passwords WHERE user_id = 1"
     );
-    ensure!(api.database.as_ref().context("a database")?.execute(&copied).await? == 1);
-    let username = api.admin("GET /users/{id}", user).expect(200).await?.text("email")?;
+    ensure!(api.database()?.execute(&copied).await? == 1);
+    let username = api.admin().get(format!("/users/{user}")).expect(200).await?.text("email")?;
     let credentials = json!({"username": username, "password": PASSWORD});
-    api.anonymous("POST /auth/login", 0).json(&credentials).expect(200).await?.text("access_token")
+    api.anonymous().post("/auth/login").json(&credentials).expect(200).await?.text("access_token")
 }
 
-/// The operations of the document.
-pub(super) fn documented(document: &Value) -> BTreeSet<String> {
+/// All operations of the document.
+pub(super) fn documented_operations(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().into_iter().flatten();
     let operations = paths.flat_map(|(path, item)| {
         let methods = item.as_object().into_iter().flatten();
@@ -245,8 +245,10 @@ pub(super) fn documented(document: &Value) -> BTreeSet<String> {
     operations.collect()
 }
 
-/// Says what to add where a table and the document part.
-pub(super) fn covers(document: &BTreeSet<String>, table: &[&str], file: &str) -> Result<()> {
+/// Asserts that a table has one row for each operation of the document.
+///
+/// Errors: the missing and the stale rows.
+pub(super) fn assert_covers(document: &BTreeSet<String>, table: &[&str], file: &str) -> Result<()> {
     let rows: BTreeSet<String> = table.iter().map(|&row| row.to_owned()).collect();
     ensure!(rows.len() == table.len(), "an operation has two rows in {file}");
     let missing: Vec<_> = document.difference(&rows).collect();
@@ -256,36 +258,44 @@ pub(super) fn covers(document: &BTreeSet<String>, table: &[&str], file: &str) ->
     Ok(())
 }
 
-pub(super) fn script(api: &Api) {
-    api.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+/// Scripts an answer for each inference endpoint.
+pub(super) fn script_ollama(api: &Api) {
+    api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
     let end = json!({"model": MODEL, "created_at": "2026-11-24T05:05:53Z", "response": "", "done": true});
-    api.fake.answer("/api/generate", Script::ndjson([end]));
+    api.fake.script("/api/generate", Script::ndjson([end]));
     let vector = json!({"model": MODEL, "embeddings": [[0.1]], "prompt_eval_count": 1});
-    api.fake.answer("/api/embed", Script::json(StatusCode::OK, &vector));
-    api.fake.answer("/v1/chat/completions", Script::events(chat_events(MODEL, 1, true)));
+    api.fake.script("/api/embed", Script::json(StatusCode::OK, &vector));
+    api.fake.script("/v1/chat/completions", Script::events(chat_events(MODEL, 1, true)));
 }
 
-async fn every_operation_answers_every_caller_as_the_table_says(engine: Engine) -> Result<()> {
-    let api = Api::start(engine).await?;
-    let rows = rows();
-    let operations: Vec<_> = rows.iter().map(|row| row.0).collect();
-    covers(&documented(&api.contract.document), &operations, "api/authorization.rs")?;
-    script(&api);
-    let mut cast = Cast::new(&api).await?;
-    let mut wrong = Vec::new();
-    for row in &rows {
-        for identity in 0..IDENTITIES.len() {
-            if let Err(error) = Box::pin(cast.try_cell(&api, row, identity)).await {
-                wrong.push(format!("{error:#}"));
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_answers_every_kind_of_caller_as_the_table_says(#[case] engine: Engine) {
+    story(async {
+        let api = Api::start(engine).await?;
+        let rows = rows();
+        let operations: Vec<_> = rows.iter().map(|row| row.0).collect();
+        assert_covers(&documented_operations(&api.contract.document), &operations, "api/authorization.rs")?;
+        script_ollama(&api);
+        let mut callers = Callers::new(&api).await?;
+        let mut wrong = Vec::new();
+        for row in &rows {
+            for identity in 0..IDENTITIES.len() {
+                if let Err(error) = Box::pin(callers.check_cell(&api, row, identity)).await {
+                    wrong.push(format!("{error:#}"));
+                }
+            }
+            // These operations end sessions and change passwords: the next row needs new callers.
+            if row.0.starts_with("POST /auth/") || row.0.starts_with("POST /me/") {
+                callers = Callers::new(&api).await?;
             }
         }
-        // Whoever signed out, or lost a password, is there again for the next row.
-        if row.0.starts_with("POST /auth/") || row.0.starts_with("POST /me/") {
-            cast = Cast::new(&api).await?;
+        if !wrong.is_empty() {
+            bail!("{} of {} cells:\n{}", wrong.len(), rows.len() * IDENTITIES.len(), wrong.join("\n"));
         }
-    }
-    if !wrong.is_empty() {
-        bail!("{} of {} cells:\n{}", wrong.len(), rows.len() * IDENTITIES.len(), wrong.join("\n"));
-    }
-    Ok(())
+        Ok(())
+    })
+    .await;
 }

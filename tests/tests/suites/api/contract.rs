@@ -1,8 +1,7 @@
-//! A client that trusts no answer: each one must be listed in the server's own OpenAPI document, with its status, its
-//! content type and its shape.
+//! A client that checks every answer against the server's own OpenAPI document: its status, content
+//! type, headers and schema.
 
-use std::fmt;
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use http::{HeaderMap, Method};
@@ -10,15 +9,15 @@ use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
 use serde_json::Value;
 
-/// What every answer carries.
+/// The headers of every answer.
 const HEADERS: [(&str, &str); 3] =
     [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer")];
 
-/// What every answer to someone known carries, beside.
+/// The headers of every answer to an authenticated caller.
 const RATE_LIMIT: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
-/// Headers that a client acts upon. An answer has one only if the document says so.
-const ACTED_UPON: [&str; 10] = [
+/// Headers that a client acts upon. An answer has one of them only if the document declares it.
+const DECLARED_HEADERS: [&str; 10] = [
     "allow",
     "content-disposition",
     "retry-after",
@@ -39,39 +38,49 @@ pub(super) struct Contract {
 }
 
 impl Contract {
-    pub(super) async fn of(url: &str) -> Result<Self> {
+    /// Fetches the document of the server at `url`.
+    pub(super) async fn fetch(url: &str) -> Result<Self> {
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
         let document = client.get(format!("{url}/openapi.json")).send().await?.error_for_status()?.json().await?;
         Ok(Self { url: url.to_owned(), document, client })
     }
 
-    /// The same for requests from this address of the machine's own.
-    pub(super) fn from(&self, address: IpAddr) -> Result<Self> {
+    /// The same contract, with requests from this local address.
+    pub(super) fn with_local_address(&self, address: IpAddr) -> Result<Self> {
         let client = Client::builder().local_address(address).build()?;
         Ok(Self { url: self.url.clone(), document: self.document.clone(), client })
     }
 
-    /// A request for an operation, as `GET /users/{id}`.
-    pub(super) fn request(&self, operation: &str, id: i64) -> Request<'_> {
-        let (method, path) = operation.split_once(' ').expect("a method and a path");
-        let method: Method = method.parse().expect("a method");
-        let url = format!("{}{}", self.url, path.replace("{id}", &id.to_string()));
-        let request = self.client.request(method.clone(), url);
-        Request { contract: self, method, path: path.to_owned(), builder: request }
+    /// A client with this bearer credential, or none.
+    pub(super) fn client(&self, credential: Option<&str>) -> ApiClient<'_> {
+        ApiClient { contract: self, credential: credential.map(str::to_owned) }
     }
 
-    /// The document's part on an answer.
+    /// The path template of the document that a path belongs to; the path itself when it belongs to
+    /// none.
+    fn template(&self, path: &str) -> String {
+        let paths = &self.document["paths"];
+        let is_match = |template: &&String| {
+            let (template, path) = (template.split('/'), path.split('/'));
+            template.clone().count() == path.clone().count()
+                && template.zip(path).all(|(part, segment)| part.starts_with('{') || part == segment)
+        };
+        let matching = paths.as_object().into_iter().flat_map(|paths| paths.keys()).find(is_match);
+        if paths.get(path).is_some() { path.to_owned() } else { matching.map_or(path, String::as_str).to_owned() }
+    }
+
+    /// The document's description of an answer.
     fn response(&self, method: &Method, path: &str, status: u16) -> Result<&Value> {
         let method = method.as_str().to_lowercase();
         let pointer = format!("/paths/{}/{method}/responses/{status}", path.replace('~', "~0").replace('/', "~1"));
         self.document.pointer(&pointer).with_context(|| format!("{method} {path} does not list {status}"))
     }
 
-    /// Whether an operation is for nobody without a credential.
+    /// Whether an operation requires a credential.
     fn needs_credential(&self, method: &Method, path: &str) -> bool {
         let operation = &self.document["paths"][path][method.as_str().to_lowercase()];
-        let (nobody, bearer) = (serde_json::json!({}), serde_json::json!({"bearer": []}));
-        operation["security"].as_array().is_some_and(|ways| ways.contains(&bearer) && !ways.contains(&nobody))
+        let (none, bearer) = (serde_json::json!({}), serde_json::json!({"bearer": []}));
+        operation["security"].as_array().is_some_and(|schemes| schemes.contains(&bearer) && !schemes.contains(&none))
     }
 
     fn check(&self, request: &str, method: &Method, path: &str, answer: &Answer) -> Result<()> {
@@ -81,7 +90,7 @@ impl Contract {
         for name in ["x-request-id", "content-security-policy"] {
             ensure!(answer.headers.contains_key(name), "{request}: no {name}: {answer}");
         }
-        if answer.is_of_someone_known() && self.needs_credential(method, path) {
+        if answer.is_to_authenticated_caller() && self.needs_credential(method, path) {
             for name in RATE_LIMIT {
                 let number = answer.header(name).parse::<u64>();
                 ensure!(number.is_ok(), "{request}: no {name}: {answer}");
@@ -92,7 +101,7 @@ impl Contract {
             let headers = response["headers"].as_object();
             headers.is_some_and(|headers| headers.keys().any(|described| described.eq_ignore_ascii_case(name)))
         };
-        for name in ACTED_UPON.into_iter().filter(|name| answer.headers.contains_key(*name)) {
+        for name in DECLARED_HEADERS.into_iter().filter(|name| answer.headers.contains_key(*name)) {
             ensure!(described(name), "{request}: {name} is not described with {}: {answer}", answer.status);
         }
         let Some(content) = response["content"].as_object() else {
@@ -102,11 +111,11 @@ impl Contract {
         let content_type = answer.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default();
         ensure!(content.contains_key(essence), "{request}: {essence:?} is not listed: {answer}");
-        // Streams and plain text are Ollama's business.
+        // The document does not describe Ollama's streams and plain text.
         if !["application/json", "application/problem+json"].contains(&essence) {
             return Ok(());
         }
-        // Its references lead into the document's components.
+        // The schema refers to the document's components.
         let mut schema = content[essence]["schema"].clone();
         schema["components"] = self.document["components"].clone();
         let instance = if essence.ends_with("json") && essence != "application/x-ndjson" {
@@ -126,10 +135,50 @@ impl Contract {
     }
 }
 
+/// A client that sends every request with the same credential, or with none.
+pub(super) struct ApiClient<'a> {
+    contract: &'a Contract,
+    credential: Option<String>,
+}
+
+impl<'a> ApiClient<'a> {
+    pub(super) fn get(self, path: impl AsRef<str>) -> Request<'a> {
+        self.request(Method::GET, path.as_ref())
+    }
+
+    pub(super) fn post(self, path: impl AsRef<str>) -> Request<'a> {
+        self.request(Method::POST, path.as_ref())
+    }
+
+    pub(super) fn patch(self, path: impl AsRef<str>) -> Request<'a> {
+        self.request(Method::PATCH, path.as_ref())
+    }
+
+    pub(super) fn delete(self, path: impl AsRef<str>) -> Request<'a> {
+        self.request(Method::DELETE, path.as_ref())
+    }
+
+    /// A request for an operation of a table, such as `GET /users/{id}`. Operations without `{id}`
+    /// ignore `id`.
+    pub(super) fn operation(self, operation: &str, id: i64) -> Request<'a> {
+        let (method, path) = operation.split_once(' ').expect("a method and a path");
+        self.request(method.parse().expect("a method"), &path.replace("{id}", &id.to_string()))
+    }
+
+    fn request(self, method: Method, path: &str) -> Request<'a> {
+        let mut builder = self.contract.client.request(method.clone(), format!("{}{path}", self.contract.url));
+        if let Some(credential) = self.credential {
+            builder = builder.header("authorization", format!("Bearer {credential}"));
+        }
+        Request { contract: self.contract, method, path: self.contract.template(path), builder }
+    }
+}
+
 /// A request about to be sent.
 pub(super) struct Request<'a> {
     contract: &'a Contract,
     method: Method,
+    /// The path template of the document.
     path: String,
     builder: RequestBuilder,
 }
@@ -151,7 +200,7 @@ impl Request<'_> {
         Self { builder: self.builder.query(query), ..self }
     }
 
-    /// Sends it. The answer must be in the contract and have this status.
+    /// Sends the request. The answer must fulfil the contract and have this status.
     pub(super) async fn expect(self, status: u16) -> Result<Answer> {
         let request = format!("{} {}", self.method, self.path);
         let answer = self.any().await?;
@@ -159,9 +208,9 @@ impl Request<'_> {
         Ok(answer)
     }
 
-    /// Sends it. The answer must be in the contract.
+    /// Sends the request. The answer must fulfil the contract.
     pub(super) async fn any(self) -> Result<Answer> {
-        // Large, and many in every story.
+        // Boxed, because the future is large and part of every story.
         Box::pin(self.send_and_check()).await
     }
 
@@ -177,21 +226,24 @@ impl Request<'_> {
     }
 }
 
-/// An answer that is in the contract.
+/// An answer that fulfils the contract.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: String,
-    /// Null if the body is no JSON.
+    /// The body as JSON; null if it is not JSON.
     pub(super) json: Value,
 }
 
 impl Answer {
-    /// Whether a credential was accepted: not so if there is none, or two, or none can be judged, or none was looked for.
-    fn is_of_someone_known(&self) -> bool {
-        let unjudged = ["two different credentials", "Host header"].iter().any(|why| self.body.contains(why));
-        ![401, 503].contains(&self.status) && !unjudged
+    /// Whether the server authenticated the caller. It does not when credentials are missing, wrong
+    /// or in conflict, when it cannot check them, or when the Host header is wrong.
+    fn is_to_authenticated_caller(&self) -> bool {
+        // The gateway's dialects have no problem type, so that its refusals are known by their
+        // text.
+        let is_unchecked = ["two different credentials", "Host header"].iter().any(|cause| self.body.contains(cause));
+        ![401, 503].contains(&self.status) && !is_unchecked
     }
 
     pub(super) fn id(&self, field: &str) -> Result<i64> {
@@ -206,13 +258,13 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The last word of the problem's type.
+    /// The slug of the problem's type.
     pub(super) fn problem(&self) -> &str {
         let kind = self.json["type"].as_str().unwrap_or_default();
         kind.strip_prefix("/problems/").unwrap_or_default()
     }
 
-    /// The places that the problem names, sorted.
+    /// The pointers of the problem's errors, sorted.
     pub(super) fn pointers(&self) -> Vec<&str> {
         let errors = self.json["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut pointers: Vec<_> = errors.iter().filter_map(|error| error["pointer"].as_str()).collect();

@@ -1,183 +1,208 @@
-//! The management API as a client sees it. Every answer is checked against the OpenAPI document that the server serves.
+//! The management API over HTTP. Every answer is checked against the OpenAPI document that the
+//! server serves.
 
 mod audit;
 mod auth;
+mod auth_failures;
 mod authorization;
-mod away;
 mod bad_input;
-mod bulk;
+mod bulk_revocation;
 mod connections;
 mod contract;
 mod cors;
 mod credentials;
-mod crowding;
-mod document;
-mod endings;
+mod database_down;
 mod forgery;
-mod guessing;
-mod host;
-mod limits;
-mod minting;
+mod key_issuance;
 mod mutations;
+mod openapi_document;
 mod passwords;
+mod per_address_limits;
 mod problems;
-mod proxies;
+mod rate_limits;
 mod replicas;
+mod request_heads;
 mod sessions;
 mod shutdown;
+mod stream_revocation;
+mod trusted_proxies;
 mod usage;
 mod users;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use contract::{Contract, Request};
-use paddock_accounts::audit::Chain;
-use paddock_accounts::clock::SystemClock;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::{Accounts, OpenError, OpenOptions, migrate};
+use contract::{ApiClient, Contract};
+use paddock_accounts::{
+    Accounts,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    passwords::PasswordPolicy,
+    sessions::SessionKey,
+};
 use paddock_api::Config;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::FakeOllama;
+use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock, migrate};
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::FakeOllama,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 const MODEL: &str = "smollm2:135m";
-/// More requests a minute than any story makes.
-const MANY: u64 = 1_000_000;
+/// A rate limit that no story reaches.
+const NO_LIMIT: u64 = 1_000_000;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const PASSWORD: &str = "correct horse battery staple";
 const SECRET: &str = "a signing key of thirty-two bytes";
 
-/// The API, served by this process over a database of the test's own, and its first admin's key.
+/// The API, served by this process over the test's own database, and its first admin's key.
 struct Api {
     contract: Contract,
     admin: String,
     fake: FakeOllama,
     stop: CancellationToken,
     served: JoinHandle<Result<(), paddock_api::Error>>,
-    /// Kept for as long as it is served.
+    /// `None` when the caller keeps the database alive.
     database: Option<Database>,
 }
 
 impl Api {
+    /// The API with the usual configuration over a new database.
     async fn start(engine: Engine) -> Result<Self> {
+        Self::start_with(engine, |config| config).await
+    }
+
+    /// The API with another configuration over a new database.
+    async fn start_with(engine: Engine, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
         let database = Box::pin(Database::new(engine)).await?;
         let url = database.url().to_owned();
-        let mut api = Self::on(&url, Duration::from_secs(5)).await?;
+        // Boxed, because the future is large and part of every story.
+        let mut api = Box::pin(Self::serve(&url, configure)).await?;
         api.database = Some(database);
         Ok(api)
     }
 
-    async fn on(database_url: &str, drain: Duration) -> Result<Self> {
-        // Large, and part of every story.
-        Box::pin(Self::serve(database_url, |config| Config { drain_timeout: drain, ..config })).await
+    /// The API over a database that the caller keeps alive.
+    async fn over(database_url: &str) -> Result<Self> {
+        Box::pin(Self::serve(database_url, |config| config)).await
     }
 
     async fn serve(database_url: &str, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
         let accounts = accounts(database_url).await?;
         let seeded = accounts.seed(&Seed { password: Some(PASSWORD.into()), force: false }).await?;
         let admin = seeded.key.context("a key")?.plaintext().expose_secret().to_owned();
-
-        Self::over(accounts, admin, configure).await
+        Self::serve_accounts(accounts, admin, configure).await
     }
 
-    /// Another one over the same database, with an Ollama of its own.
+    /// A second replica over the same database, with its own Ollama.
     async fn replica(&self, database_url: &str) -> Result<Self> {
         let accounts = accounts(database_url).await?;
-        Box::pin(Self::over(accounts, self.admin.clone(), |config| config)).await
+        Box::pin(Self::serve_accounts(accounts, self.admin.clone(), |config| config)).await
     }
 
-    async fn over(accounts: Accounts, admin: String, configure: impl FnOnce(Config) -> Config) -> Result<Self> {
+    async fn serve_accounts(
+        accounts: Accounts,
+        admin: String,
+        configure: impl FnOnce(Config) -> Config,
+    ) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL]).await?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config =
-            configure(Config { requests_per_minute: MANY, auth_failures_per_minute: MANY, ..Config::new(fake.url()) });
-        let served = tokio::spawn(paddock_api::serve(listener, config, accounts, stop.clone()));
-        let contract = Contract::of(&url).await?;
+        let config = Config {
+            requests_per_minute: NO_LIMIT,
+            auth_failures_per_minute: NO_LIMIT,
+            drain_timeout: DRAIN_TIMEOUT,
+            ..Config::new(fake.url())
+        };
+        let served = tokio::spawn(paddock_api::serve(listener, configure(config), accounts, stop.clone()));
+        let contract = Contract::fetch(&url).await?;
         Ok(Self { contract, admin, fake, stop, served, database: None })
     }
 
-    /// A request by the admin's key.
-    fn admin(&self, operation: &str, id: i64) -> Request<'_> {
-        self.by(&self.admin, operation, id)
+    /// The database, past the API.
+    fn database(&self) -> Result<&Database> {
+        self.database.as_ref().context("a database")
     }
 
-    /// A request by this credential; an operation is `GET /users/{id}`, and `id` is ignored where the path has none.
-    fn by(&self, credential: &str, operation: &str, id: i64) -> Request<'_> {
-        self.anonymous(operation, id).header("authorization", &format!("Bearer {credential}"))
+    /// A client with the first admin's key.
+    fn admin(&self) -> ApiClient<'_> {
+        self.by(&self.admin)
     }
 
-    fn anonymous(&self, operation: &str, id: i64) -> Request<'_> {
-        self.contract.request(operation, id)
+    /// A client with this bearer credential.
+    fn by(&self, credential: &str) -> ApiClient<'_> {
+        self.contract.client(Some(credential))
     }
 
-    /// A new user with these fields beside its address.
+    /// A client without a credential.
+    fn anonymous(&self) -> ApiClient<'_> {
+        self.contract.client(None)
+    }
+
+    /// Creates a user with these fields and a new address, and returns its id.
     async fn user(&self, mut fields: Value) -> Result<i64> {
         let address = format!("user-{}@example.com", uuid::Uuid::now_v7().simple());
         fields["email"] = address.into();
-        self.admin("POST /users", 0).json(&fields).expect(201).await?.id("id")
+        self.admin().post("/users").json(&fields).expect(201).await?.id("id")
     }
 
-    /// A new key of a user with these fields: its id, and its text.
+    /// Creates a key of the user with these fields, and returns its id and its text.
     async fn key(&self, user: i64, mut fields: Value) -> Result<(i64, String)> {
         fields["user_id"] = user.into();
-        let issued = self.admin("POST /credentials", 0).json(&fields).expect(201).await?;
+        let issued = self.admin().post("/credentials").json(&fields).expect(201).await?;
         Ok((issued.id("credential_id")?, issued.text("plaintext")?))
     }
 
-    /// Has an object own a row, past every rule of the API's.
+    /// Makes a Kubernetes object the owner of a row, past the API.
     async fn manage(&self, table: &str, id: i64) -> Result<()> {
         let owned = format!(
             "UPDATE {table} SET managed_cluster = 'c', managed_namespace = 'team-a', managed_name = 'ci', managed_uid = 'u' \
              WHERE id = {id}"
         );
-        self.database.as_ref().context("a database")?.execute(&owned).await?;
+        self.database()?.execute(&owned).await?;
         Ok(())
     }
 
-    /// The key of a new user with the role `user`.
+    /// Creates a user with the role `user`, and returns its id and a key.
     async fn plain_user(&self) -> Result<(i64, String)> {
         let user = self.user(json!({"roles": ["user"]})).await?;
         Ok((user, self.key(user, json!({})).await?.1))
     }
 
-    /// The access token of a new session of the admin.
+    /// The access token of a new session of the first admin.
     async fn session(&self) -> Result<String> {
         let credentials = json!({"username": ADMIN_EMAIL, "password": PASSWORD});
-        self.anonymous("POST /auth/login", 0).json(&credentials).expect(200).await?.text("access_token")
+        self.anonymous().post("/auth/login").json(&credentials).expect(200).await?.text("access_token")
     }
 
-    /// Has every lock of sign-ins be over.
+    /// Ends all login locks, past the API.
     async fn unlock(&self) -> Result<()> {
-        self.database.as_ref().context("a database")?.execute("DELETE FROM login_attempts").await?;
+        self.database()?.execute("DELETE FROM login_attempts").await?;
         Ok(())
     }
 
     /// The types of the newest events, newest first.
     async fn events(&self, limit: usize) -> Result<Vec<String>> {
         let query = [("limit", limit.to_string())];
-        let events = self.admin("GET /audit", 0).query(&query).expect(200).await?;
+        let events = self.admin().get("/audit").query(&query).expect(200).await?;
         let events = events.json.as_array().context("a list")?;
         Ok(events.iter().filter_map(|event| Some(event["event_type"].as_str()?.to_owned())).collect())
     }
 }
 
-/// The rules over a database, which is migrated first.
+/// Opens the accounts of a database, after its migration.
 async fn accounts(database_url: &str) -> Result<Accounts> {
     let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
     migrate(&options).await?;
-    // A process that another story starts holds every lock of this one until it runs an executable of its own.
+    // A child process of another story inherits this process's file locks until it executes its own
+    // program.
     eventually("the lock of the file", Duration::from_secs(5), async || {
         let (chain, sessions) = (Chain::new(&SECRET.into()), SessionKey::new(&SECRET.into(), "HS256")?);
-        match Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await {
+        match Accounts::open(&options, chain, sessions, PasswordPolicy::default(), Arc::new(SystemClock)).await {
             Err(locked @ OpenError::Locked(_)) => Err(anyhow::Error::from(locked)),
             opened => Ok(opened),
         }
@@ -185,26 +210,3 @@ async fn accounts(database_url: &str) -> Result<Accounts> {
     .await?
     .map_err(Into::into)
 }
-
-/// The same story on both engines.
-macro_rules! on_both_engines {
-    ($($story:ident,)+) => {
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $story() {
-                    paddock_tests::story::story(super::$story(paddock_tests::database::Engine::Postgres)).await;
-                }
-            )+
-        }
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $story() {
-                    paddock_tests::story::story(super::$story(paddock_tests::database::Engine::Sqlite)).await;
-                }
-            )+
-        }
-    };
-}
-pub(crate) use on_both_engines;

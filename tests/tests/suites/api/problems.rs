@@ -1,9 +1,7 @@
-//! The catalogue of problems: each `type` leads to a page that says what to do.
+//! The catalogue of problems: each `type` is the path of a page that says what to do.
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
-use paddock_tests::testbed::repository;
+use paddock_tests::{database::Engine, story::story, testbed::repository};
 
 use super::Api;
 
@@ -11,10 +9,10 @@ use super::Api;
 async fn the_type_of_a_problem_leads_to_its_page() {
     story(async {
         let api = Api::start(Engine::Sqlite).await?;
-        let refused = api.anonymous("GET /me", 0).expect(401).await?;
+        let refused = api.anonymous().get("/me").expect(401).await?;
         let page = text(&api, &refused.text("type")?).await?;
-        for said in [refused.text("title")?.as_str(), "401", "What to do", "sign in again"] {
-            ensure!(page.contains(said), "no {said:?} in {page}");
+        for part in [refused.text("title")?.as_str(), "401", "What to do"] {
+            ensure!(page.contains(part), "no {part:?} in {page}");
         }
         let answer = reqwest::get(format!("{}/problems/nothing", api.contract.url)).await?;
         assert_eq!(answer.status(), 404);
@@ -44,7 +42,7 @@ async fn every_kind_has_a_page_and_a_line_in_the_documentation() {
     .await;
 }
 
-/// A page, which runs nothing and loads nothing.
+/// Fetches a page, and asserts that it runs no script and loads nothing.
 async fn text(api: &Api, path: &str) -> Result<String> {
     let answer = reqwest::get(format!("{}{path}", api.contract.url)).await?.error_for_status()?;
     let policy = answer.headers()["content-security-policy"].to_str()?.to_owned();

@@ -1,95 +1,115 @@
-//! Two replicas over one database: what one of them is told, the other does.
+//! Two replicas over one database: a change at one takes effect at the other.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{Script, chat_lines};
-use paddock_tests::postgres::Postgres;
-use paddock_tests::story::{length, story};
-use paddock_tests::way::Way;
+use paddock_tests::{
+    chaos_proxy::ChaosProxy,
+    database::Engine,
+    eventually::eventually,
+    fake_ollama::{Script, chat_lines},
+    postgres::Postgres,
+    story::{soak_or, story},
+};
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 
 use super::{Api, MODEL, PASSWORD};
 
-const DRAIN: Duration = Duration::from_secs(5);
-/// How long a change may take to be heard elsewhere.
-const PROMPT: Duration = Duration::from_secs(1);
+/// The time in which a change must reach the other replica.
+const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(1);
+
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until the replica refuses the credential.
-async fn refused_at(api: &Api, credential: &str, limit: Duration) -> Result<()> {
-    eventually("it to be refused", limit, async || api.by(credential, "GET /me", 0).expect(401).await).await?;
+async fn wait_until_refused(api: &Api, credential: &str, limit: Duration) -> Result<()> {
+    eventually("it to be refused", limit, async || api.by(credential).get("/me").expect(401).await).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_revoked_at_one_is_refused_at_the_other() {
+async fn a_key_revoked_at_one_replica_is_refused_at_the_other() {
     story(async {
-        let database = Box::pin(Database::new(Engine::Postgres)).await?;
-        let one = Api::on(database.url(), DRAIN).await?;
-        let other = one.replica(database.url()).await?;
+        let one = Api::start(Engine::Postgres).await?;
+        let other = one.replica(one.database()?.url()).await?;
         let user = one.user(json!({"roles": ["user"]})).await?;
-        let rounds = length(200, 20);
+        let rounds = soak_or(200, 20);
         for _ in 0..rounds {
             let (id, key) = one.key(user, json!({})).await?;
-            // Twice, so that it is answered from memory.
+            // The second request is answered from the cache.
             for _ in 0..2 {
-                other.by(&key, "GET /me", 0).expect(200).await?;
+                other.by(&key).get("/me").expect(200).await?;
             }
-            one.admin("POST /credentials/{id}/revoke", id).expect(204).await?;
-            one.by(&key, "GET /me", 0).expect(401).await?;
-            refused_at(&other, &key, PROMPT).await?;
+            one.admin().post(format!("/credentials/{id}/revoke")).expect(204).await?;
+            one.by(&key).get("/me").expect(401).await?;
+            wait_until_refused(&other, &key, PROPAGATION_TIMEOUT).await?;
         }
-
-        // Whatever else takes a right away does it there too.
-        let (_, key) = one.key(user, json!({})).await?;
-        other.by(&key, "GET /me", 0).expect(200).await?;
-        one.admin("PATCH /users/{id}", user).json(&json!({"is_active": false})).expect(200).await?;
-        refused_at(&other, &key, PROMPT).await?;
-        one.admin("PATCH /users/{id}", user).json(&json!({"is_active": true})).expect(200).await?;
-        eventually("the key to count again", PROMPT, async || other.by(&key, "GET /me", 0).expect(200).await).await?;
-        one.admin("PATCH /users/{id}", user).json(&json!({"roles": []})).expect(200).await?;
-        eventually("the role to be gone", PROMPT, async || {
-            let me = other.by(&key, "GET /me", 0).expect(200).await?;
-            ensure!(me.json["roles"] == json!([]), "{me}");
-            Ok::<_, anyhow::Error>(())
-        })
-        .await?;
-        let session = one.session().await?;
-        other.by(&session, "GET /me", 0).expect(200).await?;
-        one.by(&session, "POST /auth/logout", 0).expect(200).await?;
-        refused_at(&other, &session, PROMPT).await?;
         Ok(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_warm_request_asks_no_database() {
+async fn changes_of_a_user_at_one_replica_take_effect_at_the_other() {
     story(async {
-        let database = Box::pin(Database::new(Engine::Postgres)).await?;
-        let api = Api::on(database.url(), DRAIN).await?;
+        let one = Api::start(Engine::Postgres).await?;
+        let other = one.replica(one.database()?.url()).await?;
+        let user = one.user(json!({"roles": ["user"]})).await?;
+        let (_, key) = one.key(user, json!({})).await?;
+        let patch = async |body| one.admin().patch(format!("/users/{user}")).json(&body).expect(200).await;
+        other.by(&key).get("/me").expect(200).await?;
+        patch(json!({"is_active": false})).await?;
+        wait_until_refused(&other, &key, PROPAGATION_TIMEOUT).await?;
+        patch(json!({"is_active": true})).await?;
+        eventually("the key to work again", PROPAGATION_TIMEOUT, async || other.by(&key).get("/me").expect(200).await)
+            .await?;
+        patch(json!({"roles": []})).await?;
+        eventually("the role to be gone", PROPAGATION_TIMEOUT, async || {
+            let me = other.by(&key).get("/me").expect(200).await?;
+            ensure!(me.json["roles"] == json!([]), "{me}");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_logs_out_at_one_replica_is_refused_at_the_other() {
+    story(async {
+        let one = Api::start(Engine::Postgres).await?;
+        let other = one.replica(one.database()?.url()).await?;
+        let session = one.session().await?;
+        other.by(&session).get("/me").expect(200).await?;
+        one.by(&session).post("/auth/logout").expect(200).await?;
+        wait_until_refused(&other, &session, PROPAGATION_TIMEOUT).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cached_request_needs_no_database() {
+    story(async {
+        let api = Api::start(Engine::Postgres).await?;
         let (_, key) = api.plain_user().await?;
-        api.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 2)));
+        api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 2)));
         let chat = async || -> Result<()> {
             let request = reqwest::Client::new().post(format!("{}/api/chat", api.contract.url)).bearer_auth(&key);
             let answer = request.json(&json!({"model": MODEL, "messages": []})).send().await?;
             ensure!(answer.status() == 200, "{}", answer.text().await?);
             Ok(())
         };
-        eventually("the cache to be kept", DRAIN, async || {
-            let ready = api.anonymous("GET /readyz", 0).expect(200).await?;
+        eventually("the cache to be on", READY_TIMEOUT, async || {
+            let ready = api.anonymous().get("/readyz").expect(200).await?;
             ensure!(ready.json["degraded"] == json!([]), "{ready}");
             Ok::<_, anyhow::Error>(())
         })
         .await?;
         chat().await?;
-        // Were it asked, it would not answer: this holds every row that it could be asked for.
-        let mut other = PgConnection::connect(database.url()).await?;
+        // Queries would wait: this holds every table that authentication reads.
+        let mut other = PgConnection::connect(api.database()?.url()).await?;
         sqlx::raw_sql("BEGIN; LOCK TABLE credential_secrets, credentials, users IN ACCESS EXCLUSIVE MODE")
             .execute(&mut other)
             .await?;
@@ -103,37 +123,47 @@ async fn a_warm_request_asks_no_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_cannot_hear_of_changes_asks() {
+async fn a_key_is_refused_though_the_connections_that_listen_are_cut() {
     story(async {
         let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
-        let one = Api::on(&url, DRAIN).await?;
-        let server: PgConnectOptions = url.parse()?;
-        let way = Way::to(server.get_host(), server.get_port()).await?;
-        let other = one.replica(&way.url(&url)?).await?;
+        let one = Api::over(&url).await?;
+        let other = one.replica(&url).await?;
         let user = one.user(json!({"roles": ["user"]})).await?;
-
-        // Its connections are cut, again and again, while rights are taken away.
         for _ in 0..5 {
             let (id, key) = one.key(user, json!({})).await?;
-            other.by(&key, "GET /me", 0).expect(200).await?;
+            other.by(&key).get("/me").expect(200).await?;
             cut_listeners(&url).await?;
-            one.admin("POST /credentials/{id}/revoke", id).expect(204).await?;
-            refused_at(&other, &key, Duration::from_secs(5)).await?;
+            one.admin().post(format!("/credentials/{id}/revoke")).expect(204).await?;
+            wait_until_refused(&other, &key, Duration::from_secs(5)).await?;
         }
+        Ok(())
+    })
+    .await;
+}
 
-        // The database hangs for it: within five seconds nothing is admitted on old knowledge, and none afterwards either.
+/// Within five seconds the replica admits nothing from its cache. Afterwards it admits no revoked
+/// key either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_database_hangs_stops_admitting_keys() {
+    story(async {
+        let url = Box::pin(Postgres::shared()).await?.empty_database().await?;
+        let one = Api::over(&url).await?;
+        let server: PgConnectOptions = url.parse()?;
+        let proxy = ChaosProxy::start(server.get_host(), server.get_port()).await?;
+        let other = one.replica(&proxy.url(&url)?).await?;
+        let user = one.user(json!({"roles": ["user"]})).await?;
         let (id, key) = one.key(user, json!({})).await?;
-        eventually("the way to be open", DRAIN, async || other.by(&key, "GET /me", 0).expect(200).await).await?;
-        way.freeze(true);
-        one.admin("POST /credentials/{id}/revoke", id).expect(204).await?;
+        other.by(&key).get("/me").expect(200).await?;
+        proxy.set_frozen(true);
+        one.admin().post(format!("/credentials/{id}/revoke")).expect(204).await?;
         // Five seconds to stop admitting, and as many for the answer that says so.
-        eventually("it to stop admitting", Duration::from_secs(10), async || {
-            other.by(&key, "GET /me", 0).expect(503).await
+        eventually("the replica to stop admitting", Duration::from_secs(10), async || {
+            other.by(&key).get("/me").expect(503).await
         })
         .await?;
-        way.freeze(false);
-        eventually("it to be back", Duration::from_secs(20), async || {
-            let answer = other.by(&key, "GET /me", 0).any().await?;
+        proxy.set_frozen(false);
+        eventually("the replica to be back", Duration::from_secs(20), async || {
+            let answer = other.by(&key).get("/me").any().await?;
             ensure!(answer.status != 200, "a revoked key was admitted: {answer}");
             ensure!(answer.status == 401, "{answer}");
             Ok::<_, anyhow::Error>(())
@@ -144,7 +174,7 @@ async fn who_cannot_hear_of_changes_asks() {
     .await;
 }
 
-/// Ends the sessions that listen, as a restarted proxy would.
+/// Ends the database sessions that listen, as a restarted proxy does.
 async fn cut_listeners(url: &str) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -154,15 +184,14 @@ async fn cut_listeners(url: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_stream_is_cut_when_its_right_ends() {
+async fn an_open_stream_is_cut_when_its_key_is_revoked_at_the_other_replica() {
     story(async {
-        let database = Box::pin(Database::new(Engine::Postgres)).await?;
-        let one = Api::on(database.url(), DRAIN).await?;
-        let other = one.replica(database.url()).await?;
+        let one = Api::start(Engine::Postgres).await?;
+        let other = one.replica(one.database()?.url()).await?;
         let user = one.user(json!({"roles": ["user"]})).await?;
         let (revoked, key) = one.key(user, json!({})).await?;
         let (_, bystander) = one.key(user, json!({})).await?;
-        other.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 500)).every(Duration::from_millis(20)));
+        other.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 500)).every(Duration::from_millis(20)));
         let chat = async |key: &str| -> Result<_> {
             let request = reqwest::Client::new().post(format!("{}/api/chat", other.contract.url)).bearer_auth(key);
             let answer = request.json(&json!({"model": MODEL, "messages": []})).send().await?.error_for_status()?;
@@ -171,7 +200,7 @@ async fn an_open_stream_is_cut_when_its_right_ends() {
             Ok(frames)
         };
         let (mut cut, mut goes_on) = (chat(&key).await?, chat(&bystander).await?);
-        one.admin("POST /credentials/{id}/revoke", revoked).expect(204).await?;
+        one.admin().post(format!("/credentials/{revoked}/revoke")).expect(204).await?;
         let start = Instant::now();
         let mut text = Vec::new();
         while let Some(frame) = cut.next().await {
@@ -180,7 +209,13 @@ async fn an_open_stream_is_cut_when_its_right_ends() {
         ensure!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
         let text = String::from_utf8(text)?;
         let last: Value = serde_json::from_str(text.lines().last().context("lines")?)?;
-        ensure!(last["error"].as_str().is_some_and(|error| error.contains("right")), "{last}");
+        ensure!(last["error"].is_string(), "{last}");
+        eventually("the outcome of the stream", READY_TIMEOUT, async || {
+            let ended = one.database()?.texts("SELECT status FROM usage").await?;
+            ensure!(ended == ["revoked"], "{ended:?}");
+            Ok(())
+        })
+        .await?;
         goes_on.next().await.context("the other key's stream ended too")??;
         Ok(())
     })
@@ -188,14 +223,13 @@ async fn an_open_stream_is_cut_when_its_right_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_is_the_same_at_both() {
+async fn a_session_of_one_replica_works_at_the_other() {
     story(async {
-        let database = Box::pin(Database::new(Engine::Postgres)).await?;
-        let one = Api::on(database.url(), DRAIN).await?;
-        let other = one.replica(database.url()).await?;
+        let one = Api::start(Engine::Postgres).await?;
+        let other = one.replica(one.database()?.url()).await?;
         let credentials = json!({"username": "admin@example.com", "password": PASSWORD});
-        let login = one.anonymous("POST /auth/login", 0).json(&credentials).expect(200).await?;
-        other.by(&login.text("access_token")?, "GET /users", 0).expect(200).await?;
+        let login = one.anonymous().post("/auth/login").json(&credentials).expect(200).await?;
+        other.by(&login.text("access_token")?).get("/users").expect(200).await?;
         Ok(())
     })
     .await;

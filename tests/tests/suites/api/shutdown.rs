@@ -1,16 +1,24 @@
-//! A shutdown lets open requests finish, for a while.
+//! A shutdown lets open requests finish until the drain timeout.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::fake_ollama::{End, Script, chat_lines};
-use paddock_tests::story::story;
+use paddock_api::Config;
+use paddock_tests::{
+    database::Engine,
+    fake_ollama::{End, Script, chat_lines},
+    story::story,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Api, MODEL};
+
+/// The API with this drain timeout.
+async fn start(drain: Duration) -> Result<Api> {
+    Api::start_with(Engine::Sqlite, |config| Config { drain_timeout: drain, ..config }).await
+}
 
 async fn chat(api: &Api) -> Result<reqwest::Response> {
     let request = reqwest::Client::new().post(format!("{}/api/chat", api.contract.url)).bearer_auth(&api.admin);
@@ -18,14 +26,13 @@ async fn chat(api: &Api) -> Result<reqwest::Response> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_stream_finishes_and_idle_connections_do_not_hold_it_up() {
+async fn an_open_stream_finishes_and_an_idle_connection_does_not_delay_the_end() {
     story(async {
-        let database = Box::pin(Database::new(Engine::Sqlite)).await?;
-        let api = Api::on(database.url(), Duration::from_secs(30)).await?;
-        api.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 20)).every(Duration::from_millis(20)));
+        let api = start(Duration::from_secs(30)).await?;
+        api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 20)).every(Duration::from_millis(20)));
         let mut frames = chat(&api).await?.bytes_stream();
         let mut text = frames.next().await.context("a frame")??.to_vec();
-        // One that has never sent a byte.
+        // A connection that has sent nothing.
         let address = api.contract.url.trim_start_matches("http://").to_owned();
         let _silent = tokio::net::TcpStream::connect(&address).await?;
 
@@ -42,21 +49,20 @@ async fn an_open_stream_finishes_and_idle_connections_do_not_hold_it_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_drain_is_over_streams_end_with_an_error_and_the_rest_is_dropped() {
+async fn after_the_drain_timeout_streams_end_with_an_error_and_other_connections_are_dropped() {
     story(async {
-        let database = Box::pin(Database::new(Engine::Sqlite)).await?;
         let drain = Duration::from_secs(1);
-        let api = Api::on(database.url(), drain).await?;
-        let mut hanging = Script::ndjson(chat_lines(MODEL, 2)).ending(End::Hangs);
-        // Without its last object the answer is not complete.
+        let api = start(drain).await?;
+        let mut hanging = Script::ndjson(chat_lines(MODEL, 2)).ending(End::Hang);
+        // Without its last object the answer is incomplete.
         hanging.frames.pop();
-        api.fake.answer("/api/chat", hanging);
+        api.fake.script("/api/chat", hanging);
         let mut frames = chat(&api).await?.bytes_stream();
         let mut text = frames.next().await.context("a frame")??.to_vec();
-        // A client that asks and does not read.
+        // A client that sends half a head.
         let address = api.contract.url.trim_start_matches("http://").to_owned();
-        let mut half = tokio::net::TcpStream::connect(&address).await?;
-        tokio::io::AsyncWriteExt::write_all(&mut half, b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Le").await?;
+        let mut half_sent = tokio::net::TcpStream::connect(&address).await?;
+        tokio::io::AsyncWriteExt::write_all(&mut half_sent, b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Le").await?;
 
         let start = Instant::now();
         api.stop.cancel();

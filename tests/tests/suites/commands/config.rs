@@ -1,35 +1,33 @@
-//! `paddock config`, and that the documentation knows every variable.
+//! `paddock config`, and the documentation of every variable.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::sentinel;
-use paddock_tests::story::story;
-use paddock_tests::testbed::repository;
+use paddock_tests::{reaper, story::story, testbed::repository};
 use serde_json::{Value, json};
 
-use super::{AWAY, STRONG, bare, paddock, refused, said, told};
+use super::{STRONG_SECRET, UNREACHABLE_DATABASE, assert_refused, bare_command, paddock, successful, successful_json};
 
 #[tokio::test]
-async fn everything_effective_is_shown_with_its_source_and_no_secret() {
+async fn effective_settings_are_shown_with_their_source() {
     story(async {
-        let folder = sentinel::scratch("config")?;
+        let folder = reaper::scratch_dir("config")?;
         let file = folder.path().join("jwt");
-        std::fs::write(&file, format!("{STRONG}\n"))?;
+        std::fs::write(&file, format!("{STRONG_SECRET}\n"))?;
         let file = file.display().to_string();
         let variables = [
-            ("AUDIT_SIGNING_KEY", STRONG),
+            ("AUDIT_SIGNING_KEY", STRONG_SECRET),
             ("JWT_SECRET_FILE", file.as_str()),
             ("DB_PASSWORD", "hunter22"),
             ("DB_HOST", "db1"),
             ("REDIS_URL", "redis://:hunter22@redis:6379/3"),
             ("PORT", "9999"),
-            // As a compose file sets what its user left out.
+            // Empty, as a compose file sets omitted variables.
             ("JWT_SECRET", ""),
             ("MODEL_REGISTRIES", ""),
             ("DRAIN_TIMEOUT", ""),
         ];
-        let config = told(paddock(&["config", "-o", "json", "--log-level", "debug"], &variables)?)?;
+        let config = successful_json(paddock(&["config", "-o", "json", "--log-level", "debug"], &variables)?)?;
         let expected = [
             ("DATABASE_URL", json!("postgres://app:***@db1:5432/app"), "from DB_*".to_owned()),
             ("DB_PASSWORD", json!("(set)"), "environment".to_owned()),
@@ -51,11 +49,7 @@ async fn everything_effective_is_shown_with_its_source_and_no_secret() {
         for (name, value, source) in expected {
             ensure!(config[name] == json!({"value": value, "source": source}), "{name}: {}", config[name]);
         }
-        for format in ["table", "json", "yaml"] {
-            let text = said(paddock(&["config", "-o", format], &variables)?)?;
-            ensure!(!text.contains(STRONG) && !text.contains("hunter22"), "{text}");
-        }
-        let yaml = said(paddock(&["config", "-o", "yaml"], &variables)?)?;
+        let yaml = successful(paddock(&["config", "-o", "yaml"], &variables)?)?;
         let yaml: Value = serde_yaml_ng::from_str(&yaml)?;
         ensure!(yaml["DATABASE_URL"] == config["DATABASE_URL"], "{yaml}");
         Ok(())
@@ -64,67 +58,82 @@ async fn everything_effective_is_shown_with_its_source_and_no_secret() {
 }
 
 #[tokio::test]
-async fn defaults_are_those_of_the_environment_and_only_where_they_are_in_force() {
+async fn defaults_depend_on_the_environment_and_the_database() {
     story(async {
         let shown = |variables: &[(&str, &str)], name: &str| -> Result<Value> {
-            let config = told(paddock(&["config", "-o", "json"], variables)?)?;
+            let config = successful_json(paddock(&["config", "-o", "json"], variables)?)?;
             ensure!(config[name]["source"] == "default", "{name}: {}", config[name]);
             Ok(config[name]["value"].clone())
         };
-        let prod =
-            [("ENVIRONMENT", "prod"), ("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("DB_NAME", "paddock")];
+        let prod = [
+            ("ENVIRONMENT", "prod"),
+            ("JWT_SECRET", STRONG_SECRET),
+            ("AUDIT_SIGNING_KEY", STRONG_SECRET),
+            ("DB_NAME", "paddock"),
+        ];
         for (name, local, prod_value) in [
             ("LOG_FORMAT", json!("text"), json!("json")),
             ("PUBLIC_URL", json!("http://127.0.0.1:8080"), Value::Null),
-            // A file has none of it.
+            // SQLite has no such settings.
             ("DB_HOST", Value::Null, json!("db")),
             ("DB_PASSWORD", Value::Null, json!("(set)")),
         ] {
             ensure!(shown(&[], name)? == local, "{name} in local: {}", shown(&[], name)?);
             ensure!(shown(&prod, name)? == prod_value, "{name} in prod: {}", shown(&prod, name)?);
         }
-        let url = [("DATABASE_URL", AWAY), ("JWT_SECRET", STRONG), ("AUDIT_SIGNING_KEY", STRONG), ("DB_NAME", "other")];
-        ensure!(shown(&url, "DB_HOST")?.is_null(), "DATABASE_URL outranks it");
+        let url = [
+            ("DATABASE_URL", UNREACHABLE_DATABASE),
+            ("JWT_SECRET", STRONG_SECRET),
+            ("AUDIT_SIGNING_KEY", STRONG_SECRET),
+            ("DB_NAME", "other"),
+        ];
+        ensure!(shown(&url, "DB_HOST")?.is_null(), "DATABASE_URL takes precedence");
         Ok(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn showing_the_configuration_makes_nothing() {
+async fn showing_the_configuration_creates_no_file() {
     story(async {
-        let folder = sentinel::scratch("config")?;
-        let ask = || -> Result<String> { said(bare(&["config"])?.current_dir(folder.path()).output()?) };
+        let folder = reaper::scratch_dir("config")?;
+        let ask = || -> Result<String> { successful(bare_command(&["config"])?.current_dir(folder.path()).output()?) };
         let files = || -> Result<usize> { Ok(std::fs::read_dir(folder.path())?.count()) };
         let text = ask()?;
-        ensure!(text.contains("(made at the first start)") && files()? == 0, "{text}");
-        said(bare(&["migrate"])?.current_dir(folder.path()).output()?)?;
-        said(bare(&["seed"])?.current_dir(folder.path()).output()?)?;
+        ensure!(!text.contains("paddock.db.jwt-secret") && files()? == 0, "{text}");
+        successful(bare_command(&["migrate"])?.current_dir(folder.path()).output()?)?;
+        successful(bare_command(&["seed"])?.current_dir(folder.path()).output()?)?;
         let (text, before) = (ask()?, files()?);
-        ensure!(text.contains("paddock.db.jwt-secret") && !text.contains("(made"), "{text}");
+        ensure!(text.contains("paddock.db.jwt-secret"), "{text}");
         ensure!(ask()? == text && files()? == before);
         Ok(())
     })
     .await;
 }
 
+/// Asserts that `paddock config` fails with one line for each of these words, and a heading.
+fn assert_errors(variables: &[(&str, &str)], words: &[&str]) -> Result<()> {
+    let output = paddock(&["config"], variables)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(2) && output.stdout.is_empty(), "{output:?}");
+    ensure!(words.iter().all(|word| errors.lines().any(|line| line.contains(word))), "{errors}");
+    ensure!(errors.lines().count() == words.len() + 1, "{errors}");
+    Ok(())
+}
+
 #[tokio::test]
-async fn all_that_is_wrong_is_said_at_once() {
+async fn all_malformed_settings_are_named_at_once() {
     story(async {
-        let wrong = |variables: &[(&str, &str)], words: &[&str]| -> Result<()> {
-            let output = paddock(&["config"], variables)?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.code() == Some(2) && output.stdout.is_empty(), "{output:?}");
-            ensure!(words.iter().all(|word| said.lines().any(|line| line.contains(word))), "{said}");
-            ensure!(said.lines().count() == words.len() + 1, "{said}");
-            Ok(())
-        };
-        // What is no value at all,
-        wrong(
-            &[("PORT", "http"), ("DRAIN_TIMEOUT", "soon"), ("ENVIRONMENT", "x")],
-            &["PORT", "DRAIN_TIMEOUT", "ENVIRONMENT"],
-        )?;
-        // and what does not go together.
+        let variables = [("PORT", "http"), ("DRAIN_TIMEOUT", "soon"), ("ENVIRONMENT", "x")];
+        assert_errors(&variables, &["PORT", "DRAIN_TIMEOUT", "ENVIRONMENT"])?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_inconsistent_settings_are_named_at_once() {
+    story(async {
         let variables = [
             ("ENVIRONMENT", "prod"),
             ("DATABASE_URL", "mysql://db"),
@@ -139,21 +148,59 @@ async fn all_that_is_wrong_is_said_at_once() {
             ("LOG_LEVEL", "a=b=c"),
         ];
         let names: Vec<&str> = variables[1..].iter().map(|(name, _)| *name).chain(["AUDIT_SIGNING_KEY"]).collect();
-        wrong(&variables, &names)?;
-        for level in ["off", "WARN", "info,sqlx=warn", " warn , sqlx=info ", "[request{user_id}]=debug"] {
-            said(paddock(&["config"], &[("LOG_LEVEL", level)])?).with_context(|| level.to_owned())?;
-        }
-        refused(&paddock(&["config"], &[("LOG_LEVEL", "warning")])?, 2, &["LOG_LEVEL `warning`", "info,sqlx=warn"])?;
-        // A variable that a flag outranks is nobody's business.
-        let output = paddock(&["config", "--port", "8081"], &[("PORT", "http")])?;
-        ensure!(output.status.success(), "{output:?}");
-        refused(&paddock(&["config"], &[("PORT", "http")])?, 2, &["PORT `http`"])
+        assert_errors(&variables, &names)?;
+        Ok(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_redis_url_is_judged_and_not_repeated() {
+async fn valid_log_levels_are_accepted_and_a_wrong_one_is_named() {
+    story(async {
+        for level in ["off", "WARN", "info,sqlx=warn", " warn , sqlx=info ", "[request{user_id}]=debug"] {
+            successful(paddock(&["config"], &[("LOG_LEVEL", level)])?).with_context(|| level.to_owned())?;
+        }
+        assert_refused(
+            &paddock(&["config"], &[("LOG_LEVEL", "warning")])?,
+            2,
+            &["LOG_LEVEL `warning`", "info,sqlx=warn"],
+        )?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_variable_is_not_checked_when_a_flag_takes_precedence() {
+    story(async {
+        successful(paddock(&["config", "--port", "8081"], &[("PORT", "http")])?)?;
+        assert_refused(&paddock(&["config"], &[("PORT", "http")])?, 2, &["PORT `http`"])?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_format_shows_a_secret() {
+    story(async {
+        let variables = [
+            ("AUDIT_SIGNING_KEY", STRONG_SECRET),
+            ("JWT_SECRET", STRONG_SECRET),
+            ("DB_HOST", "db1"),
+            ("DB_PASSWORD", "hunter22"),
+            ("REDIS_URL", "redis://:hunter22@redis:6379/3"),
+        ];
+        for format in ["table", "json", "yaml"] {
+            let text = successful(paddock(&["config", "-o", format], &variables)?)?;
+            ensure!(!text.contains(STRONG_SECRET) && !text.contains("hunter22"), "{text}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invalid_redis_url_is_refused_without_its_password() {
     story(async {
         for url in [
             "redis",
@@ -165,7 +212,8 @@ async fn a_redis_url_is_judged_and_not_repeated() {
             "rediss://:hunter22@redis/0#insecure",
         ] {
             let output = paddock(&["config"], &[("REDIS_URL", url)])?;
-            refused(&output, 2, &["REDIS_URL", "redis://:password@redis:6379/0"]).with_context(|| url.to_owned())?;
+            assert_refused(&output, 2, &["REDIS_URL", "redis://:password@redis:6379/0"])
+                .with_context(|| url.to_owned())?;
             ensure!(!String::from_utf8_lossy(&output.stderr).contains("hunter22"), "{output:?}");
         }
         Ok(())
@@ -174,10 +222,10 @@ async fn a_redis_url_is_judged_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn origins_are_shown_as_browsers_write_them() {
+async fn origins_are_shown_normalized() {
     story(async {
         let origins = [("CORS_ALLOWED_ORIGINS", "https://App.Example.com:443, http://app.example.com:3000")];
-        let config = told(paddock(&["config", "-o", "json"], &origins)?)?;
+        let config = successful_json(paddock(&["config", "-o", "json"], &origins)?)?;
         let shown = &config["CORS_ALLOWED_ORIGINS"]["value"];
         ensure!(*shown == "https://app.example.com,http://app.example.com:3000", "{shown}");
         Ok(())
@@ -186,7 +234,7 @@ async fn origins_are_shown_as_browsers_write_them() {
 }
 
 #[tokio::test]
-async fn a_password_where_none_belongs_is_refused_and_not_repeated() {
+async fn a_password_in_a_setting_without_one_is_refused_and_not_repeated() {
     story(async {
         for (name, value) in [
             ("MODEL_REGISTRIES", "http://ada:hunter22@registry:5000"),
@@ -199,7 +247,7 @@ async fn a_password_where_none_belongs_is_refused_and_not_repeated() {
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://ada:hunter22@collector:4318"),
         ] {
             let output = paddock(&["config"], &[(name, value)])?;
-            refused(&output, 2, &[name]).with_context(|| format!("{name}={value}"))?;
+            assert_refused(&output, 2, &[name]).with_context(|| format!("{name}={value}"))?;
             ensure!(!String::from_utf8_lossy(&output.stderr).contains("hunter22"), "{output:?}");
         }
         Ok(())
@@ -207,9 +255,9 @@ async fn a_password_where_none_belongs_is_refused_and_not_repeated() {
     .await;
 }
 
-/// Each variable of a command's help, with its default where that is fixed.
+/// The variables in a command's help, each with its fixed default.
 fn variables(verb: &[&str]) -> Result<BTreeMap<String, Option<String>>> {
-    let help = said(paddock(&[verb, &["--help"]].concat(), &[])?)?;
+    let help = successful(paddock(&[verb, &["--help"]].concat(), &[])?)?;
     let mut variables = BTreeMap::new();
     for rest in help.split("[env: ").skip(1) {
         let (name, rest) = rest.split_once(['=', ']']).context("a name")?;
@@ -220,40 +268,40 @@ fn variables(verb: &[&str]) -> Result<BTreeMap<String, Option<String>>> {
     Ok(variables)
 }
 
-/// The rows of the page about variables: each with the rest of its row.
+/// The rows of the page about variables, by name.
 fn rows(page: &str) -> Result<BTreeMap<String, String>> {
     let mut rows = BTreeMap::new();
     for line in page.lines() {
         let Some((name, rest)) = line.strip_prefix("| `").and_then(|line| line.split_once("` | ")) else { continue };
         if name.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
-            ensure!(rows.insert(name.to_owned(), rest.to_owned()).is_none(), "{name} stands twice");
+            ensure!(rows.insert(name.to_owned(), rest.to_owned()).is_none(), "{name} has two rows");
         }
     }
     Ok(rows)
 }
 
 #[tokio::test]
-async fn the_documentation_knows_every_variable_and_its_default() {
+async fn the_documentation_has_every_variable_and_its_default() {
     story(async {
-        let mut told = BTreeMap::new();
+        let mut known = BTreeMap::new();
         let verbs =
             ["config", "run", "api", "operator", "migrate", "seed", "usage", "healthcheck"].map(|verb| vec![verb]);
         for verb in verbs.into_iter().chain([vec!["user", "create"], vec!["audit", "verify"]]) {
-            told.extend(variables(&verb)?);
+            known.extend(variables(&verb)?);
         }
-        ensure!(told.len() > 30, "{told:?}");
+        ensure!(known.len() > 30, "{known:?}");
         let written = rows(&std::fs::read_to_string(repository().join("docs/configuration.md"))?)?;
-        for (name, default) in &told {
-            // A file is told of in the row of what it holds.
-            let plain = name.strip_suffix("_FILE").filter(|plain| told.contains_key(*plain));
+        for (name, default) in &known {
+            // A `_FILE` variable is in the row of the plain variable.
+            let plain = name.strip_suffix("_FILE").filter(|plain| known.contains_key(*plain));
             let row =
                 written.get(plain.unwrap_or(name)).with_context(|| format!("docs/configuration.md lacks {name}"))?;
             ensure!(plain.is_none() || row.contains(&format!("`{name}`")), "the row of {plain:?} lacks {name}");
             let default = default.as_ref().map_or_else(String::new, |default| format!("`{default}`"));
             ensure!(row.contains(&default), "the default of {name} is {default}, not {row}");
         }
-        let surplus: Vec<_> = written.keys().filter(|name| !told.contains_key(*name)).collect();
-        ensure!(surplus.is_empty(), "docs/configuration.md invents {surplus:?}");
+        let surplus: Vec<_> = written.keys().filter(|name| !known.contains_key(*name)).collect();
+        ensure!(surplus.is_empty(), "docs/configuration.md has unknown variables: {surplus:?}");
         Ok(())
     })
     .await;

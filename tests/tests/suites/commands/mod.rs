@@ -1,38 +1,40 @@
-//! The executable as its user meets it at a prompt: what it says, and with which exit code it ends; and what a server of it tells
-//! those who run it.
+//! The executable at a prompt: output, exit codes and configuration; and the log, traces and
+//! metrics of a server.
 
 mod audit;
-mod canaries;
 mod config;
-mod observed;
-mod otlp;
-mod prompt;
+mod observability;
+mod otlp_collector;
+mod postgres_errors;
 mod run;
+mod secret_leaks;
 mod seed;
 mod server;
-mod unusable;
+mod settings;
+mod startup;
 
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::paddock::Launch;
-use paddock_tests::sentinel;
+use paddock_tests::{paddock::Launch, reaper};
 use serde_json::Value;
 
-/// Somewhere nobody listens.
-const AWAY: &str = "postgres://app:app@127.0.0.1:1/app";
-const STRONG: &str = "0f5c1e7a94b2d8836e0a7f4c2b9d1e5806c3a7f29e4b8d10";
+/// The URL of a PostgreSQL where no server listens.
+const UNREACHABLE_DATABASE: &str = "postgres://app:app@127.0.0.1:1/app";
+const STRONG_SECRET: &str = "0f5c1e7a94b2d8836e0a7f4c2b9d1e5806c3a7f29e4b8d10";
 
-/// Runs it in an empty folder with these variables and no others.
+/// Runs a command in an empty folder with these variables only.
 fn paddock(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
-    let folder = sentinel::scratch("prompt")?;
-    let mut command = bare(arguments)?;
+    let folder = reaper::scratch_dir("prompt")?;
+    let mut command = bare_command(arguments)?;
     Ok(command.current_dir(folder.path()).envs(variables.iter().copied()).output()?)
 }
 
-/// Without any of the settings that tests start servers with.
-fn bare(arguments: &[&str]) -> Result<Command> {
+/// A command without the settings that tests start servers with.
+fn bare_command(arguments: &[&str]) -> Result<Command> {
     let mut command = Launch::new(arguments, "unset")?.command(arguments)?;
     for name in ["DATABASE_URL", "JWT_SECRET", "AUDIT_SIGNING_KEY", "LISTEN_ADDR", "METRICS_ADDR"] {
         command.env_remove(name);
@@ -40,28 +42,29 @@ fn bare(arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
-/// It ended with this code, and said all these words on one line of standard error and nothing else.
-fn refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(code), "{}: {said}", output.status);
-    ensure!(said.lines().count() == 1, "more than one line: {said}");
-    ensure!(words.iter().all(|word| said.contains(word)), "not all of {words:?}: {said}");
+/// Asserts that the command ended with this code, and printed one line with all these words to
+/// standard error.
+fn assert_refused(output: &Output, code: i32, words: &[&str]) -> Result<()> {
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(code), "{}: {error}", output.status);
+    ensure!(error.lines().count() == 1, "more than one line: {error}");
+    ensure!(words.iter().all(|word| error.contains(word)), "not all of {words:?}: {error}");
     Ok(())
 }
 
-/// It went well; its standard output.
-fn said(output: Output) -> Result<String> {
+/// The standard output of a successful command.
+fn successful(output: Output) -> Result<String> {
     ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The same as JSON.
-fn told(output: Output) -> Result<Value> {
-    let text = said(output)?;
+/// The standard output of a successful command, as JSON.
+fn successful_json(output: Output) -> Result<Value> {
+    let text = successful(output)?;
     serde_json::from_str(&text).with_context(|| text)
 }
 
-/// Runs it with this on its standard input.
+/// Runs a command with this standard input.
 fn with_input(mut command: Command, input: &str) -> Result<Output> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("its input")?.write_all(input.as_bytes())?;

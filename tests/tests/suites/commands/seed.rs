@@ -1,21 +1,23 @@
-//! Where `paddock seed` tells what it made, and that nothing is lost when it cannot.
+//! `paddock seed`: where it writes the secrets of the first admin, and what happens when it cannot.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Output;
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, process::Output};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::kubernetes::{CONTEXT, Kubernetes};
-use paddock_tests::paddock::{Bootstrap, Launch, answer};
-use paddock_tests::process::run;
-use paddock_tests::sentinel;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    kubernetes::{CONTEXT, Kubernetes},
+    paddock::{Bootstrap, Launch, fetch_json},
+    process::run,
+    reaper,
+    story::story,
+};
 use rstest::rstest;
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::{refused, said};
+use super::{assert_refused, successful};
 
-/// A migrated database, and a way to seed it.
+/// A migrated database, and the launch of its commands.
 async fn migrated(engine: Engine) -> Result<(Database, Launch)> {
     let database = Database::new(engine).await?;
     let launch = Launch::new(&["api"], database.url())?;
@@ -23,39 +25,61 @@ async fn migrated(engine: Engine) -> Result<(Database, Launch)> {
     Ok((database, launch))
 }
 
+/// A file for the secrets, in its own folder.
+struct OutputFile {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl OutputFile {
+    fn new() -> Result<Self> {
+        let folder = reaper::scratch_dir("seed")?;
+        let path = folder.path().join("admin.env");
+        Ok(Self { folder, path })
+    }
+
+    /// Seeds into the file, and returns its content.
+    fn seed(&self, launch: &Launch) -> Result<String> {
+        let path = self.path.display().to_string();
+        let printed = successful(launch.command(&["seed", "--output-file", &path])?.output()?)?;
+        ensure!(printed.is_empty(), "{printed}");
+        Ok(std::fs::read_to_string(&self.path)?)
+    }
+}
+
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_written_once_for_its_owner_alone(#[case] engine: Engine) {
+async fn a_file_is_written_once_with_access_for_its_owner_only(#[case] engine: Engine) {
     story(async {
         let (_database, launch) = migrated(engine).await?;
-        let folder = sentinel::scratch("seed")?;
-        let path = folder.path().join("admin.env");
-        let text = path.display().to_string();
-        let seed = || -> Result<Output> { Ok(launch.command(&["seed", "--output-file", &text])?.output()?) };
-        ensure!(said(seed()?)?.is_empty());
-        let written = std::fs::read_to_string(&path)?;
-        let admin = Bootstrap::from_output(&written)?;
-        ensure!(path.metadata()?.permissions().mode() & 0o777 == 0o600);
-        ensure!(
-            said(seed()?)?.is_empty() && std::fs::read_to_string(&path)? == written,
-            "the second time changes nothing"
-        );
-        ensure!(std::fs::read_dir(folder.path())?.count() == 1, "nothing is left beside it");
+        let file = OutputFile::new()?;
+        let written = file.seed(&launch)?;
+        ensure!(file.path.metadata()?.permissions().mode() & 0o777 == 0o600);
+        ensure!(file.seed(&launch)? == written, "the second seed changed the file");
+        ensure!(std::fs::read_dir(file.folder.path())?.count() == 1, "another file is left");
+        Ok(())
+    })
+    .await;
+}
 
-        // The key is replaced; the password, which is not told again, stays.
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_in_the_file_is_replaced_and_the_password_stays(#[case] engine: Engine) {
+    story(async {
+        let (_database, launch) = migrated(engine).await?;
+        let file = OutputFile::new()?;
+        let admin = Bootstrap::from_output(&file.seed(&launch)?)?;
         let paddock = launch.clone().start().await?;
         let caller = paddock.caller(&admin.key);
-        let keys = answer(caller.get("/credentials")).await?;
-        caller
-            .post(&format!("/credentials/{}/revoke", keys[0]["id"]), &Value::Null)
-            .send()
-            .await?
-            .error_for_status()?;
+        let keys = fetch_json(caller.get("/credentials")).await?;
+        let path = format!("/credentials/{}/revoke", keys[0]["id"]);
+        caller.post(&path, &Value::Null).send().await?.error_for_status()?;
         drop(paddock);
-        said(seed()?)?;
-        let again = Bootstrap::from_output(&std::fs::read_to_string(&path)?)?;
+        let again = Bootstrap::from_output(&file.seed(&launch)?)?;
         ensure!(again.password == admin.password && again.key != admin.key);
         Ok(())
     })
@@ -63,17 +87,17 @@ async fn a_file_is_written_once_for_its_owner_alone(#[case] engine: Engine) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_was_told_does_not_stay_in_force() {
+async fn a_key_that_could_not_be_printed_is_revoked() {
     story(async {
         let (_database, launch) = migrated(Engine::Sqlite).await?;
-        // It takes no bytes, whoever writes.
+        // Every write to this device fails.
         let mut command = launch.command(&["seed"])?;
         let output = command.stdout(std::fs::File::options().write(true).open("/dev/full")?).output()?;
-        refused(&output, 1, &["the key that was made is revoked", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
+        assert_refused(&output, 1, &["ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
         let output = launch.command(&["seed"])?.env("ADMIN_BOOTSTRAP_PASSWORD_FORCE", "1").output()?;
-        let admin = Bootstrap::from_output(&said(output)?)?;
+        let admin = Bootstrap::from_output(&successful(output)?)?;
         let paddock = launch.start().await?;
-        let keys = answer(paddock.caller(&admin.key).get("/credentials")).await?;
+        let keys = fetch_json(paddock.caller(&admin.key).get("/credentials")).await?;
         let revoked: Vec<_> = keys.as_array().context("keys")?.iter().map(|key| key["revoked"].clone()).collect();
         ensure!(revoked == [false, true], "{keys}");
         Ok(())
@@ -85,24 +109,16 @@ async fn what_nobody_was_told_does_not_stay_in_force() {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_left_without_an_admin_is_told_what_to_do(#[case] engine: Engine) {
+async fn seeding_a_database_without_an_admin_is_refused_with_the_ways_out(#[case] engine: Engine) {
     story(async {
         let (_database, launch) = migrated(engine).await?;
-        said(launch.command(&["user", "create", "admin@example.com", "--local"])?.output()?)?;
+        successful(launch.command(&["user", "create", "admin@example.com", "--local"])?.output()?)?;
         for verb in ["seed", "run"] {
             let output = launch.command(&[verb])?.env("LOG_LEVEL", "error").output()?;
-            refused(&output, 1, &["nobody can administer", "admin@example.com", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
+            assert_refused(&output, 1, &["admin@example.com", "ADMIN_BOOTSTRAP_PASSWORD_FORCE=1"])?;
             ensure!(output.stdout.is_empty(), "{output:?}");
         }
-        // The command that it names is one.
-        let advice = String::from_utf8(launch.command(&["seed"])?.output()?.stderr)?;
-        let advice = advice.split('`').find_map(|words| words.strip_prefix("paddock ")).context("a command")?;
-        let advice: Vec<&str> = advice.split(' ').collect();
-        ensure!(said(launch.command(&advice)?.output()?)?.contains("password"), "{advice:?}");
-        ensure!(said(launch.command(&["seed"])?.output()?)?.is_empty(), "somebody else is the admin now");
-
-        let output = launch.command(&["seed"])?.env("ADMIN_BOOTSTRAP_PASSWORD_FORCE", "1").output()?;
-        refused(&output, 1, &["ADMIN_BOOTSTRAP_PASSWORD_FORCE", "`paddock user update admin@example.com --role admin`"])
+        Ok(())
     })
     .await;
 }
@@ -111,33 +127,84 @@ async fn a_database_that_is_left_without_an_admin_is_told_what_to_do(#[case] eng
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_of_kubernetes_is_written_once(#[case] engine: Engine) {
+async fn the_command_in_the_refusal_creates_another_admin(#[case] engine: Engine) {
+    story(async {
+        let (_database, launch) = migrated(engine).await?;
+        successful(launch.command(&["user", "create", "admin@example.com", "--local"])?.output()?)?;
+        let advice = String::from_utf8(launch.command(&["seed"])?.output()?.stderr)?;
+        let advice = advice.split('`').find_map(|words| words.strip_prefix("paddock ")).context("a command")?;
+        let advice: Vec<&str> = advice.split(' ').collect();
+        ensure!(successful(launch.command(&advice)?.output()?)?.contains("password"), "{advice:?}");
+        ensure!(successful(launch.command(&["seed"])?.output()?)?.is_empty());
+        // With another admin, a forced seed restores nothing.
+        let output = launch.command(&["seed"])?.env("ADMIN_BOOTSTRAP_PASSWORD_FORCE", "1").output()?;
+        let words = ["ADMIN_BOOTSTRAP_PASSWORD_FORCE", "`paddock user update admin@example.com --role admin`"];
+        assert_refused(&output, 1, &words)?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Runs `paddock seed --secret` with a Secret of this name.
+fn seed_secret(cluster: &Kubernetes, launch: &Launch, namespace: &str, name: &str) -> Result<Output> {
+    let mut command = launch.command(&["seed", "--secret", &format!("{namespace}/{name}"), "--context", CONTEXT])?;
+    Ok(command.env("KUBECONFIG", cluster.kubeconfig()).output()?)
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubernetes_secret_is_written_once(#[case] engine: Engine) {
     story(async {
         let cluster = Kubernetes::shared().await?;
         let namespace = cluster.namespace().await?;
         let (_database, launch) = migrated(engine).await?;
-        let launch = launch.env("KUBECONFIG", &cluster.kubeconfig().display().to_string());
-        let seed = |name: &str| -> Result<Output> {
-            let place = format!("{namespace}/{name}");
-            Ok(launch.command(&["seed", "--secret", &place, "--context", CONTEXT])?.output()?)
-        };
         let secret = || -> Result<Value> {
             let text = run(cluster.kubectl(&namespace)?.args(["get", "secret", "admin", "--output=json"]))?;
             Ok(serde_json::from_str(&text)?)
         };
-        // Another's is left alone, and nothing was made by then.
-        let foreign = ["create", "secret", "generic", "foreign", "--from-literal=a=b"];
-        run(cluster.kubectl(&namespace)?.args(foreign))?;
-        refused(&seed("foreign")?, 2, &["foreign", "paddock.dev/bootstrap"])?;
-        refused(&seed("No_Such_Name")?, 1, &["No_Such_Name", "cannot be written"])?;
-
-        ensure!(said(seed("admin")?)?.is_empty());
+        ensure!(successful(seed_secret(cluster, &launch, &namespace, "admin")?)?.is_empty());
         let written = secret()?;
         for name in ["EMAIL", "PASSWORD", "API_KEY"] {
             ensure!(written["data"][format!("BOOTSTRAP_ADMIN_{name}")].is_string(), "{name} is missing");
         }
-        ensure!(said(seed("admin")?)?.is_empty());
-        ensure!(secret()? == written, "the second time changes nothing");
+        ensure!(successful(seed_secret(cluster, &launch, &namespace, "admin")?)?.is_empty());
+        ensure!(secret()? == written, "the second seed changed the Secret");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_secret_is_not_written(#[case] engine: Engine) {
+    story(async {
+        let cluster = Kubernetes::shared().await?;
+        let namespace = cluster.namespace().await?;
+        let (_database, launch) = migrated(engine).await?;
+        let foreign = ["create", "secret", "generic", "foreign", "--from-literal=a=b"];
+        run(cluster.kubectl(&namespace)?.args(foreign))?;
+        let refused = seed_secret(cluster, &launch, &namespace, "foreign")?;
+        assert_refused(&refused, 2, &["foreign", "paddock.dev/bootstrap"])?;
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_name_of_a_secret_is_refused(#[case] engine: Engine) {
+    story(async {
+        let cluster = Kubernetes::shared().await?;
+        let namespace = cluster.namespace().await?;
+        let (_database, launch) = migrated(engine).await?;
+        let refused = seed_secret(cluster, &launch, &namespace, "No_Such_Name")?;
+        assert_refused(&refused, 1, &["No_Such_Name"])?;
         Ok(())
     })
     .await;

@@ -1,23 +1,25 @@
-//! The commands that manage a running server, and the way back in without one.
+//! The commands that manage a running server, and those that work on its database with `--local`.
 
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Caller, Launch, Paddock, answer};
-use paddock_tests::process::free_port;
-use paddock_tests::sentinel;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Caller, Launch, Paddock, fetch_json},
+    process::free_port,
+    reaper,
+    story::story,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{bare, refused, said, told, with_input};
+use super::{assert_refused, bare_command, successful, successful_json, with_input};
 
 const PASSWORD: &str = "violet harbour tangle 93";
 
-struct Desk {
+struct ServerFixture {
     paddock: Paddock,
     admin: Caller,
     database: Database,
@@ -25,28 +27,29 @@ struct Desk {
     ollama: FakeOllama,
 }
 
-impl Desk {
-    async fn open(engine: Engine) -> Result<Self> {
+impl ServerFixture {
+    async fn start(engine: Engine) -> Result<Self> {
         let (database, ollama) = (Database::new(engine).await?, FakeOllama::start(&["smollm2:135m"]).await?);
         let launch = Launch::new(&["api"], database.url())?.ollama(&ollama.url());
         let (paddock, admin) = Paddock::seeded(launch.clone()).await?;
         Ok(Self { paddock, admin, database, launch, ollama })
     }
 
-    /// A command as this caller.
+    /// A command with this caller's key.
     fn command(&self, caller: &Caller, arguments: &[&str]) -> Result<Command> {
-        let mut command = bare(arguments)?;
+        let mut command = bare_command(arguments)?;
         command.env("PADDOCK_SERVER", self.paddock.url()).env("PADDOCK_TOKEN", caller.key());
         Ok(command)
     }
 
+    /// Runs a command as the first admin.
     fn run(&self, arguments: &[&str]) -> Result<Output> {
         Ok(self.command(&self.admin, arguments)?.output()?)
     }
 
-    /// What it answers, as JSON.
-    fn ask(&self, arguments: &[&str]) -> Result<Value> {
-        told(self.run(&[arguments, &["-o", "json"]].concat())?).with_context(|| format!("{arguments:?}"))
+    /// Runs a command as the first admin, and returns its JSON.
+    fn json(&self, arguments: &[&str]) -> Result<Value> {
+        successful_json(self.run(&[arguments, &["-o", "json"]].concat())?).with_context(|| format!("{arguments:?}"))
     }
 
     async fn signs_in(&self, email: &str, password: &str) -> Result<bool> {
@@ -59,43 +62,19 @@ impl Desk {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_lives_from_create_to_disable(#[case] engine: Engine) {
+async fn a_user_is_created_shown_and_changed(#[case] engine: Engine) {
     story(async {
-        let desk = Desk::open(engine).await?;
-        let made = desk.ask(&["user", "create", "Ada@Example.com", "--display-name", "Ada", "--role", "user"])?;
-        ensure!(made["email"] == "ada@example.com" && made["roles"] == json!(["user"]), "{made}");
-        ensure!(made.get("password").is_none(), "{made}");
-        let shown = desk.ask(&["user", "show", "ada@example.com"])?;
-        ensure!(shown == made, "{shown}");
-        let id = made["id"].to_string();
-        let changed = desk.ask(&[
-            "user",
-            "update",
-            &id,
-            "--display-name",
-            "",
-            "--role",
-            "admin",
-            "--model",
-            "smollm2",
-            "--limit",
-            "max_concurrent=3",
-        ])?;
+        let server = ServerFixture::start(engine).await?;
+        let created = server.json(&["user", "create", "Ada@Example.com", "--display-name", "Ada", "--role", "user"])?;
+        ensure!(created["email"] == "ada@example.com" && created["roles"] == json!(["user"]), "{created}");
+        ensure!(created.get("password").is_none(), "{created}");
+        let shown = server.json(&["user", "show", "ada@example.com"])?;
+        ensure!(shown == created, "{shown}");
+        let id = created["id"].to_string();
+        let fields = ["--display-name", "", "--role", "admin", "--model", "smollm2", "--limit", "max_concurrent=3"];
+        let changed = server.json(&[&["user", "update", &id][..], &fields].concat())?;
         ensure!(changed["display_name"].is_null() && changed["roles"] == json!(["admin"]), "{changed}");
         ensure!(changed["limits"]["max_concurrent"] == 3 && changed["models"].is_array(), "{changed}");
-        ensure!(desk.ask(&["user", "disable", &id])?["is_active"] == false);
-        ensure!(desk.ask(&["user", "enable", "ada@example.com"])?["is_active"] == true);
-
-        // As many as there are, whatever a page holds.
-        for n in 0..201 {
-            desk.admin.create_user(json!({"email": format!("many-{n}@example.com")})).await?;
-        }
-        let many = desk.ask(&["user", "list", "--query", "many-"])?;
-        ensure!(many.as_array().is_some_and(|many| many.len() == 201), "{}", many.as_array().map_or(0, Vec::len));
-        let table = said(desk.run(&["user", "list", "--query", "ada@"])?)?;
-        ensure!(table.starts_with("id ") && table.contains("ada@example.com"), "{table}");
-        let yaml: Value = serde_yaml_ng::from_str(&said(desk.run(&["user", "show", &id, "-o", "yaml"])?)?)?;
-        ensure!(yaml["id"] == made["id"]);
         Ok(())
     })
     .await;
@@ -105,89 +84,203 @@ async fn a_user_lives_from_create_to_disable(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_lives_from_issue_to_revoke(#[case] engine: Engine) {
+async fn a_user_is_disabled_and_enabled(#[case] engine: Engine) {
     story(async {
-        let desk = Desk::open(engine).await?;
-        desk.ask(&["user", "create", "ada@example.com", "--role", "user"])?;
-        let issued = desk.ask(&[
-            "key",
-            "issue",
-            "ada@example.com",
-            "--label",
-            "ci",
-            "--scope",
-            "chat",
-            "--scope",
-            "models:read",
-            "--expires-in",
-            "24h",
-        ])?;
-        let key = issued["plaintext"].as_str().context("a key")?.to_owned();
+        let server = ServerFixture::start(engine).await?;
+        let id = server.json(&["user", "create", "ada@example.com", "--role", "user"])?["id"].to_string();
+        ensure!(server.json(&["user", "disable", &id])?["is_active"] == false);
+        ensure!(server.json(&["user", "enable", "ada@example.com"])?["is_active"] == true);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_users_has_every_page(#[case] engine: Engine) {
+    story(async {
+        let server = ServerFixture::start(engine).await?;
+        for n in 0..201 {
+            server.admin.create_user(json!({"email": format!("many-{n}@example.com")})).await?;
+        }
+        let many = server.json(&["user", "list", "--query", "many-"])?;
+        ensure!(many.as_array().is_some_and(|many| many.len() == 201), "{}", many.as_array().map_or(0, Vec::len));
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_printed_as_a_table_and_as_yaml(#[case] engine: Engine) {
+    story(async {
+        let server = ServerFixture::start(engine).await?;
+        let id = server.json(&["user", "create", "ada@example.com", "--role", "user"])?["id"].clone();
+        let table = successful(server.run(&["user", "list", "--query", "ada@"])?)?;
+        ensure!(table.starts_with("id ") && table.contains("ada@example.com"), "{table}");
+        let yaml = successful(server.run(&["user", "show", &id.to_string(), "-o", "yaml"])?)?;
+        let yaml: Value = serde_yaml_ng::from_str(&yaml)?;
+        ensure!(yaml["id"] == id);
+        Ok(())
+    })
+    .await;
+}
+
+impl ServerFixture {
+    /// Whether the server accepts a key.
+    async fn accepts(&self, key: &str) -> Result<bool> {
+        Ok(self.paddock.caller(key).get("/me").send().await?.status().is_success())
+    }
+
+    /// Creates the user `ada@example.com`, and issues its key `ci`.
+    fn issue(&self) -> Result<Value> {
+        self.json(&["user", "create", "ada@example.com", "--role", "user"])?;
+        let fields = ["--label", "ci", "--scope", "chat", "--scope", "models:read", "--expires-in", "24h"];
+        self.json(&[&["key", "issue", "ada@example.com"][..], &fields].concat())
+    }
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_issued_and_listed_without_its_secret(#[case] engine: Engine) {
+    story(async {
+        let server = ServerFixture::start(engine).await?;
+        let issued = server.issue()?;
         ensure!(issued["expires_at"].is_string(), "{issued}");
-        ensure!(desk.paddock.caller(&key).get("/me").send().await?.status().is_success());
-        let id = issued["credential_id"].to_string();
-        let rotated = desk.ask(&["key", "rotate", &id, "--grace", "0s"])?;
-        let next = rotated["plaintext"].as_str().context("a key")?.to_owned();
-        ensure!(!desk.paddock.caller(&key).get("/me").send().await?.status().is_success(), "no grace was asked for");
-        ensure!(desk.paddock.caller(&next).get("/me").send().await?.status().is_success());
-        let listed = desk.ask(&["key", "list", "--user", "ada@example.com"])?;
+        let key = issued["plaintext"].as_str().context("a key")?;
+        ensure!(server.accepts(key).await?);
+        let listed = server.json(&["key", "list", "--user", "ada@example.com"])?;
         ensure!(listed[0]["label"] == "ci" && listed.as_array().is_some_and(|keys| keys.len() == 1), "{listed}");
-        ensure!(!listed.to_string().contains(&next[14..]), "a secret is listed");
-        said(desk.run(&["key", "revoke", &id])?)?;
-        ensure!(!desk.paddock.caller(&next).get("/me").send().await?.status().is_success());
-        let events = desk.ask(&["audit", "list", "--user", "ada@example.com", "--limit", "3"])?;
-        let of_it = desk.ask(&["audit", "list", "--type", "api_key_rotated", "--credential", &id])?;
-        ensure!(of_it[0] == events[1] && of_it.as_array().is_some_and(|events| events.len() == 1), "{of_it}");
-        ensure!(desk.ask(&["audit", "list", "--event-type", "api_key_rotated", "--credential-id", &id])? == of_it);
+        ensure!(!listed.to_string().contains(&key[14..]), "a secret is listed");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_rotated_and_revoked(#[case] engine: Engine) {
+    story(async {
+        let server = ServerFixture::start(engine).await?;
+        let issued = server.issue()?;
+        let (key, id) = (issued["plaintext"].as_str().context("a key")?, issued["credential_id"].to_string());
+        let rotated = server.json(&["key", "rotate", &id, "--grace", "0s"])?;
+        let next = rotated["plaintext"].as_str().context("a key")?;
+        ensure!(!server.accepts(key).await? && server.accepts(next).await?);
+        successful(server.run(&["key", "revoke", &id])?)?;
+        ensure!(!server.accepts(next).await?);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_is_listed_by_user_type_and_key(#[case] engine: Engine) {
+    story(async {
+        let server = ServerFixture::start(engine).await?;
+        let id = server.issue()?["credential_id"].to_string();
+        server.json(&["key", "rotate", &id, "--grace", "0s"])?;
+        successful(server.run(&["key", "revoke", &id])?)?;
+        let events = server.json(&["audit", "list", "--user", "ada@example.com", "--limit", "3"])?;
         let types: Vec<_> = events.as_array().context("events")?.iter().map(|event| &event["event_type"]).collect();
         ensure!(types == ["api_key_revoked", "api_key_rotated", "api_key_issued"], "{types:?}");
+        let rotations = server.json(&["audit", "list", "--type", "api_key_rotated", "--credential", &id])?;
+        ensure!(rotations[0] == events[1] && rotations.as_array().is_some_and(|all| all.len() == 1), "{rotations}");
+        let former_names = ["audit", "list", "--event-type", "api_key_rotated", "--credential-id", &id];
+        ensure!(server.json(&former_names)? == rotations);
         Ok(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_is_one_clear_line() {
+async fn a_token_comes_from_a_file_or_a_variable_and_not_from_both() {
     story(async {
-        let desk = Desk::open(Engine::Sqlite).await?;
-        let folder = sentinel::scratch("token")?;
+        let server = ServerFixture::start(Engine::Sqlite).await?;
+        let folder = reaper::scratch_dir("token")?;
         let token = folder.path().join("token");
-        std::fs::write(&token, format!("{}\n", desk.admin.key()))?;
-        let mut command = bare(&["user", "list"])?;
-        command.env("PADDOCK_SERVER", desk.paddock.url()).env("PADDOCK_TOKEN_FILE", &token);
-        said(command.output()?)?;
-        refused(&command.env("PADDOCK_TOKEN", "x").output()?, 2, &["PADDOCK_TOKEN and PADDOCK_TOKEN_FILE"])?;
+        std::fs::write(&token, format!("{}\n", server.admin.key()))?;
+        let mut command = bare_command(&["user", "list"])?;
+        command.env("PADDOCK_SERVER", server.paddock.url()).env("PADDOCK_TOKEN_FILE", &token);
+        successful(command.output()?)?;
+        assert_refused(&command.env("PADDOCK_TOKEN", "x").output()?, 2, &["PADDOCK_TOKEN", "PADDOCK_TOKEN_FILE"])?;
+        Ok(())
+    })
+    .await;
+}
 
-        refused(&desk.run(&["user", "create", "nowhere"])?, 1, &["/email", "name@domain"])?;
-        refused(&desk.run(&["user", "update", "1", "--limit", "cheese=1"])?, 1, &["cheese"])?;
-        refused(&desk.run(&["user", "update", "1"])?, 2, &["nothing to change"])?;
-        refused(&desk.run(&["user", "show", "999"])?, 1, &["user 999 does not exist"])?;
-        refused(&desk.run(&["user", "show", "nobody@example.com"])?, 1, &["no user nobody@example.com", "user list"])?;
-        let stranger = desk.paddock.caller("pdk_nonsense");
-        let output = desk.command(&stranger, &["user", "list"])?.output()?;
-        refused(&output, 1, &["refused PADDOCK_TOKEN", "live API key"])?;
-        let workload = desk.admin.create_workload().await?;
-        let output = desk.command(&workload, &["key", "issue", "1"])?.output()?;
-        refused(&output, 1, &["not allowed", "role `admin`"])?;
-
-        let nobody = format!("http://127.0.0.1:{}", free_port()?);
-        let output = desk.command(&desk.admin, &["user", "list", "--server", &nobody])?.output()?;
-        refused(&output, 1, &[&nobody, "does not answer", "PADDOCK_SERVER"])?;
-        // Another kind of server.
-        let output = desk.command(&desk.admin, &["user", "list", "--server", desk.paddock.metrics_url()])?.output()?;
-        refused(&output, 1, &["not as Paddock does", "--server"])?;
-        let tls = desk.paddock.url().replace("http://", "https://");
-        let output = desk.command(&desk.admin, &["user", "list", "--server", &tls])?.output()?;
-        refused(&output, 1, &[&tls, "speaks no TLS", desk.paddock.url()])?;
-        refused(&desk.run(&["user", "list", "--server", "ftp://x"])?, 2, &["PADDOCK_SERVER", "https://"])?;
-        for limit in ["0", "100001", "many"] {
-            let output = desk.run(&["audit", "list", "--limit", limit])?;
-            let told = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.code() == Some(2) && told.contains("from 1 to 100000"), "{output:?}");
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_arguments_are_named() {
+    story(async {
+        let server = ServerFixture::start(Engine::Sqlite).await?;
+        for (arguments, code, words) in [
+            (&["user", "create", "nowhere"][..], 1, &["/email", "name@domain"][..]),
+            (&["user", "update", "1", "--limit", "cheese=1"], 1, &["cheese"]),
+            (&["user", "update", "1"], 2, &[]),
+            (&["user", "show", "999"], 1, &["999"]),
+            (&["user", "show", "nobody@example.com"], 1, &["nobody@example.com", "user list"]),
+            (&["user", "list", "--server", "ftp://x"], 2, &["PADDOCK_SERVER", "https://"]),
+        ] {
+            assert_refused(&server.run(arguments)?, code, words).with_context(|| arguments.join(" "))?;
         }
-        // The token is named nowhere, not even in the help of whoever has set it.
-        let help = said(desk.run(&["user", "list", "--help"])?)?;
-        ensure!(!help.contains(desk.admin.key()), "{help}");
+        for limit in ["0", "100001", "many"] {
+            let output = server.run(&["audit", "list", "--limit", limit])?;
+            let error = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(2) && error.contains("from 1 to 100000"), "{output:?}");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_is_named_by_its_variable() {
+    story(async {
+        let server = ServerFixture::start(Engine::Sqlite).await?;
+        let unknown = server.paddock.caller("pdk_nonsense");
+        let output = server.command(&unknown, &["user", "list"])?.output()?;
+        assert_refused(&output, 1, &["PADDOCK_TOKEN"])?;
+        let workload = server.admin.create_workload().await?;
+        let output = server.command(&workload, &["key", "issue", "1"])?.output()?;
+        assert_refused(&output, 1, &["`admin`"])?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_server_is_named_by_its_url() {
+    story(async {
+        let server = ServerFixture::start(Engine::Sqlite).await?;
+        let list = |url: &str| server.run(&["user", "list", "--server", url]);
+        let nobody = format!("http://127.0.0.1:{}", free_port()?);
+        assert_refused(&list(&nobody)?, 1, &[&nobody, "PADDOCK_SERVER"])?;
+        // The metrics listener is not the API.
+        assert_refused(&list(server.paddock.metrics_url())?, 1, &["--server"])?;
+        let tls = server.paddock.url().replace("http://", "https://");
+        assert_refused(&list(&tls)?, 1, &[&tls, "TLS", server.paddock.url()])?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_help_does_not_show_the_token() {
+    story(async {
+        let server = ServerFixture::start(Engine::Sqlite).await?;
+        let help = successful(server.run(&["user", "list", "--help"])?)?;
+        ensure!(!help.contains(server.admin.key()), "{help}");
         Ok(())
     })
     .await;
@@ -197,36 +290,32 @@ async fn what_goes_wrong_is_one_clear_line() {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_the_database_gets_back_in(#[case] engine: Engine) {
+async fn local_commands_create_an_admin_and_set_a_password(#[case] engine: Engine) {
     story(async {
-        let desk = Desk::open(engine).await?;
-        let Desk { paddock, database: _database, launch, .. } = &desk;
+        let server = ServerFixture::start(engine).await?;
+        let ServerFixture { paddock, database: _database, launch, .. } = &server;
         let local = |arguments: &[&str]| launch.command(&[arguments, &["--local", "-o", "json"]].concat());
         if engine == Engine::Sqlite {
             for arguments in [["user", "create", "root@example.com"], ["user", "set-password", "admin@example.com"]] {
                 let output = local(&arguments)?.output()?;
-                refused(&output, 1, &["another paddock serves", "paddock.db", "leave out --local", "--server"])?;
+                assert_refused(&output, 1, &["paddock.db", "--local", "--server"])?;
             }
             paddock.process().signal(paddock_tests::process::Signal::Term)?;
-            paddock.process().ended(std::time::Duration::from_secs(10)).await?;
+            paddock.process().wait_for_exit(std::time::Duration::from_secs(10)).await?;
         }
-        let made = told(local(&["user", "create", "root@example.com", "--admin"])?.output()?)?;
-        let password = made["password"].as_str().context("a new password, told once")?.to_owned();
+        let made = successful_json(local(&["user", "create", "root@example.com", "--admin"])?.output()?)?;
+        let password = made["password"].as_str().context("a new password")?.to_owned();
         ensure!(made["roles"] == json!(["admin"]), "{made}");
         let output =
             with_input(local(&["user", "set-password", "admin@example.com", "--password-file", "-"])?, PASSWORD)?;
-        let set = told(output)?;
+        let set = successful_json(output)?;
         ensure!(set["password_set"] == true && !set.to_string().contains(PASSWORD), "{set}");
-        refused(
-            &local(&["user", "set-password", "nobody@example.com"])?.output()?,
-            1,
-            &["no user nobody@example.com"],
-        )?;
+        assert_refused(&local(&["user", "set-password", "nobody@example.com"])?.output()?, 1, &["nobody@example.com"])?;
 
         let again = if engine == Engine::Sqlite { Some(launch.clone().start().await?) } else { None };
-        ensure!(desk.signs_in("root@example.com", &password).await?, "the new admin");
-        ensure!(desk.signs_in("admin@example.com", PASSWORD).await?, "the old one");
-        let events = answer(desk.admin.get("/audit?event_type=password_set")).await?;
+        ensure!(server.signs_in("root@example.com", &password).await?, "the new admin");
+        ensure!(server.signs_in("admin@example.com", PASSWORD).await?, "the old one");
+        let events = fetch_json(server.admin.get("/audit?event_type=password_set")).await?;
         ensure!(events.as_array().is_some_and(|events| events.len() == 2), "{events}");
         ensure!(events[0]["actor"] == "system:cli", "{events}");
         drop(again);
@@ -239,78 +328,79 @@ async fn whoever_has_the_database_gets_back_in(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn usage_is_shown_as_it_is_asked_for(#[case] engine: Engine) {
+async fn usage_is_shown_as_a_table_and_as_json(#[case] engine: Engine) {
     story(async {
-        let desk = Desk::open(engine).await?;
+        let server = ServerFixture::start(engine).await?;
         let chat = json!({"model": "smollm2:135m", "messages": []});
-        desk.ollama.answer("/api/chat", Script::ndjson(chat_lines("smollm2:135m", 3)));
-        desk.admin.post("/api/chat", &chat).send().await?.error_for_status()?.text().await?;
+        server.ollama.script("/api/chat", Script::ndjson(chat_lines("smollm2:135m", 3)));
+        server.admin.post("/api/chat", &chat).send().await?.error_for_status()?.text().await?;
         eventually("the request", std::time::Duration::from_secs(10), async || {
-            let total = desk.ask(&["usage"])?;
+            let total = server.json(&["usage"])?;
             ensure!(total[0]["requests"] == 1 && total[0]["completion_tokens"] == 3, "{total}");
             Ok::<_, anyhow::Error>(())
         })
         .await?;
         let arguments =
             ["usage", "--group-by", "user,model,day", "--user", "admin@example.com", "--model", "smollm2:135m"];
-        let table = said(desk.run(&arguments)?)?;
+        let table = successful(server.run(&arguments)?)?;
         let heading: Vec<_> = table.lines().next().context("a heading")?.split_whitespace().collect();
         let columns =
             ["day", "user_id", "model", "requests", "failed", "prompt_tokens", "completion_tokens", "estimated"];
         ensure!(heading == columns && table.lines().count() == 3, "{table}");
-        ensure!(desk.ask(&["usage", "--group-by", "key", "--to", "2020-01-01"])? == json!([]));
-        refused(&desk.run(&["usage", "--from", "yesterday"])?, 1, &["?from", "2026-01-31"])?;
+        ensure!(server.json(&["usage", "--group-by", "key", "--to", "2020-01-01"])? == json!([]));
+        assert_refused(&server.run(&["usage", "--from", "yesterday"])?, 1, &["?from", "2026-01-31"])?;
         Ok(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_says_when_to_try_again() {
+async fn a_rate_limited_command_says_when_to_try_again() {
     story(async {
-        let desk = Desk::open(Engine::Sqlite).await?;
-        let admin = answer(desk.admin.get("/me")).await?["id"].as_i64().context("an id")?;
+        let server = ServerFixture::start(Engine::Sqlite).await?;
+        let admin = fetch_json(server.admin.get("/me")).await?["id"].as_i64().context("an id")?;
         let limited = json!({"scopes": ["users:read"], "limits": {"requests_per_minute": 1}});
-        let (_, limited) = desk.admin.create_key(admin, limited).await?;
-        said(desk.command(&limited, &["user", "show", "1"])?.output()?)?;
-        let output = desk.command(&limited, &["user", "show", "1"])?.output()?;
-        refused(&output, 1, &["1 request", "; try again in ", " s"])
+        let (_, limited) = server.admin.create_key(admin, limited).await?;
+        successful(server.command(&limited, &["user", "show", "1"])?.output()?)?;
+        let output = server.command(&limited, &["user", "show", "1"])?.output()?;
+        assert_refused(&output, 1, &["1 request", " s"])
     })
     .await;
 }
 
-/// It went well, and said this of roles beside its answer; `None`: nothing.
-fn hinted(output: &Output, user: Option<i64>) -> Result<()> {
-    let told = String::from_utf8_lossy(&output.stderr);
+/// Asserts that a command succeeded, with a hint about the missing role of this user; `None` for no
+/// hint.
+fn assert_hint(output: &Output, user: Option<i64>) -> Result<()> {
+    let hint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{output:?}");
     match user {
-        None => ensure!(told.is_empty(), "{told}"),
+        None => ensure!(hint.is_empty(), "{hint}"),
         Some(id) => {
             let remedy = format!("`paddock user update {id} --role user`");
-            ensure!(told.lines().count() == 1 && told.contains("has no role") && told.contains(&remedy), "{told}");
+            ensure!(hint.lines().count() == 1 && hint.contains(&remedy), "{hint}");
         }
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_makes_a_user_without_a_role_is_told_what_its_keys_are_worth() {
+async fn a_user_without_a_role_gets_a_hint() {
     story(async {
-        let desk = Desk::open(Engine::Postgres).await?;
-        let create = desk.run(&["user", "create", "ada@example.com", "-o", "json"])?;
-        let id = told(create.clone())?["id"].as_i64().context("an id")?;
-        hinted(&create, Some(id))?;
-        hinted(&desk.run(&["key", "issue", "ada@example.com"])?, Some(id))?;
-        // The remedy is one.
-        hinted(&desk.run(&["user", "update", &id.to_string(), "--role", "user"])?, None)?;
-        hinted(&desk.run(&["key", "issue", "ada@example.com"])?, None)?;
-        hinted(&desk.run(&["user", "create", "bob@example.com", "--role", "user"])?, None)?;
+        let server = ServerFixture::start(Engine::Postgres).await?;
+        let create = server.run(&["user", "create", "ada@example.com", "-o", "json"])?;
+        let id = successful_json(create.clone())?["id"].as_i64().context("an id")?;
+        assert_hint(&create, Some(id))?;
+        assert_hint(&server.run(&["key", "issue", "ada@example.com"])?, Some(id))?;
+        // The command in the hint works.
+        assert_hint(&server.run(&["user", "update", &id.to_string(), "--role", "user"])?, None)?;
+        assert_hint(&server.run(&["key", "issue", "ada@example.com"])?, None)?;
+        assert_hint(&server.run(&["user", "create", "bob@example.com", "--role", "user"])?, None)?;
 
         let local = |email: &str| -> Result<Output> {
-            Ok(desk.launch.command(&["user", "create", email, "--local", "-o", "json"])?.output()?)
+            Ok(server.launch.command(&["user", "create", email, "--local", "-o", "json"])?.output()?)
         };
         let create = local("eve@example.com")?;
-        hinted(&create, told(create.clone())?["id"].as_i64())?;
+        assert_hint(&create, successful_json(create.clone())?["id"].as_i64())?;
         Ok(())
     })
     .await;

@@ -1,17 +1,17 @@
-//! The API against its own document: schemathesis makes requests from it, right and wrong ones, and whatever is answered must be
-//! in it. What it may not expect stands in `schemathesis.toml`.
+//! The API against its own document: schemathesis generates valid and invalid requests from it, and
+//! the document must cover every answer. Exceptions are in `schemathesis.toml`.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::process::Command;
+use std::{collections::BTreeMap, fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_events, chat_lines};
-use paddock_tests::paddock::{Launch, Paddock, answer};
-use paddock_tests::sentinel;
-use paddock_tests::story::{length, story};
-use paddock_tests::testbed::Part;
+use paddock_tests::{
+    database::{Database, Engine},
+    fake_ollama::{FakeOllama, Script, chat_events, chat_lines},
+    paddock::{Launch, Paddock, fetch_json},
+    reaper,
+    story::{soak_or, story},
+    testbed::Part,
+};
 use rstest::rstest;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ const MODEL: &str = "smollm2:135m";
 const CONFIGURATION: &str = include_str!("schemathesis.toml");
 const HOOKS: &str = include_str!("hooks.py");
 
-/// Who calls.
+/// The kinds of caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity {
     Admin,
@@ -27,9 +27,9 @@ enum Identity {
     Nobody,
 }
 
-/// The seeds of a run, and how many requests of each kind are made for each operation.
+/// The seeds of a run, and the number of examples of each kind for each operation.
 fn seeds_and_examples() -> (&'static [u32], u32) {
-    length((&[1, 2, 3], 50), (&[1], 4))
+    soak_or((&[1, 2, 3], 50), (&[1], 4))
 }
 
 #[rstest]
@@ -37,7 +37,7 @@ fn seeds_and_examples() -> (&'static [u32], u32) {
 #[case::a_user(Identity::User, Engine::Sqlite)]
 #[case::nobody(Identity::Nobody, Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_answered_is_what_the_document_says(#[case] identity: Identity, #[case] engine: Engine) {
+async fn every_answer_conforms_to_the_document(#[case] identity: Identity, #[case] engine: Engine) {
     story(async {
         let schemathesis = Part::Python.locate()?.with_file_name("schemathesis");
         let (database, ollama) = (Box::pin(Database::new(engine)).await?, ollama().await?);
@@ -59,11 +59,11 @@ async fn what_is_answered_is_what_the_document_says(#[case] identity: Identity, 
                 run.arg("--header").arg(format!("Authorization: Bearer {}", caller.key()));
             }
             run.env("CALLER_USER", user.to_string()).env("CALLER_KEY", key.to_string());
-            found_nothing(run).await.with_context(|| format!("{identity:?} with seed {seed}"))?;
+            assert_no_findings(run).await.with_context(|| format!("{identity:?} with seed {seed}"))?;
         }
-        // It was somebody to the end, and what can be done was done.
-        answer(caller.get("/me")).await?;
-        if identity == Identity::Admin { changed(&database).await } else { Ok(()) }
+        // The caller was authenticated to the end, and its requests had effects.
+        fetch_json(caller.get("/me")).await?;
+        if identity == Identity::Admin { assert_effects(&database).await } else { Ok(()) }
     })
     .await;
 }
@@ -82,32 +82,32 @@ const SCOPES: [&str; 11] = [
     "usage:read",
 ];
 
-/// An Ollama that answers whatever comes through.
+/// An Ollama that answers every request.
 async fn ollama() -> Result<FakeOllama> {
     let fake = FakeOllama::start(&[MODEL]).await?;
     for path in ["/api/chat", "/api/generate"] {
-        fake.answer(path, Script::ndjson(chat_lines(MODEL, 2)));
+        fake.script(path, Script::ndjson(chat_lines(MODEL, 2)));
     }
-    fake.answer("/v1/chat/completions", Script::events(chat_events(MODEL, 2, true)));
+    fake.script("/v1/chat/completions", Script::events(chat_events(MODEL, 2, true)));
     Ok(fake)
 }
 
-/// Runs it in a folder of its own, where it leaves what it notes.
-async fn found_nothing(mut run: Command) -> Result<()> {
-    let folder = sentinel::scratch("schemathesis")?;
+/// Runs schemathesis in its own folder, and asserts that it finds nothing.
+async fn assert_no_findings(mut run: Command) -> Result<()> {
+    let folder = reaper::scratch_dir("schemathesis")?;
     let put = |name: &str, text: &str| fs::write(folder.path().join(name), text);
     put("schemathesis.toml", CONFIGURATION)?;
     put("hooks.py", HOOKS)?;
     run.current_dir(folder.path());
-    // Servers of this process have to answer meanwhile.
+    // The servers of this process must answer meanwhile.
     let output = tokio::task::spawn_blocking(move || run.output()).await??;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
-/// A run whose requests were all refused would have found nothing either.
-async fn changed(database: &Database) -> Result<()> {
+/// Asserts that requests had effects. A run of refused requests would find nothing either.
+async fn assert_effects(database: &Database) -> Result<()> {
     let events: Vec<(String, i64)> =
         database.rows("SELECT event_type, count(*) FROM audit_logs GROUP BY event_type").await?;
     let events: BTreeMap<_, _> = events.into_iter().collect();

@@ -1,24 +1,25 @@
-//! Backups that are taken under writers, by the commands of docs/operations.md, and served again.
+//! Backups taken while writers work, with the commands of docs/operations.md, and served again.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
-use paddock_tests::paddock::{Launch, answer};
-use paddock_tests::postgres::Postgres;
-use paddock_tests::process::run;
-use paddock_tests::sentinel;
-use paddock_tests::story::story;
-use paddock_tests::testbed::Part;
+use paddock_tests::{
+    paddock::{Launch, fetch_json},
+    postgres::Postgres,
+    process::run,
+    reaper,
+    story::story,
+    testbed::Part,
+};
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::load::Load;
-use super::{launch, rows, sound};
+use super::{assert_consistent, launch, rows, writers::WriterLoad};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+const PROGRESS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Writers at work, a backup in their midst, and what was promised before it in the copy.
-async fn restored(
+/// Takes a backup while writers work. Asserts that the copy has everything acknowledged before it,
+/// and can be served.
+async fn back_up_and_restore(
     launch: &Launch,
     copy: &Launch,
     copied: &str,
@@ -26,34 +27,34 @@ async fn restored(
 ) -> Result<()> {
     let bootstrap = launch.seed()?;
     let paddock = launch.clone().start().await?;
-    let load = Load::start(&paddock.caller(&bootstrap.key), 8, None);
-    load.acknowledged(100, PATIENCE).await?;
-    let mut promised = load.promised();
-    // They may change their roles before the backup comes to them.
-    for promise in &mut promised {
-        promise.roles = None;
+    let load = WriterLoad::start(&paddock.caller(&bootstrap.key), 8, None);
+    load.acknowledged(100, PROGRESS_TIMEOUT).await?;
+    let mut acknowledged = load.acknowledged_users();
+    // The roles may change before the backup reads them.
+    for user in &mut acknowledged {
+        user.roles = None;
     }
     backup().await?;
-    load.acknowledged(20, PATIENCE).await?;
+    load.acknowledged(20, PROGRESS_TIMEOUT).await?;
     load.stop().await?;
     drop(paddock);
 
-    sound(copy, copied, &promised).await?;
+    assert_consistent(copy, copied, &acknowledged).await?;
     let restored = copy.clone().start().await?;
     let before: Vec<(i64,)> = rows(copied, "SELECT max(id) FROM users").await?;
     let new = restored.caller(&bootstrap.key).create_user(serde_json::json!({})).await?;
     ensure!(before.iter().all(|(last,)| *last < new), "user {new} was there before");
-    answer(restored.caller(&bootstrap.key).get("/audit?limit=1")).await?;
+    fetch_json(restored.caller(&bootstrap.key).get("/audit?limit=1")).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sqlite_file_is_copied_while_it_is_served() {
     story(async {
-        let folder = sentinel::scratch("sqlite")?;
+        let folder = reaper::scratch_dir("sqlite")?;
         let url = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
         let (served, copied) = (url("paddock.db"), url("copy.db"));
-        Box::pin(restored(&launch(&served)?, &launch(&copied)?, &copied, async || {
+        Box::pin(back_up_and_restore(&launch(&served)?, &launch(&copied)?, &copied, async || {
             let mut connection = SqliteConnection::connect(&served).await?;
             let copy = folder.path().join("copy.db").display().to_string();
             sqlx::query("VACUUM INTO $1").bind(copy).execute(&mut connection).await?;
@@ -70,8 +71,8 @@ async fn a_postgres_database_is_dumped_while_it_is_served() {
         let postgres = Box::pin(Postgres::shared()).await?;
         let (served, copied) = (postgres.empty_database().await?, postgres.empty_database().await?);
         let bin = Part::Postgres.locate()?;
-        Box::pin(restored(&launch(&served)?, &launch(&copied)?, &copied, async || {
-            let folder = sentinel::scratch("dump")?;
+        Box::pin(back_up_and_restore(&launch(&served)?, &launch(&copied)?, &copied, async || {
+            let folder = reaper::scratch_dir("dump")?;
             let file = folder.path().join("paddock.dump");
             run(Command::new(bin.join("pg_dump")).args(["--format=custom", "--file"]).arg(&file).arg(&served))?;
             let mut restore = Command::new(bin.join("pg_restore"));

@@ -1,16 +1,17 @@
-//! More connections than there are file descriptors, and what becomes of everything else meanwhile.
+//! More connections than file descriptors: other requests are still served.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
-use paddock_accounts::seed::ADMIN_EMAIL;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Launch, Paddock};
-use paddock_tests::story::story;
+use futures_util::{StreamExt as _, future::try_join_all};
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Launch, Paddock},
+    story::story,
+};
 use reqwest::Client;
 use rstest::rstest;
 use serde_json::json;
@@ -19,18 +20,18 @@ use tokio::net::TcpStream;
 use super::launch;
 
 const MODEL: &str = "smollm2:135m";
-/// How many file descriptors it may have open, by no means more.
-const FEW: u32 = 256;
-/// More connections than that.
+/// The limit of open file descriptors.
+const MAX_DESCRIPTORS: u32 = 256;
+/// The number of silent connections, which exceeds the limit.
 const SILENT: usize = 400;
 
-/// Under these limits, as `ulimit` sets them.
+/// The launch with these limits, as `ulimit` sets them.
 fn limited(launch: Launch, limits: &str) -> Launch {
-    launch.under(&["sh", "-c", &format!("{limits}; exec \"$0\" \"$@\"")].map(str::to_owned))
+    launch.with_prefix(&["sh", "-c", &format!("{limits}; exec \"$0\" \"$@\"")].map(str::to_owned))
 }
 
-/// That a request over a new connection is answered.
-async fn is_answered(url: &str) -> Result<()> {
+/// Asserts that a request over a new connection is answered.
+async fn assert_answered(url: &str) -> Result<()> {
     eventually(&format!("an answer of {url}"), Duration::from_secs(10), async || {
         let client = Client::builder().timeout(Duration::from_secs(2)).build()?;
         let answer = client.get(url).send().await?;
@@ -51,25 +52,25 @@ async fn metric(paddock: &Paddock, name: &str) -> Result<u64> {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_connections_keep_nobody_out(#[case] engine: Engine) {
+async fn silent_connections_do_not_block_other_requests(#[case] engine: Engine) {
     story(async {
         let (database, ollama) = (Database::new(engine).await?, FakeOllama::start(&[MODEL]).await?);
-        ollama.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 60)).every(Duration::from_millis(50)));
-        let launch = limited(launch(database.url())?.ollama(&ollama.url()), &format!("ulimit -n {FEW}"));
+        ollama.script("/api/chat", Script::ndjson(chat_lines(MODEL, 60)).every(Duration::from_millis(50)));
+        let launch = limited(launch(database.url())?.ollama(&ollama.url()), &format!("ulimit -n {MAX_DESCRIPTORS}"));
         let admin = launch.seed()?;
         let paddock = launch.start().await?;
         let address = paddock.url().trim_start_matches("http://");
 
-        // Who is at work goes on to the end.
+        // A running stream continues to its end.
         let chat = json!({"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}]});
         let answer = paddock.caller(&admin.key).post("/api/chat", &chat).send().await?.error_for_status()?;
         let mut frames = answer.bytes_stream();
         let mut text = frames.next().await.context("a frame")??.to_vec();
 
         let _silent = try_join_all((0..SILENT).map(|_| TcpStream::connect(address))).await?;
-        is_answered(&format!("{}/healthz", paddock.url())).await?;
+        assert_answered(&format!("{}/healthz", paddock.url())).await?;
         for probe in ["livez", "readyz", "metrics"] {
-            is_answered(&format!("{}/{probe}", paddock.metrics_url())).await?;
+            assert_answered(&format!("{}/{probe}", paddock.metrics_url())).await?;
         }
         let credentials = json!({"username": ADMIN_EMAIL, "password": admin.password});
         let signed_in = Client::new().post(format!("{}/auth/login", paddock.url())).json(&credentials).send().await?;
@@ -81,18 +82,18 @@ async fn silent_connections_keep_nobody_out(#[case] engine: Engine) {
         ensure!(String::from_utf8(text)?.lines().count() == 61, "the stream was cut");
         let log = paddock.process().log().text();
         ensure!(!log.contains("Too many open files"), "{log}");
-        let displaced = metric(&paddock, "paddock_connections_turned_away_total{how=\"displaced\"}").await?;
-        ensure!(displaced >= SILENT as u64 - u64::from(FEW), "{displaced}");
-        ensure!(metric(&paddock, "paddock_connections_open").await? < u64::from(FEW));
-        let told = log.lines().filter(|line| line.contains("every place for a connection is taken")).count();
-        ensure!(told == 1, "{told} lines in {log}");
+        let evicted = metric(&paddock, "paddock_connections_turned_away_total{how=\"displaced\"}").await?;
+        ensure!(evicted >= SILENT as u64 - u64::from(MAX_DESCRIPTORS), "{evicted}");
+        ensure!(metric(&paddock, "paddock_connections_open").await? < u64::from(MAX_DESCRIPTORS));
+        let warnings = log.lines().filter(|line| line.contains("every place for a connection is taken")).count();
+        ensure!(warnings == 1, "{warnings} lines in {log}");
         Ok(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_file_descriptors_are_taken_as_the_hard_limit_allows() {
+async fn the_file_descriptor_limit_is_raised_to_the_hard_limit() {
     story(async {
         let database = Database::new(Engine::Sqlite).await?;
         let launch = limited(launch(database.url())?, "ulimit -Sn 200; ulimit -Hn 1000");

@@ -1,35 +1,34 @@
-//! `kill -9`, of the database and of ourselves.
+//! `kill -9` of the database and of Paddock.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::process::Signal;
-use paddock_tests::sentinel;
-use paddock_tests::story::{length, story};
-use uuid::Uuid;
+use paddock_tests::{
+    postgres::{Durability, Postgres},
+    process::Signal,
+    random::random_below,
+    reaper,
+    story::{soak_or, story},
+};
 
-use super::load::{Load, Summary};
-use super::{launch, sound};
+use super::{
+    assert_consistent, launch,
+    writers::{Summary, WriterLoad},
+};
 
-/// After a crash, the time within which the service is back.
-const BACK: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The time in which the service must recover after a crash.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(5);
+const PROGRESS_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often our own process is killed.
+/// The number of times that Paddock is killed.
 fn kills() -> usize {
-    length(100, 20)
+    soak_or(100, 20)
 }
 
-/// A number below `limit`, another one each time.
-fn random(limit: u64) -> u64 {
-    let bits = Uuid::now_v7().as_u128() & u128::from(u32::MAX);
-    u64::try_from(bits).unwrap_or_default() % limit
-}
-
-/// Prints the figures of a run; `served`: so many requests were acknowledged in so much time without a crash.
+/// Prints the figures of a run. `served` is the number of acknowledged requests without crashes,
+/// and the time they took.
 #[expect(clippy::print_stdout, reason = "shown with --nocapture")]
-fn tell(summary: &Summary, served: (usize, Duration), back: &[Duration]) {
+fn print_figures(summary: &Summary, served: (usize, Duration), back: &[Duration]) {
     let per_second = |(count, time): (usize, Duration)| {
         count * 1000 / usize::try_from(time.as_millis()).unwrap_or(usize::MAX).max(1)
     };
@@ -41,68 +40,70 @@ fn tell(summary: &Summary, served: (usize, Duration), back: &[Duration]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_is_killed_loses_nothing_and_the_service_comes_back_with_it() {
+async fn a_killed_postgres_loses_nothing_and_the_service_recovers() {
     story(async {
         let mut postgres = Postgres::start(Durability::Full).await?;
         let url = postgres.empty_database().await?;
         let launch = launch(&url)?;
         let admin = launch.seed()?;
         let paddock = launch.clone().start().await?;
-        let load = Load::start(&paddock.caller(&admin.key), 32, Some(200));
+        let load = WriterLoad::start(&paddock.caller(&admin.key), 32, Some(200));
         let mut back = Vec::new();
         let mut served = (0, Duration::ZERO);
         for crash in 0..5 {
             let (before, since) = (load.count(), Instant::now());
-            load.acknowledged(400, PATIENCE).await?;
+            load.acknowledged(400, PROGRESS_TIMEOUT).await?;
             served = (served.0 + load.count() - before, served.1 + since.elapsed());
             postgres.crash().await?;
             load.unavailable(16).await.context("while PostgreSQL is down")?;
             postgres.restart().await?;
             let restarted = Instant::now();
-            load.acknowledged(16, BACK).await.with_context(|| format!("after crash {crash}"))?;
+            load.acknowledged(16, RECOVERY_TIMEOUT).await.with_context(|| format!("after crash {crash}"))?;
             back.push(restarted.elapsed());
         }
-        load.acknowledged(400, PATIENCE).await?;
-        let (promised, summary) = load.stop().await?;
-        tell(&summary, served, &back);
-        ensure!(paddock.process().exited().is_none(), "paddock ended");
-        sound(&launch, &url, &promised).await
+        load.acknowledged(400, PROGRESS_TIMEOUT).await?;
+        let (acknowledged, summary) = load.stop().await?;
+        print_figures(&summary, served, &back);
+        ensure!(paddock.process().exit_status().is_none(), "paddock ended");
+        assert_consistent(&launch, &url, &acknowledged).await
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paddock_that_is_killed_leaves_a_whole_sqlite_file_with_all_it_promised() {
+async fn a_killed_paddock_leaves_a_valid_sqlite_file_with_every_acknowledged_change() {
     story(async {
-        let folder = sentinel::scratch("sqlite")?;
+        let folder = reaper::scratch_dir("sqlite")?;
         let url = format!("sqlite:{}", folder.path().join("paddock.db").display());
         let launch = launch(&url)?;
         let admin = launch.seed()?;
         let mut load = None;
         for kill in 0..kills() {
             if kill % 5 == 4 {
-                // While it starts, and recovers from the last time.
+                // During the start, while it recovers from the last kill.
                 let starting = launch.clone().spawn()?;
-                tokio::time::sleep(Duration::from_millis(random(300))).await;
+                tokio::time::sleep(Duration::from_millis(random_below(300))).await;
                 starting.process().signal(Signal::Kill)?;
-                starting.process().ended(PATIENCE).await?;
+                starting.process().wait_for_exit(PROGRESS_TIMEOUT).await?;
             }
             let paddock = launch.clone().start().await?;
-            let load = load.get_or_insert_with(|| Load::start(&paddock.caller(&admin.key), 50, None));
-            load.acknowledged(usize::try_from(random(150))?, PATIENCE).await?;
-            tokio::time::sleep(Duration::from_micros(random(20_000))).await;
+            let load = load.get_or_insert_with(|| WriterLoad::start(&paddock.caller(&admin.key), 50, None));
+            load.acknowledged(usize::try_from(random_below(150))?, PROGRESS_TIMEOUT).await?;
+            tokio::time::sleep(Duration::from_micros(random_below(20_000))).await;
             paddock.process().signal(Signal::Kill)?;
-            paddock.process().ended(PATIENCE).await?;
-            sound(&launch, &url, &load.promised()).await.with_context(|| format!("after kill {kill}"))?;
+            paddock.process().wait_for_exit(PROGRESS_TIMEOUT).await?;
+            assert_consistent(&launch, &url, &load.acknowledged_users())
+                .await
+                .with_context(|| format!("after kill {kill}"))?;
         }
         let paddock = launch.clone().start().await?;
-        let load = load.context("there were rounds")?;
-        load.acknowledged(50, PATIENCE).await?;
-        let (promised, summary) = load.stop().await?;
-        tell(&summary, (summary.acknowledged, summary.took), &[]);
-        ensure!(summary.unavailable == 0, "clients were told to come back: {:?}", summary.heard);
+        let load = load.context("at least one round")?;
+        load.acknowledged(50, PROGRESS_TIMEOUT).await?;
+        let (acknowledged, summary) = load.stop().await?;
+        print_figures(&summary, (summary.acknowledged, summary.took), &[]);
+        ensure!(summary.unavailable == 0, "clients got a 503: {:?}", summary.outcomes);
         drop(paddock);
-        sound(&launch, &url, &promised).await
+        assert_consistent(&launch, &url, &acknowledged).await
     })
     .await;
 }

@@ -1,26 +1,28 @@
-//! One usage row for each request that was let through, with what Ollama counted.
+//! One usage row for each admitted request, with the tokens that Ollama counted.
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
-use paddock_tests::fake_ollama::{Script, chat_lines};
-use paddock_tests::paddock::answer;
-use paddock_tests::story::story;
+use paddock_tests::{
+    fake_ollama::{Script, chat_lines},
+    paddock::fetch_json,
+    story::story,
+};
 use serde_json::json;
 
-use super::{Front, MODEL, chat};
+use super::{GatewayFixture, MODEL, chat};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_says_who_asked_what_and_how_it_went() {
+async fn a_usage_row_has_the_caller_the_model_the_tokens_and_the_times() {
     story(async {
-        let front = Front::start().await?;
-        let user = front.admin.create_user(json!({"roles": ["user"]})).await?;
-        let (credential, caller) = front.admin.create_key(user, json!({})).await?;
-        front.fake.answer("/api/chat", Script::ndjson(chat_lines(MODEL, 7)));
+        let gateway = GatewayFixture::start().await?;
+        let user = gateway.admin.create_user(json!({"roles": ["user"]})).await?;
+        let (credential, caller) = gateway.admin.create_key(user, json!({})).await?;
+        gateway.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 7)));
         let embedding = json!({"model": MODEL, "embeddings": [[0.5]], "prompt_eval_count": 4});
-        front.fake.answer("/api/embed", Script::json(StatusCode::OK, &embedding));
+        gateway.fake.script("/api/embed", Script::json(StatusCode::OK, &embedding));
 
         let mut body = chat();
-        // One of its seven spellings.
+        // Another spelling of the same model.
         body["model"] = "library/SmolLM2:135m".into();
         caller
             .post("/api/chat", &body)
@@ -30,9 +32,9 @@ async fn a_row_says_who_asked_what_and_how_it_went() {
             .error_for_status()?
             .text()
             .await?;
-        front.usage(1).await?;
-        answer(caller.post("/api/embed", &json!({"model": MODEL, "input": "x"}))).await?;
-        let rows = front.usage(2).await?;
+        gateway.usage_rows(1).await?;
+        fetch_json(caller.post("/api/embed", &json!({"model": MODEL, "input": "x"}))).await?;
+        let rows = gateway.usage_rows(2).await?;
         let (chat, embed) = (&rows[0], &rows[1]);
         assert_eq!((chat.user_id, chat.credential_id), (user, Some(credential)));
         assert_eq!(chat.request_id, "first");

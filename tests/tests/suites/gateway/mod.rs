@@ -1,29 +1,31 @@
-//! The gateway: what it lets through, what it refuses, what it notes, and that streams pass it untouched.
+//! The gateway: policy, refusals, metering, faults, and untouched streams.
 
 mod faults;
 mod metering;
 mod policy;
-mod real;
+mod real_ollama;
 mod streaming;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::{Stream, StreamExt as _};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::FakeOllama;
-use paddock_tests::paddock::{Caller, Launch, Paddock};
-use paddock_tests::usage::UsageRow;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::FakeOllama,
+    paddock::{Caller, Launch, Paddock},
+    usage_rows::UsageRow,
+};
 use serde_json::{Value, json};
 
-/// The model that the scripted Ollama offers and workloads may use.
+/// The model that the fake Ollama has and workloads may use.
 const MODEL: &str = "smollm2:135m";
-/// One that it offers too.
+/// Another model that the fake Ollama has.
 const OTHER_MODEL: &str = "llama3.2:1b";
 
-/// A Paddock in front of a scripted Ollama, a workload's key, and an administrator.
-struct Front {
+/// A Paddock in front of a fake Ollama, an administrator, and a workload.
+struct GatewayFixture {
     fake: FakeOllama,
     database: Database,
     paddock: Paddock,
@@ -31,13 +33,12 @@ struct Front {
     workload: Caller,
 }
 
-impl Front {
+impl GatewayFixture {
     async fn start() -> Result<Self> {
-        Self::with(|launch| launch).await
+        Self::with_settings(|launch| launch).await
     }
 
-    /// With settings of the test's own.
-    async fn with(settings: impl FnOnce(Launch) -> Launch) -> Result<Self> {
+    async fn with_settings(settings: impl FnOnce(Launch) -> Launch) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL, OTHER_MODEL]).await?;
         let database = Database::new(Engine::Sqlite).await?;
         let launch = Launch::new(&["api"], database.url())?.ollama(&fake.url());
@@ -46,10 +47,10 @@ impl Front {
         Ok(Self { fake, database, paddock, admin, workload })
     }
 
-    /// Waits for the usage rows to be `count`: they are written after the answer.
-    async fn usage(&self, count: usize) -> Result<Vec<UsageRow>> {
+    /// Waits until there are `count` usage rows, which are written after the answers.
+    async fn usage_rows(&self, count: usize) -> Result<Vec<UsageRow>> {
         eventually(&format!("{count} usage rows"), Duration::from_secs(10), async || {
-            let rows = self.database.usage().await?;
+            let rows = self.database.usage_rows().await?;
             anyhow::ensure!(rows.len() == count, "{rows:?}");
             Ok(rows)
         })
@@ -65,9 +66,9 @@ fn streamed_chat_completion() -> Value {
     json!({"model": MODEL, "stream": true, "messages": [{"role": "user", "content": "Say hello."}]})
 }
 
-/// The frames of a body, each ended by `separator`, as they came: a chunk that holds more than one was merged on its way.
+/// The frames of a body, each ended by `separator`.
 ///
-/// Errors: a merged chunk, one that ends in another frame than it began in, a body that breaks.
+/// Errors: a chunk with parts of several frames, which were merged on their way, or a broken body.
 async fn frames(
     mut body: impl Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin,
     separator: &str,
@@ -81,10 +82,16 @@ async fn frames(
             anyhow::ensure!(!frame.contains(separator), "merged: {open:?}");
             frames.push(std::mem::take(&mut open));
         } else {
-            // A frame may come in two reads, but the second one ends with it.
+            // A frame may come in two reads, and then the second one ends with it.
             anyhow::ensure!(!open.contains(separator), "merged: {open:?}");
         }
     }
     anyhow::ensure!(open.is_empty(), "an unfinished frame: {open:?}");
     Ok(frames)
+}
+
+/// The last line of an NDJSON body.
+fn last_line(text: &str) -> Result<Value> {
+    let last = text.lines().last().context("lines")?;
+    serde_json::from_str(last).with_context(|| text.to_owned())
 }

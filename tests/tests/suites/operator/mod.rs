@@ -1,49 +1,52 @@
-//! The operator on a real API server: each kind's life, conflicts, crashes, and the rights that are shipped.
+//! The operator on a real API server: the life of each kind, conflicts, crashes, and the shipped
+//! RBAC rules.
 
-#![allow(clippy::large_futures, reason = "each is made once, for one test")]
+#![allow(clippy::large_futures, reason = "each future is created once, for one test")]
 
 mod crash;
 mod keys;
 mod models;
-mod rights;
+mod rbac;
 mod schema;
 mod users;
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
-use kube::core::object::HasStatus;
-use kube::{Api, Client, Resource, ResourceExt as _};
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::clock::SystemClock;
-use paddock_accounts::credentials::{CredentialId, SecretState};
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::{Accounts, OpenOptions, migrate};
-use paddock_crds::{ApiKey, ApiUser, OllamaModel, StatusExt, annotation, data};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::kubernetes::Kubernetes;
-use paddock_tests::paddock::{Launch, Paddock};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::{NamespaceResourceScope, object::HasStatus},
+};
+use paddock_accounts::{
+    Accounts, CredentialId, credentials::SecretState, passwords::PasswordPolicy, sessions::SessionKey,
+};
+use paddock_crds::{ApiKey, ApiUser, HasConditions, OllamaModel, annotation, data};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    clock::SystemClock,
+    migrate,
+};
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    kubernetes::Kubernetes,
+    paddock::{Launch, Paddock},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// How long anything may take; all of it takes a second or two on an idle machine.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Nobody listens there.
+/// The time in which an expected event must happen. On an idle machine it takes a second or two.
+const EVENT_TIMEOUT: Duration = Duration::from_mins(1);
+/// An address where no server listens.
 const NO_OLLAMA: &str = "http://127.0.0.1:1";
 
-/// One of our kinds.
+/// A kind of Paddock's.
 trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + HasStatus<Status: StatusExt + Debug>
+    + HasStatus<Status: HasConditions + Debug>
     + Clone
     + Debug
     + Serialize
@@ -55,41 +58,43 @@ impl Kind for ApiUser {}
 impl Kind for ApiKey {}
 impl Kind for OllamaModel {}
 
-/// A namespace of the shared cluster, a database, and the rules over it.
-struct Stage {
-    cluster: &'static Kubernetes,
+/// A namespace of the shared cluster, a database, and its accounts.
+struct ClusterFixture {
+    kubernetes: &'static Kubernetes,
     client: Client,
     namespace: String,
     database: Database,
     accounts: Accounts,
 }
 
-impl Stage {
-    async fn set() -> Result<Self> {
-        let cluster = Kubernetes::shared().await?;
+impl ClusterFixture {
+    async fn start() -> Result<Self> {
+        let kubernetes = Kubernetes::shared().await?;
         let database = Database::new(Engine::Postgres).await?;
         let options = OpenOptions { max_connections: 4, ..OpenOptions::new(database.url().into()) };
         migrate(&options).await?;
         let secret = "another secret of tests, long enough".into();
         let sessions = SessionKey::new(&secret, "HS256")?;
-        let accounts = Accounts::open(&options, Chain::new(&secret), sessions, Arc::new(SystemClock)).await?;
-        let (client, namespace) = (cluster.client().await?, cluster.namespace().await?);
-        Ok(Self { cluster, client, namespace, database, accounts })
+        let accounts =
+            Accounts::open(&options, Chain::new(&secret), sessions, PasswordPolicy::default(), Arc::new(SystemClock))
+                .await?;
+        let (client, namespace) = (kubernetes.client().await?, kubernetes.namespace().await?);
+        Ok(Self { kubernetes, client, namespace, database, accounts })
     }
 
-    /// How an operator is started that cares for this namespace only.
+    /// The launch of an operator that watches this namespace only.
     fn launch(&self) -> Result<Launch> {
         Ok(Launch::new(&["operator", "--context", "paddock-tests"], self.database.url())?
             .ollama(NO_OLLAMA)
-            .env("KUBECONFIG", &self.cluster.kubeconfig().display().to_string())
+            .env("KUBECONFIG", &self.kubernetes.kubeconfig().display().to_string())
             .env("PUBLIC_URL", "http://paddock.test:8080")
             .env("WATCH_NAMESPACES", &self.namespace)
             .env("LEASE_NAMESPACE", &self.namespace)
-            // The same one after a crash, so that it leads again at once.
+            // The same identity, so that it leads again at once after a crash.
             .env("LEASE_IDENTITY", "the-operator"))
     }
 
-    async fn operator(&self) -> Result<Paddock> {
+    async fn start_operator(&self) -> Result<Paddock> {
         self.launch()?.start().await
     }
 
@@ -108,33 +113,34 @@ impl Stage {
         Ok(self.api::<K>().create(&PostParams::default(), &serde_json::from_value(object)?).await?)
     }
 
-    /// A user, and a key of it in the Secret `<name>-apikey`, both Ready.
+    /// Creates a user and its key, with the Secret `<name>-apikey`, and waits until both are Ready.
     async fn user_with_key(&self, name: &str) -> Result<ApiKey> {
         self.create::<ApiUser>(name, json!({"email": format!("{name}@example.com")})).await?;
         self.create::<ApiKey>(name, json!({"userRef": {"name": name}})).await?;
-        self.becomes::<ApiUser>(name, "True", "Applied").await?;
-        self.becomes::<ApiKey>(name, "True", "Issued").await
+        self.wait_for_ready::<ApiUser>(name, "True", "Applied").await?;
+        self.wait_for_ready::<ApiKey>(name, "True", "Issued").await
     }
 
-    async fn change<K: Kind>(&self, name: &str, patch: Value) -> Result<K> {
+    /// Applies a merge patch.
+    async fn merge_patch<K: Kind>(&self, name: &str, patch: Value) -> Result<K> {
         Ok(self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
-    /// Waits until the object is gone after asking for its deletion.
+    /// Deletes an object and waits until it is gone.
     async fn delete<K: Kind>(&self, name: &str) -> Result<()> {
         let api = self.api::<K>();
         api.delete(name, &DeleteParams::default()).await?;
-        eventually(&format!("{} {name} to go", K::kind(&())), PATIENCE, async || match api.get_opt(name).await? {
+        eventually(&format!("{} {name} to go", K::kind(&())), EVENT_TIMEOUT, async || match api.get_opt(name).await? {
             None => Ok(()),
             Some(object) => Err(anyhow::anyhow!("{:?}", object.status())),
         })
         .await
     }
 
-    /// Waits for `Ready` to have this status and reason, for the object's present generation.
-    async fn becomes<K: Kind>(&self, name: &str, status: &str, reason: &str) -> Result<K> {
+    /// Waits until `Ready` has this status and reason for the present generation.
+    async fn wait_for_ready<K: Kind>(&self, name: &str, status: &str, reason: &str) -> Result<K> {
         let what = format!("{} {name} to be Ready={status} {reason}", K::kind(&()));
-        eventually(&what, PATIENCE, async || {
+        eventually(&what, EVENT_TIMEOUT, async || {
             let object = self.api::<K>().get(name).await?;
             let ready = object.status().and_then(|status| status.condition("Ready")).cloned();
             let fits = ready.as_ref().is_some_and(|c| {
@@ -145,54 +151,56 @@ impl Stage {
         .await
     }
 
-    /// What the object's Secret holds, as text.
-    async fn content(&self, name: &str) -> Result<BTreeMap<String, String>> {
+    /// The data of a Secret, as text.
+    async fn secret_data(&self, name: &str) -> Result<BTreeMap<String, String>> {
         let secret = self.secrets().get(name).await?;
         let texts = secret.data.into_iter().flatten().map(|(key, bytes)| Ok((key, String::from_utf8(bytes.0)?)));
         texts.collect()
     }
 
-    /// The id of the key in the Secret, once everything about the `ApiKey` is as it should be: exactly one active version
-    /// and none staged, the Secret holds it, and it is accepted.
-    async fn sound(&self, name: &str) -> Result<String> {
-        eventually(&format!("key {name} to be sound"), PATIENCE, async || self.check(name).await).await
+    /// Waits until [`Self::assert_consistent`] holds, and returns the id of the key in the Secret.
+    async fn wait_until_consistent(&self, name: &str) -> Result<String> {
+        eventually(&format!("key {name} to be consistent"), EVENT_TIMEOUT, async || self.assert_consistent(name).await)
+            .await
     }
 
-    async fn check(&self, name: &str) -> Result<String> {
+    /// Asserts that the `ApiKey` has exactly one active version and none staged, and that its
+    /// Secret holds the active one, which is accepted. Returns the id of the key in the Secret.
+    async fn assert_consistent(&self, name: &str) -> Result<String> {
         let key = self.api::<ApiKey>().get(name).await?;
         let status = key.status.context("no status")?;
         ensure!(status.condition("Ready").is_some_and(|c| c.status == "True"), "{:?}", status.conditions);
         let id = CredentialId(status.credential_id.context("no credential")?);
         let secret_name = status.secret_name.context("no secret name")?;
-        let (content, secret) = (self.content(&secret_name).await?, self.secrets().get(&secret_name).await?);
-        let versions = self.accounts.secrets(id).await?;
+        let (content, secret) = (self.secret_data(&secret_name).await?, self.secrets().get(&secret_name).await?);
+        let versions = self.accounts.credentials().secrets(id).await?;
         let of_state = |state| versions.iter().filter(move |version| version.state == state).collect::<Vec<_>>();
-        ensure!(of_state(SecretState::Staged).is_empty(), "a stray: {versions:?}");
+        ensure!(of_state(SecretState::Staged).is_empty(), "a staged version is left: {versions:?}");
         let [active] = of_state(SecretState::Active)[..] else { anyhow::bail!("not one active: {versions:?}") };
         ensure!(content[data::KEY_ID] == active.key_id, "the Secret holds {}", content[data::KEY_ID]);
         let version = secret.annotations().get(annotation::VERSION_ID).cloned();
         ensure!(version == Some(active.id.to_string()), "the Secret bears {version:?}");
         ensure!(status.prefix == Some(active.prefix()), "status shows {:?}", status.prefix);
-        self.accepts(&content[data::API_KEY]).await?;
+        self.assert_accepted(&content[data::API_KEY]).await?;
         Ok(active.key_id.clone())
     }
 
-    /// The key is accepted.
-    async fn accepts(&self, key: &str) -> Result<()> {
-        let refused = self.accounts.authenticate(key).await?.err();
+    /// Asserts that the key is accepted.
+    async fn assert_accepted(&self, key: &str) -> Result<()> {
+        let refused = self.accounts.access().authenticate(key).await?.err();
         ensure!(refused.is_none(), "the key is refused: {refused:?}");
         Ok(())
     }
 
     /// The types of all audit events, oldest first.
-    async fn audit(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+    async fn audit_events(&self) -> Result<Vec<String>> {
+        let mut rows = self.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }
 
     /// The reasons of the events about an object, oldest first.
-    async fn events(&self, kind: &str, name: &str) -> Result<Vec<String>> {
+    async fn event_reasons(&self, kind: &str, name: &str) -> Result<Vec<String>> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut all = events.list(&ListParams::default()).await?.items;
         all.retain(|event| {
@@ -203,8 +211,8 @@ impl Stage {
         Ok(all.into_iter().filter_map(|event| event.reason).collect())
     }
 
-    /// Kind, name and version of every object the operator has written in the namespace.
-    async fn versions(&self) -> Result<Vec<(String, Option<String>)>> {
+    /// The kind, name and version of every object that the operator has written in the namespace.
+    async fn resource_versions(&self) -> Result<Vec<(String, Option<String>)>> {
         fn of<K: Resource<DynamicType = ()>>(objects: Vec<K>) -> impl Iterator<Item = (String, Option<String>)> {
             objects.into_iter().map(|o| (format!("{} {}", K::kind(&()), o.name_any()), o.resource_version()))
         }

@@ -1,62 +1,79 @@
-//! The life of an `OllamaModel`, pulled by a real Ollama from a real registry.
+//! The life of an `OllamaModel`, which a real Ollama pulls from a real registry.
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
-use paddock_crds::{ApiUser, OllamaModel, Origin};
-use paddock_tests::eventually::eventually;
-use paddock_tests::ollama::Ollama;
-use paddock_tests::registry::{Fault, Registry};
-use paddock_tests::story::story;
+use paddock_crds::{ApiUser, ModelOrigin, OllamaModel};
+use paddock_tests::{
+    eventually::eventually,
+    ollama::Ollama,
+    registry::{Fault, Registry},
+    story::story,
+};
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Stage};
+use super::{ClusterFixture, EVENT_TIMEOUT};
 
 fn spec(model: &str) -> Value {
     json!({"model": model, "insecureRegistry": true})
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_is_pulled_with_progress_and_removed_with_its_last_object() {
+async fn a_model_is_pulled_with_progress() {
     story(async {
-        let stage = Stage::set().await?;
+        let cluster = ClusterFixture::start().await?;
         let (ollama, registry) = (Ollama::empty().await?, Registry::start().await?);
         let (model, _) = registry.add_noise("library/noise:1", 3_000_000, 1)?;
-        // Slow enough to be seen under way: progress is told every 5 s.
-        registry.fault(Some(Fault::Throttle(250_000)));
-        let launch = stage.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
-        let operator = launch.clone().start().await?;
-        stage.create::<OllamaModel>("noise", spec(&model)).await?;
-        stage.becomes::<OllamaModel>("noise", "False", "Pulling").await?;
-        let seen = eventually("progress", PATIENCE, async || {
-            let progress = stage.api::<OllamaModel>().get("noise").await?.status.and_then(|status| status.progress);
+        // Slow enough for a progress report, which comes every 5 s.
+        registry.set_fault(Some(Fault::Throttle(250_000)));
+        let launch = cluster.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
+        let _operator = launch.start().await?;
+        cluster.create::<OllamaModel>("noise", spec(&model)).await?;
+        cluster.wait_for_ready::<OllamaModel>("noise", "False", "Pulling").await?;
+        let seen = eventually("progress", EVENT_TIMEOUT, async || {
+            let progress = cluster.api::<OllamaModel>().get("noise").await?.status.and_then(|status| status.progress);
             let progress = progress.context("none yet")?;
             ensure!(progress.percent > 0, "{progress:?}");
             Ok(progress)
         })
         .await?;
         ensure!(seen.percent < 100 && seen.completed_bytes <= seen.total_bytes, "{seen:?}");
-        registry.fault(None);
-        let object = stage.becomes::<OllamaModel>("noise", "True", "Available").await?;
+        registry.set_fault(None);
+        let object = cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
         let status = object.status.context("a status")?;
-        assert_eq!(status.origin, Some(Origin::Pulled));
+        assert_eq!(status.origin, Some(ModelOrigin::Pulled));
         assert_eq!((status.ready_backends, status.progress.context("progress")?.percent), (Some(1), 100));
         ensure!(status.digest.is_some_and(|digest| digest.starts_with("sha256:")));
-        assert_eq!(stage.audit().await?, ["model_pulled"]);
+        assert_eq!(cluster.audit_events().await?, ["model_pulled"]);
+        Ok(())
+    })
+    .await;
+}
 
-        // After a restart it is still known to be ours.
-        let versions = stage.versions().await?;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pulled_model_is_removed_with_its_last_object() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let (ollama, registry) = (Ollama::empty().await?, Registry::start().await?);
+        let (model, _) = registry.add_noise("library/noise:1", 10_000, 1)?;
+        let launch = cluster.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
+        let operator = launch.clone().start().await?;
+        cluster.create::<OllamaModel>("noise", spec(&model)).await?;
+        cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
+
+        // After a restart the operator still knows that it pulled the model.
+        let versions = cluster.resource_versions().await?;
         drop(operator);
         let _operator = launch.start().await?;
-        stage.create::<ApiUser>("proof", json!({"email": "proof@example.com"})).await?;
-        stage.becomes::<ApiUser>("proof", "True", "Applied").await?;
-        let after = stage.versions().await?;
+        cluster.create::<ApiUser>("proof", json!({"email": "proof@example.com"})).await?;
+        cluster.wait_for_ready::<ApiUser>("proof", "True", "Applied").await?;
+        let after = cluster.resource_versions().await?;
         ensure!(versions.iter().all(|version| after.contains(version)), "{versions:?} {after:?}");
 
-        stage.create::<OllamaModel>("same", spec(&model)).await?;
-        stage.becomes::<OllamaModel>("same", "True", "Available").await?;
-        stage.delete::<OllamaModel>("noise").await?;
+        cluster.create::<OllamaModel>("same", spec(&model)).await?;
+        cluster.wait_for_ready::<OllamaModel>("same", "True", "Available").await?;
+        cluster.delete::<OllamaModel>("noise").await?;
         ensure!(!ollama.models().await?.is_empty(), "another object names the model");
-        stage.delete::<OllamaModel>("same").await?;
+        cluster.delete::<OllamaModel>("same").await?;
         ensure!(ollama.models().await?.is_empty());
         Ok(())
     })
@@ -64,30 +81,49 @@ async fn a_model_is_pulled_with_progress_and_removed_with_its_last_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_pull_is_repeated_and_a_forbidden_one_is_not_begun() {
+async fn a_failed_pull_is_retried() {
     story(async {
-        let stage = Stage::set().await?;
+        let cluster = ClusterFixture::start().await?;
         let (ollama, registry) = (Ollama::empty().await?, Registry::start().await?);
         let (model, _) = registry.add_noise("library/noise:1", 10_000, 2)?;
-        registry.fault(Some(Fault::Manifests(StatusCode::INTERNAL_SERVER_ERROR)));
-        let launch = stage.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
+        registry.set_fault(Some(Fault::Manifests(StatusCode::INTERNAL_SERVER_ERROR)));
+        let launch = cluster.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
         let _operator = launch.start().await?;
-        stage.create::<OllamaModel>("noise", spec(&model)).await?;
-        stage.becomes::<OllamaModel>("noise", "False", "PullFailed").await?;
-        registry.fault(None);
-        stage.becomes::<OllamaModel>("noise", "True", "Available").await?;
+        cluster.create::<OllamaModel>("noise", spec(&model)).await?;
+        cluster.wait_for_ready::<OllamaModel>("noise", "False", "PullFailed").await?;
+        registry.set_fault(None);
+        cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
 
-        stage.create::<OllamaModel>("elsewhere", json!({"model": "registry.example/library/noise:1"})).await?;
-        stage.becomes::<OllamaModel>("elsewhere", "False", "RegistryNotAllowed").await?;
-        stage.delete::<OllamaModel>("elsewhere").await?;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_of_another_registry_is_not_pulled() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let _operator = cluster.start_operator().await?;
+        cluster.create::<OllamaModel>("elsewhere", json!({"model": "registry.example/library/noise:1"})).await?;
+        cluster.wait_for_ready::<OllamaModel>("elsewhere", "False", "RegistryNotAllowed").await?;
+        cluster.delete::<OllamaModel>("elsewhere").await?;
+        Ok(())
+    })
+    .await;
+}
 
-        // What was there before stays when the object goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_existing_model_is_adopted_and_kept() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let (ollama, registry) = (Ollama::empty().await?, Registry::start().await?);
+        let launch = cluster.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
+        let _operator = launch.start().await?;
         let (theirs, _) = registry.add_noise("library/theirs:1", 10_000, 3)?;
         ollama.pull(&theirs, true).await?;
-        stage.create::<OllamaModel>("theirs", spec(&theirs)).await?;
-        let object = stage.becomes::<OllamaModel>("theirs", "True", "Available").await?;
-        assert_eq!(object.status.context("a status")?.origin, Some(Origin::Adopted));
-        stage.delete::<OllamaModel>("theirs").await?;
+        cluster.create::<OllamaModel>("theirs", spec(&theirs)).await?;
+        let object = cluster.wait_for_ready::<OllamaModel>("theirs", "True", "Available").await?;
+        assert_eq!(object.status.context("a status")?.origin, Some(ModelOrigin::Adopted));
+        cluster.delete::<OllamaModel>("theirs").await?;
         ensure!(ollama.models().await?.iter().any(|name| name.contains("theirs")));
         Ok(())
     })

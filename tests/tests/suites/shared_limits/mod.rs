@@ -1,41 +1,44 @@
-//! Requests a minute, counted by all replicas together in a Redis, and by each alone while that is away.
+//! Rate limits that two replicas share through Redis, and that each process counts alone while
+//! Redis is down.
 
-mod away;
-mod rule;
-mod together;
+mod redis_down;
+mod script_equivalence;
+mod two_replicas;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::try_join_all;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::{Bootstrap, Caller, Launch, Paddock, answer};
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    paddock::{Bootstrap, Caller, Launch, Paddock, fetch_json},
+};
 use serde_json::{Value, json};
 
-/// How long a state may take to be noticed.
-const PROMPT: Duration = Duration::from_secs(20);
-/// A password of Redis, which may stand nowhere.
+/// The time in which a change must be noticed.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The password of Redis, which must not be logged.
 const PASSWORD: &str = "canary-9c2e";
 
-/// Two replicas over one database that are told of one Redis.
-struct Pair {
+/// Two replicas over one database and one Redis.
+struct ReplicaPair {
     replicas: [Paddock; 2],
     admin: Caller,
     bootstrap: Bootstrap,
     _database: Database,
 }
 
-/// How a request was answered.
+/// The answer to a request.
 #[derive(Debug)]
-struct Answered {
+struct Answer {
     status: u16,
     limit: Option<u64>,
     remaining: Option<u64>,
     took: Duration,
 }
 
-impl Pair {
+impl ReplicaPair {
     async fn start(redis_url: &str) -> Result<Self> {
         let database = Database::new(Engine::Postgres).await?;
         let launch = || -> Result<Launch> {
@@ -47,17 +50,18 @@ impl Pair {
         Ok(Self { replicas, admin, bootstrap, _database: database })
     }
 
-    /// Gives a user this limit, at the first replica.
-    async fn limit(&self, user: i64, limit: u64) -> Result<()> {
+    /// Sets a user's limit at the first replica.
+    async fn set_limit(&self, user: i64, limit: u64) -> Result<()> {
         let limits = json!({"limits": {"requests_per_minute": limit}});
-        answer(self.admin.patch(&format!("/users/{user}"), &limits)).await?;
+        fetch_json(self.admin.patch(&format!("/users/{user}"), &limits)).await?;
         Ok(())
     }
 
-    /// The keys of a new user of this limit, one for each of these limits of theirs.
-    async fn keys(&self, of_user: u64, of_keys: &[Option<u64>]) -> Result<(i64, Vec<String>)> {
+    /// Creates a user with this limit, and a key for each of these limits. Returns the user's id
+    /// and the keys.
+    async fn user_with_keys(&self, of_user: u64, of_keys: &[Option<u64>]) -> Result<(i64, Vec<String>)> {
         let user = self.admin.create_user(json!({"roles": ["user"]})).await?;
-        self.limit(user, of_user).await?;
+        self.set_limit(user, of_user).await?;
         let mut keys = Vec::new();
         for limit in of_keys {
             let (_, caller) = self.admin.create_key(user, json!({"limits": {"requests_per_minute": limit}})).await?;
@@ -66,12 +70,12 @@ impl Pair {
         Ok((user, keys))
     }
 
-    /// One request at that replica.
-    async fn ask(&self, replica: usize, key: &str) -> Result<Answered> {
+    /// Sends a request to one replica.
+    async fn request(&self, replica: usize, key: &str) -> Result<Answer> {
         let start = Instant::now();
         let answer = self.replicas[replica].caller(key).get("/me").send().await?;
         let number = |name: &str| answer.headers().get(name)?.to_str().ok()?.parse().ok();
-        Ok(Answered {
+        Ok(Answer {
             status: answer.status().as_u16(),
             limit: number("x-ratelimit-limit"),
             remaining: number("x-ratelimit-remaining"),
@@ -79,23 +83,23 @@ impl Pair {
         })
     }
 
-    /// So many requests at once, over both replicas and all keys in turn.
-    async fn storm(&self, count: usize, keys: &[String]) -> Result<Vec<Answered>> {
-        let requests = (0..count).map(|n| self.ask(n % 2, &keys[n / 2 % keys.len()]));
+    /// Sends this many requests at once, to both replicas and with all keys in turn.
+    async fn request_many(&self, count: usize, keys: &[String]) -> Result<Vec<Answer>> {
+        let requests = (0..count).map(|n| self.request(n % 2, &keys[n / 2 % keys.len()]));
         let answers = try_join_all(requests).await?;
         ensure!(answers.iter().all(|answer| matches!(answer.status, 200 | 429)), "{answers:?}");
         Ok(answers)
     }
 
-    /// Waits until both say that Redis counts, or that it does not.
-    async fn agree(&self, counts: bool) -> Result<()> {
+    /// Waits until both replicas report that Redis counts, or that it does not.
+    async fn wait_until(&self, redis_counts: bool) -> Result<()> {
         for replica in &self.replicas {
-            state(replica, counts).await?;
+            wait_until(replica, redis_counts).await?;
         }
         Ok(())
     }
 
-    /// How many requests they have counted by themselves.
+    /// The number of requests that the processes have counted alone.
     async fn fallbacks(&self) -> Result<u64> {
         let mut sum = 0;
         for replica in &self.replicas {
@@ -108,29 +112,30 @@ impl Pair {
         Ok(sum)
     }
 
-    /// Both replicas together let through what the limits of a user and of a key say, neither more nor less. What the machine
-    /// was too slow for, so that a process has counted by itself or requests came back, is tried again.
-    async fn count_together(&self, of_user: u64, of_key: u64) -> Result<()> {
+    /// Asserts that both replicas together admit exactly the limits of a user and a key. Retries
+    /// when the machine was too slow, so that a process counted alone or requests were refilled.
+    async fn assert_shared(&self, of_user: u64, of_key: u64) -> Result<()> {
         for _ in 0..5 {
-            self.agree(true).await?;
-            let (_, keys) = self.keys(of_user, &[Some(of_key), None, None]).await?;
+            self.wait_until(true).await?;
+            let (_, keys) = self.user_with_keys(of_user, &[Some(of_key), None, None]).await?;
             let (before, start) = (self.fallbacks().await?, Instant::now());
             let (narrow, wide) = keys.split_at(1);
-            let (of_narrow, of_wide) = (self.storm(40, narrow).await?, self.storm(40, wide).await?);
+            let (of_narrow, of_wide) = (self.request_many(40, narrow).await?, self.request_many(40, wide).await?);
             let in_time = start.elapsed() < Duration::from_secs(60 / of_user);
             if !in_time || self.fallbacks().await? > before {
                 continue;
             }
-            exactly(&of_narrow, of_key, of_key)?;
-            // What the key was refused its user has not lost.
-            return exactly(&of_wide, of_user, of_user - of_key);
+            assert_exact(&of_narrow, of_key, of_key)?;
+            // Requests refused by the key's limit do not count for its user.
+            return assert_exact(&of_wide, of_user, of_user - of_key);
         }
         bail!("Redis was never in time")
     }
 }
 
-/// `count` went through, each was told another number of those that are left, and all were told this limit.
-fn exactly(answers: &[Answered], limit: u64, count: u64) -> Result<()> {
+/// Asserts that `count` requests were admitted, each with another remaining number, and that all
+/// had this limit.
+fn assert_exact(answers: &[Answer], limit: u64, count: u64) -> Result<()> {
     ensure!(answers.iter().all(|answer| answer.limit == Some(limit)), "{answers:?}");
     let allowed = answers.iter().filter(|answer| answer.status == 200);
     let mut left: Vec<u64> = allowed.filter_map(|answer| answer.remaining).collect();
@@ -143,16 +148,17 @@ async fn metrics(replica: &Paddock) -> Result<String> {
     Ok(reqwest::get(format!("{}/metrics", replica.metrics_url())).await?.error_for_status()?.text().await?)
 }
 
-/// Waits until the replica says in its metrics and its readiness that Redis counts, or that it does not.
-async fn state(replica: &Paddock, counts: bool) -> Result<()> {
-    let gauge = format!("paddock_shared_limits_available {}", u8::from(counts));
-    eventually(&gauge, PROMPT, async || {
+/// Waits until the replica reports in its metrics and its readiness that Redis counts, or that it
+/// does not.
+async fn wait_until(replica: &Paddock, redis_counts: bool) -> Result<()> {
+    let gauge = format!("paddock_shared_limits_available {}", u8::from(redis_counts));
+    eventually(&gauge, NOTICE_TIMEOUT, async || {
         let text = metrics(replica).await?;
         ensure!(text.lines().any(|line| line == gauge), "it says otherwise");
         let ready = reqwest::get(format!("{}/readyz", replica.url())).await?.error_for_status()?;
         let ready: Value = ready.json().await?;
         let degraded = ready["degraded"].as_array().is_some_and(|parts| parts.contains(&json!("limits")));
-        ensure!(degraded != counts, "{ready}");
+        ensure!(degraded != redis_counts, "{ready}");
         Ok(())
     })
     .await

@@ -1,25 +1,29 @@
-//! The audit log: whole, and provably so.
+//! The audit log: its chain, and that verification finds every change.
 
 use std::sync::Arc;
 
 use anyhow::ensure;
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::credentials::NewKey;
-use paddock_accounts::email::Email;
-use paddock_accounts::limits::Limits;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser};
-use paddock_accounts::{Accounts, Error, OpenOptions};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_accounts::{
+    Accounts, Error,
+    credentials::NewKey,
+    passwords::PasswordPolicy,
+    types::{Email, Limits, Role},
+    users::{Created, NewUser},
+};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    context::{Actor, AuditContext},
+};
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{context, open, sessions};
+use super::{context, open, refuse_audit_events, sessions};
 
-/// Edits of each column, and of the rows as a whole. `other` holds a moment and an event id that no row has.
+/// Edits of each column, and of whole rows. The table `other` has a time and an event id that no
+/// row has.
 const EDITS: [&str; 24] = [
     "UPDATE audit_logs SET event_type = 'user_updatee' WHERE id = 2",
     "UPDATE audit_logs SET user_id = user_id + 1 WHERE id = 2",
@@ -51,13 +55,13 @@ const EDITS: [&str; 24] = [
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn any_edit_of_the_log_is_found(#[case] engine: Engine) {
+async fn every_edit_of_the_log_is_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         for name in ["ada", "bob", "cyd", "dan"] {
             store.user(&format!("{name}@example.com"), &[]).await?;
         }
-        let whole = store.accounts.verify_audit(|_| ()).await?.expect("it is whole");
+        let whole = store.accounts.audit().verify(&[], |_| ()).await?.expect("it is whole");
         ensure!(whole.rows == 4);
         let (later, another) = match engine {
             Engine::Postgres => ("+ interval '1 microsecond'", "gen_random_uuid()"),
@@ -70,32 +74,32 @@ async fn any_edit_of_the_log_is_found(#[case] engine: Engine) {
             .await?;
         for edit in EDITS {
             store.database.execute(edit).await?;
-            let verdict = store.accounts.verify_audit(|_| ()).await?;
+            let verdict = store.accounts.audit().verify(&[], |_| ()).await?;
             ensure!(verdict.is_err(), "not found: {edit}");
             store.database.execute(
                     "DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept; \
                      UPDATE audit_head SET hash = (SELECT hash FROM kept_head), position = (SELECT position FROM kept_head)",
                 )
                 .await?;
-            ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok(), "the log was not put back after {edit}");
+            ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok(), "the log was not put back after {edit}");
         }
         Ok(())
     })
     .await;
 }
 
-/// The columns that are text, hashes too.
-const TEXTS: [&str; 10] =
+/// The text columns, including hashes.
+const TEXT_COLUMNS: [&str; 10] =
     ["event_type", "actor", "target", "ip", "user_agent", "request_id", "detail", "change", "prev_hash", "hash"];
-/// The columns that are integers.
-const NUMBERS: [&str; 4] = ["id", "chain_version", "user_id", "credential_id"];
+/// The integer columns.
+const INTEGER_COLUMNS: [&str; 4] = ["id", "chain_version", "user_id", "credential_id"];
 
-/// Rows before the first one, which the schema refuses, so that it is got out of the way first.
+/// The schema refuses a row before the first one, so that its constraint is dropped first.
 #[rstest]
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_put_before_the_first_is_found(#[case] engine: Engine) {
+async fn a_row_before_the_first_is_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.user("ada@example.com", &[]).await?;
@@ -114,10 +118,10 @@ async fn a_row_put_before_the_first_is_found(#[case] engine: Engine) {
         };
         for id in [0, -7] {
             store.database.execute(&format!("{unguard}; {}", forge(id))).await?;
-            let verdict = store.accounts.verify_audit(|_| ()).await?;
+            let verdict = store.accounts.audit().verify(&[], |_| ()).await?;
             ensure!(verdict.is_err(), "row {id} was not found");
             store.database.execute(&format!("DELETE FROM audit_logs WHERE id = {id}")).await?;
-            ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+            ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
             if engine == Engine::Postgres {
                 store
                     .database
@@ -134,16 +138,16 @@ async fn a_row_put_before_the_first_is_found(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
+async fn a_changed_byte_of_any_column_is_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let context = Context {
+        let context = AuditContext {
             actor: Actor::System("test"),
             ip: Some("192.0.2.7".parse()?),
             user_agent: Some("curl/8.0".into()),
             request_id: Some("r-1".into()),
         };
-        let ada = match store.accounts.create_user(&context, NewUser::new(Email::parse("ada@example.com")?)).await? {
+        let ada = match store.accounts.users().create(&context, NewUser::new(Email::parse("ada@example.com")?)).await? {
             Created::New(user) | Created::Existing(user) => user,
         };
         let key = NewKey {
@@ -154,17 +158,17 @@ async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
             limits: Limits::default(),
             expires_at: None,
         };
-        store.accounts.issue_key(&context, key).await?;
-        let rows = store.accounts.audit(&AuditFilter::default(), 10, AuditRow::owned).await?;
+        store.accounts.credentials().issue(&context, key).await?;
+        let rows = store.accounts.audit().list(&AuditFilter::default(), 10, AuditRow::owned).await?;
         ensure!(rows.len() == 2);
         let mut changes = Vec::new();
         for row in &rows {
             let Value::Object(columns) = serde_json::to_value(row)? else { anyhow::bail!("a row is an object") };
-            for column in TEXTS {
+            for column in TEXT_COLUMNS {
                 let Some(text) = columns[column].as_str() else { continue };
                 changes.extend((0..text.len()).map(|at| (row.id, column, literal(&with_another_byte(text, at)))));
             }
-            for column in NUMBERS.into_iter().filter(|column| !columns[*column].is_null()) {
+            for column in INTEGER_COLUMNS.into_iter().filter(|column| !columns[*column].is_null()) {
                 changes.extend((0..7).map(|byte| (row.id, column, format!("{column} + {}", 2_i64 << (8 * byte)))));
             }
             for byte in 0..16 {
@@ -173,7 +177,11 @@ async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
                 changes.push((row.id, "event_id", uuid_literal(engine, Uuid::from_bytes(bytes))));
             }
             for byte in 0..7 {
-                changes.push((row.id, "occurred_at", moment(engine, row.occurred_at.micros() ^ (1 << (8 * byte)))));
+                changes.push((
+                    row.id,
+                    "occurred_at",
+                    time_expression(engine, row.occurred_at.micros() ^ (1 << (8 * byte))),
+                ));
             }
         }
         ensure!(changes.len() > 500, "{} changes", changes.len());
@@ -186,26 +194,29 @@ async fn one_byte_of_any_row_is_enough(#[case] engine: Engine) {
         for (row, column, value) in changes {
             let edit = format!("UPDATE audit_logs SET {column} = {value} WHERE id = {row}");
             ensure!(store.database.execute(&edit).await? == 1, "{edit}");
-            ensure!(store.accounts.verify_audit(|_| ()).await?.is_err(), "not found: {edit}");
+            ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_err(), "not found: {edit}");
             store.database.execute("DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept").await?;
         }
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok(), "the log was not put back");
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok(), "the log was not put back");
         Ok(())
     })
     .await;
 }
 
-/// The text with another character of one byte at that byte; where that is within a longer one, without it.
+/// The text with another byte at this position. A multi-byte character there becomes invalid and is
+/// replaced.
 fn with_another_byte(text: &str, at: usize) -> String {
     let mut bytes = text.as_bytes().to_vec();
     bytes[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A text as an SQL literal.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// A UUID as an SQL literal.
 pub(super) fn uuid_literal(engine: Engine, id: Uuid) -> String {
     match engine {
         Engine::Postgres => format!("'{id}'"),
@@ -213,8 +224,8 @@ pub(super) fn uuid_literal(engine: Engine, id: Uuid) -> String {
     }
 }
 
-/// A moment, in microseconds since 1970.
-pub(super) fn moment(engine: Engine, micros: i64) -> String {
+/// A time as an SQL expression, from microseconds since 1970.
+pub(super) fn time_expression(engine: Engine, micros: i64) -> String {
     match engine {
         Engine::Postgres => format!("timestamptz 'epoch' + {micros} * interval '1 microsecond'"),
         Engine::Sqlite => micros.to_string(),
@@ -225,22 +236,15 @@ pub(super) fn moment(engine: Engine, micros: i64) -> String {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
+async fn a_change_that_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         store.user("ada@example.com", &[]).await?;
-        let reject = match engine {
-            Engine::Postgres => {
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
-                 CREATE TRIGGER refuse BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION refuse()"
-            }
-            Engine::Sqlite => "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
-        };
-        store.database.execute(reject).await?;
+        store.database.execute(refuse_audit_events(engine).0).await?;
         let new = NewUser::new(Email::parse("bob@example.com")?);
-        let refused = store.accounts.create_user(&context(), new).await;
-        ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");
-        ensure!(store.accounts.users(None, 10, 0).await?.1 == 1, "the user is not there");
+        let refused = store.accounts.users().create(&context(), new).await;
+        ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::Audit(_)))), "{refused:?}");
+        ensure!(store.accounts.users().list(None, 10, 0).await?.1 == 1, "the user is not there");
         Ok(())
     })
     .await;
@@ -250,7 +254,7 @@ async fn what_cannot_be_recorded_does_not_happen(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_in_commit_order_without_gaps_however_many_write(#[case] engine: Engine) {
+async fn concurrent_events_are_in_commit_order_without_gaps(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let writers = (0..20).map(|i| {
@@ -263,31 +267,34 @@ async fn events_are_in_commit_order_without_gaps_however_many_write(#[case] engi
             }
         });
         futures_util::future::try_join_all(writers).await?;
-        let whole = store.accounts.verify_audit(|_| ()).await?.expect("it is whole");
+        let whole = store.accounts.audit().verify(&[], |_| ()).await?.expect("it is whole");
         ensure!(whole.rows == 100, "{} rows", whole.rows);
         let page = AuditFilter { before: Some(51), ..AuditFilter::default() };
-        let rows = store.accounts.audit(&page, 10, AuditRow::owned).await?;
+        let rows = store.accounts.audit().list(&page, 10, AuditRow::owned).await?;
         ensure!(rows.iter().map(|row| row.id).eq((41..=50).rev()), "newest first, from the cursor on");
         Ok(())
     })
     .await;
 }
 
-/// Both were opened before there was a row that could tell; a SQLite file has one process that writes.
+/// Both processes start before there is a row that shows the key. On SQLite only one process
+/// writes.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_keys_on_an_empty_log_one_writes() {
+async fn of_two_signing_keys_on_an_empty_log_one_writes() {
     story(async {
         let opened = open(Engine::Postgres).await?;
         let options = OpenOptions::new(opened.database.url().into());
         let chain = Chain::new(&"another signing key of many bytes".into());
-        let other = Accounts::open(&options, chain, sessions()?, Arc::new(opened.clock.clone())).await?;
+        let other =
+            Accounts::open(&options, chain, sessions()?, PasswordPolicy::default(), Arc::new(opened.clock.clone()))
+                .await?;
         let user = |email: &str| NewUser::new(Email::parse(email).expect("an address"));
-        opened.accounts.create_user(&context(), user("ada@example.com")).await?;
-        let refused = other.create_user(&context(), user("eve@example.com")).await;
-        ensure!(matches!(refused, Err(Error::OtherKey)), "{refused:?}");
+        opened.accounts.users().create(&context(), user("ada@example.com")).await?;
+        let refused = other.users().create(&context(), user("eve@example.com")).await;
+        ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::SigningKeyMismatch))), "{refused:?}");
         ensure!(other.ready().await.is_err(), "it is ready");
-        opened.accounts.create_user(&context(), user("eve@example.com")).await?;
-        opened.accounts.verify_audit(|_| ()).await??;
+        opened.accounts.users().create(&context(), user("eve@example.com")).await?;
+        opened.accounts.audit().verify(&[], |_| ()).await??;
         Ok(())
     })
     .await;

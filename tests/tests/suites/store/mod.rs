@@ -1,78 +1,86 @@
-//! The rules of `paddock-accounts`, each story on both engines.
+//! The rules of `paddock-accounts` on both engines.
 
 mod audit;
+mod audit_aggregation;
 mod audit_attacks;
-mod audit_folding;
-mod audit_heads;
+mod audit_head_file;
 mod audit_lists;
 mod audit_retention;
+mod bootstrap;
+mod cancelled_writes;
 mod deletion;
-mod ends;
-mod gitops;
-mod given_up;
+mod expiry;
+mod key_protocol;
 mod keys;
-mod lockout;
-mod malformed;
+mod login_throttle;
+mod malformed_keys;
+mod managed_resources;
 mod overrides;
-mod protocol;
 mod races;
-mod refreshing;
-mod schedules;
-mod seeding;
+mod random_schedules;
+mod refresh_tokens;
 mod usage;
 mod users;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use anyhow::Result;
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::clock::{Clock, Time};
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::email::Email;
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser, User};
-use paddock_accounts::{Accounts, OpenOptions, migrate};
+use paddock_accounts::{
+    Accounts, UserId,
+    managed_resources::{DesiredKey, DesiredUser},
+    passwords::PasswordPolicy,
+    sessions::SessionKey,
+    types::{Email, Limits, ManagedBy, Role, Scopes},
+    users::{Created, NewUser, User},
+};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    clock::{Clock, Timestamp},
+    context::{Actor, AuditContext},
+    migrate,
+};
 use paddock_tests::database::{Database, Engine};
 
-/// A clock that stands until it is moved.
+/// A clock that stands still until a test moves it.
 #[derive(Clone)]
 struct StoppedClock(Arc<AtomicI64>);
 
 impl StoppedClock {
     fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).expect("a test's patience"), Ordering::SeqCst);
+        self.0.fetch_add(i64::try_from(by.as_micros()).expect("the time of a test"), Ordering::SeqCst);
     }
 }
 
 impl Clock for StoppedClock {
-    fn now(&self) -> Time {
-        Time::from_micros(self.0.load(Ordering::SeqCst))
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
     }
 }
 
-/// The rules over a database of the test's own.
-struct Opened {
+/// Accounts over the test's own database, and their clock.
+struct StoreFixture {
     accounts: Accounts,
     clock: StoppedClock,
     database: Database,
 }
 
-async fn open(engine: Engine) -> Result<Opened> {
+async fn open(engine: Engine) -> Result<StoreFixture> {
     open_with(engine, |_| ()).await
 }
 
-/// The same with other options than the usual ones.
-async fn open_with(engine: Engine, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Opened> {
+/// The same with other options.
+async fn open_with(engine: Engine, adjust: impl FnOnce(&mut OpenOptions)) -> Result<StoreFixture> {
     let database = Database::new(engine).await?;
     let clock = StoppedClock(Arc::new(AtomicI64::new(1_700_000_000_000_000)));
     let accounts = accounts(&database, &clock, adjust).await?;
-    Ok(Opened { accounts, clock, database })
+    Ok(StoreFixture { accounts, clock, database })
 }
 
 async fn accounts(
@@ -83,7 +91,7 @@ async fn accounts(
     let mut options = OpenOptions { max_connections: 8, ..OpenOptions::new(database.url().into()) };
     adjust(&mut options);
     migrate(&options).await?;
-    Ok(Accounts::open(&options, chain(), sessions()?, Arc::new(clock.clone())).await?)
+    Ok(Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), Arc::new(clock.clone())).await?)
 }
 
 fn chain() -> Chain {
@@ -94,8 +102,9 @@ fn sessions() -> Result<SessionKey> {
     Ok(SessionKey::new(&"a signing key of thirty-two bytes".into(), "HS256")?)
 }
 
-impl Opened {
-    /// Ends it as a process ends, and opens the same database again with these options.
+impl StoreFixture {
+    /// Closes the accounts as the end of a process does, and opens the same database again with
+    /// these options.
     async fn reopen(self, adjust: impl FnOnce(&mut OpenOptions)) -> Result<Self> {
         let Self { accounts: before, clock, database } = self;
         before.close().await;
@@ -107,46 +116,69 @@ impl Opened {
     async fn user(&self, email: &str, roles: &[Role]) -> Result<User> {
         let mut new = NewUser::new(Email::parse(email)?);
         new.roles = roles.iter().copied().collect();
-        match self.accounts.create_user(&context(), new).await? {
+        match self.accounts.users().create(&context(), new).await? {
             Created::New(user) => Ok(user),
-            Created::Existing(user) => anyhow::bail!("{} was there already", user.email),
+            Created::Existing(user) => anyhow::bail!("{} existed already", user.email),
         }
     }
 
     /// The types of all events, oldest first.
     async fn events(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }
 }
 
-fn context() -> Context {
-    Context { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
+fn context() -> AuditContext {
+    AuditContext { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
 }
 
-/// An object of that name, in one of its lives.
-fn object(name: &str, life: &str) -> ManagedBy {
+/// A Kubernetes object of this name. `uid` distinguishes objects that follow each other.
+fn object(name: &str, uid: &str) -> ManagedBy {
     ManagedBy {
         cluster: "0b5e".to_owned(),
         namespace: "team-a".to_owned(),
         name: name.to_owned(),
-        uid: format!("{name}-{life}"),
+        uid: format!("{name}-{uid}"),
     }
 }
 
-/// A small generator, so that a schedule that fails can be run again from its number.
-struct Dice(u64);
-
-impl Dice {
-    fn new(number: u64) -> Self {
-        Self(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+/// Statements after which the database refuses every audit event, and those that undo them.
+fn refuse_audit_events(engine: Engine) -> (&'static str, &'static str) {
+    match engine {
+        Engine::Postgres => (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON audit_logs FOR EACH ROW EXECUTE FUNCTION refuse()",
+            "DROP TRIGGER refuse ON audit_logs",
+        ),
+        Engine::Sqlite => (
+            "CREATE TRIGGER refuse BEFORE INSERT ON audit_logs BEGIN SELECT RAISE(ABORT, 'no'); END",
+            "DROP TRIGGER refuse",
+        ),
     }
+}
 
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
+/// The key `ci` of this user, as an `ApiKey` describes it.
+fn desired_key(user_id: UserId) -> DesiredKey {
+    DesiredKey {
+        user_id,
+        label: "ci".into(),
+        scopes: Scopes::default_for_keys(),
+        models: None,
+        limits: Limits::default(),
+        expires_at: None,
+    }
+}
+
+/// An active user with this address and the role `user`, as an `ApiUser` describes it.
+fn desired_user(email: &str) -> DesiredUser {
+    DesiredUser {
+        email: Email::parse(email).expect("an address"),
+        display_name: None,
+        roles: [Role::User].into_iter().collect(),
+        active: true,
+        models: None,
+        limits: Limits::default(),
     }
 }

@@ -1,21 +1,28 @@
-//! What an admin sets against the object that owns a row, and how it is taken back.
+//! Overrides: an admin's change to a managed row, and how it is cleared.
 
 use anyhow::{Result, ensure};
-use paddock_accounts::email::Email;
-use paddock_accounts::gitops::{Adoption, DesiredKey, DesiredUser};
-use paddock_accounts::limits::Limits;
-use paddock_accounts::sets::{Role, Scopes};
-use paddock_accounts::users::{UserId, UserPatch};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_accounts::{
+    UserId,
+    credentials::Credential,
+    managed_resources::{Adoption, DesiredUser, OnUidMismatch},
+    types::Role,
+    users::{User, UserPatch},
+};
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
-use super::{Opened, context, object, open};
+use super::{StoreFixture, context, desired_key, desired_user, object, open};
 
-impl Opened {
+impl StoreFixture {
+    /// Applies the key object `ci` of this user, whose UID is known to be current.
+    async fn take_over_ci(&self, user: &User, uid: &str) -> Result<Credential> {
+        let (owner, want) = (object("ci", uid), desired_key(user.id));
+        Ok(self.accounts.managed().apply_key(&context(), &owner, &want, OnUidMismatch::TakeOver).await?)
+    }
+
     async fn set_active(&self, id: UserId, is_active: bool) -> Result<()> {
         let patch = UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        self.accounts.update_user(&context(), id, patch, Ok(())).await?;
+        self.accounts.users().update(&context(), id, patch, Ok(())).await?;
         Ok(())
     }
 }
@@ -24,20 +31,16 @@ impl Opened {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_user_stays_so_until_an_admin_enables_it(#[case] engine: Engine) {
+async fn a_user_that_an_admin_disabled_stays_disabled_until_an_admin_enables_it(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let apply = async |active: bool| {
-            let want = DesiredUser {
-                email: Email::parse("ada@example.com")?,
-                display_name: None,
-                roles: [Role::User].into_iter().collect(),
-                active,
-                models: None,
-                limits: Limits::default(),
-            };
-            let applied =
-                store.accounts.apply_user(&context(), &object("ada", "first"), &want, Adoption::Never, false).await?;
+            let want = DesiredUser { active, ..desired_user("ada@example.com") };
+            let applied = store
+                .accounts
+                .managed()
+                .apply_user(&context(), &object("ada", "first"), &want, Adoption::Never, OnUidMismatch::Reject)
+                .await?;
             anyhow::Ok(applied)
         };
         let ada = apply(true).await?.id;
@@ -47,7 +50,8 @@ async fn a_disabled_user_stays_so_until_an_admin_enables_it(#[case] engine: Engi
         store.set_active(ada, true).await?;
         ensure!(apply(true).await?.is_active);
 
-        // Git disables it; an admin says the same, and means it whatever Git says later.
+        // The object disables the user. An admin does too, which overrides later changes of the
+        // object.
         ensure!(!apply(false).await?.is_active);
         store.set_active(ada, false).await?;
         ensure!(!apply(true).await?.is_active);
@@ -66,55 +70,65 @@ async fn a_disabled_user_stays_so_until_an_admin_enables_it(#[case] engine: Engi
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_key_is_not_given_again_until_an_admin_clears_it(#[case] engine: Engine) {
+async fn a_key_that_an_admin_revoked_stays_revoked_for_every_object(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?;
-        let apply = async |life: &str| {
-            let want = DesiredKey {
-                user_id: ada.id,
-                label: "ci".into(),
-                scopes: Scopes::default_for_keys(),
-                models: None,
-                limits: Limits::default(),
-                expires_at: None,
-            };
-            store.accounts.apply_key(&context(), &object("ci", life), &want, true).await
-        };
-        let first = apply("first").await?;
+        let first = store.take_over_ci(&ada, "first").await?;
         for _ in 0..2 {
-            store.accounts.revoke_key(&context(), first.id).await?;
+            store.accounts.credentials().revoke(&context(), first.id).await?;
         }
-        for life in ["first", "second"] {
-            let same = apply(life).await?;
+        for uid in ["first", "second"] {
+            let same = store.take_over_ci(&ada, uid).await?;
             ensure!(same.id == first.id && same.revoked_at.is_some(), "{same:?}");
         }
+        ensure!(store.events().await? == ["user_created", "api_key_created", "api_key_revoked"]);
+        Ok(())
+    })
+    .await;
+}
 
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cleared_override_gives_the_object_a_new_key(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.user("ada@example.com", &[Role::User]).await?;
+        let first = store.take_over_ci(&ada, "first").await?;
+        store.accounts.credentials().revoke(&context(), first.id).await?;
         for _ in 0..2 {
-            store.accounts.clear_key_override(&context(), first.id).await?;
+            store.accounts.credentials().clear_override(&context(), first.id).await?;
         }
-        let old = store.accounts.credential(first.id).await?.expect("it stays in the list");
+        let old = store.accounts.credentials().find(first.id).await?.expect("it stays in the list");
         ensure!(old.revoked_at.is_some() && old.managed_by.is_none() && old.overridden_at.is_none(), "{old:?}");
-        let second = apply("second").await?;
-        ensure!(second.id != first.id && second.revoked_at.is_none(), "the object is given another key");
-
-        // Revoked by the object first: an admin can say the same against its next lives.
-        store.accounts.revoke_owned_key(&context(), &object("ci", "second"), false).await?;
-        for _ in 0..2 {
-            store.accounts.revoke_key(&context(), second.id).await?;
-        }
-        ensure!(apply("third").await?.id == second.id);
+        let second = store.take_over_ci(&ada, "first").await?;
+        ensure!(second.id != first.id && second.revoked_at.is_none());
         let events = store.events().await?;
-        let expected = [
-            "user_created",
-            "api_key_created",
-            "api_key_revoked",
-            "override_cleared",
-            "api_key_created",
-            "api_key_revoked",
-            "override_set",
-        ];
+        let expected = ["user_created", "api_key_created", "api_key_revoked", "override_cleared", "api_key_created"];
         ensure!(events == expected, "{events:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_overrides_a_key_that_its_object_revoked(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let ada = store.user("ada@example.com", &[Role::User]).await?;
+        let key = store.take_over_ci(&ada, "first").await?;
+        store.accounts.managed().revoke_key(&context(), &object("ci", "first"), OnUidMismatch::Reject).await?;
+        for _ in 0..2 {
+            store.accounts.credentials().revoke(&context(), key.id).await?;
+        }
+        ensure!(store.take_over_ci(&ada, "second").await?.id == key.id);
+        let events = store.events().await?;
+        ensure!(events == ["user_created", "api_key_created", "api_key_revoked", "override_set"], "{events:?}");
         Ok(())
     })
     .await;

@@ -1,17 +1,20 @@
-//! Many at once: what is promised holds all the same.
+//! Concurrent changes: every promise holds.
 
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
-use paddock_accounts::Error;
-use paddock_accounts::email::Email;
-use paddock_accounts::limits::LimitsPatch;
-use paddock_accounts::sets::{Role, Roles};
-use paddock_accounts::users::{Created, NewUser, UserId, UserPatch};
-use paddock_tests::database::Engine;
-use paddock_tests::story::{length, story};
+use paddock_accounts::{
+    Error, UserId,
+    types::{Email, LimitsPatch, Role, Roles},
+    users::{Created, NewUser, UserPatch},
+};
+use paddock_tests::{
+    database::Engine,
+    random::SeededRng,
+    story::{soak_or, story},
+};
 use rstest::rstest;
 
-use super::{Dice, Opened, context, open};
+use super::{StoreFixture, context, open};
 
 const CROWD: usize = 200;
 
@@ -19,14 +22,14 @@ const CROWD: usize = 200;
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_external_id_makes_creation_idempotent(#[case] engine: Engine) {
+async fn concurrent_creations_with_one_external_id_create_one_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let here = context();
         let racers = (0..CROWD).map(|_| async {
             let email = Email::parse("ada@example.com")?;
             let new = NewUser { external_id: Some("hr-7".into()), ..NewUser::new(email) };
-            store.accounts.create_user(&here, new).await.map_err(anyhow::Error::from)
+            store.accounts.users().create(&here, new).await.map_err(anyhow::Error::from)
         });
         let outcomes = join_all(racers).await.into_iter().collect::<Result<Vec<_>>>()?;
         let created = outcomes.iter().filter(|outcome| matches!(outcome, Created::New(_))).count();
@@ -47,16 +50,19 @@ async fn an_external_id_makes_creation_idempotent(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_is_given_once(#[case] engine: Engine) {
+async fn concurrent_creations_with_one_address_create_one_user(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let here = context();
-        let racers = (0..CROWD).map(|i| {
-            let (store, here) = (&store, &here);
-            // Spellings of one address.
-            let email = if i % 2 == 0 { "Ada@Example.com" } else { "ada@EXAMPLE.com" };
-            async move { store.accounts.create_user(here, NewUser::new(Email::parse(email).expect("an address"))).await }
-        });
+        let racers =
+            (0..CROWD).map(|i| {
+                let (store, here) = (&store, &here);
+                // Spellings of one address.
+                let email = if i % 2 == 0 { "Ada@Example.com" } else { "ada@EXAMPLE.com" };
+                async move {
+                    store.accounts.users().create(here, NewUser::new(Email::parse(email).expect("an address"))).await
+                }
+            });
         let (created, refused): (Vec<_>, Vec<_>) = join_all(racers).await.into_iter().partition(Result::is_ok);
         ensure!(created.len() == 1, "{} were created", created.len());
         for refusal in refused {
@@ -72,7 +78,7 @@ async fn an_address_is_given_once(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
+async fn concurrent_patches_of_different_fields_are_all_kept(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[]).await?.id;
@@ -89,11 +95,12 @@ async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
             patches.push(UserPatch { display_name: Some(Some(format!("Ada {round}"))), ..UserPatch::default() });
             let here = context();
             for outcome in
-                join_all(patches.into_iter().map(|patch| store.accounts.update_user(&here, ada, patch, Ok(())))).await
+                join_all(patches.into_iter().map(|patch| store.accounts.users().update(&here, ada, patch, Ok(()))))
+                    .await
             {
                 outcome?;
             }
-            let after = store.accounts.user(ada).await?.expect("she is there");
+            let after = store.accounts.users().find(ada).await?.expect("she is there");
             let limits = after.limits;
             let all = [
                 limits.requests_per_minute,
@@ -110,18 +117,18 @@ async fn patches_of_different_fields_are_not_lost(#[case] engine: Engine) {
     .await;
 }
 
-/// A way in which an admin can stop being one.
+/// A change after which an admin no longer counts as one.
 #[derive(Clone, Copy, Debug)]
-enum Leave {
+enum Removal {
     Demoted,
     Disabled,
     Deleted,
     Silenced,
 }
 
-impl Leave {
-    fn roll(dice: &mut Dice) -> Self {
-        match dice.roll(4) {
+impl Removal {
+    fn random(rng: &mut SeededRng) -> Self {
+        match rng.below(4) {
             0 => Self::Demoted,
             1 => Self::Disabled,
             2 => Self::Deleted,
@@ -129,7 +136,7 @@ impl Leave {
         }
     }
 
-    async fn go(self, store: &Opened, id: UserId) -> Result<(), Error> {
+    async fn apply(self, store: &StoreFixture, id: UserId) -> Result<(), Error> {
         let patch = match self {
             Self::Demoted => UserPatch { roles: Some(Roles::default()), ..UserPatch::default() },
             Self::Disabled => UserPatch { is_active: Some(false), ..UserPatch::default() },
@@ -137,33 +144,33 @@ impl Leave {
                 let limits = LimitsPatch { requests_per_minute: Some(Some(0)), ..LimitsPatch::default() };
                 UserPatch { limits, ..UserPatch::default() }
             }
-            Self::Deleted => return store.accounts.delete_user(&context(), id, Ok(())).await,
+            Self::Deleted => return store.accounts.users().delete(&context(), id, Ok(())).await,
         };
-        store.accounts.update_user(&context(), id, patch, Ok(())).await.map(|_| ())
+        store.accounts.users().update(&context(), id, patch, Ok(())).await.map(|_| ())
     }
 }
 
 #[rstest]
-#[case::postgres(Engine::Postgres, length(1_000, 60))]
-#[case::sqlite(Engine::Sqlite, length(200, 20))]
+#[case::postgres(Engine::Postgres, soak_or(1_000, 60))]
+#[case::sqlite(Engine::Sqlite, soak_or(200, 20))]
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: usize) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(7);
+        let mut rng = SeededRng::new(7);
         let mut last = store.user("admin@example.com", &[Role::Admin]).await?.id;
         for round in 0..rounds {
             let other = store.user(&format!("admin-{round}@example.com"), &[Role::Admin]).await?.id;
-            let (one, two) = (Leave::roll(&mut dice), Leave::roll(&mut dice));
-            let (first, second) = tokio::join!(one.go(&store, last), two.go(&store, other));
+            let (one, two) = (Removal::random(&mut rng), Removal::random(&mut rng));
+            let (first, second) = tokio::join!(one.apply(&store, last), two.apply(&store, other));
             last = match (first, second) {
                 (Ok(()), Err(Error::LastAdmin)) => other,
                 (Err(Error::LastAdmin), Ok(())) => last,
-                both => anyhow::bail!("round {round}: {one:?} and {two:?} came to {both:?}"),
+                both => anyhow::bail!("round {round}: {one:?} and {two:?} ended in {both:?}"),
             };
-            let left = store.accounts.user(last).await?.expect("one stays");
-            let acts = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
-            ensure!(acts, "round {round}: {left:?}");
+            let left = store.accounts.users().find(last).await?.expect("one stays");
+            let is_admin = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
+            ensure!(is_admin, "round {round}: {left:?}");
         }
         Ok(())
     })

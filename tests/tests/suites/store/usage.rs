@@ -1,43 +1,42 @@
-//! What was used, added up: whatever it is asked for, it is what the rows come to.
+//! Usage totals: every grouping and filter is compared with sums over the rows.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::CredentialId;
-use paddock_accounts::usage::{Day, GroupBy, Totals, UsageFilter, UsageRecord};
-use paddock_accounts::users::UserId;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_accounts::{
+    CredentialId, UserId,
+    usage::{Day, GroupBy, Totals, UsageFilter, UsageRecord},
+};
+use paddock_store::clock::Timestamp;
+use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
 
-use super::{Dice, Opened, open};
+use super::{StoreFixture, open};
 
 const DAY: Duration = Duration::from_hours(24);
 const MODELS: [&str; 2] = ["registry.ollama.ai/library/llama3.2:1b", "registry.ollama.ai/library/smollm2:135m"];
 
-/// A record of these dice.
-fn record(store: &Opened, dice: &mut Dice) -> UsageRecord {
-    let mut roll = |sides| i64::try_from(dice.roll(sides)).unwrap_or_default();
-    let (status, http_status) = match roll(5) {
+/// A random record.
+fn record(store: &StoreFixture, rng: &mut SeededRng) -> UsageRecord {
+    let mut below = |limit| i64::try_from(rng.below(limit)).unwrap_or_default();
+    let (status, http_status) = match below(5) {
         0 => ("client_gone", 499),
         1 => ("upstream_error", 500),
         _ => ("ok", 200),
     };
     UsageRecord {
-        usage_id: store.accounts.new_usage_id(),
+        usage_id: store.accounts.usage().new_id(),
         request_id: "r".into(),
-        user_id: UserId(1 + roll(3)),
-        credential_id: Some(roll(4)).filter(|id| *id > 0).map(CredentialId),
-        model: MODELS[usize::try_from(roll(2)).unwrap_or_default()].into(),
+        user_id: UserId(1 + below(3)),
+        credential_id: Some(below(4)).filter(|id| *id > 0).map(CredentialId),
+        model: MODELS[usize::try_from(below(2)).unwrap_or_default()].into(),
         endpoint: "/api/chat".into(),
-        prompt_tokens: Some(roll(100)).filter(|tokens| *tokens > 10),
-        completion_tokens: Some(roll(1000)).filter(|tokens| *tokens > 10),
-        tokens_estimated: roll(4) == 0,
-        // Over the end of a month, and often the first or last microsecond of a day.
-        started_at: midnight(28 + roll(6)) - Duration::from_micros(dice.roll(2)),
+        prompt_tokens: Some(below(100)).filter(|tokens| *tokens > 10),
+        completion_tokens: Some(below(1000)).filter(|tokens| *tokens > 10),
+        tokens_estimated: below(4) == 0,
+        // Around the end of a month, often at the first or last microsecond of a day.
+        started_at: midnight(28 + below(6)) - Duration::from_micros(rng.below(2)),
         first_byte_us: None,
         duration_us: 1_000,
         status: status.into(),
@@ -45,15 +44,27 @@ fn record(store: &Opened, dice: &mut Dice) -> UsageRecord {
     }
 }
 
-/// The beginning of that day of November 2023, and on into December.
-fn midnight(day: i64) -> Time {
-    Time::from_micros(1_698_796_800_000_000 + (day - 1) * 86_400_000_000)
+/// The same request with an unknown outcome, as settlement records it.
+fn unknown(record: &UsageRecord) -> UsageRecord {
+    UsageRecord {
+        prompt_tokens: None,
+        completion_tokens: None,
+        tokens_estimated: false,
+        status: "unknown".into(),
+        http_status: 0,
+        ..record.clone()
+    }
+}
+
+/// Midnight of a day, counted from the first of November 2023.
+fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_micros(1_698_796_800_000_000 + (day - 1) * 86_400_000_000)
 }
 
 type Group = (Option<Day>, Option<UserId>, Option<CredentialId>, Option<String>);
 
-/// The same by hand.
-fn added_up(records: &[UsageRecord], filter: &UsageFilter, by: GroupBy) -> BTreeMap<Group, Totals> {
+/// The totals of these records, computed in memory.
+fn sum_in_memory(records: &[UsageRecord], filter: &UsageFilter, by: GroupBy) -> BTreeMap<Group, Totals> {
     let mut groups = BTreeMap::<Group, Totals>::new();
     if by == GroupBy::default() {
         groups.insert((None, None, None, None), Totals::default());
@@ -89,18 +100,19 @@ fn every_grouping() -> impl Iterator<Item = GroupBy> {
     (0..16).map(|bits| GroupBy { day: bits & 1 != 0, user: bits & 2 != 0, key: bits & 4 != 0, model: bits & 8 != 0 })
 }
 
-async fn agrees(store: &Opened, records: &[UsageRecord], filter: &UsageFilter) -> Result<()> {
+/// Asserts that the totals of every grouping are those of these records.
+async fn assert_totals(store: &StoreFixture, records: &[UsageRecord], filter: &UsageFilter) -> Result<()> {
     for by in every_grouping() {
-        let wanted: Vec<(Group, Totals)> = added_up(records, filter, by).into_iter().collect();
-        let (rows, total) = store.accounts.usage(filter, by, 1000, 0).await?;
+        let wanted: Vec<(Group, Totals)> = sum_in_memory(records, filter, by).into_iter().collect();
+        let (rows, total) = store.accounts.usage().totals(filter, by, 1000, 0).await?;
         let found: Vec<_> =
             rows.into_iter().map(|row| ((row.day, row.user_id, row.credential_id, row.model), row.totals)).collect();
         assert_eq!(found, wanted, "{filter:?} {by:?}");
         assert_eq!(total, i64::try_from(wanted.len())?);
-        // Page by page it is the same.
+        // The pages have the same totals.
         let mut paged = Vec::new();
         loop {
-            let (rows, total) = store.accounts.usage(filter, by, 7, u32::try_from(paged.len())?).await?;
+            let (rows, total) = store.accounts.usage().totals(filter, by, 7, u32::try_from(paged.len())?).await?;
             assert_eq!(total, i64::try_from(wanted.len())?, "{by:?}");
             paged.extend(rows.into_iter().map(|row| row.totals));
             if paged.len() >= wanted.len() {
@@ -116,18 +128,19 @@ async fn agrees(store: &Opened, records: &[UsageRecord], filter: &UsageFilter) -
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn totals_are_what_the_rows_come_to_however_they_were_written(#[case] engine: Engine) {
+async fn totals_are_the_sums_of_the_rows_after_repeated_and_concurrent_writes(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(7);
-        let records: Vec<_> = (0..1_500).map(|_| record(&store, &mut dice)).collect();
-        agrees(&store, &[], &UsageFilter::default()).await?;
-        // Everything twice and more: in one batch, in several at once, and again later.
+        let mut rng = SeededRng::new(7);
+        let records: Vec<_> = (0..1_500).map(|_| record(&store, &mut rng)).collect();
+        assert_totals(&store, &[], &UsageFilter::default()).await?;
+        // Every record is written several times: in one batch, in concurrent batches, and later
+        // again.
         let twice = [&records[..700], &records[..700]].concat();
-        store.accounts.record_usage(&twice).await?;
-        let batches = records.chunks(100).chain(records.chunks(170)).map(|batch| store.accounts.record_usage(batch));
+        store.accounts.usage().record(&twice).await?;
+        let batches = records.chunks(100).chain(records.chunks(170)).map(|batch| store.accounts.usage().record(batch));
         try_join_all(batches).await?;
-        store.accounts.record_usage(&records).await?;
+        store.accounts.usage().record(&records).await?;
 
         let filters = [
             UsageFilter::default(),
@@ -147,7 +160,7 @@ async fn totals_are_what_the_rows_come_to_however_they_were_written(#[case] engi
             UsageFilter { user_id: Some(UserId(99)), ..UsageFilter::default() },
         ];
         for filter in &filters {
-            agrees(&store, &records, filter).await?;
+            assert_totals(&store, &records, filter).await?;
         }
         Ok(())
     })
@@ -158,27 +171,19 @@ async fn totals_are_what_the_rows_come_to_however_they_were_written(#[case] engi
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_that_is_found_late_takes_the_place_of_unknown(#[case] engine: Engine) {
+async fn a_late_record_replaces_an_unknown_outcome(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(11);
-        let ends: Vec<_> = (0..50).map(|_| record(&store, &mut dice)).collect();
-        let unknown = |end: &UsageRecord| UsageRecord {
-            prompt_tokens: None,
-            completion_tokens: None,
-            tokens_estimated: false,
-            status: "unknown".into(),
-            http_status: 0,
-            ..end.clone()
-        };
+        let mut rng = SeededRng::new(11);
+        let ends: Vec<_> = (0..50).map(|_| record(&store, &mut rng)).collect();
         let settled: Vec<_> = ends.iter().map(unknown).collect();
-        store.accounts.record_usage(&settled).await?;
-        agrees(&store, &settled, &UsageFilter::default()).await?;
-        store.accounts.record_usage(&ends).await?;
-        agrees(&store, &ends, &UsageFilter::default()).await?;
-        // It stays so, whoever settles once more.
-        store.accounts.record_usage(&settled).await?;
-        agrees(&store, &ends, &UsageFilter::default()).await?;
+        store.accounts.usage().record(&settled).await?;
+        assert_totals(&store, &settled, &UsageFilter::default()).await?;
+        store.accounts.usage().record(&ends).await?;
+        assert_totals(&store, &ends, &UsageFilter::default()).await?;
+        // A repeated settlement does not replace the known outcome.
+        store.accounts.usage().record(&settled).await?;
+        assert_totals(&store, &ends, &UsageFilter::default()).await?;
         Ok(())
     })
     .await;
@@ -191,16 +196,15 @@ async fn an_end_that_is_found_late_takes_the_place_of_unknown(#[case] engine: En
 async fn today_and_this_month_begin_at_midnight_utc(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(3);
+        let mut rng = SeededRng::new(3);
         let now = store.accounts.now();
         let today = Day::of(now);
         let mut records = Vec::new();
         for back in 0..40 {
-            records.push(UsageRecord { user_id: UserId(1), started_at: now - back * DAY, ..record(&store, &mut dice) });
+            records.push(UsageRecord { user_id: UserId(1), started_at: now - back * DAY, ..record(&store, &mut rng) });
         }
-        store.accounts.record_usage(&records).await?;
-        let (day, month) = store.accounts.usage_of(UserId(1)).await?;
-        // The clock stands at 2023-11-14.
+        store.accounts.usage().record(&records).await?;
+        let (day, month) = store.accounts.usage().totals_of_user(UserId(1)).await?;
         ensure!(today.to_string() == "2023-11-14" && day.requests == 1 && month.requests == 14, "{day:?} {month:?}");
         ensure!(day.prompt_tokens == records[0].prompt_tokens.unwrap_or(0));
         Ok(())
@@ -212,38 +216,30 @@ async fn today_and_this_month_begin_at_midnight_utc(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_of_a_process_that_is_gone_are_settled_once_however_many_look(#[case] engine: Engine) {
+async fn requests_of_a_dead_process_are_settled_once_by_concurrent_processes(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let mut dice = Dice::new(5);
-        let records: Vec<_> = (0..20).map(|_| record(&store, &mut dice)).collect();
-        let [dead, living, other] = std::array::from_fn(|_| store.accounts.new_usage_id());
-        store.accounts.attend_usage(dead).await?;
-        store.accounts.open_usage(dead, &records).await?;
-        // An end in order leaves nothing to settle.
-        store.accounts.record_usage(&records[..5]).await?;
+        let mut rng = SeededRng::new(5);
+        let records: Vec<_> = (0..20).map(|_| record(&store, &mut rng)).collect();
+        let [dead, living, other] = std::array::from_fn(|_| store.accounts.usage().new_id());
+        store.accounts.usage().heartbeat(dead).await?;
+        store.accounts.usage().record_in_flight(dead, &records).await?;
+        // Recorded requests need no settlement.
+        store.accounts.usage().record(&records[..5]).await?;
         if engine == Engine::Postgres {
             store.clock.advance(Duration::from_secs(119));
-            assert_eq!(store.accounts.attend_usage(living).await?, 0, "it may live");
+            assert_eq!(store.accounts.usage().heartbeat(living).await?, 0, "the process may be alive");
             store.clock.advance(Duration::from_secs(2));
         }
         let settled =
-            try_join_all((0..8).map(|n| store.accounts.attend_usage(if n < 4 { living } else { other }))).await?;
+            try_join_all((0..8).map(|n| store.accounts.usage().heartbeat(if n < 4 { living } else { other }))).await?;
         assert_eq!(settled.iter().sum::<usize>(), 15);
-        assert_eq!(store.accounts.attend_usage(living).await?, 0);
-        let unknown = |end: &UsageRecord| UsageRecord {
-            prompt_tokens: None,
-            completion_tokens: None,
-            tokens_estimated: false,
-            status: "unknown".into(),
-            http_status: 0,
-            ..end.clone()
-        };
+        assert_eq!(store.accounts.usage().heartbeat(living).await?, 0);
         let known: Vec<_> = records[..5].iter().cloned().chain(records[5..].iter().map(unknown)).collect();
-        agrees(&store, &known, &UsageFilter::default()).await?;
-        // It lived after all.
-        store.accounts.record_usage(&records).await?;
-        agrees(&store, &records, &UsageFilter::default()).await?;
+        assert_totals(&store, &known, &UsageFilter::default()).await?;
+        // The process was alive after all.
+        store.accounts.usage().record(&records).await?;
+        assert_totals(&store, &records, &UsageFilter::default()).await?;
         Ok(())
     })
     .await;

@@ -1,24 +1,29 @@
-//! Every operation that changes something leaves exactly one record of it, and does nothing where it cannot be recorded.
+//! Every mutation leaves exactly one audit event, and does not happen when the event cannot be
+//! written.
 //!
-//! A new mutating operation needs one line in [`EVENTS`], beside its row in the authorization table, and one in
-//! [`leavers`].
+//! A new mutating operation needs one line in [`EVENTS`], one in [`client_disconnects`], and its
+//! row in the authorization table.
 
-mod leavers;
-mod recorded;
-mod unavailable;
+mod audited_mutations;
+mod client_disconnects;
+mod database_unavailable;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Database;
 use serde_json::{Value, json};
 
-use super::authorization::{ADMINS, Cast, covers, documented, rows};
-use super::sessions::cookie;
-use super::{ADMIN_EMAIL, Api, PASSWORD};
+use super::{
+    ADMIN_EMAIL, Api, PASSWORD,
+    authorization::{ADMIN_COLUMNS, Callers, assert_covers, documented_operations, rows},
+    sessions::cookie,
+};
 
-/// A mutating operation, the event of its success, and whether somebody known can be refused it.
+/// A mutating operation, the event of its success, and whether an authenticated caller can be
+/// refused.
 const EVENTS: [(&str, &str, bool); 13] = [
     ("POST /auth/login", "login_success", false),
     ("POST /auth/refresh", "session_refreshed", false),
@@ -35,19 +40,14 @@ const EVENTS: [(&str, &str, bool); 13] = [
     ("POST /credentials/{id}/revoke", "api_key_revoked", true),
 ];
 
-/// What changes whether or not an operation does: a sign-in counts as tried before it is judged, and what is only observed
-/// leaves no record.
-const APART: [&str; 3] = ["login_attempts", "usage_processes", "credentials.last_used_at"];
+/// Tables and columns that change even when an operation is refused: sign-in attempts are counted
+/// first, and observations leave no event.
+const UNAUDITED: [&str; 3] = ["login_attempts", "usage_processes", "credentials.last_used_at"];
 
-/// The longest that a client waits to be told that nothing was changed.
-const REFUSED: Duration = Duration::from_secs(5);
+/// The time in which an operation must be refused while the database is unavailable.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Api {
-    /// The way past the API.
-    pub(super) fn behind(&self) -> Result<&Database> {
-        self.database.as_ref().context("a database")
-    }
-
     /// The types of all events, oldest first.
     pub(super) async fn history(&self) -> Result<Vec<String>> {
         let mut events = self.events(500).await?;
@@ -55,22 +55,22 @@ impl Api {
         Ok(events)
     }
 
-    /// Gives the first admin its password back, past every rule.
-    async fn keep_password(&self, operation: &str) -> Result<()> {
+    /// Restores the first admin's password after an operation that changes it.
+    async fn restore_password(&self, operation: &str) -> Result<()> {
         if operation == "POST /me/password" {
             let back = "UPDATE passwords SET hash = (SELECT hash FROM kept_password) WHERE user_id = 1";
-            self.behind()?.execute(back).await?;
+            self.database()?.execute(back).await?;
         }
         Ok(())
     }
 
-    /// All that the mutating operations could have changed.
+    /// The contents of the database that mutations can change.
     pub(super) async fn state(&self) -> Result<BTreeMap<String, Vec<String>>> {
-        self.behind()?.contents(&APART).await
+        self.database()?.contents(&UNAUDITED).await
     }
 }
 
-/// What a session is held by.
+/// The credentials of a session.
 struct Session {
     token: String,
     cookie: String,
@@ -79,57 +79,59 @@ struct Session {
 impl Session {
     async fn begin(api: &Api, email: &str) -> Result<Self> {
         let credentials = json!({"username": email, "password": PASSWORD});
-        let login = api.anonymous("POST /auth/login", 0).json(&credentials).expect(200).await?;
+        let login = api.anonymous().post("/auth/login").json(&credentials).expect(200).await?;
         Ok(Self { token: login.text("access_token")?, cookie: cookie(&login)?.0 })
     }
 }
 
-/// An operation that would succeed if it were sent.
-struct Prepared {
+/// A request that would succeed.
+struct PreparedRequest {
     operation: &'static str,
     body: Value,
     target: i64,
     session: Session,
 }
 
-impl Prepared {
-    async fn new(api: &Api, cast: &Cast, operation: &'static str) -> Result<Self> {
-        let body = body_of(operation, cast)?;
-        let target = cast.target(api, operation, ADMINS[0]).await?;
+impl PreparedRequest {
+    async fn new(api: &Api, callers: &Callers, operation: &'static str) -> Result<Self> {
+        let body = body_of(operation, callers)?;
+        let target = callers.target(api, operation, ADMIN_COLUMNS[0]).await?;
         Ok(Self { operation, body, target, session: Session::begin(api, ADMIN_EMAIL).await? })
     }
 
-    /// Sends it, by its session.
+    /// Sends the request with its session.
     async fn send(&self, api: &Api, status: u16) -> Result<String> {
         self.send_by(api, &self.session.token, status).await
     }
 
-    /// Sends it with another bearer credential.
+    /// Sends the request with another bearer credential.
     async fn send_by(&self, api: &Api, credential: &str, status: u16) -> Result<String> {
         let request = match self.operation {
-            "POST /auth/refresh" => api.anonymous(self.operation, 0).header("cookie", &self.session.cookie),
-            operation => api.by(credential, operation, self.target),
+            "POST /auth/refresh" => api.anonymous().operation(self.operation, 0).header("cookie", &self.session.cookie),
+            operation => api.by(credential).operation(operation, self.target),
         };
         let request = if self.body.is_null() { request } else { request.json(&self.body) };
         Ok(request.expect(status).await.with_context(|| self.operation.to_owned())?.body)
     }
 
-    /// Sends it to a database that does not take it: that is said in time, and nothing secret is.
-    async fn refused(&self, api: &Api) -> Result<String> {
+    /// Sends the request while the database is unavailable. The refusal must be prompt and contain
+    /// no secret.
+    async fn assert_unavailable(&self, api: &Api) -> Result<String> {
         let start = Instant::now();
-        let said = self.send(api, 503).await?;
-        ensure!(start.elapsed() <= REFUSED, "{} took {:?}", self.operation, start.elapsed());
-        ensure!(!said.contains("pdk_") && !said.contains("eyJ"), "{} returned a secret: {said}", self.operation);
-        Ok(said)
+        let body = self.send(api, 503).await?;
+        ensure!(start.elapsed() <= REFUSAL_TIMEOUT, "{} took {:?}", self.operation, start.elapsed());
+        ensure!(!body.contains("pdk_") && !body.contains("eyJ"), "{} returned a secret: {body}", self.operation);
+        Ok(body)
     }
 }
 
-/// The body that an operation's row has.
-pub(super) fn body_of(operation: &str, cast: &Cast) -> Result<Value> {
+/// The body of an operation's row in the authorization table.
+pub(super) fn body_of(operation: &str, callers: &Callers) -> Result<Value> {
     let row = rows().into_iter().find(|row| row.0 == operation);
-    Ok(row.with_context(|| format!("{operation} has no row in api/authorization.rs"))?.1(cast))
+    Ok(row.with_context(|| format!("{operation} has no row in api/authorization.rs"))?.1(callers))
 }
 
+/// The status of a successful operation.
 pub(super) fn success(operation: &str) -> u16 {
     match operation {
         "POST /users" | "POST /credentials" => 201,
@@ -142,15 +144,15 @@ pub(super) fn success(operation: &str) -> u16 {
     }
 }
 
-/// Makes certain that no operation is missing, and keeps the first admin's password for later.
+/// Asserts that no operation is missing, and saves the first admin's password.
 async fn prepare(api: &Api) -> Result<()> {
-    let mutating = documented(&api.contract.document)
+    let mutating = documented_operations(&api.contract.document)
         .into_iter()
         .filter(|operation| {
             !operation.starts_with("GET ") && !operation.contains(" /api/") && !operation.contains(" /v1/")
         })
         .collect();
-    covers(&mutating, &EVENTS.map(|(operation, ..)| operation), "api/mutations/mod.rs")?;
-    api.behind()?.execute("CREATE TABLE kept_password AS SELECT hash FROM passwords WHERE user_id = 1").await?;
+    assert_covers(&mutating, &EVENTS.map(|(operation, ..)| operation), "api/mutations/mod.rs")?;
+    api.database()?.execute("CREATE TABLE kept_password AS SELECT hash FROM passwords WHERE user_id = 1").await?;
     Ok(())
 }
