@@ -30,7 +30,7 @@ pub(crate) fn api_config(
     let mut config = paddock_api::Config::new(url.as_str().trim_end_matches('/'));
     config.public_url = config::public_url(ollama)?.map(String::from);
     config.secure_cookies = environment == Environment::Prod;
-    config.drain = serve.drain_timeout;
+    config.drain_timeout = serve.drain_timeout;
     config.requests_per_minute = serve.rate_limit_per_minute;
     config.redis_url = config::redis_url(serve)?;
     config.auth_failures_per_minute = serve.auth_failures_per_minute;

@@ -1,5 +1,5 @@
-//! The gateway's operations, from Ollama's route table. Their bodies are Ollama's and OpenAI's business; what is described
-//! is how they are reached and how they fail.
+//! The gateway's operations, from Ollama's route table. Ollama and OpenAI define their bodies; the
+//! document describes their routes and errors.
 
 use paddock_ollama::{Access, Dialect, ENDPOINTS, Endpoint, Operation};
 use utoipa::openapi::{
@@ -10,12 +10,13 @@ use utoipa::openapi::{
     security::SecurityRequirement,
 };
 
-use super::{headers, limits};
+use super::limits;
+use crate::http::response_headers;
 
 const OLLAMA_ERROR: &str = "OllamaError";
 const OPENAI_ERROR: &str = "OpenAiError";
 
-/// Adds them to the document.
+/// Adds the operations to the document.
 pub(super) fn describe(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.schemas.insert(OLLAMA_ERROR.to_owned(), ollama_error().into());
@@ -27,7 +28,7 @@ pub(super) fn describe(document: &mut OpenApi) {
 }
 
 fn operation(endpoint: &Endpoint) -> ApiOperation {
-    let (summary, media_types) = meaning(endpoint);
+    let (summary, media_types) = summary(endpoint);
     let answer =
         media_types.iter().fold(ResponseBuilder::new().description("Ollama's answer."), |answer, media_type| {
             answer.content(*media_type, anything(media_type))
@@ -57,14 +58,14 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
         let response = ResponseBuilder::new().description(description).content("application/json", content);
         let mut response = response.build();
-        headers::describe(status, &mut response);
+        response_headers::describe(status, &mut response);
         operation = operation.response(status, response);
     }
     operation.build()
 }
 
-/// What an endpoint does, and what its answers are.
-fn meaning(endpoint: &Endpoint) -> (&'static str, &'static [&'static str]) {
+/// Returns the summary of an endpoint and the media types of its response.
+fn summary(endpoint: &Endpoint) -> (&'static str, &'static [&'static str]) {
     match (endpoint.operation, endpoint.dialect) {
         (Operation::Root, _) => ("Says that Ollama is there", &["text/plain"]),
         (Operation::Version, _) => ("Ollama's version", &["application/json"]),
@@ -125,7 +126,7 @@ fn anything(media_type: &str) -> Content {
     ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(kind).build())).build()
 }
 
-/// Ollama's own fields, of which one is ours to read.
+/// Documents a request body of Ollama, of which the gateway reads the model.
 fn for_model() -> Content {
     let model =
         ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).description(Some("The model's name."));

@@ -35,7 +35,7 @@ impl Api {
         logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
         let mut api = server::api_config(&self.serve, &self.ollama, environment)?;
-        api.connections.most = config::max_connections(&self.serve, &self.database, &database.options)?;
+        api.connections.max = config::max_connections(&self.serve, &self.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.serve, &database.options, environment)?);
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use paddock_accounts::{Accounts, CredentialId};
-use paddock_api::export::{Encoder, Format};
+use paddock_api::{AuditEncoder, ExportFormat};
 use paddock_store::{
     audit::{AuditFilter, EventType, KnownHead, Verified},
     clock::Timestamp,
@@ -66,7 +66,7 @@ struct Verify {
 struct Export {
     /// csv or ndjson
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
-    format: Format,
+    format: ExportFormat,
     /// Only events of this type, such as user_created
     #[arg(long = "type", alias = "event-type", value_name = "TYPE")]
     event_type: Option<EventType>,
@@ -170,7 +170,7 @@ impl Export {
             until: self.until,
             before: None,
         };
-        match write(&accounts, filter, Encoder::new(self.format)).await {
+        match write(&accounts, filter, AuditEncoder::new(self.format)).await {
             // The reader, such as `head`, closed the pipe.
             Err(Error::Other(error)) if is_broken_pipe(&error) => Ok(()),
             result => result,
@@ -178,7 +178,7 @@ impl Export {
     }
 }
 
-async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: Encoder) -> Result<(), Error> {
+async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: AuditEncoder) -> Result<(), Error> {
     let mut export = accounts.audit().export(filter).await?;
     let mut out = io::stdout();
     loop {

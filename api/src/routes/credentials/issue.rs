@@ -1,8 +1,8 @@
-//! Issuing a key.
+//! Issuance of a key.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use paddock_accounts::{
-    UserId,
+    Accounts, UserId,
     access::Permission,
     credentials::{Issued, NewKey},
     types::{self, Limits, Scope, Scopes},
@@ -14,16 +14,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{NoQuery, Unread},
-    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
-    problem::Problem,
-    routes::{
-        auth::not_stored,
-        shared::{LimitsPatch, ScopeName, patterns},
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{
+            LazyBody, NoQuery,
+            deserialize::{ObjectOnly, not_null},
+        },
+        problem::Problem,
+        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+        security_headers::no_store,
     },
-    shape::{Members, not_null},
+    routes::schemas::{LimitsPatch, ScopeName, patterns},
 };
 
 /// A key to be.
@@ -48,7 +50,7 @@ pub(crate) struct IssueKey {
     /// Its own limits, beside its owner's.
     #[serde(default)]
     #[schema(value_type = Option<LimitsPatch>)]
-    limits: Option<Members<LimitsPatch>>,
+    limits: Option<ObjectOnly<LimitsPatch>>,
     /// When it ends, in RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -85,17 +87,17 @@ impl From<Issued> for IssuedKey {
     post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
     responses(
         (status = 201, description = "The key. It is shown this once.", body = IssuedKey),
-        Problems, CallerProblems, BodyProblems, Missing, Conflict
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn issue(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.must(Permission::Manage(Scope::KeysWrite)).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {
         user_id: UserId(asked.user_id),
@@ -106,8 +108,8 @@ pub(crate) async fn issue(
         expires_at: asked.expires_at,
     };
     if let Some(Err(beyond)) = caller.principal.delegation_limits(covers).map(|reach| new.check_within(&reach)) {
-        return Err(caller.refuse(beyond.to_string()).await);
+        return Err(caller.deny(beyond.to_string()).await);
     }
-    let issued = ask(app.accounts.credentials().issue(&caller.context, new)).await?;
-    Ok(not_stored((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
+    let issued = with_db_timeout(accounts.credentials().issue(&caller.audit_context, new)).await?;
+    Ok(no_store((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
 }

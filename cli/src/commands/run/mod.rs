@@ -65,7 +65,7 @@ impl Run {
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
         let mut api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
-        api.connections.most =
+        api.connections.max =
             config::max_connections(&self.settings.serve, &self.settings.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
         let ollama = server::ollama_client(&self.settings.ollama, environment)?;

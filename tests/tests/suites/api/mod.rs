@@ -115,7 +115,7 @@ impl Api {
         let config = Config {
             requests_per_minute: NO_LIMIT,
             auth_failures_per_minute: NO_LIMIT,
-            drain: DRAIN_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
             ..Config::new(fake.url())
         };
         let served = tokio::spawn(paddock_api::serve(listener, configure(config), accounts, stop.clone()));
