@@ -10,7 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// An instant in whole microseconds since 1970-01-01 UTC, which both database engines can store.
-/// /// /// Its text form is RFC 3339 in UTC (`Z`), with microseconds.
+///
+/// Its text form is RFC 3339 in UTC (`Z`), with microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 

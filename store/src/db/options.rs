@@ -120,9 +120,10 @@ const PARAMETERS: [&str; 12] = [
 const SPELLINGS: [&str; 6] = ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key", "statement-cache-capacity"];
 
 /// Finds the first query parameter that sqlx does not know. Returns its name for the error message,
-/// or /// an empty text if the name may contain a part of a password. /// /// sqlx ignores unknown
-/// parameters and logs their values. A misspelt `sslmode` would leave the /// connection
-/// unencrypted, and a misspelt `password` would appear in the log.
+/// or an empty text if the name may contain a part of a password.
+///
+/// sqlx ignores unknown parameters and logs their values. A misspelt `sslmode` would leave the
+/// connection unencrypted, and a misspelt `password` would appear in the log.
 fn unknown_parameter(url: &str) -> Option<String> {
     let (_, parameters) = url.split_once('?')?;
     let is_known = |name: &str| name.starts_with("options[") || PARAMETERS.contains(&name) || SPELLINGS.contains(&name);
