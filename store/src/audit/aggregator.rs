@@ -31,7 +31,7 @@ pub enum AggregateKey {
     /// A sign-in to the same account failed in the same way, from the same address.
     #[doc(hidden)]
     SignIn { event_type: EventType, account: Option<String>, address: String },
-    /// The events of one actor or address beyond [`MAX_KINDS`]. `None` stands for all further
+    /// The events of one actor or address beyond `MAX_KINDS`. `None` stands for all further
     /// origins.
     #[doc(hidden)]
     Rest { event_type: EventType, origin: Option<String> },
