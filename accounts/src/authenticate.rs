@@ -1,4 +1,4 @@
-//! Authentication: from the text of a credential to its principal.
+//! Authentication: finds the principal of a presented credential.
 
 use std::sync::Arc;
 
@@ -61,7 +61,8 @@ struct KeyRow {
     user_limits: UserLimits,
 }
 
-/// The owner's limits, beside the key's in one row.
+/// The owner's limits. Their columns are prefixed, because the row also contains the limits of the
+/// key.
 #[derive(sqlx::FromRow)]
 #[expect(clippy::struct_field_names, reason = "the columns' own names")]
 struct UserLimits {
@@ -98,14 +99,14 @@ struct SessionRow {
     limits: Limits,
 }
 
-/// The operations on the credentials of requests.
+/// Authentication and authorization of requests.
 #[derive(Clone, Copy)]
 pub struct Access<'a> {
     accounts: &'a Accounts,
 }
 
 impl Accounts {
-    /// The operations on the credentials of requests.
+    /// Authentication and authorization of requests.
     #[must_use]
     pub fn access(&self) -> Access<'_> {
         Access { accounts: self }
@@ -113,8 +114,9 @@ impl Accounts {
 }
 
 impl Access<'_> {
-    /// Authenticates the text of an `Authorization: Bearer` or `X-API-Key` header: an API key, or the
-    /// access token of a session. Uses the cache while nothing changed the rights of the owner.
+    /// Authenticates the credential of an `Authorization: Bearer` or `X-API-Key` header: an API
+    /// key, or the access token of a session. Uses the cached result while the rights of the owner
+    /// are unchanged.
     pub async fn authenticate(self, presented: &str) -> Result<Result<Arc<Principal>, AuthFailure>, Error> {
         if presented.len() > MAX_TOKEN_BYTES {
             return Ok(Err(AuthFailure::Malformed));
@@ -130,21 +132,21 @@ impl Access<'_> {
         } else {
             match self.accounts.session_key().read(presented, self.accounts.now()) {
                 Ok(access) => self.verify_session(access.session, Some(&access)).await?,
-                Err(refused) => return Ok(Err(refused)),
+                Err(failure) => return Ok(Err(failure)),
             }
         };
         self.accounts.cache().insert(digest, generation, &decision);
         Ok(self.decide(&decision))
     }
 
-    /// Whether this looks like an API key that was never verified in this process, so that it may be a
-    /// guess. An access token is no guess: its signature is checked first.
+    /// Whether this looks like an API key that this process never verified, so it may be a guess.
+    /// An access token cannot be guessed, because it is signed.
     #[must_use]
     pub fn is_unverified_key(self, presented: &str) -> bool {
         ApiKeyToken::looks_like_key(presented) && !self.accounts.cache().was_verified(&Digest::of(presented))
     }
 
-    /// The result at this time. Notes the use of an accepted key.
+    /// Returns the result at the current time, and records the use of an accepted key.
     fn decide(self, decision: &CachedDecision) -> Result<Arc<Principal>, AuthFailure> {
         let now = self.accounts.now();
         let decision = decision.at(now);
@@ -154,7 +156,7 @@ impl Access<'_> {
         decision
     }
 
-    /// Authenticates a principal again, from the database.
+    /// Authenticates a principal again. Reads the database and not the cache.
     pub async fn reauthenticate(self, principal: &Principal) -> Result<Result<Arc<Principal>, AuthFailure>, Error> {
         let decision = match &principal.via {
             AuthMethod::Key { key_id, .. } => match self.key_row(key_id).await? {
@@ -166,8 +168,8 @@ impl Access<'_> {
         Ok(decision.at(self.accounts.now()))
     }
 
-    /// Records that a principal was denied what it asked for. Repeats within a minute are counted in one
-    /// event.
+    /// Records that a principal lacked a permission. Repeats within a minute are aggregated into
+    /// one event.
     pub async fn record_denial(
         self,
         context: &AuditContext,
@@ -181,19 +183,19 @@ impl Access<'_> {
         Ok(self.accounts.audit().record_aggregated(context, key, event).await?)
     }
 
-    /// Keeps the credential cache enabled and invalidates it on every change of rights. While this does
-    /// not run, every request reads the database. Never returns.
+    /// Enables the credential cache, and invalidates entries on every change of rights. While this
+    /// does not run, every request reads the database. Never returns.
     pub async fn run_cache_invalidation(self) {
         run_invalidation(self.accounts.cache(), self.accounts.store().database()).await;
     }
 
-    /// Whether warm requests are answered without the database.
+    /// Whether the credential cache is enabled.
     #[must_use]
     pub fn is_cache_enabled(self) -> bool {
         self.accounts.cache().is_enabled()
     }
 
-    /// Subscribes to changes of rights; those of other processes arrive while
+    /// Subscribes to changes of rights. Changes of other processes arrive only while
     /// [`Access::run_cache_invalidation`] runs.
     #[must_use]
     pub fn rights_changes(self) -> RightsChanges {
@@ -211,14 +213,15 @@ impl Access<'_> {
         let Some(row) = self.key_row(token.key_id()).await? else {
             return Ok(CachedDecision::rejected(AuthFailure::Unknown));
         };
-        // The secret first: who does not hold it learns nothing of the state of a key.
+        // Checked first: without the secret, a client must not learn the state of the key.
         if !self.is_secret_of(token, digest, &row.hash).await? {
             return Ok(CachedDecision::rejected(AuthFailure::Unknown));
         }
         Ok(decide_key(token.key_id(), row))
     }
 
-    /// Whether the secret is the one that was hashed.
+    /// Whether the secret matches the stored hash. A secret that was verified before is not hashed
+    /// again.
     async fn is_secret_of(self, token: &ApiKeyToken, digest: Digest, hash: &str) -> Result<bool, Error> {
         if self.accounts.cache().is_verified(&digest, hash) {
             return Ok(true);
@@ -227,14 +230,14 @@ impl Access<'_> {
         if self.accounts.cache().is_verified(&digest, hash) {
             return Ok(true);
         }
-        let right = self.accounts.hasher().verify_key(token.plaintext().clone(), hash.to_owned()).await?;
-        if right {
+        let is_right = self.accounts.hasher().verify_key(token.plaintext().clone(), hash.to_owned()).await?;
+        if is_right {
             self.accounts.cache().set_verified(digest, hash);
         }
-        Ok(right)
+        Ok(is_right)
     }
 
-    /// `access`: what the access token says, if one was presented.
+    /// Checks a session, and its user against the access token if one was presented.
     async fn verify_session(self, id: SessionId, access: Option<&AccessToken>) -> Result<CachedDecision, Error> {
         let row: Option<SessionRow> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(SESSION)
             .bind(id.0)
@@ -245,14 +248,14 @@ impl Access<'_> {
             return Ok(CachedDecision::rejected(AuthFailure::Unknown));
         }
         let user = Some(row.user_id);
-        let refused = |why| CachedDecision { outcome: Err(why), user, until: None };
+        let rejected = |failure| CachedDecision { outcome: Err(failure), user, until: None };
         if !row.is_active {
-            return Ok(refused(AuthFailure::Disabled));
+            return Ok(rejected(AuthFailure::Disabled));
         }
         if row.ended_at.is_some() || !row.is_current {
-            return Ok(refused(AuthFailure::SessionEnded));
+            return Ok(rejected(AuthFailure::SessionEnded));
         }
-        let ends = access.map_or(row.expires_at, |access| access.expires_at.min(row.expires_at));
+        let end = access.map_or(row.expires_at, |access| access.expires_at.min(row.expires_at));
         let principal = Principal {
             user_id: row.user_id,
             email: row.email,
@@ -261,19 +264,19 @@ impl Access<'_> {
             models: row.user_models,
             limits: row.limits,
         };
-        Ok(CachedDecision { outcome: Ok(Arc::new(principal)), user, until: Some((ends, AuthFailure::Expired)) })
+        Ok(CachedDecision { outcome: Ok(Arc::new(principal)), user, until: Some((end, AuthFailure::Expired)) })
     }
 }
 
-/// What a key whose secret was right comes to.
+/// Decides on a key whose secret is right.
 fn decide_key(key_id: &str, row: KeyRow) -> CachedDecision {
     let user = Some(row.user_id);
-    let refused = |why| CachedDecision { outcome: Err(why), user, until: None };
+    let rejected = |failure| CachedDecision { outcome: Err(failure), user, until: None };
     if row.state == SecretState::Revoked || row.revoked_at.is_some() {
-        return refused(AuthFailure::Revoked);
+        return rejected(AuthFailure::Revoked);
     }
     if !row.is_active {
-        return refused(AuthFailure::Disabled);
+        return rejected(AuthFailure::Disabled);
     }
     let expiry = [row.expires_at, row.credential_expires_at].into_iter().flatten().min();
     let ends = [expiry.map(|end| (end, AuthFailure::Expired)), row.retire_at.map(|end| (end, AuthFailure::Revoked))];

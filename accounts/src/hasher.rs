@@ -1,4 +1,4 @@
-//! Argon2id hashing in bounded pools, outside the threads that serve requests.
+//! Argon2id hashing in bounded pools, on threads that do not serve requests.
 
 use std::{collections::HashMap, sync::Arc, thread::available_parallelism, time::Duration};
 
@@ -19,28 +19,30 @@ struct Cost {
     passes: u32,
 }
 
-/// The cost for passwords: OWASP's parameters for Argon2id with 19 MiB.
+/// The cost for passwords: OWASP's recommended parameters for Argon2id with 19 MiB.
 const PASSWORD_COST: Cost = Cost { memory_kib: 19_456, passes: 2 };
-/// The cost for keys: under a millisecond, because 256 random bits cannot be guessed.
+/// The cost for keys. It takes less than a millisecond, because 256 random bits cannot be guessed.
 const KEY_COST: Cost = Cost { memory_kib: 1_024, passes: 1 };
 
-/// How many sign-ins may wait; one takes some 25 ms.
+/// The number of sign-ins that may wait. Each takes about 25 ms.
 const PASSWORD_QUEUE_CAPACITY: usize = 64;
-/// One address may take this part of the queue, so that a flood from it leaves room for the others.
+/// One address may hold this fraction (1/n) of the queue, so that a flood leaves room for others.
 const ADDRESS_QUEUE_DIVISOR: usize = 4;
-/// How many keys may wait.
+/// The number of key operations that may wait.
 const KEY_QUEUE_CAPACITY: usize = 1_024;
 
-/// Two hash pools, so that a flood of sign-ins does not delay keys.
+/// The hash pools. Passwords and keys have separate pools, so that a flood of sign-ins does not
+/// delay keys.
 #[derive(Clone)]
 pub(crate) struct Hasher {
     passwords: HashPool,
     keys: HashPool,
-    /// The hash of a random value, verified where there is no user, so that it takes as long.
+    /// The hash of a random value. It is verified if there is no user, so that the response takes
+    /// equally long.
     dummy_hash: Arc<str>,
 }
 
-/// A permit to hash, valid as long as it or a clone of it is held.
+/// A permit to hash, held until it and its clones are dropped.
 #[derive(Clone)]
 pub(crate) struct HashPermit(#[expect(dead_code, reason = "released on drop, never read")] Arc<PermitParts>);
 
@@ -50,10 +52,11 @@ struct PermitParts {
     _address: Option<AddressCount>,
 }
 
-/// The number of permits of each address. An address without a permit is removed, so the map is bounded.
+/// The number of permits per address. An address without a permit is removed, so the map is
+/// bounded.
 type AddressCounts = Arc<Mutex<HashMap<String, usize>>>;
 
-/// Counts a permit for an address, until it is dropped.
+/// Counts a permit of an address until it is dropped.
 struct AddressCount {
     counts: AddressCounts,
     address: String,
@@ -63,7 +66,7 @@ struct AddressCount {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) is_right: bool,
-    /// The password is right, and its hash costs less than a new one.
+    /// Whether the password is right and its hash has a lower cost than a new one.
     pub(crate) is_cheap: bool,
 }
 
@@ -73,13 +76,13 @@ struct HashPool {
     running: Arc<Semaphore>,
     queue: Arc<Semaphore>,
     counts: AddressCounts,
-    /// How many permits one address may hold.
+    /// The number of permits that one address may hold.
     max_per_address: usize,
     retry_after: Duration,
 }
 
 impl Hasher {
-    /// Half of the cores hash passwords, all of them hash keys.
+    /// Creates the pools: half of the cores may hash passwords, all cores may hash keys.
     pub(crate) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let mut random = [0_u8; 32];
@@ -104,7 +107,7 @@ impl Hasher {
         self.keys.hash(key).await
     }
 
-    /// Runs the check of a new password in the pool of passwords, so that it is bounded too.
+    /// Runs the check of a new password in the password pool, which bounds its load too.
     pub(crate) async fn check_password<T: Send + 'static>(
         &self,
         check: impl FnOnce() -> T + Send + 'static,
@@ -112,27 +115,28 @@ impl Hasher {
         self.passwords.run(self.acquire()?, move || Ok(check())).await
     }
 
-    /// Takes a permit to hash a password. Fails at once if the queue is full.
+    /// Acquires a permit to hash a password. Fails immediately if the queue is full.
     pub(crate) fn acquire(&self) -> Result<HashPermit, Error> {
         self.passwords.acquire()
     }
 
-    /// Takes a permit for a client of this address. Also fails if the address holds its share of permits.
+    /// Acquires a permit for a client at this address. Also fails if the address holds its maximum.
     pub(crate) fn acquire_for(&self, address: &str) -> Result<HashPermit, Error> {
         self.passwords.acquire_for(address)
     }
 
-    /// Verifies a password against a hash; without a hash, against a dummy at the same cost.
+    /// Verifies a password against its hash. Without a hash, verifies a dummy hash of the same cost
+    /// and reports a wrong password.
     pub(crate) async fn verify_password(
         &self,
         permit: HashPermit,
         password: SecretString,
         hash: Option<String>,
     ) -> Result<Verdict, Error> {
-        let known = hash.is_some();
+        let is_known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy_hash.to_string());
         let work = move || {
-            let is_right = verify(password.expose_secret().as_bytes(), &hash)? && known;
+            let is_right = verify(password.expose_secret().as_bytes(), &hash)? && is_known;
             Ok(Verdict { is_right, is_cheap: is_right && PASSWORD_COST.is_above(&hash)? })
         };
         self.passwords.run(permit, work).await
@@ -164,12 +168,12 @@ impl HashPool {
         self.run(self.acquire()?, move || verify(secret.expose_secret().as_bytes(), &hash)).await
     }
 
-    /// Fails at once if the queue is full.
+    /// Acquires a permit. Fails immediately if the queue is full.
     fn acquire(&self) -> Result<HashPermit, Error> {
         self.acquire_counted(None)
     }
 
-    /// Also fails if the address holds as many permits as it may.
+    /// Acquires a permit for an address. Also fails if the address holds its maximum.
     fn acquire_for(&self, address: &str) -> Result<HashPermit, Error> {
         let count = AddressCount::add(&self.counts, address, self.max_per_address).ok_or_else(|| self.busy())?;
         self.acquire_counted(Some(count))
@@ -184,7 +188,8 @@ impl HashPool {
         Error::Busy { retry_after: self.retry_after }
     }
 
-    /// Runs the work when a core is free. The caller must hold no database connection.
+    /// Runs a function on a blocking thread, when a core is free. The caller must not hold a
+    /// database connection meanwhile.
     async fn run<T: Send + 'static>(
         &self,
         permit: HashPermit,
@@ -192,7 +197,8 @@ impl HashPool {
     ) -> Result<T, Error> {
         let running = self.running.clone().acquire_owned().await.map_err(|_| paddock_store::Error::Stopping)?;
         tokio::task::spawn_blocking(move || {
-            // Held by the work and not by its caller: a client that disconnects does not raise the bound.
+            // Held by the blocking task and not by the caller: the task continues after a client
+            // disconnects, and still counts.
             let _held = (permit, running);
             f()
         })
@@ -204,12 +210,12 @@ impl HashPool {
 
 impl AddressCount {
     fn add(counts: &AddressCounts, address: &str, max: usize) -> Option<Self> {
-        let mut held = counts.lock();
-        let holds = held.get(address).copied().unwrap_or_default();
-        if holds >= max {
+        let mut counted = counts.lock();
+        let count = counted.get(address).copied().unwrap_or_default();
+        if count >= max {
             return None;
         }
-        held.insert(address.to_owned(), holds + 1);
+        counted.insert(address.to_owned(), count + 1);
         Some(Self { counts: Arc::clone(counts), address: address.to_owned() })
     }
 }
@@ -218,7 +224,7 @@ impl Drop for AddressCount {
     fn drop(&mut self) {
         let mut counts = self.counts.lock();
         match counts.get_mut(&self.address) {
-            Some(holds) if *holds > 1 => *holds -= 1,
+            Some(count) if *count > 1 => *count -= 1,
             _ => drop(counts.remove(&self.address)),
         }
     }
@@ -231,7 +237,7 @@ impl Cost {
         Ok(hash.to_string())
     }
 
-    /// Whether a hash was made at a lower cost.
+    /// Whether a hash has a lower cost than this.
     fn is_above(self, hash: &str) -> Result<bool, HashError> {
         let hash = PasswordHash::new(hash).map_err(|_| HashError::EncodingInvalid)?;
         let params = Params::try_from(&hash)?;
@@ -253,24 +259,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_right_secret_verifies_and_nobody_verifies_against_nothing() {
+    async fn only_the_right_password_verifies_and_none_without_a_hash() {
         let hasher = Hasher::new();
         let hash = hasher.hash_password("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        let judge = async |password: &str, hash: Option<&String>| {
+        let verify = async |password: &str, hash: Option<&String>| {
             hasher.verify_password(hasher.acquire().unwrap(), password.into(), hash.cloned()).await.unwrap()
         };
         let verdict = |is_right, is_cheap| Verdict { is_right, is_cheap };
-        assert_eq!(judge("correct horse", Some(&hash)).await, verdict(true, false));
-        assert_eq!(judge("wrong horse", Some(&hash)).await, verdict(false, false));
-        assert_eq!(judge("correct horse", None).await, verdict(false, false));
+        assert_eq!(verify("correct horse", Some(&hash)).await, verdict(true, false));
+        assert_eq!(verify("wrong horse", Some(&hash)).await, verdict(false, false));
+        assert_eq!(verify("correct horse", None).await, verdict(false, false));
         let cheap = Cost { memory_kib: 8_192, passes: 2 }.hash(b"correct horse").unwrap();
-        assert_eq!(judge("correct horse", Some(&cheap)).await, verdict(true, true));
-        assert_eq!(judge("wrong horse", Some(&cheap)).await, verdict(false, false));
+        assert_eq!(verify("correct horse", Some(&cheap)).await, verdict(true, true));
+        assert_eq!(verify("wrong horse", Some(&cheap)).await, verdict(false, false));
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_at_once() {
+    async fn a_full_queue_rejects_immediately() {
         let pool = HashPool::new(KEY_COST, 1, 1, Duration::from_secs(7));
         let _first = pool.queue.clone().try_acquire_many_owned(2).unwrap();
         let refused = pool.hash("secret".into()).await;
@@ -283,7 +289,7 @@ mod tests {
         let one: Vec<_> = (0..9).filter_map(|_| pool.acquire_for("192.0.2.1").ok()).collect();
         assert_eq!(one.len(), 2);
         let others: Vec<_> = (2..9).map(|n| pool.acquire_for(&format!("192.0.2.{n}")).unwrap()).collect();
-        // Of the pool there is no more than there is of it.
+        // The whole queue is in use.
         assert!(pool.acquire_for("192.0.2.9").is_err());
         drop(others);
         assert_eq!(
@@ -292,10 +298,10 @@ mod tests {
             "an address without a permit is removed"
         );
         drop(one);
-        // A place is held until the work is done, and no longer.
+        // The permit is released when the work is done.
         pool.run(pool.acquire_for("192.0.2.1").unwrap(), || Ok(())).await.unwrap();
         assert!(pool.counts.lock().is_empty());
-        // A part is one at the least.
+        // Each address may hold at least one permit.
         HashPool::new(KEY_COST, 1, 1, Duration::ZERO).acquire_for("192.0.2.1").unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! The rules of Paddock: users, passwords, API keys, sessions, access and usage.
 //!
 //! [`Accounts`] is the handle. Its views, such as [`Accounts::users`], hold the operations. The
-//! database and the audit log are in `paddock-store`. This crate knows nothing of HTTP, Kubernetes or
-//! Ollama.
+//! database and the audit log are in `paddock-store`. This crate knows nothing of HTTP, Kubernetes
+//! or Ollama.
 
 pub mod access;
 mod accounts;
@@ -30,7 +30,7 @@ pub use paddock_store::ids::{CredentialId, SecretId, SessionId, UserId};
 pub use rejection::AuthFailure;
 pub use types::Violation;
 
-/// Every statement with a text of its own: the database must understand each of them.
+/// All named statements. Opening a database prepares each of them.
 pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     [authenticate::STATEMENTS, bootstrap::STATEMENTS, lifecycle::STATEMENTS, login_throttle::STATEMENTS]
         .into_iter()

@@ -11,8 +11,8 @@ use paddock_store::{
 use crate::{accounts::Accounts, passwords::PasswordPolicy, sessions::SessionKey};
 
 impl Accounts {
-    /// Opens a database. Refuses one whose schema is old or does not fit. A PostgreSQL that is
-    /// unavailable is accepted: until it answers, every operation fails with
+    /// Opens a database. Fails if its schema is outdated or does not match. Accepts a PostgreSQL
+    /// that is unavailable: until it answers, every operation fails with
     /// [`Unavailable`](paddock_store::Error::Unavailable), and so does [`Accounts::ready`].
     pub async fn open(
         options: &OpenOptions,
@@ -31,7 +31,7 @@ impl Accounts {
         Ok(accounts)
     }
 
-    /// Opens a database, and refuses one that is unavailable too.
+    /// Opens a database. Also fails if the database is unavailable.
     pub async fn open_now(
         options: &OpenOptions,
         chain: Chain,
@@ -44,8 +44,9 @@ impl Accounts {
         Ok(accounts)
     }
 
-    /// Checks that the database answers and has the schema of this executable. Unless it is open
-    /// read-only, it must also accept writes, and its audit log must be sealed under our key.
+    /// Checks that the database answers and has the schema of this executable. Unless opened
+    /// read-only, it must also accept writes, and its audit log must be sealed with the configured
+    /// key.
     pub async fn ready(&self) -> Result<(), OpenError> {
         self.store().ready(crate::statements()).await
     }

@@ -1,18 +1,18 @@
-//! Why a credential is rejected.
+//! The reasons why a credential is rejected.
 
-/// Why a credential is rejected. Clients get the same answer for each reason; logs and metrics tell
-/// them apart.
+/// The reason why a credential is rejected. Clients get the same response for every reason; logs
+/// and metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthFailure {
-    /// Neither a well-formed API key nor an access token of ours.
+    /// Neither a well-formed API key nor a valid access token of Paddock.
     Malformed,
-    /// The key does not exist.
+    /// The key, or the user of the session, does not exist, or the secret is wrong.
     Unknown,
     /// The credential has expired.
     Expired,
     /// The credential was revoked or replaced by a rotation.
     Revoked,
-    /// Its owner is disabled.
+    /// The owner of the credential is disabled.
     Disabled,
     /// The session has ended.
     SessionEnded,

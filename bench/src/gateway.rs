@@ -1,4 +1,5 @@
-//! The added latency of the gateway, beside no proxy and beside nginx with a bearer check.
+//! The added latency of the gateway, compared with no proxy and with nginx that checks a bearer
+//! token.
 //!
 //! The load generator and the stand-in for Ollama share one core. The measured proxy has the other
 //! core to itself.

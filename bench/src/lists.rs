@@ -1,5 +1,5 @@
-//! The first pages of long lists, beside the same queries past Paddock, one at a time: in psql,
-//! which prints each row as text, and on SQLite over one connection, which only reads the rows.
+//! The first pages of long lists, compared with the same queries run directly. On PostgreSQL, psql
+//! runs them and prints each row as text; on SQLite, one connection only reads the rows.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -140,7 +140,7 @@ async fn engine(plan: &Plan, name: &'static str, engine: Engine, fill: &str) -> 
     Ok(rows)
 }
 
-/// Runs the page's queries past Paddock.
+/// Runs the page's queries directly in the database.
 async fn query(database: &Database, engine: Engine, page: &Page, length: Duration) -> Result<Measure> {
     match engine {
         Engine::Postgres => {
@@ -200,7 +200,7 @@ impl Psql {
 
 impl Drop for Psql {
     fn drop(&mut self) {
-        // psql holds nothing that must be saved.
+        // psql has no state that must be saved.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

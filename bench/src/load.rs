@@ -27,7 +27,7 @@ pub(crate) struct Measure {
 }
 
 impl Measure {
-    /// From the latencies of requests, and the time that all of them took together.
+    /// Computes the figures from the latencies of requests and their total duration.
     pub(crate) fn of(mut each: Vec<Duration>, all: Duration) -> Self {
         each.sort_unstable();
         let at = |hundredth: usize| {
@@ -84,7 +84,7 @@ impl Load {
     ///
     /// Errors: a request failed, because a rate of refusals means nothing.
     pub(crate) fn run(&self, url: &str, connections: u32, length: Duration) -> Result<Measure> {
-        /// Distinguishes the users of one run from those of the others.
+        /// Distinguishes the users of different runs.
         static RUN: AtomicU32 = AtomicU32::new(0);
         let wrk = self.wrk.to_string_lossy();
         let mut words = self.prefix.iter().map(String::as_str).chain([&*wrk]);

@@ -1,13 +1,13 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
-//! `paddock-bench`: what Paddock costs, beside named peers that are measured in turn with it, in
-//! one run. `make bench` runs it.
+//! `paddock-bench`: measures the cost of Paddock and of named peers, alternately in one run. `make
+//! bench` runs it.
 //!
-//! | section | measures | beside |
+//! | section | measures | compared with |
 //! |---|---|---|
 //! | gateway | the added latency of a proxied request | no proxy, and nginx with a bearer check |
 //! | login | sign-ins per second | Argon2 alone, with the same parameters and number of threads |
-//! | writes | audited mutations per second of 1, 16 and 50 clients | plain inserts over as many connections |
-//! | lists | pages of 100,000 users and 1,000,000 events, unless told otherwise | the same queries in psql, and in SQLite |
+//! | writes | audited mutations per second, 1 to 50 clients | plain inserts, as many connections |
+//! | lists | pages of 100,000 users, 1,000,000 events by default | the same queries, run directly |
 //! | memory | resident memory at rest and after a load | |
 
 mod gateway;
@@ -31,13 +31,13 @@ use paddock_tests::reaper;
 
 use crate::plan::{Plan, Section};
 
-/// Measures what Paddock costs beside named peers, and writes target/bench/report.{json,md}. For
+/// Measures the cost of Paddock and of named peers, and writes target/bench/report.{json,md}. For
 /// release builds.
 #[derive(Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// How often each is measured; the report has the medians. Many short rounds tell more than a
-    /// few long ones: what slows the machine for a while then slows both sides.
+    /// The number of rounds; the report has the medians. Many short rounds are more precise than a
+    /// few long ones, because a temporary load of the machine then slows both sides.
     #[arg(long, default_value_t = 15)]
     rounds: u32,
     /// How long one measurement takes.

@@ -1,5 +1,5 @@
-//! The report of a run: figures beside those of peers from the same run, and the machine they come
-//! from.
+//! The report of a run: the figures of Paddock and of peers from the same run, and a description of
+//! the machine.
 
 use std::fmt::Write as _;
 

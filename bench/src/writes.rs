@@ -1,5 +1,6 @@
 //! Audited mutations per second: users created over the API, each with its audit row, committed to
-//! the disk. Beside them, plain inserts of as many bytes, one per commit, over as many connections.
+//! the disk. The peer is plain inserts of the same size, one per commit, over the same number of
+//! connections.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -1,20 +1,21 @@
--- Totals of usage by UTC day, and requests that are under way.
+-- Totals of usage by UTC day, and requests in flight.
 
--- What GET /usage adds up. Kept by triggers in the transaction of the rows themselves, so that it is right whichever release
--- writes them; a row that is already there fires none. Rows of usage may be deleted when they are old: totals stay.
+-- The daily totals that GET /usage sums. Triggers update them in the transaction that writes usage,
+-- so they are correct for every release that writes it. An INSERT that conflicts with an existing
+-- row adds nothing. Old rows of usage may be deleted; their totals remain.
 CREATE TABLE usage_days (
     -- Days since 1970-01-01 UTC.
     day BIGINT NOT NULL,
     user_id BIGINT NOT NULL,
-    -- 0: with a session.
+    -- 0 for sessions.
     credential_id BIGINT NOT NULL,
     model TEXT NOT NULL,
     requests BIGINT NOT NULL,
-    -- Those that did not come to their end, or to an error.
+    -- Requests that were interrupted or ended with an error.
     failed BIGINT NOT NULL,
     prompt_tokens BIGINT NOT NULL,
     completion_tokens BIGINT NOT NULL,
-    -- Requests whose tokens were counted from frames.
+    -- Requests whose tokens were estimated from frames.
     estimated BIGINT NOT NULL,
     PRIMARY KEY (day, user_id, credential_id, model)
 );
@@ -23,7 +24,7 @@ CREATE INDEX usage_days_by_user ON usage_days (user_id, day);
 CREATE FUNCTION usage_day(at TIMESTAMPTZ) RETURNS BIGINT LANGUAGE SQL IMMUTABLE
 AS $$ SELECT floor(extract(epoch FROM at) / 86400)::BIGINT $$;
 
--- In order of the key, so that two writers never wait for each other.
+-- Writes in key order, so that two concurrent writers cannot deadlock.
 CREATE FUNCTION usage_added() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO usage_days AS d
@@ -39,7 +40,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- A request that was settled as unknown, and whose end was found after all: only its outcome and its tokens change.
+-- Corrects the totals when the outcome of a request that was settled as unknown becomes known. Only
+-- the outcome and the tokens change.
 CREATE FUNCTION usage_settled() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO usage_days AS d
@@ -55,7 +57,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- These wait for writers and hold them off until the rows that are there are counted.
+-- Creating a trigger locks the table, so no row is written before the existing rows are counted
+-- below.
 CREATE TRIGGER usage_added AFTER INSERT ON usage REFERENCING NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION usage_added();
 CREATE TRIGGER usage_settled AFTER UPDATE ON usage REFERENCING OLD TABLE AS before NEW TABLE AS present
@@ -67,13 +70,14 @@ SELECT usage_day(started_at), user_id, coalesce(credential_id, 0), model, count(
        coalesce(sum(completion_tokens), 0), count(*) FILTER (WHERE tokens_estimated)
 FROM usage GROUP BY 1, 2, 3, 4;
 
--- Processes that serve, and when each was last heard of.
+-- Serving processes, with the time of their last heartbeat.
 CREATE TABLE usage_processes (
     process_id UUID PRIMARY KEY,
     seen_at TIMESTAMPTZ NOT NULL
 );
 
--- Requests under way for longer than a moment. One whose process is gone is settled as usage with the status unknown.
+-- Requests in flight, except short ones. If their process ends, another process settles them as
+-- usage with the status unknown.
 CREATE TABLE usage_open (
     usage_id UUID PRIMARY KEY,
     process_id UUID NOT NULL,

@@ -1,7 +1,7 @@
--- Refresh tokens, and sign-ins that have not succeeded.
+-- Refresh tokens, and failed sign-ins.
 
--- The tokens that a session has gone on with. A consumed one is kept for as long as its session, so that its second use
--- is noticed.
+-- The refresh tokens of sessions. A consumed token is kept as long as its session, so that its
+-- reuse is detected.
 CREATE TABLE refresh_tokens (
     -- SHA-256 of the token, in hexadecimal.
     hash TEXT PRIMARY KEY,
@@ -12,21 +12,21 @@ CREATE TABLE refresh_tokens (
 ) STRICT;
 CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id);
 
--- One row for an account and a client's address, as long as no sign-in has succeeded. Grants nothing.
+-- Failed sign-ins since the last success, by account and client address.
 CREATE TABLE login_attempts (
-    -- The canonical e-mail address, whether it is anybody's or not; '' for whatever is none.
+    -- The canonical e-mail address. The user need not exist. '' if the text is not a valid address.
     account TEXT NOT NULL,
-    -- The client's address; of IPv6 the /64; '' where there is none.
+    -- The client's IPv4 address or IPv6 /64 prefix; '' if unknown.
     address TEXT NOT NULL,
     failures INTEGER NOT NULL,
-    -- Until then nothing is judged.
+    -- Until this time, sign-ins are rejected without checking the password.
     locked_until INTEGER NOT NULL,
-    -- The lock that audit has heard of.
+    -- The value of locked_until that the audit log already contains.
     told_until INTEGER,
     seen_at INTEGER NOT NULL,
     PRIMARY KEY (account, address)
 ) STRICT;
 
--- What the sweeper looks for.
+-- For the deletion of old rows.
 CREATE INDEX login_attempts_by_age ON login_attempts (seen_at);
 CREATE INDEX sessions_by_age ON sessions (created_at);

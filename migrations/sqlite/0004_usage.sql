@@ -1,20 +1,21 @@
--- Totals of usage by UTC day, and requests that are under way.
+-- Totals of usage by UTC day, and requests in flight.
 
--- What GET /usage adds up. Kept by triggers in the transaction of the rows themselves, so that it is right whichever release
--- writes them; a row that is already there fires none. Rows of usage may be deleted when they are old: totals stay.
+-- The daily totals that GET /usage sums. Triggers update them in the transaction that writes usage,
+-- so they are correct for every release that writes it. An INSERT that conflicts with an existing
+-- row adds nothing. Old rows of usage may be deleted; their totals remain.
 CREATE TABLE usage_days (
     -- Days since 1970-01-01 UTC.
     day INTEGER NOT NULL,
     user_id INTEGER NOT NULL,
-    -- 0: with a session.
+    -- 0 for sessions.
     credential_id INTEGER NOT NULL,
     model TEXT NOT NULL,
     requests INTEGER NOT NULL,
-    -- Those that did not come to their end, or to an error.
+    -- Requests that were interrupted or ended with an error.
     failed INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
-    -- Requests whose tokens were counted from frames.
+    -- Requests whose tokens were estimated from frames.
     estimated INTEGER NOT NULL,
     PRIMARY KEY (day, user_id, credential_id, model)
 ) STRICT;
@@ -37,7 +38,8 @@ CREATE TRIGGER usage_added AFTER INSERT ON usage BEGIN
         completion_tokens = completion_tokens + excluded.completion_tokens, estimated = estimated + excluded.estimated;
 END;
 
--- A request that was settled as unknown, and whose end was found after all: only its outcome and its tokens change.
+-- Corrects the totals when the outcome of a request that was settled as unknown becomes known. Only
+-- the outcome and the tokens change.
 CREATE TRIGGER usage_settled AFTER UPDATE ON usage BEGIN
     UPDATE usage_days SET
         failed = failed + (new.status <> 'ok' OR new.http_status >= 400) - (old.status <> 'ok' OR old.http_status >= 400),
@@ -48,13 +50,14 @@ CREATE TRIGGER usage_settled AFTER UPDATE ON usage BEGIN
       AND credential_id = coalesce(new.credential_id, 0) AND model = new.model;
 END;
 
--- Processes that serve, and when each was last heard of.
+-- Serving processes, with the time of their last heartbeat.
 CREATE TABLE usage_processes (
     process_id BLOB PRIMARY KEY,
     seen_at INTEGER NOT NULL
 ) STRICT;
 
--- Requests under way for longer than a moment. One whose process is gone is settled as usage with the status unknown.
+-- Requests in flight, except short ones. If their process ends, another process settles them as
+-- usage with the status unknown.
 CREATE TABLE usage_open (
     usage_id BLOB PRIMARY KEY,
     process_id BLOB NOT NULL,

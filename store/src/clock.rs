@@ -1,4 +1,4 @@
-//! Time: instants, and the clock that tells the current one.
+//! Timestamps, and the clock that returns the current time.
 
 use std::{
     fmt,
@@ -9,32 +9,32 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// An instant, in whole microseconds since 1970-01-01 UTC: the resolution both database engines keep.
+/// An instant in whole microseconds since 1970-01-01 UTC, which both database engines can store.
 ///
-/// In text it is RFC 3339 with microseconds, always `Z`.
+/// Its text form is RFC 3339 in UTC (`Z`), with microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From microseconds since 1970-01-01 UTC.
+    /// Creates a timestamp from microseconds since 1970-01-01 UTC.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970-01-01 UTC.
+    /// Returns the microseconds since 1970-01-01 UTC.
     #[must_use]
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since 1970-01-01 UTC, rounded down.
+    /// Returns the whole seconds since 1970-01-01 UTC, rounded down.
     #[must_use]
     pub const fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the time elapsed since `earlier`; zero if `earlier` is later than this.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -61,18 +61,18 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(stamp) => write!(f, "{stamp:.6}"),
-            // Beyond the years a calendar prints.
+            // The year is outside the range that jiff can print.
             Err(_) => write!(f, "@{}us", self.0),
         }
     }
 }
 
-/// The text is no time, or a time that not both engines can store.
+/// The text is not a valid time, or not both engines can store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a time in RFC 3339 from 0001-01-01 to 9999-12-30, such as 2026-01-31T12:00:00Z")]
 pub struct InvalidTimestamp;
 
-/// The first microsecond of year 1.
+/// The first microsecond of the year 1.
 const MIN_MICROS: i64 = -62_135_596_800_000_000;
 
 impl FromStr for Timestamp {
@@ -87,10 +87,11 @@ impl FromStr for Timestamp {
     }
 }
 
-/// The grammar of RFC 3339, of which ISO 8601 and its parser know many more forms.
+/// Whether the text matches the grammar of RFC 3339. The parser also accepts other forms of ISO
+/// 8601.
 fn is_rfc_3339(text: &str) -> bool {
     const SHAPE: &[u8] = b"0000-00-00T00:00:00";
-    let like = |text: &[u8], shape: &[u8]| {
+    let matches_shape = |text: &[u8], shape: &[u8]| {
         text.len() == shape.len()
             && text.iter().zip(shape).all(|(byte, shape)| match shape {
                 b'0' => byte.is_ascii_digit(),
@@ -108,7 +109,7 @@ fn is_rfc_3339(text: &str) -> bool {
             &fraction[zone..]
         }
     };
-    like(moment, SHAPE) && [&b"Z"[..], b"+00:00", b"-00:00"].iter().any(|shape| like(zone, shape))
+    matches_shape(moment, SHAPE) && [&b"Z"[..], b"+00:00", b"-00:00"].iter().any(|shape| matches_shape(zone, shape))
 }
 
 impl Serialize for Timestamp {
@@ -124,13 +125,13 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// The source of the current time, so that a test can control it.
+/// The source of the current time. Tests replace it to control time.
 pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn years_that_no_database_keeps_are_no_times() {
+    fn years_that_the_databases_cannot_store_are_rejected() {
         assert_eq!("0001-01-01T00:00:00Z".parse::<Timestamp>().unwrap().micros(), MIN_MICROS);
         for text in ["-004713-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "9999-12-31T23:59:59Z", "yesterday", ""] {
             assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_forms_of_rfc_3339_are_times() {
+    fn only_the_forms_of_rfc_3339_are_accepted() {
         let noon = "2027-01-31T12:00:00Z".parse::<Timestamp>().unwrap();
         for text in ["2027-01-31t12:00:00z", "2027-01-31T12:00:00.000Z", "2027-01-31T13:30:00+01:30"] {
             assert_eq!(text.parse(), Ok(noon), "{text}");

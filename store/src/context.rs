@@ -1,4 +1,4 @@
-//! The actor and the client of a change: every audit event records them.
+//! The audit context: the actor and the client of a change, which every audit event records.
 
 use std::{
     fmt,
@@ -14,9 +14,9 @@ pub enum Actor {
     User(UserId),
     /// An API key.
     Key(CredentialId),
-    /// The operator, for an object.
+    /// The operator, on behalf of a Kubernetes object.
     Operator {
-        /// The field manager that last set the object's spec: who changed it in Git or with kubectl.
+        /// The field manager that last set the object's spec, such as Argo CD or kubectl.
         manager: String,
         /// `ApiUser`, `ApiKey` or `OllamaModel`.
         kind: &'static str,
@@ -25,9 +25,9 @@ pub enum Actor {
         /// The object's name.
         name: String,
     },
-    /// Paddock itself; the text names its part.
+    /// Paddock itself. The text names the part, such as `seed`.
     System(&'static str),
-    /// A client that is not signed in.
+    /// A client without a valid credential.
     Anonymous,
 }
 
@@ -52,9 +52,9 @@ pub struct AuditContext {
     pub actor: Actor,
     /// The client's address.
     pub ip: Option<IpAddr>,
-    /// The client's User-Agent, at most 512 bytes of it.
+    /// The client's User-Agent header, truncated to 512 bytes.
     pub user_agent: Option<String>,
-    /// The request's id.
+    /// The id of the request.
     pub request_id: Option<String>,
 }
 
@@ -65,14 +65,15 @@ impl AuditContext {
         Self { actor: Actor::System(part), ip: None, user_agent: None, request_id: None }
     }
 
-    /// The same client, with another actor.
+    /// Returns the same context with another actor.
     #[must_use]
     pub fn acting(&self, actor: Actor) -> Self {
         Self { actor, ..self.clone() }
     }
 }
 
-/// The part of an address that a client cannot vary: all of IPv4, the first 64 bits of IPv6.
+/// Returns the network of a client: the whole IPv4 address, or the /64 prefix of an IPv6 address. A
+/// client can usually choose any address within its /64.
 #[must_use]
 pub fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {

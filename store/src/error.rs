@@ -1,4 +1,4 @@
-//! The errors of the database and of the audit log.
+//! The errors of the store.
 
 /// An error of the database or of the audit log.
 #[derive(Debug, thiserror::Error)]
@@ -6,13 +6,13 @@ pub enum Error {
     /// The store was opened read-only.
     #[error("the database is open for reading only")]
     ReadOnly,
-    /// The process is stopping. Nothing was changed.
+    /// The process is stopping. Nothing changed.
     #[error("stopping")]
     Stopping,
-    /// The audit row could not be written, so nothing was changed.
+    /// The audit row could not be written. Nothing changed.
     #[error("the audit log cannot be written")]
     Audit(#[source] sqlx::Error),
-    /// The audit log is sealed under another key, so nothing was appended and nothing was changed.
+    /// The audit log is sealed with another key. Nothing was appended, and nothing changed.
     #[error(
         "AUDIT_SIGNING_KEY is not the key that the audit log of this database is sealed under, and a row under another one would \
          break it for good: bring back the key it was served with (in local on SQLite the file <database>.audit-key)"
@@ -21,19 +21,19 @@ pub enum Error {
     /// The database is not available.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
-    /// The connection broke during a commit: the change may or may not have been made.
+    /// The connection broke during a commit. The change may or may not have been made.
     #[error("the database went away during a commit")]
     InDoubt(#[source] sqlx::Error),
-    /// The database refused a statement. This is a defect of Paddock.
+    /// The database rejected a statement: a defect of Paddock.
     #[error("database error")]
     Database(#[source] sqlx::Error),
-    /// A stored value makes no sense: a defect of Paddock, or an edit of the database by hand.
+    /// A stored value is invalid: a defect of Paddock, or a manual edit of the database.
     #[error("{0}")]
     Corrupt(String),
 }
 
 impl Error {
-    /// Whether another transaction came first, so that a second run may succeed.
+    /// Whether another transaction interfered, so that a retry may succeed.
     #[must_use]
     pub fn is_race(&self) -> bool {
         match self {
@@ -46,12 +46,12 @@ impl Error {
         }
     }
 
-    /// The error for a commit that failed.
+    /// Maps the error of a failed commit.
     pub(crate) fn commit(error: sqlx::Error) -> Self {
         if may_have_committed(&error) { Self::InDoubt(error) } else { Self::audit(error) }
     }
 
-    /// The error for an audit event that could not be written. Nothing changed in any case.
+    /// Maps the error of an audit row that could not be written. Nothing changed.
     pub(crate) fn audit(error: sqlx::Error) -> Self {
         if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Audit(error) }
     }
@@ -63,16 +63,17 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Prefixes of the SQLSTATEs of a database that cannot serve now: connection exception, read-only
-/// transaction (a standby), invalid authorization and no such database (during a rotation of
-/// passwords or servers), insufficient resources, no connections allowed, operator intervention,
-/// system error.
+/// Prefixes of the SQLSTATEs of a database that is unavailable: connection exception, read-only
+/// transaction (a standby), invalid authorization and unknown database (while passwords or servers
+/// are rotated), insufficient resources, object not in prerequisite state, operator intervention,
+/// and system error.
 const POSTGRES_UNAVAILABLE: [&str; 8] = ["08", "25006", "28", "3D000", "53", "55000", "57", "58"];
-/// Primary result codes: busy, read-only, input/output error, full disk, cannot open.
+/// Primary SQLite result codes of an unavailable database: busy, read-only, I/O error, full disk,
+/// and cannot open.
 const SQLITE_UNAVAILABLE: [u16; 5] = [5, 8, 10, 13, 14];
 
-/// Whether a failed commit may have happened: its reply was lost, or the disk failed. A commit that
-/// the database refused for lack of room or of a lock has not happened.
+/// Whether a failed commit may have taken effect: its reply was lost, or the disk failed. A commit
+/// that the database refused, for lack of space or a lock, has no effect.
 fn may_have_committed(error: &sqlx::Error) -> bool {
     const POSTGRES_REFUSED: &str = "53";
     const SQLITE_REFUSED: [u16; 3] = [5, 8, 13];
@@ -86,7 +87,8 @@ fn may_have_committed(error: &sqlx::Error) -> bool {
     is_unavailable(error) && !refused
 }
 
-/// Whether the database caused the error, rather than the statement.
+/// Whether the error means that the database is unavailable, rather than that the statement is
+/// wrong.
 fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -113,7 +115,7 @@ mod tests {
         assert!(matches!(Error::commit(lost), Error::InDoubt(_)));
         assert!(matches!(Error::commit(sqlx::Error::WorkerCrashed), Error::InDoubt(_)));
         assert!(matches!(Error::commit(sqlx::Error::RowNotFound), Error::Audit(_)));
-        // The same failure before the commit has changed nothing.
+        // The same failure before the commit changes nothing.
         assert!(matches!(Error::audit(sqlx::Error::WorkerCrashed), Error::Unavailable(_)));
     }
 }

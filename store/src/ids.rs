@@ -4,7 +4,7 @@ use uuid::{Builder, Uuid};
 
 use crate::clock::Timestamp;
 
-/// Returns a new `UUIDv7`: 48 bits of milliseconds and 74 random bits.
+/// Returns a new `UUIDv7`, with 48 bits of milliseconds and 74 random bits.
 #[must_use]
 pub fn uuid_v7(now: Timestamp) -> Uuid {
     let mut random = [0_u8; 10];
@@ -13,7 +13,7 @@ pub fn uuid_v7(now: Timestamp) -> Uuid {
     Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// Defines a newtype for the integer identity of a row.
+/// Defines a newtype for the integer id of a row.
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -39,20 +39,20 @@ macro_rules! row_id {
 }
 
 row_id! {
-    /// The identity of a user. It is never reused after a deletion.
+    /// The id of a user. It is never reused after a deletion.
     UserId
 }
 
 row_id! {
-    /// The identity of a credential. A rotation keeps it.
+    /// The id of a credential. A rotation keeps it.
     CredentialId
 }
 
 row_id! {
-    /// The identity of one secret version of a credential.
+    /// The id of one secret version of a credential.
     SecretId
 }
 
-/// The identity of a session: the claim `sid` of its access tokens.
+/// The id of a session, which is the claim `sid` of its access tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub Uuid);

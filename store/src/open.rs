@@ -10,15 +10,16 @@ use crate::{
 };
 
 impl Store {
-    /// Opens a database without looking at its contents. [`Store::ready`] does that.
+    /// Opens a database without checking its schema. [`Store::ready`] does that.
     pub async fn open(options: &OpenOptions, chain: Chain, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let head_file = options.audit_head_file.clone().filter(|_| !options.read_only);
         let database = Database::open(options).await?;
         Ok(Self::new(database, chain, clock, head_file, options.read_only))
     }
 
-    /// Checks that the database answers and understands these statements. Unless it is open
-    /// read-only, it must also accept writes, and its audit log must be sealed under our key.
+    /// Checks that the database answers and can prepare these statements. Unless the store is
+    /// read-only, the database must also accept writes, and its audit log must be sealed with the
+    /// configured key.
     pub async fn ready(
         &self,
         statements: impl Iterator<Item = &'static (&'static str, &'static str)>,

@@ -1,7 +1,8 @@
-//! The changes of users' rights, numbered and broadcast.
+//! Changes of users' rights: their generations, and their broadcast to subscribers.
 //!
-//! The write door reports each change after its commit. A reader of the database takes the number
-//! of the latest change before it reads, so that a change during the read is noticed afterwards.
+//! The write door reports each change after its commit. A reader takes the current generation
+//! before it reads the database. If the generation of the user is later afterwards, the result is
+//! outdated.
 
 use std::collections::HashMap;
 
@@ -12,9 +13,10 @@ use crate::{db::Conn, error::Error, ids::UserId};
 
 /// The PostgreSQL channel on which processes notify each other. The payload is a user id.
 pub const CHANNEL: &str = "paddock_rights";
-/// How many users' changes are kept one by one. With more, every earlier reading is outdated.
+/// The number of users with a generation of their own. Beyond that, all earlier results are
+/// outdated.
 const MAX_CHANGES: usize = 65_536;
-/// How many changes a slow subscriber may lag behind before it gets [`RightsChanged::Any`].
+/// The number of changes that a subscriber may lag behind before it gets [`RightsChanged::Any`].
 const CHANNEL_CAPACITY: usize = 1_024;
 
 /// A change of rights.
@@ -26,18 +28,19 @@ pub enum RightsChanged {
     Any,
 }
 
-/// The number of a change, or of the latest change before a reading began.
+/// The number of a change of rights.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(u64);
 
 struct Changes {
     latest: Generation,
-    /// Readings before this change are outdated.
+    /// Results read before this generation are outdated.
     floor: Generation,
     of: HashMap<UserId, Generation>,
 }
 
-/// The changes of rights in this process, and those of other processes as far as they are reported.
+/// The changes of rights: of this process, and of other processes while their notifications are
+/// reported here.
 pub struct Rights {
     changes: RwLock<Changes>,
     subscribers: broadcast::Sender<RightsChanged>,
@@ -53,13 +56,13 @@ impl Default for Rights {
 }
 
 impl Rights {
-    /// The number of the latest change. Take it before reading the database.
+    /// Returns the current generation. Call this before reading the database.
     pub fn generation(&self) -> Generation {
         self.changes.read().latest
     }
 
-    /// Whether no change of the user's rights was reported since the generation. Without a user,
-    /// only [`Rights::report_any`] outdates it.
+    /// Whether a result read at this generation is current: no change of the user's rights was
+    /// reported since. Without a user, only [`Rights::report_any`] outdates the result.
     pub fn is_current(&self, read_at: Generation, user: Option<UserId>) -> bool {
         let changes = self.changes.read();
         let latest = user.and_then(|user| changes.of.get(&user));
@@ -78,11 +81,11 @@ impl Rights {
         if is_full {
             self.report_any();
         }
-        // An error means that nobody subscribed.
+        // An error means that there is no subscriber.
         let _ = self.subscribers.send(RightsChanged::Of(user));
     }
 
-    /// Reports that changes may have been lost, which outdates every earlier reading.
+    /// Reports that notifications may have been lost. This outdates all earlier results.
     pub fn report_any(&self) {
         {
             let mut changes = self.changes.write();
@@ -93,7 +96,7 @@ impl Rights {
         let _ = self.subscribers.send(RightsChanged::Any);
     }
 
-    /// Subscribes to the changes from now on.
+    /// Subscribes to later changes.
     pub fn subscribe(&self) -> RightsChanges {
         RightsChanges(self.subscribers.subscribe())
     }
@@ -103,7 +106,7 @@ impl Rights {
 pub struct RightsChanges(broadcast::Receiver<RightsChanged>);
 
 impl RightsChanges {
-    /// Waits for the next change.
+    /// Waits for the next change. After a lag, returns [`RightsChanged::Any`].
     pub async fn next(&mut self) -> RightsChanged {
         match self.0.recv().await {
             Ok(changed) => changed,
@@ -113,7 +116,8 @@ impl RightsChanges {
     }
 }
 
-/// Notifies the other processes, once the transaction commits, that the rights of a user changed.
+/// Notifies other processes that the rights of a user changed. PostgreSQL sends the notification
+/// when the transaction commits.
 pub(crate) async fn notify(conn: Conn<'_>, user: UserId) -> Result<(), Error> {
     if let Conn::Pg(c) = conn {
         sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(user.to_string()).execute(c).await?;
@@ -126,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn with_too_many_changes_every_earlier_reading_is_outdated() {
+    fn too_many_changes_outdate_all_earlier_results() {
         let rights = Rights::default();
         let before = rights.generation();
         for user in 0..=i64::try_from(MAX_CHANGES).unwrap() {

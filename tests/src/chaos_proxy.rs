@@ -13,11 +13,11 @@ use tokio::{
 struct State {
     /// While true, no bytes are forwarded and no connection breaks.
     is_frozen: bool,
-    /// Connections of an earlier generation forward nothing any more, and neither end is told.
+    /// Connections of an earlier generation stay open but forward nothing.
     generation: u64,
 }
 
-/// A running proxy. Dropping it freezes nothing: open connections go on.
+/// A running proxy. Dropping it does not close open connections.
 pub struct ChaosProxy {
     port: u16,
     target_port: u16,
@@ -61,8 +61,8 @@ impl ChaosProxy {
         self.state.send_modify(|state| state.is_frozen = is_frozen);
     }
 
-    /// Drops all further traffic of the present connections, as when the machine at their end is
-    /// gone. New ones work.
+    /// Drops all further traffic of the current connections, as if the machine at the other end had
+    /// vanished. New connections work.
     pub fn blackhole(&self) {
         self.state.send_modify(|state| state.generation += 1);
     }

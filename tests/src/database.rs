@@ -27,7 +27,7 @@ pub struct Database {
     pool: Pool,
 }
 
-/// Connections past Paddock, opened at their first use.
+/// Direct connections to the database, opened at first use.
 enum Pool {
     Postgres(PgPool),
     Sqlite { pool: SqlitePool, _folder: Option<TempDir> },
@@ -63,8 +63,8 @@ impl Database {
         &self.url
     }
 
-    /// Runs statements past Paddock's rules, as somebody with access to the database could. Returns
-    /// the number of changed rows.
+    /// Runs statements directly in the database, which bypasses the rules of Paddock. Returns the
+    /// number of changed rows.
     pub async fn execute(&self, statements: &str) -> Result<u64> {
         let query = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
         Ok(match &self.pool {
@@ -73,7 +73,7 @@ impl Database {
         })
     }
 
-    /// The rows of a query, read past the API.
+    /// The rows of a query, read directly from the database.
     pub async fn rows<R>(&self, query: &'static str) -> Result<Vec<R>>
     where
         R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,

@@ -68,7 +68,7 @@ impl Demo {
         Ok(())
     }
 
-    /// The commands with which the reader can go on.
+    /// The commands that the reader can try next.
     #[must_use]
     pub fn next_steps(&self) -> String {
         let Bootstrap { email, password, key } = &self.admin;

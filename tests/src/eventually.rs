@@ -1,4 +1,4 @@
-//! Waiting for a condition with a deadline: tests do this instead of sleeping.
+//! Polling a condition until a timeout. Tests use this instead of sleeping.
 
 use std::{
     fmt::Display,

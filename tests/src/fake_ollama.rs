@@ -1,8 +1,8 @@
 //! A scripted stand-in for Ollama. It sends scripted answers at a scripted pace, and records the
 //! requests and when their clients left.
 //!
-//! It does what the real Ollama cannot do on command: exact frame rates, streams that break,
-//! headers that take minutes. Its frames have the shapes that Ollama 0.32 sends.
+//! It can do on command what the real Ollama cannot: exact frame rates, streams that break, headers
+//! that take minutes. Its frames have the shapes that Ollama 0.32 sends.
 
 use std::{
     collections::HashMap,
@@ -118,7 +118,7 @@ impl Script {
 pub enum Outcome {
     /// The whole answer was sent.
     Sent,
-    /// The client closed its connection before that, at this moment.
+    /// The client closed its connection earlier, at this moment.
     Abandoned(Instant),
 }
 
@@ -267,8 +267,8 @@ fn listed(model: &str) -> Value {
     })
 }
 
-/// Records the outcome of an answer when it is dropped. The server drops an answer at once when the
-/// client closes.
+/// Records the outcome of an answer when it is dropped. The server drops an answer as soon as the
+/// client closes its connection.
 struct OutcomeRecorder {
     seen: Arc<ReceivedRequest>,
     complete: bool,

@@ -83,8 +83,8 @@ impl Kubernetes {
         let certificate = folder.path().join("certificates/apiserver.crt");
         apiserver
             .wait_until_ready(START_TIMEOUT, async || {
-                // The server creates its certificate at its start. It is self-signed, so that it is
-                // its own authority.
+                // The server creates its certificate at startup. The certificate is self-signed, so
+                // it is also the certificate authority.
                 let certificate = fs::read(&certificate).context("no certificate yet")?;
                 let document = kubeconfig_document(port, &certificate, &token);
                 fs::write(&kubeconfig, serde_yaml_ng::to_string(&document)?)?;
@@ -171,7 +171,7 @@ impl Kubernetes {
             .arg("--namespace")
             .arg(namespace)
             .env("KUBECONFIG", &self.kubeconfig)
-            // Not the cache in the home folder.
+            // Avoids the cache in the home folder.
             .env("KUBECACHEDIR", reaper::root_dir().join("kubectl"));
         Ok(command)
     }

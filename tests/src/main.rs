@@ -33,13 +33,13 @@ enum Verb {
         #[command(flatten)]
         choice: Choice,
     },
-    /// Starts the servers for the length of a command, which tests and `--export` find them
-    /// through. Ends with the command's exit code.
+    /// Starts the servers while a command runs. The command finds them through its environment.
+    /// Exits with the exit code of the command.
     Exec {
         #[command(flatten)]
         choice: Choice,
-        /// Sets for the command what `up` prints. Tests do not want that: they find the servers by
-        /// other names.
+        /// Sets the variables that `up` prints for the command. Tests do not need them: they find
+        /// the servers by other variables.
         #[arg(long)]
         export: bool,
         /// The command and its arguments.
@@ -47,10 +47,10 @@ enum Verb {
         command: Vec<OsString>,
     },
     /// Runs Paddock and its operator on a real control plane, applies examples/quickstart, and
-    /// chats with the key that comes of it.
+    /// chats with the issued key.
     Demo,
-    /// Writes into a folder of this one what the tests of later releases need of this one's: rows
-    /// and statements. Once, at a release that has a new migration.
+    /// Writes the snapshot of this release that the tests of later releases need: rows and
+    /// statements. Run this once, for a release with a new migration.
     Release {
         /// tests/releases
         folder: PathBuf,

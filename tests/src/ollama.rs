@@ -93,7 +93,7 @@ impl Ollama {
             .env("OLLAMA_HOST", &address)
             .env("OLLAMA_MODELS", folder.path().join("models"))
             .env("OLLAMA_NO_CLOUD", "1")
-            // Ollama keeps its key there.
+            // Ollama stores its key in the home folder.
             .env("HOME", folder.path())
             .env("TMPDIR", folder.path());
         let server = Process::start("ollama", command, Signal::Term)?;
@@ -174,8 +174,8 @@ impl Ollama {
     }
 }
 
-/// A client without idle connections. Tests share it, but each has its own runtime, with which its
-/// connections end.
+/// A client without idle connections. Tests share it, but each test has its own runtime, and
+/// connections end with their runtime.
 fn client() -> Result<Client> {
     Ok(Client::builder().pool_max_idle_per_host(0).build()?)
 }

@@ -83,7 +83,7 @@ impl Launch {
         };
         Ok(launch
             .env("ENVIRONMENT", "local")
-            // On SQLite they would be created beside the file; on PostgreSQL they must be set.
+            // On SQLite the keys would be created beside the file. On PostgreSQL they must be set.
             .env("JWT_SECRET", "a secret of tests, which is long enough")
             .env("AUDIT_SIGNING_KEY", "another secret of tests, long enough")
             // The defaults are too low for most tests.

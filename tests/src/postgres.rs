@@ -1,7 +1,7 @@
 //! A PostgreSQL cluster in a scratch folder, on 127.0.0.1.
 //!
-//! Each test gets its own database. [`Postgres::database`] copies a template that is migrated once,
-//! in some 30 ms.
+//! Each test gets its own database. [`Postgres::database`] copies a template that is migrated once;
+//! a copy takes about 30 ms.
 
 use std::{
     os::unix::{fs::chown, process::CommandExt as _},
@@ -38,7 +38,7 @@ pub struct Postgres {
     server: Option<Server>,
 }
 
-/// The process of a cluster that this process started, and what starts it again after a crash.
+/// The process of a cluster that this process started, and the data to restart it after a crash.
 #[derive(Debug)]
 struct Server {
     process: Process,
@@ -78,7 +78,7 @@ impl Postgres {
         Self::start_in(scratch.path().to_owned(), Some(scratch), durability).await
     }
 
-    /// Starts a cluster on a small disk, of which it takes some 60 MiB.
+    /// Starts a cluster on a small disk. The cluster takes about 60 MiB of it.
     pub async fn start_on(disk: &Disk, durability: Durability) -> Result<Self> {
         Self::start_in(disk.path().to_owned(), None, durability).await
     }

@@ -3,7 +3,7 @@
 //! A test process can end without running destructors (`kill -9`, an abort, statics at exit). A
 //! death signal reaches only direct children, not an engine that Ollama has started. So one small
 //! shell, the reaper, reads a pipe whose only writer is this process. When the pipe ends, the
-//! reaper stops the process groups it was told of and removes the folder.
+//! reaper stops the registered process groups and removes the folder.
 
 use std::{
     fs::{File, Permissions},
@@ -99,7 +99,7 @@ pub fn root_dir() -> &'static Path {
     &REAPER.root
 }
 
-/// Has the process group stopped with `stop_signal` when this process ends.
+/// Registers a process group, which the reaper stops with `stop_signal` when this process ends.
 pub(crate) fn watch_group(group: i32, stop_signal: Signal) {
     tell(&format!("group {group} {}\n", stop_signal.name()));
 }
@@ -109,7 +109,7 @@ pub(crate) fn unwatch_group(group: i32) {
     tell(&format!("over {group}\n"));
 }
 
-/// Has the folder unmounted when this process ends.
+/// Registers a folder, which the reaper unmounts when this process ends.
 pub(crate) fn watch_mount(folder: &Path) {
     tell(&format!("mount {}\n", folder.display()));
 }
@@ -117,14 +117,14 @@ pub(crate) fn watch_mount(folder: &Path) {
 fn tell(line: &str) {
     let mut shell = REAPER.shell.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, pipe)) = shell.as_mut() {
-        // A killed reaper cannot be told. Destructors still do its work in the usual case.
+        // Writing fails if the reaper was killed. Destructors still do its work in most cases.
         let _ = pipe.write_all(line.as_bytes());
     }
 }
 
 /// Runs the reaper now, and waits until every server is gone and the folder is removed. Nothing can
-/// be started afterwards. For executables that end in order; test processes leave it to the end of
-/// the pipe.
+/// be started afterwards. For executables that end in order. Test processes let the end of the pipe
+/// start the reaper.
 pub fn finish() {
     let taken = REAPER.shell.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((mut shell, pipe)) = taken {

@@ -1,8 +1,8 @@
-//! Snapshots of releases, which later releases are tested against: the rows of every table as the
-//! release wrote them on both engines, and the statements it sends.
+//! Snapshots of releases, against which later releases are tested: the rows of every table as the
+//! release wrote them on both engines, and the statements that the release sends.
 //!
-//! `paddock-tests release FOLDER` writes one with the executable beside it, once, when a schema is
-//! released.
+//! `paddock-tests release FOLDER` writes a snapshot, once per released schema. It runs the
+//! `paddock` executable in its own folder.
 
 use std::{
     fmt::Write as _,
@@ -90,7 +90,8 @@ impl Release {
     }
 }
 
-/// Writes the snapshot of the executable beside this one into a folder of `parent`.
+/// Writes the snapshot of the `paddock` executable in the same folder as this one. The snapshot is
+/// a folder of `parent`.
 pub async fn write(parent: &Path) -> Result<()> {
     let schema = migrator(Engine::Postgres).await?.iter().map(|migration| migration.version).max().unwrap_or_default();
     let folder = parent.join(format!("{schema:04}"));

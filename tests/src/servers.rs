@@ -21,8 +21,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts the `wanted` servers at once. Those that the testbed lacks are left out and named in
-    /// [`Servers::missing`].
+    /// Starts the `wanted` servers in parallel. Skips the servers that the testbed lacks, and names
+    /// them in [`Servers::missing`].
     ///
     /// Errors: an installed server does not start.
     pub async fn start(wanted: &[SharedServer]) -> Result<Self> {

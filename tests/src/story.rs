@@ -86,7 +86,7 @@ fn skip(missing: Missing) {
             .open(file)
             .and_then(|mut file| file.write_all(line.as_bytes()));
     }
-    // Written past the test runner's capture, which hides the output of passing tests.
+    // Bypasses the capture of the test runner, which hides the output of passing tests.
     let _ = std::io::stderr().write_all(format!("skipped {line}").as_bytes());
 }
 

@@ -26,7 +26,7 @@ pub fn repository() -> &'static Path {
 pub enum Part {
     /// The folder with `etcd`, `kube-apiserver`, `kube-controller-manager` and `kubectl`.
     Kubernetes,
-    /// The executable `ollama`, its engine beside it.
+    /// The executable `ollama`, with its engine in the same folder.
     Ollama,
     /// The folder with the two models: `smollm2-135m/model.gguf` and `all-minilm-l6/`.
     Models,

@@ -1,4 +1,4 @@
-//! The rows of the table `usage`, read from the database past the API.
+//! The rows of the table `usage`, read directly from the database.
 
 use anyhow::Result;
 use sqlx::FromRow;
@@ -12,7 +12,7 @@ pub struct UsageRow {
     pub request_id: String,
     /// The user that sent it.
     pub user_id: i64,
-    /// The key it was sent with; none for a session.
+    /// The API key; `None` for a session.
     pub credential_id: Option<i64>,
     /// The model's canonical name.
     pub model: String,

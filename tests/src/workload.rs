@@ -1,5 +1,5 @@
-//! A workload as `envFrom: secretRef` configures it: it knows the variables of an issued Secret and
-//! a model's name, and nothing else of Paddock.
+//! A workload as `envFrom: secretRef` configures it. It knows only the variables of an issued
+//! Secret and the name of a model.
 
 use std::{collections::BTreeMap, process::Command};
 

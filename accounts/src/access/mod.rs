@@ -1,4 +1,4 @@
-//! What a principal may do, and how much of it a key may pass on.
+//! Permissions of principals, and the rights that a key may pass on.
 
 pub(crate) mod delegation;
 pub(crate) mod principal;

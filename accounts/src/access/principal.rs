@@ -1,4 +1,4 @@
-//! What a principal may do. This is the one place where that is decided.
+//! Permissions of principals. All authorization decisions are made here.
 
 use paddock_store::{
     clock::Timestamp,
@@ -12,7 +12,7 @@ use crate::{
     types::{Email, Limits, ModelPatterns, Role, Roles, Scope, Scopes, TextEnum as _},
 };
 
-/// The holder of an accepted credential.
+/// An authenticated user, with the presented credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The user, or the owner of the key.
@@ -48,11 +48,12 @@ pub enum AuthMethod {
         label: String,
         /// The scopes.
         scopes: Scopes,
-        /// The models that the key may use, within its owner's.
+        /// The models that the key may use. The restriction of its owner applies too.
         models: Option<ModelPatterns>,
-        /// The key's own limits, beside its owner's.
+        /// The key's own limits. The limits of the owner apply too.
         limits: Limits,
-        /// When the presented secret ends: with the key, by itself, or after a rotation.
+        /// The earliest end of the presented secret: the expiry of the key, its own expiry, or the
+        /// end of the grace after a rotation.
         expires_at: Option<Timestamp>,
     },
 }
@@ -60,18 +61,20 @@ pub enum AuthMethod {
 /// The permission that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// The own profile and logout: any principal, even without a role.
+    /// Reading the own profile, and logout. Every principal has it, even without a role.
     Profile,
-    /// Using models: any role that grants the scope.
+    /// Using models. Requires the role `user` or `admin`.
     Use(Scope),
-    /// Managing: the role `admin`.
+    /// Managing. Requires the role `admin`.
     Manage(Scope),
-    /// Reading what belongs to a user: that user, or an admin.
+    /// Reading data of a user. That user needs the role `user`; other principals need the role
+    /// `admin`.
     See(Scope, UserId),
 }
 
 impl Principal {
-    /// Decides whether the principal has a permission. Its roles and, for a key, its scopes must both allow it.
+    /// Checks a permission. The roles of the principal must allow it; for a key, its scopes must
+    /// allow it too.
     pub fn may(&self, need: Permission) -> Result<(), AccessDenied> {
         let (role, scope) = match need {
             Permission::Profile => return Ok(()),
@@ -88,15 +91,16 @@ impl Principal {
         }
     }
 
-    /// Whether the principal may create, change and delete admins. That gives every right, so a key needs every scope.
+    /// Checks that the principal may create, change and delete admins. An admin has every right, so
+    /// a key needs every scope.
     pub fn can_manage_admins(&self) -> Result<(), AccessDenied> {
         let AuthMethod::Key { scopes, .. } = &self.via else { return Ok(()) };
         let lacking = Scope::ALL.iter().copied().collect::<Scopes>().without(scopes);
         if lacking.is_empty() { Ok(()) } else { Err(AccessDenied::Admins(lacking)) }
     }
 
-    /// The rights that the principal may pass on; `None` means any. `covers` tells whether one model pattern
-    /// covers another.
+    /// Returns the rights that the principal may pass on; `None` means all. `covers` decides
+    /// whether the first model pattern covers the second.
     #[must_use]
     pub fn delegation_limits(&self, covers: fn(&str, &str) -> bool) -> Option<DelegationLimits<'_>> {
         match &self.via {
@@ -109,7 +113,8 @@ impl Principal {
         }
     }
 
-    /// The scopes in force: those that the roles grant and, for a key, that it has.
+    /// Returns the effective scopes: the scopes that the roles grant, and for a key only its own
+    /// scopes among them.
     #[must_use]
     pub fn effective_scopes(&self) -> Scopes {
         Scope::ALL
@@ -123,7 +128,7 @@ impl Principal {
             .collect()
     }
 
-    /// The allow-lists that a model must each pass: the user's and the key's.
+    /// Returns the allow-lists of the user and of the key. A model must match each of them.
     pub fn allow_lists(&self) -> impl Iterator<Item = &ModelPatterns> {
         let key = match &self.via {
             AuthMethod::Key { models, .. } => models.as_ref(),
@@ -132,7 +137,7 @@ impl Principal {
         [self.models.as_ref(), key].into_iter().flatten()
     }
 
-    /// The credential of the key; `None` for a session.
+    /// Returns the id of the API key; `None` for a session.
     #[must_use]
     pub fn credential_id(&self) -> Option<CredentialId> {
         match &self.via {
@@ -141,7 +146,7 @@ impl Principal {
         }
     }
 
-    /// The actor of audit events.
+    /// Returns the actor for audit events.
     #[must_use]
     pub fn actor(&self) -> Actor {
         self.credential_id().map_or(Actor::User(self.user_id), Actor::Key)
@@ -181,13 +186,13 @@ mod tests {
     const OTHER: UserId = UserId(2);
 
     #[rstest]
-    #[case::anyone_has_a_profile(&[], None, Permission::Profile, Ok(()))]
+    #[case::every_principal_has_a_profile(&[], None, Permission::Profile, Ok(()))]
     #[case::no_role_no_chat(&[], None, Permission::Use(Scope::Chat), Err(AccessDenied::Role(Role::User)))]
     #[case::user_chats(&[Role::User], None, Permission::Use(Scope::Chat), Ok(()))]
     #[case::admin_chats(&[Role::Admin], None, Permission::Use(Scope::Chat), Ok(()))]
     #[case::user_manages_nothing(&[Role::User], None, Permission::Manage(Scope::UsersRead), Err(AccessDenied::Role(Role::Admin)))]
     #[case::user_sees_itself(&[Role::User], None, Permission::See(Scope::UsersRead, ME), Ok(()))]
-    #[case::user_sees_nobody_else(&[Role::User], None, Permission::See(Scope::UsersRead, OTHER), Err(AccessDenied::Role(Role::Admin)))]
+    #[case::user_does_not_see_others(&[Role::User], None, Permission::See(Scope::UsersRead, OTHER), Err(AccessDenied::Role(Role::Admin)))]
     #[case::key_within_its_scope(&[Role::User], Some(&[Scope::Chat][..]), Permission::Use(Scope::Chat), Ok(()))]
     #[case::key_beyond_its_scope(&[Role::User], Some(&[Scope::Chat][..]), Permission::Use(Scope::Embed), Err(AccessDenied::Scope(Scope::Embed)))]
     #[case::scope_without_role(&[Role::User], Some(&[Scope::UsersWrite][..]), Permission::Manage(Scope::UsersWrite), Err(AccessDenied::Role(Role::Admin)))]

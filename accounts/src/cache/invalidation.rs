@@ -1,9 +1,9 @@
-//! Invalidates cached credentials on every change of rights that another process makes.
+//! Invalidation of cached credentials when another process changes rights.
 //!
-//! On PostgreSQL a change, its event and its notification are one transaction. While a listener cannot
-//! be sure to receive every notification, the cache is disabled and empty. The listener sends itself
-//! an echo each second, on the same way as notifications: so it notices a connection that hangs, and a
-//! pooler that drops notifications.
+//! On PostgreSQL, a change, its audit event and its notification are one transaction. The cache is
+//! disabled and empty while the listener may miss notifications. The listener sends an echo to
+//! itself when the channel was silent for a second. A missing echo reveals a connection that hangs,
+//! or a pooler that drops notifications.
 
 use std::time::Duration;
 
@@ -19,21 +19,22 @@ use super::CredentialCache;
 
 /// The payload of an echo.
 const ECHO: &str = "echo";
-/// How long the connection may be silent before an echo is requested.
+/// How long the channel may be silent before an echo is sent.
 const ECHO_INTERVAL: Duration = Duration::from_secs(1);
-/// How long an echo may take. With [`ECHO_INTERVAL`], this bounds how long a change stays unnoticed.
+/// The time limit of an echo. Together with [`ECHO_INTERVAL`], it bounds how long a lost
+/// notification stays unnoticed.
 const ECHO_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// The pauses between attempts to listen.
+/// The first pause between two attempts to listen. It doubles up to [`MAX_RETRY_PAUSE`].
 const MIN_RETRY_PAUSE: Duration = Duration::from_millis(100);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// Enables the cache as long as this runs, and invalidates it on every change. Never returns.
+/// Keeps the cache enabled while listening, and invalidates entries on every change. Never returns.
 pub(crate) async fn run_invalidation(cache: &CredentialCache, database: &Database) {
     let _disable = DisableOnDrop(cache);
     let mut pause = MIN_RETRY_PAUSE;
     loop {
         let Some(pool) = database.listener_pool() else {
-            // SQLite: every change is made in this process.
+            // On SQLite, this process makes every change.
             cache.set_enabled(true);
             return std::future::pending().await;
         };
@@ -57,7 +58,7 @@ impl Drop for DisableOnDrop<'_> {
     }
 }
 
-/// Listens until notifications may be lost.
+/// Listens for notifications. Fails as soon as notifications may be lost.
 async fn listen(
     pool: PgPool,
     cache: &CredentialCache,
@@ -65,11 +66,12 @@ async fn listen(
 ) -> Result<std::convert::Infallible, ListenError> {
     let connecting = timeout(ACQUIRE_TIMEOUT, PgListener::connect_with(&pool));
     let mut listener = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-    // Before the listener is dropped, so that its connection is closed and not kept.
+    // Closes the pool before the listener is dropped, so that the connection is closed and not
+    // returned.
     let _close = scopeguard::guard(pool, |pool| drop(pool.close()));
     listener.eager_reconnect(false);
     timeout(ECHO_TIMEOUT, listener.listen(CHANNEL)).await.map_err(|_| ListenError::NoEcho)??;
-    // An echo need not wait for the disk: it is worthless after a second.
+    // An echo need not be durable, so its commit does not wait for the disk.
     timeout(ECHO_TIMEOUT, sqlx::query("SET synchronous_commit = off").execute(&mut listener))
         .await
         .map_err(|_| ListenError::NoEcho)??;
@@ -87,7 +89,7 @@ async fn listen(
     }
 }
 
-/// Requests an echo and waits for it.
+/// Sends an echo and waits for it.
 async fn echo(listener: &mut PgListener, cache: &CredentialCache) -> Result<(), ListenError> {
     let returned = async {
         sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(ECHO).execute(&mut *listener).await?;
@@ -111,7 +113,7 @@ fn invalidate(cache: &CredentialCache, payload: &str) {
     }
 }
 
-/// Why notifications may be lost.
+/// The reason why notifications may be lost.
 #[derive(Debug, thiserror::Error)]
 enum ListenError {
     #[error("the connection was lost")]

@@ -1,9 +1,9 @@
-//! The cache of authenticated credentials: a warm request needs neither the database nor Argon2.
+//! The credential cache. A request with a cached credential needs neither the database nor Argon2.
 //!
-//! An entry is valid as long as nothing changed the rights of its user since the database was read.
-//! The write door reports each change after its commit; [`run_invalidation`] reports those of other
-//! processes. An entry carries the [`Generation`] of the latest change before its
-//! reading began, so a change during the reading outdates the entry.
+//! An entry is valid while the rights of its user are unchanged since the database was read. The
+//! write door reports each change of this process after its commit; [`run_invalidation`] reports
+//! the changes of other processes. An entry carries the [`Generation`] from before its read, so a
+//! change during the read outdates the entry.
 
 mod invalidation;
 
@@ -27,19 +27,20 @@ use tokio::sync::Mutex;
 
 use crate::{access::principal::Principal, rejection::AuthFailure};
 
-/// How many accepted credentials are cached.
+/// The number of accepted credentials in the cache.
 const MAX_ACCEPTED: u64 = 100_000;
-/// How many rejected credentials are cached: few, so that guessing does not fill the memory.
+/// The number of rejected credentials in the cache. It is small, so that guesses do not fill the
+/// memory.
 const MAX_REJECTED: u64 = 10_000;
-/// How long an accepted credential is cached at most, in case an invalidation is lost.
+/// How long an accepted credential is cached, in case an invalidation is lost.
 const ACCEPTED_TTL: Duration = Duration::from_mins(5);
 /// How long a rejected credential is cached.
 const REJECTED_TTL: Duration = Duration::from_secs(10);
-/// How many keys are verified for the first time in parallel.
+/// The number of locks for first verifications, which bounds how many run in parallel.
 const LOCK_STRIPES: usize = 64;
 
-/// The SHA-256 of a credential. A credential has 256 random bits or is signed, so its digest does not
-/// reveal it.
+/// The SHA-256 of a credential. A credential has 256 random bits or is signed, so it cannot be
+/// guessed from its digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Digest([u8; 32]);
 
@@ -56,20 +57,20 @@ pub(crate) struct CachedDecision {
     pub(crate) outcome: Result<Arc<Principal>, AuthFailure>,
     /// The user that the credential belongs to, if any.
     pub(crate) user: Option<UserId>,
-    /// When the credential ends by itself, and the failure from then on.
+    /// When the credential expires, and the failure from then on.
     pub(crate) until: Option<(Timestamp, AuthFailure)>,
 }
 
 impl CachedDecision {
-    /// A rejection that belongs to no user.
-    pub(crate) fn rejected(why: AuthFailure) -> Self {
-        Self { outcome: Err(why), user: None, until: None }
+    /// Creates a rejection without a user.
+    pub(crate) fn rejected(failure: AuthFailure) -> Self {
+        Self { outcome: Err(failure), user: None, until: None }
     }
 
-    /// The result at this time.
+    /// Returns the result at this time.
     pub(crate) fn at(&self, now: Timestamp) -> Result<Arc<Principal>, AuthFailure> {
         match self.until {
-            Some((end, why)) if end <= now => self.outcome.clone().and(Err(why)),
+            Some((end, failure)) if end <= now => self.outcome.clone().and(Err(failure)),
             _ => self.outcome.clone(),
         }
     }
@@ -81,12 +82,12 @@ struct Entry {
     read_at: Generation,
 }
 
-/// The cache of authenticated credentials. Disabled until [`run_invalidation`] runs.
+/// The credential cache. It is disabled until [`run_invalidation`] runs.
 pub(crate) struct CredentialCache {
     rights: Arc<Rights>,
     accepted: moka::sync::Cache<Digest, Entry>,
     rejected: moka::sync::Cache<Digest, Entry>,
-    /// The hash that a credential was verified against. This never becomes wrong.
+    /// The hash that each credential was verified against. Such an entry never becomes wrong.
     verified: moka::sync::Cache<Digest, Arc<str>>,
     verification_locks: [Mutex<()>; LOCK_STRIPES],
     is_enabled: AtomicBool,
@@ -105,17 +106,18 @@ impl CredentialCache {
         }
     }
 
-    /// Whether warm requests are answered without the database.
+    /// Whether the cache is enabled.
     pub(crate) fn is_enabled(&self) -> bool {
         self.is_enabled.load(Ordering::Acquire)
     }
 
-    /// Subscribes to changes of rights, those of other processes while [`run_invalidation`] runs.
+    /// Subscribes to changes of rights. Changes of other processes arrive only while
+    /// [`run_invalidation`] runs.
     pub(crate) fn rights_changes(&self) -> RightsChanges {
         self.rights.subscribe()
     }
 
-    /// The cached result for a credential.
+    /// Finds the current result for a credential.
     pub(crate) fn find(&self, digest: &Digest) -> Option<CachedDecision> {
         if !self.is_enabled() {
             counter!("paddock_credential_cache_misses_total", "reason" => "bypassed").increment(1);
@@ -131,12 +133,12 @@ impl CredentialCache {
         None
     }
 
-    /// The latest change of rights. Take it before reading the database.
+    /// Returns the generation of the latest change. Call this before reading the database.
     pub(crate) fn generation(&self) -> Generation {
         self.rights.generation()
     }
 
-    /// Stores the result of a reading that began at this generation.
+    /// Stores a result that was read from the database at this generation.
     pub(crate) fn insert(&self, digest: Digest, read_at: Generation, decision: &CachedDecision) {
         let cache = if decision.outcome.is_ok() { &self.accepted } else { &self.rejected };
         cache.insert(digest, Entry { decision: decision.clone(), read_at });
@@ -147,7 +149,7 @@ impl CredentialCache {
         self.verified.get(digest).is_some_and(|verified| &*verified == hash)
     }
 
-    /// Whether the credential was verified at all, even if it was revoked since.
+    /// Whether the credential was ever verified. It may have been revoked since.
     pub(crate) fn was_verified(&self, digest: &Digest) -> bool {
         self.verified.contains_key(digest)
     }
@@ -157,12 +159,13 @@ impl CredentialCache {
         self.verified.insert(digest, hash.into());
     }
 
-    /// A lock for verifying the credential, so that many requests with one new key hash it once.
+    /// Locks the verification of a credential, so that concurrent requests with a new key hash it
+    /// once.
     pub(crate) async fn verification_lock(&self, digest: &Digest) -> tokio::sync::MutexGuard<'_, ()> {
         self.verification_locks[usize::from(digest.0[0]) % LOCK_STRIPES].lock().await
     }
 
-    /// Removes every result: changes may have been lost.
+    /// Removes all results, because notifications may have been lost.
     fn clear(&self) {
         self.rights.report_any();
         self.accepted.invalidate_all();
@@ -200,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_found_until_it_is_enabled() {
+    fn a_disabled_cache_finds_nothing() {
         let cache = CredentialCache::new(Arc::default());
         let digest = Digest::of("a");
         cache.insert(digest, cache.generation(), &disabled(ADA));
         assert!(cache.find(&digest).is_none());
         cache.set_enabled(true);
-        assert!(cache.find(&digest).is_none(), "entries from before are dropped");
+        assert!(cache.find(&digest).is_none(), "enabling the cache removes earlier entries");
         cache.insert(digest, cache.generation(), &disabled(ADA));
         assert!(cache.find(&digest).is_some());
         cache.set_enabled(false);
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_forgets_its_user_and_nobody_else() {
+    fn a_change_invalidates_only_its_user() {
         let cache = enabled();
         let (a, b) = (Digest::of("a"), Digest::of("b"));
         cache.insert(a, cache.generation(), &disabled(ADA));
@@ -226,24 +229,24 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_a_change_overtook_is_not_believed() {
+    fn a_change_during_a_read_outdates_its_result() {
         let cache = enabled();
         let digest = Digest::of("a");
-        let reading = cache.generation();
+        let read_at = cache.generation();
         cache.rights.report(ADA);
-        cache.insert(digest, reading, &disabled(ADA));
+        cache.insert(digest, read_at, &disabled(ADA));
         assert!(cache.find(&digest).is_none());
-        let reading = cache.generation();
+        let read_at = cache.generation();
         cache.set_enabled(true);
-        cache.insert(digest, reading, &disabled(ADA));
-        assert!(cache.find(&digest).is_none(), "a reconnection overtakes readings too");
+        cache.insert(digest, read_at, &disabled(ADA));
+        assert!(cache.find(&digest).is_none(), "enabling the cache outdates reads in progress");
     }
 
     #[test]
-    fn a_decision_ends_by_itself() {
+    fn a_rejection_keeps_its_reason_after_the_expiry() {
         let end = Timestamp::from_micros(10);
         let decision = CachedDecision { until: Some((end, AuthFailure::Expired)), ..disabled(ADA) };
         assert_eq!(decision.at(Timestamp::from_micros(9)).unwrap_err(), AuthFailure::Disabled);
-        assert_eq!(decision.at(end).unwrap_err(), AuthFailure::Disabled, "what was refused before is refused for that");
+        assert_eq!(decision.at(end).unwrap_err(), AuthFailure::Disabled);
     }
 }

@@ -10,21 +10,21 @@ use sqlx::QueryBuilder;
 use super::Credentials;
 use crate::error::Error;
 
-/// Keys that are not revoked, and all of this holds for.
+/// Selects keys that are not revoked. Every field that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFilter {
-    /// They are this user's.
+    /// The owner.
     pub user_id: Option<UserId>,
-    /// They have exactly this label.
+    /// The exact label.
     pub label: Option<String>,
-    /// They came to be before.
+    /// Created before this time.
     pub created_before: Option<Timestamp>,
-    /// They were not used since; those never used, not issued since.
+    /// Not used since this time. A key that was never used counts as used at its creation.
     pub unused_since: Option<Timestamp>,
 }
 
 impl KeyFilter {
-    /// Whether it would take every key.
+    /// Whether the filter matches every key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -32,9 +32,9 @@ impl KeyFilter {
 }
 
 impl Credentials<'_> {
-    /// The keys that are not revoked and fit, oldest first.
+    /// Finds the keys that match the filter, oldest first.
     pub async fn find_live(self, filter: &KeyFilter) -> Result<Vec<CredentialId>, Error> {
-        /// One statement, built for the engine of the connection.
+        /// Builds the statement for the engine of the connection.
         macro_rules! filtered {
             ($conn:expr) => {{
                 let mut query = QueryBuilder::new("SELECT id FROM credentials WHERE revoked_at IS NULL");

@@ -1,4 +1,4 @@
-//! The rows of credentials.
+//! The rows of the table `credentials`.
 
 use paddock_store::{
     Conn, Tx,
@@ -26,43 +26,44 @@ statements! {
 /// An API key, without any secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct Credential {
-    /// The identity.
+    /// The id.
     pub id: CredentialId,
     /// The owner.
     pub user_id: UserId,
     /// The label, which need not be unique.
     pub label: String,
-    /// The scopes, as far as the roles of the owner grant them.
+    /// The scopes. A scope has no effect while the roles of the owner do not grant it.
     pub scopes: Scopes,
-    /// The models that the key may use, within the owner's.
+    /// The models that the key may use. The restriction of the owner applies too.
     pub models: Option<ModelPatterns>,
-    /// The limits of the key, beside the owner's.
+    /// The limits of the key. The limits of the owner apply too.
     #[sqlx(flatten)]
     pub limits: Limits,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last used, to about a minute.
+    /// When it was last used, accurate to about a minute.
     pub last_used_at: Option<Timestamp>,
     /// The Kubernetes object that owns it.
     #[sqlx(flatten, try_from = "ManagedColumns")]
     pub managed_by: Option<ManagedBy>,
-    /// When an admin revoked a key that an object owns.
+    /// When an admin revoked the key although an object owns it.
     pub overridden_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-    /// The public part of the active secret.
+    /// The key id of the active secret.
     pub key_id: Option<String>,
 }
 
 impl Credential {
-    /// Checks that a caller within these limits may rotate this key, which returns its new secret.
+    /// Checks that a caller with these delegation limits may rotate this key and get its new
+    /// secret.
     pub(super) fn check_within(&self, limits: &DelegationLimits<'_>) -> Result<(), Error> {
-        let asked = Constraints { models: self.models.as_ref(), limits: &self.limits };
-        limits.check(self.user_id, &self.scopes, asked, self.expires_at)
+        let requested = Constraints { models: self.models.as_ref(), limits: &self.limits };
+        limits.check(self.user_id, &self.scopes, requested, self.expires_at)
     }
 }
 

@@ -17,12 +17,12 @@ statements! {
 }
 
 impl Credentials<'_> {
-    /// Credentials, newest first, revoked ones too; of one user or of all.
+    /// Lists the credentials of one user or of all, newest first, including revoked ones.
     pub async fn list(self, user_id: Option<UserId>) -> Result<Vec<Credential>, Error> {
         self.key_page(user_id, i64::MAX, 0).await
     }
 
-    /// A page of the same, and how many there are in all.
+    /// Lists a page of the same credentials. Also returns their total number.
     pub async fn list_page(
         self,
         user_id: Option<UserId>,
@@ -31,7 +31,7 @@ impl Credentials<'_> {
     ) -> Result<(Vec<Credential>, i64), Error> {
         let credentials = self.key_page(user_id, limit.into(), offset.into()).await?;
         let seen = i64::from(offset) + i64::try_from(credentials.len()).unwrap_or(i64::MAX);
-        // A page that is not full ends the list: no count is needed.
+        // A page that is not full ends the list, so no count is needed.
         if credentials.len() < usize::from(limit) && (offset == 0 || !credentials.is_empty()) {
             return Ok((credentials, seen));
         }

@@ -1,7 +1,7 @@
 //! API keys: one file for each operation.
 //!
-//! A credential is the key that lasts, with its label, scopes and limits. It has one or more secrets,
-//! of which each rotation adds one.
+//! A credential is the lasting key, with its label, scopes and limits. It has secret versions, and
+//! each rotation adds one.
 
 mod bulk;
 pub(crate) mod credential;
@@ -54,7 +54,7 @@ impl Accounts {
 }
 
 impl Credentials<'_> {
-    /// Finds the credential of this id.
+    /// Finds the credential with this id.
     pub async fn find(self, id: CredentialId) -> Result<Option<Credential>, Error> {
         credential::by_id(self.accounts.reader().await?.conn(), id).await
     }

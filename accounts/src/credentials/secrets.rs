@@ -1,4 +1,4 @@
-//! The secrets of a credential.
+//! The secret versions of a credential.
 
 use std::{convert::Infallible, str::FromStr};
 
@@ -22,7 +22,8 @@ statements! {
                      WHERE credential_id = $1 AND state <> 'revoked' ORDER BY id";
     RETIRE_ACTIVE = "UPDATE credential_secrets SET state = 'retiring', retire_at = $2 \
                      WHERE credential_id = $1 AND state = 'active'";
-    /// The ones before it end no later: a rotation without grace is for what has leaked.
+    /// Shortens the grace of earlier secrets, so that a rotation without grace ends all leaked
+    /// secrets.
     HASTEN_RETIRING = "UPDATE credential_secrets SET retire_at = $2 \
                        WHERE credential_id = $1 AND state = 'retiring' AND retire_at > $2";
     DROP_OTHER_STAGED = "UPDATE credential_secrets SET state = 'revoked' \
@@ -49,7 +50,7 @@ pub enum SecretState {
 }
 
 impl SecretState {
-    /// As it is stored.
+    /// The stored form.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -64,7 +65,8 @@ impl SecretState {
 impl FromStr for SecretState {
     type Err = Infallible;
 
-    /// A state that only a newer version knows counts as revoked: what it allows cannot be known here.
+    /// Parses a state. An unknown state of a newer version counts as revoked, because its meaning
+    /// is unknown here.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let known = [Self::Staged, Self::Active, Self::Retiring].into_iter().find(|state| state.text() == text);
         Ok(known.unwrap_or(Self::Revoked))
@@ -73,31 +75,31 @@ impl FromStr for SecretState {
 
 stored_as_text!([] SecretState, |state| state.text().to_owned(), |text| Ok(text.parse()?));
 
-/// A secret of a credential, without the secret.
+/// A secret version of a credential, without the secret itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct SecretVersion {
-    /// The identity: what the Kubernetes Secret's annotation names.
+    /// The id, which an annotation of the Kubernetes Secret contains.
     pub id: SecretId,
-    /// The public part.
+    /// The key id: the public part of the secret.
     pub key_id: String,
-    /// Where it is in its life.
+    /// The state.
     pub state: SecretState,
-    /// When it was made.
+    /// When it was issued.
     pub issued_at: Timestamp,
-    /// When it ends whatever happens.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// When it ends because another took over.
+    /// When its grace ends, after another secret replaced it.
     pub retire_at: Option<Timestamp>,
 }
 
 impl SecretVersion {
-    /// The earlier of its two ends.
+    /// Returns the earlier of `expires_at` and `retire_at`.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
         [self.expires_at, self.retire_at].into_iter().flatten().min()
     }
 
-    /// `pdk_<key id>`.
+    /// Returns `pdk_<key id>`.
     #[must_use]
     pub fn prefix(&self) -> String {
         prefix_of(&self.key_id)
@@ -124,20 +126,20 @@ pub(crate) async fn insert(
         .await?))
 }
 
-/// Gives the active secret an end, and those that have one no later one.
+/// Retires the active secret at this time, and shortens the grace of retiring secrets to it.
 pub(crate) async fn retire_active(tx: &mut Tx, credential: CredentialId, at: Timestamp) -> Result<(), Error> {
     with_conn!(tx.conn(), |c| sqlx::query(HASTEN_RETIRING).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
     with_conn!(tx.conn(), |c| sqlx::query(RETIRE_ACTIVE).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
     Ok(())
 }
 
-/// Ends every secret of a credential.
+/// Revokes every secret of a credential.
 pub(crate) async fn revoke_all(tx: &mut Tx, credential: CredentialId) -> Result<(), Error> {
     with_conn!(tx.conn(), |c| sqlx::query(REVOKE_ALL).bind(credential).execute(c).await.map(|_| ()))?;
     Ok(())
 }
 
-/// Ends one staged secret, and tells its public part; `None` when it is not staged any more.
+/// Revokes a staged secret and returns its key id; `None` if it is no longer staged.
 pub(crate) async fn discard_staged(tx: &mut Tx, secret: SecretId) -> Result<Option<String>, Error> {
     Ok(with_conn!(tx.conn(), |c| sqlx::query_scalar(DISCARD_STAGED).bind(secret).fetch_optional(c).await?))
 }

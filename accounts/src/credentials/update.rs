@@ -1,4 +1,4 @@
-//! Changing a key. Only its Kubernetes object does.
+//! Updates of a key. Only the Kubernetes object that owns a key changes it.
 
 use paddock_store::{
     Conn,
@@ -11,14 +11,14 @@ use super::credential::Credential;
 use crate::{error::Error, types::bind_limits};
 
 statements! {
-    /// Another end is told once more.
+    /// A changed expiry clears `expired_at`, so that the expiry is recorded again.
     UPDATE = "UPDATE credentials SET label = $2, scopes = $3, models = $4, requests_per_minute = $5, tokens_per_minute = $6, \
               tokens_per_day = $7, tokens_per_month = $8, max_concurrent = $9, expires_at = $10, managed_cluster = $11, \
               managed_namespace = $12, managed_name = $13, managed_uid = $14, overridden_at = $15, revoked_at = $16, \
               updated_at = $17, expired_at = CASE WHEN expires_at IS NOT DISTINCT FROM $10 THEN expired_at END WHERE id = $1";
 }
 
-/// The event of an edit; `None` when nothing differs.
+/// Builds the event of an update; `None` if no field differs.
 pub(crate) fn difference(before: &Credential, after: &Credential) -> Option<Event> {
     let mut change = Change::default();
     change.field("label", Some(&before.label), Some(&after.label));

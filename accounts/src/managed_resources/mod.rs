@@ -1,9 +1,9 @@
 //! Users, keys and models that Kubernetes objects own: the operations of the operator.
 //!
-//! Every operation is idempotent and names the calling object. If the row belongs to an object of the
-//! same name with another UID, it fails with [`Error::UidMismatch`](crate::Error::UidMismatch): the
-//! caller checks at the API server that its object is the current one, and retries with
-//! [`OnUidMismatch::TakeOver`].
+//! Every operation is idempotent and names the calling object. It fails with
+//! [`Error::UidMismatch`](crate::Error::UidMismatch) if the row belongs to an object of the same
+//! name with another UID. The caller then checks at the API server that its object is the current
+//! one, and retries with [`OnUidMismatch::TakeOver`].
 
 mod keys;
 mod models;

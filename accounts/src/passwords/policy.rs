@@ -6,7 +6,7 @@ use zxcvbn::{Score, feedback::Feedback, zxcvbn};
 
 use crate::{error::Error, types::Violation};
 
-/// The longest password, in bytes. A longer one is refused, never cut.
+/// The longest password, in bytes. A longer password is rejected, never truncated.
 pub const MAX_PASSWORD_BYTES: usize = 512;
 /// The lowest value of `PASSWORD_MIN_LENGTH`.
 pub const PASSWORD_LOWEST_MINIMUM: usize = 8;
@@ -15,8 +15,8 @@ pub const PASSWORD_HIGHEST_MINIMUM: usize = 128;
 /// The default of `PASSWORD_MIN_LENGTH`: a password is the only factor.
 pub const DEFAULT_PASSWORD_MIN_LENGTH: usize = 15;
 
-/// Long passwords of every dictionary, without their spaces, signs and outer digits. zxcvbn finds the
-/// shorter and more regular ones.
+/// Common long passwords, without spaces, punctuation, and leading and trailing digits. zxcvbn
+/// detects shorter and more regular ones.
 const COMMON_PASSWORDS: [&str; 24] = [
     "abcdefghijklmnopqrstuvwxyz",
     "administratorpassword",
@@ -57,13 +57,14 @@ impl Default for PasswordPolicy {
 }
 
 impl PasswordPolicy {
-    /// From `PASSWORD_MIN_LENGTH`.
+    /// Creates the policy from `PASSWORD_MIN_LENGTH`.
     #[must_use]
     pub fn new(min_length: usize) -> Self {
         Self { min_length: min_length.clamp(PASSWORD_LOWEST_MINIMUM, PASSWORD_HIGHEST_MINIMUM) }
     }
 
-    /// Normalizes a password and checks it. `about` are facts about the user, which make a bad password.
+    /// Normalizes and checks a password. It must not be easy to guess from `about`, which are facts
+    /// about the user. `pointer` names the field in an error.
     pub(crate) fn check(self, pointer: &str, password: &SecretString, about: &[String]) -> Result<SecretString, Error> {
         let Some(normal) = normalize(password) else {
             return Err(Error::invalid(pointer, format!("must be at most {MAX_PASSWORD_BYTES} bytes long")));
@@ -86,16 +87,17 @@ impl PasswordPolicy {
         if is_common(password) {
             broken.push("is one that everybody tries; choose another".to_owned());
         } else if broken.is_empty() {
-            broken.extend(guessed(password, about));
+            broken.extend(weakness(password, about));
         }
         broken
     }
 }
 
-/// Normalizes a password, so that it does not depend on the keyboard; `None` if it is too long.
+/// Normalizes a password to NFC, so that different input methods give the same hash; `None` if it
+/// is too long.
 pub(crate) fn normalize(password: &SecretString) -> Option<SecretString> {
     let password = password.expose_secret();
-    // Composing makes no text four times shorter, so that this one need not be looked at.
+    // NFC makes no text four times shorter, so this one stays too long.
     if password.len() > 4 * MAX_PASSWORD_BYTES {
         return None;
     }
@@ -108,22 +110,24 @@ fn is_common(password: &str) -> bool {
     COMMON_PASSWORDS.contains(&folded.trim_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Why the password can be guessed in fewer than 10^8 tries, if it can.
-fn guessed(password: &str, about: &[String]) -> Option<String> {
+/// Describes why the password can be guessed in fewer than 10^8 attempts; `None` if it cannot.
+fn weakness(password: &str, about: &[String]) -> Option<String> {
     let about: Vec<&str> = about.iter().map(String::as_str).chain(["paddock", "ollama"]).collect();
-    let judged = zxcvbn(&with_few_substitutes(password), &about);
-    if judged.score() >= Score::Three {
+    let estimate = zxcvbn(&with_few_substitutes(password), &about);
+    if estimate.score() >= Score::Three {
         return None;
     }
-    let why = judged.feedback().and_then(Feedback::warning);
+    let why = estimate.feedback().and_then(Feedback::warning);
     let why = why.map(|why| format!(" ({})", why.to_string().trim_end_matches('.'))).unwrap_or_default();
     Some(format!("is too easy to guess{why}; several words that have nothing to do with each other are hard to"))
 }
 
-/// The password with no more than three of the signs that stand for letters, as in `p@$$word`, each as often as it likes.
+/// Limits a password to three different substitutes for letters, as in `p@$$word`. Replaces further
+/// ones by `-`.
 ///
-/// zxcvbn tries all that they may stand for, one with another: with a dozen of them that takes seconds. Digits stay, because
-/// they also make rows and dates, and alone stand for few letters.
+/// zxcvbn tries every combination of the letters that substitutes may stand for, which takes
+/// seconds for a dozen different ones. Digits are kept, because they also form sequences and dates,
+/// and stand for few letters.
 fn with_few_substitutes(password: &str) -> String {
     const SUBSTITUTES: &str = "@({[<!|$+%";
     let mut kept = Vec::new();
@@ -145,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    fn judge(password: &str) -> Result<SecretString, Error> {
+    fn check(password: &str) -> Result<SecretString, Error> {
         let about = ["ada.lovelace@example.com", "ada.lovelace", "example.com", "Ada Lovelace"].map(str::to_owned);
         PasswordPolicy::new(DEFAULT_PASSWORD_MIN_LENGTH).check("/password", &password.into(), &about)
     }
@@ -156,8 +160,8 @@ mod tests {
     #[case("9OPDSuZBbsTviCjeFOh1qoK5YgEA4dyLQuW9O3KdtXT")]
     #[case("пять жареных перепёлок на мосту")]
     #[case("Zwölf Boxkämpfer jagen")]
-    fn what_is_hard_to_guess_is_taken(#[case] password: &str) {
-        assert!(judge(password).is_ok(), "{:?}", judge(password).map(|_| ()));
+    fn a_password_that_is_hard_to_guess_is_accepted(#[case] password: &str) {
+        assert!(check(password).is_ok(), "{:?}", check(password).map(|_| ()));
     }
 
     #[rstest]
@@ -173,8 +177,8 @@ mod tests {
     #[case::digits("123456789012345678", "easy to guess")]
     #[case::own_address("ada.lovelace@example.com", "easy to guess")]
     #[case::own_name("Ada LovelaceAda Lovelace", "easy to guess")]
-    fn what_is_not_is_refused_by_its_rule(#[case] password: &str, #[case] rule: &str) {
-        let refused = judge(password).unwrap_err();
+    fn a_weak_password_is_rejected_by_its_rule(#[case] password: &str, #[case] rule: &str) {
+        let refused = check(password).unwrap_err();
         let Error::Invalid(violations) = &refused else { panic!("{refused:?}") };
         assert!(violations.iter().all(|violation| violation.pointer == "/password"), "{violations:?}");
         assert!(violations.iter().any(|violation| violation.detail.contains(rule)), "{violations:?}");
@@ -182,15 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn its_length_has_two_bounds() {
+    fn the_length_has_two_bounds() {
         let words = "violet harbour tangle ";
-        assert!(judge(&words.repeat(23)).is_ok());
+        assert!(check(&words.repeat(23)).is_ok());
         for long in [words.repeat(24), "x".repeat(10_000_000)] {
-            assert!(judge(&long).unwrap_err().to_string().contains("512 bytes"));
+            assert!(check(&long).unwrap_err().to_string().contains("512 bytes"));
         }
-        // Composed, it fits.
+        // The password fits after normalization.
         let marks = "e\u{301}vwtzq ".repeat(50);
-        assert!(marks.len() > 449 && judge(&marks).is_ok());
+        assert!(marks.len() > 449 && check(&marks).is_ok());
         assert_eq!(PasswordPolicy::new(3).min_length, 8);
         assert_eq!(PasswordPolicy::new(1000).min_length, 128);
     }
@@ -199,13 +203,13 @@ mod tests {
     #[case::three_stay("p@$$w0rd! p@$$w0rd!", "p@$$w0rd! p@$$w0rd!")]
     #[case::the_fourth_does_not("@($+%+@", "@($---@")]
     #[case::digits_stay("0123456789 4@8", "0123456789 4@8")]
-    fn few_signs_stand_for_letters(#[case] password: &str, #[case] judged: &str) {
-        assert_eq!(with_few_substitutes(password), judged);
+    fn only_three_substitutes_are_kept(#[case] password: &str, #[case] expected: &str) {
+        assert_eq!(with_few_substitutes(password), expected);
     }
 
     #[test]
-    fn two_spellings_are_one_password() {
-        let spelt = |text: &str| judge(text).unwrap().expose_secret().to_owned();
+    fn two_unicode_forms_are_one_password() {
+        let spelt = |text: &str| check(text).unwrap().expose_secret().to_owned();
         assert_eq!(spelt("cafe\u{301} harbour tangle"), spelt("caf\u{e9} harbour tangle"));
     }
 }

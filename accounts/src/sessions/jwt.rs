@@ -1,4 +1,4 @@
-//! The access token of a session: a JWT of exactly one form.
+//! The access token of a session: a JWT with a fixed header and claims.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 8 << 10;
 const ISSUER: &str = "paddock";
 const AUDIENCE: &str = "paddock-api";
 const TYPE: &str = "JWT";
-/// How far the clocks of two replicas may differ, in seconds.
+/// The tolerated difference between the clocks of two replicas, in seconds.
 const MAX_CLOCK_SKEW: i64 = 60;
 
 /// The key that signs access tokens, with its algorithm.
@@ -33,8 +33,8 @@ pub struct SessionKey {
     decoding: DecodingKey,
 }
 
-/// The claims of a token. The server trusts only `sub` and `sid`, and looks the rest up. Serde refuses a claim that is there
-/// twice.
+/// The claims of a token. The server uses only the ids in `sub` and `sid`, and reads everything
+/// else from the database. Serde rejects a duplicate claim.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -57,7 +57,7 @@ pub(crate) struct AccessToken {
 }
 
 impl SessionKey {
-    /// From `JWT_SECRET` and `JWT_ALG`: `HS256`, `HS384` or `HS512`.
+    /// Creates the key from `JWT_SECRET` and `JWT_ALG`: `HS256`, `HS384` or `HS512`.
     pub fn new(secret: &SecretString, algorithm: &str) -> Result<Self, Error> {
         let algorithm = match algorithm {
             "HS256" => Algorithm::HS256,
@@ -66,7 +66,8 @@ impl SessionKey {
             other => return Err(Error::invalid("JWT_ALG", format!("`{other}` is not one of HS256, HS384, HS512"))),
         };
         let bytes = secret.expose_secret().as_bytes();
-        // Identifies the key without revealing it, so that a token of another key is rejected at once.
+        // The key id identifies the key without revealing it. A token of another key is rejected by
+        // its header.
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[b"paddock kid ", bytes].concat());
         let kid = Some(hex::encode(&digest.as_ref()[..8]));
         Ok(Self {
@@ -98,7 +99,7 @@ impl SessionKey {
         Ok(token.into())
     }
 
-    /// Verifies a token: its signature, its form and its times.
+    /// Verifies the signature, header, claims and times of a token.
     pub(crate) fn read(&self, token: &str, now: Timestamp) -> Result<AccessToken, AuthFailure> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(AuthFailure::Malformed);
@@ -112,7 +113,7 @@ impl SessionKey {
         validation.validate_nbf = false;
         let data =
             jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).map_err(|_| AuthFailure::Malformed)?;
-        // Exactly the header that we write: no critical extension, no embedded key or key URL.
+        // The header must equal ours: no critical extension, no embedded key or key URL.
         if data.header != self.header {
             return Err(AuthFailure::Malformed);
         }
@@ -130,7 +131,8 @@ impl SessionKey {
 }
 
 impl Claims {
-    /// Whether its times are plausible: issued in the past, and not valid for longer than our tokens.
+    /// Whether the times are plausible: issued in the past, and valid no longer than
+    /// [`ACCESS_LIFETIME`].
     fn is_within(&self, now: Timestamp) -> bool {
         let latest = now.seconds() + MAX_CLOCK_SKEW;
         (0..=latest).contains(&self.iat)

@@ -1,4 +1,4 @@
-//! Free texts from people and other systems: names, labels, external ids.
+//! Free text such as display names, labels and external ids.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData,
@@ -7,50 +7,51 @@ use icu_properties::{
 
 use super::Violation;
 
-/// Why a text is refused.
+/// The reason why a text is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Empty, or too long.
+    /// The text is empty or too long.
     #[error("must be 1 to {0} characters long")]
     Length(usize),
-    /// Nothing but spaces.
+    /// The text consists of spaces.
     #[error("must not be blank")]
     Blank,
-    /// A character that is invisible, or changes how others look: two different texts could look alike.
+    /// The text contains an invisible character, or one that changes how others look. Two different
+    /// texts could look alike.
     #[error("must not have control, zero-width or text-direction characters; character {at} is U+{code:04X}")]
     Unseen {
-        /// Its place, from 1.
+        /// The position of the character, from 1.
         at: usize,
-        /// Its code point.
+        /// The code point of the character.
         code: u32,
     },
 }
 
-/// Checks a free text: at most `max` characters, not blank, every character visible.
+/// Checks a text: 1 to `max` characters, not blank, and every character visible.
 pub fn check(text: &str, max: usize) -> Result<(), TextError> {
     if text.is_empty() || text.chars().count() > max {
         return Err(TextError::Length(max));
     }
-    if let Some((at, c)) = text.chars().enumerate().find(|(_, c)| is_unseen(*c)) {
+    if let Some((at, c)) = text.chars().enumerate().find(|(_, c)| is_invisible(*c)) {
         return Err(TextError::Unseen { at: at + 1, code: c.into() });
     }
-    // The blank pattern of Braille is a letter, and looks like a space.
+    // The blank Braille pattern is not white space, but looks like it.
     if text.chars().all(|c| c.is_whitespace() || c == '\u{2800}') {
         return Err(TextError::Blank);
     }
     Ok(())
 }
 
-/// Checks a free text, and returns the violation of its field.
+/// Checks an optional text, and returns the violation of its field.
 pub(crate) fn find_violation(pointer: &str, text: Option<&str>, max: usize) -> Option<Violation> {
     let error = check(text?, max).err()?;
     Some(Violation::new(pointer, error.to_string()))
 }
 
-/// Whether a character is not seen: control characters, `Default_Ignorable_Code_Point` (zero-width,
-/// direction and variation marks, fillers, tags), line and paragraph separators, interlinear
-/// annotations, and code points that are not characters.
-fn is_unseen(c: char) -> bool {
+/// Whether a character is invisible: control characters, `Default_Ignorable_Code_Point`
+/// (zero-width, direction and variation marks, fillers, tags), line and paragraph separators,
+/// interlinear annotations, and noncharacters.
+fn is_invisible(c: char) -> bool {
     matches!(
         CodePointMapData::<GeneralCategory>::new().get(c),
         GeneralCategory::Control | GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator
@@ -69,7 +70,7 @@ mod tests {
     #[case("Ada")]
     #[case("Łukasz Ó Dubhghaill, 李小龍 (🚀)")]
     #[case("a b")]
-    fn what_is_seen_is_taken(#[case] text: &str) {
+    fn visible_text_is_accepted(#[case] text: &str) {
         assert_eq!(check(text, 200), Ok(()));
     }
 
@@ -90,13 +91,13 @@ mod tests {
     #[case::line_separator("a\u{2028}b", TextError::Unseen { at: 2, code: 0x2028 })]
     #[case::tag("a\u{e0061}b", TextError::Unseen { at: 2, code: 0xe0061 })]
     #[case::no_character("a\u{1ffff}b", TextError::Unseen { at: 2, code: 0x1_ffff })]
-    fn what_is_not_seen_is_refused_and_named(#[case] text: &str, #[case] why: TextError) {
+    fn an_invisible_character_is_rejected_and_named(#[case] text: &str, #[case] why: TextError) {
         assert_eq!(check(text, 5), Err(why));
     }
 
-    /// The table that this property set replaced: nothing of it may be accepted.
+    /// Compares the property set with an explicit table of invisible characters.
     #[test]
-    fn every_character_of_the_former_table_is_refused() {
+    fn the_property_set_equals_the_table() {
         let is_in_table = |c: char| {
             c.is_control()
                 || matches!(c,
@@ -107,12 +108,12 @@ mod tests {
                     | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
                 || u32::from(c) & 0xfffe == 0xfffe
         };
-        let differing: Vec<char> = ('\0'..=char::MAX).filter(|c| is_in_table(*c) != is_unseen(*c)).collect();
+        let differing: Vec<char> = ('\0'..=char::MAX).filter(|c| is_in_table(*c) != is_invisible(*c)).collect();
         assert!(differing.is_empty(), "the property set and the table differ: {differing:?}");
     }
 
     #[test]
-    fn the_rule_names_the_character() {
+    fn a_violation_names_the_character() {
         let violation = find_violation("/label", Some("a\u{200b}"), 5).unwrap();
         assert_eq!(violation.pointer, "/label");
         assert!(violation.detail.contains("character 2 is U+200B"), "{}", violation.detail);

@@ -1,4 +1,4 @@
-//! E-mail addresses in canonical form, so that two spellings of one address are one user.
+//! E-mail addresses in canonical form, so that all spellings of an address name the same user.
 
 use std::fmt;
 
@@ -6,24 +6,25 @@ use paddock_store::stored_as_text;
 use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 
-/// A canonical address: NFKC, lower-cased, an ASCII local part and a domain in IDNA A-labels; at most 254 bytes (RFC 5321).
+/// A canonical address: NFKC, lower case, an ASCII local part, and a domain in IDNA A-labels. At
+/// most 254 bytes long (RFC 5321).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Email(String);
 
-/// Why a text is no address.
+/// The reason why a text is not a valid address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmailError {
-    /// No `@`, or nothing before or after it.
+    /// The `@` is missing, or the text before or after it.
     #[error("must have the form name@domain, as in ada@example.com")]
     Form,
-    /// A character that cannot stand before the `@`.
+    /// The part before the `@` contains an invalid character.
     #[error("may hold only ASCII letters, digits and . ! # $ % & ' * + / = ? ^ _ ` {{ | }} ~ - before the @")]
     LocalPart,
-    /// A domain that IDNA refuses.
+    /// The domain is invalid by the rules of IDNA.
     #[error("must end in a domain name, as in example.com")]
     Domain,
-    /// Longer than 254 bytes, or more than 64 before the `@`.
+    /// The address is longer than 254 bytes, or its local part longer than 64.
     #[error("must be at most 254 bytes long, and at most 64 before the @")]
     TooLong,
 }
@@ -31,7 +32,7 @@ pub enum EmailError {
 stored_as_text!([] Email, |email| email.to_string(), |text| Ok(Email::parse(text)?));
 
 impl Email {
-    /// Checks and canonicalises.
+    /// Parses and canonicalises an address.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         if text.len() > 1024 {
             return Err(EmailError::TooLong);
@@ -55,14 +56,14 @@ impl Email {
         Ok(Self(email))
     }
 
-    /// The canonical text.
+    /// Returns the canonical text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// RFC 5322 `atext` and the dot, after lower-casing.
+/// Whether RFC 5322 allows the lower-case byte in a local part: `atext` or a dot.
 fn is_local_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte)
 }
@@ -86,7 +87,7 @@ mod tests {
     #[case::full_width("ａｄａ@example.com", "ada@example.com")]
     #[case::idn("ada@bücher.example", "ada@xn--bcher-kva.example")]
     #[case::single_label("root@localhost", "root@localhost")]
-    fn spellings_of_one_address_are_one(#[case] given: &str, #[case] canonical: &str) {
+    fn spellings_have_one_canonical_form(#[case] given: &str, #[case] canonical: &str) {
         assert_eq!(Email::parse(given).unwrap().as_str(), canonical);
     }
 
@@ -100,17 +101,17 @@ mod tests {
     #[case("ada..b@example.com", EmailError::LocalPart)]
     #[case("ada@exa mple.com", EmailError::Domain)]
     #[case("ada@example..com", EmailError::Domain)]
-    fn what_is_no_address_is_refused(#[case] given: &str, #[case] why: EmailError) {
+    fn an_invalid_address_is_rejected(#[case] given: &str, #[case] why: EmailError) {
         assert_eq!(Email::parse(given), Err(why));
     }
 
     #[test]
-    fn a_long_one_is_refused() {
+    fn a_long_local_part_is_rejected() {
         assert_eq!(Email::parse(&format!("{}@example.com", "a".repeat(65))), Err(EmailError::TooLong));
     }
 
     proptest! {
-        /// What is stored is read back by the same rule.
+        /// A stored address parses to itself.
         #[test]
         fn a_canonical_address_is_its_own_canonical_form(local in "[a-zA-Z0-9.+ａ-ｚ]{1,12}", domain in "\\PC{1,12}") {
             if let Ok(email) = Email::parse(&format!("{local}@{domain}")) {
@@ -120,7 +121,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_panic(text in ".{0,80}") {
+        fn parsing_never_panics(text in ".{0,80}") {
             let _ = Email::parse(&text);
         }
     }

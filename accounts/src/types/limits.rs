@@ -2,29 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Limits of a user or key: absent means "no limit but the default", 0 means "none allowed".
+/// Limits of a user or key. `None` means that only the default applies; 0 allows nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::FromRow)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Requests in a minute.
+    /// Requests per minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<i64>,
-    /// Prompt and completion tokens in a minute.
+    /// Prompt and completion tokens per minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_minute: Option<i64>,
-    /// Prompt and completion tokens in a UTC day.
+    /// Prompt and completion tokens per UTC day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_day: Option<i64>,
-    /// Prompt and completion tokens in a UTC month.
+    /// Prompt and completion tokens per UTC month.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_month: Option<i64>,
-    /// Requests in flight at once.
+    /// Requests in flight at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<i64>,
 }
 
 impl Limits {
-    /// Each limit with its name.
+    /// Returns each limit with its name.
     fn each(&self) -> [(&'static str, Option<i64>); 5] {
         [
             ("requests_per_minute", self.requests_per_minute),
@@ -35,13 +35,13 @@ impl Limits {
         ]
     }
 
-    /// The first limit that is below zero, by its name.
+    /// Returns the name of the first negative limit.
     #[must_use]
     pub fn negative(&self) -> Option<&'static str> {
         self.each().into_iter().find_map(|(name, limit)| limit.is_some_and(|limit| limit < 0).then_some(name))
     }
 
-    /// The limits that are absent or higher than `max`, each with its name and its maximum.
+    /// Returns the name and maximum of each limit that is absent or higher than in `max`.
     pub(crate) fn above(&self, max: &Self) -> impl Iterator<Item = (&'static str, i64)> {
         self.each().into_iter().zip(max.each()).filter_map(|((name, limit), (_, max))| {
             let max = max?;
@@ -50,23 +50,23 @@ impl Limits {
     }
 }
 
-/// A merge patch of limits: `None` leaves a limit as it is, `Some(None)` takes it away.
+/// A merge patch of limits: `None` keeps a limit, `Some(None)` removes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitsPatch {
-    /// Requests in a minute.
+    /// Requests per minute.
     pub requests_per_minute: Option<Option<i64>>,
-    /// Prompt and completion tokens in a minute.
+    /// Prompt and completion tokens per minute.
     pub tokens_per_minute: Option<Option<i64>>,
-    /// Prompt and completion tokens in a UTC day.
+    /// Prompt and completion tokens per UTC day.
     pub tokens_per_day: Option<Option<i64>>,
-    /// Prompt and completion tokens in a UTC month.
+    /// Prompt and completion tokens per UTC month.
     pub tokens_per_month: Option<Option<i64>>,
-    /// Requests in flight at once.
+    /// Requests in flight at the same time.
     pub max_concurrent: Option<Option<i64>>,
 }
 
 impl LimitsPatch {
-    /// Takes every limit away.
+    /// Removes every limit.
     pub const CLEAR: Self = Self {
         requests_per_minute: Some(None),
         tokens_per_minute: Some(None),
@@ -75,7 +75,7 @@ impl LimitsPatch {
         max_concurrent: Some(None),
     };
 
-    /// The limits after it.
+    /// Applies the patch to these limits.
     #[must_use]
     pub fn over(self, limits: Limits) -> Limits {
         Limits {
@@ -88,7 +88,7 @@ impl LimitsPatch {
     }
 }
 
-/// Binds the five limits to a statement, in the order of their columns.
+/// Binds the five limits to a statement, in column order.
 macro_rules! bind_limits {
     ($query:expr, $limits:expr) => {
         $query

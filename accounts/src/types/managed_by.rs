@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The object that owns a user, credential or model. The API does not edit what an object owns.
+/// The Kubernetes object that owns a user, credential or model. The API does not edit such a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ManagedBy {
     /// The UID of the cluster's `kube-system` namespace.
@@ -13,7 +13,7 @@ pub struct ManagedBy {
     pub namespace: String,
     /// The object's name.
     pub name: String,
-    /// The UID of the object: it tells apart two objects of the same name, one after the other.
+    /// The UID of the object. It distinguishes successive objects of the same name.
     pub uid: String,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for ManagedBy {
     }
 }
 
-/// The four columns.
+/// The columns `managed_*`.
 #[derive(sqlx::FromRow)]
 #[expect(clippy::struct_field_names, reason = "the columns' own names")]
 pub(crate) struct ManagedColumns {

@@ -1,4 +1,4 @@
-//! The values that the rules work with. Each is checked when it is created.
+//! Value types. Each value is validated when it is created.
 
 pub mod display_text;
 mod email;

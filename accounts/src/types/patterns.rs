@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fmt};
 use paddock_store::stored_as_text;
 use serde::{Deserialize, Serialize};
 
-/// The models a user or key is narrowed to. Patterns are canonical texts; what they mean, and whether one is well formed,
-/// the crate that knows model names says. An empty list allows none; where there is no list, nothing is narrowed.
+/// The models that a user or key may use. An empty list allows no model; a missing list allows all.
+///
+/// Patterns are canonical texts. This crate does not interpret or validate them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ModelPatterns(BTreeSet<String>);
@@ -14,12 +15,12 @@ pub struct ModelPatterns(BTreeSet<String>);
 stored_as_text!([] ModelPatterns, |patterns| patterns.to_string(), |text| Ok(ModelPatterns::from_stored(text)));
 
 impl ModelPatterns {
-    /// The patterns, sorted.
+    /// Returns the patterns, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// The stored form: one TEXT, separated by one space, which no pattern holds.
+    /// Reads the stored form: the patterns, separated by a space. A pattern contains no space.
     pub(crate) fn from_stored(text: &str) -> Self {
         Self(text.split(' ').filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect())
     }

@@ -1,4 +1,4 @@
-//! Roles and scopes, and sets of them.
+//! Roles, scopes, and sets of them.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -57,7 +57,7 @@ pub enum Scope {
 pub trait TextEnum: Copy + Ord + fmt::Debug + 'static {
     /// Every variant.
     const ALL: &'static [Self];
-    /// The text of the variant.
+    /// Returns the text of the variant.
     fn text(self) -> &'static str;
 }
 
@@ -104,11 +104,12 @@ impl TextEnum for Scope {
     }
 }
 
-/// A set of variants. Stored as one TEXT, sorted, separated by spaces.
+/// A set of variants. Its stored form is one text: the variants, sorted and separated by spaces.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EnumSet<T: TextEnum> {
     known: BTreeSet<T>,
-    /// Texts that a newer version stored. They grant nothing here, and survive a change of other fields.
+    /// Unknown texts that a newer version stored. They grant nothing, and are kept when other
+    /// fields of the row change.
     unknown: Box<[String]>,
 }
 
@@ -120,7 +121,7 @@ pub type Scopes = EnumSet<Scope>;
 stored_as_text!([T: TextEnum] EnumSet<T>, |set| set.to_string(), |text| Ok(EnumSet::from_stored(text)));
 
 impl Role {
-    /// Whether sessions and keys of a user with this role can have the scope.
+    /// Whether sessions and keys of a user with this role may use the scope.
     pub(crate) fn grants(self, scope: Scope) -> bool {
         match self {
             Self::Admin => true,
@@ -139,7 +140,7 @@ impl Role {
 }
 
 impl Scopes {
-    /// What a key gets when none are named: `chat generate embed models:read`.
+    /// The scopes of a new key by default: `chat generate embed models:read`.
     #[must_use]
     pub fn default_for_keys() -> Self {
         [Scope::Chat, Scope::Generate, Scope::Embed, Scope::ModelsRead].into_iter().collect()
@@ -147,25 +148,25 @@ impl Scopes {
 }
 
 impl<T: TextEnum> EnumSet<T> {
-    /// Whether the set holds the variant.
+    /// Whether the set contains the variant.
     #[must_use]
     pub fn has(&self, variant: T) -> bool {
         self.known.contains(&variant)
     }
 
-    /// The variants of this set that the other does not hold.
+    /// Returns the variants of this set that the other set does not contain.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         self.known.difference(&other.known).copied().collect()
     }
 
-    /// Whether the set holds no known variant.
+    /// Whether the set contains no known variant.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// The known variants, sorted.
+    /// Returns the known variants, sorted.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         self.known.iter().copied()
     }
@@ -229,7 +230,7 @@ impl<'de, T: TextEnum + Deserialize<'de>> Deserialize<'de> for EnumSet<T> {
     }
 }
 
-/// A text that is no variant, and the variants.
+/// The text is not a variant. The message lists the variants.
 #[derive(Debug, thiserror::Error)]
 #[error("`{text}` is not one of: {known}")]
 pub struct UnknownVariant {
@@ -266,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_form_is_sorted_and_tolerates_what_a_newer_version_wrote() {
+    fn stored_form_is_sorted_and_keeps_unknown_texts() {
         let scopes: Scopes = [Scope::ModelsRead, Scope::Chat].into_iter().collect();
         assert_eq!(scopes.to_string(), "chat models:read");
         let newer = Scopes::from_stored("beam chat models:read teleport");

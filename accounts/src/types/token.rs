@@ -1,7 +1,8 @@
 //! The text of an API key: `pdk_<10 base62 key id>_<43 base62 secret><6 base62 CRC32>`.
 //!
-//! The key id is public and is what a request is looked up by. The secret holds 256 random bits. The check sum lets a
-//! typing error, a cut or a made-up key be refused without asking the database, and secret scanners recognise a real one.
+//! The key id is public, and requests look up the key by it. The secret has 256 random bits. The
+//! check sum rejects mistyped, truncated and invented keys without reading the database, and lets
+//! secret scanners recognise real keys.
 
 use std::fmt;
 
@@ -16,19 +17,19 @@ const LEN: usize = PREFIX.len() + ID_LEN + 1 + SECRET_LEN + CRC_LEN;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A well-formed key: its form and check sum hold, which says nothing of whether anyone was given it.
+/// A well-formed key: its form and check sum are valid. It need not exist in the database.
 #[derive(Clone)]
 pub struct ApiKeyToken {
     text: SecretString,
 }
 
-/// The key does not have the form of one, or its check sum is wrong.
+/// The form or the check sum of the key is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a well-formed API key")]
 pub struct MalformedKey;
 
 impl ApiKeyToken {
-    /// A new key from 256 bits of secret and 80 bits of which the key id is made.
+    /// Generates a key with a secret of 256 random bits. The key id is derived from 80 random bits.
     pub(crate) fn generate() -> Self {
         let mut bits = [0_u8; 42];
         aws_lc_rs::rand::fill(&mut bits).expect("the operating system gives random bytes");
@@ -42,14 +43,14 @@ impl ApiKeyToken {
         Self { text: text.into() }
     }
 
-    /// Checks form and check sum.
+    /// Parses a key. Fails if its form or check sum is invalid.
     pub fn parse(text: &str) -> Result<Self, MalformedKey> {
         let bytes = text.as_bytes();
-        let shaped = bytes.len() == LEN
+        let is_well_formed = bytes.len() == LEN
             && text.starts_with(PREFIX)
             && bytes[PREFIX.len() + ID_LEN] == b'_'
             && bytes[PREFIX.len()..].iter().enumerate().all(|(i, byte)| i == ID_LEN || byte.is_ascii_alphanumeric());
-        if !shaped {
+        if !is_well_formed {
             return Err(MalformedKey);
         }
         let (body, sum) = text.split_at(LEN - CRC_LEN);
@@ -59,32 +60,32 @@ impl ApiKeyToken {
         Ok(Self { text: text.into() })
     }
 
-    /// Whether a credential has the prefix of a key, and so is verified as one.
+    /// Whether a credential has the prefix of an API key.
     #[must_use]
     pub fn looks_like_key(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 
-    /// The public part.
+    /// Returns the key id, which is public.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.text.expose_secret()[PREFIX.len()..PREFIX.len() + ID_LEN]
     }
 
-    /// What people see of a key in lists and logs: `pdk_<key id>`.
+    /// Returns `pdk_<key id>`, the form of the key in lists and logs.
     #[must_use]
     pub fn prefix(&self) -> String {
         prefix_of(self.key_id())
     }
 
-    /// The whole key: to hand to its owner once, never to log.
+    /// Returns the whole key. Give it to its owner once, and never log it.
     #[must_use]
     pub fn plaintext(&self) -> &SecretString {
         &self.text
     }
 }
 
-/// `pdk_<key id>`.
+/// Returns `pdk_<key id>`.
 #[must_use]
 pub fn prefix_of(key_id: &str) -> String {
     format!("{PREFIX}{key_id}")
@@ -96,7 +97,8 @@ impl fmt::Debug for ApiKeyToken {
     }
 }
 
-/// The big-endian number in base 62, its lowest `len` digits: 43 hold 256 bits whole, 10 hold 59 of 80.
+/// Encodes the lowest `len` digits of a big-endian number in base 62. 43 digits represent all 256
+/// bits of a secret; 10 digits represent 59 of the 80 bits of a key id.
 fn base62(bytes: &[u8], len: usize) -> String {
     let mut number = bytes.to_vec();
     let mut digits = vec![b'0'; len];
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_key_reads_back_and_its_debug_shows_no_secret() {
+    fn a_new_key_parses_and_its_debug_form_hides_the_secret() {
         let token = ApiKeyToken::generate();
         let text = token.plaintext().expose_secret().to_owned();
         assert_eq!(text.len(), LEN);
@@ -134,7 +136,8 @@ mod tests {
         assert!(!format!("{token:?}").contains(&text[LEN - 20..]));
     }
 
-    /// A million in `make soak`, which takes a minute; the key id alone is what has to be unique.
+    /// Generates a million keys in `make soak`, which takes a minute. Only the key id must be
+    /// unique.
     #[test]
     fn no_two_keys_are_the_same() {
         let count = if std::env::var_os("PADDOCK_SOAK").is_some() { 1_000_000 } else { 50_000 };
@@ -153,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_changed_character_is_noticed(at in 0..LEN, to in "[0-9A-Za-z_ ]") {
+        fn one_changed_character_is_detected(at in 0..LEN, to in "[0-9A-Za-z_ ]") {
             let text = ApiKeyToken::generate().plaintext().expose_secret().to_owned();
             let mut changed = text.clone();
             changed.replace_range(at..=at, &to);
@@ -161,12 +164,12 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_judged_without_panic(text in ".{0,80}") {
+        fn parsing_never_panics(text in ".{0,80}") {
             let _ = ApiKeyToken::parse(&text);
         }
 
         #[test]
-        fn base62_is_the_number(number: u64) {
+        fn base62_encodes_the_number(number: u64) {
             let digits = base62(&number.to_be_bytes(), 11);
             let back = digits.bytes().fold(0_u128, |n, d| {
                 n * 62 + ALPHABET.iter().position(|a| *a == d).expect("in the alphabet") as u128

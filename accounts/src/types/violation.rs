@@ -1,16 +1,16 @@
-//! A field that breaks a rule.
+//! Violations of validation rules.
 
-/// A field of a request that breaks a rule.
+/// A field of a request that violates a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The field, as a JSON pointer into the request: `/email`.
+    /// The field, as a JSON pointer into the request, such as `/email`.
     pub pointer: String,
-    /// The rule, and a correct value where that helps.
+    /// The rule, with an example of a correct value where useful.
     pub detail: String,
 }
 
 impl Violation {
-    /// A field and its rule.
+    /// Creates a violation of a field and its rule.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }

@@ -1,4 +1,4 @@
-//! A UTC day, by which usage is summed.
+//! UTC days, by which usage is summed.
 
 use std::{fmt, str::FromStr};
 
@@ -9,24 +9,24 @@ use paddock_store::clock::Timestamp;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
-/// A UTC day, as `2026-11-25`.
+/// A UTC day, stored as days since 1970-01-01. Its text form is `2026-11-25`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Day(i64);
 
-/// A text that is no day.
+/// The text is not a valid day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a UTC date of the years 1 to 9999, such as 2026-01-31")]
 pub struct InvalidDay;
 
 impl Day {
-    /// The day that an instant is in.
+    /// Returns the day of a timestamp.
     #[must_use]
     pub const fn of(time: Timestamp) -> Self {
         Self(time.micros().div_euclid(MICROS_PER_DAY))
     }
 
-    /// The first day of its month.
+    /// Returns the first day of the month.
     #[must_use]
     pub fn month(self) -> Self {
         self.date().map_or(self, |date| Self::from_date(date.first_of_month()))
@@ -47,7 +47,7 @@ impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.date() {
             Some(date) => date.fmt(f),
-            // Beyond the years a calendar prints.
+            // The year is outside the range that jiff can print.
             None => write!(f, "@{}d", self.0),
         }
     }
@@ -58,7 +58,7 @@ impl FromStr for Day {
 
     fn from_str(text: &str) -> Result<Self, InvalidDay> {
         let date: Date = text.parse().map_err(|_| InvalidDay)?;
-        // The parser takes a time of day too, and would forget it.
+        // The parser also accepts a time of day, and would drop it.
         (date.year() >= 1 && date.to_string() == text).then(|| Self::from_date(date)).ok_or(InvalidDay)
     }
 }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_day() {
+    fn other_texts_are_rejected() {
         for text in
             ["2026-02-30", "2026-1-1", "20260101", "2026-01-01T00:00:00Z", "2026-01-01T10:00", "0000-01-01", "", "x"]
         {

@@ -1,4 +1,4 @@
-//! When keys were last used: noted in memory with each request, and stored in batches.
+//! The times when keys were last used. Each request records its time in memory; batches are stored.
 
 use std::{
     collections::HashMap,
@@ -9,16 +9,16 @@ use std::{
 use paddock_store::{clock::Timestamp, ids::CredentialId, statements};
 use parking_lot::RwLock;
 
-/// A use within this interval of the noted one is not noted.
+/// A use within this interval after the recorded use is not recorded.
 const NOTE_INTERVAL: Duration = Duration::from_secs(30);
-/// A key that was not used for this long is removed from memory.
+/// A key that was not used for this time is removed from memory.
 const IDLE_TTL: Duration = Duration::from_hours(1);
 
 statements! {
     TOUCH = "UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
 }
 
-/// The uses that were noted.
+/// The recorded uses of keys.
 #[derive(Default)]
 pub(crate) struct LastUsed(RwLock<HashMap<CredentialId, Note>>);
 
@@ -28,7 +28,7 @@ struct Note {
 }
 
 impl LastUsed {
-    /// Takes note of a use. A key that is in use at the moment costs a look.
+    /// Records a use. For a key that is in constant use, this only reads the map.
     pub(crate) fn note(&self, id: CredentialId, at: Timestamp) {
         if let Some(note) = self.0.read().get(&id) {
             let used = Timestamp::from_micros(note.used.load(Ordering::Relaxed));
@@ -41,7 +41,8 @@ impl LastUsed {
         self.0.write().entry(id).or_insert(note);
     }
 
-    /// What is not stored yet, in order of ids, so that two writers never wait for each other.
+    /// Returns the uses that are not stored yet, in order of ids, so that two writers cannot
+    /// deadlock.
     pub(super) fn due(&self) -> Vec<(CredentialId, i64)> {
         let notes = self.0.read();
         let due = notes.iter().filter_map(|(id, note)| {
@@ -60,10 +61,10 @@ impl LastUsed {
                 note.stored.store(*used, Ordering::Relaxed);
             }
         }
-        let forgotten = (now - IDLE_TTL).micros();
+        let idle_since = (now - IDLE_TTL).micros();
         notes.retain(|_, note| {
             let used = note.used.load(Ordering::Relaxed);
-            used > forgotten || used > note.stored.load(Ordering::Relaxed)
+            used > idle_since || used > note.stored.load(Ordering::Relaxed)
         });
     }
 }

@@ -1,4 +1,4 @@
-//! The record of a request, and its row.
+//! Usage records: one row per request.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -14,43 +14,44 @@ use uuid::Uuid;
 
 use crate::error::Error;
 
-/// How many rows one statement inserts: both engines bound the number of parameters.
+/// The number of rows per INSERT. Both engines limit the number of parameters.
 pub(super) const INSERT_BATCH: usize = 1000;
 
-/// One request through the gateway.
+/// The usage of one request through the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRecord {
-    /// Ours, made at admission: recording the same one twice records it once.
+    /// The id of the record, created at admission. Storing a record twice stores it once.
     pub usage_id: Uuid,
-    /// The request's id, which a client may have chosen.
+    /// The id of the request, which the client may have chosen.
     pub request_id: String,
-    /// Who.
+    /// The user.
     pub user_id: UserId,
-    /// With which key; `None` with a session.
+    /// The API key; `None` for a session.
     pub credential_id: Option<CredentialId>,
-    /// The canonical model.
+    /// The canonical model name.
     pub model: String,
-    /// The route, as `POST /api/chat`.
+    /// The route, such as `POST /api/chat`.
     pub endpoint: Cow<'static, str>,
-    /// Tokens of the prompt, as Ollama counted them.
+    /// Prompt tokens, as reported by Ollama.
     pub prompt_tokens: Option<i64>,
-    /// Tokens of the answer.
+    /// Completion tokens.
     pub completion_tokens: Option<i64>,
-    /// Whether the tokens were counted from frames, because the answer was cut before its totals.
+    /// Whether the tokens were estimated from frames, because the response ended before its totals.
     pub tokens_estimated: bool,
-    /// When it was admitted.
+    /// When the request was admitted.
     pub started_at: Timestamp,
-    /// Microseconds from admission to the first byte of the answer.
+    /// Microseconds from admission to the first byte of the response.
     pub first_byte_us: Option<i64>,
-    /// Microseconds from admission to the end.
+    /// Microseconds from admission to the end of the response.
     pub duration_us: i64,
-    /// How it ended: `ok`, `client_gone`, `upstream_incomplete`, ...
+    /// The outcome: `ok`, `client_gone`, `upstream_incomplete` and so on.
     pub status: Cow<'static, str>,
-    /// The HTTP status the client saw.
+    /// The HTTP status of the response.
     pub http_status: u16,
 }
 
-/// The records in order of their ids, each once: one statement cannot touch a row twice.
+/// Returns the records in order of their ids, without duplicates. One statement cannot write a row
+/// twice.
 pub(super) fn deduplicate(records: &[UsageRecord]) -> Vec<&UsageRecord> {
     records.iter().map(|record| (record.usage_id, record)).collect::<BTreeMap<_, _>>().into_values().collect()
 }

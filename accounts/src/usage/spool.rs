@@ -1,11 +1,10 @@
-//! The spool: append-only files, one for each process, that hold records while the database is
-//! unavailable.
+//! The spool: append-only files that hold usage records while the database is unavailable. Each
+//! process has its own file.
 //!
-//! It protects usage records of served requests from loss when the process dies before the database
-//! returns. A record is durable once its file is synced. Each record is framed by its length and
-//! checksum, so that a torn tail is recognized. A file is locked as long as its process lives; another
-//! process takes over an unlocked file. Storing a record twice stores it once, so a crash during a
-//! replay does no harm.
+//! The spool keeps the records if the process dies before the database returns. A record is durable
+//! once its file is synced. Each record is preceded by its length and checksum, so that a torn tail
+//! is detected. A process locks its file while it lives; another process takes over an unlocked
+//! file. Storing a record twice stores it once, so a crash during a replay does no harm.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -23,9 +22,9 @@ use super::record::UsageRecord;
 const EXTENSION: &str = "spool";
 /// The length and the CRC-32 of a record, both little-endian.
 const HEADER_BYTES: usize = 8;
-/// The longest record.
+/// The longest record, in bytes.
 const MAX_RECORD_BYTES: usize = 64 << 10;
-/// How many bytes are read at once.
+/// The number of bytes that one read returns.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// The spool of this process.
@@ -39,35 +38,35 @@ pub struct Spool {
 
 struct OpenFile {
     file: File,
-    /// How far it is synced.
+    /// The end of the synced records.
     len: u64,
-    /// How far it has been stored.
+    /// The end of the records that the database has stored.
     stored: u64,
-    /// Whether something may stand behind `len`, from a write that failed.
-    is_ragged: bool,
+    /// Whether a failed write may have left bytes after `len`.
+    has_partial_write: bool,
 }
 
-/// Records from a spool.
+/// A batch of records from a spool.
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// The records.
     pub records: Vec<UsageRecord>,
-    /// Where the next ones begin.
+    /// The position of the next record.
     pub end: u64,
-    /// What stands there instead of records.
+    /// The reason why the bytes at `end` are not a record.
     pub damage: Option<Damage>,
 }
 
-/// Why the rest of a file cannot be read.
+/// The reason why the rest of a file cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// A crash tore the last write off: what is missing was never promised.
+    /// A crash interrupted the last write. Its records were never confirmed as durable.
     Torn,
-    /// Bytes are not those that were written.
+    /// The bytes differ from what was written.
     Corrupt,
 }
 
-/// The spool of a process that is gone, held by this one.
+/// The spool of a process that has ended, locked by this process.
 pub struct Orphan {
     path: PathBuf,
     file: File,
@@ -75,21 +74,21 @@ pub struct Orphan {
 }
 
 impl Spool {
-    /// A new file in this folder, which is made if it is not there. `id` tells this process from others. Beyond `limit` bytes
-    /// the spool says that it is full.
+    /// Creates the file of this process, and its folder if it does not exist. `id` identifies the
+    /// process. Beyond `limit` bytes, [`Spool::is_full`] is true.
     pub fn open(folder: &Path, id: Uuid, limit: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let (path, partial) = (folder.join(format!("{id}.{EXTENSION}")), folder.join(format!("{id}.new")));
         let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&partial)?;
-        // Under its name it is never without its lock.
+        // Locked before the rename, so that the final name never exists without a lock.
         file.try_lock()?;
         fs::rename(&partial, &path)?;
         File::open(folder)?.sync_all()?;
-        let file = Mutex::new(OpenFile { file, len: 0, stored: 0, is_ragged: false });
+        let file = Mutex::new(OpenFile { file, len: 0, stored: 0, has_partial_write: false });
         Ok(Self { folder: folder.to_owned(), path, limit, file, backlog: AtomicU64::new(0) })
     }
 
-    /// Adds records and syncs them: all of them are safe, or none.
+    /// Appends records and syncs the file. On an error, none of them counts as written.
     pub fn append(&self, records: &[UsageRecord]) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(records.len() * 512);
         for record in records {
@@ -100,58 +99,60 @@ impl Spool {
             bytes.extend_from_slice(&crc32fast::hash(&text).to_le_bytes());
             bytes.extend_from_slice(&text);
         }
-        let mut own = self.lock();
-        let end = own.len;
-        if own.is_ragged {
-            own.file.set_len(end)?;
+        let mut open = self.lock();
+        let end = open.len;
+        if open.has_partial_write {
+            open.file.set_len(end)?;
         }
-        own.is_ragged = true;
-        own.file.write_all_at(&bytes, end)?;
-        own.file.sync_data()?;
-        own.is_ragged = false;
-        own.len = end + bytes.len() as u64;
-        self.backlog.store(own.len - own.stored, Ordering::Release);
+        open.has_partial_write = true;
+        open.file.write_all_at(&bytes, end)?;
+        open.file.sync_data()?;
+        open.has_partial_write = false;
+        open.len = end + bytes.len() as u64;
+        self.backlog.store(open.len - open.stored, Ordering::Release);
         Ok(())
     }
 
-    /// How many bytes wait.
+    /// Returns the number of bytes that are not yet stored in the database.
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.backlog.load(Ordering::Acquire)
     }
 
-    /// Whether it should take no more. Its limit is a matter of admission: what was admitted is still taken.
+    /// Whether the backlog has reached the limit. New requests should then be rejected; records of
+    /// admitted requests can still be appended.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.backlog() >= self.limit
     }
 
-    /// The oldest records that wait.
+    /// Reads the oldest records that are not yet stored.
     pub fn next(&self) -> io::Result<Chunk> {
-        let own = self.lock();
-        read(&own.file, own.stored, own.len)
+        let open = self.lock();
+        read(&open.file, open.stored, open.len)
     }
 
-    /// The records before `end` are stored. When all are, the file is emptied.
+    /// Marks the records before `end` as stored. Truncates the file when no record is left.
     pub fn stored(&self, end: u64) -> io::Result<()> {
-        let mut own = self.lock();
-        own.stored = end;
-        self.backlog.store(own.len - end, Ordering::Release);
-        if own.stored == own.len {
-            own.file.set_len(0)?;
-            own.file.sync_data()?;
-            (own.len, own.stored, own.is_ragged) = (0, 0, false);
+        let mut open = self.lock();
+        open.stored = end;
+        self.backlog.store(open.len - end, Ordering::Release);
+        if open.stored == open.len {
+            open.file.set_len(0)?;
+            open.file.sync_data()?;
+            (open.len, open.stored, open.has_partial_write) = (0, 0, false);
         }
         Ok(())
     }
 
-    /// Nothing of what waits can be read: it is given up.
+    /// Drops the remaining records, because they cannot be read.
     pub fn discard(&self) -> io::Result<()> {
         let end = self.lock().len;
         self.stored(end)
     }
 
-    /// The spools of processes that are gone. Only those that nobody but our own account can have written.
+    /// Finds and locks the spools of processes that have ended. Skips files that other accounts can
+    /// write.
     pub fn orphans(&self) -> io::Result<Vec<Orphan>> {
         let account = self.lock().file.metadata()?.uid();
         let mut orphans = Vec::new();
@@ -162,17 +163,17 @@ impl Spool {
             }
             let file = match File::open(&path) {
                 Ok(file) => file,
-                // Another one was faster.
+                // Another process has finished it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
             let metadata = file.metadata()?;
             if metadata.uid() != account || metadata.mode() & 0o022 != 0 {
-                tracing::warn!(file = %path.display(), "a spool that others can write is left alone");
+                tracing::warn!(file = %path.display(), "ignoring a spool that other accounts can write");
                 continue;
             }
             match file.try_lock() {
-                // Its length is looked at now that nobody adds to it.
+                // Read after locking, when the length no longer changes.
                 Ok(()) => {
                     let len = file.metadata()?.len();
                     orphans.push(Orphan { path, file, len });
@@ -192,25 +193,26 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         if self.backlog() == 0 {
-            // Left behind, an empty file does no harm.
+            // A remaining empty file does no harm.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 impl Orphan {
-    /// Where it lies.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The records from there on; none, and no damage, at its end.
+    /// Reads records from this position. At the end, returns no records and no damage.
     pub fn read(&self, from: u64) -> io::Result<Chunk> {
         read(&self.file, from, self.len)
     }
 
-    /// All of it is stored. One that holds bytes nobody can read is kept for people, under another name.
+    /// Removes the file after its records were stored. Renames a corrupt file to `*.damaged`
+    /// instead, so that it can be inspected.
     pub fn finish(self, damage: Option<Damage>) -> io::Result<()> {
         let done = if damage == Some(Damage::Corrupt) {
             fs::rename(&self.path, self.path.with_extension("damaged"))
@@ -224,20 +226,20 @@ impl Orphan {
     }
 }
 
-/// The records between two places of a file.
+/// Reads up to [`CHUNK_BYTES`] of records from a position of a file with this length.
 fn read(file: &File, from: u64, len: u64) -> io::Result<Chunk> {
     let mut bytes = vec![0; usize::try_from(CHUNK_BYTES.min(len.saturating_sub(from))).unwrap_or(0)];
     file.read_exact_at(&mut bytes, from)?;
     let mut chunk = Chunk { end: from, ..Chunk::default() };
     let mut rest = bytes.as_slice();
-    while let Some((head, behind)) = rest.split_first_chunk::<HEADER_BYTES>() {
-        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    while let Some((header, after)) = rest.split_first_chunk::<HEADER_BYTES>() {
+        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let length = word(0) as usize;
         if length > MAX_RECORD_BYTES {
             chunk.damage = Some(Damage::Corrupt);
             return Ok(chunk);
         }
-        let Some((text, behind)) = behind.split_at_checked(length) else { break };
+        let Some((text, after)) = after.split_at_checked(length) else { break };
         let record = (crc32fast::hash(text) == word(4)).then(|| serde_json::from_slice(text).ok()).flatten();
         let Some(record) = record else {
             chunk.damage = Some(Damage::Corrupt);
@@ -245,7 +247,7 @@ fn read(file: &File, from: u64, len: u64) -> io::Result<Chunk> {
         };
         chunk.records.push(record);
         chunk.end += (HEADER_BYTES + length) as u64;
-        rest = behind;
+        rest = after;
     }
     if chunk.records.is_empty() && !bytes.is_empty() {
         chunk.damage = Some(Damage::Torn);
@@ -261,7 +263,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that goes with the test.
+    /// A folder that is removed at the end of the test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -302,8 +304,8 @@ mod tests {
         ids.map(record).collect()
     }
 
-    /// All that an orphan holds, and where its end is.
-    fn whole(orphan: &Orphan) -> (Vec<UsageRecord>, u64, Option<Damage>) {
+    /// Reads all records of an orphan. Also returns the position after them, and the damage.
+    fn read_all(orphan: &Orphan) -> (Vec<UsageRecord>, u64, Option<Damage>) {
         let (mut all, mut from) = (Vec::new(), 0);
         loop {
             let chunk = orphan.read(from).unwrap();
@@ -317,14 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_read_in_order_and_the_file_is_emptied() {
+    fn records_are_read_in_order_and_the_stored_file_is_truncated() {
         let folder = Folder::new("order");
         let spool = folder.spool(1);
         spool.append(&records(0..3)).unwrap();
         spool.append(&records(3..5)).unwrap();
         let chunk = spool.next().unwrap();
         assert_eq!((chunk.records.as_slice(), chunk.damage), (records(0..5).as_slice(), None));
-        // More comes while those are being stored.
+        // A record is appended while the earlier ones are being stored.
         spool.append(&records(5..6)).unwrap();
         spool.stored(chunk.end).unwrap();
         let chunk = spool.next().unwrap();
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_when_it_is_full_and_takes_what_was_admitted() {
+    fn a_full_spool_still_accepts_records() {
         let folder = Folder::new("full");
         let spool = folder.spool(1);
         while !spool.is_full() {
@@ -351,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_taken_over_only_when_its_process_is_gone() {
+    fn a_file_is_taken_over_only_after_its_process_ended() {
         let folder = Folder::new("orphan");
         let (mine, other) = (folder.spool(1), folder.spool(2));
         other.append(&records(0..4_000)).unwrap();
@@ -360,14 +362,14 @@ mod tests {
         let mut orphans = mine.orphans().unwrap();
         let orphan = orphans.pop().unwrap();
         assert!(orphans.is_empty() && mine.orphans().unwrap().is_empty());
-        let (all, _, damage) = whole(&orphan);
+        let (all, _, damage) = read_all(&orphan);
         assert_eq!((all, damage), (records(0..4_000), None));
         orphan.finish(None).unwrap();
         assert!(mine.orphans().unwrap().is_empty());
     }
 
     #[test]
-    fn what_others_can_write_counts_for_nothing() {
+    fn a_file_that_other_accounts_can_write_is_ignored() {
         let folder = Folder::new("forged");
         let (mine, other) = (folder.spool(1), folder.spool(2));
         other.append(&records(0..1)).unwrap();
@@ -383,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn wherever_a_tail_is_torn_off_what_is_before_it_is_read() {
+    fn the_records_before_a_torn_tail_are_read() {
         let folder = Folder::new("torn");
         let mine = folder.spool(1);
         let other = folder.spool(2);
@@ -395,15 +397,15 @@ mod tests {
         for cut in before..len {
             fs::write(&path, &bytes[..usize::try_from(cut).unwrap()]).unwrap();
             let orphan = mine.orphans().unwrap().pop().unwrap();
-            let (all, end, damage) = whole(&orphan);
+            let (all, end, damage) = read_all(&orphan);
             assert_eq!((all, end), (records(0..2), before));
             assert_eq!(damage, (cut > before).then_some(Damage::Torn), "{cut}");
             drop(orphan);
         }
         OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
-        // A length without its bytes, as some file systems leave it.
+        // Some file systems extend a file without writing its bytes.
         let orphan = mine.orphans().unwrap().pop().unwrap();
-        let (all, _, damage) = whole(&orphan);
+        let (all, _, damage) = read_all(&orphan);
         assert_eq!((all, damage), (records(0..2), Some(Damage::Corrupt)));
         orphan.finish(damage).unwrap();
         assert!(path.with_extension("damaged").exists() && mine.orphans().unwrap().is_empty());

@@ -9,51 +9,52 @@ use sqlx::{FromRow, QueryBuilder};
 use super::{Day, Usage};
 use crate::error::Error;
 
-/// What totals are told apart by.
+/// The dimensions by which totals are grouped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "any of them goes with any other")]
+#[expect(clippy::struct_excessive_bools, reason = "every combination is valid")]
 pub struct GroupBy {
-    /// A row for each UTC day.
+    /// One row per UTC day.
     pub day: bool,
-    /// A row for each user.
+    /// One row per user.
     pub user: bool,
-    /// A row for each key, and one for sessions.
+    /// One row per key, and one for all sessions.
     pub key: bool,
-    /// A row for each model.
+    /// One row per model.
     pub model: bool,
 }
 
-/// What is added up.
+/// Selects the usage to sum. Every field that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageFilter {
-    /// From this day on.
+    /// The first day, inclusive.
     pub from: Option<Day>,
-    /// Before this day.
+    /// The end day, exclusive.
     pub to: Option<Day>,
-    /// Only this user.
+    /// The user.
     pub user_id: Option<UserId>,
-    /// Only this key.
+    /// The key.
     pub credential_id: Option<CredentialId>,
-    /// Only this canonical model.
+    /// The canonical model name.
     pub model: Option<String>,
 }
 
-/// Requests and tokens.
+/// Sums of requests and tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRow)]
 pub struct Totals {
-    /// Requests that were admitted.
+    /// Admitted requests.
     pub requests: i64,
-    /// Those of them that broke off, or ended in an error.
+    /// Requests that were interrupted or ended with an error.
     pub failed: i64,
-    /// Tokens of prompts.
+    /// Prompt tokens.
     pub prompt_tokens: i64,
-    /// Tokens of answers.
+    /// Completion tokens.
     pub completion_tokens: i64,
-    /// Requests whose tokens were counted from frames, because the answer was cut before its totals.
+    /// Requests whose tokens were estimated from frames, because the response ended before its
+    /// totals.
     pub estimated: i64,
 }
 
-/// The totals of one group. What it was not grouped by is `None`.
+/// The totals of one group. A dimension that was not grouped by is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct UsageTotals {
     /// The day.
@@ -64,19 +65,19 @@ pub struct UsageTotals {
     pub credential_id: Option<CredentialId>,
     /// The model.
     pub model: Option<String>,
-    /// What was used.
+    /// The sums.
     #[sqlx(flatten)]
     pub totals: Totals,
 }
 
 impl GroupBy {
-    /// The columns, in the order that rows have.
+    /// Returns the columns to group and sort by.
     fn columns(self) -> String {
         let columns = [(self.day, "day"), (self.user, "user_id"), (self.key, "credential_id"), (self.model, "model")];
         columns.into_iter().filter_map(|(is_wanted, name)| is_wanted.then_some(name)).collect::<Vec<_>>().join(", ")
     }
 
-    /// The same with a type for what is not wanted.
+    /// Returns the columns to select: a typed NULL for each dimension that is not grouped by.
     fn selected(self) -> String {
         [
             if self.day { "day" } else { "CAST(NULL AS BIGINT) AS day" },
@@ -110,8 +111,8 @@ macro_rules! narrow {
 }
 
 impl Usage<'_> {
-    /// What was used, in order of day, user, key and model as far as it is told apart by them; and how many groups there are
-    /// in all. Told apart by nothing, it is one row, also where nothing was used.
+    /// Returns a page of totals, ordered by the grouped dimensions, and the number of all groups.
+    /// Without grouping, returns one row, even if there was no usage.
     pub async fn totals(
         self,
         filter: &UsageFilter,
@@ -152,13 +153,13 @@ impl Usage<'_> {
             return Ok((rows, 1));
         }
         let seen = i64::from(offset) + i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        // A page that is not full ends the list: no count is needed.
+        // A page that is not full ends the list, so no count is needed.
         let is_last = rows.len() < usize::from(limit) && (offset == 0 || !rows.is_empty());
         let total = if is_last { seen } else { with_conn!(reader.conn(), |c| count!(c)) };
         Ok((rows, total))
     }
 
-    /// What a user has used today and in this month, by the UTC calendar.
+    /// Returns the totals of a user for the current UTC day and UTC month.
     pub async fn totals_of_user(self, user_id: UserId) -> Result<(Totals, Totals), Error> {
         let today = Day::of(self.accounts.now());
         let since = async |day| {

@@ -13,33 +13,34 @@ use crate::{
 statements! {
     OTHER_ADMINS = "SELECT count(*) FROM users WHERE is_active AND deleted_at IS NULL AND id <> $1 \
                     AND ' ' || roles || ' ' LIKE '% admin %' AND requests_per_minute IS DISTINCT FROM 0";
-    /// Serializes changes that could remove the last admin. The audit event needs this lock too, so a
-    /// transaction that takes it here must not wait for a row afterwards.
+    /// Serializes changes that could remove the last admin. The audit event needs this lock too, so
+    /// a transaction that takes it here must not wait for a row afterwards.
     LOCK_ADMINS = "UPDATE audit_head SET position = position";
 }
 
-/// Whether an admin exists who can act.
+/// Whether an admin exists that can administer.
 pub(crate) async fn has_admin(conn: Conn<'_>) -> Result<bool, Error> {
-    let nobody = UserId(0);
-    let admins: i64 = with_conn!(conn, |c| sqlx::query_scalar(OTHER_ADMINS).bind(nobody).fetch_one(c).await?);
+    let no_user = UserId(0);
+    let admins: i64 = with_conn!(conn, |c| sqlx::query_scalar(OTHER_ADMINS).bind(no_user).fetch_one(c).await?);
     Ok(admins > 0)
 }
 
-/// Whether another admin exists who can act. Holds under concurrent changes.
+/// Whether another admin exists that can administer. The answer stays true until the transaction
+/// ends.
 pub(crate) async fn has_other_admin(tx: &mut Tx, than: UserId) -> Result<bool, Error> {
     with_conn!(tx.conn(), |c| sqlx::query(LOCK_ADMINS).execute(c).await.map(|_| ()))?;
     let others: i64 = with_conn!(tx.conn(), |c| sqlx::query_scalar(OTHER_ADMINS).bind(than).fetch_one(c).await?);
     Ok(others > 0)
 }
 
-/// Why a user cannot administer.
+/// The reason why a user cannot administer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminBlocker {
     /// The user is disabled.
     Disabled,
-    /// The user is no admin.
+    /// The user does not have the role `admin`.
     NoRole,
-    /// The user may make no requests.
+    /// The user is limited to 0 requests.
     NoRequests,
 }
 
@@ -67,7 +68,7 @@ impl User {
         }
     }
 
-    /// The user, changed so that it can administer.
+    /// Returns the user, changed so that it can administer.
     pub(crate) fn with_admin_restored(self) -> Self {
         let requests_per_minute = self.limits.requests_per_minute.filter(|limit| *limit != 0);
         Self {
@@ -79,13 +80,14 @@ impl User {
     }
 }
 
-fn can_act(user: &User) -> bool {
+fn can_administer(user: &User) -> bool {
     user.admin_blocker().is_none()
 }
 
-/// Checks that a change, or with `None` a deletion, leaves an admin who can act.
+/// Checks that a change leaves an admin that can administer; fails with [`Error::LastAdmin`]
+/// otherwise. `after` is `None` for a deletion.
 pub(crate) async fn check_last_admin(tx: &mut Tx, before: &User, after: Option<&User>) -> Result<(), Error> {
-    if can_act(before) && !after.is_some_and(can_act) && !has_other_admin(tx, before.id).await? {
+    if can_administer(before) && !after.is_some_and(can_administer) && !has_other_admin(tx, before.id).await? {
         return Err(Error::LastAdmin);
     }
     Ok(())

@@ -16,13 +16,14 @@ statements! {
 }
 
 impl Users<'_> {
-    /// Users in order of id, and how many there are in all. `query` is looked for in e-mail, display name and external id.
+    /// Lists a page of users in order of id. Also returns their total number. `query` filters by a
+    /// substring of the e-mail address, display name or external id.
     pub async fn list(self, query: Option<&str>, limit: u16, offset: u32) -> Result<(Vec<User>, i64), Error> {
-        let like = query.filter(|query| !query.is_empty()).map(contains);
+        let like = query.filter(|query| !query.is_empty()).map(like_pattern);
         let mut reader = self.accounts.reader().await?;
         let users = page(reader.conn(), like.as_deref(), limit, offset).await?;
         let seen = i64::from(offset) + i64::try_from(users.len()).unwrap_or(i64::MAX);
-        // A page that is not full ends the list: no count is needed.
+        // A page that is not full ends the list, so no count is needed.
         let is_last = users.len() < usize::from(limit) && (offset == 0 || !users.is_empty());
         let total = if is_last { seen } else { count(reader.conn(), like.as_deref()).await? };
         Ok((users, total))
@@ -46,9 +47,9 @@ async fn count(conn: Conn<'_>, like: Option<&str>) -> Result<i64, Error> {
     })
 }
 
-/// What a LIKE looks for: the text anywhere, its own wildcards taken as they stand. The database lowers its case as it does that
-/// of what it is compared with: SQLite, of ASCII letters only.
-fn contains(text: &str) -> String {
+/// Builds the LIKE pattern for a substring, with its wildcards escaped. The database converts the
+/// pattern and the column to lower case; SQLite converts only ASCII letters.
+fn like_pattern(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }

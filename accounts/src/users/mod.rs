@@ -36,12 +36,12 @@ impl Accounts {
 }
 
 impl Users<'_> {
-    /// Finds the user of this id, unless it is deleted.
+    /// Finds the user with this id, unless it is deleted.
     pub async fn find(self, id: UserId) -> Result<Option<User>, Error> {
         user::by_id(self.accounts.reader().await?.conn(), id).await
     }
 
-    /// Finds the user of this e-mail address.
+    /// Finds the user with this e-mail address.
     pub async fn find_by_email(self, email: &Email) -> Result<Option<User>, Error> {
         user::by_email(self.accounts.reader().await?.conn(), email).await
     }

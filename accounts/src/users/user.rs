@@ -1,4 +1,4 @@
-//! The rows of users.
+//! The rows of the table `users`.
 
 use paddock_store::{Conn, Tx, clock::Timestamp, db::Lockable, ids::UserId, statements, with_conn};
 use serde::Serialize;
@@ -22,13 +22,13 @@ statements! {
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct User {
-    /// The identity.
+    /// The id.
     pub id: UserId,
-    /// The address, canonical.
+    /// The canonical e-mail address.
     pub email: Email,
     /// The display name.
     pub display_name: Option<String>,
-    /// The identity in another system. It makes creation idempotent.
+    /// The id of the user in another system. It makes creation idempotent.
     pub external_id: Option<String>,
     /// Whether the user is enabled.
     pub is_active: bool,
@@ -42,7 +42,7 @@ pub struct User {
     /// The Kubernetes object that owns it.
     #[sqlx(flatten, try_from = "ManagedColumns")]
     pub managed_by: Option<ManagedBy>,
-    /// When an admin overrode `is_active` of a user that an object owns.
+    /// When an admin changed `is_active` although an object owns the user.
     pub overridden_at: Option<Timestamp>,
     /// When the user was created.
     pub created_at: Timestamp,
@@ -53,7 +53,7 @@ pub struct User {
     pub(crate) token_version: i64,
 }
 
-/// A user, and the hash of its password if it has one.
+/// A user, with the hash of its password if it has one.
 #[derive(sqlx::FromRow)]
 pub(crate) struct UserWithHash {
     #[sqlx(flatten)]
@@ -61,7 +61,8 @@ pub(crate) struct UserWithHash {
     pub(crate) hash: Option<String>,
 }
 
-/// The user of that address with its password's hash, by one query, also where there is no address.
+/// Finds the user with this address and its password hash. Runs the query even without an address,
+/// so that the response takes equally long.
 pub(crate) async fn with_hash(conn: Conn<'_>, email: Option<&Email>) -> Result<Option<UserWithHash>, Error> {
     let email = email.map(Email::as_str);
     Ok(with_conn!(conn, |c| sqlx::query_as(WITH_HASH).bind(email).fetch_optional(c).await?))
@@ -78,7 +79,7 @@ pub(crate) async fn clear_owner(tx: &mut Tx, id: UserId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends every session of a user at once.
+/// Ends all sessions of a user.
 pub(crate) async fn end_sessions(tx: &mut Tx, id: UserId) -> Result<(), Error> {
     with_conn!(tx.conn(), |c| sqlx::query(END_SESSIONS).bind(id).execute(c).await.map(|_| ()))?;
     Ok(())

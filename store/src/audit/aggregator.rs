@@ -1,10 +1,10 @@
-//! Counts repeated events in memory, so that a flood can neither fill the log nor go uncounted.
+//! Aggregates repeated events in memory, so that a flood neither fills the log nor goes uncounted.
 //!
-//! The first event of a kind is written at once. Its repeats within the next minute are counted, and
-//! the count is in the next row of the kind. If there is none, a row with the count is written after
-//! the minute, or at the end of the process. A process that has no time for that writes one row for
-//! each event type. The field `change.after.times` of a row is the number of events it stands for;
-//! without it, the number is one.
+//! The first event of a kind is written at once. Repeats within the next minute are only counted.
+//! If the kind occurs again after that minute, its new row carries the count. Otherwise a flush
+//! writes a row with the count after the minute, or when the process stops. A process that is short
+//! of time writes one row per event type instead. The field `change.after.times` holds the number
+//! of events that a row represents; without the field, the row represents one event.
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -14,14 +14,15 @@ use tokio::time::Instant;
 use super::event::{Event, EventType};
 use crate::{clock::Timestamp, context::AuditContext};
 
-/// How long repeats are counted.
+/// The period in which repeats are counted instead of written.
 const AGGREGATION_WINDOW: Duration = Duration::from_mins(1);
-/// How many kinds of denials are counted apart, and as many of sign-ins. Beyond that they are grouped
-/// by actor, or by address.
+/// The number of kinds with a count of their own, for denials and sign-ins separately. Further
+/// kinds are grouped by actor (denials) or by address (sign-ins).
 const MAX_KINDS: usize = 4096;
-/// How many such groups are counted apart. Beyond that events are grouped by type.
+/// The number of groups with a count of their own. Further events are grouped by event type.
 const MAX_ORIGINS: usize = 1024;
-/// The kind of an event: events of the same kind are counted together.
+
+/// The kind of an event. Events of the same kind are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AggregateKey {
     /// The same actor was denied the same route.
@@ -30,19 +31,20 @@ pub enum AggregateKey {
     /// A sign-in to the same account failed in the same way, from the same address.
     #[doc(hidden)]
     SignIn { event_type: EventType, account: Option<String>, address: String },
-    /// The surplus of one actor of denials or one address of sign-ins; `None`: of many of them.
+    /// The events of one actor or address beyond `MAX_KINDS`. `None` stands for all further
+    /// origins.
     #[doc(hidden)]
     Rest { event_type: EventType, origin: Option<String> },
 }
 
 impl AggregateKey {
-    /// For `access_denied`.
+    /// The key of an `access_denied` event.
     #[must_use]
     pub fn denial(context: &AuditContext, route: &str) -> Self {
         Self::Denial { actor: context.actor.to_string(), route: route.to_owned() }
     }
 
-    /// The key of a coarser group.
+    /// The next coarser key: the same origin, or else only the event type.
     fn coarser(&self, event_type: EventType) -> Self {
         let origin = match self {
             Self::Denial { actor, .. } => Some(actor.clone()),
@@ -52,18 +54,18 @@ impl AggregateKey {
         Self::Rest { event_type, origin }
     }
 
-    /// For `login_failure` and `login_rate_limited`.
+    /// The key of a `login_failure` or `login_rate_limited` event.
     #[must_use]
     pub fn sign_in(event_type: EventType, account: Option<String>, address: &str) -> Self {
         Self::SignIn { event_type, account, address: address.to_owned() }
     }
 }
 
-/// A minute in which repeats are counted.
+/// The repeats of one kind within [`AGGREGATION_WINDOW`].
 pub(super) struct Window {
     pub(super) since: Timestamp,
     pub(super) count: u64,
-    /// The newest event, and its context.
+    /// The latest repeat, and its context below.
     pub(super) event: Event,
     pub(super) context: AuditContext,
 }
@@ -73,26 +75,26 @@ impl Window {
         Self { since, count: 0, event, context }
     }
 
-    /// The event that stands for all counted ones.
+    /// The event that represents all counted repeats.
     pub(super) fn event(&self) -> (Event, AuditContext) {
         (aggregated(self.event.clone(), self.count, self.since), self.context.clone())
     }
 
-    /// A clock that was set back ends it too.
+    /// Whether the window has ended. A clock that was set back ends it too.
     fn is_over(&self, now: Timestamp) -> bool {
         now < self.since || now >= self.since + AGGREGATION_WINDOW
     }
 }
 
-/// What is being counted of one sort of events.
+/// The open windows of denials, or of sign-ins.
 type Windows = HashMap<AggregateKey, Window>;
 
-/// The current counts.
+/// The counts of all open windows.
 #[derive(Default)]
 pub(super) struct Aggregator {
     denials: Mutex<Windows>,
     sign_ins: Mutex<Windows>,
-    /// From when on the counts are flushed by type only.
+    /// From this moment on, counts are flushed by event type only.
     coarse_after: OnceLock<Instant>,
 }
 
@@ -102,8 +104,9 @@ impl Aggregator {
         windows.lock()
     }
 
-    /// Counts an event. Returns `None` if it was only counted; otherwise the caller must write it, with
-    /// the number of uncounted repeats before it and the time of their first.
+    /// Counts an event. Returns `None` if the event is a repeat, which needs no row. Otherwise the
+    /// caller must write the event with the returned number of earlier repeats and their start
+    /// time.
     pub(super) fn count(
         &self,
         key: &AggregateKey,
@@ -115,7 +118,7 @@ impl Aggregator {
         let key = &room_for(&windows, key, event.event_type);
         if matches!(key, AggregateKey::Rest { origin: None, .. }) {
             let window = windows.entry(key.clone()).or_insert_with(|| {
-                let event = Event::new(event.event_type).detail("more different ones than are told apart");
+                let event = Event::new(event.event_type).detail("too many different events to count separately");
                 Window::new(now, event, AuditContext::system("audit"))
             });
             window.count += 1;
@@ -138,20 +141,20 @@ impl Aggregator {
         }
     }
 
-    /// Removes the windows that are over, or all, and returns those with a count.
+    /// Removes the windows that have ended, or all of them, and returns the windows with repeats.
     pub(super) fn take(&self, now: Timestamp, all: bool) -> Vec<(AggregateKey, Window)> {
-        let mut told = Vec::new();
+        let mut taken = Vec::new();
         for windows in [&self.denials, &self.sign_ins] {
             let mut windows = windows.lock();
-            let over = windows.extract_if(|_, window| all || window.is_over(now));
-            told.extend(over.filter(|(_, window)| window.count > 0));
+            let ended = windows.extract_if(|_, window| all || window.is_over(now));
+            taken.extend(ended.filter(|(_, window)| window.count > 0));
         }
-        told
+        taken
     }
 
-    /// Flushes the remaining counts by type only, from this moment on.
+    /// Makes flushes after this moment write one row per event type.
     pub(super) fn set_coarse_after(&self, moment: Instant) {
-        // Only the first call counts.
+        // Only the first call has an effect.
         let _ = self.coarse_after.set(moment);
     }
 
@@ -159,7 +162,7 @@ impl Aggregator {
         self.coarse_after.get().is_some_and(|moment| Instant::now() >= *moment)
     }
 
-    /// Puts back a count that could not be written.
+    /// Returns a window whose row could not be written.
     pub(super) fn requeue(&self, key: AggregateKey, failed: Window) {
         let mut windows = self.windows(failed.event.event_type);
         if let Some(window) = windows.get_mut(&key) {
@@ -171,7 +174,7 @@ impl Aggregator {
     }
 }
 
-/// The key itself while there is room, and a coarser one otherwise.
+/// Returns the key while its map has room, and a coarser key otherwise.
 fn room_for(windows: &Windows, key: &AggregateKey, event_type: EventType) -> AggregateKey {
     let has_room = |key: &AggregateKey, max| windows.contains_key(key) || windows.len() < max;
     if has_room(key, MAX_KINDS) {
@@ -181,13 +184,13 @@ fn room_for(windows: &Windows, key: &AggregateKey, event_type: EventType) -> Agg
     if has_room(&coarser, MAX_KINDS + MAX_ORIGINS) { coarser } else { coarser.coarser(event_type) }
 }
 
-/// Sums the counts by event type.
+/// Merges the windows by event type.
 pub(super) fn by_type(windows: Vec<(AggregateKey, Window)>) -> Vec<(AggregateKey, Window)> {
     let mut sums = Windows::new();
     for (_, window) in windows {
         let event_type = window.event.event_type;
         let sum = sums.entry(AggregateKey::Rest { event_type, origin: None }).or_insert_with(|| {
-            let event = Event::new(event_type).detail("different ones that there was no time to tell apart");
+            let event = Event::new(event_type).detail("different events, counted together at the end of the process");
             Window::new(window.since, event, AuditContext::system("audit"))
         });
         sum.count += window.count;
@@ -196,7 +199,7 @@ pub(super) fn by_type(windows: Vec<(AggregateKey, Window)>) -> Vec<(AggregateKey
     sums.into_iter().collect()
 }
 
-/// The event, as one row for this number of events.
+/// Adds the number of events that the row represents, and the time of the first.
 pub(super) fn aggregated(mut event: Event, times: u64, since: Timestamp) -> Event {
     event.change.field("times", None, Some(&times));
     event.change.field("since", None, Some(&since));
@@ -212,27 +215,27 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
     fn denial(number: usize) -> (AggregateKey, Event) {
-        let fold = AggregateKey::denial(&AuditContext::system("test"), &format!("GET /{number}"));
-        (fold, Event::new(EventType::AccessDenied))
+        let key = AggregateKey::denial(&AuditContext::system("test"), &format!("GET /{number}"));
+        (key, Event::new(EventType::AccessDenied))
     }
 
-    fn by(key: usize) -> AuditContext {
-        let actor = Actor::Key(CredentialId(i64::try_from(key).unwrap()));
+    fn by(number: usize) -> AuditContext {
+        let actor = Actor::Key(CredentialId(i64::try_from(number).unwrap()));
         AuditContext { actor, ..AuditContext::system("test") }
     }
 
-    /// How many of these denials are written at once.
+    /// Counts the denials; returns how many of them must be written at once.
     fn count_all(aggregator: &Aggregator, denials: impl Iterator<Item = (AuditContext, usize)>) -> usize {
         denials
             .filter(|(context, number)| {
-                let fold = AggregateKey::denial(context, &format!("GET /{number}"));
-                aggregator.count(&fold, context, &Event::new(EventType::AccessDenied), NOW).is_some()
+                let key = AggregateKey::denial(context, &format!("GET /{number}"));
+                aggregator.count(&key, context, &Event::new(EventType::AccessDenied), NOW).is_some()
             })
             .count()
     }
 
     #[test]
-    fn many_different_ones_take_bounded_memory_and_none_is_uncounted() {
+    fn a_flood_of_kinds_takes_bounded_memory_and_is_fully_counted() {
         let aggregator = Aggregator::default();
         let origins = (1..=MAX_ORIGINS + 1000).map(|number| (by(number), number));
         let kinds = (0..MAX_KINDS).map(|number| (by(0), number));
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_one_hides_neither_another_nor_a_sign_in() {
+    fn a_flood_by_one_actor_hides_neither_another_actor_nor_a_sign_in() {
         let aggregator = Aggregator::default();
         count_all(&aggregator, (0..2 * MAX_KINDS).map(|number| (by(1), number)));
         let other = by(2);
@@ -257,47 +260,48 @@ mod tests {
         assert_eq!(aggregator.count(&sign_in, &other, &failed, NOW), Some((0, NOW)));
 
         let left = aggregator.take(NOW + AGGREGATION_WINDOW, false);
-        let mut of: Vec<_> = left.iter().map(|(_, window)| (window.context.actor.to_string(), window.count)).collect();
-        of.sort();
+        let mut counts: Vec<_> =
+            left.iter().map(|(_, window)| (window.context.actor.to_string(), window.count)).collect();
+        counts.sort();
         let rest = u64::try_from(MAX_KINDS - 1).unwrap();
-        assert_eq!(of, [("key:1".to_owned(), rest), ("key:2".to_owned(), 1)]);
+        assert_eq!(counts, [("key:1".to_owned(), rest), ("key:2".to_owned(), 1)]);
     }
 
     #[test]
-    fn a_clock_that_is_set_back_ends_the_minute() {
+    fn a_clock_that_is_set_back_ends_the_window() {
         let aggregator = Aggregator::default();
-        let (fold, event) = denial(1);
-        let note = |now| aggregator.count(&fold, &AuditContext::system("test"), &event, now);
-        assert_eq!(note(NOW), Some((0, NOW)));
-        assert_eq!(note(NOW), None);
+        let (key, event) = denial(1);
+        let count = |now| aggregator.count(&key, &AuditContext::system("test"), &event, now);
+        assert_eq!(count(NOW), Some((0, NOW)));
+        assert_eq!(count(NOW), None);
         let earlier = NOW - AGGREGATION_WINDOW;
-        assert_eq!(note(earlier), Some((1, NOW)));
+        assert_eq!(count(earlier), Some((1, NOW)));
     }
 
     #[test]
-    fn what_is_owed_joins_what_was_counted_since() {
+    fn a_requeued_window_adds_to_the_repeats_counted_since() {
         let aggregator = Aggregator::default();
-        let (fold, event) = denial(1);
+        let (key, event) = denial(1);
         let context = AuditContext::system("test");
-        let owed = Window { count: 5, ..Window::new(NOW, event.clone(), context.clone()) };
+        let failed = Window { count: 5, ..Window::new(NOW, event.clone(), context.clone()) };
         let later = NOW + AGGREGATION_WINDOW;
-        assert_eq!(aggregator.count(&fold, &context, &event, later), Some((0, later)));
-        assert_eq!(aggregator.count(&fold, &context, &event, later), None);
-        aggregator.requeue(fold.clone(), owed);
+        assert_eq!(aggregator.count(&key, &context, &event, later), Some((0, later)));
+        assert_eq!(aggregator.count(&key, &context, &event, later), None);
+        aggregator.requeue(key.clone(), failed);
         let left = aggregator.take(later, true);
         assert_eq!((left.len(), left[0].1.count, left[0].1.since), (1, 6, NOW));
     }
 
     #[test]
-    fn what_there_is_no_time_for_is_summed_up_by_type() {
+    fn by_type_sums_the_remaining_windows() {
         let aggregator = Aggregator::default();
         count_all(&aggregator, (0..100).chain(0..100).chain(50..100).map(|number| (by(1), number)));
         let context = by(2);
         for ip in ["192.0.2.1", "192.0.2.2"] {
-            let (fold, event) =
+            let (key, event) =
                 (AggregateKey::sign_in(EventType::LoginFailure, None, ip), Event::new(EventType::LoginFailure));
-            assert!(aggregator.count(&fold, &context, &event, NOW + AGGREGATION_WINDOW).is_some());
-            assert!(aggregator.count(&fold, &context, &event, NOW + AGGREGATION_WINDOW).is_none());
+            assert!(aggregator.count(&key, &context, &event, NOW + AGGREGATION_WINDOW).is_some());
+            assert!(aggregator.count(&key, &context, &event, NOW + AGGREGATION_WINDOW).is_none());
         }
         let mut sums: Vec<_> = by_type(aggregator.take(NOW, true))
             .into_iter()

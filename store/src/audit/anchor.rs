@@ -1,4 +1,4 @@
-//! The anchor: the checkpoint at which the log begins after retention removed older rows.
+//! The anchor: the checkpoint that the log continues from after retention removed older rows.
 
 use super::{chain::Chain, head::Head};
 use crate::{
@@ -12,7 +12,7 @@ statements! {
     MOVE_ANCHOR = "UPDATE audit_anchor SET position = $1, hash = $2, seal = $3";
 }
 
-/// A checkpoint of the chain: the last row that retention removed, sealed under the signing key.
+/// The checkpoint of the chain: the last row that retention removed, sealed with the signing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Anchor {
     pub(super) at: Head,
@@ -24,7 +24,7 @@ impl Anchor {
         Self { seal: chain.seal_anchor(&at), at }
     }
 
-    /// The row before the first one, if the seal is right. Before any removal there is no seal.
+    /// Returns the checkpoint if its seal is valid. Before the first removal, the seal is empty.
     pub(super) fn verify(&self, chain: &Chain) -> Option<&Head> {
         let seal = if self.at == Head::default() { String::new() } else { chain.seal_anchor(&self.at) };
         (self.seal == seal).then_some(&self.at)
@@ -52,7 +52,8 @@ pub(super) async fn load(conn: Conn<'_>) -> Result<Option<Anchor>, Error> {
     Ok(with_conn!(conn, |c| sqlx::query_as(ANCHOR).fetch_optional(c).await?).map(Anchor::from_row))
 }
 
-/// Loads the anchor and locks it until the transaction ends; `None` while another process holds it.
+/// Loads the anchor and locks it until the transaction ends. Returns `None` while another process
+/// holds the lock.
 pub(super) async fn load_locked(tx: &mut Tx) -> Result<Option<Anchor>, Error> {
     const LOCKED: &str = "SELECT position, hash, seal FROM audit_anchor FOR UPDATE SKIP LOCKED";
     match tx.conn() {

@@ -1,4 +1,4 @@
-//! The hash chain: the seal of each row covers the hash of the row before it.
+//! The hash chain: the seal of each row covers the hash of the previous row.
 
 use std::sync::{
     Arc,
@@ -24,7 +24,7 @@ use crate::{
     statements, with_conn,
 };
 
-/// How rows are hashed now. A reader rejects any other version.
+/// The version of the hash function below. A reader rejects any other version.
 const CHAIN_VERSION: i64 = 1;
 
 macro_rules! take_positions {
@@ -44,17 +44,19 @@ macro_rules! append {
 }
 
 statements! {
-    /// Locks this one row until the commit, which orders audited transactions.
+    /// Locks the only row of `audit_head` until the commit, so audited transactions run in order.
     TAKE_POSITIONS = take_positions!();
     SEAL_HEAD = "UPDATE audit_head SET hash = $1";
     APPEND = append!();
-    /// More than one row, so that one edited row is not mistaken for another key.
+    /// Several rows, so that a single edited row does not look like a changed signing key.
     NEWEST = concat!("SELECT ", columns!(), " FROM audit_logs ORDER BY id DESC LIMIT 8");
 }
 
-/// The same on PostgreSQL, where the next commit does not wait for the disk: see [`Tx::commit_audited`].
+/// `TAKE_POSITIONS` for PostgreSQL. It also makes the next commit asynchronous, as
+/// [`Tx::commit_audited`] requires.
 const TAKE_POSITIONS_POSTGRES: &str = concat!(take_positions!(), ", set_config('synchronous_commit', 'off', true)");
-/// Both in one statement on PostgreSQL, because every other audited transaction waits for each round trip.
+/// `SEAL_HEAD` and `APPEND` in one statement for PostgreSQL. Every other audited transaction waits
+/// for each round trip.
 const SEAL_AND_APPEND_POSTGRES: &str = concat!("WITH sealed AS (UPDATE audit_head SET hash = $16) ", append!());
 
 /// Binds the columns of a row, in table order.
@@ -80,7 +82,7 @@ macro_rules! bound {
     };
 }
 
-/// Seals rows under the signing key. Cheap to clone. `Debug` prints nothing of the key.
+/// Seals rows with the signing key. Cheap to clone. `Debug` does not print the key.
 #[derive(Clone, Debug)]
 pub struct Chain {
     key: hmac::Key,
@@ -88,23 +90,25 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// From `AUDIT_SIGNING_KEY`.
+    /// Creates the chain from `AUDIT_SIGNING_KEY`.
     #[must_use]
     pub fn new(signing_key: &SecretString) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, signing_key.expose_secret().as_bytes());
         Self { key, is_key_verified: Arc::default() }
     }
 
-    /// Whether the log is known to be sealed under this key.
+    /// Whether [`Chain::verify_signing_key`] has succeeded on recent rows.
     pub(crate) fn is_key_verified(&self) -> bool {
         self.is_key_verified.load(Ordering::Acquire)
     }
 
-    /// Checks that the log is sealed under this key. A row under another key would break the log for
-    /// good, and only `audit verify` would notice. An empty log accepts any key.
+    /// Checks that the newest rows are sealed with this key; fails with
+    /// [`Error::SigningKeyMismatch`] otherwise. A row sealed with another key would break the chain
+    /// permanently, and only `audit verify` would report it. An empty log accepts any key.
     pub(crate) async fn verify_signing_key(&self, conn: Conn<'_>) -> Result<(), Error> {
         let newest: Vec<AuditRow> = match with_conn!(conn, |c| sqlx::query_as(NEWEST).fetch_all(c).await) {
-            // A column holds a value of a wrong type. `audit verify` reports it, and the key may be right.
+            // A column holds a value of the wrong type. `audit verify` reports that; the key may be
+            // correct.
             Err(sqlx::Error::ColumnDecode { .. }) => return Ok(()),
             rows => rows?,
         };
@@ -119,7 +123,7 @@ impl Chain {
         Ok(())
     }
 
-    /// The row of an event, without its position and its hashes.
+    /// Builds the row of an event, without its position and hashes.
     pub(crate) fn entry(event: Event, context: &AuditContext, now: Timestamp) -> AuditRow {
         AuditRow {
             id: 0,
@@ -141,8 +145,8 @@ impl Chain {
         }
     }
 
-    /// Takes the next position, seals the row and stores it. A transaction does this last before it
-    /// commits, because every other audited transaction waits from here on.
+    /// Takes the next position, seals the row and stores it. Call this immediately before the
+    /// commit: from here on, every other audited transaction waits.
     pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<Head, Error> {
         (row.id, row.prev_hash) = self.take_positions(tx, 1).await?;
         row.hash = self.hash(&row);
@@ -150,7 +154,7 @@ impl Chain {
         Ok(Head { position: row.id, hash: row.hash })
     }
 
-    /// The same for many rows with one statement, to keep the wait of the others short.
+    /// Appends many rows with one statement, so that other audited transactions wait only briefly.
     pub(crate) async fn append_all(&self, tx: &mut Tx, mut rows: Vec<AuditRow>) -> Result<Head, Error> {
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let (last, hash) = self.take_positions(tx, count).await?;
@@ -167,8 +171,8 @@ impl Chain {
         Ok(head)
     }
 
-    /// Takes this number of positions. Returns the last one, and the hash of the row before the first.
-    /// Fails if the log is sealed under another key.
+    /// Reserves `count` positions. Returns the last of them, and the hash of the row before the
+    /// first. Fails if the log is sealed with another key.
     async fn take_positions(&self, tx: &mut Tx, count: i64) -> Result<(i64, String), Error> {
         let taken = take_positions(tx.conn(), count).await.map_err(Error::audit)?;
         if !self.is_key_verified() {
@@ -177,7 +181,7 @@ impl Chain {
         Ok(taken)
     }
 
-    /// Returns the head after the row, if the row is sealed and follows `before`.
+    /// Returns the head after the row, if the row has a valid seal and follows `before`.
     pub(super) fn follow(&self, row: &AuditRow, before: &Head) -> Result<Head, VerifyError> {
         if row.id <= before.position {
             return Err(VerifyError::Unlinked(row.id));
@@ -197,13 +201,13 @@ impl Chain {
         Ok(Head { position: row.id, hash: row.hash.clone() })
     }
 
-    /// Whether the row is unchanged since it was sealed under this key.
+    /// Whether the row is unchanged since it was sealed with this key.
     fn is_sealed(&self, row: &AuditRow) -> bool {
         self.hash(row) == row.hash
     }
 
-    /// The seal of a row: HMAC-SHA-256 over every column in table order, each with its length, so that
-    /// no two rows have the same input.
+    /// The seal of a row: HMAC-SHA-256 over its columns in a fixed order, each with its length. The
+    /// lengths make the input of two different rows differ.
     fn hash(&self, row: &AuditRow) -> String {
         let number = |n: i64| n.to_be_bytes();
         let mut mac = RowMac(hmac::Context::with_key(&self.key));
@@ -222,7 +226,7 @@ impl Chain {
         mac.text()
     }
 
-    /// The seal of an anchor. No row begins with these words.
+    /// The seal of an anchor. Its first column differs from the first column of every row.
     pub(super) fn seal_anchor(&self, at: &Head) -> String {
         let mut mac = RowMac(hmac::Context::with_key(&self.key));
         mac.column(Some(b"paddock audit anchor"));
@@ -232,7 +236,7 @@ impl Chain {
     }
 }
 
-/// The running MAC of a row.
+/// The MAC of a row in progress.
 struct RowMac(hmac::Context);
 
 impl RowMac {
@@ -242,7 +246,7 @@ impl RowMac {
                 self.0.update(&(bytes.len() as u64).to_be_bytes());
                 self.0.update(bytes);
             }
-            // No length, so that NULL is not the empty text.
+            // An impossible length, so that NULL differs from the empty text.
             None => self.0.update(&u64::MAX.to_be_bytes()),
         }
     }
@@ -269,7 +273,8 @@ async fn seal_and_append(conn: Conn<'_>, row: &AuditRow) -> Result<(), sqlx::Err
     }
 }
 
-/// Few enough rows for either engine's parameters.
+/// Inserts rows with one statement. The caller keeps their number within the parameter limit of
+/// either engine.
 async fn insert(conn: Conn<'_>, rows: &[AuditRow]) -> Result<(), sqlx::Error> {
     macro_rules! inserted {
         ($conn:expr) => {{

@@ -1,4 +1,4 @@
-//! Audit events: what may be recorded.
+//! The types and fields of audit events.
 
 use std::{fmt, str::FromStr};
 
@@ -9,15 +9,15 @@ use crate::ids::{CredentialId, UserId};
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)+) => {
-        /// What happened. The list is closed.
+        /// The type of an audit event. The list is closed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum EventType { $($(#[$doc])* $name,)+ }
 
         impl EventType {
-            /// Every type.
+            /// All types.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// As it is stored and sent.
+            /// The stored and sent form.
             #[must_use]
             pub const fn text(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
@@ -29,66 +29,66 @@ macro_rules! event_types {
 event_types! {
     /// A user signed in with a password.
     LoginSuccess = "login_success",
-    /// A sign-in was refused.
+    /// A sign-in failed.
     LoginFailure = "login_failure",
-    /// A sign-in was not judged, because too many failed before it.
+    /// A sign-in was rejected unchecked, because too many failed before it.
     LoginRateLimited = "login_rate_limited",
-    /// A session went on with a new refresh token.
+    /// A session got a new refresh token.
     SessionRefreshed = "session_refreshed",
-    /// A refresh token was presented that had been used up: its session ended.
+    /// A used refresh token was presented again, so its session was ended.
     SessionReuseDetected = "session_reuse_detected",
-    /// A session was ended by its owner.
+    /// The owner of a session ended it.
     Logout = "logout",
-    /// A user came to be.
+    /// A user was created.
     UserCreated = "user_created",
-    /// Something of a user changed that has no type of its own.
+    /// A field of a user changed for which there is no other type.
     UserUpdated = "user_updated",
-    /// A user became a tombstone.
+    /// A user was deleted.
     UserDeleted = "user_deleted",
     /// A password was set.
     PasswordSet = "password_set",
     /// The roles of a user changed.
     RolesChanged = "roles_changed",
-    /// A user may not act any more.
+    /// A user was disabled.
     UserDisabled = "user_disabled",
-    /// A user may act again.
+    /// A user was enabled again.
     UserEnabled = "user_enabled",
-    /// A credential came to be that has no secret yet.
+    /// A credential was created, without a secret yet.
     ApiKeyCreated = "api_key_created",
-    /// A secret was made that waits for its Kubernetes Secret.
+    /// A secret was staged until it is in its Kubernetes Secret.
     ApiKeyStaged = "api_key_staged",
     /// The first secret of a credential became active.
     ApiKeyIssued = "api_key_issued",
-    /// A further secret took over.
+    /// A new secret replaced the active one.
     ApiKeyRotated = "api_key_rotated",
-    /// Label, scopes, models, limits or expiry of a key changed.
+    /// The label, scopes, models, limits or expiry of a key changed.
     ApiKeyUpdated = "api_key_updated",
-    /// A staged secret was dropped because another one took over.
+    /// A staged secret was discarded in favour of another secret.
     ApiKeyDiscarded = "api_key_discarded",
-    /// Every secret of a credential ended.
+    /// A credential was revoked, with all of its secrets.
     ApiKeyRevoked = "api_key_revoked",
-    /// The time of a credential was over.
+    /// A credential expired.
     ApiKeyExpired = "api_key_expired",
-    /// A known principal asked for what it may not do.
+    /// An authenticated principal lacked the permission for a request.
     AccessDenied = "access_denied",
-    /// Ollama pulled a model at our word.
+    /// Ollama pulled a model at the request of Paddock.
     ModelPulled = "model_pulled",
-    /// A model that Ollama already had came under an object's care.
+    /// An object adopted a model that Ollama already had.
     ModelAdopted = "model_adopted",
-    /// A model left an object's care, and Ollama where that was asked.
+    /// An object released its model; Ollama deleted it if the object requested that.
     ModelDeleted = "model_deleted",
-    /// The first admin was set up or, where nobody was one, made the admin again; or its password was reset.
+    /// The bootstrap admin was created or restored, or its password was reset.
     AdminBootstrapped = "admin_bootstrapped",
-    /// An admin set something against the object that owns it.
+    /// An admin overrode the spec of the owning object.
     OverrideSet = "override_set",
-    /// An admin gave something back to the object that owns it.
+    /// An admin cleared an override, so the spec of the owning object applies again.
     OverrideCleared = "override_cleared",
-    /// The oldest rows of this log were removed, because their time was over.
+    /// Retention removed the oldest rows of this log.
     AuditTrimmed = "audit_trimmed",
 }
 
 impl EventType {
-    /// Whether what a user, or a key or session of it, may do can be something else afterwards.
+    /// Whether the event may change the rights of a user, or of a key or session of the user.
     fn changes_rights(self) -> bool {
         !matches!(
             self,
@@ -123,7 +123,7 @@ impl FromStr for EventType {
     }
 }
 
-/// An event to be recorded. The store adds the actor and the time.
+/// An event to record. The store adds the actor and the time.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// The type.
@@ -132,18 +132,18 @@ pub struct Event {
     pub user_id: Option<UserId>,
     /// The credential that the event is about.
     pub credential_id: Option<CredentialId>,
-    /// Another subject: a model, an e-mail address.
+    /// Another subject, such as a model or an e-mail address.
     pub target: Option<String>,
-    /// One line for people.
+    /// One line of text for readers of the log.
     pub detail: Option<String>,
     /// The fields that changed.
     pub change: Change,
-    /// Another user whose rights changed; not recorded.
+    /// Another user whose rights changed. The row does not contain it.
     also_about: Option<UserId>,
 }
 
 impl Event {
-    /// An event of this type, about nothing yet.
+    /// Creates an event of this type, without a subject.
     #[must_use]
     pub fn new(event_type: EventType) -> Self {
         Self {
@@ -193,7 +193,7 @@ impl Event {
         Self { also_about: Some(id), ..self }
     }
 
-    /// The users whose rights may have changed.
+    /// Returns the users whose rights may have changed.
     pub(crate) fn rights_changed(&self) -> Vec<UserId> {
         if !self.event_type.changes_rights() {
             return self.also_about.into_iter().collect();
@@ -202,7 +202,7 @@ impl Event {
     }
 }
 
-/// The changed fields, before and after. Never holds a secret.
+/// The changed fields, before and after. It never contains a secret.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     before: Map<String, Value>,
@@ -210,7 +210,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Adds a field, if its value differs.
+    /// Adds a field if its value differs.
     pub fn field<T: Serialize + PartialEq>(&mut self, name: &str, before: Option<&T>, after: Option<&T>) {
         if before == after {
             return;
@@ -228,7 +228,7 @@ impl Change {
         self.before.is_empty() && self.after.is_empty()
     }
 
-    /// Canonical JSON: keys sorted, no spaces. `None` when nothing changed.
+    /// Canonical JSON, with sorted keys and without spaces. `None` if no field changed.
     pub(super) fn text(&self) -> Option<String> {
         fn sorted(side: &Map<String, Value>) -> String {
             let fields: std::collections::BTreeMap<_, _> = side.iter().collect();

@@ -1,5 +1,5 @@
-//! The head file: a copy of the chain's head outside the database, so that a cut of the newest rows is
-//! found even if the database was edited with it.
+//! The head file: a copy of the chain head outside the database. With it, `audit verify` detects
+//! that the newest rows were removed, even if `audit_head` was edited too.
 
 use std::{
     fs::{self, OpenOptions},
@@ -18,27 +18,28 @@ statements! {
     HASH_AT = "SELECT hash FROM audit_logs WHERE id = $1";
 }
 
-/// Writes the chain's head to a file, as far as this process advances it.
+/// Writes the chain head to a file whenever this process advances it.
 #[derive(Debug, Default)]
 pub(crate) struct HeadFile {
     path: Option<PathBuf>,
     newest: Mutex<Head>,
-    /// The position that was last logged; `None` in a process that does not serve.
+    /// The last logged position; `None` in a process that does not serve.
     logged: Mutex<Option<i64>>,
-    /// Held by the task that writes the file. The others wait, and usually find that their head is
-    /// already written.
+    /// Locked by the task that writes the file. Other tasks wait for it, and usually find that
+    /// their head is already written.
     state: sync::Mutex<FileState>,
 }
 
 /// The state of the file.
 #[derive(Debug, Default)]
 enum FileState {
-    /// Not read yet.
+    /// The file has not been read yet.
     #[default]
     Unread,
-    /// It holds, or should hold, this position; and why it does not.
+    /// The file contains this position, unless the last write failed; then also why.
     At(i64, Option<String>),
-    /// It holds a head of another chain, which may be the only proof of a cut: it is never written.
+    /// The file contains a head of another chain, or is unreadable; also why. It may be the only
+    /// proof of removed rows, so it is never overwritten.
     Preserved(String),
 }
 
@@ -47,7 +48,8 @@ impl HeadFile {
         Self { path, ..Self::default() }
     }
 
-    /// Notes a committed head. Returns when the file holds it or a later one, or cannot be written.
+    /// Records a committed head. Returns when the file contains it or a later head, or when writing
+    /// failed.
     pub(crate) async fn advance(&self, database: &Database, head: Head) {
         let mine = head.position;
         {
@@ -59,34 +61,34 @@ impl HeadFile {
         let Some(path) = &self.path else { return };
         let mut state = self.state.lock().await;
         state.inspect(database, path).await;
-        let FileState::At(at, trouble) = &mut *state else { return failed("kept") };
+        let FileState::At(at, failure) = &mut *state else { return record_failure("kept") };
         let newest = self.newest();
         if newest.position <= *at {
             return;
         }
         *at = newest.position;
         let to = path.clone();
-        let written = spawn_blocking(move || replace(&to, &newest)).await.unwrap_or_else(|gone| Err(gone.into()));
+        let written = spawn_blocking(move || replace(&to, &newest)).await.unwrap_or_else(|error| Err(error.into()));
         match written {
-            Ok(()) => *trouble = None,
+            Ok(()) => *failure = None,
             Err(error) => {
-                failed("write");
-                if trouble.is_none() {
-                    tracing::error!(file = %path.display(), %error, "the audit head file cannot be written");
+                record_failure("write");
+                if failure.is_none() {
+                    tracing::error!(file = %path.display(), %error, "failed to write the audit head file");
                 }
-                *trouble = Some(error.to_string());
+                *failure = Some(error.to_string());
             }
         }
     }
 
-    /// Checks that the file belongs to this chain, before anything is written.
+    /// Checks that the file belongs to this chain, before the first write.
     pub(crate) async fn inspect(&self, database: &Database) {
         if let Some(path) = &self.path {
             self.state.lock().await.inspect(database, path).await;
         }
     }
 
-    /// Logs the head if it advanced, and what is wrong with the file.
+    /// Logs the head if it advanced. Also logs why the file does not contain it, if so.
     pub(crate) async fn log_head(&self) {
         let newest = self.newest();
         let logged = self.logged.lock().replace(newest.position);
@@ -95,11 +97,11 @@ impl HeadFile {
         }
         let Some(path) = &self.path else { return };
         if let FileState::Preserved(why) | FileState::At(_, Some(why)) = &*self.state.lock().await {
-            tracing::error!(file = %path.display(), why, "the audit head file does not follow the log");
+            tracing::error!(file = %path.display(), why, "the audit head file is behind the audit log");
         }
     }
 
-    /// Logs the head at the end of a process that logged it before.
+    /// Logs the head when a serving process stops.
     pub(crate) async fn log_last_head(&self) {
         let has_logged = self.logged.lock().is_some();
         if has_logged {
@@ -113,24 +115,24 @@ impl HeadFile {
 }
 
 impl FileState {
-    /// Reads the file, the first time and as long as it is preserved.
+    /// Reads the file if it is unread or preserved.
     async fn inspect(&mut self, database: &Database, path: &Path) {
         if matches!(self, Self::At(..)) {
             return;
         }
-        match Self::of(database, path).await {
+        match Self::load(database, path).await {
             Ok(Self::Preserved(why)) => {
                 if matches!(self, Self::Unread) {
-                    tracing::error!(file = %path.display(), why, "the audit head file is left as it is");
+                    tracing::error!(file = %path.display(), why, "the audit head file is not overwritten");
                 }
                 *self = Self::Preserved(why);
             }
             Ok(state) => *self = state,
-            Err(error) => tracing::warn!(%error, "the audit head file cannot be compared with the log yet"),
+            Err(error) => tracing::warn!(%error, "failed to compare the audit head file with the audit log"),
         }
     }
 
-    async fn of(database: &Database, path: &Path) -> Result<Self, Error> {
+    async fn load(database: &Database, path: &Path) -> Result<Self, Error> {
         let text = match fs::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::At(0, None)),
@@ -138,14 +140,14 @@ impl FileState {
         };
         // A power failure may leave an empty file.
         if text.is_empty() {
-            tracing::warn!(file = %path.display(), "the audit head file is empty, and begins anew");
+            tracing::warn!(file = %path.display(), "the audit head file is empty and will be rewritten");
             return Ok(Self::At(0, None));
         }
         let head: Head = match text.parse() {
             Ok(head) => head,
             Err(why) => return Ok(Self::Preserved(format!("what it holds {why}"))),
         };
-        if of_this_chain(database, &head).await? {
+        if is_in_chain(database, &head).await? {
             return Ok(Self::At(head.position, None));
         }
         Ok(Self::Preserved(format!(
@@ -156,8 +158,8 @@ impl FileState {
     }
 }
 
-/// Whether the log has this row, or retention removed it.
-async fn of_this_chain(database: &Database, head: &Head) -> Result<bool, Error> {
+/// Whether the log contains this row, or retention removed it.
+async fn is_in_chain(database: &Database, head: &Head) -> Result<bool, Error> {
     let mut reader = database.reader().await?;
     let hash: Option<String> =
         with_conn!(reader.conn(), |c| sqlx::query_scalar(HASH_AT).bind(head.position).fetch_optional(c).await?);
@@ -167,7 +169,7 @@ async fn of_this_chain(database: &Database, head: &Head) -> Result<bool, Error> 
     }
 }
 
-fn failed(reason: &'static str) {
+fn record_failure(reason: &'static str) {
     counter!("paddock_audit_head_failures_total", "reason" => reason).increment(1);
 }
 
@@ -175,7 +177,7 @@ fn failed(reason: &'static str) {
 fn replace(path: &Path, head: &Head) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    // A killed process may have left one. It is created anew, so that a link there is not followed.
+    // A killed process may have left this file. Creating it again avoids following a symbolic link.
     match fs::remove_file(&partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_is_not_followed() {
+    fn a_symbolic_link_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let [path, partial, other] = ["head", "head.partial", "other"].map(|name| folder.path().join(name));
         fs::write(&other, "something else").unwrap();

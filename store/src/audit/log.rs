@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 use super::aggregator::Aggregator;
 use crate::write::Store;
 
-/// The audit log: reads it, verifies it, trims it, and records events that belong to no change. Cheap
-/// to clone.
+/// The audit log. It reads, verifies and trims the log, and records events that accompany no
+/// change. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditLog {
     inner: Arc<Inner>,
@@ -17,13 +17,14 @@ pub struct AuditLog {
 struct Inner {
     store: Store,
     aggregator: Aggregator,
-    /// Held while counts are written, so that the end of the process waits for that.
+    /// Locked while counts are written, so that the final flush waits for a running one.
     flushing: Arc<Mutex<()>>,
     retention_days: Option<u32>,
 }
 
 impl AuditLog {
-    /// The audit log of a store. Rows are kept for this number of days; `None` keeps them for ever.
+    /// The audit log of a store. Retention removes rows after this number of days; `None` disables
+    /// it.
     #[must_use]
     pub fn new(store: Store, retention_days: Option<u32>) -> Self {
         let inner = Inner { store, aggregator: Aggregator::default(), flushing: Arc::default(), retention_days };

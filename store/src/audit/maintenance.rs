@@ -1,4 +1,4 @@
-//! The periodic work on the audit log while a process serves.
+//! The background work on the audit log in a serving process.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::log::AuditLog;
 
-/// How often counts of repeated events are flushed.
+/// How often the counts of repeated events are flushed.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the head of the chain is logged.
+/// How often the chain head is logged.
 const HEAD_LOG_INTERVAL: Duration = Duration::from_mins(1);
-/// How often expired rows are looked for.
+/// How often retention looks for expired rows.
 const TRIM_INTERVAL: Duration = Duration::from_mins(10);
-/// The pause between two batches of removals, so that other transactions run in between.
+/// The pause between two batches of removals, in which other transactions can run.
 const BATCH_PAUSE: Duration = Duration::from_millis(50);
-/// How long the last flush writes a row for each kind of event.
+/// How long the final flush writes one row per kind. After that it writes one row per event type.
 const DETAILED_FLUSH_TIMEOUT: Duration = Duration::from_millis(700);
-/// How long the last flush may take in all.
+/// The total time limit of the final flush.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl AuditLog {
-    /// Flushes aggregated events, logs the head each minute, and removes expired rows, until it is
-    /// dropped. Every serving process runs it.
+    /// Flushes aggregated events, logs the chain head and removes expired rows. Never returns.
+    /// Every serving process runs this.
     pub async fn run_maintenance(self) {
         tokio::join!(self.flush_regularly(), self.log_heads(), self.trim_regularly());
     }
 
-    /// Writes what is still in memory, at the end of the process.
+    /// Flushes the counts in memory when the process stops.
     pub async fn finish(&self) {
         self.aggregator().set_coarse_after(Instant::now() + DETAILED_FLUSH_TIMEOUT);
         if timeout(LAST_FLUSH_TIMEOUT, self.flush(true)).await.is_err() {
-            tracing::error!("the last aggregated audit events could not be written in time");
+            tracing::error!("the final flush of aggregated audit events timed out");
         }
         self.store().head_file().log_last_head().await;
     }
@@ -67,7 +67,7 @@ impl AuditLog {
                     BATCH_PAUSE
                 }
                 Err(error) => {
-                    tracing::error!(%error, "expired audit rows cannot be removed");
+                    tracing::error!(%error, "failed to remove expired audit rows");
                     TRIM_INTERVAL
                 }
             };

@@ -1,4 +1,5 @@
-//! Reads the audit log: newest first in pages, or oldest first as an export.
+//! Reads the audit log: in pages with the newest row first, or as an export with the oldest row
+//! first.
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use crate::{
     statements, with_conn,
 };
 
-/// How far the clocks of processes may differ. Within this slack, times follow the order of the chain,
-/// so an index finds the rows of a time range; inside the range each row is compared.
+/// How much the clocks of processes may differ. The index by time finds the range of ids for a time
+/// range extended by this slack. The query then compares the time of each row in the range.
 const CLOCK_SLACK: Duration = Duration::from_hours(24);
-/// How many rows of an export are in memory at once.
+/// The number of rows that an export reads at once.
 const PAGE_SIZE: u16 = 500;
 
 statements! {
@@ -28,30 +29,31 @@ statements! {
     LAST_UNTIL = "SELECT id FROM audit_logs WHERE occurred_at < $1 ORDER BY occurred_at DESC, id DESC LIMIT 1";
 }
 
-/// Which rows to read.
+/// Selects rows. Every field that is set must match.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Only this type.
+    /// The event type.
     pub event_type: Option<String>,
-    /// Only about this user.
+    /// The user that the event is about.
     pub user_id: Option<UserId>,
-    /// Only about this credential.
+    /// The credential that the event is about.
     pub credential_id: Option<CredentialId>,
-    /// Only what this one did, as [`AuditRow::actor`] has it.
+    /// The actor, in the form of [`AuditRow::actor`].
     pub actor: Option<String>,
-    /// Not before.
+    /// The earliest time, inclusive.
     pub since: Option<Timestamp>,
-    /// Before.
+    /// The latest time, exclusive.
     pub until: Option<Timestamp>,
-    /// Only rows with a smaller id: the last one of the page before.
+    /// Only rows with a smaller id. Pass the last id of the previous page.
     pub before: Option<i64>,
 }
 
-/// The ids between which rows are looked for: above the first and below the second.
+/// A range of ids, with both bounds exclusive.
 #[derive(Clone, Copy)]
 struct Span(i64, i64);
 
-/// An export of the log, oldest row first, up to the head at its start. Holds no connection between pages.
+/// An export of the log, oldest row first. It ends at the head that the log had when the export
+/// began. It holds no connection between two pages.
 pub struct AuditExport {
     log: AuditLog,
     filter: AuditFilter,
@@ -59,20 +61,21 @@ pub struct AuditExport {
 }
 
 impl AuditLog {
-    /// Maps the matching rows, newest first. `see` gets each row as it arrives, so that none is stored.
+    /// Maps the matching rows, newest first. `map` gets each row as it arrives, so rows are not
+    /// buffered.
     pub async fn list<S>(
         &self,
         filter: &AuditFilter,
         limit: u16,
-        see: impl FnMut(&AuditRow<&str>) -> S,
+        map: impl FnMut(&AuditRow<&str>) -> S,
     ) -> Result<Vec<S>, Error> {
         match self.span(filter, i64::MAX).await? {
-            Some(span) => self.page(filter, span, " ORDER BY id DESC LIMIT ", limit, see).await,
+            Some(span) => self.page(filter, span, " ORDER BY id DESC LIMIT ", limit, map).await,
             None => Ok(Vec::new()),
         }
     }
 
-    /// Begins an export.
+    /// Begins an export of the matching rows.
     pub async fn export(&self, filter: AuditFilter) -> Result<AuditExport, Error> {
         let end =
             verify::load_head(self.store().reader().await?.conn()).await?.map_or(i64::MAX, |head| head.position + 1);
@@ -80,7 +83,8 @@ impl AuditLog {
         Ok(AuditExport { log: self.clone(), filter, span })
     }
 
-    /// The ids to search; `None` if no row can match. A row whose clock was a day wrong is not found by its time.
+    /// Finds the ids to search; `None` if no row can match. A row whose time is wrong by more than
+    /// [`CLOCK_SLACK`] may be missed.
     async fn span(&self, filter: &AuditFilter, below: i64) -> Result<Option<Span>, Error> {
         let mut span = Span(i64::MIN, filter.before.unwrap_or(i64::MAX).min(below));
         if filter.since.is_none() && filter.until.is_none() {
@@ -112,11 +116,11 @@ impl AuditLog {
         span: Span,
         order: &'static str,
         limit: u16,
-        mut see: impl FnMut(&AuditRow<&str>) -> S,
+        mut map: impl FnMut(&AuditRow<&str>) -> S,
     ) -> Result<Vec<S>, Error> {
-        let mut seen = Vec::with_capacity(limit.into());
+        let mut mapped = Vec::with_capacity(limit.into());
         let mut reader = self.store().reader().await?;
-        /// One statement, built for the engine of the connection.
+        /// Builds the statement for the engine of the connection.
         macro_rules! filtered {
             ($conn:expr) => {{
                 let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM audit_logs WHERE id > "));
@@ -133,7 +137,8 @@ impl AuditLog {
                 if let Some(actor) = &filter.actor {
                     query.push(" AND actor = ").push_bind(actor);
                 }
-                // IS TRUE keeps the engines from walking the rows in order of time, which would have all of them sorted.
+                // `IS TRUE` prevents the index by time, which would require sorting all matching
+                // rows.
                 if let Some(since) = filter.since {
                     query.push(" AND (occurred_at >= ").push_bind(since).push(") IS TRUE");
                 }
@@ -143,27 +148,28 @@ impl AuditLog {
                 query.push(order).push_bind(i64::from(limit));
                 let mut rows = query.build().fetch($conn);
                 while let Some(row) = rows.try_next().await? {
-                    seen.push(see(&AuditRow::from_row(&row)?));
+                    mapped.push(map(&AuditRow::from_row(&row)?));
                 }
             }};
         }
         with_conn!(reader.conn(), |c| filtered!(c));
-        Ok(seen)
+        Ok(mapped)
     }
 }
 
 impl AuditExport {
-    /// Maps the next rows. An empty result ends the export. After an error, `see` got some of the rows.
-    pub async fn next_page<S>(&mut self, mut see: impl FnMut(&AuditRow<&str>) -> S) -> Result<Vec<S>, Error> {
+    /// Maps the next page of rows. An empty page ends the export. On an error, `map` may have been
+    /// called for some rows.
+    pub async fn next_page<S>(&mut self, mut map: impl FnMut(&AuditRow<&str>) -> S) -> Result<Vec<S>, Error> {
         let mut last = self.span.0;
-        let seen = self
+        let mapped = self
             .log
             .page(&self.filter, self.span, " ORDER BY id LIMIT ", PAGE_SIZE, |row| {
                 last = row.id;
-                see(row)
+                map(row)
             })
             .await?;
         self.span.0 = last;
-        Ok(seen)
+        Ok(mapped)
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{clock::Timestamp, db::codec::PositionalRow};
 
-/// The columns of the log, in the order in which [`AuditRow`] reads them.
+/// The columns of `audit_logs`, in the order in which [`AuditRow`] reads them.
 macro_rules! columns {
     () => {
         "id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, target, ip, user_agent, \
@@ -15,45 +15,47 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// One row of the log, as it is stored. Its texts are owned, or borrowed from the reply of the database.
+/// One stored row of the log. Its texts are owned (`String`) or borrowed from the database reply
+/// (`&str`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditRow<T = String> {
-    /// The place in the chain, from 1.
+    /// The position in the chain, from 1.
     pub id: i64,
-    /// `UUIDv7`.
+    /// The identity of the event, a `UUIDv7`.
     pub event_id: Uuid,
-    /// How the hash is made.
+    /// The version of the hash function.
     pub chain_version: i64,
-    /// One of [`EventType`](super::EventType), or a newer one.
+    /// The text of an [`EventType`](super::EventType), or of a type that a newer version added.
     pub event_type: T,
-    /// When.
+    /// The time of the event.
     pub occurred_at: Timestamp,
     /// The user the event is about.
     pub user_id: Option<i64>,
     /// The credential the event is about.
     pub credential_id: Option<i64>,
-    /// Who acted: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`, `system:seed`, `anonymous`.
+    /// The actor: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`,
+    /// `system:seed` or `anonymous`.
     pub actor: T,
-    /// What else it is about: a model, an e-mail address.
+    /// Another subject, such as a model or an e-mail address.
     pub target: Option<T>,
     /// The client's address.
     pub ip: Option<T>,
     /// The client's User-Agent.
     pub user_agent: Option<T>,
-    /// The request's id.
+    /// The id of the request.
     pub request_id: Option<T>,
-    /// One line for people.
+    /// One line of text for readers of the log.
     pub detail: Option<T>,
     /// Canonical JSON `{"after": {..}, "before": {..}}`.
     pub change: Option<T>,
-    /// The hash of the row before.
+    /// The hash of the previous row.
     pub prev_hash: T,
-    /// HMAC-SHA-256 over every column above and `prev_hash`, in hexadecimal.
+    /// HMAC-SHA-256 over the columns above, in hexadecimal.
     pub hash: T,
 }
 
 impl AuditRow {
-    /// Copies the texts, so that the row outlives the reply of the database.
+    /// Copies the texts, so that the row outlives the database reply.
     #[must_use]
     pub fn owned(row: &AuditRow<&str>) -> Self {
         Self {

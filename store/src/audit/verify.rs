@@ -1,4 +1,4 @@
-//! Verifies that the audit log is complete and unchanged.
+//! Verification that the audit log is complete and unchanged.
 
 use super::{
     anchor::{self, Anchor},
@@ -14,40 +14,40 @@ statements! {
     HEAD = "SELECT position, hash FROM audit_head";
 }
 
-/// A log that is whole.
+/// The result for a complete and unchanged log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// How many rows there are.
+    /// The number of rows.
     pub rows: i64,
-    /// How many were before them, and were removed when their time was over.
+    /// The number of rows that retention removed.
     pub trimmed: i64,
-    /// The hash of the last one; empty in an empty log.
+    /// The hash of the last row; empty for an empty log.
     pub head: String,
-    /// How many rows came after the newest of the heads that were known; none were: `None`.
+    /// The number of rows after the newest known head; `None` without known heads.
     pub beyond: Option<i64>,
-    /// The heads that could not be compared, because their rows were removed when their time was over.
+    /// The sources of known heads whose rows retention removed, so they could not be compared.
     pub outlived: Vec<String>,
 }
 
-/// The end of the log as it once was, kept elsewhere.
+/// An earlier head of the log that was saved outside the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownHead {
-    /// Where it was kept.
+    /// Where the head was saved.
     pub source: String,
-    /// What it says.
+    /// The saved head.
     pub head: Head,
 }
 
-/// Loads the head of the log, as the database has it.
+/// Loads the head from `audit_head`.
 pub(super) async fn load_head(conn: Conn<'_>) -> Result<Option<Head>, Error> {
     let head: Option<(i64, String)> = with_conn!(conn, |c| sqlx::query_as(HEAD).fetch_optional(c).await?);
     Ok(head.map(|(position, hash)| Head { position, hash }))
 }
 
 impl AuditLog {
-    /// Reads the whole log, 1,000 rows at a time, and checks the seal of each row, its link to the row
-    /// before it, and the head. Also checks that the log holds each of the known heads: that finds a
-    /// cut which the database's own head hides. `progress` gets the number of checked rows.
+    /// Reads the whole log in pages of 1,000 rows. Checks the seal of each row, its link to the
+    /// previous row, and the head. Also checks that the log contains each known head, which detects
+    /// removed rows that `audit_head` hides. `progress` gets the number of checked rows.
     pub async fn verify(
         &self,
         heads: &[KnownHead],
@@ -55,13 +55,13 @@ impl AuditLog {
     ) -> Result<Result<Verified, VerifyError>, Error> {
         let mut anchor = anchor::load(self.store().reader().await?.conn()).await?;
         loop {
-            let verdict = self.verify_from(anchor.as_ref(), heads, &mut progress).await?;
-            let present = anchor::load(self.store().reader().await?.conn()).await?;
-            // Retention may have removed the missing rows meanwhile: then the anchor has moved.
-            if verdict.is_ok() || present == anchor {
-                return Ok(verdict);
+            let result = self.verify_from(anchor.as_ref(), heads, &mut progress).await?;
+            let current = anchor::load(self.store().reader().await?.conn()).await?;
+            // If the anchor moved, retention may have removed the missing rows during the check.
+            if result.is_ok() || current == anchor {
+                return Ok(result);
             }
-            anchor = present;
+            anchor = current;
         }
     }
 
@@ -78,7 +78,7 @@ impl AuditLog {
             return Ok(Err(broken));
         }
         let mut end = begin.clone();
-        // From the smallest number there is: a row may have been put in before the first.
+        // From the smallest id: a row may have been inserted before the first one.
         let mut after = i64::MIN;
         let mut head_beyond = None;
         loop {
@@ -97,14 +97,15 @@ impl AuditLog {
                 progress(end.position - begin.position);
                 continue;
             }
-            // The head after the rows, so that it is never behind them.
+            // Read the head after the rows, so that it cannot be behind them.
             let Some(head) = load_head(self.store().reader().await?.conn()).await? else {
                 return Ok(Err(VerifyError::Headless));
             };
             if head == end {
                 return Ok(conclude(begin, end, heads));
             }
-            // A row that came between the two looks is read now; one that is not there then is missing.
+            // The next page contains the rows that were appended meanwhile. If it does not, they
+            // are missing.
             if head.position <= end.position || head_beyond == Some(end.position) {
                 return Ok(Err(VerifyError::Cut { found: end.position, expected: head.position }));
             }
@@ -121,7 +122,7 @@ impl AuditLog {
     }
 }
 
-/// Whether what is known elsewhere of this row agrees.
+/// Checks a row against the known heads of the same position.
 fn compare(heads: &[KnownHead], row: &Head) -> Result<(), VerifyError> {
     match heads.iter().find(|known| known.head.position == row.position && known.head.hash != row.hash) {
         Some(known) => Err(VerifyError::Rewritten { position: row.position, source_name: known.source.clone() }),
@@ -129,7 +130,7 @@ fn compare(heads: &[KnownHead], row: &Head) -> Result<(), VerifyError> {
     }
 }
 
-/// The log is whole in itself: does it reach as far as is known elsewhere?
+/// Builds the result of a consistent log. Fails if the log ends before the newest known head.
 fn conclude(begin: &Head, end: Head, heads: &[KnownHead]) -> Result<Verified, VerifyError> {
     let newest = heads.iter().max_by_key(|known| known.head.position);
     if let Some(known) = newest.filter(|known| known.head.position > end.position) {

@@ -1,4 +1,4 @@
-//! How Paddock's own types are stored by each engine.
+//! Conversions between Paddock's types and the column types of each engine.
 
 use sqlx::{
     Decode, Encode, Postgres, Row, Sqlite, Type,
@@ -10,9 +10,9 @@ use sqlx::{
 
 use crate::clock::Timestamp;
 
-/// PostgreSQL counts microseconds from 2000-01-01.
+/// 2000-01-01, from which PostgreSQL counts microseconds.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
-/// TIMESTAMPTZ in `pg_type`.
+/// The OID of TIMESTAMPTZ in `pg_type`.
 const TIMESTAMPTZ: Oid = Oid(1184);
 
 impl Type<Postgres> for Timestamp {
@@ -56,15 +56,15 @@ impl<'r> Decode<'r, Sqlite> for Timestamp {
     }
 }
 
-/// A row that is read by the positions of its columns: a lookup by name is slow in long lists.
+/// A row whose columns are read by position. Looking columns up by name is slow for long lists.
 pub trait PositionalRow: Row {
-    /// The value of the column at this position, from 0.
+    /// Returns the value of the column at this position, from 0.
     fn value_at<'r, T>(&'r self, index: usize) -> Result<T, sqlx::Error>
     where
         T: Decode<'r, Self::Database> + Type<Self::Database>;
 }
 
-/// PostgreSQL columns have one type, so the type is not checked for each value.
+/// A PostgreSQL column has one type, so the type is not checked for each value.
 impl PositionalRow for PgRow {
     fn value_at<'r, T>(&'r self, index: usize) -> Result<T, sqlx::Error>
     where
@@ -74,7 +74,7 @@ impl PositionalRow for PgRow {
     }
 }
 
-/// A SQLite column may hold values of any type.
+/// A SQLite column may contain values of any type, so the type is checked.
 impl PositionalRow for SqliteRow {
     fn value_at<'r, T>(&'r self, index: usize) -> Result<T, sqlx::Error>
     where
@@ -84,7 +84,8 @@ impl PositionalRow for SqliteRow {
     }
 }
 
-/// Implements the codecs of a type that both engines store as TEXT: how to write it, and how to read it.
+/// Implements `Type`, `Encode` and `Decode` for a type that both engines store as TEXT. The last
+/// two arguments convert it to and from text.
 #[macro_export]
 macro_rules! stored_as_text {
     ([$($generics:tt)*] $type:ty, $write:expr, $read:expr) => {

@@ -1,5 +1,5 @@
-//! Why PostgreSQL cannot be used, for the person who configures it: the address, the cause, and the
-//! setting to check. Clients of the API see none of it.
+//! Diagnosis of a PostgreSQL that cannot be used: its address, the cause and the setting to check.
+//! It //! is meant for the operator of Paddock; clients of the API do not see it.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 
-/// How long an attempt to find the cause may take.
+/// The time limit of the connection attempt that finds the cause.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A PostgreSQL that cannot be used.
+/// The address of a PostgreSQL that cannot be used, the cause, and the setting to check.
 #[derive(Debug, thiserror::Error)]
 #[error("PostgreSQL at {place} cannot be used: {cause}; check {setting}")]
 pub struct ConnectDiagnosis {
@@ -22,15 +22,16 @@ pub struct ConnectDiagnosis {
 }
 
 impl ConnectDiagnosis {
-    /// Whether waiting may help.
+    /// Whether the database may become available later.
     pub(super) fn is_unavailable(&self) -> bool {
         self.is_unavailable
     }
 
-    /// Finds the cause of an error of the database. Returns any other error as it is.
+    /// Finds the cause of a database error. Returns any other error unchanged.
     pub(super) async fn find(error: Error, connect: &PgConnectOptions) -> Result<Self, Error> {
         let error = match error {
-            // The pool retries while connections are refused, and reports only a timeout.
+            // The pool retries while the server refuses connections, and then reports only a
+            // timeout.
             Error::Unavailable(sqlx::Error::PoolTimedOut) => connect_error(connect).await.map_or(error, Error::from),
             error => error,
         };
@@ -44,18 +45,18 @@ impl ConnectDiagnosis {
     }
 }
 
-/// Whether the server answered and rejected the login. When a process starts, that is a wrong setting
-/// rather than a database that will become available.
+/// Whether the server answered and rejected the login. At startup this means a wrong setting, and
+/// not a database that will become available.
 fn rejects_login(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| code.starts_with("28") || code == "3D000")
 }
 
-/// The error of a single attempt to connect; `None` if it succeeds.
+/// Tries to connect once, and returns the error; `None` on success.
 async fn connect_error(connect: &PgConnectOptions) -> Option<sqlx::Error> {
     match timeout(CONNECT_TIMEOUT, connect.connect()).await.ok()? {
         Ok(connection) => {
-            // It is reachable after all. A failure to close it cleanly does not matter.
+            // The server is reachable after all. A failure to close the connection does not matter.
             let _ = timeout(CONNECT_TIMEOUT, connection.close()).await;
             None
         }
@@ -63,7 +64,7 @@ async fn connect_error(connect: &PgConnectOptions) -> Option<sqlx::Error> {
     }
 }
 
-/// The address, without the password.
+/// Returns the address, database and user, without the password.
 fn place(connect: &PgConnectOptions) -> String {
     let socket = connect.get_socket().map(|socket| socket.display().to_string());
     let (host, port, user) = (connect.get_host(), connect.get_port(), connect.get_username());
@@ -74,8 +75,8 @@ fn place(connect: &PgConnectOptions) -> String {
 
 fn cause(error: &sqlx::Error) -> String {
     match error {
-        // Only the message: the library adds the line of PostgreSQL's source.
-        sqlx::Error::Database(said) => said.message().to_owned(),
+        // Only the message: `Display` would add the source line of PostgreSQL.
+        sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
         sqlx::Error::Tls(error) => error.to_string(),
         sqlx::Error::PoolTimedOut => "it does not answer in time".to_owned(),
@@ -89,7 +90,7 @@ fn setting(error: &sqlx::Error) -> &'static str {
             "the host and the port in DATABASE_URL (or DB_HOST and DB_PORT), and that PostgreSQL listens there"
         }
         sqlx::Error::Tls(_) => "sslmode in DATABASE_URL",
-        sqlx::Error::Database(said) => match said.code().as_deref() {
+        sqlx::Error::Database(error) => match error.code().as_deref() {
             Some("28P01") => "the user and the password in DATABASE_URL (or DB_USER and DB_PASSWORD)",
             Some("28000") => "the user in DATABASE_URL (or DB_USER), and the server's pg_hba.conf",
             Some("3D000") => "the name of the database in DATABASE_URL (or DB_NAME), or create it",
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_has_no_password() {
+    fn the_address_contains_no_password() {
         let place = |url: &str| place(&PgConnectOptions::from_str(url).unwrap());
         assert_eq!(place("postgres://app:hunter22@db1:5433/main"), "db1:5433 (database main, user app)");
         assert_eq!(place("postgres://db1/?user=app&password=hunter22"), "db1:5432 (database app, user app)");
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_failures_of_the_database_are_explained() {
+    async fn only_database_errors_are_diagnosed() {
         let connect = PgConnectOptions::from_str("postgres://app:hunter22@127.0.0.1:1/app").unwrap();
         let stopping = ConnectDiagnosis::find(Error::Stopping, &connect).await;
         assert!(matches!(stopping, Err(Error::Stopping)), "{stopping:?}");

@@ -1,7 +1,7 @@
 //! The database: one interface over PostgreSQL and SQLite.
 //!
-//! Each statement is written once, with `$1` placeholders, and runs on both engines through
-//! [`with_conn!`](crate::with_conn). A statement differs only where the dialects do.
+//! Most statements are written once, with `$1` placeholders, and run on both engines through
+//! [`with_conn!`](crate::with_conn). Separate statements exist only where the dialects differ.
 
 pub mod codec;
 mod diagnosis;
@@ -26,7 +26,7 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::error::Error;
 
-/// How long a caller waits for a connection. After that the database counts as unavailable.
+/// How long a caller waits for a connection before the database counts as unavailable.
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs a statement on a [`Conn`] of either engine.
@@ -40,8 +40,8 @@ macro_rules! with_conn {
     };
 }
 
-/// Defines named statements, and lists them in `STATEMENTS` so that each is prepared when a database
-/// is opened.
+/// Defines named statements and lists them in `STATEMENTS`. Opening a database prepares every
+/// listed statement.
 #[macro_export]
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
@@ -64,12 +64,12 @@ pub enum Database {
 pub struct SqlitePools {
     /// Any number of read-only connections.
     read: SqlitePool,
-    /// One connection, on which all writes queue. SQLite has one writer, and this queue is fair and
-    /// fast, unlike waiting for its lock. `None` when opened read-only.
+    /// One connection for all writes; `None` when opened read-only. SQLite allows one writer, and
+    /// this queue is fair and fast, unlike waiting for the lock of SQLite.
     write: Option<SqlitePool>,
-    /// The tasks that must end before the pools close.
+    /// Tracks the tasks that must end before the pools close.
     tasks: TaskTracker,
-    /// Held as long as the pools, so that only one process serves the file.
+    /// The lock file, locked while the pools exist, so that only one process serves the file.
     _lock: Option<Arc<std::fs::File>>,
 }
 
@@ -81,7 +81,7 @@ pub enum Conn<'c> {
     Sqlite(&'c mut SqliteConnection),
 }
 
-/// A connection to read from. It returns to its pool on drop.
+/// A pooled connection for reading. It returns to its pool on drop.
 pub struct ReadConn(Reading);
 
 enum Reading {
@@ -90,7 +90,7 @@ enum Reading {
 }
 
 impl ReadConn {
-    /// The connection, for one statement.
+    /// Borrows the connection for one statement.
     pub fn conn(&mut self) -> Conn<'_> {
         match &mut self.0 {
             Reading::Pg(pooled) => Conn::Pg(pooled.connection()),
@@ -108,7 +108,7 @@ enum Writing {
 }
 
 impl Tx {
-    /// The connection, for one statement.
+    /// Borrows the connection for one statement.
     pub fn conn(&mut self) -> Conn<'_> {
         match &mut self.0 {
             Writing::Pg(pooled) => Conn::Pg(pooled.connection()),
@@ -116,8 +116,8 @@ impl Tx {
         }
     }
 
-    /// Locks a row until the transaction ends, so that the next read sees what the write changes.
-    /// Does nothing on SQLite, which has one writer.
+    /// Locks a row until the transaction ends, so that a value read from it stays current. Does
+    /// nothing on SQLite, which has one writer.
     pub async fn lock(&mut self, table: Lockable, id: i64) -> Result<(), Error> {
         let statement = match table {
             Lockable::Users => "SELECT 1 FROM users WHERE id = $1 FOR UPDATE",
@@ -129,21 +129,25 @@ impl Tx {
         Ok(())
     }
 
-    /// Commits a change and its event.
+    /// Commits a change and its audit event.
     ///
-    /// On PostgreSQL every other audited transaction waits for the lock on `audit_head`, which is
-    /// held until a commit returns. So this one commits without waiting for the disk, which releases
-    /// the lock, and begins another on the same connection, which writes almost nothing and does
-    /// wait. The log reaches the disk in the order of commits: once the second transaction has, the
-    /// first one has too, and many second transactions share one flush. A crash between the two may
-    /// lose the change and its event. The connection does not survive that, so no caller is told
-    /// that the change was made.
+    /// On PostgreSQL, a transaction locks `audit_head` until its commit returns, and every other
+    /// audited transaction waits for that lock. To hold the lock only briefly, this function
+    /// commits twice:
+    ///
+    /// 1. The first commit is asynchronous: it releases the lock without waiting for the disk.
+    /// 2. The second transaction, on the same connection, writes almost nothing and commits
+    ///    synchronously. PostgreSQL flushes its log in commit order, so this flush covers the first
+    ///    commit too. Many second commits share one flush.
+    ///
+    /// A crash between the two may lose the change and its event. The crash also breaks the
+    /// connection, so the caller gets [`Error::InDoubt`] and no confirmation.
     pub(crate) async fn commit_audited(mut self) -> Result<(), Error> {
         const RELEASE: &str = "COMMIT AND CHAIN; SELECT pg_logical_emit_message(true, 'paddock', '')";
         let Writing::Pg(pooled) = &mut self.0 else { return self.commit().await.map_err(Error::commit) };
         let mut replies = sqlx::raw_sql(RELEASE).execute_many(pooled.connection());
         replies.try_next().await.map_err(Error::commit)?;
-        // The change is visible to others from here on, whatever fails.
+        // From here on other transactions can see the change, even if the second commit fails.
         replies.try_collect::<Vec<_>>().await.map_err(Error::InDoubt)?;
         self.commit().await.map_err(Error::InDoubt)
     }
@@ -156,7 +160,7 @@ impl Tx {
     }
 }
 
-/// A table whose rows can be locked.
+/// A table with rows that [`Tx::lock`] can lock.
 #[derive(Clone, Copy)]
 pub enum Lockable {
     /// `users`.
@@ -165,14 +169,14 @@ pub enum Lockable {
     Credentials,
 }
 
-/// The number of connections to the database at one moment.
+/// The current number of connections to the database.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Connections {
-    /// In use.
+    /// Connections in use.
     pub used: f64,
-    /// Open and idle.
+    /// Idle connections.
     pub idle: f64,
-    /// The maximum.
+    /// The maximum number of connections.
     pub max: f64,
 }
 
@@ -186,7 +190,7 @@ impl Database {
         }
     }
 
-    /// Takes a connection to read from.
+    /// Acquires a connection for reading.
     pub async fn reader(&self) -> Result<ReadConn, Error> {
         Ok(ReadConn(match self {
             Self::Pg(pool) => Reading::Pg(pool.acquire().await?),
@@ -204,8 +208,8 @@ impl Database {
         }))
     }
 
-    /// A pool of one connection for `LISTEN`, apart from the others; `None` on SQLite, which has only
-    /// one process.
+    /// Creates a pool of one connection for `LISTEN`; `None` on SQLite, which only one process
+    /// uses.
     #[must_use]
     pub fn listener_pool(&self) -> Option<PgPool> {
         match self {
@@ -214,7 +218,7 @@ impl Database {
         }
     }
 
-    /// Whether several processes may use this database at once.
+    /// Whether several processes can use this database at once.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Pg(_))
@@ -225,7 +229,7 @@ impl Database {
         Ok(())
     }
 
-    /// Checks that this is not a PostgreSQL that only reads: a standby, or one made read-only.
+    /// Fails if PostgreSQL is read-only, such as a standby.
     pub(crate) async fn check_writable(&self) -> Result<(), Error> {
         if let Conn::Pg(c) = self.reader().await?.conn() {
             let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(c).await?;
@@ -237,7 +241,7 @@ impl Database {
         Ok(())
     }
 
-    /// A guard that delays [`Database::close`] until it is dropped.
+    /// Returns a guard that delays [`Database::close`] until the guard is dropped.
     pub(crate) fn task_guard(&self) -> TaskTrackerToken {
         match self {
             Self::Pg(pool) => pool.task_guard(),
@@ -259,7 +263,7 @@ impl Database {
         }
     }
 
-    /// Closes every connection except the listener's, after the borrowed ones have returned.
+    /// Waits for the borrowed connections, then closes every connection except the listener's.
     pub(crate) async fn close(&self) {
         match self {
             Self::Pg(pool) => pool.close().await,
@@ -268,7 +272,8 @@ impl Database {
                 pools.tasks.wait().await;
                 pools.read.close().await;
                 if let Some(write) = &pools.write {
-                    // Last: the last connection to close merges the write-ahead log into the file.
+                    // The last connection to close checkpoints the write-ahead log, which a
+                    // read-only one cannot.
                     write.close().await;
                 }
             }
@@ -277,7 +282,7 @@ impl Database {
 }
 
 fn connections<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> Connections {
-    // Not one snapshot: another thread may run between the two reads.
+    // These two reads are not atomic, so the difference may be negative.
     let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
     let used = pool.size().saturating_sub(idle);
     Connections { used: used.into(), idle: idle.into(), max: pool.options().get_max_connections().into() }

@@ -1,48 +1,48 @@
-//! Why a database cannot be opened.
+//! The error of opening a database.
 
 use std::path::PathBuf;
 
 use super::diagnosis::ConnectDiagnosis;
 use crate::error::Error;
 
-/// Why a database cannot be used.
+/// The reason why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL names no engine of ours, or is not well formed.
+    /// The URL names no supported engine, or is malformed.
     #[error("DATABASE_URL {0}; use postgres://user:password@host:5432/name or sqlite:paddock.db")]
     Url(String),
     /// The schema is older than this executable.
     #[error("the database is {by} migration(s) behind this executable: run `paddock migrate` first")]
     Behind {
-        /// By so many.
+        /// The number of missing migrations.
         by: usize,
     },
     /// Another process serves the file.
     #[error("another paddock serves {0}, and a SQLite file has one server at a time: stop that one first")]
     Locked(PathBuf),
-    /// There is no such file.
+    /// The SQLite file does not exist.
     #[error("{0} does not exist: run `paddock migrate` to create it, or correct DATABASE_URL")]
     Missing(PathBuf),
-    /// The file or its lock cannot be opened.
+    /// The SQLite file or its lock file cannot be opened.
     #[error("cannot open {path}: {source}")]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The schema is not the one its migrations make.
+    /// The schema differs from the one that the migrations create.
     #[error("the database does not understand {name}: its schema was changed by hand, or by a newer paddock: {source}")]
     Unfit {
-        /// The statement.
+        /// The name of the statement that failed.
         name: &'static str,
-        /// What the database says.
+        /// The error of the database.
         source: sqlx::Error,
     },
-    /// PostgreSQL cannot be used: where, why, and what to check.
+    /// PostgreSQL cannot be used. The diagnosis names the cause and the setting to check.
     #[error(transparent)]
     Unusable(ConnectDiagnosis),
-    /// The database does not answer.
+    /// Any other error, such as a database that does not answer.
     #[error(transparent)]
     Open(#[from] Error),
     /// A migration failed.
@@ -51,7 +51,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether waiting may help: the database is unavailable, rather than misconfigured.
+    /// Whether the database may become available later; false if it is misconfigured.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         match self {

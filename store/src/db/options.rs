@@ -1,4 +1,4 @@
-//! Which database to open, and how.
+//! The options for opening a database, and the checks of `DATABASE_URL`.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -7,18 +7,18 @@ use sqlx::{ConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOpti
 
 use super::{diagnosis::ConnectDiagnosis, open_error::OpenError};
 
-/// Which database to open, and how.
+/// The options for opening a database.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// `postgres://user:password@host:port/name` or `sqlite:path`.
     pub url: SecretString,
     /// The maximum number of connections, at least 2.
     pub max_connections: u32,
-    /// Open read-only: SQLite without the lock of the serving process.
+    /// Whether to open read-only. SQLite then needs no lock, so another process may serve the file.
     pub read_only: bool,
-    /// `AUDIT_HEAD_FILE`: the file that follows the head of the audit log, for this process alone.
+    /// `AUDIT_HEAD_FILE`: the file to which this process writes the head of the audit log.
     pub audit_head_file: Option<PathBuf>,
-    /// `AUDIT_RETENTION_DAYS`: how long audit rows are kept; `None` keeps them for ever.
+    /// `AUDIT_RETENTION_DAYS`: how long audit rows are kept; `None` keeps them forever.
     pub audit_retention_days: Option<u32>,
 }
 
@@ -28,18 +28,18 @@ pub(super) enum Engine {
 }
 
 impl OpenOptions {
-    /// The options of a database to write to, with the defaults of everything else.
+    /// Options for reading and writing, with defaults for everything but the URL.
     #[must_use]
     pub fn new(url: SecretString) -> Self {
         Self { url, max_connections: 20, read_only: false, audit_head_file: None, audit_retention_days: None }
     }
 
-    /// Checks the URL without opening anything.
+    /// Checks the URL without opening the database.
     pub fn check(&self) -> Result<(), OpenError> {
         self.engine().map(|_| ())
     }
 
-    /// The SQLite file; `None` for PostgreSQL.
+    /// Returns the path of the SQLite file; `None` for PostgreSQL.
     pub fn sqlite_file(&self) -> Result<Option<PathBuf>, OpenError> {
         Ok(match self.engine()? {
             Engine::Postgres(_) => None,
@@ -47,7 +47,7 @@ impl OpenOptions {
         })
     }
 
-    /// Replaces an error of PostgreSQL by one that names the address, the cause and the setting.
+    /// Replaces a PostgreSQL error with a diagnosis that names the address, cause and setting.
     pub async fn explain(&self, error: OpenError) -> OpenError {
         match (error, self.engine()) {
             (OpenError::Open(error), Ok(Engine::Postgres(connect))) => {
@@ -71,7 +71,7 @@ impl OpenOptions {
             Some("postgres" | "postgresql") if url.contains('#') => {
                 Err(OpenError::Url("has a `#`, which ends it: write it as %23".into()))
             }
-            // Without them all that follows would be the name of a database.
+            // Without `//`, the parser would read the rest of the URL as a database name.
             Some(scheme @ ("postgres" | "postgresql")) if !url[scheme.len()..].starts_with("://") => {
                 Err(OpenError::Url(format!("has no `//` behind `{scheme}:`")))
             }
@@ -100,7 +100,7 @@ impl OpenOptions {
     }
 }
 
-/// What may stand behind the `?` of a PostgreSQL URL, besides the other spellings that sqlx takes for some.
+/// The documented query parameters of a PostgreSQL URL.
 const PARAMETERS: [&str; 12] = [
     "sslmode",
     "sslrootcert",
@@ -116,11 +116,14 @@ const PARAMETERS: [&str; 12] = [
     "options",
 ];
 
-/// The other spellings, and what is sqlx's own.
+/// Other spellings that sqlx accepts, and a parameter of sqlx itself.
 const SPELLINGS: [&str; 6] = ["ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key", "statement-cache-capacity"];
 
-/// The first parameter that would have no effect, as one to be told. sqlx passes over those, and logs their values: a
-/// `sslmode` that is not written so would leave the connection in the clear, and a `password` would be in the log.
+/// Finds the first query parameter that sqlx does not know. Returns its name for the error message,
+/// or an empty text if the name may contain a part of a password.
+///
+/// sqlx ignores unknown parameters and logs their values. A misspelt `sslmode` would leave the
+/// connection unencrypted, and a misspelt `password` would appear in the log.
 fn unknown_parameter(url: &str) -> Option<String> {
     let (_, parameters) = url.split_once('?')?;
     let is_known = |name: &str| name.starts_with("options[") || PARAMETERS.contains(&name) || SPELLINGS.contains(&name);
@@ -130,17 +133,19 @@ fn unknown_parameter(url: &str) -> Option<String> {
     Some(if is_word(unknown) { format!(" `{unknown}`") } else { String::new() })
 }
 
-/// Whether it may be repeated. What does not look like a name may be a piece of a password.
+/// Whether a text looks like a name, so that a message may quote it. Any other text may be part of
+/// a password.
 fn is_word(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_-+".contains(&byte))
 }
 
-/// Whether a `/`, `?` or `#` in a password ends the host of the URL before its time. The rest of the password would be taken
-/// for the name of a database, and names are told.
+/// Whether a `/`, `?` or `#` in the user or password ends the authority part of the URL too early.
+/// The parser would read the rest of the password as a database name, which messages quote.
 fn is_cut_short(url: &str) -> bool {
-    let behind = url.split_once("://").and_then(|(_, rest)| Some(&rest[rest.find(['/', '?', '#'])?..]));
-    // The value of a parameter may have one.
-    let (path, parameters) = behind.unwrap_or_default().split_once('?').unwrap_or((behind.unwrap_or_default(), ""));
+    let after_host = url.split_once("://").and_then(|(_, rest)| Some(&rest[rest.find(['/', '?', '#'])?..]));
+    // The value of a parameter may contain `@`.
+    let (path, parameters) =
+        after_host.unwrap_or_default().split_once('?').unwrap_or((after_host.unwrap_or_default(), ""));
     path.contains('@') || parameters.split('=').next().is_some_and(|name| name.contains('@'))
 }
 
@@ -149,45 +154,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_that_ends_the_host_is_not_taken_for_a_name() {
-        for cut in ["app:12/hunter22@db:5432/app", "app:12?hunter22@db/app", "app:12#hunter22@db/app"] {
-            let refused = OpenOptions::new(format!("postgres://{cut}").into()).check().unwrap_err().to_string();
-            assert!(refused.contains("%2F") && !refused.contains("hunter22"), "{refused}");
+    fn an_unescaped_password_is_rejected_without_quoting_it() {
+        for broken in ["app:12/hunter22@db:5432/app", "app:12?hunter22@db/app", "app:12#hunter22@db/app"] {
+            let message = OpenOptions::new(format!("postgres://{broken}").into()).check().unwrap_err().to_string();
+            assert!(message.contains("%2F") && !message.contains("hunter22"), "{message}");
         }
-        for whole in ["app:12%2Fhunter22@db:5432/app?sslmode=require", "db/app?user=app@tenant&password=hunter22", "db"]
+        for valid in ["app:12%2Fhunter22@db:5432/app?sslmode=require", "db/app?user=app@tenant&password=hunter22", "db"]
         {
-            OpenOptions::new(format!("postgres://{whole}").into()).check().unwrap();
+            OpenOptions::new(format!("postgres://{valid}").into()).check().unwrap();
         }
     }
 
     #[test]
-    fn a_parameter_without_effect_is_refused_by_name_and_without_its_value() {
-        for (url, named) in [
+    fn an_unknown_parameter_is_rejected_without_quoting_its_value() {
+        for (url, expected) in [
             ("db/app?ssl=hunter22", "`ssl`"),
             ("db/app?sslmode=require&pasword=hunter22", "`pasword`"),
             ("db/app?Hunter22=hunter22", "a parameter that"),
             ("db/app?=hunter22", "a parameter that"),
             ("db/app?password=a&hunter", "a parameter that"),
         ] {
-            let refused = OpenOptions::new(format!("postgres://{url}").into()).check().unwrap_err().to_string();
-            assert!(refused.contains(named) && refused.contains("sslmode"), "{refused}");
-            assert!(!refused.to_lowercase().contains("hunter"), "{refused}");
+            let message = OpenOptions::new(format!("postgres://{url}").into()).check().unwrap_err().to_string();
+            assert!(message.contains(expected) && message.contains("sslmode"), "{message}");
+            assert!(!message.to_lowercase().contains("hunter"), "{message}");
         }
         let known = "postgres://db/app?ssl-mode=require&options=-c%20work_mem%3D8MB&options[jit]=off&";
         OpenOptions::new(known.to_owned().into()).check().unwrap();
     }
 
     #[test]
-    fn what_is_no_url_of_ours_is_refused_without_what_it_holds() {
-        for (text, told) in [
+    fn a_malformed_url_is_rejected_without_quoting_it() {
+        for (text, expected) in [
             ("host=db user=app password=hunter22 hostaddr=::1", "is no URL"),
             ("postgres:app:hunter22@db/app", "no `//`"),
             ("postgresql:/app:hunter22@db/app", "no `//`"),
             ("postgres://db/app?password=hun#hunter22", "%23"),
             ("postgresql+asyncpg://app:hunter22@db/app", "`postgresql+asyncpg:`"),
         ] {
-            let refused = OpenOptions::new(text.to_owned().into()).check().unwrap_err().to_string();
-            assert!(refused.contains(told) && !refused.contains("hunter22"), "{refused}");
+            let message = OpenOptions::new(text.to_owned().into()).check().unwrap_err().to_string();
+            assert!(message.contains(expected) && !message.contains("hunter22"), "{message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The schema: the migrations, and the check that a database has run them.
+//! The database schema: its migrations, and the check that they have run.
 
 use std::sync::LazyLock;
 
@@ -10,20 +10,20 @@ use sqlx::{
 use super::{Conn, Database, OpenError, OpenOptions, SqlitePools, options::Engine, sqlite};
 use crate::{error::Error, with_conn};
 
-static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/postgres")));
-static SQLITE: LazyLock<Migrator> = LazyLock::new(|| forward(sqlx::migrate!("../migrations/sqlite")));
+static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| accept_newer(sqlx::migrate!("../migrations/postgres")));
+static SQLITE: LazyLock<Migrator> = LazyLock::new(|| accept_newer(sqlx::migrate!("../migrations/sqlite")));
 
-/// A database that a newer version migrated is accepted too.
-fn forward(mut migrator: Migrator) -> Migrator {
+/// Makes the migrator accept a database that a newer version migrated.
+fn accept_newer(mut migrator: Migrator) -> Migrator {
     migrator.set_ignore_missing(true);
     migrator
 }
 
 /// The schema of a database, compared with the migrations of this executable.
 pub(crate) enum Schema {
-    /// The same, or newer.
+    /// The schema is the same or newer.
     Current,
-    /// Older, by this number of migrations.
+    /// The schema lacks this number of migrations.
     Behind(usize),
 }
 
@@ -42,8 +42,8 @@ impl Schema {
     }
 }
 
-/// Runs the missing migrations, and creates the SQLite file if it does not exist. Concurrent runs wait
-/// for each other; a run after a killed one continues. Returns the number of migrations it ran.
+/// Runs the missing migrations, and returns their number. Creates the SQLite file if it does not
+/// exist. Concurrent runs wait for each other. A run after a killed run continues its work.
 pub async fn migrate(options: &OpenOptions) -> Result<usize, OpenError> {
     let _lock = match options.engine()? {
         Engine::Postgres(_) => None,
@@ -70,8 +70,9 @@ impl Database {
             Self::Pg(pool) => {
                 let mut pooled = pool.acquire().await.map_err(Error::from)?;
                 let connection = pooled.connection();
-                // Before the comparison, so that each of several runs counts only its own migrations. The
-                // session may take the lock again, as `run` does, and releases it when it closes.
+                // Locked before the comparison, so that each of several runs counts only its own
+                // migrations. `run` takes the same lock again, which a session may do. Closing the
+                // session releases it.
                 connection.lock().await.map_err(OpenError::Migrate)?;
                 let missing = Schema::of(&POSTGRES, Conn::Pg(connection)).await?.missing();
                 POSTGRES.run(connection).await.map_err(OpenError::Migrate)?;
@@ -95,7 +96,7 @@ impl Database {
         Schema::of(migrator, self.reader().await?.conn()).await
     }
 
-    /// Prepares every statement, so that a schema that does not fit fails now and not in a request.
+    /// Prepares every statement, so that a schema mismatch fails now and not in a request.
     pub(crate) async fn prepare_all(
         &self,
         statements: impl Iterator<Item = &'static (&'static str, &'static str)>,
@@ -113,21 +114,21 @@ impl Database {
     }
 }
 
-/// The versions of the migrations that succeeded; none if their table does not exist yet.
+/// Returns the versions of the migrations that succeeded; none if their table does not exist yet.
 async fn applied(conn: Conn<'_>) -> Result<Vec<i64>, Error> {
     const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
     match conn {
         Conn::Pg(c) => {
-            let there: bool =
+            let exists: bool =
                 sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *c).await?;
-            Ok(if there { sqlx::query_scalar(APPLIED).fetch_all(c).await? } else { Vec::new() })
+            Ok(if exists { sqlx::query_scalar(APPLIED).fetch_all(c).await? } else { Vec::new() })
         }
         Conn::Sqlite(c) => {
-            let there: bool =
+            let exists: bool =
                 sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_master WHERE name = '_sqlx_migrations'")
                     .fetch_one(&mut *c)
                     .await?;
-            Ok(if there { sqlx::query_scalar(APPLIED).fetch_all(c).await? } else { Vec::new() })
+            Ok(if exists { sqlx::query_scalar(APPLIED).fetch_all(c).await? } else { Vec::new() })
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The SQLite file: its connections, and the lock files that keep a second process out.
+//! The SQLite file: its connections, and the lock files that exclude a second process.
 
 use std::{
     fs::{File, OpenOptions as FileOptions, TryLockError},
@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::{ACQUIRE_TIMEOUT, OpenError, OpenOptions, SqlitePools};
 use crate::error::Error;
 
-/// Opens a file that exists, and takes its lock unless it is opened read-only.
+/// Opens an existing file. Takes its lock, except when opening read-only.
 pub(super) async fn open(
     options: &OpenOptions,
     connect: SqliteConnectOptions,
@@ -49,28 +49,28 @@ pub(super) async fn open(
     Ok(SqlitePools { read, write, tasks: TaskTracker::new(), _lock: lock })
 }
 
-/// Whether a returned connection may be reused. SQLite ends a transaction by itself when the disk is
-/// full, and sqlx does not notice: such a connection is closed.
+/// Whether a returned connection may be reused; otherwise the pool closes it. When the disk is
+/// full, SQLite rolls back by itself, which sqlx does not notice.
 async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-/// Creates the file before SQLite does, with a mode that lets no other account read it.
+/// Creates the file before SQLite does, with a mode that denies other accounts access.
 pub(super) fn create_file(path: &Path) -> Result<(), OpenError> {
     let created = FileOptions::new().create(true).append(true).mode(0o600).open(path);
     created.map(|_| ()).map_err(|source| OpenError::File { path: path.to_owned(), source })
 }
 
-/// Switches the file to a write-ahead log.
+/// Switches the file to the write-ahead log mode.
 pub(super) async fn enable_wal(connect: SqliteConnectOptions) -> Result<(), OpenError> {
     let connection = connect.journal_mode(SqliteJournalMode::Wal).connect().await.map_err(Error::from)?;
     connection.close().await.map_err(Error::from)?;
     Ok(())
 }
 
-/// Waits for the lock `<file>.migrate.lock`. It is apart from the serving lock, so that a concurrent
-/// migration is not mistaken for a server of the file.
+/// Waits for the lock `<file>.migrate.lock`. It is separate from the lock `<file>.lock`, so that a
+/// concurrent migration is not mistaken for a serving process.
 pub(super) async fn lock_migration(path: &Path) -> Result<File, OpenError> {
     let (path, file) = lock_file(path, ".migrate.lock")?;
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
@@ -78,7 +78,8 @@ pub(super) async fn lock_migration(path: &Path) -> Result<File, OpenError> {
     locked.map_err(|source| OpenError::File { path, source })
 }
 
-/// Takes the lock `<file>.lock`. The kernel releases it however the process ends.
+/// Takes the lock `<file>.lock`; fails if another process holds it. The kernel releases it when the
+/// process ends.
 fn take_lock(path: &Path) -> Result<File, OpenError> {
     let (lock, file) = lock_file(path, ".lock")?;
     match file.try_lock() {

@@ -13,6 +13,6 @@ mod shared_limits;
 mod store;
 mod testbed;
 
-/// As in the executable, so that what takes memory takes as long here.
+/// The allocator of the executable, so that allocations take the same time here.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -148,8 +148,8 @@ async fn a_released_migration_is_not_edited(#[case] engine: Engine) {
     .await;
 }
 
-/// What matters to an executable about each column: its type, whether it may be NULL, whether an
-/// INSERT may omit it.
+/// The properties of each column that an executable depends on: its type, whether it may be NULL,
+/// and whether an INSERT may omit it.
 type Columns = BTreeMap<(String, String), (String, bool, bool)>;
 
 async fn columns(engine: Engine, database: &Database) -> Result<Columns> {

@@ -224,7 +224,7 @@ impl Callers {
     }
 }
 
-/// A session of a user, after giving it the first admin's password past the API.
+/// A session of a user, which gets the first admin's password directly in the database.
 pub(super) async fn session_of(api: &Api, user: i64) -> Result<String> {
     let copied = format!(
         "INSERT INTO passwords (user_id, hash, set_at) SELECT {user}, hash, set_at FROM passwords WHERE user_id = 1"

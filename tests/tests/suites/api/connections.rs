@@ -1,5 +1,5 @@
 //! The connection limit: idle connections are evicted for new ones, and requests in progress are
-//! not. And the timeouts of idle connections.
+//! not. Also tests the timeouts of idle connections.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const SHORT: Duration = Duration::from_secs(1);
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nHost: paddock\r\n\r\n";
 
-/// A limit of this many connections, which may stay idle for ever.
+/// A limit of this many connections, which may stay idle forever.
 const fn at_most(most: usize) -> ConnectionLimits {
     ConnectionLimits { max: most, first_byte: LONG, head: LONG, idle: LONG }
 }

@@ -1,4 +1,4 @@
-//! API keys: issuing, rotation, revocation, expiry, and who may see and manage them.
+//! API keys: issuing, rotation, revocation, expiry, and access rights.
 
 use std::time::Duration;
 
@@ -137,8 +137,7 @@ async fn rotation_keeps_the_id_and_gives_the_old_secret_a_day_of_grace(#[case] e
 async fn a_secret_is_hashed_with_cheap_parameters(#[case] engine: Engine) {
     story(async {
         let api = Api::start(engine).await?;
-        // A secret is random, so that it needs no slow hash, which the first request with it would
-        // wait for.
+        // A secret is random, so it needs no slow hash, which would delay its first request.
         for hash in api.database()?.texts("SELECT hash FROM credential_secrets").await? {
             ensure!(hash.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{hash}");
         }

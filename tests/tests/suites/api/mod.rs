@@ -123,7 +123,7 @@ impl Api {
         Ok(Self { contract, admin, fake, stop, served, database: None })
     }
 
-    /// The database, past the API.
+    /// Direct access to the database.
     fn database(&self) -> Result<&Database> {
         self.database.as_ref().context("a database")
     }
@@ -157,7 +157,7 @@ impl Api {
         Ok((issued.id("credential_id")?, issued.text("plaintext")?))
     }
 
-    /// Makes a Kubernetes object the owner of a row, past the API.
+    /// Makes a Kubernetes object the owner of a row, directly in the database.
     async fn manage(&self, table: &str, id: i64) -> Result<()> {
         let owned = format!(
             "UPDATE {table} SET managed_cluster = 'c', managed_namespace = 'team-a', managed_name = 'ci', managed_uid = 'u' \
@@ -179,7 +179,7 @@ impl Api {
         self.anonymous().post("/auth/login").json(&credentials).expect(200).await?.text("access_token")
     }
 
-    /// Ends all login locks, past the API.
+    /// Ends all login locks, directly in the database.
     async fn unlock(&self) -> Result<()> {
         self.database()?.execute("DELETE FROM login_attempts").await?;
         Ok(())

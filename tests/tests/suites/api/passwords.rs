@@ -138,7 +138,8 @@ async fn a_password_that_breaks_a_rule_is_refused_by_that_rule(#[case] engine: E
             ensure!(refused.text("detail")?.contains(rule), "{password:?}: {refused}");
             ensure!(password.is_empty() || !refused.body.contains(password), "{refused}");
             if password == email {
-                // It is not the address of the admin, who may choose it.
+                // The address is not the address of the admin, so the admin may use it as a
+                // password.
                 continue;
             }
             let change = json!({"current_password": PASSWORD, "new_password": password});

@@ -31,8 +31,8 @@ async fn a_login_lock_behind_a_trusted_proxy_applies_to_the_forwarded_address(#[
         let proxy = &api.contract;
         let stranger = proxy.with_local_address("127.0.0.2".parse()?)?;
 
-        // The last forwarded address is locked, whatever the client put before it. Another address
-        // is not.
+        // The last forwarded address is locked, even if the client put other addresses before it.
+        // Another address is not locked.
         assert_eq!(fail_to_sign_in(proxy, "203.0.113.1").await?.status, 401);
         let locked = fail_to_sign_in(proxy, "198.51.100.7, 203.0.113.1").await?;
         assert_eq!((locked.status, locked.problem()), (429, "login-locked"), "{locked}");

@@ -1,4 +1,4 @@
-//! Usage totals over the API: groups, filters, and who may see them.
+//! Usage totals over the API: groups, filters, and access rights.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Users: creation, changes, deletion, lists, and who may manage them.
+//! Users: creation, changes, deletion, lists, and access rights.
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::{database::Engine, story::story};

@@ -22,7 +22,7 @@ use super::otlp_collector::{Collector, Span};
 const MODEL: &str = "smollm2:135m";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
-/// Text of a prompt and a password, which no output may have.
+/// The text of a prompt and a password, which no output may contain.
 const CANARY: &str = "canary-4f1d";
 
 struct Served {

@@ -14,7 +14,7 @@ use paddock_tests::{
 
 use super::{UNREACHABLE_DATABASE, assert_refused};
 
-/// The password in every URL, which no output may have.
+/// The password in every URL, which no output may contain.
 const PASSWORD: &str = "hunter22";
 
 /// A cluster that asks every user but its owner for a password, and its address.

@@ -1,4 +1,5 @@
-//! `paddock seed`: where it writes the secrets of the first admin, and what happens when it cannot.
+//! `paddock seed`: the places where it writes the secrets of the first admin, and failures to write
+//! them.
 
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, process::Output};
 

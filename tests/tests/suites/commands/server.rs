@@ -1,4 +1,5 @@
-//! The commands that manage a running server, and those that work on its database with `--local`.
+//! The commands that manage a running server, and the commands that use its database with
+//! `--local`.
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,5 @@
-//! When a server does not start, and what protects the well-known admin password.
+//! The conditions under which a server does not start, and the protection of the well-known admin
+//! password.
 
 use std::{
     net::TcpListener,
@@ -36,8 +37,7 @@ impl Setup {
         Ok(Launch::new(arguments, self.database.url())?.ollama(&self.ollama.url()))
     }
 
-    /// A database that `run --env dev` has been used on, so that its admin has the well-known
-    /// password.
+    /// A database after `run --env dev`, whose admin has the well-known password.
     async fn after_dev() -> Result<Self> {
         let setup = Self::new(Engine::Sqlite).await?;
         setup.launch(&["run", "--env", "dev"])?.start().await?;
@@ -294,8 +294,8 @@ async fn a_database_with_the_dev_password_is_not_served_under_other_names() {
     .await;
 }
 
-/// It would then also be served to the network, which this story does not try on a machine that has
-/// one.
+/// The server could then also listen on the network. This story does not try that, because the
+/// machine may have one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_dev_password_opens_the_server_to_other_names() {
     story(async {
@@ -310,7 +310,7 @@ async fn a_changed_dev_password_opens_the_server_to_other_names() {
     .await;
 }
 
-/// The server started before the database had an admin with that password.
+/// The server starts before the database has an admin with that password.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_server_does_not_accept_the_dev_password_of_another() {
     story(async {

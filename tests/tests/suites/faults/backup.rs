@@ -1,4 +1,5 @@
-//! Backups taken while writers work, with the commands of docs/operations.md, and served again.
+//! Backups that are taken while writers work, with the commands of docs/operations.md, and then
+//! served.
 
 use std::{process::Command, time::Duration};
 

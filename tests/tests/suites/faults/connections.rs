@@ -41,7 +41,7 @@ async fn assert_answered(url: &str) -> Result<()> {
     .await
 }
 
-/// The value of a metric, whatever its labels.
+/// The value of a metric, with any labels.
 async fn metric(paddock: &Paddock, name: &str) -> Result<u64> {
     let text = reqwest::get(format!("{}/metrics", paddock.metrics_url())).await?.text().await?;
     let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name} in {text}"))?;

@@ -22,8 +22,8 @@ fn launch(url: &str) -> Result<Launch> {
     Ok(Launch::new(&["api"], url)?.env("RATE_LIMIT_PER_MINUTE", "1000000"))
 }
 
-/// The rows of a query, read past Paddock over a new connection. An open connection would prevent
-/// SQLite's recovery after a crash.
+/// The rows of a query, read directly from the database over a new connection. An open connection
+/// would prevent SQLite's recovery after a crash.
 async fn rows<R>(url: &str, query: &'static str) -> Result<Vec<R>>
 where
     R: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,

@@ -1,4 +1,4 @@
-//! The life of an `ApiKey` and of its Secret.
+//! The lifecycle of an `ApiKey` and of its Secret.
 
 use std::time::Duration;
 
@@ -370,7 +370,7 @@ async fn a_key_can_be_deleted_without_its_clean_up() {
         let cluster = ClusterFixture::start().await?;
         let operator = cluster.start_operator().await?;
         cluster.user_with_key("ada").await?;
-        // The operator's database is gone for good.
+        // The operator's database is permanently gone.
         let lost = cluster.launch()?.env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
         drop(operator);
         let _operator = lost.spawn()?;

@@ -104,7 +104,7 @@ async fn without_admin(engine: Engine) -> Result<(StoreFixture, UserId)> {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn seeding_is_refused_where_nobody_can_administer_and_names_the_ways_out(#[case] engine: Engine) {
+async fn seeding_without_a_working_admin_is_refused_and_names_the_ways_out(#[case] engine: Engine) {
     story(async {
         let (store, _) = without_admin(engine).await?;
         let before = store.events().await?;
@@ -122,7 +122,7 @@ async fn seeding_is_refused_where_nobody_can_administer_and_names_the_ways_out(#
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forced_password_restores_the_first_admin_where_nobody_can_administer(#[case] engine: Engine) {
+async fn a_forced_password_restores_the_first_admin_if_no_admin_is_left(#[case] engine: Engine) {
     story(async {
         let (store, found) = without_admin(engine).await?;
         let forced = store.force().await.map_err(anyhow::Error::msg)?;

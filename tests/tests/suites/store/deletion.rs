@@ -1,4 +1,4 @@
-//! Deleted users: what is erased, what stays, and what a later user may have.
+//! Deleted users: the erased and the kept data, and the reuse of their address.
 
 use std::time::Duration;
 

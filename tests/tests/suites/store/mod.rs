@@ -144,7 +144,7 @@ fn object(name: &str, uid: &str) -> ManagedBy {
     }
 }
 
-/// Statements after which the database refuses every audit event, and those that undo them.
+/// Statements that make the database refuse every audit event, and statements that undo that.
 fn refuse_audit_events(engine: Engine) -> (&'static str, &'static str) {
     match engine {
         Engine::Postgres => (

@@ -1,4 +1,4 @@
-//! Concurrent changes: every promise holds.
+//! Concurrent changes: every invariant holds.
 
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;

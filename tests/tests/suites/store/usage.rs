@@ -100,7 +100,7 @@ fn every_grouping() -> impl Iterator<Item = GroupBy> {
     (0..16).map(|bits| GroupBy { day: bits & 1 != 0, user: bits & 2 != 0, key: bits & 4 != 0, model: bits & 8 != 0 })
 }
 
-/// Asserts that the totals of every grouping are those of these records.
+/// Asserts that the totals of every grouping equal the sums over these records.
 async fn assert_totals(store: &StoreFixture, records: &[UsageRecord], filter: &UsageFilter) -> Result<()> {
     for by in every_grouping() {
         let wanted: Vec<(Group, Totals)> = sum_in_memory(records, filter, by).into_iter().collect();

@@ -260,7 +260,7 @@ async fn signed_in(engine: Engine) -> Result<(StoreFixture, Login)> {
 }
 
 impl StoreFixture {
-    /// Why an access token is refused.
+    /// The reason why an access token is rejected.
     async fn refusal(&self, login: &Login) -> Result<Option<AuthFailure>> {
         Ok(self.accounts.access().authenticate(login.access_token.expose_secret()).await?.err())
     }

@@ -56,8 +56,8 @@ async fn a_request_that_changes_nothing_leaves_no_event(#[case] engine: Engine) 
     .await;
 }
 
-/// Statements that make the database refuse audit events, and those that undo them: a trigger, and
-/// a full disk.
+/// Statements that make the database refuse audit events by a trigger or a full disk, and
+/// statements that undo that.
 fn faults(engine: Engine) -> Vec<(&'static str, &'static str, &'static str)> {
     let drop = "DROP TRIGGER refuse ON audit_logs; DROP FUNCTION refuse";
     match engine {

@@ -140,7 +140,7 @@ impl LeavingClient {
         let count = if random_below(4) == 0 { random_below(request.len() as u64) } else { request.len() as u64 };
         let count = usize::try_from(count)?;
         stream.write_all(&request.as_bytes()[..count]).await?;
-        // The test is about this moment.
+        // The client disconnects at a random moment after this write.
         let limit = u64::try_from(limit.as_micros())?.max(1);
         tokio::time::sleep(Duration::from_micros(random_below(limit))).await;
         Ok(())

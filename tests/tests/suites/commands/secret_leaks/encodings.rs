@@ -98,7 +98,7 @@ fn a_secret_is_found_in_every_encoding() {
 }
 
 #[test]
-fn a_similar_text_is_not_taken_for_a_secret() {
+fn a_similar_text_is_not_found() {
     let secret = Secret::new("it", "violet \"harbour\" 41?>");
     assert!(secret.found(b"violet harbour 41?>").is_none());
 }

@@ -47,7 +47,7 @@ impl Sink {
     }
 }
 
-/// A database for a server, and access to it past Paddock.
+/// A database for a server, and direct access to it.
 pub(super) enum ServedDatabase {
     Postgres { cluster: Box<Postgres>, direct: String, url: String },
     Sqlite { folder: TempDir, url: String },
