@@ -1,9 +1,11 @@
 //! The first pages of long lists, beside the same queries past Paddock, one at a time: in psql,
 //! which prints each row as text, and on SQLite over one connection, which only reads the rows.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::{

@@ -1,9 +1,11 @@
 //! Sign-ins per second, as a fraction of the rate of Argon2 alone on as many threads; and many
 //! sign-ins at one moment.
 
-use std::collections::BTreeMap;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, anyhow, ensure};
 use argon2::{Algorithm, Argon2, Params, Version};

@@ -1,8 +1,10 @@
 //! Audited mutations per second: users created over the API, each with its audit row, committed to
 //! the disk. Beside them, plain inserts of as many bytes, one per commit, over as many connections.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use anyhow::Result;
 use futures_util::future::try_join_all;

@@ -1,14 +1,16 @@
 //! A database for one test, on either engine.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, Result};
-use sqlx::{AssertSqlSafe, FromRow, PgPool, SqlitePool, postgres::PgPoolOptions, postgres::PgRow, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, FromRow, PgPool, SqlitePool,
+    postgres::{PgPoolOptions, PgRow},
+    sqlite::SqliteRow,
+};
 use tempfile::TempDir;
 
-use crate::postgres::Postgres;
-use crate::reaper;
+use crate::{postgres::Postgres, reaper};
 
 /// The database engines that Paddock supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

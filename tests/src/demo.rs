@@ -1,18 +1,22 @@
 //! `make demo`: the README's example on real parts. It applies three YAMLs, and three clients chat
 //! with the issued Secret.
 
-use std::io::{Write as _, stdout};
-use std::process::Command;
+use std::{
+    io::{Write as _, stdout},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::database::{Database, Engine};
-use crate::kubernetes::{CONTEXT, Kubernetes};
-use crate::ollama::{CHAT_MODEL, Ollama};
-use crate::paddock::{Bootstrap, Launch, Paddock};
-use crate::process::run;
-use crate::testbed::{Missing, repository};
-use crate::workload::Workload;
+use crate::{
+    database::{Database, Engine},
+    kubernetes::{CONTEXT, Kubernetes},
+    ollama::{CHAT_MODEL, Ollama},
+    paddock::{Bootstrap, Launch, Paddock},
+    process::run,
+    testbed::{Missing, repository},
+    workload::Workload,
+};
 
 /// The objects of `examples/quickstart/`.
 pub const OBJECTS: [&str; 3] = ["apiuser/ada", "apikey/ada", "ollamamodel/smollm2"];

@@ -1,16 +1,20 @@
 //! A small disk, for tests that fill it.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    fs::File,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::process::run;
-use crate::reaper;
-use crate::testbed::{Missing, Part};
+use crate::{
+    process::run,
+    reaper,
+    testbed::{Missing, Part},
+};
 
 /// A file system in memory. Dropping it unmounts it.
 pub struct Disk {

@@ -4,26 +4,32 @@
 //! It does what the real Ollama cannot do on command: exact frame rates, streams that break,
 //! headers that take minutes. Its frames have the shapes that Ollama 0.32 sends.
 
-use std::collections::HashMap;
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::response::Response;
-use axum::routing::any;
-use axum::serve::ListenerExt as _;
-use axum::{Json, Router};
+use axum::{
+    Json, Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    response::Response,
+    routing::any,
+    serve::ListenerExt as _,
+};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::AbortHandle,
+    time::{MissedTickBehavior, interval},
+};
 
 const BODY_LIMIT: usize = 64 << 20;
 

@@ -1,7 +1,9 @@
 //! Many sign-ins at one moment, and their effect on `/healthz` and on memory.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use futures_util::future::join_all;

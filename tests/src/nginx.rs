@@ -1,15 +1,15 @@
 //! nginx as a proxy that checks one bearer token, which the benchmarks compare Paddock with.
 
-use std::fs;
-use std::process::Command;
-use std::time::Duration;
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::process::{Process, Signal, free_port, run};
-use crate::reaper;
-use crate::testbed::Part;
+use crate::{
+    process::{Process, Signal, free_port, run},
+    reaper,
+    testbed::Part,
+};
 
 /// A running nginx with one worker.
 pub struct Nginx {

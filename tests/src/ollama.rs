@@ -1,8 +1,10 @@
 //! A real Ollama, with its models in a scratch folder.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Client;
@@ -11,10 +13,12 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::process::{Log, Process, Signal, free_port};
-use crate::reaper;
-use crate::shared_servers::{self, SharedServer};
-use crate::testbed::Part;
+use crate::{
+    process::{Log, Process, Signal, free_port},
+    reaper,
+    shared_servers::{self, SharedServer},
+    testbed::Part,
+};
 
 /// The model that chats: `SmolLM2-135M-Instruct`.
 pub const CHAT_MODEL: &str = "smollm2:135m";

@@ -1,11 +1,13 @@
 //! The `paddock` executable, started as a user starts it: with a command and an environment.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Once;
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Once,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::{Client, RequestBuilder};

@@ -3,24 +3,29 @@
 //! Each test gets its own database. [`Postgres::database`] copies a template that is migrated once,
 //! in some 30 ms.
 
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _,
+    postgres::{PgConnectOptions, PgConnection},
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::disk::Disk;
-use crate::process::{Child, Log, Process, Signal, free_port, run};
-use crate::reaper;
-use crate::shared_servers::{self, SharedServer};
-use crate::testbed::Part;
+use crate::{
+    disk::Disk,
+    process::{Child, Log, Process, Signal, free_port, run},
+    reaper,
+    shared_servers::{self, SharedServer},
+    testbed::Part,
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -1,22 +1,24 @@
 //! Child processes. Each runs in its own process group, which ends with this process. Its output
 //! goes to a file, whose last lines are shown when a test fails.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::TcpListener;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
-use std::process::{Child as OwnChild, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom},
+    net::TcpListener,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::PathBuf,
+    process::{Child as OwnChild, Command, ExitStatus, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Pid, kill_process, kill_process_group};
 
-use crate::eventually::eventually;
-use crate::reaper;
-use crate::story;
+use crate::{eventually::eventually, reaper, story};
 
 /// The signals that tests send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

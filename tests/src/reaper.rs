@@ -5,13 +5,14 @@
 //! shell, the reaper, reads a pipe whose only writer is this process. When the pipe ends, the
 //! reaper stops the process groups it was told of and removes the folder.
 
-use std::fs::{File, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::{
+    fs::{File, Permissions},
+    io::Write as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 use tempfile::TempDir;
 

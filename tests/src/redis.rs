@@ -1,16 +1,16 @@
 //! A Redis for one test, on 127.0.0.1. It starts in a few milliseconds and keeps nothing on disk.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::Result;
-use redis::Client;
-use redis::aio::MultiplexedConnection;
+use redis::{Client, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
-use crate::process::{Process, Signal, free_port};
-use crate::reaper;
-use crate::testbed::Part;
+use crate::{
+    process::{Process, Signal, free_port},
+    reaper,
+    testbed::Part,
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -4,22 +4,25 @@
 //! `paddock-tests release FOLDER` writes one with the executable beside it, once, when a schema is
 //! released.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection, migrate::Migrator};
 
-use crate::database::{Database, Engine};
-use crate::paddock::{Launch, fetch_json};
-use crate::process::{Signal, run};
-use crate::testbed::{Part, repository};
+use crate::{
+    database::{Database, Engine},
+    paddock::{Launch, fetch_json},
+    process::{Signal, run},
+    testbed::{Part, repository},
+};
 
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
 

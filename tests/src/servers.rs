@@ -2,11 +2,13 @@
 
 use anyhow::Result;
 
-use crate::kubernetes::Kubernetes;
-use crate::ollama::Ollama;
-use crate::postgres::{Durability, Postgres};
-use crate::shared_servers::SharedServer;
-use crate::testbed::Missing;
+use crate::{
+    kubernetes::Kubernetes,
+    ollama::Ollama,
+    postgres::{Durability, Postgres},
+    shared_servers::SharedServer,
+    testbed::Missing,
+};
 
 /// Running servers. Dropping them stops them.
 #[derive(Default)]

@@ -1,21 +1,20 @@
 //! The frame around each test: it skips a test whose server is not installed, and shows the
 //! servers' logs when a test fails.
 
-use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    fs::OpenOptions,
+    io::Write as _,
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::Result;
-use futures_util::FutureExt as _;
-use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tempfile::NamedTempFile;
 
-use crate::process::Log;
-use crate::reaper;
-use crate::testbed::Missing;
+use crate::{process::Log, reaper, testbed::Missing};
 
 const SKIPPED_FILE: &str = "PADDOCK_TEST_SKIPPED_FILE";
 

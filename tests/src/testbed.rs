@@ -3,11 +3,13 @@
 //! `install --print-env` prints a `NAME=path` line for each installed part. An absent part is a
 //! [`Missing`], which skips the tests that need it.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 use anyhow::{Context as _, Result};
 

@@ -1,12 +1,10 @@
 //! A workload as `envFrom: secretRef` configures it: it knows the variables of an issued Secret and
 //! a model's name, and nothing else of Paddock.
 
-use std::collections::BTreeMap;
-use std::process::Command;
+use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
 use crate::testbed::Part;

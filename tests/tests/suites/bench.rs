@@ -1,15 +1,10 @@
 //! `make bench` still measures: each section runs for a second, in a build whose figures mean
 //! nothing.
 
-use std::path::Path;
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::paddock::built;
-use paddock_tests::process::run;
-use paddock_tests::reaper::scratch_dir;
-use paddock_tests::story::story;
-use paddock_tests::testbed::Part;
+use paddock_tests::{paddock::built, process::run, reaper::scratch_dir, story::story, testbed::Part};
 use rstest::rstest;
 use serde_json::Value;
 

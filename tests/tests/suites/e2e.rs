@@ -1,22 +1,23 @@
 //! The quickstart end to end: from three YAMLs to an answered chat, with every step in the audit
 //! log.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::demo::{OBJECTS, SECRET};
-use paddock_tests::eventually::eventually;
-use paddock_tests::kubernetes::{CONTEXT, Kubernetes};
-use paddock_tests::ollama::{Ollama, chat_model_file};
-use paddock_tests::paddock::{Caller, Launch, Paddock, fetch_json};
-use paddock_tests::process::{Signal, run};
-use paddock_tests::reaper;
-use paddock_tests::registry::Registry;
-use paddock_tests::story::story;
-use paddock_tests::testbed::{Part, repository};
-use paddock_tests::workload::Workload;
+use paddock_tests::{
+    database::{Database, Engine},
+    demo::{OBJECTS, SECRET},
+    eventually::eventually,
+    kubernetes::{CONTEXT, Kubernetes},
+    ollama::{Ollama, chat_model_file},
+    paddock::{Caller, Launch, Paddock, fetch_json},
+    process::{Signal, run},
+    reaper,
+    registry::Registry,
+    story::story,
+    testbed::{Part, repository},
+    workload::Workload,
+};
 use rstest::rstest;
 use serde_json::Value;
 use tempfile::TempDir;

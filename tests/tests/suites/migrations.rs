@@ -1,18 +1,22 @@
 //! Migrations: forward from every released schema, several at once, interrupted by crashes, and
 //! compatible with the executables of earlier releases.
 
-use std::collections::BTreeMap;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    os::unix::process::ExitStatusExt as _,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::paddock::{Launch, fetch_json};
-use paddock_tests::process::run;
-use paddock_tests::random::random_below;
-use paddock_tests::release::{Facts, Release, migrator};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    paddock::{Launch, fetch_json},
+    process::run,
+    random::random_below,
+    release::{Facts, Release, migrator},
+    story::story,
+};
 use rstest::rstest;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _, SqliteConnection};

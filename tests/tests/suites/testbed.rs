@@ -1,26 +1,32 @@
 //! The harness itself: each server starts, does what the other suites expect, and leaves nothing
 //! behind.
 
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{End, FakeOllama, Outcome, Script, chat_lines};
-use paddock_tests::kubernetes::Kubernetes;
-use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama, chat_model_file};
-use paddock_tests::postgres::Postgres;
-use paddock_tests::process::{Process, Signal, run};
-use paddock_tests::reaper::scratch_dir;
-use paddock_tests::registry::{Fault, Registry};
-use paddock_tests::story::story;
-use paddock_tests::testbed::Part;
+use kube::{
+    Api,
+    api::{DeleteParams, ObjectMeta, PostParams},
+};
+use paddock_tests::{
+    eventually::eventually,
+    fake_ollama::{End, FakeOllama, Outcome, Script, chat_lines},
+    kubernetes::Kubernetes,
+    ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama, chat_model_file},
+    postgres::Postgres,
+    process::{Process, Signal, run},
+    reaper::scratch_dir,
+    registry::{Fault, Registry},
+    story::story,
+    testbed::Part,
+};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 

@@ -2,8 +2,7 @@
 
 use anyhow::ensure;
 use paddock_accounts::seed::ADMIN_EMAIL;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::json;
 

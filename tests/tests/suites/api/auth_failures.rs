@@ -1,15 +1,19 @@
 //! Guessed keys: an address has a limited number of wrong keys per minute, and right keys keep
 //! working.
 
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::{Bootstrap, Caller, Launch, Paddock, fetch_json};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    paddock::{Bootstrap, Caller, Launch, Paddock, fetch_json},
+    story::story,
+};
 use reqwest::{Client, StatusCode};
 use rstest::rstest;
 use serde_json::json;

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::StatusCode;
-use paddock_tests::database::Engine;
-use paddock_tests::fake_ollama::{Script, chat_events, chat_lines};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::Engine,
+    fake_ollama::{Script, chat_events, chat_lines},
+    story::story,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -1,13 +1,14 @@
 //! Bad input for every operation, generated from the document: it is refused and changes nothing.
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::Api;
-use super::authorization::{ADMIN_COLUMNS, Callers, Row, rows};
+use super::{
+    Api,
+    authorization::{ADMIN_COLUMNS, Callers, Row, rows},
+};
 
 /// JSON strings that every field rejects.
 const REJECTED: &[&str] = &[

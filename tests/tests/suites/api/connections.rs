@@ -7,15 +7,19 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
 use http::StatusCode;
 use paddock_api::{Config, Connections};
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{End, Script, chat_lines};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::Engine,
+    eventually::eventually,
+    fake_ollama::{End, Script, chat_lines},
+    story::story,
+};
 use rstest::rstest;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use super::{Api, MODEL};
 

@@ -1,8 +1,7 @@
 //! A client that checks every answer against the server's own OpenAPI document: its status, content
 //! type, headers and schema.
 
-use std::fmt;
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use http::{HeaderMap, Method};

@@ -4,14 +4,12 @@ use anyhow::{Context as _, Result, ensure};
 use http::HeaderMap;
 use paddock_accounts::seed::ADMIN_EMAIL;
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::json;
 
-use super::contract::Answer;
-use super::{Api, PASSWORD};
+use super::{Api, PASSWORD, contract::Answer};
 
 const APP: &str = "https://app.example.com";
 const EVIL: &str = "https://evil.example";

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, eventually::eventually, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
 

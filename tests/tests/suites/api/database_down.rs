@@ -4,11 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::chaos_proxy::ChaosProxy;
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::postgres::Postgres;
-use paddock_tests::story::story;
+use paddock_tests::{
+    chaos_proxy::ChaosProxy, database::Engine, eventually::eventually, postgres::Postgres, story::story,
+};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 

@@ -29,8 +29,7 @@ mod trusted_proxies;
 mod usage;
 mod users;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use contract::{ApiClient, Contract};
@@ -40,13 +39,14 @@ use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
 use paddock_accounts::sessions::SessionKey;
 use paddock_accounts::{Accounts, OpenError, OpenOptions, migrate};
 use paddock_api::Config;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::FakeOllama;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::FakeOllama,
+};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 const MODEL: &str = "smollm2:135m";

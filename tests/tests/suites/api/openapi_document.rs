@@ -1,8 +1,7 @@
 //! The served OpenAPI document and its pages, and what all operations have in common.
 
 use anyhow::{Context as _, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 

@@ -2,13 +2,11 @@
 
 use anyhow::{Result, ensure};
 use paddock_accounts::seed::ADMIN_EMAIL;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::contract::Answer;
-use super::{Api, PASSWORD};
+use super::{Api, PASSWORD, contract::Answer};
 
 const FIRST: &str = "violet harbour tangle 93";
 const SECOND: &str = "seven lanterns under snow";

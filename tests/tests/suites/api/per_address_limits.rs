@@ -7,17 +7,18 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{join_all, try_join, try_join_all};
 use paddock_accounts::seed::ADMIN_EMAIL;
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use reqwest::{Client, StatusCode};
 use rstest::rstest;
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::contract::{Answer, Request};
-use super::sessions::cookie;
-use super::{Api, NO_LIMIT, PASSWORD};
+use super::{
+    Api, NO_LIMIT, PASSWORD,
+    contract::{Answer, Request},
+    sessions::cookie,
+};
 
 /// The failures per minute that an address may have.
 const FAILURES_PER_MINUTE: u64 = 6;

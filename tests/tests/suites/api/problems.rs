@@ -1,9 +1,7 @@
 //! The catalogue of problems: each `type` is the path of a page that says what to do.
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
-use paddock_tests::testbed::repository;
+use paddock_tests::{database::Engine, story::story, testbed::repository};
 
 use super::Api;
 

@@ -2,14 +2,15 @@
 
 use anyhow::{Result, ensure};
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::json;
 
-use super::contract::{Answer, Request};
-use super::sessions::cookie;
-use super::{Api, MODEL};
+use super::{
+    Api, MODEL,
+    contract::{Answer, Request},
+    sessions::cookie,
+};
 
 /// The rate limit headers of an answer: limit, remaining, and reset.
 fn limit_headers(answer: &Answer) -> Result<(u64, u64, u64)> {

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
-use paddock_tests::chaos_proxy::ChaosProxy;
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{Script, chat_lines};
-use paddock_tests::postgres::Postgres;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    chaos_proxy::ChaosProxy,
+    database::Engine,
+    eventually::eventually,
+    fake_ollama::{Script, chat_lines},
+    postgres::Postgres,
+    story::{soak_or, story},
+};
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 
 use super::{Api, MODEL, PASSWORD};
 

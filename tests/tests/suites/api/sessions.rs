@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
 use paddock_accounts::seed::ADMIN_EMAIL;
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, eventually::eventually, story::story};
 use rstest::rstest;
 use serde_json::json;
 
-use super::contract::{Answer, Request};
-use super::{Api, PASSWORD};
+use super::{
+    Api, PASSWORD,
+    contract::{Answer, Request},
+};
 
 /// The cookie that an answer sets: its `name=value` pair, and its attributes.
 pub(super) fn cookie(answer: &Answer) -> Result<(String, String)> {

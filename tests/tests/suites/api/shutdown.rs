@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::fake_ollama::{End, Script, chat_lines};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::Engine,
+    fake_ollama::{End, Script, chat_lines},
+    story::story,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

@@ -6,18 +6,21 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
-use super::Api;
-use super::audit::grow;
-use super::authorization::{ADMIN_COLUMNS, Callers, SCOPES, documented_operations, script_ollama, session_of};
-use super::mutations::{body_of, success};
+use super::{
+    Api,
+    audit::grow,
+    authorization::{ADMIN_COLUMNS, Callers, SCOPES, documented_operations, script_ollama, session_of},
+    mutations::{body_of, success},
+};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 

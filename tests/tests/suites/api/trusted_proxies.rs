@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use paddock_accounts::seed::ADMIN_EMAIL;
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::json;
 
-use super::Api;
-use super::contract::{Answer, Contract};
+use super::{
+    Api,
+    contract::{Answer, Contract},
+};
 
 /// A wrong password, sent over this connection with this `X-Forwarded-For`.
 async fn fail_to_sign_in(over: &Contract, forwarded: &str) -> Result<Answer> {

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_api::Config;
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{Script, chat_lines};
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::Engine,
+    eventually::eventually,
+    fake_ollama::{Script, chat_lines},
+    reaper,
+    story::story,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};

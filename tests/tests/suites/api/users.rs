@@ -1,13 +1,11 @@
 //! Users: creation, changes, deletion, lists, and who may manage them.
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::Api;
-use super::authorization::SCOPES;
+use super::{Api, authorization::SCOPES};
 
 #[rstest]
 #[case::postgres(Engine::Postgres)]

@@ -1,17 +1,21 @@
 //! `paddock audit verify` and `paddock audit export`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Output;
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::fake_ollama::FakeOllama;
-use paddock_tests::paddock::{Caller, Launch, Paddock};
-use paddock_tests::process::Signal;
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    fake_ollama::FakeOllama,
+    paddock::{Caller, Launch, Paddock},
+    process::Signal,
+    reaper,
+    story::story,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;

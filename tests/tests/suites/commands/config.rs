@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::reaper;
-use paddock_tests::story::story;
-use paddock_tests::testbed::repository;
+use paddock_tests::{reaper, story::story, testbed::repository};
 use serde_json::{Value, json};
 
 use super::{STRONG_SECRET, UNREACHABLE_DATABASE, assert_refused, bare_command, paddock, successful, successful_json};

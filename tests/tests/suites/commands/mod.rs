@@ -13,12 +13,13 @@ mod server;
 mod settings;
 mod startup;
 
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::paddock::Launch;
-use paddock_tests::reaper;
+use paddock_tests::{paddock::Launch, reaper};
 use serde_json::Value;
 
 /// The URL of a PostgreSQL where no server listens.

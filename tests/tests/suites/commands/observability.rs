@@ -1,15 +1,19 @@
 //! The log, traces, metrics and readiness of a server.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Caller, Launch, Paddock};
-use paddock_tests::process::Signal;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Caller, Launch, Paddock},
+    process::Signal,
+    story::story,
+};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -1,16 +1,19 @@
 //! A collector of traces: it accepts OTLP over HTTP, and decodes the fields that tests check.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, bail};
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use bytes::Bytes;
-use tokio::net::TcpListener;
-use tokio::task::AbortHandle;
+use tokio::{net::TcpListener, task::AbortHandle};
 
 /// A received span.
 #[derive(Clone, Debug, Default)]

@@ -1,15 +1,16 @@
 //! A PostgreSQL that cannot be used: errors at a prompt and in the log name its address, the cause,
 //! and the setting to check.
 
-use std::fs;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Database;
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::Launch;
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::Database,
+    eventually::eventually,
+    paddock::Launch,
+    postgres::{Durability, Postgres},
+    story::story,
+};
 
 use super::{UNREACHABLE_DATABASE, assert_refused};
 

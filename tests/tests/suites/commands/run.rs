@@ -1,18 +1,17 @@
 //! `paddock run`: the table that it prints at its start, its secrets, and that a restart changes
 //! nothing.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Bootstrap, Launch};
-use paddock_tests::process::{Process, Signal, free_port};
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Bootstrap, Launch},
+    process::{Process, Signal, free_port},
+    reaper,
+    story::story,
+};
 use rstest::rstest;
 use tempfile::TempDir;
 

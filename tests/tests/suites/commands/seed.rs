@@ -1,16 +1,16 @@
 //! `paddock seed`: where it writes the secrets of the first admin, and what happens when it cannot.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::process::Output;
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, process::Output};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::kubernetes::{CONTEXT, Kubernetes};
-use paddock_tests::paddock::{Bootstrap, Launch, fetch_json};
-use paddock_tests::process::run;
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    kubernetes::{CONTEXT, Kubernetes},
+    paddock::{Bootstrap, Launch, fetch_json},
+    process::run,
+    reaper,
+    story::story,
+};
 use rstest::rstest;
 use serde_json::Value;
 use tempfile::TempDir;

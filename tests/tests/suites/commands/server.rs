@@ -3,13 +3,15 @@
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Caller, Launch, Paddock, fetch_json};
-use paddock_tests::process::free_port;
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Caller, Launch, Paddock, fetch_json},
+    process::free_port,
+    reaper,
+    story::story,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 

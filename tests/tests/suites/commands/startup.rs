@@ -1,17 +1,21 @@
 //! When a server does not start, and what protects the well-known admin password.
 
-use std::net::TcpListener;
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::fake_ollama::FakeOllama;
-use paddock_tests::paddock::{Launch, Paddock};
-use paddock_tests::process::Signal;
-use paddock_tests::reaper;
-use paddock_tests::story::story;
-use paddock_tests::testbed::repository;
+use paddock_tests::{
+    database::{Database, Engine},
+    fake_ollama::FakeOllama,
+    paddock::{Launch, Paddock},
+    process::Signal,
+    reaper,
+    story::story,
+    testbed::repository,
+};
 use reqwest::StatusCode;
 use rstest::rstest;
 use tempfile::TempDir;

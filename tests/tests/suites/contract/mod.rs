@@ -1,17 +1,17 @@
 //! The API against its own document: schemathesis generates valid and invalid requests from it, and
 //! the document must cover every answer. Exceptions are in `schemathesis.toml`.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::process::Command;
+use std::{collections::BTreeMap, fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_events, chat_lines};
-use paddock_tests::paddock::{Launch, Paddock, fetch_json};
-use paddock_tests::reaper;
-use paddock_tests::story::{soak_or, story};
-use paddock_tests::testbed::Part;
+use paddock_tests::{
+    database::{Database, Engine},
+    fake_ollama::{FakeOllama, Script, chat_events, chat_lines},
+    paddock::{Launch, Paddock, fetch_json},
+    reaper,
+    story::{soak_or, story},
+    testbed::Part,
+};
 use rstest::rstest;
 use serde_json::json;
 

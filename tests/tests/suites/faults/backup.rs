@@ -1,19 +1,19 @@
 //! Backups taken while writers work, with the commands of docs/operations.md, and served again.
 
-use std::process::Command;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
-use paddock_tests::paddock::{Launch, fetch_json};
-use paddock_tests::postgres::Postgres;
-use paddock_tests::process::run;
-use paddock_tests::reaper;
-use paddock_tests::story::story;
-use paddock_tests::testbed::Part;
+use paddock_tests::{
+    paddock::{Launch, fetch_json},
+    postgres::Postgres,
+    process::run,
+    reaper,
+    story::story,
+    testbed::Part,
+};
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::writers::WriterLoad;
-use super::{assert_consistent, launch, rows};
+use super::{assert_consistent, launch, rows, writers::WriterLoad};
 
 const PROGRESS_TIMEOUT: Duration = Duration::from_mins(1);
 

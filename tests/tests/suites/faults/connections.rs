@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, future::try_join_all};
 use paddock_accounts::seed::ADMIN_EMAIL;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Launch, Paddock};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Launch, Paddock},
+    story::story,
+};
 use reqwest::Client;
 use rstest::rstest;
 use serde_json::json;

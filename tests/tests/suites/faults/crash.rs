@@ -3,14 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::process::Signal;
-use paddock_tests::random::random_below;
-use paddock_tests::reaper;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    postgres::{Durability, Postgres},
+    process::Signal,
+    random::random_below,
+    reaper,
+    story::{soak_or, story},
+};
 
-use super::writers::{Summary, WriterLoad};
-use super::{assert_consistent, launch};
+use super::{
+    assert_consistent, launch,
+    writers::{Summary, WriterLoad},
+};
 
 /// The time in which the service must recover after a crash.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use paddock_tests::disk::Disk;
-use paddock_tests::paddock::{Launch, fetch_json};
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::story::story;
+use paddock_tests::{
+    disk::Disk,
+    paddock::{Launch, fetch_json},
+    postgres::{Durability, Postgres},
+    story::story,
+};
 
-use super::writers::WriterLoad;
-use super::{assert_consistent, launch};
+use super::{assert_consistent, launch, writers::WriterLoad};
 
 /// The time in which the service must recover once the disk has space.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(5);

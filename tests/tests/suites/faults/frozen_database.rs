@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_tests::chaos_proxy::ChaosProxy;
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{FakeOllama, Script};
-use paddock_tests::paddock::{Caller, Paddock, fetch_json};
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    chaos_proxy::ChaosProxy,
+    eventually::eventually,
+    fake_ollama::{FakeOllama, Script},
+    paddock::{Caller, Paddock, fetch_json},
+    postgres::{Durability, Postgres},
+    reaper,
+    story::story,
+};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{Connection as _, SqliteConnection, postgres::PgConnectOptions};
 
 use super::launch;
 

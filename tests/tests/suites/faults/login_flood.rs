@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::login_load::{LoginLoad, sign_in_at_once};
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    login_load::{LoginLoad, sign_in_at_once},
+    story::story,
+};
 use reqwest::StatusCode;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use super::launch;
 

@@ -14,9 +14,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::paddock::Launch;
-use sqlx::postgres::PgRow;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection as _, FromRow, PgConnection, SqliteConnection};
+use sqlx::{Connection as _, FromRow, PgConnection, SqliteConnection, postgres::PgRow, sqlite::SqliteRow};
 use writers::Acknowledged;
 
 /// `paddock api` on this database, without a rate limit for the writers.

@@ -1,17 +1,21 @@
 //! Usage records survive faults of the database and crashes of the process.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Caller, Launch, Paddock, fetch_json};
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::process::Signal;
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    eventually::eventually,
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Caller, Launch, Paddock, fetch_json},
+    postgres::{Durability, Postgres},
+    process::Signal,
+    reaper,
+    story::story,
+};
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
 

@@ -1,17 +1,22 @@
 //! Writers that record every acknowledged request, and repeat the unanswered ones.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::Caller;
+use paddock_tests::{eventually::eventually, paddock::Caller};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
-use tokio::time::{interval, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 /// The time without progress after which a run fails.

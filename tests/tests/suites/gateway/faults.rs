@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http::StatusCode;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{End, FakeOllama, Outcome, Script, chat_events, chat_lines};
-use paddock_tests::paddock::Paddock;
-use paddock_tests::process::free_port;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::{End, FakeOllama, Outcome, Script, chat_events, chat_lines},
+    paddock::Paddock,
+    process::free_port,
+    story::story,
+};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{GatewayFixture, MODEL, chat, last_line, streamed_chat_completion};
 

@@ -2,9 +2,11 @@
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
-use paddock_tests::fake_ollama::{Script, chat_lines};
-use paddock_tests::paddock::fetch_json;
-use paddock_tests::story::story;
+use paddock_tests::{
+    fake_ollama::{Script, chat_lines},
+    paddock::fetch_json,
+    story::story,
+};
 use serde_json::json;
 
 use super::{GatewayFixture, MODEL, chat};

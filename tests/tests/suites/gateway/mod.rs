@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::{Stream, StreamExt as _};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::FakeOllama;
-use paddock_tests::paddock::{Caller, Launch, Paddock};
-use paddock_tests::usage_rows::UsageRow;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    fake_ollama::FakeOllama,
+    paddock::{Caller, Launch, Paddock},
+    usage_rows::UsageRow,
+};
 use serde_json::{Value, json};
 
 /// The model that the fake Ollama has and workloads may use.

@@ -2,9 +2,11 @@
 //! reach Ollama.
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::fake_ollama::{Script, chat_lines};
-use paddock_tests::paddock::Caller;
-use paddock_tests::story::story;
+use paddock_tests::{
+    fake_ollama::{Script, chat_lines},
+    paddock::Caller,
+    story::story,
+};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 

@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama};
-use paddock_tests::paddock::{Caller, Paddock, fetch_json};
-use paddock_tests::story::story;
-use paddock_tests::usage_rows::UsageRow;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    ollama::{CHAT_MODEL, EMBEDDING_MODEL, Ollama},
+    paddock::{Caller, Paddock, fetch_json},
+    story::story,
+    usage_rows::UsageRow,
+};
 use serde_json::{Value, json};
 
 async fn rows(database: &Database, count: usize) -> Result<Vec<UsageRow>> {

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
-use paddock_tests::eventually::eventually;
-use paddock_tests::fake_ollama::{End, Outcome, Script, chat_events, chat_lines};
-use paddock_tests::process::Signal;
-use paddock_tests::story::story;
+use futures_util::{StreamExt as _, future::try_join_all};
+use paddock_tests::{
+    eventually::eventually,
+    fake_ollama::{End, Outcome, Script, chat_events, chat_lines},
+    process::Signal,
+    story::story,
+};
 
 use super::{GatewayFixture, MODEL, chat, frames, streamed_chat_completion};
 

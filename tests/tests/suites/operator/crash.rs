@@ -3,11 +3,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_crds::{ApiKey, annotation, data};
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::Paddock;
-use paddock_tests::process::Signal;
-use paddock_tests::reaper;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    eventually::eventually,
+    paddock::Paddock,
+    process::Signal,
+    reaper,
+    story::{soak_or, story},
+};
 use serde_json::{Value, json};
 
 use super::{ClusterFixture, EVENT_TIMEOUT};

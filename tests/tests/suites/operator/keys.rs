@@ -4,18 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, pin_mut};
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+};
 use paddock_accounts::context::Context;
 use paddock_accounts::credentials::CredentialId;
 use paddock_crds::{ApiKey, ApiUser, SECRET_TYPE, StatusExt as _, VersionState, annotation, data, label};
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::Paddock;
-use paddock_tests::process::Signal;
-use paddock_tests::story::story;
+use paddock_tests::{eventually::eventually, paddock::Paddock, process::Signal, story::story};
 use serde_json::json;
 
 use super::{ClusterFixture, EVENT_TIMEOUT};

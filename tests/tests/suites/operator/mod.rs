@@ -10,30 +10,28 @@ mod rbac;
 mod schema;
 mod users;
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
-use kube::core::object::HasStatus;
-use kube::{Api, Client, Resource, ResourceExt as _};
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::{NamespaceResourceScope, object::HasStatus},
+};
 use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
 use paddock_accounts::clock::SystemClock;
 use paddock_accounts::credentials::{CredentialId, SecretState};
 use paddock_accounts::sessions::SessionKey;
 use paddock_accounts::{Accounts, OpenOptions, migrate};
 use paddock_crds::{ApiKey, ApiUser, OllamaModel, StatusExt, annotation, data};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::kubernetes::Kubernetes;
-use paddock_tests::paddock::{Launch, Paddock};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    kubernetes::Kubernetes,
+    paddock::{Launch, Paddock},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 /// The time in which an expected event must happen. On an idle machine it takes a second or two.

@@ -3,10 +3,12 @@
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
 use paddock_crds::{ApiUser, OllamaModel, Origin};
-use paddock_tests::eventually::eventually;
-use paddock_tests::ollama::Ollama;
-use paddock_tests::registry::{Fault, Registry};
-use paddock_tests::story::story;
+use paddock_tests::{
+    eventually::eventually,
+    ollama::Ollama,
+    registry::{Fault, Registry},
+    story::story,
+};
 use serde_json::{Value, json};
 
 use super::{ClusterFixture, EVENT_TIMEOUT};

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding, RoleRef, Subject};
-use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use paddock_tests::eventually::eventually;
-use paddock_tests::process::Signal;
-use paddock_tests::story::story;
-use paddock_tests::testbed::repository;
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    rbac::v1::{ClusterRole, RoleBinding, RoleRef, Subject},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
+};
+use paddock_tests::{eventually::eventually, process::Signal, story::story, testbed::repository};
 
 use super::{ClusterFixture, EVENT_TIMEOUT};
 

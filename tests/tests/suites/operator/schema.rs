@@ -3,9 +3,7 @@
 use anyhow::{Result, ensure};
 use kube::api::{Patch, PatchParams, PostParams};
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
-use paddock_tests::kubernetes::Kubernetes;
-use paddock_tests::process::run;
-use paddock_tests::story::story;
+use paddock_tests::{kubernetes::Kubernetes, process::run, story::story};
 use serde_json::{Value, json};
 
 use super::Kind;

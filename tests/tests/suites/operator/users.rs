@@ -2,15 +2,13 @@
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::api::DeleteParams;
+use kube::{Api, api::DeleteParams};
 use paddock_accounts::context::Context;
 use paddock_accounts::email::Email;
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{NewUser, UserId, UserPatch};
 use paddock_crds::{ApiUser, StatusExt as _, data};
-use paddock_tests::eventually::eventually;
-use paddock_tests::story::story;
+use paddock_tests::{eventually::eventually, story::story};
 use serde_json::json;
 
 use super::{ClusterFixture, EVENT_TIMEOUT};

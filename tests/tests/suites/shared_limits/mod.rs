@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::try_join_all;
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::{Bootstrap, Caller, Launch, Paddock, fetch_json};
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    paddock::{Bootstrap, Caller, Launch, Paddock, fetch_json},
+};
 use serde_json::{Value, json};
 
 /// The time in which a change must be noticed.

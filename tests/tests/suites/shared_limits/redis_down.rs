@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::{Database, Engine};
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::{Launch, Paddock};
-use paddock_tests::redis::Redis;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::{Database, Engine},
+    eventually::eventually,
+    paddock::{Launch, Paddock},
+    redis::Redis,
+    story::story,
+};
 
 use super::{PASSWORD, ReplicaPair, wait_until};
 

@@ -2,9 +2,7 @@
 
 use anyhow::{Result, ensure};
 use paddock_api::limits::{Draw, Memory, Owner, Rate, Shared};
-use paddock_tests::random::SeededRng;
-use paddock_tests::redis::Redis;
-use paddock_tests::story::story;
+use paddock_tests::{random::SeededRng, redis::Redis, story::story};
 use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
 

@@ -1,9 +1,7 @@
 //! Two replicas count together while Redis is up.
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::eventually::eventually;
-use paddock_tests::redis::Redis;
-use paddock_tests::story::story;
+use paddock_tests::{eventually::eventually, redis::Redis, story::story};
 use reqwest::{Client, Response};
 use serde_json::json;
 

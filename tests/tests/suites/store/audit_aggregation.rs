@@ -1,8 +1,7 @@
 //! Aggregation of repeated audit events: they are counted instead of written one by one, and none
 //! is lost.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -10,15 +9,12 @@ use paddock_accounts::Error;
 use paddock_accounts::access::Principal;
 use paddock_accounts::audit::{AuditFilter, AuditRow};
 use paddock_accounts::context::Context;
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, eventually::eventually, story::story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::keys::new_key;
-use super::{StoreFixture, context, open, refuse_audit_events};
+use super::{StoreFixture, context, keys::new_key, open, refuse_audit_events};
 
 impl StoreFixture {
     /// Creates a user with a key, and returns its principal and context.

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use paddock_accounts::audit::{AuditFilter, AuditRow, Head, KnownHead};
-use paddock_tests::database::Engine;
-use paddock_tests::random::SeededRng;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
 use serde_json::Value;
 
-use super::audit::{literal, time_expression, uuid_literal};
-use super::{StoppedClock, StoreFixture, open_with};
+use super::{
+    StoppedClock, StoreFixture,
+    audit::{literal, time_expression, uuid_literal},
+    open_with,
+};
 
 const ATTACKS: u64 = 1000;
 /// The statements that restore the log.

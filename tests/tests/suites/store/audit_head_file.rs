@@ -1,19 +1,22 @@
 //! The head file, which keeps the end of the audit log outside of the database.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use paddock_accounts::audit::{AuditFilter, AuditRow, Broken, Head, KnownHead};
 use paddock_accounts::email::Email;
 use paddock_accounts::users::NewUser;
-use paddock_tests::database::Engine;
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, reaper, story::story};
 use rstest::rstest;
 
-use super::cancelled_writes::{MAX_STEPS, Moment, steps};
-use super::{StoreFixture, context, open_with};
+use super::{
+    StoreFixture,
+    cancelled_writes::{MAX_STEPS, Moment, steps},
+    context, open_with,
+};
 
 /// Deletes the newest row and adjusts the head in the database, so that the database does not show
 /// the cut.

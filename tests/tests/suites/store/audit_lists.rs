@@ -8,8 +8,7 @@ use paddock_accounts::context::Actor;
 use paddock_accounts::credentials::CredentialId;
 use paddock_accounts::email::Email;
 use paddock_accounts::users::NewUser;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
 use super::{StoreFixture, context, open};

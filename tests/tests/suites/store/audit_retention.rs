@@ -6,8 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use paddock_accounts::Error;
 use paddock_accounts::audit::{AuditFilter, AuditRow, Broken, Head, KnownHead, Verified};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::Value;
 

@@ -9,8 +9,7 @@ use paddock_accounts::limits::LimitsPatch;
 use paddock_accounts::seed::{ADMIN_EMAIL, Seed, Seeded};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{UserId, UserPatch};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
 

@@ -1,16 +1,13 @@
 //! Futures dropped at any await point: the change happens with its audit event or not at all, and
 //! its connection stays usable.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
+use std::{future::poll_fn, pin::pin, task::Poll};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use paddock_accounts::audit::{AuditFilter, AuditRow};
 use paddock_accounts::email::Email;
 use paddock_accounts::users::NewUser;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
 use super::{StoreFixture, context, open_with};

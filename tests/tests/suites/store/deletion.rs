@@ -11,14 +11,15 @@ use paddock_accounts::gitops::Adoption;
 use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{Created, NewUser, UserId};
-use paddock_tests::database::Engine;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    database::Engine,
+    story::{soak_or, story},
+};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::keys::new_key;
-use super::{StoreFixture, context, desired_user, object, open};
+use super::{StoreFixture, context, desired_user, keys::new_key, object, open};
 
 const PASSWORD: &str = "correct horse battery";
 

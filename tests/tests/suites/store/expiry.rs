@@ -10,12 +10,10 @@ use paddock_accounts::gitops::DesiredKey;
 use paddock_accounts::managed::ManagedBy;
 use paddock_accounts::secrets::Staged;
 use paddock_accounts::sets::Role;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
-use super::keys::new_key;
-use super::{StoreFixture, context, desired_key, object, open};
+use super::{StoreFixture, context, desired_key, keys::new_key, object, open};
 
 const HOUR: Duration = Duration::from_hours(1);
 

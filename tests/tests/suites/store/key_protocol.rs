@@ -1,8 +1,7 @@
 //! The three writes that deliver a secret into a Kubernetes Secret, under random schedules of two
 //! leaders that do not know of each other and crash at any step.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_accounts::Error;
@@ -11,9 +10,7 @@ use paddock_accounts::managed::ManagedBy;
 use paddock_accounts::secrets::{SecretId, Staged};
 use paddock_accounts::sets::Role;
 use paddock_accounts::token::Token;
-use paddock_tests::database::Engine;
-use paddock_tests::random::SeededRng;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 

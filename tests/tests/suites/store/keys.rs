@@ -12,8 +12,7 @@ use paddock_accounts::sets::{Role, Scope, Scopes};
 use paddock_accounts::usage::UsageRecord;
 use paddock_accounts::users::{UserId, UserPatch};
 use paddock_accounts::{Error, token::Token};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 

@@ -1,13 +1,15 @@
 //! The login throttle: failed sign-ins lock an account for an address, and no other account or
 //! address.
 
-use std::io::Write as _;
-use std::net::IpAddr;
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    io::Write as _,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
 };
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use futures_util::future::join_all;
@@ -17,8 +19,10 @@ use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::UserPatch;
 use paddock_accounts::{Accounts, Error, OpenOptions};
-use paddock_tests::database::Engine;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    database::Engine,
+    story::{soak_or, story},
+};
 use rstest::rstest;
 
 use super::{StoreFixture, chain, open, sessions};

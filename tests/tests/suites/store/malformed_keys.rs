@@ -7,14 +7,10 @@ use paddock_accounts::authenticate::Refused;
 use paddock_accounts::clock::SystemClock;
 use paddock_accounts::sets::Role;
 use paddock_accounts::{Accounts, Error, OpenOptions};
-use paddock_tests::database::Engine;
-use paddock_tests::process::free_port;
-use paddock_tests::random::SeededRng;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, process::free_port, random::SeededRng, story::story};
 use secrecy::ExposeSecret as _;
 
-use super::keys::new_key;
-use super::{chain, context, open, sessions};
+use super::{chain, context, keys::new_key, open, sessions};
 
 const KEYS: usize = 10_000;
 

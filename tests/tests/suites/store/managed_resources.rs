@@ -9,8 +9,7 @@ use paddock_accounts::managed::ManagedBy;
 use paddock_accounts::models::{Model, Origin, Removal};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{User, UserPatch};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
 use super::{StoreFixture, context, desired_key, desired_user, object, open};

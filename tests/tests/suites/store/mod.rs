@@ -22,11 +22,13 @@ mod refresh_tokens;
 mod usage;
 mod users;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use anyhow::Result;
 use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};

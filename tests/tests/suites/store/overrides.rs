@@ -5,8 +5,7 @@ use paddock_accounts::credentials::Credential;
 use paddock_accounts::gitops::{Adoption, DesiredUser};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{User, UserId, UserPatch};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
 use super::{StoreFixture, context, desired_key, desired_user, object, open};

@@ -7,9 +7,11 @@ use paddock_accounts::email::Email;
 use paddock_accounts::limits::LimitsPatch;
 use paddock_accounts::sets::{Role, Roles};
 use paddock_accounts::users::{Created, NewUser, UserId, UserPatch};
-use paddock_tests::database::Engine;
-use paddock_tests::random::SeededRng;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    database::Engine,
+    random::SeededRng,
+    story::{soak_or, story},
+};
 use rstest::rstest;
 
 use super::{StoreFixture, context, open};

@@ -11,14 +11,15 @@ use paddock_accounts::sets::{Role, Scope};
 use paddock_accounts::token::Token;
 use paddock_accounts::users::{UserId, UserPatch};
 use paddock_accounts::{Accounts, Error};
-use paddock_tests::database::Engine;
-use paddock_tests::random::SeededRng;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    database::Engine,
+    random::SeededRng,
+    story::{soak_or, story},
+};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 
-use super::keys::new_key;
-use super::{StoreFixture, context, open};
+use super::{StoreFixture, context, keys::new_key, open};
 
 const STEPS: usize = 60;
 const HOUR: Duration = Duration::from_hours(1);

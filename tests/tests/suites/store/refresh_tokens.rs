@@ -10,8 +10,7 @@ use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
 use paddock_accounts::sessions::{Login, REFRESH_IDLE, SESSION_LIFETIME};
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::UserPatch;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use secrecy::{ExposeSecret as _, SecretString};
 

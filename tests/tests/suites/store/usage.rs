@@ -1,7 +1,6 @@
 //! Usage totals: every grouping and filter is compared with sums over the rows.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
@@ -9,9 +8,7 @@ use paddock_accounts::clock::Time;
 use paddock_accounts::credentials::CredentialId;
 use paddock_accounts::usage::{Day, GroupBy, Totals, UsageFilter, UsageRecord};
 use paddock_accounts::users::UserId;
-use paddock_tests::database::Engine;
-use paddock_tests::random::SeededRng;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
 
 use super::{StoreFixture, open};

@@ -11,8 +11,7 @@ use paddock_accounts::seed::{ADMIN_EMAIL, Seed, SeedError};
 use paddock_accounts::sessions::Login;
 use paddock_accounts::sets::Role;
 use paddock_accounts::users::{Created, NewUser, UserPatch};
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
 

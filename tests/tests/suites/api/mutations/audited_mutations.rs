@@ -1,14 +1,14 @@
 //! Every change and refusal leaves one audit event, and without its event there is no change.
 
 use anyhow::Context as _;
-use paddock_tests::database::Engine;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::json;
 
-use super::super::authorization::Callers;
-use super::super::{ADMIN_EMAIL, Api};
-use super::{EVENTS, PreparedRequest, prepare, success};
+use super::{
+    super::{ADMIN_EMAIL, Api, authorization::Callers},
+    EVENTS, PreparedRequest, prepare, success,
+};
 
 #[rstest]
 #[case::postgres(Engine::Postgres)]

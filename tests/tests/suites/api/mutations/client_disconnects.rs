@@ -1,23 +1,30 @@
 //! Clients that disconnect at any moment: their mutation happens with its audit event, or not at
 //! all.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::random::random_below;
-use paddock_tests::story::{soak_or, story};
+use paddock_tests::{
+    database::Engine,
+    eventually::eventually,
+    random::random_below,
+    story::{soak_or, story},
+};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use super::super::authorization::assert_covers;
-use super::super::{ADMIN_EMAIL, Api, PASSWORD};
-use super::{EVENTS, Session, prepare};
+use super::{
+    super::{ADMIN_EMAIL, Api, PASSWORD, authorization::assert_covers},
+    EVENTS, Session, prepare,
+};
 
 /// The number of clients that disconnect at the same time.
 const GROUP: usize = 5;

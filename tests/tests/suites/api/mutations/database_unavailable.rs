@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{join, try_join_all};
-use paddock_tests::database::Database;
-use paddock_tests::disk::Disk;
-use paddock_tests::eventually::eventually;
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::reaper;
-use paddock_tests::story::story;
+use paddock_tests::{
+    database::Database,
+    disk::Disk,
+    eventually::eventually,
+    postgres::{Durability, Postgres},
+    reaper,
+    story::story,
+};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
-use super::super::Api;
-use super::super::authorization::Callers;
-use super::{EVENTS, PreparedRequest, prepare, success};
+use super::{
+    super::{Api, authorization::Callers},
+    EVENTS, PreparedRequest, prepare, success,
+};
 
 /// The number of rounds in which transactions are interrupted. The operations of one round need
 /// fewer connections than there are, and at most one of them hashes a password.

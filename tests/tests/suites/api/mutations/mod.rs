@@ -8,15 +8,19 @@ mod audited_mutations;
 mod client_disconnects;
 mod database_unavailable;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::authorization::{ADMIN_COLUMNS, Callers, assert_covers, documented_operations, rows};
-use super::sessions::cookie;
-use super::{ADMIN_EMAIL, Api, PASSWORD};
+use super::{
+    ADMIN_EMAIL, Api, PASSWORD,
+    authorization::{ADMIN_COLUMNS, Callers, assert_covers, documented_operations, rows},
+    sessions::cookie,
+};
 
 /// A mutating operation, the event of its success, and whether an authenticated caller can be
 /// refused.

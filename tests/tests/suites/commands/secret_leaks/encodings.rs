@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
+};
 use memchr::memmem::Finder;
 
 /// A text to look for in every encoding. It must be long, as a short one is found by chance.

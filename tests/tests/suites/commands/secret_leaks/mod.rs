@@ -8,16 +8,12 @@ mod sinks;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::paddock::fetch_json;
-use paddock_tests::process::Signal;
-use paddock_tests::story::story;
+use paddock_tests::{database::Engine, eventually::eventually, paddock::fetch_json, process::Signal, story::story};
 use rstest::rstest;
-
-use super::otlp_collector::Collector;
 use scenario::Scenario;
 use sinks::{ServedDatabase, Sink, files};
+
+use super::otlp_collector::Collector;
 
 const JWT_SECRET: &str = "canaryjwt0f5c1e7a94b2d8836e0a7f4c2b9d1e5806c3a7f2";
 const AUDIT_KEY: &str = "canaryaudit7d81b2c94e6f03a5d8c7b1e2f4a6093c5d7e8f";

@@ -4,23 +4,26 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use paddock_tests::fake_ollama::{FakeOllama, Script, chat_lines};
-use paddock_tests::paddock::{Bootstrap, Caller, Launch, Paddock, fetch_json};
-use paddock_tests::reaper;
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use paddock_tests::{
+    fake_ollama::{FakeOllama, Script, chat_lines},
+    paddock::{Bootstrap, Caller, Launch, Paddock, fetch_json},
+    reaper,
+};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::super::otlp_collector::Collector;
-use super::super::{successful, successful_json, with_input};
-use super::encodings::Secret;
-use super::sinks::{ServedDatabase, Sink};
 use super::{
+    super::{otlp_collector::Collector, successful, successful_json, with_input},
     AUDIT_KEY, BOOTSTRAP_PASSWORD, COLLECTOR_TOKEN, COMPLETION, CONTROL_EMAIL, DATABASE_PASSWORD, FORGED, IN_A_QUERY,
     JWT_SECRET, MALFORMED_KEY, PROMPT, REQUEST_ID, SET_BY_ADMIN, SET_BY_COMMAND, SET_BY_OWNER, SHORT_PASSWORD,
     TYPED_AS_NAME, WRONG_PASSWORD,
+    encodings::Secret,
+    sinks::{ServedDatabase, Sink},
 };
 
 const MODEL: &str = "smollm2:135m";

@@ -1,23 +1,25 @@
 //! The places that Paddock and its database write to.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::database::Engine;
-use paddock_tests::eventually::eventually;
-use paddock_tests::postgres::{Durability, Postgres};
-use paddock_tests::process::run;
-use paddock_tests::reaper;
-use paddock_tests::testbed::Part;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
+use paddock_tests::{
+    database::Engine,
+    eventually::eventually,
+    postgres::{Durability, Postgres},
+    process::run,
+    reaper,
+    testbed::Part,
+};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
-use super::encodings::Secret;
-use super::{CONTROL_EMAIL, DATABASE_PASSWORD};
+use super::{CONTROL_EMAIL, DATABASE_PASSWORD, encodings::Secret};
 
 /// All bytes that were written to one place.
 pub(super) struct Sink {
