@@ -4,6 +4,7 @@
 #![allow(clippy::large_futures, reason = "each future is created once, for one test")]
 
 mod crash;
+mod key_secrets;
 mod keys;
 mod models;
 mod rbac;
