@@ -1,25 +1,33 @@
-# The verbs of this repository. `make help` lists them.
+# The commands of this repository. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help run demo test soak bench lint fmt generate testbed seed migrate audit
+.PHONY: help run demo test soak bench lint fmt generate testbed seed migrate deny audit
 
 CARGO ?= cargo
-# Always the whole workspace and one profile: another selection unifies features differently and builds everything again.
+# Always the whole workspace and one profile. Another selection of packages unifies features
+# differently, and cargo then builds every dependency again.
 BUILD := $(CARGO) build --locked --workspace --bins
 # Where cargo puts executables.
 TARGET = $(or $(CARGO_TARGET_DIR),target)/debug
-# Where `make run` looks for Ollama before it starts the testbed's. OLLAMA=none runs without one.
+# Downloads and builds that outlive a clone. Safe to delete.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/paddock
+# `make run` uses the Ollama at this URL if there is one, else the testbed's. OLLAMA=none runs without.
 OLLAMA_BASE_URL ?= http://localhost:11434
-# What `make test` and `make soak` run: tests with this in their names; empty: all of them.
+# Filter of test names for `make test` and `make soak`. Empty: all tests.
 TESTS ?=
-# More for `paddock run`, as in `make run ARGS="--operator --context kind-kind"`.
+# More arguments for `paddock run` and `paddock-bench`.
+# Example: make run ARGS="--operator --context kind-kind"
 ARGS ?=
+# The pinned cargo-deny, installed on first use.
+DENY_VERSION := 0.20.2
+DENY_ROOT := $(CACHE)/cargo-deny-$(DENY_VERSION)
+DENY := $(DENY_ROOT)/bin/cargo-deny
 
-help: ## List the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS=$$'\t' read -r verb what; do printf '  %-10s %s\n' "$$verb" "$$what"; done
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
 
-run: ## Build and run Paddock on SQLite, with the testbed's Ollama where none answers (OLLAMA=none: without)
+run: ## Build and run Paddock on SQLite; starts an Ollama if none answers (OLLAMA=none: without)
 	@$(BUILD)
 	@if [ "$(OLLAMA)" = none ] || curl -fsS -m 2 -o /dev/null "$(OLLAMA_BASE_URL)/api/version" 2>/dev/null; then \
 	  exec $(TARGET)/paddock run $(ARGS); \
@@ -28,32 +36,34 @@ run: ## Build and run Paddock on SQLite, with the testbed's Ollama where none an
 	  exec $(TARGET)/paddock-tests exec --only ollama --export -- $(TARGET)/paddock run --try-model smollm2:135m $(ARGS); \
 	fi
 
-demo: ## Run Paddock and its operator beside a real control plane, apply examples/quickstart and chat with the key it issues
+demo: ## Run Paddock with a real Kubernetes control plane, apply examples/quickstart, chat with the issued key
 	@$(BUILD)
 	@tests/testbed/install kubernetes ollama models
 	@exec $(TARGET)/paddock-tests demo
 
-test: testbed ## Run every test against real servers
+test: testbed ## Run every test against real servers (TESTS=name: only these)
 	@$(CARGO) build --locked --workspace --bins --tests
 	@$(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
-soak: testbed ## Run the tests at nightly length
+soak: testbed ## Run the tests with more iterations, for a nightly job
 	@$(CARGO) build --locked --workspace --bins --tests
 	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
-bench: ## Measure what Paddock costs beside named peers; writes target/bench/report.{json,md}; ARGS="--only login,writes"
+bench: ## Benchmark Paddock; writes target/bench/report.{json,md} (ARGS="--only login,writes")
 	@tests/testbed/install nginx postgres wrk
 	@$(BUILD) --release
 	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-bench $(ARGS)
 
-lint: ## Check formatting, and let clippy find what it can
+lint: ## Check formatting, clippy and that no source files import each other
 	@$(CARGO) fmt --all --check
+	@python3 -B -m unittest discover -q -s tests/lint
+	@python3 -B tests/lint/import_cycles.py
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-fmt: ## Format every source
+fmt: ## Format the sources
 	@$(CARGO) fmt --all
 
-generate: ## Make the generated files again: CRD YAML and openapi.json
+generate: ## Regenerate the CRD YAML and openapi.json
 	@$(BUILD)
 	@$(TARGET)/paddock crds > crds/yaml/paddock.dev.yaml
 	@$(TARGET)/paddock openapi > api/openapi.json
@@ -61,7 +71,7 @@ generate: ## Make the generated files again: CRD YAML and openapi.json
 testbed: ## Install the real servers that the tests use, once
 	@tests/testbed/install
 
-migrate: ## Bring the database of DATABASE_URL to this version's schema
+migrate: ## Migrate the database of DATABASE_URL to this version's schema
 	@$(BUILD)
 	@$(TARGET)/paddock migrate
 
@@ -69,6 +79,13 @@ seed: ## Make sure that the database of DATABASE_URL has an admin
 	@$(BUILD)
 	@$(TARGET)/paddock seed
 
-audit: ## Check dependencies: licences, advisories, sources (installs cargo-deny)
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	@$(CARGO) deny check
+deny: $(DENY) ## Check the licences and sources of dependencies, and that none is banned
+	@$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+
+audit: deny ## The same, then look for security advisories; needs access to github.com
+	@$(DENY) fetch db || { echo "make audit: advisories are not checked, because their database cannot be downloaded"; exit 1; }
+	@$(DENY) --locked check --disable-fetch advisories
+
+# Without CARGO_TARGET_DIR cargo builds in a temporary folder and removes it.
+$(DENY):
+	env -u CARGO_TARGET_DIR $(CARGO) install --locked --version $(DENY_VERSION) --root $(DENY_ROOT) cargo-deny

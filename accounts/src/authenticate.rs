@@ -1,22 +1,25 @@
-//! Who is asking: from the text of a bearer credential to a principal.
+//! Authentication: from the text of a credential to its principal.
 
 use std::sync::Arc;
 
+use paddock_store::{
+    audit::{AggregateKey, Event, EventType},
+    clock::Timestamp,
+    context::AuditContext,
+    ids::{CredentialId, SessionId, UserId},
+    rights::RightsChanges,
+    statements, with_conn,
+};
+
 use crate::{
-    Accounts,
-    access::{Principal, Via},
-    cache::{Digest, Judged},
-    clock::Time,
-    credentials::{CredentialId, SecretState},
-    email::Email,
+    access::principal::{AuthMethod, Principal},
+    accounts::Accounts,
+    cache::{CachedDecision, Digest, run_invalidation},
+    credentials::secrets::SecretState,
     error::Error,
-    limits::Limits,
-    patterns::ModelPatterns,
-    sessions::{Access, SessionId, TOKEN_MAX_BYTES},
-    sets::{Roles, Scopes},
-    store::{on, statements},
-    token::Token,
-    users::UserId,
+    rejection::AuthFailure,
+    sessions::jwt::{AccessToken, MAX_TOKEN_BYTES},
+    types::{ApiKeyToken, Email, Limits, ModelPatterns, Roles, Scopes},
 };
 
 statements! {
@@ -35,50 +38,18 @@ statements! {
                FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 AND u.deleted_at IS NULL";
 }
 
-/// Why a credential does not count. The client hears the same of each; logs and metrics tell them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refused {
-    /// Neither a well-formed key nor a token of ours.
-    Malformed,
-    /// Nobody was given this key.
-    Unknown,
-    /// Its time is over.
-    Expired,
-    /// It was revoked, or rotated away.
-    Revoked,
-    /// Its owner may not act.
-    Disabled,
-    /// The session has ended.
-    SessionEnded,
-}
-
-impl Refused {
-    /// A word for metric labels and log fields.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Unknown => "unknown",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Disabled => "disabled",
-            Self::SessionEnded => "session_ended",
-        }
-    }
-}
-
 #[derive(sqlx::FromRow)]
 struct KeyRow {
     hash: String,
     state: SecretState,
-    expires_at: Option<Time>,
-    retire_at: Option<Time>,
+    expires_at: Option<Timestamp>,
+    retire_at: Option<Timestamp>,
     credential_id: CredentialId,
     label: String,
     scopes: Scopes,
     key_models: Option<ModelPatterns>,
-    revoked_at: Option<Time>,
-    credential_expires_at: Option<Time>,
+    revoked_at: Option<Timestamp>,
+    credential_expires_at: Option<Timestamp>,
     #[sqlx(flatten)]
     limits: Limits,
     user_id: UserId,
@@ -115,8 +86,8 @@ impl From<UserLimits> for Limits {
 
 #[derive(sqlx::FromRow)]
 struct SessionRow {
-    expires_at: Time,
-    ended_at: Option<Time>,
+    expires_at: Timestamp,
+    ended_at: Option<Timestamp>,
     is_current: bool,
     user_id: UserId,
     email: Email,
@@ -127,136 +98,191 @@ struct SessionRow {
     limits: Limits,
 }
 
+/// The operations on the credentials of requests.
+#[derive(Clone, Copy)]
+pub struct Access<'a> {
+    accounts: &'a Accounts,
+}
+
 impl Accounts {
-    /// Judges the text of an `Authorization: Bearer` or `X-API-Key` header: an API key, or the access token of a session.
-    /// One that was judged lately, and whose owner's rights have not changed since, is judged from memory.
-    pub async fn authenticate(&self, presented: &str) -> Result<Result<Arc<Principal>, Refused>, Error> {
-        if presented.len() > TOKEN_MAX_BYTES {
-            return Ok(Err(Refused::Malformed));
+    /// The operations on the credentials of requests.
+    #[must_use]
+    pub fn access(&self) -> Access<'_> {
+        Access { accounts: self }
+    }
+}
+
+impl Access<'_> {
+    /// Authenticates the text of an `Authorization: Bearer` or `X-API-Key` header: an API key, or the
+    /// access token of a session. Uses the cache while nothing changed the rights of the owner.
+    pub async fn authenticate(self, presented: &str) -> Result<Result<Arc<Principal>, AuthFailure>, Error> {
+        if presented.len() > MAX_TOKEN_BYTES {
+            return Ok(Err(AuthFailure::Malformed));
         }
         let digest = Digest::of(presented);
-        if let Some(judged) = self.cache().find(&digest) {
-            return Ok(self.judged_now(&judged));
+        if let Some(decision) = self.accounts.cache().find(&digest) {
+            return Ok(self.decide(&decision));
         }
-        let reading = self.cache().reading();
-        let judged = if Token::claims(presented) {
-            let Ok(token) = Token::parse(presented) else { return Ok(Err(Refused::Malformed)) };
-            self.judge_key(&token, digest).await?
+        let generation = self.accounts.cache().generation();
+        let decision = if ApiKeyToken::looks_like_key(presented) {
+            let Ok(token) = ApiKeyToken::parse(presented) else { return Ok(Err(AuthFailure::Malformed)) };
+            self.verify_key(&token, digest).await?
         } else {
-            match self.sessions_key().read(presented, self.now()) {
-                Ok(access) => self.judge_session(access.session, Some(&access)).await?,
+            match self.accounts.session_key().read(presented, self.accounts.now()) {
+                Ok(access) => self.verify_session(access.session, Some(&access)).await?,
                 Err(refused) => return Ok(Err(refused)),
             }
         };
-        self.cache().keep(digest, reading, &judged);
-        Ok(self.judged_now(&judged))
+        self.accounts.cache().insert(digest, generation, &decision);
+        Ok(self.decide(&decision))
     }
 
-    /// Whether judging this may be the work of someone who guesses: it means to be a key, and was never right in this process.
-    /// An access token is no guess: its signature is looked at before anything else is.
+    /// Whether this looks like an API key that was never verified in this process, so that it may be a
+    /// guess. An access token is no guess: its signature is checked first.
     #[must_use]
-    pub fn may_be_guess(&self, presented: &str) -> bool {
-        Token::claims(presented) && !self.cache().was_right(&Digest::of(presented))
+    pub fn is_unverified_key(self, presented: &str) -> bool {
+        ApiKeyToken::looks_like_key(presented) && !self.accounts.cache().was_verified(&Digest::of(presented))
     }
 
-    /// What it comes to at this moment. A key that counts has been used.
-    fn judged_now(&self, judged: &Judged) -> Result<Arc<Principal>, Refused> {
-        let now = self.now();
-        let judged = judged.at(now);
-        if let Some(key) = judged.as_ref().ok().and_then(|principal| principal.credential_id()) {
-            self.last_used().note(key, now);
+    /// The result at this time. Notes the use of an accepted key.
+    fn decide(self, decision: &CachedDecision) -> Result<Arc<Principal>, AuthFailure> {
+        let now = self.accounts.now();
+        let decision = decision.at(now);
+        if let Some(key) = decision.as_ref().ok().and_then(|principal| principal.credential_id()) {
+            self.accounts.last_used().note(key, now);
         }
-        judged
+        decision
     }
 
-    /// What a principal that was accepted a while ago is now.
-    pub async fn present(&self, principal: &Principal) -> Result<Result<Arc<Principal>, Refused>, Error> {
-        let judged = match &principal.via {
-            Via::Key { key_id, .. } => match self.key_row(key_id).await? {
-                Some(row) => judged_key(key_id, row),
-                None => Judged::refused(Refused::Unknown),
+    /// Authenticates a principal again, from the database.
+    pub async fn reauthenticate(self, principal: &Principal) -> Result<Result<Arc<Principal>, AuthFailure>, Error> {
+        let decision = match &principal.via {
+            AuthMethod::Key { key_id, .. } => match self.key_row(key_id).await? {
+                Some(row) => decide_key(key_id, row),
+                None => CachedDecision::rejected(AuthFailure::Unknown),
             },
-            Via::Session { id } => self.judge_session(*id, None).await?,
+            AuthMethod::Session { id } => self.verify_session(*id, None).await?,
         };
-        Ok(judged.at(self.now()))
+        Ok(decision.at(self.accounts.now()))
     }
 
-    async fn key_row(&self, key_id: &str) -> Result<Option<KeyRow>, Error> {
-        Ok(on!(self.reader().await?.conn(), |c| sqlx::query_as(KEY).bind(key_id).fetch_optional(c).await?))
+    /// Records that a principal was denied what it asked for. Repeats within a minute are counted in one
+    /// event.
+    pub async fn record_denial(
+        self,
+        context: &AuditContext,
+        principal: &Principal,
+        target: &str,
+        detail: &str,
+    ) -> Result<(), Error> {
+        let mut event = Event::new(EventType::AccessDenied).user(principal.user_id).target(target).detail(detail);
+        event.credential_id = principal.credential_id();
+        let key = AggregateKey::denial(context, target);
+        Ok(self.accounts.audit().record_aggregated(context, key, event).await?)
     }
 
-    async fn judge_key(&self, token: &Token, digest: Digest) -> Result<Judged, Error> {
-        let Some(row) = self.key_row(token.key_id()).await? else { return Ok(Judged::refused(Refused::Unknown)) };
+    /// Keeps the credential cache enabled and invalidates it on every change of rights. While this does
+    /// not run, every request reads the database. Never returns.
+    pub async fn run_cache_invalidation(self) {
+        run_invalidation(self.accounts.cache(), self.accounts.store().database()).await;
+    }
+
+    /// Whether warm requests are answered without the database.
+    #[must_use]
+    pub fn is_cache_enabled(self) -> bool {
+        self.accounts.cache().is_enabled()
+    }
+
+    /// Subscribes to changes of rights; those of other processes arrive while
+    /// [`Access::run_cache_invalidation`] runs.
+    #[must_use]
+    pub fn rights_changes(self) -> RightsChanges {
+        self.accounts.cache().rights_changes()
+    }
+
+    async fn key_row(self, key_id: &str) -> Result<Option<KeyRow>, Error> {
+        Ok(with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(KEY)
+            .bind(key_id)
+            .fetch_optional(c)
+            .await?))
+    }
+
+    async fn verify_key(self, token: &ApiKeyToken, digest: Digest) -> Result<CachedDecision, Error> {
+        let Some(row) = self.key_row(token.key_id()).await? else {
+            return Ok(CachedDecision::rejected(AuthFailure::Unknown));
+        };
         // The secret first: who does not hold it learns nothing of the state of a key.
         if !self.is_secret_of(token, digest, &row.hash).await? {
-            return Ok(Judged::refused(Refused::Unknown));
+            return Ok(CachedDecision::rejected(AuthFailure::Unknown));
         }
-        Ok(judged_key(token.key_id(), row))
+        Ok(decide_key(token.key_id(), row))
     }
 
     /// Whether the secret is the one that was hashed.
-    async fn is_secret_of(&self, token: &Token, digest: Digest, hash: &str) -> Result<bool, Error> {
-        if self.cache().is_verified(&digest, hash) {
+    async fn is_secret_of(self, token: &ApiKeyToken, digest: Digest, hash: &str) -> Result<bool, Error> {
+        if self.accounts.cache().is_verified(&digest, hash) {
             return Ok(true);
         }
-        let _turn = self.cache().turn(&digest).await;
-        if self.cache().is_verified(&digest, hash) {
+        let _lock = self.accounts.cache().verification_lock(&digest).await;
+        if self.accounts.cache().is_verified(&digest, hash) {
             return Ok(true);
         }
-        let right = self.hasher().verify_key(token.plaintext().clone(), hash.to_owned()).await?;
+        let right = self.accounts.hasher().verify_key(token.plaintext().clone(), hash.to_owned()).await?;
         if right {
-            self.cache().verified(digest, hash);
+            self.accounts.cache().set_verified(digest, hash);
         }
         Ok(right)
     }
 
     /// `access`: what the access token says, if one was presented.
-    async fn judge_session(&self, id: SessionId, access: Option<&Access>) -> Result<Judged, Error> {
-        let row: Option<SessionRow> =
-            on!(self.reader().await?.conn(), |c| sqlx::query_as(SESSION).bind(id.0).fetch_optional(c).await?);
-        let Some(row) = row else { return Ok(Judged::refused(Refused::Unknown)) };
+    async fn verify_session(self, id: SessionId, access: Option<&AccessToken>) -> Result<CachedDecision, Error> {
+        let row: Option<SessionRow> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(SESSION)
+            .bind(id.0)
+            .fetch_optional(c)
+            .await?);
+        let Some(row) = row else { return Ok(CachedDecision::rejected(AuthFailure::Unknown)) };
         if access.is_some_and(|access| access.user != row.user_id) {
-            return Ok(Judged::refused(Refused::Unknown));
+            return Ok(CachedDecision::rejected(AuthFailure::Unknown));
         }
-        let about = Some(row.user_id);
-        let refused = |why| Judged { outcome: Err(why), about, until: None };
+        let user = Some(row.user_id);
+        let refused = |why| CachedDecision { outcome: Err(why), user, until: None };
         if !row.is_active {
-            return Ok(refused(Refused::Disabled));
+            return Ok(refused(AuthFailure::Disabled));
         }
         if row.ended_at.is_some() || !row.is_current {
-            return Ok(refused(Refused::SessionEnded));
+            return Ok(refused(AuthFailure::SessionEnded));
         }
         let ends = access.map_or(row.expires_at, |access| access.expires_at.min(row.expires_at));
         let principal = Principal {
             user_id: row.user_id,
             email: row.email,
             roles: row.roles,
-            via: Via::Session { id },
+            via: AuthMethod::Session { id },
             models: row.user_models,
             limits: row.limits,
         };
-        Ok(Judged { outcome: Ok(Arc::new(principal)), about, until: Some((ends, Refused::Expired)) })
+        Ok(CachedDecision { outcome: Ok(Arc::new(principal)), user, until: Some((ends, AuthFailure::Expired)) })
     }
 }
 
 /// What a key whose secret was right comes to.
-fn judged_key(key_id: &str, row: KeyRow) -> Judged {
-    let about = Some(row.user_id);
-    let refused = |why| Judged { outcome: Err(why), about, until: None };
+fn decide_key(key_id: &str, row: KeyRow) -> CachedDecision {
+    let user = Some(row.user_id);
+    let refused = |why| CachedDecision { outcome: Err(why), user, until: None };
     if row.state == SecretState::Revoked || row.revoked_at.is_some() {
-        return refused(Refused::Revoked);
+        return refused(AuthFailure::Revoked);
     }
     if !row.is_active {
-        return refused(Refused::Disabled);
+        return refused(AuthFailure::Disabled);
     }
     let expiry = [row.expires_at, row.credential_expires_at].into_iter().flatten().min();
-    let ends = [expiry.map(|end| (end, Refused::Expired)), row.retire_at.map(|end| (end, Refused::Revoked))];
+    let ends = [expiry.map(|end| (end, AuthFailure::Expired)), row.retire_at.map(|end| (end, AuthFailure::Revoked))];
     let until = ends.into_iter().flatten().min_by_key(|(end, _)| *end);
     let principal = Principal {
         user_id: row.user_id,
         email: row.email,
         roles: row.roles,
-        via: Via::Key {
+        via: AuthMethod::Key {
             credential_id: row.credential_id,
             key_id: key_id.to_owned(),
             label: row.label,
@@ -268,5 +294,5 @@ fn judged_key(key_id: &str, row: KeyRow) -> Judged {
         models: row.user_models,
         limits: row.user_limits.into(),
     };
-    Judged { outcome: Ok(Arc::new(principal)), about, until }
+    CachedDecision { outcome: Ok(Arc::new(principal)), user, until }
 }

@@ -1,97 +1,98 @@
-//! Argon2id, bounded and away from the threads that serve.
+//! Argon2id hashing in bounded pools, outside the threads that serve requests.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::available_parallelism,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, thread::available_parallelism, time::Duration};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
     password_hash::{Error as HashError, phc::PasswordHash},
 };
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 
-/// What a hash costs.
+/// The cost of a hash.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     memory_kib: u32,
     passes: u32,
 }
 
-/// For what people choose: OWASP's parameters for Argon2id with 19 MiB.
-const PASSWORD: Cost = Cost { memory_kib: 19_456, passes: 2 };
-/// For 256 random bits, which need no slowness: under a millisecond.
-const KEY: Cost = Cost { memory_kib: 1_024, passes: 1 };
+/// The cost for passwords: OWASP's parameters for Argon2id with 19 MiB.
+const PASSWORD_COST: Cost = Cost { memory_kib: 19_456, passes: 2 };
+/// The cost for keys: under a millisecond, because 256 random bits cannot be guessed.
+const KEY_COST: Cost = Cost { memory_kib: 1_024, passes: 1 };
 
-/// How many sign-ins may wait for their turn; one takes some 25 ms.
-const PASSWORD_QUEUE: usize = 64;
-/// The part of them that one address may have waiting, so that a flood from there leaves room for everybody else.
-const PART_OF_AN_ADDRESS: usize = 4;
-/// How many keys may wait for their turn.
-const KEY_QUEUE: usize = 1_024;
+/// How many sign-ins may wait; one takes some 25 ms.
+const PASSWORD_QUEUE_CAPACITY: usize = 64;
+/// One address may take this part of the queue, so that a flood from it leaves room for the others.
+const ADDRESS_QUEUE_DIVISOR: usize = 4;
+/// How many keys may wait.
+const KEY_QUEUE_CAPACITY: usize = 1_024;
 
-/// Two lanes of hashing, so that a flood of sign-ins does not hold up the keys.
+/// Two hash pools, so that a flood of sign-ins does not delay keys.
 #[derive(Clone)]
 pub(crate) struct Hasher {
-    passwords: Lane,
-    keys: Lane,
-    /// A hash of nothing anyone knows, verified where there is no user, so that it takes as long.
-    decoy: Arc<str>,
+    passwords: HashPool,
+    keys: HashPool,
+    /// The hash of a random value, verified where there is no user, so that it takes as long.
+    dummy_hash: Arc<str>,
 }
 
-/// A place in a lane's queue, for as long as it or a copy of it is held.
+/// A permit to hash, valid as long as it or a clone of it is held.
 #[derive(Clone)]
-pub(crate) struct Place(#[expect(dead_code, reason = "it is given back, never looked at")] Arc<Taken>);
+pub(crate) struct HashPermit(#[expect(dead_code, reason = "released on drop, never read")] Arc<PermitParts>);
 
-/// What a place takes up.
-struct Taken {
-    _admitted: OwnedSemaphorePermit,
-    _part: Option<Part>,
+/// The parts of a permit.
+struct PermitParts {
+    _queued: OwnedSemaphorePermit,
+    _address: Option<AddressCount>,
 }
 
-/// How many places each address holds. Only those that hold any are kept, so that there are no more than places.
-type Held = Arc<Mutex<HashMap<String, usize>>>;
+/// The number of permits of each address. An address without a permit is removed, so the map is bounded.
+type AddressCounts = Arc<Mutex<HashMap<String, usize>>>;
 
-/// A place that counts for an address, until it is dropped.
-struct Part {
-    held: Held,
+/// Counts a permit for an address, until it is dropped.
+struct AddressCount {
+    counts: AddressCounts,
     address: String,
 }
 
-/// What a password came to.
+/// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) is_right: bool,
-    /// It is right, and its hash costs less than one that is made today.
+    /// The password is right, and its hash costs less than a new one.
     pub(crate) is_cheap: bool,
 }
 
 #[derive(Clone)]
-struct Lane {
+struct HashPool {
     cost: Cost,
     running: Arc<Semaphore>,
-    admitted: Arc<Semaphore>,
-    held: Held,
-    /// How many places one address may hold.
-    most: usize,
+    queue: Arc<Semaphore>,
+    counts: AddressCounts,
+    /// How many permits one address may hold.
+    max_per_address: usize,
     retry_after: Duration,
 }
 
 impl Hasher {
-    /// Half of the cores hash passwords, and all of them keys.
+    /// Half of the cores hash passwords, all of them hash keys.
     pub(crate) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let mut random = [0_u8; 32];
         aws_lc_rs::rand::fill(&mut random).expect("the operating system gives random bytes");
         Self {
-            passwords: Lane::new(PASSWORD, (cores / 2).max(1), PASSWORD_QUEUE, Duration::from_secs(2)),
-            keys: Lane::new(KEY, cores, KEY_QUEUE, Duration::from_secs(1)),
-            decoy: PASSWORD.hash(&random).expect("a hash of random bytes").into(),
+            passwords: HashPool::new(
+                PASSWORD_COST,
+                (cores / 2).max(1),
+                PASSWORD_QUEUE_CAPACITY,
+                Duration::from_secs(2),
+            ),
+            keys: HashPool::new(KEY_COST, cores, KEY_QUEUE_CAPACITY, Duration::from_secs(1)),
+            dummy_hash: PASSWORD_COST.hash(&random).expect("a hash of random bytes").into(),
         }
     }
 
@@ -103,39 +104,38 @@ impl Hasher {
         self.keys.hash(key).await
     }
 
-    /// Runs what judges a password where passwords are hashed, so that no more of it goes on at once.
-    pub(crate) async fn judge_password<T: Send + 'static>(
+    /// Runs the check of a new password in the pool of passwords, so that it is bounded too.
+    pub(crate) async fn check_password<T: Send + 'static>(
         &self,
-        judge: impl FnOnce() -> T + Send + 'static,
+        check: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.passwords.run(self.place()?, move || Ok(judge())).await
+        self.passwords.run(self.acquire()?, move || Ok(check())).await
     }
 
-    /// A place among those who wait to have a password verified: refused at once, before anything was done, when there is
-    /// none.
-    pub(crate) fn place(&self) -> Result<Place, Error> {
-        self.passwords.place()
+    /// Takes a permit to hash a password. Fails at once if the queue is full.
+    pub(crate) fn acquire(&self) -> Result<HashPermit, Error> {
+        self.passwords.acquire()
     }
 
-    /// The same for somebody at this address: refused, too, when it holds its part of them.
-    pub(crate) fn place_of(&self, address: &str) -> Result<Place, Error> {
-        self.passwords.place_of(address)
+    /// Takes a permit for a client of this address. Also fails if the address holds its share of permits.
+    pub(crate) fn acquire_for(&self, address: &str) -> Result<HashPermit, Error> {
+        self.passwords.acquire_for(address)
     }
 
-    /// Verifies against the hash, or at the same cost against nothing.
+    /// Verifies a password against a hash; without a hash, against a dummy at the same cost.
     pub(crate) async fn verify_password(
         &self,
-        place: Place,
+        permit: HashPermit,
         password: SecretString,
         hash: Option<String>,
     ) -> Result<Verdict, Error> {
         let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.decoy.to_string());
+        let hash = hash.unwrap_or_else(|| self.dummy_hash.to_string());
         let work = move || {
             let is_right = verify(password.expose_secret().as_bytes(), &hash)? && known;
-            Ok(Verdict { is_right, is_cheap: is_right && PASSWORD.is_above(&hash)? })
+            Ok(Verdict { is_right, is_cheap: is_right && PASSWORD_COST.is_above(&hash)? })
         };
-        self.passwords.run(place, work).await
+        self.passwords.run(permit, work).await
     }
 
     pub(crate) async fn verify_key(&self, key: SecretString, hash: String) -> Result<bool, Error> {
@@ -143,89 +143,85 @@ impl Hasher {
     }
 }
 
-impl Lane {
+impl HashPool {
     fn new(cost: Cost, running: usize, queue: usize, retry_after: Duration) -> Self {
         Self {
             cost,
             running: Arc::new(Semaphore::new(running)),
-            admitted: Arc::new(Semaphore::new(running + queue)),
-            held: Held::default(),
-            most: (queue / PART_OF_AN_ADDRESS).max(1),
+            queue: Arc::new(Semaphore::new(running + queue)),
+            counts: AddressCounts::default(),
+            max_per_address: (queue / ADDRESS_QUEUE_DIVISOR).max(1),
             retry_after,
         }
     }
 
     async fn hash(&self, secret: SecretString) -> Result<String, Error> {
         let cost = self.cost;
-        self.run(self.place()?, move || cost.hash(secret.expose_secret().as_bytes())).await
+        self.run(self.acquire()?, move || cost.hash(secret.expose_secret().as_bytes())).await
     }
 
     async fn verify(&self, secret: SecretString, hash: String) -> Result<bool, Error> {
-        self.run(self.place()?, move || verify(secret.expose_secret().as_bytes(), &hash)).await
+        self.run(self.acquire()?, move || verify(secret.expose_secret().as_bytes(), &hash)).await
     }
 
-    /// Refuses at once when the queue is full.
-    fn place(&self) -> Result<Place, Error> {
-        self.take(None)
+    /// Fails at once if the queue is full.
+    fn acquire(&self) -> Result<HashPermit, Error> {
+        self.acquire_counted(None)
     }
 
-    /// Refuses at once, too, when the address holds as many places as it may.
-    fn place_of(&self, address: &str) -> Result<Place, Error> {
-        let part = Part::take(&self.held, address, self.most).ok_or_else(|| self.busy())?;
-        self.take(Some(part))
+    /// Also fails if the address holds as many permits as it may.
+    fn acquire_for(&self, address: &str) -> Result<HashPermit, Error> {
+        let count = AddressCount::add(&self.counts, address, self.max_per_address).ok_or_else(|| self.busy())?;
+        self.acquire_counted(Some(count))
     }
 
-    fn take(&self, part: Option<Part>) -> Result<Place, Error> {
-        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| self.busy())?;
-        Ok(Place(Arc::new(Taken { _admitted: admitted, _part: part })))
+    fn acquire_counted(&self, address: Option<AddressCount>) -> Result<HashPermit, Error> {
+        let queued = self.queue.clone().try_acquire_owned().map_err(|_| self.busy())?;
+        Ok(HashPermit(Arc::new(PermitParts { _queued: queued, _address: address })))
     }
 
     fn busy(&self) -> Error {
         Error::Busy { retry_after: self.retry_after }
     }
 
-    /// Holds no database connection while it waits.
+    /// Runs the work when a core is free. The caller must hold no database connection.
     async fn run<T: Send + 'static>(
         &self,
-        place: Place,
+        permit: HashPermit,
         f: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, Error> {
-        let running = self.running.clone().acquire_owned().await.map_err(|_| Error::Stopping)?;
+        let running = self.running.clone().acquire_owned().await.map_err(|_| paddock_store::Error::Stopping)?;
         tokio::task::spawn_blocking(move || {
-            // Held by the work, not by who waits for it: a client that leaves does not let more than the bound run.
-            let _held = (place, running);
+            // Held by the work and not by its caller: a client that disconnects does not raise the bound.
+            let _held = (permit, running);
             f()
         })
         .await
-        .map_err(|_| Error::Stopping)?
-        .map_err(|error| Error::Corrupt(format!("hashing failed: {error}")))
+        .map_err(|_| paddock_store::Error::Stopping)?
+        .map_err(|error| paddock_store::Error::Corrupt(format!("hashing failed: {error}")).into())
     }
 }
 
-impl Part {
-    fn take(held: &Held, address: &str, most: usize) -> Option<Self> {
-        let mut counts = lock(held);
-        let holds = counts.get(address).copied().unwrap_or_default();
-        if holds >= most {
+impl AddressCount {
+    fn add(counts: &AddressCounts, address: &str, max: usize) -> Option<Self> {
+        let mut held = counts.lock();
+        let holds = held.get(address).copied().unwrap_or_default();
+        if holds >= max {
             return None;
         }
-        counts.insert(address.to_owned(), holds + 1);
-        Some(Self { held: Arc::clone(held), address: address.to_owned() })
+        held.insert(address.to_owned(), holds + 1);
+        Some(Self { counts: Arc::clone(counts), address: address.to_owned() })
     }
 }
 
-impl Drop for Part {
+impl Drop for AddressCount {
     fn drop(&mut self) {
-        let mut counts = lock(&self.held);
+        let mut counts = self.counts.lock();
         match counts.get_mut(&self.address) {
             Some(holds) if *holds > 1 => *holds -= 1,
             _ => drop(counts.remove(&self.address)),
         }
     }
-}
-
-fn lock(held: &Held) -> MutexGuard<'_, HashMap<String, usize>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cost {
@@ -262,7 +258,7 @@ mod tests {
         let hash = hasher.hash_password("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         let judge = async |password: &str, hash: Option<&String>| {
-            hasher.verify_password(hasher.place().unwrap(), password.into(), hash.cloned()).await.unwrap()
+            hasher.verify_password(hasher.acquire().unwrap(), password.into(), hash.cloned()).await.unwrap()
         };
         let verdict = |is_right, is_cheap| Verdict { is_right, is_cheap };
         assert_eq!(judge("correct horse", Some(&hash)).await, verdict(true, false));
@@ -275,27 +271,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let lane = Lane::new(KEY, 1, 1, Duration::from_secs(7));
-        let _first = lane.admitted.clone().try_acquire_many_owned(2).unwrap();
-        let refused = lane.hash("secret".into()).await;
+        let pool = HashPool::new(KEY_COST, 1, 1, Duration::from_secs(7));
+        let _first = pool.queue.clone().try_acquire_many_owned(2).unwrap();
+        let refused = pool.hash("secret".into()).await;
         assert!(matches!(refused, Err(Error::Busy { retry_after }) if retry_after == Duration::from_secs(7)));
     }
 
     #[tokio::test]
     async fn one_address_leaves_room_for_others() {
-        let lane = Lane::new(KEY, 1, 8, Duration::from_secs(7));
-        let one: Vec<_> = (0..9).filter_map(|_| lane.place_of("192.0.2.1").ok()).collect();
+        let pool = HashPool::new(KEY_COST, 1, 8, Duration::from_secs(7));
+        let one: Vec<_> = (0..9).filter_map(|_| pool.acquire_for("192.0.2.1").ok()).collect();
         assert_eq!(one.len(), 2);
-        let others: Vec<_> = (2..9).map(|n| lane.place_of(&format!("192.0.2.{n}")).unwrap()).collect();
-        // Of the lane there is no more than there is of it.
-        assert!(lane.place_of("192.0.2.9").is_err());
+        let others: Vec<_> = (2..9).map(|n| pool.acquire_for(&format!("192.0.2.{n}")).unwrap()).collect();
+        // Of the pool there is no more than there is of it.
+        assert!(pool.acquire_for("192.0.2.9").is_err());
         drop(others);
-        assert_eq!(*lock(&lane.held), HashMap::from([("192.0.2.1".to_owned(), 2)]), "who holds nothing is not kept");
+        assert_eq!(
+            *pool.counts.lock(),
+            HashMap::from([("192.0.2.1".to_owned(), 2)]),
+            "an address without a permit is removed"
+        );
         drop(one);
         // A place is held until the work is done, and no longer.
-        lane.run(lane.place_of("192.0.2.1").unwrap(), || Ok(())).await.unwrap();
-        assert!(lock(&lane.held).is_empty());
+        pool.run(pool.acquire_for("192.0.2.1").unwrap(), || Ok(())).await.unwrap();
+        assert!(pool.counts.lock().is_empty());
         // A part is one at the least.
-        Lane::new(KEY, 1, 1, Duration::ZERO).place_of("192.0.2.1").unwrap();
+        HashPool::new(KEY_COST, 1, 1, Duration::ZERO).acquire_for("192.0.2.1").unwrap();
     }
 }

@@ -1,72 +1,85 @@
-//! What every handler can reach.
+//! The state of a running API, and the parts of it that extractors take.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc};
 
+use axum::extract::FromRef;
 use bytes::Bytes;
-use paddock_accounts::{Accounts, Error};
-use tokio::time::timeout;
+use paddock_accounts::Accounts;
 
 use crate::{
-    cors::Origins,
+    auth::{Authenticator, failure_limiter::AuthFailureLimiter, refresh_cookie::RefreshCookie},
     gateway::Gateway,
-    limits::{Limits, guesses::Guesses},
-    proxies::Proxies,
+    http::{client_ip::TrustedProxies, cors::Origins},
+    rate_limit::RateLimiter,
     readiness::Readiness,
-    routes::cookie::Cookies,
 };
 
-/// How long a request waits for the database, all in all, before the database counts as away.
-const DATABASE_PATIENCE: Duration = Duration::from_millis(4_500);
-
-/// The parts of a running API. Cheap to clone.
+/// The state of a running API. Cheap to clone. Handlers take the part that they need, through
+/// `FromRef`.
 #[derive(Clone)]
 pub(crate) struct App {
-    parts: Arc<Parts>,
+    state: Arc<AppState>,
 }
 
-pub(crate) struct Parts {
+pub(crate) struct AppState {
     pub(crate) accounts: Accounts,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) failure_limiter: Arc<AuthFailureLimiter>,
     pub(crate) gateway: Gateway,
-    pub(crate) limits: Limits,
-    pub(crate) guesses: Guesses,
-    pub(crate) proxies: Proxies,
-    pub(crate) origins: Origins,
-    pub(crate) readiness: Readiness,
-    pub(crate) cookies: Cookies,
-    /// Whether only requests for this machine are answered.
+    /// Whether only requests to this machine are served.
     pub(crate) only_local_hosts: bool,
-    /// The OpenAPI document, as it is sent.
-    pub(crate) openapi: Bytes,
+    pub(crate) openapi: OpenApiJson,
+    pub(crate) origins: Origins,
+    pub(crate) rate_limiter: Arc<RateLimiter>,
+    pub(crate) readiness: Readiness,
+    pub(crate) refresh_cookie: RefreshCookie,
+    pub(crate) trusted_proxies: TrustedProxies,
 }
+
+/// The OpenAPI document as JSON.
+#[derive(Clone)]
+pub(crate) struct OpenApiJson(pub(crate) Bytes);
 
 impl App {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts) }
+    pub(crate) fn new(state: AppState) -> Self {
+        Self { state: Arc::new(state) }
     }
 }
 
 impl Deref for App {
-    type Target = Parts;
+    type Target = AppState;
 
-    fn deref(&self) -> &Parts {
-        &self.parts
+    fn deref(&self) -> &AppState {
+        &self.state
     }
 }
 
-/// Why the database was not heard.
-#[derive(Debug)]
-pub(crate) enum Unanswered {
-    /// It took too long: it hangs, or is cut off.
-    TooLong,
-    /// It, or the rules above it, answered with an error.
-    Error(Error),
+impl FromRef<App> for Accounts {
+    fn from_ref(app: &App) -> Self {
+        app.accounts.clone()
+    }
 }
 
-/// Waits for an answer of `accounts`, but no longer than a client should wait for a database that is not there.
-pub(crate) async fn ask<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
-    match timeout(DATABASE_PATIENCE, answer).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Unanswered::Error(error)),
-        Err(_) => Err(Unanswered::TooLong),
+impl FromRef<App> for Authenticator {
+    fn from_ref(app: &App) -> Self {
+        app.authenticator.clone()
+    }
+}
+
+impl FromRef<App> for OpenApiJson {
+    fn from_ref(app: &App) -> Self {
+        app.openapi.clone()
+    }
+}
+
+impl FromRef<App> for Readiness {
+    fn from_ref(app: &App) -> Self {
+        app.readiness.clone()
+    }
+}
+
+impl FromRef<App> for RefreshCookie {
+    fn from_ref(app: &App) -> Self {
+        app.refresh_cookie.clone()
     }
 }

@@ -1,4 +1,4 @@
-//! What `serve` is told. Reading it from the environment is the business of whoever calls.
+//! The configuration of the server. The caller reads it from the environment.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,60 +7,63 @@ use secrecy::SecretString;
 
 use crate::readiness::Readiness;
 
-/// How the API and the gateway serve.
+/// The configuration of the API and the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The Ollama behind the gateway: `http://host:port`, without a path.
     pub ollama_url: String,
-    /// The four clocks of a request through the gateway.
+    /// The timeouts of a request through the gateway.
     pub timeouts: Timeouts,
-    /// How many connections there may be, and how long each may keep still.
-    pub connections: Connections,
-    /// How long open requests may go on after shutdown has begun. The whole shutdown takes at most two seconds more.
-    pub drain: Duration,
-    /// The most bytes of a request body that the gateway takes.
+    /// The maximum number of connections, and their idle timeouts.
+    pub connections: ConnectionLimits,
+    /// How long open requests may continue after shutdown has begun. The whole shutdown takes at
+    /// most two seconds more.
+    pub drain_timeout: Duration,
+    /// The largest request body that the gateway accepts, in bytes.
     pub body_limit: usize,
-    /// How many requests a minute users may make who have no limit of their own; 0: as many as they like.
+    /// Requests a minute of users without a limit of their own; 0 means unlimited.
     pub requests_per_minute: u64,
-    /// The Redis in which all replicas count requests together: `redis://:password@host:port/number`, or `rediss:`. `None`: each
-    /// process counts by itself.
+    /// The Redis in which all replicas count requests together:
+    /// `redis://:password@host:port/number`, or `rediss:`. `None`: each process counts by itself.
     pub redis_url: Option<SecretString>,
-    /// How many wrong credentials a minute one address may present, how many wrong cookies, and how many of its sign-ins may
-    /// fail; 0: as many as it likes.
+    /// How many wrong credentials, wrong cookies and failed sign-ins a minute are allowed from one
+    /// address, counted apart; 0 means unlimited.
     pub auth_failures_per_minute: u64,
-    /// The proxies whose `X-Forwarded-For` tells the client's address.
+    /// The proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// The origins whose pages may call this from a browser, as browsers write them: `https://app.example.com`.
+    /// The origins whose pages may call this from a browser, as browsers write them:
+    /// `https://app.example.com`.
     pub cors_allowed_origins: Vec<String>,
-    /// Whether pages of this machine may too, from any port.
+    /// Whether pages of this machine may call this too, from any port.
     pub cors_allow_local: bool,
-    /// Whether only requests for this machine are answered: for an admin whose password everybody knows, whom a page from
-    /// elsewhere could become whose name leads here.
+    /// Whether only requests to this machine are served. Set it while the admin has the well-known
+    /// development password: a page whose host name resolves to this machine could sign in with it.
     pub only_local_hosts: bool,
-    /// How often the end of keys whose time is over is looked for, to be recorded.
-    pub sweep_every: Duration,
-    /// Where clients reach this, if it is known: pages from there may use the session's cookie.
+    /// The time between two sweeps that record the expiry of keys.
+    pub sweep_interval: Duration,
+    /// Where clients reach this, if that is known. Pages of this origin may use the session's
+    /// cookie.
     pub public_url: Option<String>,
-    /// Whether the session's cookie goes over TLS alone, also where `public_url` does not say so.
+    /// Whether the session's cookie is sent over TLS alone, even if `public_url` does not say so.
     pub secure_cookies: bool,
-    /// Where usage waits while the database is away: a folder for this database alone. `None`: in memory, and what is there when
-    /// the process dies is lost.
+    /// The folder in which usage records wait while the database is unavailable. It must belong to
+    /// this database alone. `None`: they wait in memory, and are lost when the process dies.
     pub usage_spool_dir: Option<PathBuf>,
-    /// How many bytes may wait there before nothing more is admitted.
+    /// How many bytes may wait there before the gateway refuses requests.
     pub usage_spool_limit: u64,
-    /// Where `serve` tells what is missing, for other listeners to ask.
+    /// Where `serve` reports its readiness, for other listeners to read.
     pub readiness: Readiness,
 }
 
 impl Config {
-    /// The defaults in front of the Ollama at this URL.
+    /// Returns the defaults for the Ollama at this URL.
     #[must_use]
     pub fn new(ollama_url: impl Into<String>) -> Self {
         Self {
             ollama_url: ollama_url.into(),
             timeouts: Timeouts::default(),
-            connections: Connections::default(),
-            drain: Duration::from_secs(30),
+            connections: ConnectionLimits::default(),
+            drain_timeout: Duration::from_secs(30),
             body_limit: 32 << 20,
             requests_per_minute: 60,
             redis_url: None,
@@ -69,7 +72,7 @@ impl Config {
             cors_allowed_origins: Vec::new(),
             cors_allow_local: false,
             only_local_hosts: false,
-            sweep_every: Duration::from_secs(30),
+            sweep_interval: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,
             usage_spool_dir: None,
@@ -79,17 +82,17 @@ impl Config {
     }
 }
 
-/// How long a request through the gateway may take. Each clock ends the request on its own.
+/// The timeouts of a request through the gateway. Each one ends the request by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the forwarded request to the headers of its answer: long enough to load a model from a cold disk. An answer
-    /// that is no stream has its headers only when it is complete.
+    /// From the forwarded request to the headers of the response. It must suffice to load a model
+    /// from a cold disk. A response that is not a stream has its headers only when it is complete.
     pub headers: Duration,
-    /// Between two pieces of an answer, and between two pieces of a request body.
+    /// Between two chunks of a response, and between two chunks of a request body.
     pub idle: Duration,
-    /// From the forwarded request to the end of its answer.
+    /// From the forwarded request to the end of the response.
     pub total: Duration,
-    /// From the first byte of the request to the end of its answer.
+    /// From the first byte of the request to the end of the response.
     pub lifetime: Duration,
 }
 
@@ -104,23 +107,25 @@ impl Default for Timeouts {
     }
 }
 
-/// How many connections are served, and how long each may do nothing.
+/// The maximum number of connections, and how long each may be idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connections {
-    /// The most at once. Each may need another file descriptor, to Ollama.
-    pub most: usize,
-    /// From the beginning of a connection to the first byte of its first request.
+pub struct ConnectionLimits {
+    /// The maximum number of open connections. Each may need a second file descriptor, for its
+    /// connection to Ollama.
+    pub max: usize,
+    /// From the start of a connection to the first byte of its first request.
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
-    /// From an answer to the next request: longer than proxies keep a connection, so that it is they who close it.
+    /// From the end of a response to the next request. Longer than the keep-alive of common
+    /// proxies, so that the proxy closes the connection and not the server.
     pub idle: Duration,
 }
 
-impl Default for Connections {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
-            most: 4096,
+            max: 4096,
             first_byte: Duration::from_secs(10),
             head: Duration::from_secs(30),
             idle: Duration::from_mins(11),

@@ -1,35 +1,28 @@
 //! Paddock over HTTP: the management API, and the streaming gateway in front of Ollama.
 //!
-//! A request is dispatched in [`front`]: what Ollama's route table knows goes to [`gateway`], which answers in the
-//! client's dialect; everything else goes to [`routes`], which answers problems as RFC 9457 says.
+//! A request passes through these modules: `server` accepts the connection and dispatches the
+//! request. `gateway` serves the paths of Ollama's route table and answers in the client's dialect;
+//! `routes` serves everything else and answers errors as RFC 9457 problems. Both authenticate
+//! through `auth` and count through [`rate_limit`]. `http` holds what every request needs.
+//! `openapi` builds the document of all operations.
+//!
+//! Imports point down only: `server`, `openapi`, `routes`, `app`, `gateway`, `auth`, `http`,
+//! `rate_limit`; `config` and `readiness` lie below all of them.
 
 mod app;
-mod authentication;
+mod auth;
 mod config;
-mod connections;
-mod cors;
-pub mod export;
-mod extract;
-mod front;
 mod gateway;
-mod host;
-pub mod limits;
+mod http;
 mod openapi;
-mod origin;
-mod problem;
-mod proxies;
+pub mod rate_limit;
 mod readiness;
 mod routes;
-mod security;
-mod serve;
-mod shape;
-mod sweep;
-mod telemetry;
-mod trace;
-mod unique_keys;
+mod server;
 
-pub use config::{Config, Connections, Timeouts};
+pub use config::{Config, ConnectionLimits, Timeouts};
+pub use http::metrics::describe_metrics;
 pub use openapi::openapi;
 pub use readiness::{Readiness, Report};
-pub use serve::{Error, serve};
-pub use telemetry::describe_metrics;
+pub use routes::audit::{AuditEncoder, ExportFormat};
+pub use server::{Error, serve};

@@ -1,4 +1,4 @@
-//! Whether this process can do its work, as load balancers and people ask it.
+//! Readiness: whether this process can serve, for `/readyz` and the probe listener.
 
 use std::{
     sync::{
@@ -8,47 +8,48 @@ use std::{
     time::Duration,
 };
 
-use paddock_accounts::{Accounts, OpenError};
+use paddock_accounts::Accounts;
+use paddock_store::OpenError;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
-/// How often the database is asked whether it is there.
-const EVERY: Duration = Duration::from_secs(1);
-/// How long it may take to say so.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The pause between two probes of the database.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a probe of the database may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is known of the parts that the API needs. Cheap to clone; every clone sees the same.
+/// The readiness of this process. Cheap to clone; every clone shares the same state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    parts: Arc<Parts>,
+    state: Arc<State>,
 }
 
-/// Nothing is there until it has been seen.
+/// Everything counts as unavailable until it has been probed.
 #[derive(Debug, Default)]
-struct Parts {
-    database: AtomicBool,
-    schema: AtomicBool,
-    ollama: AtomicBool,
-    cache: AtomicBool,
-    /// Whether requests should be counted together, and are not.
-    limits_apart: AtomicBool,
-    stopping: AtomicBool,
+struct State {
+    has_database: AtomicBool,
+    has_schema: AtomicBool,
+    has_ollama: AtomicBool,
+    has_cache: AtomicBool,
+    /// Whether this process counts requests by itself that all replicas should count together.
+    has_local_limits: AtomicBool,
+    is_stopping: AtomicBool,
 }
 
-/// An answer to "are you ready".
+/// The readiness at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What keeps the process from serving: `database`, `schema` where the database has not been migrated, `shutdown` once
-    /// that has begun. Empty: it is ready.
+    /// What keeps the process from serving: `database`, `schema` while the database has not been
+    /// migrated, `shutdown` once that has begun. Empty: the process is ready.
     pub missing: Vec<&'static str>,
-    /// What is away without keeping the rest from serving: `ollama`, `cache` while changes of rights cannot be heard and
-    /// every request asks the database, and `limits` while each process counts requests by itself that all should count
-    /// together.
+    /// What is unavailable without keeping the process from serving: `ollama`; `cache` while
+    /// changes of rights cannot be received and every request asks the database; `limits` while
+    /// each process counts requests by itself that all replicas should count together.
     pub degraded: Vec<&'static str>,
 }
 
 impl Report {
-    /// Whether requests should be sent here.
+    /// Whether the process can serve requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.missing.is_empty()
@@ -56,64 +57,64 @@ impl Report {
 }
 
 impl Readiness {
-    /// How things stand. Asks nobody, so it may be called as often as one likes.
+    /// Reports the state of the last probes. It performs no I/O.
     #[must_use]
     pub fn report(&self) -> Report {
         let mut missing = Vec::new();
-        if !self.parts.database.load(Relaxed) {
+        if !self.state.has_database.load(Relaxed) {
             missing.push("database");
-        } else if !self.parts.schema.load(Relaxed) {
+        } else if !self.state.has_schema.load(Relaxed) {
             missing.push("schema");
         }
-        if self.parts.stopping.load(Relaxed) {
+        if self.state.is_stopping.load(Relaxed) {
             missing.push("shutdown");
         }
-        let parts = [("ollama", &self.parts.ollama), ("cache", &self.parts.cache)];
-        let away = parts.into_iter().filter(|(_, there)| !there.load(Relaxed)).map(|(name, _)| name);
-        let degraded = away.chain(self.parts.limits_apart.load(Relaxed).then_some("limits")).collect();
+        let parts = [("ollama", &self.state.has_ollama), ("cache", &self.state.has_cache)];
+        let unavailable = parts.into_iter().filter(|(_, available)| !available.load(Relaxed)).map(|(name, _)| name);
+        let degraded = unavailable.chain(self.state.has_local_limits.load(Relaxed).then_some("limits")).collect();
         Report { missing, degraded }
     }
 
-    pub(crate) fn stopping(&self) {
-        self.parts.stopping.store(true, Relaxed);
+    pub(crate) fn set_stopping(&self) {
+        self.state.is_stopping.store(true, Relaxed);
     }
 
-    pub(crate) fn ollama(&self, answers: bool) {
-        if self.parts.ollama.swap(answers, Relaxed) != answers {
-            tracing::info!(answers, "Ollama");
+    pub(crate) fn set_ollama(&self, is_available: bool) {
+        if self.state.has_ollama.swap(is_available, Relaxed) != is_available {
+            tracing::info!(answers = is_available, "Ollama");
         }
     }
 
-    pub(crate) fn limits(&self, are_shared: bool) {
-        self.parts.limits_apart.store(!are_shared, Relaxed);
+    pub(crate) fn set_limits_shared(&self, are_shared: bool) {
+        self.state.has_local_limits.store(!are_shared, Relaxed);
     }
 
-    fn database(&self, answers: bool, has_schema: bool) {
-        self.parts.schema.store(has_schema, Relaxed);
-        if self.parts.database.swap(answers, Relaxed) != answers {
-            tracing::info!(answers, "database");
+    fn set_database(&self, is_available: bool, has_schema: bool) {
+        self.state.has_schema.store(has_schema, Relaxed);
+        if self.state.has_database.swap(is_available, Relaxed) != is_available {
+            tracing::info!(answers = is_available, "database");
         }
     }
 
-    /// Looks once whether the database is there.
-    pub(crate) async fn look(&self, accounts: &Accounts) {
-        self.parts.cache.store(accounts.cache_is_kept(), Relaxed);
-        match timeout(PATIENCE, accounts.ready()).await {
-            Ok(Ok(())) => self.database(true, true),
-            Ok(Err(OpenError::Behind { .. })) => self.database(true, false),
+    /// Probes the database once.
+    pub(crate) async fn probe_database(&self, accounts: &Accounts) {
+        self.state.has_cache.store(accounts.access().is_cache_enabled(), Relaxed);
+        match timeout(PROBE_TIMEOUT, accounts.ready()).await {
+            Ok(Ok(())) => self.set_database(true, true),
+            Ok(Err(OpenError::Behind { .. })) => self.set_database(true, false),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "database");
-                self.database(false, false);
+                self.set_database(false, false);
             }
-            Err(_) => self.database(false, false),
+            Err(_) => self.set_database(false, false),
         }
     }
 
-    /// Keeps looking.
-    pub(crate) async fn watch(self, accounts: Accounts) {
+    /// Probes the database at every interval. Never returns.
+    pub(crate) async fn run_database_probes(self, accounts: Accounts) {
         loop {
-            sleep(EVERY).await;
-            self.look(&accounts).await;
+            sleep(PROBE_INTERVAL).await;
+            self.probe_database(&accounts).await;
         }
     }
 }
@@ -123,16 +124,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_needed_keeps_it_from_being_ready() {
+    fn only_a_required_part_keeps_the_process_from_being_ready() {
         let readiness = Readiness::default();
         assert_eq!(readiness.report(), Report { missing: vec!["database"], degraded: vec!["ollama", "cache"] });
-        readiness.database(true, false);
+        readiness.set_database(true, false);
         assert_eq!(readiness.report().missing, ["schema"]);
-        readiness.database(true, true);
+        readiness.set_database(true, true);
         assert!(readiness.report().is_ready(), "without Ollama it is degraded, and ready");
-        readiness.ollama(true);
+        readiness.set_ollama(true);
         assert_eq!(readiness.report().degraded, ["cache"]);
-        readiness.stopping();
+        readiness.set_stopping();
         assert_eq!(readiness.report().missing, ["shutdown"]);
     }
 }

@@ -1,14 +1,14 @@
-//! What commands print: a table for people, JSON or YAML for programs.
+//! Output formats: a table for people, JSON or YAML for programs.
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::{failure::Failure, table::aligned};
+use crate::{error::Error, table::align};
 
-/// How the answer is written.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people.
+    /// A table for people.
     Table,
     /// One JSON document.
     Json,
@@ -16,27 +16,27 @@ pub(crate) enum Format {
     Yaml,
 }
 
-/// How a command answers.
+/// The output format of a command.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct OutputSettings {
-    /// How the answer is written
+    /// Output format
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
 }
 
 impl OutputSettings {
-    /// The text of a list. A table shows these members of each, in this order.
-    pub(crate) fn list(self, items: &[Value], columns: &[&str]) -> Result<String, Failure> {
+    /// Formats a list. A table shows these columns.
+    pub(crate) fn list(self, items: &[Value], columns: &[&str]) -> Result<String, Error> {
         if self.output != Format::Table {
             return self.document(&Value::from(items));
         }
         let heading = columns.iter().map(|column| (*column).to_owned()).collect();
         let rows = items.iter().map(|item| columns.iter().map(|column| cell(&item[*column])).collect());
-        Ok(aligned(&std::iter::once(heading).chain(rows).collect::<Vec<Vec<String>>>()))
+        Ok(align(&std::iter::once(heading).chain(rows).collect::<Vec<Vec<String>>>()))
     }
 
-    /// The text of one thing. A table shows each member on a line.
-    pub(crate) fn one(self, item: &Value) -> Result<String, Failure> {
+    /// Formats one object. A table shows one member per line.
+    pub(crate) fn object(self, item: &Value) -> Result<String, Error> {
         match item.as_object() {
             Some(members) if self.output == Format::Table => {
                 let width = members.keys().map(|name| name.chars().count()).max().unwrap_or(0);
@@ -47,7 +47,7 @@ impl OutputSettings {
         }
     }
 
-    fn document(self, value: &Value) -> Result<String, Failure> {
+    fn document(self, value: &Value) -> Result<String, Error> {
         Ok(match self.output {
             Format::Yaml => serde_yaml_ng::to_string(value).map_err(anyhow::Error::from)?,
             _ => serde_json::to_string_pretty(value).map_err(anyhow::Error::from)? + "\n",
@@ -55,7 +55,7 @@ impl OutputSettings {
     }
 }
 
-/// A value in one cell. Nothing that steers a terminal comes through: agents name themselves as they like.
+/// The text of a cell. Replaces control characters, because clients choose some of the values.
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
@@ -63,9 +63,9 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
         Value::Object(members) => {
-            let given = members.iter().filter(|(_, value)| !value.is_null());
-            let given: Vec<String> = given.map(|(name, value)| format!("{name}={}", cell(value))).collect();
-            if given.is_empty() { "-".to_owned() } else { given.join(" ") }
+            let present = members.iter().filter(|(_, value)| !value.is_null());
+            let present: Vec<String> = present.map(|(name, value)| format!("{name}={}", cell(value))).collect();
+            if present.is_empty() { "-".to_owned() } else { present.join(" ") }
         }
         other => other.to_string(),
     };
@@ -81,7 +81,7 @@ mod tests {
     const TABLE: OutputSettings = OutputSettings { output: Format::Table };
 
     #[test]
-    fn a_table_has_what_was_asked_for_and_no_escapes() {
+    fn a_table_has_the_columns_and_no_escapes() {
         let items = [
             json!({"id": 1, "roles": ["admin", "user"], "x": null}),
             json!({"id": 20, "roles": [], "x": "\u{1b}[31m"}),
@@ -91,11 +91,11 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_what_was_answered() {
+    fn documents_keep_the_value() {
         let item = json!({"id": 1, "limits": {"max_concurrent": null}});
-        let json = OutputSettings { output: Format::Json }.one(&item).unwrap();
+        let json = OutputSettings { output: Format::Json }.object(&item).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), item);
-        let yaml = OutputSettings { output: Format::Yaml }.one(&item).unwrap();
+        let yaml = OutputSettings { output: Format::Yaml }.object(&item).unwrap();
         assert_eq!(serde_yaml_ng::from_str::<Value>(&yaml).unwrap(), item);
     }
 }

@@ -1,4 +1,4 @@
-//! What a serving process is made of, put together once for `api`, `operator` and `run`.
+//! Builds the parts of a server from the settings, for `api`, `operator` and `run`.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -9,28 +9,28 @@ use tokio::net::TcpListener;
 
 use crate::{
     config,
-    failure::Failure,
-    probes::{self, Missing},
+    error::Error,
+    probes::{self, ReadinessCheck},
     settings::{Environment, OllamaSettings, OperatorSettings, ServeSettings},
 };
 
-/// Takes the address of the API, exactly.
-pub(crate) async fn bind(addr: SocketAddr) -> Result<TcpListener, Failure> {
+/// Binds the address of the API. Never falls back to another port.
+pub(crate) async fn bind(addr: SocketAddr) -> Result<TcpListener, Error> {
     let name = "LISTEN_ADDR";
-    TcpListener::bind(addr).await.map_err(|error| probes::address_failure(name, addr, &error))
+    TcpListener::bind(addr).await.map_err(|error| probes::bind_error(name, addr, &error))
 }
 
-/// How the API serves.
+/// The configuration of the API and the gateway.
 pub(crate) fn api_config(
     serve: &ServeSettings,
     ollama: &OllamaSettings,
     environment: Environment,
-) -> Result<paddock_api::Config, Failure> {
+) -> Result<paddock_api::Config, Error> {
     let url = config::ollama_url(ollama, environment)?;
     let mut config = paddock_api::Config::new(url.as_str().trim_end_matches('/'));
     config.public_url = config::public_url(ollama)?.map(String::from);
     config.secure_cookies = environment == Environment::Prod;
-    config.drain = serve.drain_timeout;
+    config.drain_timeout = serve.drain_timeout;
     config.requests_per_minute = serve.rate_limit_per_minute;
     config.redis_url = config::redis_url(serve)?;
     config.auth_failures_per_minute = serve.auth_failures_per_minute;
@@ -46,44 +46,44 @@ pub(crate) fn api_config(
     Ok(config)
 }
 
-/// What keeps the API from serving.
-pub(crate) fn api_missing(readiness: paddock_api::Readiness) -> Missing {
+/// The parts of the API that are not ready.
+pub(crate) fn api_readiness(readiness: paddock_api::Readiness) -> ReadinessCheck {
     Box::new(move || readiness.report().missing)
 }
 
-/// What keeps the operator from working.
-pub(crate) fn operator_missing(readiness: paddock_operator::Readiness) -> Missing {
+/// The part of the operator that is not ready.
+pub(crate) fn operator_readiness(readiness: paddock_operator::Readiness) -> ReadinessCheck {
     Box::new(move || readiness.missing().into_iter().collect())
 }
 
-/// Which cluster the operator works on: a context, or in a pod the pod's own.
+/// The cluster of the operator: the named context, else in a pod its own cluster.
 pub(crate) fn cluster(context: Option<&str>) -> Cluster {
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     if context.is_none() && in_pod { Cluster::Pod } else { Cluster::Context(context.map(str::to_owned)) }
 }
 
-/// Where the operator says that workloads reach the gateway.
+/// The gateway's URL that the operator writes into Secrets.
 pub(crate) fn public_url(
     ollama: &OllamaSettings,
-    served: SocketAddr,
+    listen_addr: SocketAddr,
     environment: Environment,
-) -> Result<String, Failure> {
-    config::gateway_url(ollama, served, environment)?.ok_or_else(|| {
-        Failure::config(
-            "PUBLIC_URL is not set: set it to where workloads reach the gateway, such as http://paddock.paddock.svc:8080",
+) -> Result<String, Error> {
+    config::gateway_url(ollama, listen_addr, environment)?.ok_or_else(|| {
+        Error::config(
+            "PUBLIC_URL is not set: set it to the URL at which workloads reach the gateway, such as http://paddock.paddock.svc:8080",
         )
     })
 }
 
-/// How the operator works.
+/// The configuration of the operator.
 pub(crate) fn operator_config(
     kube: kube::Config,
     operator: &OperatorSettings,
     ollama: &OllamaSettings,
     serve: &ServeSettings,
     public_url: String,
-) -> Result<paddock_operator::Config, Failure> {
-    let model_registries = registries(ollama)?;
+) -> Result<paddock_operator::Config, Error> {
+    let model_registries = model_registries(ollama)?;
     let names = |list: &[String]| list.iter().filter(|name| !name.is_empty()).cloned().collect::<BTreeSet<_>>();
     Ok(paddock_operator::Config {
         lease: lease(operator, &kube)?,
@@ -97,42 +97,42 @@ pub(crate) fn operator_config(
     })
 }
 
-/// The registries that models may come from.
-pub(crate) fn registries(ollama: &OllamaSettings) -> Result<Vec<paddock_operator::ModelRegistry>, Failure> {
-    let named = (1..).zip(&ollama.model_registries).filter(|(_, text)| !text.is_empty());
-    let wrong = |number: u32, error| Failure::config(format!("MODEL_REGISTRIES: entry {number} {error}"));
-    named
-        .map(|(number, text)| text.parse().map_err(|error: paddock_operator::InvalidRegistry| wrong(number, error)))
+/// The registries of MODEL_REGISTRIES.
+pub(crate) fn model_registries(ollama: &OllamaSettings) -> Result<Vec<paddock_operator::ModelRegistry>, Error> {
+    let entries = (1..).zip(&ollama.model_registries).filter(|(_, text)| !text.is_empty());
+    let invalid = |number: u32, error| Error::config(format!("MODEL_REGISTRIES: entry {number} {error}"));
+    entries
+        .map(|(number, text)| text.parse().map_err(|error: paddock_operator::InvalidRegistry| invalid(number, error)))
         .collect()
 }
 
-/// The lease of this process.
-fn lease(settings: &OperatorSettings, kube: &kube::Config) -> Result<paddock_operator::Lease, Failure> {
+/// The leader election lease of this process.
+fn lease(settings: &OperatorSettings, kube: &kube::Config) -> Result<paddock_operator::Lease, Error> {
     let namespace = settings.lease_namespace.clone().unwrap_or_else(|| kube.default_namespace.clone());
     let identity = match (&settings.lease_identity, std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"))) {
         (Some(identity), _) => identity.clone(),
-        // In a pod the host is named after it, and nothing else has that name.
+        // In a pod, the host name is the pod's name, which is unique.
         (None, Ok(pod)) if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => pod,
         (None, host) => format!("{}-{}", host.unwrap_or_else(|_| "paddock".to_owned()), std::process::id()),
     };
     if identity.is_empty() || namespace.is_empty() {
-        return Err(Failure::config(
-            "LEASE_IDENTITY and LEASE_NAMESPACE must not be empty; leave them out, or name them",
+        return Err(Error::config(
+            "LEASE_IDENTITY and LEASE_NAMESPACE must not be empty; unset them, or set them to names",
         ));
     }
     Ok(paddock_operator::Lease { namespace, name: "paddock-operator".to_owned(), identity })
 }
 
-/// The client for Ollama's own operations.
+/// The client for Ollama's management operations.
 pub(crate) fn ollama_client(
     ollama: &OllamaSettings,
     environment: Environment,
-) -> Result<paddock_ollama::Client, Failure> {
+) -> Result<paddock_ollama::Client, Error> {
     let url = config::ollama_url(ollama, environment)?;
     Ok(paddock_ollama::Client::new(url.as_str(), paddock_ollama::Timeouts::default()).context("OLLAMA_BASE_URL")?)
 }
 
-/// Runs the operator until it ends; losing the lease ends it with an error.
+/// Runs the operator until it stops. Losing the lease is an error.
 pub(crate) async fn run_operator(
     config: paddock_operator::Config,
     accounts: Accounts,
@@ -140,5 +140,5 @@ pub(crate) async fn run_operator(
     stop: tokio_util::sync::CancellationToken,
     readiness: paddock_operator::Readiness,
 ) -> anyhow::Result<()> {
-    paddock_operator::run(config, accounts, vec![ollama], stop, readiness).await.context("operator")
+    paddock_operator::run(config, accounts, vec![ollama], stop, readiness).await.context("the operator failed")
 }

@@ -1,4 +1,5 @@
-//! The environment variables of Paddock, as flags and variables; what they mean together is in [`crate::config`].
+//! The settings, as flags and environment variables. [`crate::config`] derives the configuration
+//! from them.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,51 +12,53 @@ use ipnet::IpNet;
 use paddock_accounts::passwords::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM};
 use secrecy::SecretString;
 
-/// The fewest connections that the API serves.
-pub(crate) const LEAST_PLACES: u32 = 16;
+/// Minimum of MAX_CONNECTIONS. With fewer, probes and clients would block each other.
+pub(crate) const MIN_CONNECTIONS: u32 = 16;
 
-/// What kind of place this is.
+/// The kind of installation, which selects defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Environment {
-    /// One machine: everything has a default.
+    /// One machine: every setting has a default.
     #[value(alias = "dev")]
     Local,
-    /// Anything that others depend on: nothing secret has a default.
+    /// Production: secrets have no default.
     Prod,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
     Text,
-    /// For machines: one JSON object a line.
+    /// For programs: one JSON object per line.
     Json,
 }
 
-/// What every command reads.
+/// Settings of every command.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Environment")]
 pub(crate) struct CommonSettings {
-    /// What kind of place this is; unset: local, but in a pod it must be set
+    /// The kind of installation [default: local; in a pod it must be set]
     #[arg(long, env = "ENVIRONMENT", value_name = "NAME", ignore_case = true)]
     pub(crate) environment: Option<Environment>,
-    /// How log lines look [default: text on a terminal or in local, json otherwise]
+    /// Format of log lines [default: text on a terminal or in local, json otherwise]
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged: error, warn, info, debug, trace or off, or a filter as `info,paddock_api=debug`
+    /// Log level: error, warn, info, debug, trace or off; or a filter such as
+    /// `info,paddock_api=debug`
     #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: String,
 }
 
-/// The database and the keys that guard it.
+/// The database and its signing secrets.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseSettings {
-    /// postgres://user:password@host:5432/name or sqlite:path; unset: from DB_*, or sqlite:paddock.db in local
+    /// postgres://user:password@host:5432/name or sqlite:path [default: built from DB_*, or
+    /// sqlite:paddock.db in local]
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) database_url: Option<SecretString>,
-    /// A file that holds it
+    /// File with the URL
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     pub(crate) database_url_file: Option<PathBuf>,
     /// PostgreSQL user [default: app]
@@ -64,130 +67,137 @@ pub(crate) struct DatabaseSettings {
     /// PostgreSQL password [default: app]
     #[arg(long, env = "DB_PASSWORD", value_name = "SECRET", hide_env_values = true)]
     pub(crate) db_password: Option<SecretString>,
-    /// A file that holds it
+    /// File with the password
     #[arg(long, env = "DB_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) db_password_file: Option<PathBuf>,
     /// PostgreSQL host [default: localhost in local, db in prod]
     #[arg(long, env = "DB_HOST", value_name = "HOST")]
     pub(crate) db_host: Option<String>,
     /// PostgreSQL port [default: 5432]
-    #[arg(long, env = "DB_PORT", value_name = "PORT", value_parser = port)]
+    #[arg(long, env = "DB_PORT", value_name = "PORT", value_parser = parse_port)]
     pub(crate) db_port: Option<u16>,
     /// PostgreSQL database [default: app]
     #[arg(long, env = "DB_NAME", value_name = "NAME")]
     pub(crate) db_name: Option<String>,
-    /// The most connections to the database
-    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "N", default_value = "20", value_parser = connections)]
+    /// Maximum number of database connections
+    #[arg(long, env = "DB_MAX_CONNECTIONS", value_name = "N", default_value = "20", value_parser = parse_db_connections)]
     pub(crate) db_max_connections: u32,
-    /// Seals the audit log; at least 32 bytes; kept beside the SQLite file when unset in local
+    /// Secret that authenticates the audit log, at least 32 bytes [default in local on SQLite:
+    /// generated and saved beside the file]
     #[arg(long, env = "AUDIT_SIGNING_KEY", value_name = "SECRET", hide_env_values = true)]
     pub(crate) audit_signing_key: Option<SecretString>,
-    /// A file that holds it
+    /// File with the secret
     #[arg(long, env = "AUDIT_SIGNING_KEY_FILE", value_name = "FILE")]
     pub(crate) audit_signing_key_file: Option<PathBuf>,
-    /// Where the end of the audit log is told after each change, for this process alone [default in local on SQLite:
-    /// <database>.audit-head]
+    /// File for the newest position and hash of the audit log, updated after each change; use one
+    /// per process [default in local on SQLite: <database>.audit-head]
     #[arg(long, env = "AUDIT_HEAD_FILE", value_name = "FILE")]
     pub(crate) audit_head_file: Option<PathBuf>,
-    /// How many days audit rows are kept; unset: for ever
+    /// Delete audit rows after this many days [default: never]
     #[arg(long, env = "AUDIT_RETENTION_DAYS", value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub(crate) audit_retention_days: Option<u32>,
-    /// Signs access tokens; at least 32 bytes; kept beside the SQLite file when unset in local
+    /// Secret that signs access tokens, at least 32 bytes [default in local on SQLite: generated
+    /// and saved beside the file]
     #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
     pub(crate) jwt_secret: Option<SecretString>,
-    /// A file that holds it
+    /// File with the secret
     #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE")]
     pub(crate) jwt_secret_file: Option<PathBuf>,
-    /// How access tokens are signed: HS256, HS384 or HS512
+    /// Algorithm that signs access tokens: HS256, HS384 or HS512
     #[arg(long, env = "JWT_ALG", value_name = "ALG", default_value = "HS256")]
     pub(crate) jwt_alg: String,
-    /// The fewest characters of a new password, 8 to 128
-    #[arg(long, env = "PASSWORD_MIN_LENGTH", value_name = "N", default_value = "15", value_parser = password_length)]
+    /// Minimum length of new passwords in characters, 8 to 128
+    #[arg(long, env = "PASSWORD_MIN_LENGTH", value_name = "N", default_value = "15", value_parser = parse_password_length)]
     pub(crate) password_min_length: usize,
 }
 
-/// Where the API serves.
+/// The address of the API.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Serving")]
 pub(crate) struct ListenSettings {
-    /// Where the API listens [default: 127.0.0.1:8080 in local, 0.0.0.0:8080 in prod]
-    #[arg(long, env = "LISTEN_ADDR", value_name = "HOST:PORT", value_parser = address)]
+    /// Address of the API [default: 127.0.0.1:8080 in local, 0.0.0.0:8080 in prod]
+    #[arg(long, env = "LISTEN_ADDR", value_name = "HOST:PORT", value_parser = parse_address)]
     pub(crate) listen_addr: Option<SocketAddr>,
-    /// Overrides the port of LISTEN_ADDR; 0 picks a free one
-    #[arg(long, env = "PORT", value_name = "PORT", value_parser = port)]
+    /// Port of the API, overrides the port of LISTEN_ADDR; 0 picks a free port
+    #[arg(long, env = "PORT", value_name = "PORT", value_parser = parse_port)]
     pub(crate) port: Option<u16>,
 }
 
-/// How the API and the gateway serve.
+/// Settings of the API and the gateway.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Serving")]
 pub(crate) struct ServeSettings {
     #[command(flatten)]
     pub(crate) listen: ListenSettings,
-    /// The most connections at once, 16 to 1000000 [default: as many as the limit of file descriptors leaves room for, at
-    /// most 4096]
-    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = places)]
+    /// Maximum number of client connections, 16 to 1000000 [default: as many as the limit of file
+    /// descriptors allows, at most 4096]
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = parse_max_connections)]
     pub(crate) max_connections: Option<u32>,
-    /// How long open streams may go on after SIGTERM
-    #[arg(long, env = "DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    /// How long open streams may continue after SIGTERM
+    #[arg(long, env = "DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain_timeout: Duration,
     /// How long Ollama may take to begin an answer; loading a model takes minutes
-    #[arg(long, env = "UPSTREAM_HEADERS_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    #[arg(long, env = "UPSTREAM_HEADERS_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     pub(crate) upstream_headers_timeout: Duration,
-    /// How long Ollama may be silent within an answer
-    #[arg(long, env = "UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    /// How long Ollama may pause within an answer
+    #[arg(long, env = "UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     pub(crate) upstream_idle_timeout: Duration,
-    /// How long an answer may take in all
-    #[arg(long, env = "UPSTREAM_TOTAL_TIMEOUT", value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    /// How long an answer may take in total
+    #[arg(long, env = "UPSTREAM_TOTAL_TIMEOUT", value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
     pub(crate) upstream_total_timeout: Duration,
-    /// How long a request may take in all, its body and its answer
-    #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = duration)]
+    /// How long a request may take in total, body and answer
+    #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = parse_duration)]
     pub(crate) upstream_lifetime_timeout: Duration,
-    /// Where usage waits while the database is away [default: beside the SQLite file; else /var/lib/paddock/usage, in local a folder for temporary files]
+    /// Folder for usage records while the database is unavailable [default: beside the SQLite file;
+    /// else /var/lib/paddock/usage, in local a temporary folder]
     #[arg(long, env = "USAGE_SPOOL_DIR", value_name = "DIR")]
     pub(crate) usage_spool_dir: Option<PathBuf>,
-    /// How many requests a minute users may make who have no limit of their own; 0: as many as they like
-    #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
+    /// Requests per minute for users without a limit of their own; 0: unlimited
+    #[arg(long, env = "RATE_LIMIT_PER_MINUTE", value_name = "N", default_value = "60", value_parser = parse_requests)]
     pub(crate) rate_limit_per_minute: u64,
-    /// The Redis in which all replicas count requests together, as redis://:password@host:6379/0, or rediss: for TLS; unset: each process counts by itself
+    /// Redis for rate limits that all replicas share, as redis://:password@host:6379/0, or rediss:
+    /// for TLS; unset: each process counts alone
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) redis_url: Option<SecretString>,
-    /// A file that holds it
+    /// File with the URL
     #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE")]
     pub(crate) redis_url_file: Option<PathBuf>,
-    /// How many credentials that are not valid one address may present a minute, how many such cookies, and how many of its
-    /// sign-ins may fail; 0: as many as it likes
-    #[arg(long, env = "AUTH_FAILURES_PER_MINUTE", value_name = "N", default_value = "60", value_parser = requests)]
+    /// Invalid keys and tokens, invalid cookies and failed sign-ins that one address may present
+    /// per minute, each counted separately; 0: unlimited
+    #[arg(long, env = "AUTH_FAILURES_PER_MINUTE", value_name = "N", default_value = "60", value_parser = parse_requests)]
     pub(crate) auth_failures_per_minute: u64,
-    /// Proxies in front of this, whose X-Forwarded-For tells the client's address; unset: none
-    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORK,..", value_delimiter = ',', value_parser = network)]
+    /// Trusted proxies, whose X-Forwarded-For names the client's address [default: none]
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORK,..", value_delimiter = ',', value_parser = parse_network)]
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// Origins whose pages may call this from a browser, as https://app.example.com [default: none; in local any port of
-    /// localhost, 127.0.0.1 and [::1] in any case]
-    #[arg(long, env = "CORS_ALLOWED_ORIGINS", value_name = "ORIGIN,..", value_delimiter = ',', value_parser = origin)]
+    /// Origins whose pages may call the API from a browser, such as https://app.example.com
+    /// [default: none; local always allows any port of localhost, 127.0.0.1 and [::1]]
+    #[arg(long, env = "CORS_ALLOWED_ORIGINS", value_name = "ORIGIN,..", value_delimiter = ',', value_parser = parse_origin)]
     pub(crate) cors_allowed_origins: Vec<String>,
 }
 
-/// Where metrics and probes are served, and where traces go.
+/// The metrics listener, and the collector of traces.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Metrics and traces")]
 pub(crate) struct MetricsSettings {
-    /// Where /metrics, /livez and /readyz listen [default: 127.0.0.1:9090 in local, 0.0.0.0:9090 in prod]
+    /// Address of /metrics, /livez and /readyz [default: 127.0.0.1:9090 in local, 0.0.0.0:9090 in
+    /// prod]
     #[arg(long, env = "METRICS_ADDR", value_name = "HOST:PORT")]
     pub(crate) metrics_addr: Option<String>,
-    /// Where an OpenTelemetry collector takes traces by OTLP over HTTP, as http://collector:4318; unset: no traces
+    /// URL of an OpenTelemetry collector for traces by OTLP over HTTP, such as
+    /// http://collector:4318 [default: no traces]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub(crate) otel_exporter_otlp_endpoint: Option<String>,
 }
 
-/// The models behind the gateway.
+/// Ollama and its models.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Ollama")]
 pub(crate) struct OllamaSettings {
-    /// Where Ollama answers [default: http://localhost:11434 in local, http://ollama.default.svc.cluster.local:11434 in prod]
+    /// URL of Ollama [default: http://localhost:11434 in local,
+    /// http://ollama.default.svc.cluster.local:11434 in prod]
     #[arg(long, env = "OLLAMA_BASE_URL", value_name = "URL")]
     pub(crate) ollama_base_url: Option<String>,
-    /// Registries that models may come from; one written http://host:port may be pulled from insecurely
+    /// Registries to pull models from; http://host:port allows insecure pulls from it
     #[arg(
         long,
         env = "MODEL_REGISTRIES",
@@ -196,25 +206,26 @@ pub(crate) struct OllamaSettings {
         default_value = "registry.ollama.ai"
     )]
     pub(crate) model_registries: Vec<String>,
-    /// Where workloads reach the gateway: what the operator writes into Secrets [default in local: the address served]
+    /// URL of the gateway for workloads, which the operator writes into Secrets [default in local:
+    /// the address of the API]
     #[arg(long, env = "PUBLIC_URL", value_name = "URL")]
     pub(crate) public_url: Option<String>,
 }
 
-/// What the operator watches, and how it leads.
+/// The operator's namespaces and its leader election.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Operator")]
 pub(crate) struct OperatorSettings {
-    /// Namespaces to watch; unset: all
+    /// Namespaces to watch [default: all]
     #[arg(long, env = "WATCH_NAMESPACES", value_name = "NAME,..", value_delimiter = ',')]
     pub(crate) watch_namespaces: Vec<String>,
-    /// Namespaces whose ApiUser objects may be admins; unset: none
+    /// Namespaces whose ApiUser objects may be admins [default: none]
     #[arg(long, env = "ADMIN_NAMESPACES", value_name = "NAME,..", value_delimiter = ',')]
     pub(crate) admin_namespaces: Vec<String>,
-    /// Namespace of the leader lease [default: the pod's own, or default]
+    /// Namespace of the leader election lease [default: the pod's namespace, or default]
     #[arg(long, env = "LEASE_NAMESPACE", value_name = "NAME")]
     pub(crate) lease_namespace: Option<String>,
-    /// This process in the lease [default: the pod's name, or host name and process id]
+    /// Name of this process in the lease [default: the pod's name, or host name and process id]
     #[arg(long, env = "LEASE_IDENTITY", value_name = "NAME")]
     pub(crate) lease_identity: Option<String>,
 }
@@ -222,21 +233,21 @@ pub(crate) struct OperatorSettings {
 /// The first admin.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "First admin")]
-#[expect(clippy::struct_field_names, reason = "the variables' own names")]
+#[expect(clippy::struct_field_names, reason = "they are named as their variables")]
 pub(crate) struct SeedSettings {
-    /// Its password; unset: one is made and printed once
+    /// Password of the first admin [default: generated and printed once]
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD", value_name = "SECRET", hide_env_values = true)]
     pub(crate) admin_bootstrap_password: Option<SecretString>,
-    /// A file that holds it
+    /// File with the password
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) admin_bootstrap_password_file: Option<PathBuf>,
-    /// Set the password also where the admin is there already, at each start: 1, true or yes. Where nobody is an admin, it
-    /// becomes one again; beside another admin, what was taken from it stays taken
-    #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FORCE", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = yes)]
+    /// Set the password at each start, also of an existing admin: 1, true or yes. Also makes it an
+    /// admin again if there is no other; otherwise its lost rights stay lost
+    #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD_FORCE", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = parse_bool)]
     pub(crate) admin_bootstrap_password_force: bool,
 }
 
-/// Everything: what a server reads.
+/// All settings of a server.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Settings {
     #[command(flatten)]
@@ -255,108 +266,110 @@ pub(crate) struct Settings {
     pub(crate) seed: SeedSettings,
 }
 
-/// `host:port`, the host a number.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is not host:port; write it as 127.0.0.1:8080 or 0.0.0.0:8080"))
+/// Parses `ip:port`.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not ip:port; write it as 127.0.0.1:8080 or 0.0.0.0:8080"))
 }
 
-/// A port, 0 for any.
-fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a port; use a number from 0 to 65535, as 8080"))
+/// Parses a port; 0 means any free port.
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a port; use a number from 0 to 65535, such as 8080"))
 }
 
-/// Fewer than two could wait for each other; more than a thousand no database takes.
-fn connections(text: &str) -> Result<u32, String> {
+/// Parses DB_MAX_CONNECTIONS. A single connection could deadlock; databases refuse more than a
+/// thousand.
+fn parse_db_connections(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (2..=1000).contains(number));
-    number.ok_or_else(|| format!("`{text}` is not a number of connections; use one from 2 to 1000, as 20"))
+    number.ok_or_else(|| format!("`{text}` is not a number of connections; use a number from 2 to 1000, such as 20"))
 }
 
-/// As many connections as the API may serve. With fewer than sixteen, probes and people would keep each other out.
-fn places(text: &str) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| (LEAST_PLACES..=1_000_000).contains(number));
+/// Parses MAX_CONNECTIONS.
+fn parse_max_connections(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (MIN_CONNECTIONS..=1_000_000).contains(number));
     number.ok_or_else(|| {
-        format!("`{text}` is not a number of connections; use one from {LEAST_PLACES} to 1000000, as 1000")
+        format!("`{text}` is not a number of connections; use a number from {MIN_CONNECTIONS} to 1000000, such as 1000")
     })
 }
 
-/// What a password's least length may be.
-fn password_length(text: &str) -> Result<usize, String> {
+/// Parses PASSWORD_MIN_LENGTH.
+fn parse_password_length(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (PASSWORD_LOWEST_MINIMUM..=PASSWORD_HIGHEST_MINIMUM).contains(n));
     number.ok_or_else(|| {
         format!(
-            "`{text}` is not a length for passwords; use a number from {PASSWORD_LOWEST_MINIMUM} to \
-             {PASSWORD_HIGHEST_MINIMUM}, as 15"
+            "`{text}` is not a password length; use a number from {PASSWORD_LOWEST_MINIMUM} to \
+             {PASSWORD_HIGHEST_MINIMUM}, such as 15"
         )
     })
 }
 
-/// A number of requests.
-fn requests(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a number of requests; use one such as 60, or 0 for no limit"))
+/// Parses a number of requests.
+fn parse_requests(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a number of requests; use a number such as 60, or 0 for no limit"))
 }
 
-/// An address, or a network as `10.0.0.0/8`.
-fn network(text: &str) -> Result<IpNet, String> {
+/// Parses an IP address, or a network such as `10.0.0.0/8`.
+fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
-    let wrong = |why: &str, right: &str| format!("`{text}` {why}; {right}");
-    let alone = text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
-    let network = alone.or_else(|_| text.parse()).map_err(|_| {
-        wrong("is neither an address nor a network", "write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
+    let invalid = |why: &str, right: &str| format!("`{text}` {why}; {right}");
+    let address = text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
+    let network = address.or_else(|_| text.parse()).map_err(|_| {
+        invalid("is neither an address nor a network", "write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
     })?;
     if network.prefix_len() == 0 {
-        // Then every client could say any address.
-        return Err(wrong("trusts everyone", "name the networks of your proxies, as 10.0.0.0/8"));
+        // Such a network would let every client choose its address.
+        return Err(invalid("trusts everyone", "name the networks of your proxies, such as 10.0.0.0/8"));
     }
     if network != network.trunc() {
         let right = format!("write {} or {}", network.trunc(), network.addr());
-        return Err(wrong("names one address and its whole network", &right));
+        return Err(invalid("is an address with the prefix length of a network", &right));
     }
     match network {
         IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some() => {
-            Err(wrong("is IPv4 within IPv6", "write it as IPv4, as 10.0.0.0/8"))
+            Err(invalid("is an IPv4 network in IPv6 form", "write it in IPv4 form, such as 10.0.0.0/8"))
         }
         network => Ok(network),
     }
 }
 
-/// An origin, as browsers write it.
-fn origin(text: &str) -> Result<String, String> {
+/// Parses an origin, and returns it as browsers write it.
+fn parse_origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.contains('@') {
         return Err(
-            "holds a user name or password, which do not belong in it; write each origin as https://app.example.com"
+            "contains a user name or password, which it must not; write each origin as https://app.example.com"
                 .to_owned(),
         );
     }
-    let wrong =
+    let invalid =
         |why: &str| format!("`{text}` {why}; write it as https://app.example.com or http://app.example.com:3000");
     if text.contains('*') {
-        // Pages act with the session of whoever looks at them.
-        return Err(wrong("allows pages that are not known, and each acts with its user's rights"));
+        // A page acts with the session of the user who opened it.
+        return Err(invalid("allows any page, and each acts with the rights of its user"));
     }
-    let url = url::Url::parse(text).map_err(|_| wrong("is not an origin"))?;
-    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("has no host"))?;
-    let bare = url.query().is_none() && url.fragment().is_none();
-    if !bare || text.ends_with('/') || !matches!(url.path(), "" | "/") {
-        return Err(wrong("is more than scheme, host and port"));
+    let url = url::Url::parse(text).map_err(|_| invalid("is not an origin"))?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("has no host"))?;
+    let is_bare = url.query().is_none() && url.fragment().is_none();
+    if !is_bare || text.ends_with('/') || !matches!(url.path(), "" | "/") {
+        return Err(invalid("is more than scheme, host and port"));
     }
     let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
     Ok(format!("{}://{host}{port}", url.scheme()))
 }
 
-/// `90s`, `10m`, `1h30m`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration; write it as 90s, 10m or 1h30m");
-    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(wrong)
+/// Parses a duration such as `90s`, `10m` or `1h30m`. Zero is invalid.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("`{text}` is not a duration; write it as 90s, 10m or 1h30m");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| invalid())?;
+    Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(invalid)
 }
 
-/// 1, true or yes, and their opposites.
-fn yes(text: &str) -> Result<bool, String> {
+/// Parses 1, true or yes, and 0, false or no.
+fn parse_bool(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" => Ok(true),
         "" | "0" | "false" | "no" => Ok(false),
-        _ => Err(format!("`{text}` is neither yes nor no; use 1, true or yes, or 0, false or no")),
+        _ => Err(format!("`{text}` is not a boolean; use 1, true or yes, or 0, false or no")),
     }
 }
 
@@ -384,8 +397,8 @@ mod tests {
     #[case("https://*.example.com", None)]
     #[case("file:///srv/app", None)]
     #[case("", None)]
-    fn an_origin_is_taken_as_browsers_write_it(#[case] text: &str, #[case] taken: Option<&str>) {
-        assert_eq!(origin(text).ok().as_deref(), taken);
+    fn an_origin_is_normalized_as_in_browsers(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(parse_origin(text).ok().as_deref(), expected);
     }
 
     #[rstest]
@@ -401,7 +414,7 @@ mod tests {
     #[case("10.0.0.0/255.0.0.0", None)]
     #[case("proxy.example.com", None)]
     #[case("", None)]
-    fn a_network_of_proxies_is_exact(#[case] text: &str, #[case] taken: Option<&str>) {
-        assert_eq!(network(text).ok().map(|network| network.to_string()).as_deref(), taken);
+    fn a_proxy_network_has_no_host_bits(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(parse_network(text).ok().map(|network| network.to_string()).as_deref(), expected);
     }
 }

@@ -1,9 +1,9 @@
-//! The signals that end a server.
+//! The signals that stop a server.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that SIGTERM or SIGINT cancels; the second one ends the process at once.
+/// A token that the first SIGTERM or SIGINT cancels. The second exits with code 130 at once.
 pub(crate) fn shutdown() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -16,8 +16,8 @@ pub(crate) fn shutdown() -> anyhow::Result<CancellationToken> {
                 _ = interrupt.recv() => "SIGINT",
             }
         };
-        let which = wait().await;
-        tracing::info!(signal = which, "stopping; once more to stop at once");
+        let received = wait().await;
+        tracing::info!(signal = received, "shutting down; send the signal again to exit immediately");
         cancel.cancel();
         wait().await;
         std::process::exit(130);

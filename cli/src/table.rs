@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-/// Columns as wide as their widest cell.
+/// A table with columns as wide as their widest cell.
 pub(crate) struct Table<const N: usize> {
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    /// With its heading.
+    /// A table with this heading.
     pub(crate) fn new(heading: [&str; N]) -> Self {
         let mut table = Self { rows: Vec::new() };
         table.row(heading);
@@ -22,12 +22,12 @@ impl<const N: usize> Table<N> {
 
 impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&aligned(&self.rows))
+        f.write_str(&align(&self.rows))
     }
 }
 
-/// Rows of equal length in columns as wide as their widest cell, the first row underlined.
-pub(crate) fn aligned(rows: &[impl AsRef<[String]>]) -> String {
+/// Aligns rows of equal length in columns. Underlines the first row.
+pub(crate) fn align(rows: &[impl AsRef<[String]>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         let row = row.as_ref();

@@ -1,15 +1,16 @@
-//! `ApiKey`: a credential of an `ApiUser`, delivered as a Secret.
+//! `ApiKey`: an API key of an `ApiUser`, delivered as a Secret.
 
+use std::collections::BTreeMap;
+
+use crate::{conditions::HasConditions, duration::GoDuration, limits::Limits};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-use crate::duration::GoDuration;
-use crate::shared::{Limits, StatusExt};
+use serde_with::skip_serializing_none;
 
 /// An API key of an `ApiUser`, delivered as a Secret.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "paddock.dev",
@@ -55,58 +56,53 @@ use crate::shared::{Limits, StatusExt};
     .message("validFor must not be shorter than rotation.interval, or the key would end before the next one comes")
 )]
 pub struct ApiKeySpec {
-    /// The `ApiUser` that the key belongs to. Cannot be changed.
+    /// The `ApiUser` that owns the key. Cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf").message("userRef cannot be changed; create another ApiKey"))]
     pub user_ref: UserRef,
-    /// Name of the key for people to read. Absent: the name of this object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Display name of the key. Absent: the name of this object.
     #[schemars(length(min = 1, max = 100))]
     pub label: Option<String>,
-    /// What the key may be used for, as far as its user's roles allow it at that moment. Absent: `chat`, `generate`,
+    /// What the key may be used for, within the roles of its user. Absent: `chat`, `generate`,
     /// `embed` and `models:read`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 11))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub scopes: Option<Vec<Scope>>,
-    /// Models the key may be used for, as far as its user may use them. `*` matches within a segment of a name, an
-    /// absent tag every tag, `*` alone every model. Absent: as the user; empty: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Patterns of models the key may use, within the models of its user. `*` matches within a
+    /// segment of a name, `*` alone matches every model; a pattern without a tag matches every tag.
+    /// Absent: as the user; empty: none.
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub models: Option<Vec<String>>,
-    /// Limits on the use of this key; its user's limits hold as well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Limits of this key. The limits of its user apply as well.
     pub limits: Option<Limits>,
-    /// When the key and every version of it end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When all versions of the key expire.
     pub expires_at: Option<Time>,
     /// How long each version of the key is valid after it is issued, at least a minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("validFor must be at least 1m"))]
     pub valid_for: Option<GoDuration>,
-    /// Replace the key regularly. Absent: only when asked, or when the Secret is lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Rotation at an interval. Absent: the key is only replaced on request, or when its Secret is
+    /// lost.
     pub rotation: Option<Rotation>,
-    /// `true` ends the key at once and for good, and removes its Secret.
+    /// `true` revokes the key at once and for good, and deletes its Secret.
     #[serde(default)]
     pub revoked: bool,
     /// The Secret that holds the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSpec>,
     /// What happens to the key when this object is deleted.
     #[serde(default)]
     pub deletion_policy: KeyDeletionPolicy,
 }
 
-/// Which `ApiUser`.
+/// A reference to an `ApiUser`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserRef {
     /// Name of the `ApiUser`.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its namespace, which has to be one that the `ApiUser` allows keys from. Absent: this object's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Namespace of the `ApiUser`, which must allow keys from this object's namespace. Absent: this
+    /// object's namespace.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
 }
@@ -150,7 +146,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The scope as specs and the API write it.
+    /// The scope as the API and the specs write it.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -169,7 +165,7 @@ impl Scope {
     }
 }
 
-/// Regular replacement of a key.
+/// Rotation of a key at an interval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -179,10 +175,10 @@ impl Scope {
         .message("rotation.gracePeriod (24h when absent) must be shorter than rotation.interval")
 )]
 pub struct Rotation {
-    /// Time from one version to the next, at least an hour.
+    /// Time between two versions, at least an hour.
     pub interval: GoDuration,
-    /// How long a replaced version stays valid, so that pods that still hold it keep working; shorter than the
-    /// interval, `0s` for not at all.
+    /// How long a replaced version stays valid, so that running pods keep working. Must be shorter
+    /// than the interval; `0s` ends it at once.
     #[serde(default = "default_grace_period")]
     pub grace_period: GoDuration,
 }
@@ -191,20 +187,20 @@ fn default_grace_period() -> GoDuration {
     GoDuration::from_hours(24)
 }
 
-/// Where the key is delivered.
+/// The Secret that the key is delivered in.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSpec {
-    /// Name of the Secret, in this object's namespace. Absent: this object's name and `-apikey`. Cannot be changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Name of the Secret, in this object's namespace. Absent: the name of this object with
+    /// `-apikey` appended. Cannot be changed.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub name: Option<String>,
-    /// What the Secret carries besides the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Labels and annotations to add to the Secret.
     pub template: Option<SecretTemplate>,
 }
 
-/// Metadata for the Secret. Names below `paddock.dev/` are the operator's own.
+/// Labels and annotations of the Secret. Names below `paddock.dev/` are reserved for the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -224,82 +220,76 @@ pub struct SecretTemplate {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What becomes of the credential of a deleted `ApiKey`.
+/// What happens to the key of a deleted `ApiKey`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KeyDeletionPolicy {
-    /// End the key at once and remove its Secret.
+    /// Revoke the key and delete its Secret.
     #[default]
     Revoke,
-    /// Keep the key valid and its Secret in place; an `ApiKey` of the same name takes both over again.
+    /// Keep the key valid and keep its Secret. An `ApiKey` of the same name takes both over again.
     Retain,
 }
 
-/// What the operator last saw and did. Never holds the key or its hash.
+/// The state that the operator observed last. Contains neither the key nor its hash.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct ApiKeyStatus {
-    /// The generation this status speaks of; -1 before the first.
+    /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
-    /// The credential's id in API, audit and usage; the same through every rotation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Id of the key in the API, the audit log and usage. Rotation keeps it.
     pub credential_id: Option<i64>,
-    /// The public beginning of the key now in the Secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Public prefix of the key in the Secret.
     pub prefix: Option<String>,
     /// Name of the Secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
-    /// The versions of the key that are still accepted, newest first, at most five.
+    /// Versions of the key that are still accepted, newest first, at most five.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub secret_versions: Vec<SecretVersion>,
     /// When the version in the Secret was issued.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issued_at: Option<Time>,
-    /// When the version in the Secret ends, if an end is set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When the version in the Secret expires. Absent: never.
     pub expires_at: Option<Time>,
-    /// When the next version is due, if rotation is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When the next rotation is due. Absent: the key does not rotate.
     pub next_rotation_time: Option<Time>,
-    /// The value of the annotation `paddock.dev/rotate-requested-at` that was last answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The last handled value of the annotation `paddock.dev/rotate-requested-at`.
     pub last_handled_rotate_at: Option<String>,
-    /// State in the conventions of Kubernetes: `Ready` and `SecretSynced` always; `Reconciling`, `Stalled`,
-    /// `Overridden` when they apply.
+    /// Conditions: always `Ready` and `SecretSynced`; `Reconciling`, `Stalled` and `Overridden`
+    /// when they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// One version of a key.
+/// A version of a key.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretVersion {
-    /// Its id in the database and in the Secret's annotation `paddock.dev/version-id`.
+    /// Id of the version, also in the Secret's annotation `paddock.dev/version-id`.
     pub id: i64,
-    /// Its public beginning.
+    /// Public prefix of the version.
     pub prefix: String,
-    /// Whether it is the one in the Secret or on its way out.
+    /// Where the version is in its rotation.
     pub state: VersionState,
-    /// When it ends, if an end is set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When the version expires. Absent: never.
     pub not_after: Option<Time>,
 }
 
 /// State of a version of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VersionState {
-    /// Being delivered, accepted already.
+    /// Accepted, and about to be written to the Secret.
     Staged,
-    /// In the Secret.
+    /// Accepted, and in the Secret.
     Active,
-    /// Replaced, accepted until `notAfter`.
+    /// Replaced, and accepted until `notAfter`.
     Retiring,
 }
 
-impl StatusExt for ApiKeyStatus {
+impl HasConditions for ApiKeyStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
     }

@@ -1,13 +1,15 @@
-//! `ApiUser`: someone, or something, that may hold keys.
+//! `ApiUser`: a user that may hold keys, a person or a workload.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use crate::shared::{Limits, StatusExt};
+use crate::{conditions::HasConditions, limits::Limits};
 
 /// A user of Ollama through Paddock's gateway.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "paddock.dev",
@@ -36,37 +38,35 @@ use crate::shared::{Limits, StatusExt};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApiUserSpec {
-    /// The user's e-mail address: ASCII before the `@`, one user per address in the whole installation. Cannot be
+    /// The user's e-mail address, ASCII before the `@`. Unique in the whole installation. Cannot be
     /// changed.
     #[schemars(length(min = 3, max = 254), regex(pattern = r"^[!-?A-~]+@[^@\s]+$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("email cannot be changed; create another ApiUser"))]
     pub email: String,
-    /// Name for people to read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Display name.
     #[schemars(length(min = 1, max = 200))]
     pub display_name: Option<String>,
-    /// What the user may do. `admin` is accepted only from namespaces that the operator's `ADMIN_NAMESPACES` lists; an
-    /// empty list leaves nothing but the user's own profile.
+    /// Roles of the user. `admin` is accepted only in namespaces that the operator's
+    /// `ADMIN_NAMESPACES` lists. Without a role, the user can only manage its own profile.
     #[serde(default = "default_roles")]
     #[schemars(length(max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub roles: Vec<Role>,
-    /// `false` stops the user's sessions and keys until it is `true` again.
+    /// `false` disables the user: its sessions and keys stop working until it is `true` again.
     #[serde(default = "default_active")]
     pub active: bool,
-    /// Models the user may use. `*` matches within a segment of a name, an absent tag every tag, `*` alone every
-    /// model. Absent: every model; empty: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Patterns of models the user may use. `*` matches within a segment of a name, `*` alone
+    /// matches every model; a pattern without a tag matches every tag. Absent: every model; empty:
+    /// none.
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub models: Option<Vec<String>>,
-    /// Limits on the use of all the user's keys together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Limits of all the user's keys together.
     pub limits: Option<Limits>,
-    /// From where `ApiKey` objects may name this user. Absent: from its own namespace only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Other namespaces whose `ApiKey` objects may refer to this user. Absent: only this object's
+    /// namespace.
     pub allow_keys_from: Option<AllowKeysFrom>,
-    /// What happens when a user with this e-mail was already made through the API.
+    /// What happens if a user with this e-mail address was already created through the API.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
     /// What happens to the user when this object is deleted.
@@ -86,68 +86,68 @@ fn default_active() -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May do everything, also to others.
+    /// May do everything, for every user.
     Admin,
-    /// May use models and manage what is their own.
+    /// May use models, and manage its own profile and keys.
     User,
 }
 
-/// Other namespaces whose `ApiKey` objects may name an `ApiUser`.
+/// Other namespaces whose `ApiKey` objects may refer to an `ApiUser`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AllowKeysFrom {
-    /// Names of namespaces; the user's own is always allowed.
+    /// Names of namespaces. The `ApiUser`'s own namespace is always allowed.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub namespaces: Vec<String>,
 }
 
-/// What an `ApiUser` does about a user that already exists.
+/// What an `ApiUser` does if its user already exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AdoptionPolicy {
-    /// Leave the user alone and report a conflict.
+    /// Leave the user as it is and report a conflict.
     #[default]
     Never,
-    /// Take the user over when no other object manages it, it is active, and it is no admin. From a namespace in which admins
-    /// may be made (`ADMIN_NAMESPACES`): whoever it is.
+    /// Take the user over if no other object manages it, it is active, and it is no admin. In the
+    /// namespaces of `ADMIN_NAMESPACES`, take over any user that no other object manages.
     IfUnmanaged,
 }
 
-/// What becomes of the user of a deleted `ApiUser`.
+/// What happens to the user of a deleted `ApiUser`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UserDeletionPolicy {
-    /// Revoke the keys and remove e-mail, name and sessions; audit and usage keep the id.
+    /// Revoke the user's keys, and erase its e-mail address, name and sessions. The audit log and
+    /// usage keep its id.
     #[default]
     Delete,
-    /// Keep the user, inactive; an `ApiUser` of the same name takes it over again.
+    /// Keep the user, disabled. An `ApiUser` of the same name takes it over again.
     Disable,
-    /// Keep the user as it is; an `ApiUser` of the same name takes it over again.
+    /// Keep the user as it is. An `ApiUser` of the same name takes it over again.
     Retain,
 }
 
-/// What the operator last saw and did.
+/// The state that the operator observed last.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct ApiUserStatus {
-    /// The generation this status speaks of; -1 before the first.
+    /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
-    /// The user's id in API, audit and usage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Id of the user in the API, the audit log and usage.
     pub user_id: Option<i64>,
-    /// Roles in force.
+    /// Roles that are in effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub effective_roles: Vec<String>,
-    /// Keys that are not revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Number of keys that are not revoked.
     pub key_count: Option<i64>,
-    /// State in the conventions of Kubernetes: `Ready` always; `Reconciling`, `Stalled`, `Overridden` when they apply.
+    /// Conditions: always `Ready`; `Reconciling`, `Stalled` and `Overridden` when they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-impl StatusExt for ApiUserStatus {
+impl HasConditions for ApiUserStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
     }

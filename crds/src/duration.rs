@@ -1,25 +1,24 @@
-//! Durations as Go writes them (`90s`, `1h30m`), which is how Kubernetes users write them.
+//! Durations in Go's format (`90s`, `1h30m`), which Kubernetes users expect.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Longest text accepted.
+/// Maximum length of the text, in bytes.
 const MAX_LENGTH: usize = 32;
-/// What the API server admits; what it admits, and CEL's `duration()` can hold, parses here too.
+/// The format that the API server accepts. [`GoDuration`] parses every such text that CEL's
+/// `duration()` can represent.
 const PATTERN: &str = r"^([0-9]{1,6}(\.[0-9]{1,3})?(h|ms|m|s))+$";
-/// Largest length, that of Go's own type: 2^63 - 1 ns, in ms.
+/// Maximum of Go's `time.Duration`, 2^63 - 1 ns, in milliseconds.
 const MAX_MILLIS: u128 = (i64::MAX / 1_000_000) as u128;
 
-/// A length of time, never negative, to the millisecond. Text: decimal numbers with the units `h`, `m`, `s`, `ms`.
+/// A non-negative duration in milliseconds. Its text is decimal numbers with the units `h`, `m`,
+/// `s`, `ms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(Duration);
 
-/// A text that is no duration.
+/// A text that is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidDuration(String);
 
@@ -32,13 +31,13 @@ impl fmt::Display for InvalidDuration {
 impl std::error::Error for InvalidDuration {}
 
 impl GoDuration {
-    /// Whole hours.
+    /// A duration of whole hours.
     #[must_use]
     pub const fn from_hours(hours: u64) -> Self {
         Self(Duration::from_secs(hours * 3600))
     }
 
-    /// The same length as the standard library's type.
+    /// The duration as the standard library's type.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
@@ -46,7 +45,7 @@ impl GoDuration {
 }
 
 impl From<Duration> for GoDuration {
-    /// Cuts what is finer than a millisecond.
+    /// Truncates to milliseconds.
     fn from(value: Duration) -> Self {
         let millis = value.as_millis().min(MAX_MILLIS);
         Self(Duration::from_millis(u64::try_from(millis).expect("bounded above by i64::MAX")))
@@ -64,7 +63,7 @@ impl FromStr for GoDuration {
         let mut rest = text;
         let mut millis: u128 = 0;
         while !rest.is_empty() {
-            let (part, after) = part(rest).ok_or_else(invalid)?;
+            let (part, after) = first_part(rest).ok_or_else(invalid)?;
             millis += part;
             rest = after;
         }
@@ -75,8 +74,8 @@ impl FromStr for GoDuration {
     }
 }
 
-/// The first `number unit` of `text`, in milliseconds, and what follows it.
-fn part(text: &str) -> Option<(u128, &str)> {
+/// Parses the first `number unit` of `text`. Returns it in milliseconds, with the rest of the text.
+fn first_part(text: &str) -> Option<(u128, &str)> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(unit_at);
     let unit_len = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
@@ -102,7 +101,7 @@ fn part(text: &str) -> Option<(u128, &str)> {
 }
 
 impl fmt::Display for GoDuration {
-    /// The shortest text: `90s` prints as `1m30s`, nothing as `0s`.
+    /// Writes the shortest text: `90s` becomes `1m30s`, zero becomes `0s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         let parts =
@@ -144,8 +143,9 @@ impl JsonSchema for GoDuration {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rstest::rstest;
+
+    use super::*;
 
     #[rstest]
     #[case("90s", 90_000, "1m30s")]
@@ -155,7 +155,7 @@ mod tests {
     #[case("250ms", 250, "250ms")]
     #[case("720h", 2_592_000_000, "720h")]
     #[case("1m1m", 120_000, "2m")]
-    fn reads_what_go_reads(#[case] text: &str, #[case] millis: u64, #[case] canonical: &str) {
+    fn parses_go_durations(#[case] text: &str, #[case] millis: u64, #[case] canonical: &str) {
         let value: GoDuration = text.parse().unwrap();
         assert_eq!(value.get(), Duration::from_millis(millis));
         assert_eq!(value.to_string(), canonical);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[rstest]
-    fn refuses_the_rest(
+    fn rejects_other_texts(
         #[values("", "90", "s", "-1s", "1d", "1h 30m", "1,5h", "1.h", ".5h", "1.2345s", "9999999s", "\u{661}s", "+1s")]
         text: &str,
     ) {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_go_cannot_hold() {
+    fn rejects_durations_beyond_the_maximum_of_go() {
         assert!("999999h999999h999999h".parse::<GoDuration>().is_err());
     }
 }

@@ -1,27 +1,30 @@
-//! The three kinds of `paddock.dev/v1alpha1` as Rust types, and the YAML that teaches them to an API server.
+//! The custom resources of `paddock.dev/v1alpha1` as Rust types, and their definitions as YAML.
 //!
-//! What the API server can refuse by itself it refuses: bounds, patterns and CEL rules stand beside the fields they
-//! speak of. The operator checks again, because a rule may be younger than an object.
+//! The API server validates bounds, patterns and CEL rules, which are declared beside their fields.
+//! The operator validates again, because an object may be older than a rule.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each public struct inside a function")]
 
 mod apikey;
 mod apiuser;
+mod conditions;
+mod definitions;
 mod duration;
+mod limits;
 mod names;
 mod ollamamodel;
-mod shared;
-mod yaml;
 
 pub use apikey::{
     ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, Rotation, Scope, SecretSpec, SecretTemplate, SecretVersion,
     UserRef, VersionState,
 };
 pub use apiuser::{AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, Role, UserDeletionPolicy};
+pub use conditions::HasConditions;
+pub use definitions::{definitions, yaml};
 pub use duration::{GoDuration, InvalidDuration};
+pub use limits::Limits;
 pub use names::{CATEGORY, FINALIZER, GROUP, SECRET_TYPE, VERSION, annotation, data, label};
 pub use ollamamodel::{
-    BackendState, BackendStatus, ModelDeletionPolicy, OllamaModel, OllamaModelSpec, OllamaModelStatus, Origin, Progress,
+    BackendState, BackendStatus, ModelDeletionPolicy, ModelOrigin, OllamaModel, OllamaModelSpec, OllamaModelStatus,
+    Progress,
 };
-pub use shared::{Limits, StatusExt};
-pub use yaml::{all, yaml};

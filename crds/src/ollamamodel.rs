@@ -4,8 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use crate::shared::StatusExt;
+use crate::conditions::HasConditions;
 
 /// A model that every Ollama behind Paddock should have.
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -36,13 +37,14 @@ use crate::shared::StatusExt;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct OllamaModelSpec {
-    /// Name of the model with its tag, such as `smollm2:135m` or `registry.example.com:5000/library/smollm2:135m`. The
-    /// registry has to be one that the operator's `MODEL_REGISTRIES` lists. Cannot be changed.
+    /// Name of the model with its tag, such as `smollm2:135m` or
+    /// `registry.example.com:5000/library/smollm2:135m`. The operator's `MODEL_REGISTRIES` must
+    /// list its registry. Cannot be changed.
     #[schemars(length(min = 3, max = 256), regex(pattern = r"^([^\s/]+/)*[^\s/:]+:[^\s/:]+$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("model cannot be changed; create another OllamaModel"))]
     pub model: String,
-    /// Pull over plain HTTP or without checking the registry's certificate. Accepted only for a registry that the
-    /// operator's `MODEL_REGISTRIES` lists as `http://`.
+    /// Pull over plain HTTP, or without verifying the registry's certificate. Accepted only if the
+    /// operator's `MODEL_REGISTRIES` lists the registry as `http://`.
     #[serde(default)]
     pub insecure_registry: bool,
     /// What happens to the model when this object is deleted.
@@ -50,82 +52,78 @@ pub struct OllamaModelSpec {
     pub deletion_policy: ModelDeletionPolicy,
 }
 
-/// What becomes of the model of a deleted `OllamaModel`.
+/// What happens to the model of a deleted `OllamaModel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ModelDeletionPolicy {
-    /// Remove it from every backend, if Paddock pulled it and no other `OllamaModel` names it.
+    /// Remove the model from every backend, if Paddock pulled it and no other `OllamaModel` names
+    /// it.
     #[default]
     Delete,
-    /// Leave it where it is.
+    /// Keep the model.
     Retain,
 }
 
-/// What the operator last saw and did.
+/// The state that the operator observed last.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = {"observedGeneration": -1}))]
 pub struct OllamaModelStatus {
-    /// The generation this status speaks of; -1 before the first.
+    /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
     /// Digest of the model's manifest, as Ollama reports it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Size of the model, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
-    /// How the model came to the backends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
-    /// How far the pull is; absent when none was needed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Whether Paddock pulled the model or found it.
+    pub origin: Option<ModelOrigin>,
+    /// Progress of the pull. Absent if no pull was needed.
     pub progress: Option<Progress>,
-    /// The model on each backend.
+    /// State of the model on each backend.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub backends: Vec<BackendStatus>,
-    /// Backends that have the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Number of backends that have the model.
     pub ready_backends: Option<i32>,
-    /// State in the conventions of Kubernetes: `Ready` and `Pulled` always; `Reconciling`, `Stalled` when they apply.
+    /// Conditions: always `Ready` and `Pulled`; `Reconciling` and `Stalled` when they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// How a model came to be on the backends.
+/// Where the model on the backends comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Origin {
+pub enum ModelOrigin {
     /// Paddock pulled it.
     Pulled,
-    /// A backend had it already; Paddock will not remove it.
+    /// A backend already had it. Paddock will not remove it.
     Adopted,
 }
 
-/// How far a pull is, summed over layers and backends; never goes back.
+/// Progress of a pull, summed over layers and backends. Never decreases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// Whole percents.
+    /// Completed, in whole percent.
     pub percent: i32,
-    /// Bytes that have arrived.
+    /// Downloaded bytes.
     pub completed_bytes: i64,
-    /// Bytes in all, as far as the registry has told.
+    /// Total bytes, as far as the registry has reported them.
     pub total_bytes: i64,
 }
 
-/// A model on one backend.
+/// State of the model on a backend.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendStatus {
-    /// The backend, as the operator's `OLLAMA_BASE_URL` names it.
+    /// The backend, as in the operator's `OLLAMA_BASE_URL`.
     pub name: String,
-    /// Whether it has the model.
+    /// Whether the backend has the model.
     pub state: BackendState,
-    /// Digest of the manifest there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Digest of the manifest on this backend.
     pub digest: Option<String>,
-    /// What went wrong last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The last error.
     pub message: Option<String>,
 }
 
@@ -134,15 +132,15 @@ pub struct BackendStatus {
 pub enum BackendState {
     /// The backend has the model.
     Ready,
-    /// A pull is under way.
+    /// A pull is in progress.
     Pulling,
-    /// The last pull failed; another follows.
+    /// The last pull failed and will be retried.
     Failed,
     /// The backend does not answer.
     Unreachable,
 }
 
-impl StatusExt for OllamaModelStatus {
+impl HasConditions for OllamaModelStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
     }

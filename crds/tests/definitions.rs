@@ -1,4 +1,4 @@
-//! The generated definitions are the ones in `yaml/`, and say what users rely on.
+//! The generated definitions: equal to the file in `yaml/`, and as users rely on them.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 /// The JSON at `pointer` of the definition of `kind`.
 fn at(kind: &str, pointer: &str) -> Value {
-    let crd = crds::all().into_iter().find(|c| c.spec.names.kind == kind).expect("the kind");
+    let crd = crds::definitions().into_iter().find(|c| c.spec.names.kind == kind).expect("the kind");
     serde_json::to_value(crd).expect("plain data").pointer(pointer).cloned().unwrap_or(Value::Null)
 }
 
 #[test]
 fn the_file_in_the_repository_is_the_generated_one() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml/paddock.dev.yaml");
-    let kept = std::fs::read_to_string(&file).unwrap();
-    assert!(kept == crds::yaml(), "{} is old: run `make generate`", file.display());
+    let stored = std::fs::read_to_string(&file).unwrap();
+    assert!(stored == crds::yaml(), "{} is outdated: run `make generate`", file.display());
 }
 
 #[rstest]
@@ -44,25 +44,26 @@ fn a_new_object_has_not_been_observed(#[values("ApiUser", "ApiKey", "OllamaModel
 
 #[rstest]
 fn every_field_is_documented(#[values("ApiUser", "ApiKey", "OllamaModel")] kind: &str) {
-    fn walk(path: &str, schema: &Value, bare: &mut Vec<String>) {
+    fn walk(path: &str, schema: &Value, undocumented: &mut Vec<String>) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let path = format!("{path}.{name}");
             if property["description"].as_str().is_none_or(str::is_empty) {
-                bare.push(path.clone());
+                undocumented.push(path.clone());
             }
-            walk(&path, property, bare);
-            walk(&path, &property["items"], bare);
+            walk(&path, property, undocumented);
+            walk(&path, &property["items"], undocumented);
         }
     }
-    let mut bare = Vec::new();
+    let mut undocumented = Vec::new();
     let schema = "/spec/versions/0/schema/openAPIV3Schema/properties";
     for part in ["spec", "status"] {
-        walk(part, &at(kind, &format!("{schema}/{part}")), &mut bare);
+        walk(part, &at(kind, &format!("{schema}/{part}")), &mut undocumented);
     }
-    assert_eq!(bare, Vec::<String>::new());
+    assert_eq!(undocumented, Vec::<String>::new());
 }
 
-/// The first block of the README is what `examples/quickstart/` applies, comments and defaults aside.
+/// The first YAML block of the README equals the files in `examples/quickstart/`, without comments
+/// and defaults.
 #[test]
 fn the_readme_shows_the_quickstart() {
     fn typed(document: Value) -> Value {
@@ -90,5 +91,5 @@ fn the_yaml_reads_back() {
     let read: Vec<CustomResourceDefinition> = serde_yaml_ng::Deserializer::from_str(&crds::yaml())
         .map(|document| serde::Deserialize::deserialize(document).unwrap())
         .collect();
-    assert_eq!(read, crds::all());
+    assert_eq!(read, crds::definitions());
 }

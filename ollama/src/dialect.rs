@@ -1,23 +1,23 @@
-//! The three dialects clients speak to Ollama, and how an error is written in each.
+//! The three API dialects of Ollama's clients, and the form of an error in each.
 
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::endpoints::is_below;
+use crate::path::is_below;
 
-/// A client library's idea of the API.
+/// The API that a client library expects, and so the form of its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// Ollama's own: `/api/*`.
+    /// Ollama's native API: `/api/*`.
     Ollama,
-    /// OpenAI's: `/v1/*`.
+    /// OpenAI's API: `/v1/*`.
     OpenAi,
-    /// Anthropic's: `/v1/messages`.
+    /// Anthropic's API: `/v1/messages`.
     Anthropic,
 }
 
-/// The dialect a path is written in; `None` if the path is not one of Ollama's.
+/// Returns the dialect of a request path, or `None` if the path is outside Ollama's API.
 #[must_use]
 pub fn dialect_of(path: &str) -> Option<Dialect> {
     if path == "/" || is_below(path, "/api") {
@@ -62,40 +62,43 @@ struct AnthropicDetail<'a> {
 }
 
 impl Dialect {
-    /// The JSON body of an error answer. `code` is a machine's word for the cause (`model_not_found`); only OpenAI's
-    /// dialect has a place for it. The body's content type is `application/json`.
+    /// Returns the body of an error answer, of content type `application/json`.
+    ///
+    /// `code` identifies the cause for programs, such as `model_not_found`. Only the OpenAI dialect
+    /// has a field for it.
     #[must_use]
     pub fn error_body(self, status: StatusCode, message: &str, code: Option<&str>) -> Bytes {
-        let kind = self.error_type(status);
-        let written = match self {
+        let error_type = self.error_type(status);
+        let body = match self {
             Self::Ollama => serde_json::to_vec(&OllamaError { error: message }),
             Self::OpenAi => {
-                let error = OpenAiDetail { message, r#type: kind, param: None, code };
+                let error = OpenAiDetail { message, r#type: error_type, param: None, code };
                 serde_json::to_vec(&OpenAiError { error })
             }
             Self::Anthropic => {
-                let error = AnthropicDetail { r#type: kind, message };
+                let error = AnthropicDetail { r#type: error_type, message };
                 serde_json::to_vec(&AnthropicError { r#type: "error", error })
             }
         };
-        written.expect("a struct of strings is always JSON").into()
+        body.expect("a struct of strings is always JSON").into()
     }
 
-    /// The event that tells of an error in a stream whose status has already been sent: a line of JSON, or an SSE event.
+    /// Returns the frame that reports an error inside a stream: a line of JSON, or a server-sent
+    /// event.
     ///
-    /// It must begin at the start of a line; [`crate::Outcome::error_event`] sees to that.
-    #[must_use]
-    pub fn stream_error(self, status: StatusCode, message: &str, code: Option<&str>) -> Bytes {
+    /// The frame must begin at the start of a line. `AnswerSummary::error_event` ensures that.
+    pub(crate) fn error_frame(self, status: StatusCode, message: &str, code: Option<&str>) -> Bytes {
         let body = self.error_body(status, message, code);
-        let (before, after): (&[u8], &[u8]) = match self {
+        let (prefix, suffix): (&[u8], &[u8]) = match self {
             Self::Ollama => (b"", b"\n"),
             Self::OpenAi => (b"data: ", b"\n\n"),
             Self::Anthropic => (b"event: error\ndata: ", b"\n\n"),
         };
-        [before, &body, after].concat().into()
+        [prefix, &body, suffix].concat().into()
     }
 
-    /// The dialect's word for a kind of error: Ollama's own words where it answers in this dialect, the vendor's elsewhere.
+    /// Returns the dialect's error type: the one that Ollama itself sends in this dialect where it
+    /// sends one, else the vendor's.
     const fn error_type(self, status: StatusCode) -> &'static str {
         match (status.as_u16(), self) {
             (413, Self::Anthropic) => "request_too_large",
@@ -107,5 +110,38 @@ impl Dialect {
             (429, _) => "rate_limit_error",
             _ => "api_error",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_body_has_the_form_of_each_dialect() {
+        let body = |dialect: Dialect| {
+            let body = dialect.error_body(StatusCode::NOT_FOUND, "model \"x\" not found", Some("model_not_found"));
+            String::from_utf8(body.to_vec()).expect("UTF-8")
+        };
+        insta::assert_snapshot!(body(Dialect::Ollama), @r#"{"error":"model \"x\" not found"}"#);
+        insta::assert_snapshot!(body(Dialect::OpenAi), @r#"{"error":{"message":"model \"x\" not found","type":"not_found_error","param":null,"code":"model_not_found"}}"#);
+        insta::assert_snapshot!(body(Dialect::Anthropic), @r#"{"type":"error","error":{"type":"not_found_error","message":"model \"x\" not found"}}"#);
+    }
+
+    #[test]
+    fn error_frame_has_the_form_of_each_dialect() {
+        let frame = |dialect: Dialect| {
+            let frame = dialect.error_frame(StatusCode::BAD_GATEWAY, "a\nb", None);
+            String::from_utf8(frame.to_vec()).expect("UTF-8")
+        };
+        assert_eq!(frame(Dialect::Ollama), "{\"error\":\"a\\nb\"}\n");
+        assert_eq!(
+            frame(Dialect::OpenAi),
+            "data: {\"error\":{\"message\":\"a\\nb\",\"type\":\"api_error\",\"param\":null,\"code\":null}}\n\n"
+        );
+        assert_eq!(
+            frame(Dialect::Anthropic),
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"a\\nb\"}}\n\n"
+        );
     }
 }

@@ -1,29 +1,35 @@
-//! Ollama's protocol as a gateway and an operator need it: model names and the patterns that allow them, the one route
-//! table, the strict scan of a request, the meter of an answer, the administrative client, and the progress of a pull.
+//! Ollama's wire protocol, as the gateway and the operator use it.
 //!
-//! There is no HTTP server and no database here: the crate says what bytes mean, its callers say what happens to them.
+//! | Module | Purpose |
+//! |---|---|
+//! | `endpoints` | the route table: which paths the gateway serves, and the error for all others |
+//! | `dialect` | Ollama, OpenAI and Anthropic error bodies |
+//! | `request` | strict scan of a request body, and edits of byte ranges |
+//! | `answer` | meter of an answer: completeness, token counts, removal of the usage chunk |
+//! | `listing` | filters for the lists of models |
+//! | `names`, `patterns` | model names, and the patterns that allow them |
+//! | `client`, `progress` | administrative client, and the progress of a pull |
+//!
+//! The crate contains no HTTP server and no database. It interprets bytes; its callers act on the
+//! result.
 
-pub mod answer;
-pub mod client;
-pub mod dialect;
-pub mod endpoints;
-mod frame;
-mod json;
-mod keys;
-pub mod listing;
-pub mod names;
-pub mod patterns;
-pub mod progress;
-pub mod request;
-mod sse;
+mod answer;
+mod client;
+mod dialect;
+mod endpoints;
+mod listing;
+mod names;
+mod path;
+mod patterns;
+mod progress;
+mod request;
 
-pub use answer::{Meter, Outcome, Pieces, Usage};
-pub use client::{Client, ClientError, PullError, PullEvent, PullStream, Show, Tag, Timeouts};
+pub use answer::{AnswerSummary, Chunks, Meter, Usage};
+pub use client::{Client, ClientError, PullError, PullEvent, PullStream, Tag, Timeouts};
 pub use dialect::{Dialect, dialect_of};
-pub use endpoints::{Access, ENDPOINTS, Endpoint, Lookup, Operation, Refusal, lookup};
-pub use keys::SAMPLING;
+pub use endpoints::{Access, ENDPOINTS, Endpoint, Lookup, Operation, RouteError, lookup};
 pub use listing::{filter_openai_models, filter_tags};
-pub use names::{ModelName, NameError};
-pub use patterns::{ModelPattern, ModelPatterns, any_matches, covers};
+pub use names::{ModelName, NameError, Part};
+pub use patterns::{AllowList, ModelPattern, any_matches, covers};
 pub use progress::{Progress, PullProgress};
-pub use request::{Edit, Kind, KnownKeys, Member, ScanError, Scanned, scan, splice};
+pub use request::{Edit, KnownFields, Member, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan, splice};

@@ -1,70 +1,75 @@
-//! How long to wait before an object is looked at again.
+//! Exponential backoff per object, and jitter.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(5);
+use parking_lot::Mutex;
 
-/// Failed attempts in a row, by the object's uid.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
+
+/// Counts consecutive failures per object UID.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
-    /// Counts one more failure and gives the time until the next attempt.
-    pub(crate) fn next(&self, uid: &str) -> Duration {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Counts one more failure and returns the delay until the next attempt.
+    pub(crate) fn next_delay(&self, uid: &str) -> Duration {
+        let mut failures = self.0.lock();
         let count = failures.entry(uid.to_owned()).or_default();
-        let delay = after(*count, uid);
+        let delay = delay_after(*count, uid);
         *count = count.saturating_add(1);
         delay
     }
 
-    /// Forgets the failures: the object succeeded, or is gone.
+    /// Forgets the failures of an object that succeeded or was deleted.
     pub(crate) fn reset(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.0.lock().remove(uid);
     }
 }
 
-/// The wait after so many failures before: 1 s, doubled each time, 5 min at most, spread by [`spread`].
-pub(crate) fn after(failures: u32, uid: &str) -> Duration {
-    let delay = FIRST.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(LONGEST);
-    spread(delay, uid, failures).min(LONGEST)
+/// Returns the delay after `failures` earlier failures: 1 s, doubled each time, at most 5 min, with
+/// [`jitter`].
+pub(crate) fn delay_after(failures: u32, uid: &str) -> Duration {
+    let delay = MIN_BACKOFF.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(MAX_BACKOFF);
+    jitter(delay, uid, failures).min(MAX_BACKOFF)
 }
 
-/// The time give or take a fifth. The spread comes from the uid, which is random, so that objects that failed or settled
-/// together do not come back together.
-pub(crate) fn spread(time: Duration, uid: &str, round: u32) -> Duration {
+/// Changes the delay by up to 20 % in either direction. The amount is derived from the UID, which
+/// is random: objects that failed or settled together are then not reconciled together again.
+pub(crate) fn jitter(delay: Duration, uid: &str, round: u32) -> Duration {
     let mut hasher = DefaultHasher::new();
     (uid, round).hash(&mut hasher);
     let part = u32::try_from(hasher.finish() % 401).expect("a remainder below 401");
-    time * (800 + part) / 1000
+    delay * (800 + part) / 1000
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     proptest! {
         #[test]
-        fn waits_grow_and_stay_within_bounds(failures in 0_u32..200, uid in "[a-f0-9-]{36}") {
-            let delay = after(failures, &uid);
-            prop_assert!(delay >= FIRST * 8 / 10);
-            prop_assert!(delay <= LONGEST);
-            prop_assert!(failures < 10 || delay >= LONGEST * 8 / 10);
+        fn delays_grow_and_stay_within_bounds(failures in 0_u32..200, uid in "[a-f0-9-]{36}") {
+            let delay = delay_after(failures, &uid);
+            prop_assert!(delay >= MIN_BACKOFF * 8 / 10);
+            prop_assert!(delay <= MAX_BACKOFF);
+            prop_assert!(failures < 10 || delay >= MAX_BACKOFF * 8 / 10);
         }
     }
 
     #[test]
-    fn success_starts_over() {
+    fn reset_starts_over() {
         let backoff = Backoff::default();
-        let waits: Vec<_> = (0..5).map(|_| backoff.next("a")).collect();
-        assert!(waits.is_sorted_by(|a, b| a < b), "{waits:?}");
+        let delays: Vec<_> = (0..5).map(|_| backoff.next_delay("a")).collect();
+        assert!(delays.is_sorted_by(|a, b| a < b), "{delays:?}");
         backoff.reset("a");
-        assert_eq!(backoff.next("a"), waits[0]);
-        assert_ne!(backoff.next("b"), Duration::ZERO);
+        assert_eq!(backoff.next_delay("a"), delays[0]);
+        assert_ne!(backoff.next_delay("b"), Duration::ZERO);
     }
 }

@@ -1,50 +1,50 @@
-//! What the operator has to be told.
+//! The operator's configuration.
 
-use std::collections::BTreeSet;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{collections::BTreeSet, str::FromStr, time::Duration};
 
 /// The operator's configuration. `cli` reads it from the environment.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where Kubernetes is and who we are there: see [`crate::access`].
+    /// Address and credentials of the API server: see [`crate::load_kube_config`].
     pub kube: kube::Config,
-    /// Namespaces to watch; empty: all of them.
+    /// Namespaces to watch. Empty stands for all.
     pub watch_namespaces: BTreeSet<String>,
-    /// Namespaces whose `ApiUser` objects may have the role `admin`.
+    /// Namespaces whose `ApiUser` objects may grant the role `admin`.
     pub admin_namespaces: BTreeSet<String>,
-    /// Where workloads reach the gateway, as Secrets say it; without a trailing slash.
+    /// The gateway's URL for workloads, as written to Secrets; without a trailing slash.
     pub public_url: String,
-    /// Registries that models may come from.
+    /// Registries that models may be pulled from.
     pub model_registries: Vec<ModelRegistry>,
     /// The leader lease.
     pub lease: Lease,
-    /// How many objects are worked on at once. Each needs a database connection at times.
+    /// How many users and keys, and how many models, are reconciled at once. Each reconcile may
+    /// hold a database connection.
     pub concurrency: usize,
-    /// How long work under way may take after a shutdown has begun.
+    /// How long running reconciles may take after a shutdown has begun.
     pub drain_timeout: Duration,
 }
 
-/// The leader lease: `coordination.k8s.io/v1`, held 15 s, renewed every 2 s, given up after 10 s without renewal.
+/// The leader lease, a `Lease` of `coordination.k8s.io/v1`. It is valid for 15 s and renewed every
+/// 2 s. A leader that cannot renew it gives it up after 10 s.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// Where it is.
+    /// The namespace of the `Lease`.
     pub namespace: String,
-    /// Its name.
+    /// The name of the `Lease`.
     pub name: String,
-    /// Who we are; no two running instances may share it. An instance that comes back with the identity it had leads at
-    /// once.
+    /// The identity of this instance, which no other running instance may have. After a restart
+    /// with the same identity the instance is the leader at once.
     pub identity: String,
 }
 
-/// A registry that models may come from.
+/// A registry that models may be pulled from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelRegistry {
     host: String,
     insecure: bool,
 }
 
-/// A text that names no registry. It is not repeated: it may hold a password.
+/// The text is no registry. The message does not repeat it, because it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; write host, host:port, or http://host:port for one without TLS")]
 pub struct InvalidRegistry(&'static str);
@@ -52,7 +52,7 @@ pub struct InvalidRegistry(&'static str);
 impl FromStr for ModelRegistry {
     type Err = InvalidRegistry;
 
-    /// `host` or `host:port`; with `http://` before it, insecure pulls are allowed.
+    /// Parses `host` or `host:port`. The prefix `http://` allows pulls without TLS.
     fn from_str(text: &str) -> Result<Self, InvalidRegistry> {
         let (insecure, host) = match text.strip_prefix("http://") {
             Some(host) => (true, host),
@@ -71,13 +71,13 @@ impl FromStr for ModelRegistry {
 }
 
 impl ModelRegistry {
-    /// The host, with its port where one is given, in lower case.
+    /// Returns the host in lower case, with the port if there is one.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether models may be pulled from it without TLS.
+    /// Whether models may be pulled without TLS.
     #[must_use]
     pub fn is_insecure(&self) -> bool {
         self.insecure

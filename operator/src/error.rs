@@ -1,6 +1,6 @@
-//! What ends the operator, and what makes one object wait.
+//! The errors that end the operator, and those that make one reconcile fail.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use paddock_accounts::Error as AccountsError;
 use paddock_ollama::ClientError;
@@ -8,37 +8,53 @@ use paddock_ollama::ClientError;
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kubeconfig, or the pod's service account, cannot be used.
+    /// The kubeconfig or the pod's service account cannot be used.
     #[error("no usable access to Kubernetes: {0}")]
-    Access(String),
-    /// Another instance holds the lease now, or it could not be renewed in time. The process has to end, so that nothing
-    /// of it writes any more.
+    KubeConfig(String),
+    /// Another instance holds the lease, or the lease was not renewed in time. The process must
+    /// exit, so that it stops writing.
     #[error("the leader lease is lost")]
     LeaseLost,
 }
 
-/// Why one object could not be brought in line just now. It is tried again.
+/// Why a reconcile failed. The object is requeued.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum ReconcileError {
     #[error("Kubernetes")]
     Kube(#[from] kube::Error),
     #[error("accounts")]
     Accounts(#[from] AccountsError),
     #[error("Ollama")]
     Ollama(#[from] ClientError),
-    /// Someone else wrote at the same time. Nothing is wrong, and the next look shows what they wrote.
-    #[error("overtaken: {0}")]
-    Overtaken(&'static str),
-    #[error("not done within {}s", .0.as_secs())]
-    TooSlow(Duration),
+    /// Another writer changed the same row or object first. The next reconcile sees its change.
+    #[error("conflict: {0}")]
+    Conflict(&'static str),
+    #[error("the reconcile took longer than {}s", .0.as_secs())]
+    Timeout(Duration),
 }
 
-/// Whether the API server refused because the object there is not the one we meant.
+/// Whether the API server answered 409: the object has another UID or resource version than the
+/// request.
 pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-/// Whether there is no such object.
+/// Whether the API server answered 404: the object does not exist.
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Displays an error and its sources on one line.
+pub(crate) struct ErrorChain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
 }

@@ -1,9 +1,10 @@
-//! Places at which tests stop the operator, in builds with debug assertions only.
+//! Failpoints of the key protocol, for tests. Builds without debug assertions have none.
 //!
-//! `PADDOCK_FAILPOINT=<point>=abort` ends the process there, as `kill -9` would. `<point>=hold:<file>` makes the file and
-//! goes on when it is gone, once, so that a test can interleave two leaders. Several are separated by `;`.
+//! `PADDOCK_FAILPOINT=<point>=abort` ends the process at the point, as `kill -9` would.
+//! `PADDOCK_FAILPOINT=<point>=hold:<file>` creates the file and waits until it is removed, so that
+//! a test can interleave two leaders. Several are separated by `;`.
 
-/// A place in the protocol that issues and rotates keys.
+/// A point in the protocol that issues and rotates keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Point {
     BeforeStage,
@@ -14,15 +15,15 @@ pub(crate) enum Point {
     AfterActivate,
 }
 
-/// Passes the point; in a release build there is nothing to pass.
+/// Does nothing: builds without debug assertions have no failpoints.
 #[cfg(not(debug_assertions))]
 pub(crate) async fn pass(_: Point) {}
 
-/// Passes the point, or does there what the environment asks for.
+/// Runs the action that `PADDOCK_FAILPOINT` names for the point, if any.
 #[cfg(debug_assertions)]
 pub(crate) async fn pass(point: Point) {
-    let asked = std::env::var("PADDOCK_FAILPOINT").unwrap_or_default();
-    let action = asked.split(';').find_map(|part| part.split_once('=').filter(|(name, _)| *name == name_of(point)));
+    let setting = std::env::var("PADDOCK_FAILPOINT").unwrap_or_default();
+    let action = setting.split(';').find_map(|part| part.split_once('=').filter(|(name, _)| *name == name_of(point)));
     match action.map(|(_, action)| action.split_once(':').unwrap_or((action, ""))) {
         Some(("abort", _)) => std::process::abort(),
         Some(("hold", file)) => hold(std::path::Path::new(file)).await,
@@ -42,16 +43,16 @@ const fn name_of(point: Point) -> &'static str {
     }
 }
 
-/// Tells that the point is reached by making the file; goes on when the test removes it. Does nothing the second time.
+/// Creates the file and waits until the test removes it. Later calls do nothing.
 #[cfg(debug_assertions)]
 async fn hold(file: &std::path::Path) {
     use std::sync::atomic::{AtomicBool, Ordering};
-    static HELD: AtomicBool = AtomicBool::new(false);
-    if HELD.swap(true, Ordering::Relaxed) {
+    static IS_USED: AtomicBool = AtomicBool::new(false);
+    if IS_USED.swap(true, Ordering::Relaxed) {
         return;
     }
     if let Err(error) = tokio::fs::write(file, "held").await {
-        tracing::error!(%error, file = %file.display(), "the failpoint's file cannot be made");
+        tracing::error!(%error, file = %file.display(), "the failpoint's file was not created");
         return;
     }
     while tokio::fs::try_exists(file).await.unwrap_or(false) {

@@ -1,28 +1,27 @@
-//! The Kubernetes operator: it turns `ApiUser`, `ApiKey` and `OllamaModel` objects into users, issued keys and pulled
-//! models.
+//! The Kubernetes operator: reconciles `ApiUser`, `ApiKey` and `OllamaModel` objects into users,
+//! issued keys and pulled models.
 //!
-//! Every controller goes the same way: fetch, validate (pure), plan (pure), apply, status. [`frame`] has what surrounds
-//! that for all of them.
+//! Every kind has the same stages: validate (pure), plan (pure), apply, status. `reconciler` holds
+//! what surrounds them for all kinds. Imports run one way: `run`, then `user`, `key` and `model`,
+//! then `reconciler`, then `context`, then everything else.
 
-mod access;
-mod author;
 mod backoff;
-mod conditions;
+mod client;
 mod config;
+mod context;
 mod error;
-mod events;
 mod failpoint;
-mod fence;
-mod frame;
 mod key;
 mod model;
 mod object;
 mod readiness;
+mod reconciler;
 mod run;
-mod shared;
+mod status;
+mod time;
 mod user;
 
-pub use access::{Cluster, access, context_name};
+pub use client::{Cluster, load_kube_config};
 pub use config::{Config, InvalidRegistry, Lease, ModelRegistry};
 pub use error::Error;
 pub use readiness::Readiness;

@@ -1,30 +1,32 @@
-//! What the operator still lacks, for `/readyz`.
+//! Readiness of the operator, for `/readyz`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
 
-/// Whether the operator does its part. Cheap to clone; every clone tells the same.
+/// The operator's readiness. Clones are cheap and share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
-/// How far the operator has come.
+/// The phases of a start, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
     /// The API server has not answered yet.
     Connecting = 0,
-    /// The custom resource definitions are not all there.
+    /// Some custom resource definitions are missing.
     WaitingForDefinitions = 1,
-    /// Another instance leads: as ready as can be.
+    /// Another instance is the leader. A standby is ready.
     StandingBy = 2,
-    /// It leads, and reads the objects for the first time.
+    /// This instance is the leader and lists the objects for the first time.
     Syncing = 3,
-    /// It leads, and its caches are whole.
+    /// This instance is the leader and its caches are complete.
     Leading = 4,
 }
 
 impl Readiness {
-    /// What is missing, in words fit for `/readyz`; `None`: ready. An instance that stands by is ready.
+    /// Returns what `/readyz` reports as missing, or `None` if the operator is ready.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
         match self.0.load(Ordering::Relaxed) {
@@ -35,13 +37,12 @@ impl Readiness {
         }
     }
 
-    /// Whether this instance holds the lease and works.
-    #[must_use]
-    pub fn leads(&self) -> bool {
+    /// Whether this instance holds the lease.
+    pub(crate) fn is_leader(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= Phase::Syncing as u8
     }
 
-    pub(crate) fn enter(&self, phase: Phase) {
+    pub(crate) fn set_phase(&self, phase: Phase) {
         self.0.store(phase as u8, Ordering::Relaxed);
     }
 }

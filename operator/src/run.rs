@@ -1,49 +1,59 @@
-//! The operator from its start to its end.
+//! Runs the operator: start-up checks, leader election, watches and controllers.
 
-use std::collections::HashSet;
-use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::HashSet, convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::future::{join_all, pending};
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{
+    Stream, StreamExt, TryStreamExt,
+    future::{join_all, pending},
+    stream,
+};
 use k8s_controller::LeaderElection;
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
-use kube::runtime::controller;
-use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::watcher::{self, watcher};
-use kube::runtime::{Controller as Watcher, WatchStreamExt};
-use kube::{Api, Client, ResourceExt};
+use kube::{
+    Api, Client, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller, WatchStreamExt, controller,
+        reflector::{self, ObjectRef},
+        watcher::{self, watcher},
+    },
+};
 use paddock_accounts::Accounts;
 use paddock_crds::{ApiKey, label};
 use paddock_ollama::Client as Ollama;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::{self, Semaphore};
+use tokio::sync::{
+    Semaphore,
+    mpsc::{UnboundedReceiver, unbounded_channel},
+    watch,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::access;
-use crate::backoff::Backoff;
-use crate::config::Config;
-use crate::error::Error;
-use crate::events::Events;
-use crate::frame::{Controller, Guarded, look};
-use crate::key::KeyController;
-use crate::model::ModelController;
-use crate::object::Object;
-use crate::readiness::{Phase, Readiness};
-use crate::shared::{Objects, Settings, Shared, Watch};
-use crate::user::UserController;
+use crate::{
+    backoff::Backoff,
+    client,
+    config::Config,
+    context::{Context, Settings},
+    error::Error,
+    key::KeyReconciler,
+    model::ModelReconciler,
+    object::{
+        Guarded, Object,
+        store::{ObjectStore, Watch},
+    },
+    readiness::{Phase, Readiness},
+    reconciler::{Reconciler, reconcile},
+    status::events::EventRecorder,
+    user::UserReconciler,
+};
 
-/// How long changed keys are gathered before their users show a new count.
-const GATHER: Duration = Duration::from_secs(2);
+/// How long changes of keys are collected before the key counts of their users are refreshed.
+const KEY_COUNT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Runs the operator until `shutdown`, then lets what is under way end and gives up the lease.
+/// Runs the operator until `shutdown`, then lets running reconciles finish and releases the lease.
 ///
-/// It waits for the API server, for its custom resource definitions and for the lease, as long as that takes, and says by
-/// `readiness` what it lacks. Ends with [`Error::LeaseLost`] when another instance leads: nothing of it writes any more
-/// then, and the process should end.
+/// Waits without limit for the API server, the custom resource definitions and the lease;
+/// `readiness` says what is missing. Fails with [`Error::LeaseLost`] if another instance becomes
+/// the leader. All writes have stopped then, and the process should exit.
 pub async fn run(
     config: Config,
     accounts: Accounts,
@@ -51,190 +61,200 @@ pub async fn run(
     shutdown: CancellationToken,
     readiness: Readiness,
 ) -> Result<(), Error> {
-    readiness.enter(Phase::Connecting);
-    let client = access::client(&config.kube)?;
+    readiness.set_phase(Phase::Connecting);
+    let client = client::build_client(&config.kube)?;
     let lease = &config.lease;
+    // k8s-controller gives the lease up while the API server is unreachable; kube-lease-manager
+    // does not.
     let election =
-        LeaderElection::new(access::lease_client(&config.kube)?, &lease.namespace, &lease.name, &lease.identity);
-    let found = async {
-        let cluster = access::cluster_uid(&client).await;
-        readiness.enter(Phase::WaitingForDefinitions);
-        access::definitions(&client, &namespaces(&config)).await;
-        cluster
+        LeaderElection::new(client::build_lease_client(&config.kube)?, &lease.namespace, &lease.name, &lease.identity);
+    let start_up_checks = async {
+        let cluster_uid = client::fetch_cluster_uid(&client).await;
+        readiness.set_phase(Phase::WaitingForDefinitions);
+        client::wait_for_definitions(&client, &watched_namespaces(&config)).await;
+        cluster_uid
     };
-    let Some(cluster) = shutdown.run_until_cancelled(found).await else { return Ok(()) };
-    readiness.enter(Phase::StandingBy);
+    let Some(cluster_uid) = shutdown.run_until_cancelled(start_up_checks).await else { return Ok(()) };
+    readiness.set_phase(Phase::StandingBy);
     metrics::gauge!("paddock_leader").set(0.0);
 
-    let stood_down = async {
+    let stopped_as_standby = async {
         shutdown.cancelled().await;
-        if readiness.leads() {
+        if readiness.is_leader() {
             pending::<()>().await;
         }
     };
-    let leading = election.with_lease(lead(&config, client, accounts, ollama, cluster, &shutdown, &readiness));
+    let leading =
+        election.with_lease(run_controllers(&config, client, accounts, ollama, cluster_uid, &shutdown, &readiness));
     tokio::select! {
-        outcome = leading => {
+        result = leading => {
             metrics::gauge!("paddock_leader").set(0.0);
-            outcome.ok_or(Error::LeaseLost)
+            result.ok_or(Error::LeaseLost)
         }
-        () = stood_down => {
-            // Taken at this very moment, perhaps.
+        () = stopped_as_standby => {
+            // The election may have acquired the lease at the same moment.
             election.release().await;
             Ok(())
         }
     }
 }
 
-/// Runs the controllers until the shutdown. Dropped, it stops all of them at once.
-async fn lead(
+/// Runs the controllers until the shutdown. Dropping the future stops all of them at once.
+async fn run_controllers(
     config: &Config,
     client: Client,
     accounts: Accounts,
     ollama: Vec<Ollama>,
-    cluster: String,
+    cluster_uid: String,
     shutdown: &CancellationToken,
     readiness: &Readiness,
 ) {
-    tracing::info!(identity = %config.lease.identity, "leading");
+    tracing::info!(identity = %config.lease.identity, "became the leader");
     metrics::gauge!("paddock_leader").set(1.0);
-    readiness.enter(Phase::Syncing);
+    readiness.set_phase(Phase::Syncing);
 
-    let (users, user_watches) = watch(&client, config);
-    let (keys, key_watches) = watch(&client, config);
-    let (models, model_watches) = watch(&client, config);
-    let (key_counts, changed_counts) = unbounded_channel();
+    let (users, user_watches) = watch_objects(&client, config);
+    let (keys, key_watches) = watch_objects(&client, config);
+    let (models, model_watches) = watch_objects(&client, config);
+    let (key_count_changes, changed_users) = unbounded_channel();
     let concurrency = config.concurrency.max(1);
-    let shared = Arc::new(Shared {
-        events: Events::new(client.clone(), &config.lease.identity),
+    let context = Arc::new(Context {
+        events: EventRecorder::new(client.clone(), &config.lease.identity),
         client,
         accounts,
-        cluster,
+        cluster_uid,
         settings: Settings {
             admin_namespaces: config.admin_namespaces.clone(),
             public_url: config.public_url.clone(),
             model_registries: config.model_registries.clone(),
         },
         backoff: Backoff::default(),
-        slots: Semaphore::new(concurrency),
-        users: Objects::new(user_watches),
-        keys: Objects::new(key_watches),
-        models: Objects::new(model_watches),
-        key_counts,
+        permits: Semaphore::new(concurrency),
+        users: ObjectStore::new(user_watches),
+        keys: ObjectStore::new(key_watches),
+        models: ObjectStore::new(model_watches),
+        key_count_changes,
     });
-    let keys = keys.into_iter().zip(namespaces(config)).map(|(watcher, namespace)| {
-        let secrets = secrets(&shared.client, namespace.as_deref());
-        watcher.watches_stream(secrets, |secret| owner_of(&secret))
+    let keys = keys.into_iter().zip(watched_namespaces(config)).map(|(controller, namespace)| {
+        let secrets = watch_secrets(&context.client, namespace.as_deref());
+        controller.watches_stream(secrets, |secret| owning_key(&secret))
     });
-    let model_controller = Arc::new(ModelController::new(Arc::clone(&shared), ollama, concurrency));
-    let _pulls_end_with_this = model_controller.stop_pulls_on_drop();
+    let model_reconciler = Arc::new(ModelReconciler::new(Arc::clone(&context), ollama, concurrency));
+    let _stop_pulls = model_reconciler.stop_pulls_on_drop();
 
-    let work = async {
+    let controllers = async {
         tokio::join!(
-            drive(users, Arc::new(UserController::new(Arc::clone(&shared))), shutdown),
-            drive(keys.collect(), Arc::new(KeyController::new(Arc::clone(&shared))), shutdown),
-            drive(models, model_controller, shutdown),
+            run_kind(users, Arc::new(UserReconciler::new(Arc::clone(&context))), shutdown),
+            run_kind(keys.collect(), Arc::new(KeyReconciler::new(Arc::clone(&context))), shutdown),
+            run_kind(models, model_reconciler, shutdown),
         );
     };
-    let drained = async {
+    let drain_timeout = async {
         shutdown.cancelled().await;
         tokio::time::sleep(config.drain_timeout).await;
-        tracing::warn!("work was still under way at the end of DRAIN_TIMEOUT");
+        tracing::warn!(timeout = ?config.drain_timeout, "stopping reconciles that still run after DRAIN_TIMEOUT");
     };
     tokio::select! {
-        () = work => {}
-        () = drained => {}
-        () = count_keys(&shared, changed_counts) => {}
-        () = tell_when_synced(&shared, readiness) => {}
+        () = controllers => {}
+        () = drain_timeout => {}
+        () = refresh_key_counts(&context, changed_users) => {}
+        () = report_synced(&context, readiness) => {}
     }
 }
 
-/// The namespaces to watch; none stands for all.
-fn namespaces(config: &Config) -> Vec<Option<String>> {
+/// Returns the namespaces to watch. `None` stands for all.
+fn watched_namespaces(config: &Config) -> Vec<Option<String>> {
     if config.watch_namespaces.is_empty() {
         return vec![None];
     }
     config.watch_namespaces.iter().cloned().map(Some).collect()
 }
 
-/// Watches of one kind, one for each namespace.
-fn watch<K: Object>(client: &Client, config: &Config) -> (Vec<Watcher<Guarded<K>>>, Vec<Watch<K>>) {
-    let watches = namespaces(config).into_iter().map(|namespace| {
-        let api: Api<Guarded<K>> = access::api(client, namespace.as_deref());
+/// Starts the watches of one kind, one per namespace.
+fn watch_objects<K: Object>(client: &Client, config: &Config) -> (Vec<Controller<Guarded<K>>>, Vec<Watch<K>>) {
+    let watches = watched_namespaces(config).into_iter().map(|namespace| {
+        let api: Api<Guarded<K>> = client::api_in(client, namespace.as_deref());
         let (store, writer) = reflector::store();
-        let (tell_synced, synced) = sync::watch::channel(false);
+        let (set_synced, is_synced) = watch::channel(false);
         let objects = watcher(api, watcher::Config::default())
             .default_backoff()
             .reflect(writer)
             .inspect_ok(move |event| {
                 if matches!(event, watcher::Event::InitDone) {
-                    tell_synced.send_replace(true);
+                    set_synced.send_replace(true);
                 }
             })
             .applied_objects();
-        let (wake, woken) = unbounded_channel();
-        let watcher = Watcher::for_stream(objects, store.clone()).reconcile_on(received(woken));
-        (watcher, Watch { namespace, store, synced, wake })
+        let (queue, queued) = unbounded_channel();
+        let controller = Controller::for_stream(objects, store.clone()).reconcile_on(into_stream(queued));
+        (controller, Watch { namespace, store, is_synced, queue })
     });
     watches.unzip()
 }
 
-/// Runs one controller over its watches until the shutdown, and then until what is under way has ended.
-async fn drive<C: Controller>(
-    watchers: Vec<Watcher<Guarded<C::Object>>>,
-    controller: Arc<C>,
+/// Runs the controllers of one kind until the shutdown and until their running reconciles have
+/// finished.
+async fn run_kind<R: Reconciler>(
+    controllers: Vec<Controller<Guarded<R::Object>>>,
+    reconciler: Arc<R>,
     shutdown: &CancellationToken,
 ) {
-    let runs = watchers.into_iter().map(|watcher| {
-        watcher
+    let runs = controllers.into_iter().map(|controller| {
+        controller
             .graceful_shutdown_on(shutdown.clone().cancelled_owned())
-            .run(look::<C>, |_, never: &Infallible, _| match *never {}, Arc::clone(&controller))
+            .run(reconcile::<R>, |_, never: &Infallible, _| match *never {}, Arc::clone(&reconciler))
             .for_each(async |result| match result {
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(%error, kind = C::Object::KIND, "the watch was interrupted"),
+                Err(error) => tracing::warn!(%error, kind = R::Object::KIND, "the watch was interrupted"),
             })
     });
     join_all(runs).await;
 }
 
-/// The Secrets we manage, without what they hold.
-fn secrets(
+/// Watches the metadata of the Secrets that the operator manages. Their data stays on the API
+/// server.
+fn watch_secrets(
     client: &Client,
     namespace: Option<&str>,
 ) -> impl Stream<Item = Result<PartialObjectMeta<Secret>, watcher::Error>> + use<> {
-    let ours = watcher::Config::default().labels(&format!("{}=true", label::MANAGED));
-    watcher(access::api::<PartialObjectMeta<Secret>>(client, namespace), ours).default_backoff().touched_objects()
+    let managed = watcher::Config::default().labels(&format!("{}=true", label::MANAGED));
+    watcher(client::api_in::<PartialObjectMeta<Secret>>(client, namespace), managed).default_backoff().touched_objects()
 }
 
-/// The key that the Secret is for.
-fn owner_of(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<Guarded<ApiKey>>> {
+/// Returns the `ApiKey` that owns the Secret.
+fn owning_key(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<Guarded<ApiKey>>> {
     let owner = secret.owner_references().iter().find(|owner| owner.kind == ApiKey::KIND)?;
     Some(ObjectRef::new(&owner.name).within(&secret.namespace()?))
 }
 
-/// Has users whose keys changed looked at, each once for many changes.
-async fn count_keys(shared: &Shared, mut changed: UnboundedReceiver<(String, String)>) {
-    while let Some(first) = changed.recv().await {
-        tokio::time::sleep(GATHER).await;
+/// Reconciles users whose keys have changed, once per [`KEY_COUNT_INTERVAL`].
+async fn refresh_key_counts(context: &Context, mut changed_users: UnboundedReceiver<(String, String)>) {
+    while let Some(first) = changed_users.recv().await {
+        tokio::time::sleep(KEY_COUNT_INTERVAL).await;
         let mut users = HashSet::from([first]);
-        while let Ok(user) = changed.try_recv() {
+        while let Ok(user) = changed_users.try_recv() {
             users.insert(user);
         }
         for (namespace, name) in users {
-            shared.users.wake(&namespace, &name);
+            context.users.enqueue(&namespace, &name);
         }
     }
 }
 
-async fn tell_when_synced(shared: &Shared, readiness: &Readiness) {
+/// Sets [`Phase::Leading`] when all caches are complete. Never returns.
+async fn report_synced(context: &Context, readiness: &Readiness) {
     let synced = pin!(async {
-        tokio::join!(shared.users.synced(), shared.keys.synced(), shared.models.synced());
+        tokio::join!(
+            context.users.wait_until_synced(),
+            context.keys.wait_until_synced(),
+            context.models.wait_until_synced()
+        );
     });
     synced.await;
-    readiness.enter(Phase::Leading);
+    readiness.set_phase(Phase::Leading);
     pending::<()>().await;
 }
 
-fn received<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<Item = T> + Send + 'static {
+fn into_stream<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<Item = T> + Send + 'static {
     stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)))
 }

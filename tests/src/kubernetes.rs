@@ -178,7 +178,7 @@ impl Kubernetes {
 
     async fn apply_crds(&self) -> Result<()> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client().await?);
-        for crd in paddock_crds::all() {
+        for crd in paddock_crds::definitions() {
             let name = crd.name_any();
             crds.patch(&name, &PatchParams::apply(CONTEXT).force(), &Patch::Apply(&crd))
                 .await

@@ -109,7 +109,7 @@ impl StopSignals {
 
 async fn up(wanted: &[SharedServer]) -> Result<ExitCode> {
     let mut signals = StopSignals::listen()?;
-    let Some(servers) = signals.unless_stopped(Box::pin(Servers::start(wanted))).await? else {
+    let Some(servers) = Box::pin(signals.unless_stopped(Servers::start(wanted))).await? else {
         return Ok(ExitCode::FAILURE);
     };
     for (name, value) in servers.exports() {
@@ -136,7 +136,7 @@ async fn exec(wanted: &[SharedServer], export: bool, command: &[OsString]) -> Re
     // The terminal sends Ctrl-C to the command too. This process waits for its end, to stop the
     // servers after it.
     let mut signals = StopSignals::listen()?;
-    let Some(servers) = signals.unless_stopped(Box::pin(Servers::start(wanted))).await? else {
+    let Some(servers) = Box::pin(signals.unless_stopped(Servers::start(wanted))).await? else {
         return Ok(ExitCode::FAILURE);
     };
     let (program, arguments) = command.split_first().context("a command")?;

@@ -1,9 +1,14 @@
-//! Which live keys to revoke together.
+//! Selecting keys for a bulk revocation.
 
+use paddock_store::{
+    clock::Timestamp,
+    ids::{CredentialId, UserId},
+    with_conn,
+};
 use sqlx::QueryBuilder;
 
-use super::CredentialId;
-use crate::{Accounts, clock::Time, error::Error, store::on, users::UserId};
+use super::Credentials;
+use crate::error::Error;
 
 /// Keys that are not revoked, and all of this holds for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,9 +18,9 @@ pub struct KeyFilter {
     /// They have exactly this label.
     pub label: Option<String>,
     /// They came to be before.
-    pub created_before: Option<Time>,
+    pub created_before: Option<Timestamp>,
     /// They were not used since; those never used, not issued since.
-    pub unused_since: Option<Time>,
+    pub unused_since: Option<Timestamp>,
 }
 
 impl KeyFilter {
@@ -26,9 +31,9 @@ impl KeyFilter {
     }
 }
 
-impl Accounts {
+impl Credentials<'_> {
     /// The keys that are not revoked and fit, oldest first.
-    pub async fn live_keys(&self, filter: &KeyFilter) -> Result<Vec<CredentialId>, Error> {
+    pub async fn find_live(self, filter: &KeyFilter) -> Result<Vec<CredentialId>, Error> {
         /// One statement, built for the engine of the connection.
         macro_rules! filtered {
             ($conn:expr) => {{
@@ -48,6 +53,6 @@ impl Accounts {
                 query.push(" ORDER BY id").build_query_scalar().fetch_all($conn).await?
             }};
         }
-        Ok(on!(self.reader().await?.conn(), |c| filtered!(c)))
+        Ok(with_conn!(self.accounts.reader().await?.conn(), |c| filtered!(c)))
     }
 }

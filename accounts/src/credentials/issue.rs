@@ -1,27 +1,29 @@
 //! Issuing a key.
 
+use paddock_store::{
+    Conn, Mutation, Tx,
+    audit::{Change, Event, EventType},
+    clock::Timestamp,
+    context::AuditContext,
+    ids::UserId,
+    statements, with_conn,
+};
 use scoped_futures::ScopedFutureExt;
 
-use super::{Credential, Row, SecretState};
+use super::{
+    Credentials,
+    credential::Credential,
+    secrets::{self, SecretState},
+};
 use crate::{
-    Accounts,
-    audit::{Change, Event, EventType},
-    clock::Time,
-    context::Context,
-    error::{Error, Violation},
-    limits::Limits,
-    managed::ManagedBy,
-    patterns::ModelPatterns,
-    secrets,
-    sets::{Role, Scope, Scopes},
-    store::{Conn, Outcome, Tx, on, statements},
-    text,
-    token::Token,
-    users::{self, User, UserId},
+    access::delegation::{Constraints, DelegationLimits},
+    error::Error,
+    types::{ApiKeyToken, Limits, ManagedBy, ModelPatterns, Scopes, Violation, bind_limits, display_text},
+    users::user::{User, locked},
 };
 
 /// The longest label, in characters.
-const LONGEST_LABEL: usize = 100;
+const MAX_LABEL_LENGTH: usize = 100;
 
 statements! {
     INSERT = "INSERT INTO credentials (user_id, label, scopes, models, requests_per_minute, tokens_per_minute, \
@@ -44,10 +46,18 @@ pub struct NewKey {
     /// Its own limits.
     pub limits: Limits,
     /// When it ends.
-    pub expires_at: Option<Time>,
+    pub expires_at: Option<Timestamp>,
 }
 
 impl NewKey {
+    /// Checks that a caller within these limits may issue this key. [`Error::ExceedsGrant`] names every
+    /// field that exceeds them. A field that is left out asks for everything.
+    pub fn check_within(&self, limits: &DelegationLimits<'_>) -> Result<(), Error> {
+        let scopes = self.scopes.clone().unwrap_or_else(Scopes::default_for_keys);
+        let asked = Constraints { models: self.models.as_ref(), limits: &self.limits };
+        limits.check(self.user_id, &scopes, asked, self.expires_at)
+    }
+
     fn label(&self) -> &str {
         self.label.as_deref().unwrap_or("api-key")
     }
@@ -59,23 +69,24 @@ pub struct Issued {
     /// The credential.
     pub credential: Credential,
     /// The key.
-    pub token: Token,
+    pub token: ApiKeyToken,
 }
 
-impl Accounts {
+impl Credentials<'_> {
     /// Issues a key: credential and active secret in one transaction. Not for a user that is disabled: it would not count.
-    pub async fn issue_key(&self, context: &Context, new: NewKey) -> Result<Issued, Error> {
-        check(new.label(), &new.limits, new.expires_at, self.now())?;
-        let token = Token::generate();
-        let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
+    pub async fn issue(self, context: &AuditContext, new: NewKey) -> Result<Issued, Error> {
+        check(new.label(), &new.limits, new.expires_at, self.accounts.now())?;
+        let token = ApiKeyToken::generate();
+        let hash = self.accounts.hasher().hash_key(token.plaintext().clone()).await?;
         let credential = self
+            .accounts
             .write(context, |tx| {
                 let (new, token, hash) = (&new, &token, &hash);
                 async move {
-                    let user = users::locked(tx, new.user_id).await?;
-                    let credential = issue_in(tx, &user, new, token, hash, self.now()).await?;
+                    let user = locked(tx, new.user_id).await?;
+                    let credential = issue_in(tx, &user, new, token, hash, self.accounts.now()).await?;
                     let event = issued_event(EventType::ApiKeyIssued, &credential);
-                    Ok(Outcome::changed(credential, event))
+                    Ok(Mutation::changed(credential, event))
                 }
                 .scope_boxed()
             })
@@ -89,9 +100,9 @@ pub(crate) async fn issue_in(
     tx: &mut Tx,
     user: &User,
     new: &NewKey,
-    token: &Token,
+    token: &ApiKeyToken,
     hash: &str,
-    now: Time,
+    now: Timestamp,
 ) -> Result<Credential, Error> {
     if !user.is_active {
         return Err(Error::Disabled(user.id));
@@ -121,31 +132,24 @@ pub(crate) struct Draft {
     pub(crate) scopes: Scopes,
     pub(crate) models: Option<ModelPatterns>,
     pub(crate) limits: Limits,
-    pub(crate) expires_at: Option<Time>,
+    pub(crate) expires_at: Option<Timestamp>,
     pub(crate) managed_by: Option<ManagedBy>,
 }
 
-pub(crate) async fn insert(conn: Conn<'_>, draft: &Draft, now: Time) -> Result<Credential, Error> {
+pub(crate) async fn insert(conn: Conn<'_>, draft: &Draft, now: Timestamp) -> Result<Credential, Error> {
     let managed = draft.managed_by.as_ref();
-    let row: Row = on!(conn, |c| sqlx::query_as(INSERT)
-        .bind(draft.user_id)
-        .bind(&draft.label)
-        .bind(&draft.scopes)
-        .bind(&draft.models)
-        .bind(draft.limits.requests_per_minute)
-        .bind(draft.limits.tokens_per_minute)
-        .bind(draft.limits.tokens_per_day)
-        .bind(draft.limits.tokens_per_month)
-        .bind(draft.limits.max_concurrent)
-        .bind(draft.expires_at)
-        .bind(managed.map(|m| &m.cluster))
-        .bind(managed.map(|m| &m.namespace))
-        .bind(managed.map(|m| &m.name))
-        .bind(managed.map(|m| &m.uid))
-        .bind(now)
-        .fetch_one(c)
-        .await?);
-    Ok(row.into())
+    Ok(with_conn!(conn, |c| bind_limits!(
+        sqlx::query_as(INSERT).bind(draft.user_id).bind(&draft.label).bind(&draft.scopes).bind(&draft.models),
+        draft.limits
+    )
+    .bind(draft.expires_at)
+    .bind(managed.map(|m| &m.cluster))
+    .bind(managed.map(|m| &m.namespace))
+    .bind(managed.map(|m| &m.name))
+    .bind(managed.map(|m| &m.uid))
+    .bind(now)
+    .fetch_one(c)
+    .await?))
 }
 
 /// The event that says what a key was issued with.
@@ -161,30 +165,12 @@ pub(crate) fn issued_event(event_type: EventType, credential: &Credential) -> Ev
     Event::new(event_type).user(credential.user_id).credential(credential.id).change(change)
 }
 
-/// The scopes that a role gives its sessions, and that a key of such a user can make use of.
-#[must_use]
-pub(crate) fn granted_by(role: Role, scope: Scope) -> bool {
-    match role {
-        Role::Admin => true,
-        Role::User => matches!(
-            scope,
-            Scope::Chat
-                | Scope::Generate
-                | Scope::Embed
-                | Scope::ModelsRead
-                | Scope::KeysRead
-                | Scope::UsersRead
-                | Scope::UsageRead
-        ),
-    }
-}
-
 /// A scope that was asked for by name must lie within the owner's roles. The default four are never refused.
 pub(crate) fn within_role(user: &User, scopes: &Scopes) -> Result<(), Error> {
     let default = Scopes::default_for_keys();
     let beyond: Vec<String> = scopes
         .iter()
-        .filter(|scope| !default.has(*scope) && !user.roles.iter().any(|role| granted_by(role, *scope)))
+        .filter(|scope| !default.has(*scope) && !user.roles.iter().any(|role| role.grants(*scope)))
         .map(|scope| [scope].into_iter().collect::<Scopes>().to_string())
         .collect();
     if beyond.is_empty() {
@@ -197,8 +183,9 @@ pub(crate) fn within_role(user: &User, scopes: &Scopes) -> Result<(), Error> {
 }
 
 /// The rules of a credential's fields.
-pub(crate) fn check(label: &str, limits: &Limits, expires_at: Option<Time>, now: Time) -> Result<(), Error> {
-    let mut violations: Vec<_> = text::violation("/label", Some(label), LONGEST_LABEL).into_iter().collect();
+pub(crate) fn check(label: &str, limits: &Limits, expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
+    let mut violations: Vec<_> =
+        display_text::find_violation("/label", Some(label), MAX_LABEL_LENGTH).into_iter().collect();
     if let Some(name) = limits.negative() {
         violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
     }

@@ -1,18 +1,22 @@
-//! Revoking a key, and all keys of a user that goes.
+//! Revoking a key, or every key of a deleted user.
 
+use paddock_store::{
+    Mutation, Tx,
+    audit::{Change, Event, EventType},
+    clock::Timestamp,
+    context::AuditContext,
+    ids::{CredentialId, UserId},
+    statements, with_conn,
+};
 use scoped_futures::ScopedFutureExt;
 
-use super::{Credential, CredentialId, locked, update};
-use crate::{
-    Accounts,
-    audit::{Change, Event, EventType},
-    clock::Time,
-    context::Context,
-    error::Error,
+use super::{
+    Credentials,
+    credential::{Credential, locked},
     secrets,
-    store::{Outcome, Tx, on, statements},
-    users::UserId,
+    update::update,
 };
+use crate::error::Error;
 
 statements! {
     REVOKE_OF_USER = "UPDATE credentials SET revoked_at = $2, updated_at = $2 WHERE user_id = $1 AND revoked_at IS NULL RETURNING id";
@@ -20,37 +24,44 @@ statements! {
                               AND credential_id IN (SELECT id FROM credentials WHERE user_id = $1)";
 }
 
-impl Accounts {
-    /// Ends a key, every secret of it, for good; whether there was anything to change. On a key that Kubernetes owns it is
-    /// kept as an override, also when the object has revoked it already.
-    pub async fn revoke_key(&self, context: &Context, id: CredentialId) -> Result<bool, Error> {
-        self.write(context, |tx| {
-            async move {
-                let credential = locked(tx, id).await?;
-                let overriding = credential.managed_by.is_some();
-                if credential.revoked_at.is_none() {
-                    let event = revoke(tx, credential, overriding, self.now()).await?;
-                    return Ok(Outcome::changed(true, event));
+impl Credentials<'_> {
+    /// Revokes a key with all its secrets. Returns whether anything changed. On a key that an object owns,
+    /// this is an override, even if the object has revoked it already.
+    pub async fn revoke(self, context: &AuditContext, id: CredentialId) -> Result<bool, Error> {
+        self.accounts
+            .write(context, |tx| {
+                async move {
+                    let credential = locked(tx, id).await?;
+                    let overriding = credential.managed_by.is_some();
+                    if credential.revoked_at.is_none() {
+                        let event = revoke(tx, credential, overriding, self.accounts.now()).await?;
+                        return Ok(Mutation::changed(true, event));
+                    }
+                    if !overriding || credential.overridden_at.is_some() {
+                        return Ok(Mutation::Unchanged(false));
+                    }
+                    let now = self.accounts.now();
+                    let after = Credential { overridden_at: Some(now), ..credential.clone() };
+                    update(tx.conn(), &after, now).await?;
+                    let mut change = Change::default();
+                    change.field("overridden_at", None, Some(&now));
+                    let event =
+                        Event::new(EventType::OverrideSet).user(credential.user_id).credential(id).change(change);
+                    Ok(Mutation::changed(true, event))
                 }
-                if !overriding || credential.overridden_at.is_some() {
-                    return Ok(Outcome::Unchanged(false));
-                }
-                let now = self.now();
-                let after = Credential { overridden_at: Some(now), ..credential.clone() };
-                update(tx.conn(), &after, now).await?;
-                let mut change = Change::default();
-                change.field("overridden_at", None, Some(&now));
-                let event = Event::new(EventType::OverrideSet).user(credential.user_id).credential(id).change(change);
-                Ok(Outcome::changed(true, event))
-            }
-            .scope_boxed()
-        })
-        .await
+                .scope_boxed()
+            })
+            .await
     }
 }
 
-/// Ends the credential and its secrets.
-pub(crate) async fn revoke(tx: &mut Tx, credential: Credential, overriding: bool, now: Time) -> Result<Event, Error> {
+/// Revokes the credential and its secrets.
+pub(crate) async fn revoke(
+    tx: &mut Tx,
+    credential: Credential,
+    overriding: bool,
+    now: Timestamp,
+) -> Result<Event, Error> {
     let mut after = credential.clone();
     after.revoked_at = Some(now);
     if overriding {
@@ -64,11 +75,11 @@ pub(crate) async fn revoke(tx: &mut Tx, credential: Credential, overriding: bool
     Ok(Event::new(EventType::ApiKeyRevoked).user(credential.user_id).credential(credential.id).change(change))
 }
 
-/// Ends every key of a user that is locked and goes; the event is the user's.
-pub(crate) async fn revoke_all_of(tx: &mut Tx, user: UserId, now: Time) -> Result<Vec<CredentialId>, Error> {
+/// Revokes every key of a locked user that is deleted. The event of the deletion lists them.
+pub(crate) async fn revoke_all_of(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<Vec<CredentialId>, Error> {
     let mut revoked: Vec<CredentialId> =
-        on!(tx.conn(), |c| sqlx::query_scalar(REVOKE_OF_USER).bind(user).bind(now).fetch_all(c).await?);
-    on!(tx.conn(), |c| sqlx::query(REVOKE_SECRETS_OF_USER).bind(user).execute(c).await.map(|_| ()))?;
+        with_conn!(tx.conn(), |c| sqlx::query_scalar(REVOKE_OF_USER).bind(user).bind(now).fetch_all(c).await?);
+    with_conn!(tx.conn(), |c| sqlx::query(REVOKE_SECRETS_OF_USER).bind(user).execute(c).await.map(|_| ()))?;
     revoked.sort_unstable();
     Ok(revoked)
 }

@@ -1,36 +1,40 @@
-//! Rotating a key: another secret, the same identity.
+//! Rotating a key: a new secret under the same identity.
 
 use std::time::Duration;
 
+use paddock_store::{
+    Mutation,
+    audit::{Change, Event, EventType},
+    context::AuditContext,
+    ids::CredentialId,
+};
 use scoped_futures::ScopedFutureExt;
 
-use super::{CredentialId, Issued, Reach, SecretState, locked};
-use crate::{
-    Accounts,
-    audit::{Change, Event, EventType},
-    context::Context,
-    error::Error,
-    secrets,
-    store::Outcome,
-    token::Token,
+use super::{
+    Credentials,
+    credential::locked,
+    issue::Issued,
+    secrets::{self, SecretState},
 };
+use crate::{access::delegation::DelegationLimits, error::Error, types::ApiKeyToken};
 
-/// How long the old secret lives on after a rotation that does not say: a day.
+/// How long the old secret is accepted after a rotation, by default.
 pub const DEFAULT_GRACE: Duration = Duration::from_hours(24);
 
-impl Accounts {
-    /// Gives a key a new secret; the old one lives on for `grace`. Who may give only so much, `within`, may not rotate a key
-    /// that has more: it would be told the new secret.
-    pub async fn rotate_key(
-        &self,
-        context: &Context,
+impl Credentials<'_> {
+    /// Gives a key a new secret. The old one is accepted for `grace`. A caller with the limits `within`
+    /// may not rotate a key that exceeds them, because it would get the new secret.
+    pub async fn rotate(
+        self,
+        context: &AuditContext,
         id: CredentialId,
         grace: Duration,
-        within: Option<Reach<'_>>,
+        within: Option<DelegationLimits<'_>>,
     ) -> Result<Issued, Error> {
-        let token = Token::generate();
-        let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
+        let token = ApiKeyToken::generate();
+        let hash = self.accounts.hasher().hash_key(token.plaintext().clone()).await?;
         let credential = self
+            .accounts
             .write(context, |tx| {
                 let token = &token;
                 let hash = &hash;
@@ -39,13 +43,13 @@ impl Accounts {
                     if let Some(owner) = credential.managed_by {
                         return Err(Error::Managed { kind: "ApiKey", owner });
                     }
-                    if let Some(own) = within {
-                        own.covers_key(&credential)?;
+                    if let Some(limits) = within {
+                        credential.check_within(&limits)?;
                     }
                     if credential.revoked_at.is_some() {
                         return Err(Error::Revoked(id));
                     }
-                    let now = self.now();
+                    let now = self.accounts.now();
                     if credential.expires_at.is_some_and(|end| end <= now) {
                         return Err(Error::Expired(id));
                     }
@@ -58,7 +62,7 @@ impl Accounts {
                     credential.key_id = Some(token.key_id().to_owned());
                     let event =
                         Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change);
-                    Ok(Outcome::changed(credential, event))
+                    Ok(Mutation::changed(credential, event))
                 }
                 .scope_boxed()
             })

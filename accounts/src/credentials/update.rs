@@ -1,12 +1,14 @@
-//! Changing what a key is: only its object does.
+//! Changing a key. Only its Kubernetes object does.
 
-use super::Credential;
-use crate::{
+use paddock_store::{
+    Conn,
     audit::{Change, Event, EventType},
-    clock::Time,
-    error::Error,
-    store::{Conn, on, statements},
+    clock::Timestamp,
+    statements, with_conn,
 };
+
+use super::credential::Credential;
+use crate::{error::Error, types::bind_limits};
 
 statements! {
     /// Another end is told once more.
@@ -29,28 +31,26 @@ pub(crate) fn difference(before: &Credential, after: &Credential) -> Option<Even
         .then(|| Event::new(EventType::ApiKeyUpdated).user(after.user_id).credential(after.id).change(change))
 }
 
-pub(crate) async fn update(conn: Conn<'_>, credential: &Credential, now: Time) -> Result<(), Error> {
+pub(crate) async fn update(conn: Conn<'_>, credential: &Credential, now: Timestamp) -> Result<(), Error> {
     let managed = credential.managed_by.as_ref();
-    on!(conn, |c| sqlx::query(UPDATE)
-        .bind(credential.id)
-        .bind(&credential.label)
-        .bind(&credential.scopes)
-        .bind(&credential.models)
-        .bind(credential.limits.requests_per_minute)
-        .bind(credential.limits.tokens_per_minute)
-        .bind(credential.limits.tokens_per_day)
-        .bind(credential.limits.tokens_per_month)
-        .bind(credential.limits.max_concurrent)
-        .bind(credential.expires_at)
-        .bind(managed.map(|m| &m.cluster))
-        .bind(managed.map(|m| &m.namespace))
-        .bind(managed.map(|m| &m.name))
-        .bind(managed.map(|m| &m.uid))
-        .bind(credential.overridden_at)
-        .bind(credential.revoked_at)
-        .bind(now)
-        .execute(c)
-        .await
-        .map(|_| ()))?;
+    with_conn!(conn, |c| bind_limits!(
+        sqlx::query(UPDATE)
+            .bind(credential.id)
+            .bind(&credential.label)
+            .bind(&credential.scopes)
+            .bind(&credential.models),
+        credential.limits
+    )
+    .bind(credential.expires_at)
+    .bind(managed.map(|m| &m.cluster))
+    .bind(managed.map(|m| &m.namespace))
+    .bind(managed.map(|m| &m.name))
+    .bind(managed.map(|m| &m.uid))
+    .bind(credential.overridden_at)
+    .bind(credential.revoked_at)
+    .bind(now)
+    .execute(c)
+    .await
+    .map(|_| ()))?;
     Ok(())
 }

@@ -1,26 +1,32 @@
-//! Setting passwords.
+//! Setting and checking passwords.
 
-mod policy;
+pub(crate) mod policy;
 
-pub use policy::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM, PASSWORD_MAX_BYTES, PASSWORD_MIN_LENGTH};
-pub(crate) use policy::{Policy, normal};
+use paddock_store::{
+    Mutation, Tx,
+    audit::{Event, EventType},
+    clock::Timestamp,
+    context::AuditContext,
+    ids::UserId,
+    statements, with_conn,
+};
+use policy::normalize;
+pub use policy::{
+    DEFAULT_PASSWORD_MIN_LENGTH, MAX_PASSWORD_BYTES, PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM, PasswordPolicy,
+};
 use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
 
 use crate::{
-    Accounts,
-    audit::{Event, EventType},
-    clock::Time,
-    context::Context,
-    email::Email,
+    accounts::Accounts,
     error::Error,
-    sessions::Attempt,
-    store::{Outcome, Tx, on, statements},
-    users::{self, User, UserId},
+    login_throttle::LoginAttempt,
+    types::Email,
+    users::user::{self, User, locked},
 };
 
-/// What `paddock run --env dev` gives the first admin, so that one can sign in at once. Everybody knows it, and no policy lets
-/// it be set otherwise.
+/// The password of the first admin in `paddock run --env dev`. It is public, and no policy accepts it
+/// otherwise.
 pub const DEV_PASSWORD: &str = "admin";
 
 statements! {
@@ -29,93 +35,121 @@ statements! {
            ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, set_at = excluded.set_at";
 }
 
+/// The statements of this module.
+pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    STATEMENTS.iter()
+}
+
+/// The operations on passwords.
+#[derive(Clone, Copy)]
+pub struct Passwords<'a> {
+    accounts: &'a Accounts,
+}
+
 impl Accounts {
+    /// The operations on passwords.
+    #[must_use]
+    pub fn passwords(&self) -> Passwords<'_> {
+        Passwords { accounts: self }
+    }
+}
+
+impl Passwords<'_> {
     /// Sets a user's password, which ends its sessions.
-    pub async fn set_password(&self, context: &Context, id: UserId, password: SecretString) -> Result<(), Error> {
-        let user = self.user(id).await?.ok_or(Error::NoUser(id))?;
-        let password = self.judge("/password", password, about(&user)).await?;
-        self.replace_password(context, &user, None, password).await
+    pub async fn set(self, context: &AuditContext, id: UserId, password: SecretString) -> Result<(), Error> {
+        let user = self.accounts.users().find(id).await?.ok_or(Error::NoUser(id))?;
+        let password = self.check("/password", password, about(&user)).await?;
+        self.replace(context, &user, None, password).await
     }
 
-    /// Has a user who knows its password set another one, which ends its sessions. Who does not know it is held up as one
-    /// who signs in.
-    pub async fn change_password(
-        &self,
-        context: &Context,
+    /// Changes a password, which ends the sessions of the user. A wrong current password is throttled like
+    /// a failed sign-in.
+    pub async fn change(
+        self,
+        context: &AuditContext,
         id: UserId,
         current: SecretString,
         new: SecretString,
     ) -> Result<(), Error> {
-        let user = self.user(id).await?.ok_or(Error::NoUser(id))?;
-        let attempt = Attempt::new(context, Some(&user.email));
-        let place = self.admit(context, &attempt).await?;
-        let hash: Option<String> =
-            on!(self.reader().await?.conn(), |c| sqlx::query_scalar(OF_USER).bind(user.id).fetch_optional(c).await?);
-        let (current, hash) = normal(&current).map_or((SecretString::default(), None), |current| (current, hash));
-        if !self.hasher().verify_password(place, current, hash).await?.is_right {
-            self.login_failed(context, &attempt, Some(user.id), "wrong current password").await?;
+        let user = self.accounts.users().find(id).await?.ok_or(Error::NoUser(id))?;
+        let attempt = LoginAttempt::new(context, Some(&user.email));
+        let permit = attempt.admit(self.accounts, context).await?;
+        let hash: Option<String> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(OF_USER)
+            .bind(user.id)
+            .fetch_optional(c)
+            .await?);
+        let (current, hash) = normalize(&current).map_or((SecretString::default(), None), |current| (current, hash));
+        if !self.accounts.hasher().verify_password(permit, current, hash).await?.is_right {
+            attempt.record_failure(self.accounts, context, Some(user.id), "wrong current password").await?;
             return Err(Error::invalid("/current_password", "is not the present password"));
         }
-        let new = self.judge("/new_password", new, about(&user)).await?;
-        self.replace_password(context, &user, Some(&attempt), new).await
+        let new = self.check("/new_password", new, about(&user)).await?;
+        self.replace(context, &user, Some(&attempt), new).await
     }
 
-    /// Whether this is the user's password, for whoever has the database: no sign-in, so nothing is recorded and nobody waits.
-    pub async fn password_is(&self, id: UserId, password: &SecretString) -> Result<bool, Error> {
-        let hash: Option<String> =
-            on!(self.reader().await?.conn(), |c| sqlx::query_scalar(OF_USER).bind(id).fetch_optional(c).await?);
-        let (Some(password), Some(hash)) = (normal(password), hash) else { return Ok(false) };
-        let verdict = self.hasher().verify_password(self.hasher().place()?, password, Some(hash)).await?;
+    /// Whether this is the user's password. Neither throttled nor recorded: the caller has the database.
+    pub async fn matches(self, id: UserId, password: &SecretString) -> Result<bool, Error> {
+        let hash: Option<String> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(OF_USER)
+            .bind(id)
+            .fetch_optional(c)
+            .await?);
+        let (Some(password), Some(hash)) = (normalize(password), hash) else { return Ok(false) };
+        let verdict =
+            self.accounts.hasher().verify_password(self.accounts.hasher().acquire()?, password, Some(hash)).await?;
         Ok(verdict.is_right)
     }
 
-    /// The password in its one spelling. Judging one takes as long as hashing some, and waits its turn among them.
-    pub(crate) async fn judge(
-        &self,
+    /// Normalizes and checks a new password. A check takes as long as some hashes, so it is queued with them.
+    pub(crate) async fn check(
+        self,
         pointer: &'static str,
         password: SecretString,
         about: Vec<String>,
     ) -> Result<SecretString, Error> {
-        let policy = self.password_policy();
-        self.hasher().judge_password(move || policy.judge(pointer, &password, &about)).await?
+        let policy = self.accounts.password_policy();
+        self.accounts.hasher().check_password(move || policy.check(pointer, &password, &about)).await?
     }
 
-    /// `attempt`: the one that proved that the user knows the present password.
-    async fn replace_password(
-        &self,
-        context: &Context,
+    /// `attempt`: the one that verified the current password, if any.
+    async fn replace(
+        self,
+        context: &AuditContext,
         user: &User,
-        attempt: Option<&Attempt>,
+        attempt: Option<&LoginAttempt>,
         password: SecretString,
     ) -> Result<(), Error> {
-        let hash = self.hasher().hash_password(password).await?;
-        self.write(context, |tx| {
-            let hash = &hash;
-            async move {
-                let present = users::locked(tx, user.id).await?;
-                if let Some(attempt) = attempt {
-                    // What was proved may be true no longer.
-                    if present.token_version != user.token_version {
-                        return Err(Error::invalid("/current_password", "is not the present password"));
+        let hash = self.accounts.hasher().hash_password(password).await?;
+        self.accounts
+            .write(context, |tx| {
+                let hash = &hash;
+                async move {
+                    let present = locked(tx, user.id).await?;
+                    if let Some(attempt) = attempt {
+                        // The password may have changed since it was verified.
+                        if present.token_version != user.token_version {
+                            return Err(Error::invalid("/current_password", "is not the present password"));
+                        }
+                        attempt.clear(tx).await?;
                     }
-                    attempt.clear(tx).await?;
+                    set(tx, user.id, hash, self.accounts.now()).await?;
+                    Ok(Mutation::changed(
+                        (),
+                        Event::new(EventType::PasswordSet).user(user.id).target(user.email.as_str()),
+                    ))
                 }
-                set(tx, user.id, hash, self.now()).await?;
-                Ok(Outcome::changed((), Event::new(EventType::PasswordSet).user(user.id).target(user.email.as_str())))
-            }
-            .scope_boxed()
-        })
-        .await
+                .scope_boxed()
+            })
+            .await
     }
 }
 
-/// Keeps a hash, and ends every session of the user.
-pub(crate) async fn set(tx: &mut Tx, user: UserId, hash: &str, now: Time) -> Result<(), Error> {
-    on!(tx.conn(), |c| sqlx::query(SET).bind(user).bind(hash).bind(now).execute(c).await.map(|_| ()))?;
-    users::end_sessions(tx, user).await
+/// Stores a hash, and ends every session of the user.
+pub(crate) async fn set(tx: &mut Tx, user: UserId, hash: &str, now: Timestamp) -> Result<(), Error> {
+    with_conn!(tx.conn(), |c| sqlx::query(SET).bind(user).bind(hash).bind(now).execute(c).await.map(|_| ()))?;
+    user::end_sessions(tx, user).await
 }
 
-/// What is known of a user, and so of no use in its password.
+/// Facts about a user, which make a bad password.
 fn about(user: &User) -> Vec<String> {
     about_address(&user.email).into_iter().chain(user.display_name.clone()).collect()
 }

@@ -1,23 +1,23 @@
-//! Which passwords may be set.
+//! The rules for new passwords.
 
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization;
 use zxcvbn::{Score, feedback::Feedback, zxcvbn};
 
-use crate::error::{Error, Violation};
+use crate::{error::Error, types::Violation};
 
-/// The longest password, in bytes: longer ones are refused, never cut.
-pub const PASSWORD_MAX_BYTES: usize = 512;
-/// The fewest characters that `PASSWORD_MIN_LENGTH` can ask for.
+/// The longest password, in bytes. A longer one is refused, never cut.
+pub const MAX_PASSWORD_BYTES: usize = 512;
+/// The lowest value of `PASSWORD_MIN_LENGTH`.
 pub const PASSWORD_LOWEST_MINIMUM: usize = 8;
-/// The most.
+/// The highest value of `PASSWORD_MIN_LENGTH`.
 pub const PASSWORD_HIGHEST_MINIMUM: usize = 128;
-/// How many it asks for by default: a password is the only factor.
-pub const PASSWORD_MIN_LENGTH: usize = 15;
+/// The default of `PASSWORD_MIN_LENGTH`: a password is the only factor.
+pub const DEFAULT_PASSWORD_MIN_LENGTH: usize = 15;
 
-/// Long ones that stand in every list, without their spaces, signs and outer digits. Shorter and more regular ones are
-/// found out by what they are made of.
-const EVERYBODYS: [&str; 24] = [
+/// Long passwords of every dictionary, without their spaces, signs and outer digits. zxcvbn finds the
+/// shorter and more regular ones.
+const COMMON_PASSWORDS: [&str; 24] = [
     "abcdefghijklmnopqrstuvwxyz",
     "administratorpassword",
     "adminadminadmin",
@@ -44,23 +44,29 @@ const EVERYBODYS: [&str; 24] = [
     "tobeornottobethatisthequestion",
 ];
 
-/// The rules.
+/// The rules for new passwords.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
+pub struct PasswordPolicy {
     min_length: usize,
 }
 
-impl Policy {
+impl Default for PasswordPolicy {
+    fn default() -> Self {
+        Self::new(DEFAULT_PASSWORD_MIN_LENGTH)
+    }
+}
+
+impl PasswordPolicy {
     /// From `PASSWORD_MIN_LENGTH`.
-    pub(crate) fn new(min_length: usize) -> Self {
+    #[must_use]
+    pub fn new(min_length: usize) -> Self {
         Self { min_length: min_length.clamp(PASSWORD_LOWEST_MINIMUM, PASSWORD_HIGHEST_MINIMUM) }
     }
 
-    /// The password in its one spelling, if no rule is against it. `about`: what is known of the user, and so of no use in
-    /// its password.
-    pub(crate) fn judge(self, pointer: &str, password: &SecretString, about: &[String]) -> Result<SecretString, Error> {
-        let Some(normal) = normal(password) else {
-            return Err(Error::invalid(pointer, format!("must be at most {PASSWORD_MAX_BYTES} bytes long")));
+    /// Normalizes a password and checks it. `about` are facts about the user, which make a bad password.
+    pub(crate) fn check(self, pointer: &str, password: &SecretString, about: &[String]) -> Result<SecretString, Error> {
+        let Some(normal) = normalize(password) else {
+            return Err(Error::invalid(pointer, format!("must be at most {MAX_PASSWORD_BYTES} bytes long")));
         };
         let broken = self.broken(normal.expose_secret(), about);
         if broken.is_empty() {
@@ -77,7 +83,7 @@ impl Policy {
         if password.chars().count() < self.min_length {
             broken.push(format!("must be at least {} characters long", self.min_length));
         }
-        if is_everybodys(password) {
+        if is_common(password) {
             broken.push("is one that everybody tries; choose another".to_owned());
         } else if broken.is_empty() {
             broken.extend(guessed(password, about));
@@ -86,23 +92,23 @@ impl Policy {
     }
 }
 
-/// One spelling of a password, whatever keyboard it was typed on; `None` when it is too long.
-pub(crate) fn normal(password: &SecretString) -> Option<SecretString> {
+/// Normalizes a password, so that it does not depend on the keyboard; `None` if it is too long.
+pub(crate) fn normalize(password: &SecretString) -> Option<SecretString> {
     let password = password.expose_secret();
     // Composing makes no text four times shorter, so that this one need not be looked at.
-    if password.len() > 4 * PASSWORD_MAX_BYTES {
+    if password.len() > 4 * MAX_PASSWORD_BYTES {
         return None;
     }
     let normal: String = password.nfc().collect();
-    (normal.len() <= PASSWORD_MAX_BYTES).then(|| normal.into())
+    (normal.len() <= MAX_PASSWORD_BYTES).then(|| normal.into())
 }
 
-fn is_everybodys(password: &str) -> bool {
+fn is_common(password: &str) -> bool {
     let folded: String = password.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    EVERYBODYS.contains(&folded.trim_matches(|c: char| c.is_ascii_digit()))
+    COMMON_PASSWORDS.contains(&folded.trim_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Why it could be guessed in fewer than 10^8 tries, if it could.
+/// Why the password can be guessed in fewer than 10^8 tries, if it can.
 fn guessed(password: &str, about: &[String]) -> Option<String> {
     let about: Vec<&str> = about.iter().map(String::as_str).chain(["paddock", "ollama"]).collect();
     let judged = zxcvbn(&with_few_substitutes(password), &about);
@@ -141,7 +147,7 @@ mod tests {
 
     fn judge(password: &str) -> Result<SecretString, Error> {
         let about = ["ada.lovelace@example.com", "ada.lovelace", "example.com", "Ada Lovelace"].map(str::to_owned);
-        Policy::new(PASSWORD_MIN_LENGTH).judge("/password", &password.into(), &about)
+        PasswordPolicy::new(DEFAULT_PASSWORD_MIN_LENGTH).check("/password", &password.into(), &about)
     }
 
     #[rstest]
@@ -185,8 +191,8 @@ mod tests {
         // Composed, it fits.
         let marks = "e\u{301}vwtzq ".repeat(50);
         assert!(marks.len() > 449 && judge(&marks).is_ok());
-        assert_eq!(Policy::new(3).min_length, 8);
-        assert_eq!(Policy::new(1000).min_length, 128);
+        assert_eq!(PasswordPolicy::new(3).min_length, 8);
+        assert_eq!(PasswordPolicy::new(1000).min_length, 128);
     }
 
     #[rstest]

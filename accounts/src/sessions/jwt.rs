@@ -1,33 +1,30 @@
-//! The access token of a session: a JWT of one form, and no other.
+//! The access token of a session: a JWT of exactly one form.
 
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use paddock_store::{
+    clock::Timestamp,
+    ids::{SessionId, UserId},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::SessionId;
-use crate::{
-    authenticate::Refused,
-    clock::Time,
-    error::Error,
-    sets::Roles,
-    users::{User, UserId},
-};
+use crate::{error::Error, rejection::AuthFailure, types::Roles};
 
-/// How long an access token is good for.
+/// How long an access token is valid.
 pub const ACCESS_LIFETIME: Duration = Duration::from_mins(15);
-/// The most bytes of a credential that are looked at.
-pub(crate) const TOKEN_MAX_BYTES: usize = 8 << 10;
+/// The longest credential, in bytes.
+pub(crate) const MAX_TOKEN_BYTES: usize = 8 << 10;
 
 const ISSUER: &str = "paddock";
 const AUDIENCE: &str = "paddock-api";
 const TYPE: &str = "JWT";
-/// How far the clocks of two replicas may be apart, in seconds.
-const SKEW: i64 = 60;
+/// How far the clocks of two replicas may differ, in seconds.
+const MAX_CLOCK_SKEW: i64 = 60;
 
-/// How access tokens are signed: one algorithm, fixed by configuration.
+/// The key that signs access tokens, with its algorithm.
 #[derive(Clone)]
 pub struct SessionKey {
     /// The header of every token.
@@ -36,7 +33,7 @@ pub struct SessionKey {
     decoding: DecodingKey,
 }
 
-/// What a token says. The server trusts only `sub` and `sid`, and looks the rest up. Serde refuses a claim that is there
+/// The claims of a token. The server trusts only `sub` and `sid`, and looks the rest up. Serde refuses a claim that is there
 /// twice.
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -51,12 +48,12 @@ struct Claims {
     roles: Vec<String>,
 }
 
-/// What an access token gives access to, and until when.
+/// The contents of a verified access token.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub(crate) struct AccessToken {
     pub(crate) session: SessionId,
     pub(crate) user: UserId,
-    pub(crate) expires_at: Time,
+    pub(crate) expires_at: Timestamp,
 }
 
 impl SessionKey {
@@ -69,7 +66,7 @@ impl SessionKey {
             other => return Err(Error::invalid("JWT_ALG", format!("`{other}` is not one of HS256, HS384, HS512"))),
         };
         let bytes = secret.expose_secret().as_bytes();
-        // Names the key without telling anything of it, so that a token of another key is known at once.
+        // Identifies the key without revealing it, so that a token of another key is rejected at once.
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[b"paddock kid ", bytes].concat());
         let kid = Some(hex::encode(&digest.as_ref()[..8]));
         Ok(Self {
@@ -79,57 +76,63 @@ impl SessionKey {
         })
     }
 
-    pub(super) fn sign(&self, user: &User, session: SessionId, now: Time) -> Result<SecretString, Error> {
+    pub(super) fn sign(
+        &self,
+        user: UserId,
+        roles: &Roles,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<SecretString, Error> {
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            sub: user.id.to_string(),
+            sub: user.to_string(),
             sid: session.0,
             iat: now.seconds(),
             exp: (now + ACCESS_LIFETIME).seconds(),
             nbf: None,
-            roles: role_names(&user.roles),
+            roles: role_names(roles),
         };
         let token = jsonwebtoken::encode(&self.header, &claims, &self.encoding)
-            .map_err(|error| Error::Corrupt(format!("a token could not be signed: {error}")))?;
+            .map_err(|error| paddock_store::Error::Corrupt(format!("a token could not be signed: {error}")))?;
         Ok(token.into())
     }
 
-    /// What a token speaks of, if we signed it and its time is not over.
-    pub(crate) fn read(&self, token: &str, now: Time) -> Result<Access, Refused> {
-        if token.len() > TOKEN_MAX_BYTES {
-            return Err(Refused::Malformed);
+    /// Verifies a token: its signature, its form and its times.
+    pub(crate) fn read(&self, token: &str, now: Timestamp) -> Result<AccessToken, AuthFailure> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(AuthFailure::Malformed);
         }
         let mut validation = Validation::new(self.header.alg);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // Judged below, by the crate's own clock.
+        // Checked below, with the store's clock.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let data =
-            jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).map_err(|_| Refused::Malformed)?;
-        // Nothing more and nothing less than what we write: no critical extension, no key or place of one within.
+            jsonwebtoken::decode::<Claims>(token, &self.decoding, &validation).map_err(|_| AuthFailure::Malformed)?;
+        // Exactly the header that we write: no critical extension, no embedded key or key URL.
         if data.header != self.header {
-            return Err(Refused::Malformed);
+            return Err(AuthFailure::Malformed);
         }
         let claims = data.claims;
-        let user = claims.sub.parse().map(UserId).map_err(|_| Refused::Malformed)?;
+        let user = claims.sub.parse().map(UserId).map_err(|_| AuthFailure::Malformed)?;
         if claims.sub != user.to_string() || !claims.is_within(now) {
-            return Err(Refused::Malformed);
+            return Err(AuthFailure::Malformed);
         }
         if claims.exp <= now.seconds() {
-            return Err(Refused::Expired);
+            return Err(AuthFailure::Expired);
         }
-        let expires_at = Time::from_micros(claims.exp.saturating_mul(1_000_000));
-        Ok(Access { session: SessionId(claims.sid), user, expires_at })
+        let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
+        Ok(AccessToken { session: SessionId(claims.sid), user, expires_at })
     }
 }
 
 impl Claims {
-    /// Whether its times make sense: it began, in the past, and lasts no longer than one of ours.
-    fn is_within(&self, now: Time) -> bool {
-        let latest = now.seconds() + SKEW;
+    /// Whether its times are plausible: issued in the past, and not valid for longer than our tokens.
+    fn is_within(&self, now: Timestamp) -> bool {
+        let latest = now.seconds() + MAX_CLOCK_SKEW;
         (0..=latest).contains(&self.iat)
             && self.iat < self.exp
             && self.exp.abs_diff(self.iat) <= ACCESS_LIFETIME.as_secs()

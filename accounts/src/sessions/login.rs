@@ -1,19 +1,22 @@
 //! Signing in with a password.
 
+use paddock_store::{
+    Mutation,
+    audit::{Event, EventType},
+    context::{Actor, AuditContext},
+    ids::{SessionId, uuid_v7},
+    statements, with_conn,
+};
 use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
 
-use super::{ACCESS_LIFETIME, Attempt, Login, SessionId, refresh::Refresh};
+use super::{Login, Sessions, jwt::ACCESS_LIFETIME, refresh::NewRefreshToken};
 use crate::{
-    Accounts,
-    audit::{Event, EventType},
-    context::{Actor, Context},
-    email::Email,
     error::Error,
-    ids::uuid_v7,
-    passwords::normal,
-    store::{Outcome, on, statements},
-    users::{self, User, UserId, UserWithHash},
+    login_throttle::LoginAttempt,
+    passwords::policy::normalize,
+    types::Email,
+    users::user::{self, User, UserWithHash},
 };
 
 statements! {
@@ -22,32 +25,32 @@ statements! {
     REHASH = "UPDATE passwords SET hash = $3 WHERE user_id = $1 AND hash = $2";
 }
 
-/// A password that was right, and the hash it gets where the old one is too cheap.
+/// The old hash of a right password, and the new one that replaces it.
 struct Rehash {
     old: String,
     new: String,
 }
 
-impl Accounts {
-    /// Begins a session. A user that is unknown, disabled or without a password costs the same time and the same queries,
-    /// and gets the same answer, as a wrong password; so does a name that is no address.
-    pub async fn login(&self, context: &Context, username: &str, password: SecretString) -> Result<Login, Error> {
+impl Sessions<'_> {
+    /// Begins a session. For a user that is unknown, disabled or without a password, this takes the same
+    /// time, runs the same queries and gives the same error as for a wrong password.
+    pub async fn login(self, context: &AuditContext, username: &str, password: SecretString) -> Result<Login, Error> {
         let email = Email::parse(username).ok();
-        let attempt = Attempt::new(context, email.as_ref());
-        let place = self.admit(context, &attempt).await?;
-        let found = users::with_hash(self.reader().await?.conn(), email.as_ref()).await?;
+        let attempt = LoginAttempt::new(context, email.as_ref());
+        let permit = attempt.admit(self.accounts, context).await?;
+        let found = user::with_hash(self.accounts.reader().await?.conn(), email.as_ref()).await?;
         let (user, hash) = found.map_or((None, None), |UserWithHash { user, hash }| (Some(user), hash));
-        // One that is too long to be anybody's takes as long as any other.
-        let (password, hash_of) = match normal(&password) {
+        // A password that is too long takes as long as any other.
+        let (password, hash_of) = match normalize(&password) {
             Some(password) => (password, hash.clone()),
             None => (SecretString::default(), None),
         };
-        // It is held until all is recorded, so that no more of one address wait for the database either.
-        let verdict = self.hasher().verify_password(place.clone(), password.clone(), hash_of).await?;
+        // The permit is held until the result is recorded, which also bounds the queries of one address.
+        let verdict = self.accounts.hasher().verify_password(permit.clone(), password.clone(), hash_of).await?;
         match (user, hash) {
             (Some(user), Some(old)) if verdict.is_right && user.is_active => {
                 let rehash = if verdict.is_cheap {
-                    Some(Rehash { old, new: self.hasher().hash_password(password).await? })
+                    Some(Rehash { old, new: self.accounts.hasher().hash_password(password).await? })
                 } else {
                     None
                 };
@@ -60,59 +63,63 @@ impl Accounts {
                     Some(user) if verdict.is_right && !user.is_active => "user is disabled",
                     Some(_) => "wrong password",
                 };
-                self.login_failed(context, &attempt, user.map(|user| user.id), why).await?;
+                attempt.record_failure(self.accounts, context, user.map(|user| user.id), why).await?;
                 Err(Error::WrongPassword)
             }
         }
     }
 
     async fn begin_session(
-        &self,
-        context: &Context,
-        attempt: &Attempt,
+        self,
+        context: &AuditContext,
+        attempt: &LoginAttempt,
         user: User,
         rehash: Option<&Rehash>,
     ) -> Result<Login, Error> {
-        let now = self.now();
+        let now = self.accounts.now();
         let session = SessionId(uuid_v7(now));
-        let access_token = self.sessions_key().sign(&user, session, now)?;
-        let refresh = Refresh::begin(now);
+        let access_token = self.accounts.session_key().sign(user.id, &user.roles, session, now)?;
+        let refresh = NewRefreshToken::begin(now);
         let context = context.acting(Actor::User(user.id));
-        self.write(&context, |tx| {
-            let (user, context, refresh) = (&user, &context, &refresh);
-            async move {
-                // Disabled or changed since the password was read: then this sign-in was refused.
-                let present = users::locked(tx, user.id).await?;
-                if !present.is_active || present.token_version != user.token_version {
-                    return Err(Error::WrongPassword);
-                }
-                on!(tx.conn(), |c| sqlx::query(BEGIN_SESSION)
-                    .bind(session.0)
-                    .bind(user.id)
-                    .bind(user.token_version)
-                    .bind(context.ip.map(|ip| ip.to_string()))
-                    .bind(&context.user_agent)
-                    .bind(now)
-                    .bind(now + ACCESS_LIFETIME)
-                    .execute(c)
-                    .await
-                    .map(|_| ()))?;
-                refresh.insert(tx, session, now).await?;
-                if let Some(Rehash { old, new }) = rehash {
-                    on!(tx.conn(), |c| sqlx::query(REHASH)
+        self.accounts
+            .write(&context, |tx| {
+                let (user, context, refresh) = (&user, &context, &refresh);
+                async move {
+                    // Refused if the user was disabled or changed since the password was read.
+                    let present = user::locked(tx, user.id).await?;
+                    if !present.is_active || present.token_version != user.token_version {
+                        return Err(Error::WrongPassword);
+                    }
+                    with_conn!(tx.conn(), |c| sqlx::query(BEGIN_SESSION)
+                        .bind(session.0)
                         .bind(user.id)
-                        .bind(old)
-                        .bind(new)
+                        .bind(user.token_version)
+                        .bind(context.ip.map(|ip| ip.to_string()))
+                        .bind(&context.user_agent)
+                        .bind(now)
+                        .bind(now + ACCESS_LIFETIME)
                         .execute(c)
                         .await
                         .map(|_| ()))?;
+                    refresh.insert(tx, session, now).await?;
+                    if let Some(Rehash { old, new }) = rehash {
+                        with_conn!(tx.conn(), |c| sqlx::query(REHASH)
+                            .bind(user.id)
+                            .bind(old)
+                            .bind(new)
+                            .execute(c)
+                            .await
+                            .map(|_| ()))?;
+                    }
+                    attempt.clear(tx).await?;
+                    Ok(Mutation::changed(
+                        (),
+                        Event::new(EventType::LoginSuccess).user(user.id).target(user.email.as_str()),
+                    ))
                 }
-                attempt.clear(tx).await?;
-                Ok(Outcome::changed((), Event::new(EventType::LoginSuccess).user(user.id).target(user.email.as_str())))
-            }
-            .scope_boxed()
-        })
-        .await?;
+                .scope_boxed()
+            })
+            .await?;
         Ok(Login {
             access_token,
             expires_in: ACCESS_LIFETIME,
@@ -120,20 +127,5 @@ impl Accounts {
             refresh_token: refresh.token,
             user,
         })
-    }
-
-    /// Has the next attempt wait, and records that this one failed; repeats are counted.
-    pub(crate) async fn login_failed(
-        &self,
-        context: &Context,
-        attempt: &Attempt,
-        user: Option<UserId>,
-        why: &str,
-    ) -> Result<(), Error> {
-        self.store().record(|tx| async move { attempt.failed(tx, self.now()).await }.scope_boxed()).await?;
-        let mut event = Event::new(EventType::LoginFailure).detail(why);
-        event.user_id = user;
-        event.target = attempt.target();
-        self.fold(context, attempt.fold(event.event_type), event).await
     }
 }

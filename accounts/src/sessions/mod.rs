@@ -1,32 +1,33 @@
-//! Sessions: signing in with a password, going on with a refresh token, and the end of both.
+//! Sessions: signing in, refreshing and signing out.
 
-mod jwt;
-mod lock;
+pub(crate) mod jwt;
 mod login;
 mod refresh;
 
 use std::time::Duration;
 
 pub use jwt::{ACCESS_LIFETIME, SessionKey};
-pub(crate) use jwt::{Access, TOKEN_MAX_BYTES};
-pub(crate) use lock::Attempt;
-pub use refresh::{REFRESH_IDLE, Refreshing, SESSION_LIFETIME};
+use paddock_store::{
+    Mutation, Tx,
+    audit::{Event, EventType},
+    clock::Timestamp,
+    context::AuditContext,
+    ids::{SessionId, UserId},
+    statements, with_conn,
+};
+pub use refresh::{REFRESH_IDLE_TIMEOUT, SESSION_LIFETIME, ValidRefreshToken};
 use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
-use uuid::Uuid;
 
 use crate::{
-    Accounts,
-    audit::{Event, EventType},
-    clock::Time,
-    context::Context,
+    accounts::Accounts,
     error::Error,
-    store::{Outcome, Tx, on, statements},
-    users::{self, User, UserId},
+    login_throttle,
+    users::user::{self, User},
 };
 
-/// How long the row of a session stays after it began: longer than any session.
-const KEPT_FOR: Duration = Duration::from_hours(32 * 24);
+/// How long the row of a session is kept after its start: longer than any session.
+const SESSION_ROW_TTL: Duration = Duration::from_hours(32 * 24);
 
 statements! {
     END_SESSION = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING user_id";
@@ -35,66 +36,78 @@ statements! {
 
 /// The statements of this module.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [STATEMENTS, lock::STATEMENTS, login::STATEMENTS, refresh::STATEMENTS].into_iter().flatten()
+    [STATEMENTS, login::STATEMENTS, refresh::STATEMENTS].into_iter().flatten()
 }
 
-/// The identity of a session: `sid` in its tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId(pub Uuid);
-
-/// A session that has begun, or gone on.
+/// The tokens of a session that began or continued.
 #[derive(Debug)]
 pub struct Login {
     /// The JWT to present as a bearer token.
     pub access_token: SecretString,
-    /// How long it is good for.
+    /// How long it is valid.
     pub expires_in: Duration,
-    /// The token to go on with, once.
+    /// The token to continue the session with, once.
     pub refresh_token: SecretString,
-    /// How long that is good for.
+    /// How long that is valid.
     pub refresh_expires_in: Duration,
-    /// Who signed in.
+    /// The user.
     pub user: User,
 }
 
+/// The operations on sessions.
+#[derive(Clone, Copy)]
+pub struct Sessions<'a> {
+    accounts: &'a Accounts,
+}
+
 impl Accounts {
-    /// Ends a session. Ended already: nothing changes.
-    pub async fn logout(&self, context: &Context, session: SessionId) -> Result<(), Error> {
-        self.write(context, |tx| {
-            async move {
-                match end(tx, session, self.now()).await? {
-                    Some(user_id) => Ok(Outcome::changed((), Event::new(EventType::Logout).user(user_id))),
-                    None => Ok(Outcome::Unchanged(())),
+    /// The operations on sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions { accounts: self }
+    }
+}
+
+impl Sessions<'_> {
+    /// Ends a session. Idempotent.
+    pub async fn logout(self, context: &AuditContext, session: SessionId) -> Result<(), Error> {
+        self.accounts
+            .write(context, |tx| {
+                async move {
+                    match end(tx, session, self.accounts.now()).await? {
+                        Some(user_id) => Ok(Mutation::changed((), Event::new(EventType::Logout).user(user_id))),
+                        None => Ok(Mutation::Unchanged(())),
+                    }
                 }
-            }
-            .scope_boxed()
-        })
-        .await
+                .scope_boxed()
+            })
+            .await
     }
 
     /// Ends every session of a user.
-    pub async fn logout_everywhere(&self, context: &Context, user: UserId) -> Result<(), Error> {
-        self.write(context, |tx| {
-            async move {
-                let user = users::locked(tx, user).await?;
-                users::end_sessions(tx, user.id).await?;
-                let event = Event::new(EventType::Logout).user(user.id).detail("every session");
-                Ok(Outcome::changed((), event))
-            }
-            .scope_boxed()
-        })
-        .await
+    pub async fn logout_everywhere(self, context: &AuditContext, user: UserId) -> Result<(), Error> {
+        self.accounts
+            .write(context, |tx| {
+                async move {
+                    let user = user::locked(tx, user).await?;
+                    user::end_sessions(tx, user.id).await?;
+                    let event = Event::new(EventType::Logout).user(user.id).detail("every session");
+                    Ok(Mutation::changed((), event))
+                }
+                .scope_boxed()
+            })
+            .await
     }
 
-    /// Forgets sessions that ended long ago, their refresh tokens, and sign-ins that failed long ago.
-    pub async fn sweep_sessions(&self) -> Result<(), Error> {
-        let now = self.now();
-        self.store()
+    /// Deletes old sessions, their refresh tokens, and old failures to sign in.
+    pub async fn sweep(self) -> Result<(), Error> {
+        let now = self.accounts.now();
+        self.accounts
             .record(|tx| {
                 async move {
-                    let began = now - KEPT_FOR;
-                    on!(tx.conn(), |c| sqlx::query(SWEEP_SESSIONS).bind(began).execute(c).await.map(|_| ()))?;
-                    lock::sweep(tx, now).await
+                    let began = now - SESSION_ROW_TTL;
+                    with_conn!(tx.conn(), |c| sqlx::query(SWEEP_SESSIONS).bind(began).execute(c).await.map(|_| ()))?;
+                    login_throttle::sweep(tx, now).await
                 }
                 .scope_boxed()
             })
@@ -102,7 +115,7 @@ impl Accounts {
     }
 }
 
-/// Ends a session; whose it was, if it had not ended.
-async fn end(tx: &mut Tx, session: SessionId, now: Time) -> Result<Option<UserId>, Error> {
-    Ok(on!(tx.conn(), |c| sqlx::query_scalar(END_SESSION).bind(session.0).bind(now).fetch_optional(c).await?))
+/// Ends a session. Returns its user; `None` if it had already ended.
+async fn end(tx: &mut Tx, session: SessionId, now: Timestamp) -> Result<Option<UserId>, Error> {
+    Ok(with_conn!(tx.conn(), |c| sqlx::query_scalar(END_SESSION).bind(session.0).bind(now).fetch_optional(c).await?))
 }

@@ -1,35 +1,39 @@
-//! Going on with a session: each refresh token is used once, and one that comes back ends its session.
+//! Continuing a session: each refresh token is used once, and a reused one ends its session.
 //!
-//! The first half of a token is that of every token of its session, and nobody else knows it. So what was used need not be
-//! kept: a token of which nothing but its first half is known was used before, or made up by somebody who had one that was.
-//! A session has two rows however often it goes on, one for its token and one that stands for all before it.
+//! Every token of a session has the same first half, which nobody else knows. So used tokens need not
+//! be stored: a token of which only the first half is known was used before, or was made up by a
+//! client that had one. A session has two rows however often it continues: one for its current token,
+//! and one that stands for all earlier ones.
 
 use std::time::Duration;
 
 use aws_lc_rs::{digest, rand};
+use paddock_store::{
+    Mutation, Tx,
+    audit::{Event, EventType},
+    clock::Timestamp,
+    context::{Actor, AuditContext},
+    ids::{SessionId, UserId},
+    statements, with_conn,
+};
 use scoped_futures::ScopedFutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::{ACCESS_LIFETIME, Login, SessionId, end};
+use super::{Login, Sessions, end, jwt::ACCESS_LIFETIME};
 use crate::{
-    Accounts,
-    audit::{Event, EventType},
-    clock::Time,
-    context::{Actor, Context},
     error::Error,
-    limits::Limits,
-    store::{Outcome, Tx, on, statements},
-    users::{self, User, UserId},
+    types::Limits,
+    users::user::{self, User},
 };
 
-/// How long a session can be left alone.
-pub const REFRESH_IDLE: Duration = Duration::from_hours(7 * 24);
-/// How long a session can go on at all.
+/// How long a session may be idle.
+pub const REFRESH_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
+/// How long a session may last.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
-/// How many random bytes each half of a token has.
-const HALF: usize = 16;
+/// The number of random bytes in each half of a token.
+const HALF_BYTES: usize = 16;
 
 statements! {
     FIND = "SELECT r.session_id, r.consumed_at, r.expires_at, s.user_id, s.created_at, s.token_version, \
@@ -44,30 +48,30 @@ statements! {
     INSERT = "INSERT INTO refresh_tokens (hash, session_id, issued_at, expires_at) VALUES ($1, $2, $3, $4)";
 }
 
-/// A token to be.
-pub(super) struct Refresh {
+/// A refresh token to store.
+pub(super) struct NewRefreshToken {
     pub(super) token: SecretString,
-    expires_at: Time,
+    expires_at: Timestamp,
 }
 
-impl Refresh {
+impl NewRefreshToken {
     /// The first one of a session that begins now.
-    pub(super) fn begin(now: Time) -> Self {
+    pub(super) fn begin(now: Timestamp) -> Self {
         Self::next(&random_half(), now, now)
     }
 
     /// The next one of a session that began then, whose tokens all have this first half.
-    fn next(family: &str, began: Time, now: Time) -> Self {
-        let expires_at = (now + REFRESH_IDLE).min(began + SESSION_LIFETIME);
+    fn next(family: &str, began: Timestamp, now: Timestamp) -> Self {
+        let expires_at = (now + REFRESH_IDLE_TIMEOUT).min(began + SESSION_LIFETIME);
         Self { token: format!("{family}{}", random_half()).into(), expires_at }
     }
 
-    pub(super) fn lifetime(&self, now: Time) -> Duration {
+    pub(super) fn lifetime(&self, now: Timestamp) -> Duration {
         self.expires_at.since(now)
     }
 
-    pub(super) async fn insert(&self, tx: &mut Tx, session: SessionId, now: Time) -> Result<(), Error> {
-        on!(tx.conn(), |c| sqlx::query(INSERT)
+    pub(super) async fn insert(&self, tx: &mut Tx, session: SessionId, now: Timestamp) -> Result<(), Error> {
+        with_conn!(tx.conn(), |c| sqlx::query(INSERT)
             .bind(hash(self.token.expose_secret()))
             .bind(session.0)
             .bind(now)
@@ -79,7 +83,7 @@ impl Refresh {
     }
 }
 
-/// A token that somebody presents, as it is looked for.
+/// A presented token, as it is looked up.
 #[derive(Debug)]
 struct Presented {
     /// Its first half.
@@ -89,27 +93,27 @@ struct Presented {
 }
 
 impl Presented {
-    /// `None` for what has not the form of a token.
+    /// Parses a token; `None` if it has another form.
     fn read(token: &SecretString) -> Option<Self> {
         let text = token.expose_secret();
-        let shaped = text.len() == 4 * HALF && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let shaped = text.len() == 4 * HALF_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         shaped.then(|| {
-            let family = &text[..2 * HALF];
+            let family = &text[..2 * HALF_BYTES];
             Self { family: family.into(), hash: hash(text), family_hash: hash(family) }
         })
     }
 }
 
-/// What is known of a token that was given to someone, and its session.
+/// The row of a token and its session.
 #[derive(Debug, sqlx::FromRow)]
 struct Found {
     session_id: Uuid,
-    consumed_at: Option<Time>,
-    expires_at: Time,
+    consumed_at: Option<Timestamp>,
+    expires_at: Timestamp,
     user_id: UserId,
-    created_at: Time,
+    created_at: Timestamp,
     token_version: i64,
-    /// Whether the session goes on.
+    /// Whether the session is live.
     is_alive: bool,
     #[sqlx(flatten)]
     limits: Limits,
@@ -121,57 +125,62 @@ impl Found {
     }
 }
 
-/// A token that counted when it was looked at, and is not used up yet.
+/// A refresh token that was valid when it was checked, and is not used yet.
 #[derive(Debug)]
-pub struct Refreshing {
+pub struct ValidRefreshToken {
     presented: Presented,
     found: Found,
 }
 
-impl Refreshing {
-    /// Whose session it is.
+impl ValidRefreshToken {
+    /// The user of the session.
     #[must_use]
     pub fn user(&self) -> UserId {
         self.found.user_id
     }
 
-    /// The limits of that user.
+    /// The limits of the user.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.found.limits
     }
 }
 
-impl Accounts {
-    /// Looks at a refresh token, before it is used. `None`: it does not count. One that was used before ends its session,
-    /// whatever limits there are.
-    pub async fn refreshing(&self, context: &Context, token: &SecretString) -> Result<Option<Refreshing>, Error> {
+impl Sessions<'_> {
+    /// Checks a refresh token without using it; `None` if it is invalid. A reused token ends its session,
+    /// whatever the rate limits are.
+    pub async fn check_refresh_token(
+        self,
+        context: &AuditContext,
+        token: &SecretString,
+    ) -> Result<Option<ValidRefreshToken>, Error> {
         let Some(presented) = Presented::read(token) else { return Ok(None) };
         let Some(found) = self.live_token(&presented).await? else { return Ok(None) };
         if found.consumed_at.is_some() {
-            self.reused(&context.acting(Actor::User(found.user_id)), &found).await?;
+            self.end_reused_session(&context.acting(Actor::User(found.user_id)), &found).await?;
             return Ok(None);
         }
-        Ok(Some(Refreshing { presented, found }))
+        Ok(Some(ValidRefreshToken { presented, found }))
     }
 
-    /// Takes a refresh token for an access token and another refresh token. `None`: it does not count any more.
-    pub async fn refresh(&self, context: &Context, refreshing: &Refreshing) -> Result<Option<Login>, Error> {
-        let Refreshing { presented, found } = refreshing;
+    /// Exchanges a refresh token for an access token and a new refresh token; `None` if it is no longer
+    /// valid.
+    pub async fn refresh(self, context: &AuditContext, token: &ValidRefreshToken) -> Result<Option<Login>, Error> {
+        let ValidRefreshToken { presented, found } = token;
         let context = context.acting(Actor::User(found.user_id));
-        let now = self.now();
-        let next = Refresh::next(presented.family.expose_secret(), found.created_at, now);
-        let gone_on = self.write(&context, |tx| {
+        let now = self.accounts.now();
+        let next = NewRefreshToken::next(presented.family.expose_secret(), found.created_at, now);
+        let rotated = self.accounts.write(&context, |tx| {
             let next = &next;
-            async move { go_on(tx, refreshing, next, now).await }.scope_boxed()
+            async move { rotate(tx, token, next, now).await }.scope_boxed()
         });
-        let user = match gone_on.await {
+        let user = match rotated.await {
             Ok(Some(user)) => user,
             Ok(None) | Err(Error::NoUser(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
         Ok(Some(Login {
-            access_token: self.sessions_key().sign(&user, found.session(), now)?,
+            access_token: self.accounts.session_key().sign(user.id, &user.roles, found.session(), now)?,
             expires_in: ACCESS_LIFETIME,
             refresh_expires_in: next.lifetime(now),
             refresh_token: next.token,
@@ -179,13 +188,19 @@ impl Accounts {
         }))
     }
 
-    /// Ends the session of a refresh token, or every one of its user. `false`: it does not count, and ends nothing.
-    pub async fn logout_by_refresh(&self, context: &Context, token: &SecretString, all: bool) -> Result<bool, Error> {
+    /// Ends the session of a refresh token, or every session of its user. Returns `false` for an invalid
+    /// token.
+    pub async fn logout_by_refresh_token(
+        self,
+        context: &AuditContext,
+        token: &SecretString,
+        all: bool,
+    ) -> Result<bool, Error> {
         let Some(presented) = Presented::read(token) else { return Ok(false) };
         let Some(found) = self.live_token(&presented).await? else { return Ok(false) };
         let context = context.acting(Actor::User(found.user_id));
         if found.consumed_at.is_some() {
-            self.reused(&context, &found).await?;
+            self.end_reused_session(&context, &found).await?;
         } else if all {
             self.logout_everywhere(&context, found.user_id).await?;
         } else {
@@ -194,36 +209,39 @@ impl Accounts {
         Ok(true)
     }
 
-    /// A token of a session that goes on, if its own time is not over or it was used.
-    async fn live_token(&self, presented: &Presented) -> Result<Option<Found>, Error> {
-        let found: Option<Found> = on!(self.reader().await?.conn(), |c| sqlx::query_as(FIND)
+    /// Looks up a token of a live session, if it is used or has not expired.
+    async fn live_token(self, presented: &Presented) -> Result<Option<Found>, Error> {
+        let found: Option<Found> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(FIND)
             .bind(&presented.hash)
             .bind(&presented.family_hash)
             .fetch_optional(c)
             .await?);
-        let now = self.now();
+        let now = self.accounts.now();
         Ok(found.filter(|found| found.is_alive && (found.consumed_at.is_some() || found.expires_at > now)))
     }
 
-    /// A token came back that had been used: someone else has it, or had it first.
-    async fn reused(&self, context: &Context, found: &Found) -> Result<(), Error> {
+    /// Ends the session of a used token: two clients have it.
+    async fn end_reused_session(self, context: &AuditContext, found: &Found) -> Result<(), Error> {
         let ended = self
-            .write(context, |tx| async move { end_reused(tx, found.session(), self.now()).await }.scope_boxed())
+            .accounts
+            .write(context, |tx| {
+                async move { end_reused(tx, found.session(), self.accounts.now()).await }.scope_boxed()
+            })
             .await?;
-        debug_assert!(ended.is_none(), "who brings a used token gets no session");
+        debug_assert!(ended.is_none(), "a used token gets no session");
         Ok(())
     }
 }
 
-/// Uses a token up, for another one. Of several with the same token one is first; the next ends the session.
-async fn go_on(
+/// Replaces a token by the next one. Of concurrent uses the first succeeds, and the next ends the session.
+async fn rotate(
     tx: &mut Tx,
-    Refreshing { presented, found }: &Refreshing,
-    next: &Refresh,
-    now: Time,
-) -> Result<Outcome<Option<User>>, Error> {
-    let user = users::locked(tx, found.user_id).await?;
-    let replaced = on!(tx.conn(), |c| sqlx::query(USE)
+    ValidRefreshToken { presented, found }: &ValidRefreshToken,
+    next: &NewRefreshToken,
+    now: Timestamp,
+) -> Result<Mutation<Option<User>>, Error> {
+    let user = user::locked(tx, found.user_id).await?;
+    let replaced = with_conn!(tx.conn(), |c| sqlx::query(USE)
         .bind(&presented.hash)
         .bind(hash(next.token.expose_secret()))
         .bind(now)
@@ -234,17 +252,17 @@ async fn go_on(
     if replaced != 1 {
         return end_reused(tx, found.session(), now).await;
     }
-    let prolonged = on!(tx.conn(), |c| sqlx::query(PROLONG)
+    let prolonged = with_conn!(tx.conn(), |c| sqlx::query(PROLONG)
         .bind(found.session_id)
         .bind(now + ACCESS_LIFETIME)
         .execute(c)
         .await
         .map(|done| done.rows_affected()))?;
-    // Ended since it was looked up.
+    // The session ended since the check.
     if prolonged != 1 || !user.is_active || user.token_version != found.token_version {
-        return Ok(Outcome::Unchanged(None));
+        return Ok(Mutation::Unchanged(None));
     }
-    on!(tx.conn(), |c| sqlx::query(USED)
+    with_conn!(tx.conn(), |c| sqlx::query(USED)
         .bind(&presented.family_hash)
         .bind(found.session_id)
         .bind(now)
@@ -253,24 +271,24 @@ async fn go_on(
         .await
         .map(|_| ()))?;
     let event = Event::new(EventType::SessionRefreshed).user(user.id);
-    Ok(Outcome::changed(Some(user), event))
+    Ok(Mutation::changed(Some(user), event))
 }
 
-async fn end_reused(tx: &mut Tx, session: SessionId, now: Time) -> Result<Outcome<Option<User>>, Error> {
+async fn end_reused(tx: &mut Tx, session: SessionId, now: Timestamp) -> Result<Mutation<Option<User>>, Error> {
     Ok(match end(tx, session, now).await? {
-        Some(user) => Outcome::changed(None, Event::new(EventType::SessionReuseDetected).user(user)),
-        None => Outcome::Unchanged(None),
+        Some(user) => Mutation::changed(None, Event::new(EventType::SessionReuseDetected).user(user)),
+        None => Mutation::Unchanged(None),
     })
 }
 
 /// Half of a token.
 fn random_half() -> String {
-    let mut bytes = [0_u8; HALF];
+    let mut bytes = [0_u8; HALF_BYTES];
     rand::fill(&mut bytes).expect("the operating system gives random bytes");
     hex::encode(bytes)
 }
 
-/// What is kept of a token, or of its first half.
+/// The hash under which a token, or its first half, is stored.
 fn hash(text: &str) -> String {
     hex::encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }

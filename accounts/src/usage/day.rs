@@ -1,12 +1,12 @@
-//! A day of the UTC calendar: what usage is added up by.
+//! A UTC day, by which usage is summed.
 
 use std::{fmt, str::FromStr};
 
 use jiff::civil::Date;
 
-use crate::clock::Time;
+use paddock_store::clock::Timestamp;
 
-const MICROS: i64 = 86_400_000_000;
+const MICROS_PER_DAY: i64 = 86_400_000_000;
 const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// A UTC day, as `2026-11-25`.
@@ -22,8 +22,8 @@ pub struct InvalidDay;
 impl Day {
     /// The day that an instant is in.
     #[must_use]
-    pub const fn of(time: Time) -> Self {
-        Self(time.micros().div_euclid(MICROS))
+    pub const fn of(time: Timestamp) -> Self {
+        Self(time.micros().div_euclid(MICROS_PER_DAY))
     }
 
     /// The first day of its month.

@@ -1,28 +1,18 @@
-//! When keys were last used: noted in memory with each request, and stored many at once.
+//! When keys were last used: noted in memory with each request, and stored in batches.
 
 use std::{
     collections::HashMap,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
 
-use scoped_futures::ScopedFutureExt;
+use paddock_store::{clock::Timestamp, ids::CredentialId, statements};
+use parking_lot::RwLock;
 
-use crate::{
-    Accounts,
-    clock::Time,
-    credentials::CredentialId,
-    error::Error,
-    store::{on, statements},
-};
-
-/// A key that was noted less long ago is not noted again.
-const OFTEN: Duration = Duration::from_secs(30);
-/// A key that has not been used for so long is forgotten here.
-const FORGOTTEN: Duration = Duration::from_hours(1);
+/// A use within this interval of the noted one is not noted.
+const NOTE_INTERVAL: Duration = Duration::from_secs(30);
+/// A key that was not used for this long is removed from memory.
+const IDLE_TTL: Duration = Duration::from_hours(1);
 
 statements! {
     TOUCH = "UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
@@ -39,21 +29,21 @@ struct Note {
 
 impl LastUsed {
     /// Takes note of a use. A key that is in use at the moment costs a look.
-    pub(crate) fn note(&self, id: CredentialId, at: Time) {
-        if let Some(note) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            let used = Time::from_micros(note.used.load(Ordering::Relaxed));
-            if at >= used + OFTEN {
+    pub(crate) fn note(&self, id: CredentialId, at: Timestamp) {
+        if let Some(note) = self.0.read().get(&id) {
+            let used = Timestamp::from_micros(note.used.load(Ordering::Relaxed));
+            if at >= used + NOTE_INTERVAL {
                 note.used.fetch_max(at.micros(), Ordering::Relaxed);
             }
             return;
         }
         let note = Note { used: AtomicI64::new(at.micros()), stored: AtomicI64::new(i64::MIN) };
-        self.0.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(note);
+        self.0.write().entry(id).or_insert(note);
     }
 
     /// What is not stored yet, in order of ids, so that two writers never wait for each other.
-    fn due(&self) -> Vec<(CredentialId, i64)> {
-        let notes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn due(&self) -> Vec<(CredentialId, i64)> {
+        let notes = self.0.read();
         let due = notes.iter().filter_map(|(id, note)| {
             let used = note.used.load(Ordering::Relaxed);
             (used > note.stored.load(Ordering::Relaxed)).then_some((*id, used))
@@ -63,42 +53,17 @@ impl LastUsed {
         due
     }
 
-    fn stored(&self, stored: &[(CredentialId, i64)], now: Time) {
-        let mut notes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn set_stored(&self, stored: &[(CredentialId, i64)], now: Timestamp) {
+        let mut notes = self.0.write();
         for (id, used) in stored {
             if let Some(note) = notes.get(id) {
                 note.stored.store(*used, Ordering::Relaxed);
             }
         }
-        let forgotten = (now - FORGOTTEN).micros();
+        let forgotten = (now - IDLE_TTL).micros();
         notes.retain(|_, note| {
             let used = note.used.load(Ordering::Relaxed);
             used > forgotten || used > note.stored.load(Ordering::Relaxed)
         });
-    }
-}
-
-impl Accounts {
-    /// Stores when keys were last used, as far as it was noted since the last time.
-    pub async fn store_last_used(&self) -> Result<(), Error> {
-        let due = self.last_used().due();
-        if due.is_empty() {
-            return Ok(());
-        }
-        self.store()
-            .record(|tx| {
-                let due = &due;
-                async move {
-                    for (id, used) in due {
-                        let at = Time::from_micros(*used);
-                        on!(tx.conn(), |c| sqlx::query(TOUCH).bind(*id).bind(at).execute(c).await.map(|_| ()))?;
-                    }
-                    Ok(())
-                }
-                .scope_boxed()
-            })
-            .await?;
-        self.last_used().stored(&due, self.now());
-        Ok(())
     }
 }

@@ -1,42 +1,43 @@
-//! Where records wait while the database is away: files that are only added to, one for each process.
+//! The spool: append-only files, one for each process, that hold records while the database is
+//! unavailable.
 //!
-//! A record is safe once its file is synced. Each is framed by its length and checksum, so that a tail that a crash tore off is
-//! told from records. A file is locked for as long as its process lives; one that nobody holds any more is taken over by
-//! whoever gets its lock. Storing a record twice stores it once, so that a crash in the midst of that does no harm.
+//! It protects usage records of served requests from loss when the process dies before the database
+//! returns. A record is durable once its file is synced. Each record is framed by its length and
+//! checksum, so that a torn tail is recognized. A file is locked as long as its process lives; another
+//! process takes over an unlocked file. Storing a record twice stores it once, so a crash during a
+//! replay does no harm.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::UsageRecord;
+use super::record::UsageRecord;
 
-const ENDING: &str = "spool";
-/// Length and CRC-32 of what follows, both little-endian.
-const HEAD: usize = 8;
-/// No record is longer.
-const LONGEST: usize = 64 << 10;
-/// So much is read at once.
-const CHUNK: u64 = 1 << 20;
+const EXTENSION: &str = "spool";
+/// The length and the CRC-32 of a record, both little-endian.
+const HEADER_BYTES: usize = 8;
+/// The longest record.
+const MAX_RECORD_BYTES: usize = 64 << 10;
+/// How many bytes are read at once.
+const CHUNK_BYTES: u64 = 1 << 20;
 
 /// The spool of this process.
 pub struct Spool {
     folder: PathBuf,
     path: PathBuf,
     limit: u64,
-    file: Mutex<Own>,
+    file: Mutex<OpenFile>,
     backlog: AtomicU64,
 }
 
-struct Own {
+struct OpenFile {
     file: File,
     /// How far it is synced.
     len: u64,
@@ -78,13 +79,13 @@ impl Spool {
     /// the spool says that it is full.
     pub fn open(folder: &Path, id: Uuid, limit: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let (path, partial) = (folder.join(format!("{id}.{ENDING}")), folder.join(format!("{id}.new")));
+        let (path, partial) = (folder.join(format!("{id}.{EXTENSION}")), folder.join(format!("{id}.new")));
         let file = OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&partial)?;
         // Under its name it is never without its lock.
         file.try_lock()?;
         fs::rename(&partial, &path)?;
         File::open(folder)?.sync_all()?;
-        let file = Mutex::new(Own { file, len: 0, stored: 0, is_ragged: false });
+        let file = Mutex::new(OpenFile { file, len: 0, stored: 0, is_ragged: false });
         Ok(Self { folder: folder.to_owned(), path, limit, file, backlog: AtomicU64::new(0) })
     }
 
@@ -93,7 +94,7 @@ impl Spool {
         let mut bytes = Vec::with_capacity(records.len() * 512);
         for record in records {
             let text = serde_json::to_vec(record)?;
-            let len = u32::try_from(text.len()).ok().filter(|_| text.len() <= LONGEST);
+            let len = u32::try_from(text.len()).ok().filter(|_| text.len() <= MAX_RECORD_BYTES);
             let len = len.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a record is too long"))?;
             bytes.extend_from_slice(&len.to_le_bytes());
             bytes.extend_from_slice(&crc32fast::hash(&text).to_le_bytes());
@@ -156,7 +157,7 @@ impl Spool {
         let mut orphans = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if path == self.path || path.extension().is_none_or(|ending| ending != ENDING) {
+            if path == self.path || path.extension().is_none_or(|ending| ending != EXTENSION) {
                 continue;
             }
             let file = match File::open(&path) {
@@ -183,8 +184,8 @@ impl Spool {
         Ok(orphans)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Own> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, OpenFile> {
+        self.file.lock()
     }
 }
 
@@ -225,14 +226,14 @@ impl Orphan {
 
 /// The records between two places of a file.
 fn read(file: &File, from: u64, len: u64) -> io::Result<Chunk> {
-    let mut bytes = vec![0; usize::try_from(CHUNK.min(len.saturating_sub(from))).unwrap_or(0)];
+    let mut bytes = vec![0; usize::try_from(CHUNK_BYTES.min(len.saturating_sub(from))).unwrap_or(0)];
     file.read_exact_at(&mut bytes, from)?;
     let mut chunk = Chunk { end: from, ..Chunk::default() };
     let mut rest = bytes.as_slice();
-    while let Some((head, behind)) = rest.split_first_chunk::<HEAD>() {
+    while let Some((head, behind)) = rest.split_first_chunk::<HEADER_BYTES>() {
         let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let length = word(0) as usize;
-        if length > LONGEST {
+        if length > MAX_RECORD_BYTES {
             chunk.damage = Some(Damage::Corrupt);
             return Ok(chunk);
         }
@@ -243,7 +244,7 @@ fn read(file: &File, from: u64, len: u64) -> io::Result<Chunk> {
             return Ok(chunk);
         };
         chunk.records.push(record);
-        chunk.end += (HEAD + length) as u64;
+        chunk.end += (HEADER_BYTES + length) as u64;
         rest = behind;
     }
     if chunk.records.is_empty() && !bytes.is_empty() {
@@ -256,8 +257,9 @@ fn read(file: &File, from: u64, len: u64) -> io::Result<Chunk> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use paddock_store::{clock::Timestamp, ids::UserId};
+
     use super::*;
-    use crate::{clock::Time, users::UserId};
 
     /// A folder that goes with the test.
     struct Folder(PathBuf);
@@ -291,7 +293,7 @@ mod tests {
             prompt_tokens: Some(1),
             completion_tokens: None,
             tokens_estimated: true,
-            started_at: Time::from_micros(1_700_000_000_000_000),
+            started_at: Timestamp::from_micros(1_700_000_000_000_000),
             first_byte_us: None,
             duration_us: 5,
             status: "ok".into(),

@@ -1,9 +1,13 @@
-//! What was used, added up.
+//! Totals of usage.
 
+use paddock_store::{
+    ids::{CredentialId, UserId},
+    with_conn,
+};
 use sqlx::{FromRow, QueryBuilder};
 
-use super::Day;
-use crate::{Accounts, credentials::CredentialId, error::Error, store::on, users::UserId};
+use super::{Day, Usage};
+use crate::error::Error;
 
 /// What totals are told apart by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,11 +109,11 @@ macro_rules! narrow {
     };
 }
 
-impl Accounts {
+impl Usage<'_> {
     /// What was used, in order of day, user, key and model as far as it is told apart by them; and how many groups there are
     /// in all. Told apart by nothing, it is one row, also where nothing was used.
-    pub async fn usage(
-        &self,
+    pub async fn totals(
+        self,
         filter: &UsageFilter,
         group_by: GroupBy,
         limit: u16,
@@ -142,24 +146,24 @@ impl Accounts {
                 query.build_query_scalar::<i64>().fetch_one($conn).await?
             }};
         }
-        let mut reader = self.reader().await?;
-        let rows: Vec<UsageTotals> = on!(reader.conn(), |c| totals!(c));
+        let mut reader = self.accounts.reader().await?;
+        let rows: Vec<UsageTotals> = with_conn!(reader.conn(), |c| totals!(c));
         if columns.is_empty() {
             return Ok((rows, 1));
         }
         let seen = i64::from(offset) + i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        // Who sees the last of them has counted them.
+        // A page that is not full ends the list: no count is needed.
         let is_last = rows.len() < usize::from(limit) && (offset == 0 || !rows.is_empty());
-        let total = if is_last { seen } else { on!(reader.conn(), |c| count!(c)) };
+        let total = if is_last { seen } else { with_conn!(reader.conn(), |c| count!(c)) };
         Ok((rows, total))
     }
 
     /// What a user has used today and in this month, by the UTC calendar.
-    pub async fn usage_of(&self, user_id: UserId) -> Result<(Totals, Totals), Error> {
-        let today = Day::of(self.now());
+    pub async fn totals_of_user(self, user_id: UserId) -> Result<(Totals, Totals), Error> {
+        let today = Day::of(self.accounts.now());
         let since = async |day| {
             let filter = UsageFilter { from: Some(day), user_id: Some(user_id), ..UsageFilter::default() };
-            let (rows, _) = self.usage(&filter, GroupBy::default(), 1, 0).await?;
+            let (rows, _) = self.totals(&filter, GroupBy::default(), 1, 0).await?;
             Ok::<_, Error>(rows.first().map(|row| row.totals).unwrap_or_default())
         };
         Ok((since(today).await?, since(today.month()).await?))

@@ -1,49 +1,49 @@
-//! Who can administer; and that the last one who can stays.
+//! Which users can administer, and the rule that the last of them cannot be removed.
 
 use std::fmt;
 
-use super::{User, UserId};
+use paddock_store::{Conn, Tx, ids::UserId, statements, with_conn};
+
+use super::user::User;
 use crate::{
     error::Error,
-    limits::Limits,
-    sets::Role,
-    store::{Conn, Tx, on, statements},
+    types::{Limits, Role},
 };
 
 statements! {
     OTHER_ADMINS = "SELECT count(*) FROM users WHERE is_active AND deleted_at IS NULL AND id <> $1 \
                     AND ' ' || roles || ' ' LIKE '% admin %' AND requests_per_minute IS DISTINCT FROM 0";
-    /// Makes changes that could take the last admin away wait for each other. SQLite has one writer anyhow. The audit event
-    /// needs this lock too: who takes it earlier must not wait for a row after it.
-    ONE_AT_A_TIME = "UPDATE audit_head SET position = position";
+    /// Serializes changes that could remove the last admin. The audit event needs this lock too, so a
+    /// transaction that takes it here must not wait for a row afterwards.
+    LOCK_ADMINS = "UPDATE audit_head SET position = position";
 }
 
-/// Whether anybody is an admin who may act.
+/// Whether an admin exists who can act.
 pub(crate) async fn has_admin(conn: Conn<'_>) -> Result<bool, Error> {
     let nobody = UserId(0);
-    let admins: i64 = on!(conn, |c| sqlx::query_scalar(OTHER_ADMINS).bind(nobody).fetch_one(c).await?);
+    let admins: i64 = with_conn!(conn, |c| sqlx::query_scalar(OTHER_ADMINS).bind(nobody).fetch_one(c).await?);
     Ok(admins > 0)
 }
 
-/// Whether anybody but this one is an admin who may act, also when two changes race.
+/// Whether another admin exists who can act. Holds under concurrent changes.
 pub(crate) async fn has_other_admin(tx: &mut Tx, than: UserId) -> Result<bool, Error> {
-    on!(tx.conn(), |c| sqlx::query(ONE_AT_A_TIME).execute(c).await.map(|_| ()))?;
-    let others: i64 = on!(tx.conn(), |c| sqlx::query_scalar(OTHER_ADMINS).bind(than).fetch_one(c).await?);
+    with_conn!(tx.conn(), |c| sqlx::query(LOCK_ADMINS).execute(c).await.map(|_| ()))?;
+    let others: i64 = with_conn!(tx.conn(), |c| sqlx::query_scalar(OTHER_ADMINS).bind(than).fetch_one(c).await?);
     Ok(others > 0)
 }
 
-/// What keeps a user from administering.
+/// Why a user cannot administer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hindrance {
-    /// It may not act at all.
+pub enum AdminBlocker {
+    /// The user is disabled.
     Disabled,
-    /// It is no admin.
+    /// The user is no admin.
     NoRole,
-    /// It may make no requests, not even to be given some again.
+    /// The user may make no requests.
     NoRequests,
 }
 
-impl fmt::Display for Hindrance {
+impl fmt::Display for AdminBlocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Disabled => "is disabled",
@@ -54,21 +54,21 @@ impl fmt::Display for Hindrance {
 }
 
 impl User {
-    /// What keeps it from administering first of all, if anything does.
-    pub(crate) fn hindrance(&self) -> Option<Hindrance> {
+    /// The first reason why the user cannot administer; `None` if it can.
+    pub(crate) fn admin_blocker(&self) -> Option<AdminBlocker> {
         if !self.is_active {
-            Some(Hindrance::Disabled)
+            Some(AdminBlocker::Disabled)
         } else if !self.roles.has(Role::Admin) {
-            Some(Hindrance::NoRole)
+            Some(AdminBlocker::NoRole)
         } else if self.limits.requests_per_minute == Some(0) {
-            Some(Hindrance::NoRequests)
+            Some(AdminBlocker::NoRequests)
         } else {
             None
         }
     }
 
-    /// The same with nothing that keeps it from administering.
-    pub(crate) fn unhindered(self) -> Self {
+    /// The user, changed so that it can administer.
+    pub(crate) fn with_admin_restored(self) -> Self {
         let requests_per_minute = self.limits.requests_per_minute.filter(|limit| *limit != 0);
         Self {
             is_active: true,
@@ -80,11 +80,11 @@ impl User {
 }
 
 fn can_act(user: &User) -> bool {
-    user.hindrance().is_none()
+    user.admin_blocker().is_none()
 }
 
-/// Whether a user may become another, or with `None` go.
-pub(super) async fn may_become(tx: &mut Tx, before: &User, after: Option<&User>) -> Result<(), Error> {
+/// Checks that a change, or with `None` a deletion, leaves an admin who can act.
+pub(crate) async fn check_last_admin(tx: &mut Tx, before: &User, after: Option<&User>) -> Result<(), Error> {
     if can_act(before) && !after.is_some_and(can_act) && !has_other_admin(tx, before.id).await? {
         return Err(Error::LastAdmin);
     }

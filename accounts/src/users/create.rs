@@ -1,25 +1,25 @@
 //! Creating a user.
 
+use paddock_store::{
+    Conn, Mutation,
+    audit::{Change, Event, EventType},
+    clock::Timestamp,
+    context::AuditContext,
+    statements, with_conn,
+};
 use scoped_futures::ScopedFutureExt;
 
-use super::{Row, User, by_email, by_external_id};
+use super::{
+    Users,
+    user::{User, by_email, by_external_id},
+};
 use crate::{
-    Accounts,
-    audit::{Change, Event, EventType},
-    clock::Time,
-    context::Context,
-    email::Email,
-    error::{Error, Violation},
-    limits::Limits,
-    managed::ManagedBy,
-    patterns::ModelPatterns,
-    sets::Roles,
-    store::{Conn, Outcome, on, statements},
-    text,
+    error::Error,
+    types::{Email, Limits, ManagedBy, ModelPatterns, Roles, Violation, bind_limits, display_text},
 };
 
 /// The longest display name or external id, in characters.
-const LONGEST_TEXT: usize = 200;
+const MAX_TEXT_LENGTH: usize = 200;
 
 statements! {
     INSERT = "INSERT INTO users (email, display_name, external_id, is_active, roles, models, requests_per_minute, \
@@ -28,7 +28,7 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16) RETURNING *";
 }
 
-/// A user to be.
+/// A user to create.
 #[derive(Clone, Debug)]
 pub struct NewUser {
     /// The address.
@@ -66,79 +66,78 @@ impl NewUser {
     }
 }
 
-/// What creation came to.
+/// The result of a creation.
 #[derive(Clone, Debug)]
 pub enum Created {
     /// A new user.
     New(User),
-    /// The same `external_id` was there already: nothing changed.
+    /// A user with this `external_id` existed: nothing changed.
     Existing(User),
 }
 
-impl Accounts {
-    /// Creates a user. An `external_id` that is there already, with the same address, answers with that user.
-    pub async fn create_user(&self, context: &Context, new: NewUser) -> Result<Created, Error> {
+impl Users<'_> {
+    /// Creates a user. If a user with this `external_id` and address exists, returns it.
+    pub async fn create(self, context: &AuditContext, new: NewUser) -> Result<Created, Error> {
         check(new.display_name.as_deref(), new.external_id.as_deref(), &new.limits)?;
-        self.write(context, |tx| {
-            let new = &new;
-            async move {
-                if let Some(external_id) = &new.external_id
-                    && let Some(user) = by_external_id(tx.conn(), external_id).await?
-                {
-                    if user.email != new.email {
-                        return Err(Error::ExternalIdTaken(user.id));
+        self.accounts
+            .write(context, |tx| {
+                let new = &new;
+                async move {
+                    if let Some(external_id) = &new.external_id
+                        && let Some(user) = by_external_id(tx.conn(), external_id).await?
+                    {
+                        if user.email != new.email {
+                            return Err(Error::ExternalIdTaken(user.id));
+                        }
+                        return Ok(Mutation::Unchanged(Created::Existing(user)));
                     }
-                    return Ok(Outcome::Unchanged(Created::Existing(user)));
-                }
-                match by_email(tx.conn(), &new.email).await? {
-                    None => {}
-                    // Made by another between the two looks.
-                    Some(same) if new.external_id.is_some() && same.external_id == new.external_id => {
-                        return Ok(Outcome::Unchanged(Created::Existing(same)));
+                    match by_email(tx.conn(), &new.email).await? {
+                        None => {}
+                        // Created by another process between the two reads.
+                        Some(same) if new.external_id.is_some() && same.external_id == new.external_id => {
+                            return Ok(Mutation::Unchanged(Created::Existing(same)));
+                        }
+                        Some(other) => return Err(Error::EmailTaken(other.id)),
                     }
-                    Some(other) => return Err(Error::EmailTaken(other.id)),
+                    let user = insert(tx.conn(), new, self.accounts.now()).await?;
+                    let event = created_event(&user);
+                    Ok(Mutation::changed(Created::New(user), event))
                 }
-                let user = insert(tx.conn(), new, self.now()).await?;
-                let event = created_event(&user);
-                Ok(Outcome::changed(Created::New(user), event))
-            }
-            .scope_boxed()
-        })
-        .await
+                .scope_boxed()
+            })
+            .await
     }
 }
 
-pub(crate) async fn insert(conn: Conn<'_>, new: &NewUser, now: Time) -> Result<User, Error> {
+/// Inserts a user.
+pub(crate) async fn insert(conn: Conn<'_>, new: &NewUser, now: Timestamp) -> Result<User, Error> {
     let managed = new.managed_by.as_ref();
-    let row: Row = on!(conn, |c| sqlx::query_as(INSERT)
-        .bind(&new.email)
-        .bind(&new.display_name)
-        .bind(&new.external_id)
-        .bind(new.is_active)
-        .bind(&new.roles)
-        .bind(&new.models)
-        .bind(new.limits.requests_per_minute)
-        .bind(new.limits.tokens_per_minute)
-        .bind(new.limits.tokens_per_day)
-        .bind(new.limits.tokens_per_month)
-        .bind(new.limits.max_concurrent)
-        .bind(managed.map(|m| &m.cluster))
-        .bind(managed.map(|m| &m.namespace))
-        .bind(managed.map(|m| &m.name))
-        .bind(managed.map(|m| &m.uid))
-        .bind(now)
-        .fetch_one(c)
-        .await?);
-    Ok(row.into())
+    Ok(with_conn!(conn, |c| bind_limits!(
+        sqlx::query_as(INSERT)
+            .bind(&new.email)
+            .bind(&new.display_name)
+            .bind(&new.external_id)
+            .bind(new.is_active)
+            .bind(&new.roles)
+            .bind(&new.models),
+        new.limits
+    )
+    .bind(managed.map(|m| &m.cluster))
+    .bind(managed.map(|m| &m.namespace))
+    .bind(managed.map(|m| &m.name))
+    .bind(managed.map(|m| &m.uid))
+    .bind(now)
+    .fetch_one(c)
+    .await?))
 }
 
-/// The event that says what a user began with.
+/// The event of a creation.
 pub(crate) fn created_event(user: &User) -> Event {
-    Event::new(EventType::UserCreated).user(user.id).target(user.email.as_str()).change(beginning(user))
+    Event::new(EventType::UserCreated).user(user.id).target(user.email.as_str()).change(initial_fields(user))
 }
 
-/// What a user began with.
-pub(crate) fn beginning(user: &User) -> Change {
+/// The fields of a new user.
+pub(crate) fn initial_fields(user: &User) -> Change {
     let mut change = Change::default();
     change.field("email", None, Some(&user.email));
     change.field("display_name", None, user.display_name.as_ref());
@@ -154,8 +153,10 @@ pub(crate) fn beginning(user: &User) -> Change {
 /// The rules of the free texts and the limits.
 pub(crate) fn check(display_name: Option<&str>, external_id: Option<&str>, limits: &Limits) -> Result<(), Error> {
     let texts = [("/display_name", display_name), ("/external_id", external_id)];
-    let mut violations: Vec<_> =
-        texts.into_iter().filter_map(|(pointer, text)| text::violation(pointer, text, LONGEST_TEXT)).collect();
+    let mut violations: Vec<_> = texts
+        .into_iter()
+        .filter_map(|(pointer, text)| display_text::find_violation(pointer, text, MAX_TEXT_LENGTH))
+        .collect();
     if let Some(name) = limits.negative() {
         violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
     }

@@ -1,19 +1,23 @@
 //! Changing a user.
 
+use paddock_store::{
+    Mutation, Tx,
+    audit::{Change, Event, EventType},
+    clock::Timestamp,
+    context::AuditContext,
+    ids::UserId,
+    statements, with_conn,
+};
 use scoped_futures::ScopedFutureExt;
 
-use super::{Row, User, UserId, admins, check, locked};
+use super::{
+    Users, admins,
+    create::check,
+    user::{User, locked},
+};
 use crate::{
-    Accounts,
-    access::Denied,
-    audit::{Change, Event, EventType},
-    clock::Time,
-    context::Context,
-    error::Error,
-    limits::{Limits, LimitsPatch},
-    patterns::ModelPatterns,
-    sets::{Role, Roles},
-    store::{Outcome, Tx, on, statements},
+    error::{AccessDenied, Error},
+    types::{Limits, LimitsPatch, ModelPatterns, Role, Roles, bind_limits},
 };
 
 statements! {
@@ -48,7 +52,7 @@ impl UserPatch {
     }
 
     /// The user after it. It is laid over what is locked, so that of two patches at once neither is lost.
-    fn over(&self, user: User, now: Time) -> User {
+    fn over(&self, user: User, now: Timestamp) -> User {
         let managed = user.managed_by.is_some();
         let overridden_at = match self.is_active {
             // Disabling outranks Git, which may have disabled the user already, until an admin enables it.
@@ -68,73 +72,72 @@ impl UserPatch {
     }
 }
 
-impl Accounts {
+impl Users<'_> {
     /// Changes a user. What Kubernetes owns can only be disabled and enabled: the first is kept as an override, which the
     /// second clears. `admins`: whether admins may be made and changed.
-    pub async fn update_user(
-        &self,
-        context: &Context,
+    pub async fn update(
+        self,
+        context: &AuditContext,
         id: UserId,
         patch: UserPatch,
-        admins: Result<(), Denied>,
+        admins: Result<(), AccessDenied>,
     ) -> Result<User, Error> {
         let display_name = patch.display_name.as_ref().and_then(|name| name.as_deref());
         check(display_name, None, &patch.limits.over(Limits::default()))?;
-        self.write(context, |tx| {
-            let (patch, admins) = (&patch, &admins);
-            async move {
-                let before = locked(tx, id).await?;
-                if before.roles.has(Role::Admin) || patch.roles.as_ref().is_some_and(|roles| roles.has(Role::Admin)) {
-                    admins.clone()?;
+        self.accounts
+            .write(context, |tx| {
+                let (patch, admins) = (&patch, &admins);
+                async move {
+                    let before = locked(tx, id).await?;
+                    if before.roles.has(Role::Admin) || patch.roles.as_ref().is_some_and(|roles| roles.has(Role::Admin))
+                    {
+                        admins.clone()?;
+                    }
+                    if let Some(owner) = &before.managed_by
+                        && patch.edits()
+                    {
+                        return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
+                    }
+                    let after = patch.over(before.clone(), self.accounts.now());
+                    replace(tx, &before, after, self.accounts.now()).await
                 }
-                if let Some(owner) = &before.managed_by
-                    && patch.edits()
-                {
-                    return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
-                }
-                let after = patch.over(before.clone(), self.now());
-                replace(tx, &before, after, self.now()).await
-            }
-            .scope_boxed()
-        })
-        .await
+                .scope_boxed()
+            })
+            .await
     }
 }
 
 /// Writes what differs, with the event that weighs most.
-pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Time) -> Result<Outcome<User>, Error> {
+pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Timestamp) -> Result<Mutation<User>, Error> {
     let Some(event) = difference(before, &after) else {
-        return Ok(Outcome::Unchanged(before.clone()));
+        return Ok(Mutation::Unchanged(before.clone()));
     };
-    admins::may_become(tx, before, Some(&after)).await?;
-    Ok(Outcome::changed(put(tx, before, &after, now).await?, event))
+    admins::check_last_admin(tx, before, Some(&after)).await?;
+    Ok(Mutation::changed(put(tx, before, &after, now).await?, event))
 }
 
 /// Writes a user that was locked. Ends every session when roles or activity change.
-pub(crate) async fn put(tx: &mut Tx, before: &User, after: &User, now: Time) -> Result<User, Error> {
+pub(crate) async fn put(tx: &mut Tx, before: &User, after: &User, now: Timestamp) -> Result<User, Error> {
     let ends_sessions = before.roles != after.roles || (before.is_active && !after.is_active);
     let managed = after.managed_by.as_ref();
-    let row: Row = on!(tx.conn(), |c| sqlx::query_as(UPDATE)
-        .bind(after.id)
-        .bind(&after.display_name)
-        .bind(after.is_active)
-        .bind(&after.roles)
-        .bind(&after.models)
-        .bind(after.limits.requests_per_minute)
-        .bind(after.limits.tokens_per_minute)
-        .bind(after.limits.tokens_per_day)
-        .bind(after.limits.tokens_per_month)
-        .bind(after.limits.max_concurrent)
-        .bind(managed.map(|m| &m.cluster))
-        .bind(managed.map(|m| &m.namespace))
-        .bind(managed.map(|m| &m.name))
-        .bind(managed.map(|m| &m.uid))
-        .bind(after.overridden_at)
-        .bind(i64::from(ends_sessions))
-        .bind(now)
-        .fetch_one(c)
-        .await?);
-    Ok(row.into())
+    Ok(with_conn!(tx.conn(), |c| bind_limits!(
+        sqlx::query_as(UPDATE)
+            .bind(after.id)
+            .bind(&after.display_name)
+            .bind(after.is_active)
+            .bind(&after.roles)
+            .bind(&after.models),
+        after.limits
+    )
+    .bind(managed.map(|m| &m.cluster))
+    .bind(managed.map(|m| &m.namespace))
+    .bind(managed.map(|m| &m.name))
+    .bind(managed.map(|m| &m.uid))
+    .bind(after.overridden_at)
+    .bind(i64::from(ends_sessions))
+    .bind(now)
+    .fetch_one(c)
+    .await?))
 }
 
 /// What is another after than before.

@@ -1,10 +1,10 @@
-//! Which headers pass, in each direction.
+//! Header filtering between the client and Ollama, in both directions.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::origin::X_REQUEST_ID;
+use crate::http::request_context::X_REQUEST_ID;
 
-/// Headers that speak of one connection (RFC 9110, 7.6.1), whose message is framed anew on the other side.
+/// Whether a header concerns one connection only (RFC 9110, 7.6.1) or the framing of its message.
 fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -23,38 +23,39 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// What is the client's and the gateway's business only. Ollama checks `Origin` against its own list, and an answer must not
-/// be compressed, or it could not be metered.
-fn is_ours(name: &str) -> bool {
+/// Whether a request header concerns the gateway only. Ollama would check `Origin` against its own
+/// list. A compressed response could not be metered.
+fn is_for_gateway(name: &str) -> bool {
     matches!(
         name,
         "accept-encoding" | "authorization" | "cookie" | "origin" | "x-api-key" | "x-request-id" | "x-trace-id"
     )
 }
 
-/// What Ollama says of itself, or of browsers.
-fn is_upstreams(name: &str) -> bool {
+/// Whether a response header describes Ollama itself, or its own CORS rules.
+fn is_from_upstream(name: &str) -> bool {
     matches!(name, "server" | "set-cookie" | "www-authenticate" | "x-request-id") || name.starts_with("access-control-")
 }
 
-/// The headers of a client's request, as Ollama gets them.
+/// Filters the headers of a client's request for Ollama.
 pub(crate) fn to_ollama(headers: HeaderMap, request_id: &HeaderValue) -> HeaderMap {
-    let mut passed = pass(headers, |name| !is_hop_by_hop(name) && !is_ours(name));
+    let mut passed = filter(headers, |name| !is_hop_by_hop(name) && !is_for_gateway(name));
     passed.insert(X_REQUEST_ID, request_id.clone());
     passed
 }
 
-/// The headers of Ollama's answer, as the client gets them. `Content-Length` stays: the bytes are the same.
+/// Filters the headers of Ollama's response for the client. `Content-Length` stays: the bytes are
+/// the same.
 pub(crate) fn to_client(headers: HeaderMap) -> HeaderMap {
-    pass(headers, |name| name == "content-length" || !(is_hop_by_hop(name) || is_upstreams(name)))
+    filter(headers, |name| name == "content-length" || !(is_hop_by_hop(name) || is_from_upstream(name)))
 }
 
-fn pass(headers: HeaderMap, may_pass: impl Fn(&str) -> bool) -> HeaderMap {
+fn filter(headers: HeaderMap, may_pass: impl Fn(&str) -> bool) -> HeaderMap {
     let named = named_by_connection(&headers);
     let mut passed = HeaderMap::with_capacity(headers.len() + 5);
     let mut last: Option<HeaderName> = None;
     for (name, value) in headers {
-        // Further values of a header come without its name.
+        // `HeaderMap` yields the name with the first value only.
         if name.is_some() {
             last = name.filter(|name| may_pass(name.as_str()) && !named.contains(name));
         }
@@ -65,7 +66,7 @@ fn pass(headers: HeaderMap, may_pass: impl Fn(&str) -> bool) -> HeaderMap {
     passed
 }
 
-/// The headers that `Connection` says are hop-by-hop too.
+/// Returns the headers that `Connection` declares hop-by-hop.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_ollamas_business_goes_to_ollama() {
+    fn request_headers_for_the_gateway_do_not_reach_ollama() {
         let sent = headers(&[
             ("host", "gateway"),
             ("connection", "keep-alive, X-Hop"),
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn ollamas_own_words_do_not_come_back() {
+    fn response_headers_about_ollama_do_not_reach_the_client() {
         let answered = headers(&[
             ("server", "ollama"),
             ("set-cookie", "a=b"),

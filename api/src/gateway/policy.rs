@@ -1,119 +1,131 @@
-//! What a request may ask of Ollama, decided on its bytes alone. Pure.
+//! What a request may ask of Ollama, decided on its bytes alone. The functions here are pure.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::StatusCode;
-use paddock_accounts::{access::Principal, sets::Role};
+use paddock_accounts::{access::Principal, types::Role};
 use paddock_ollama::{
-    Dialect, Edit, Endpoint, Member, ModelName, ModelPatterns, SAMPLING, ScanError, Scanned, request::Kind, scan,
+    AllowList, Dialect, Edit, Endpoint, Member, ModelName, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan,
     splice,
 };
 
-use super::{refusal::Refusal, shown};
+use super::error::GatewayError;
 
-/// How long a model stays in memory after the request: also everybody's.
+/// The member that keeps a model in memory after the request, which concerns all users.
 const KEEP_ALIVE: &str = "keep_alive";
 
-/// A request that may go on.
+/// A request that Ollama may see.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(super) struct AuthorizedRequest {
     /// The model, in canonical form.
-    pub(crate) model: ModelName,
+    pub(super) model: ModelName,
     /// The model as the client wrote it.
-    pub(crate) written: String,
-    /// What is sent: the client's bytes, spliced only where a rule must.
-    pub(crate) body: Bytes,
-    /// The answer will be a stream.
-    pub(crate) streams: bool,
-    /// The stream's usage was asked for in the client's stead, and is not for the client.
-    pub(crate) drop_usage: bool,
+    pub(super) written: String,
+    /// The body for Ollama: the client's bytes, edited only where a rule requires it.
+    pub(super) body: Bytes,
+    /// Whether the response is a stream.
+    pub(super) is_stream: bool,
+    /// Whether the gateway added the request for usage. The client must not see that part of the
+    /// stream.
+    pub(super) drop_usage: bool,
 }
 
-/// Judges a request.
-pub(crate) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<Plan, Refusal> {
-    let Some(keys) = endpoint.keys else { return Err(Refusal::internal("no_keys")) };
-    let scanned = scan(&body, keys).map_err(|error| unreadable(&error))?;
-    let written = model(&scanned)?.to_owned();
+/// Checks a request against the rules for its principal, and edits its body where a rule requires
+/// it.
+pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<AuthorizedRequest, GatewayError> {
+    let Some(known_fields) = endpoint.known_fields else { return Err(GatewayError::internal("no_keys")) };
+    let scanned = scan(&body, known_fields).map_err(|error| unreadable(&error))?;
+    let written = model_name(&scanned)?.to_owned();
     let model = ModelName::parse(&written)
-        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "invalid_model_name", error.to_string()))?;
+        .map_err(|error| GatewayError::new(StatusCode::BAD_REQUEST, "invalid_model_name", error.to_string()))?;
     if model.is_cloud() {
         return Err(remote());
     }
     if !allows(principal, &model) {
         return Err(not_found(&written));
     }
-    let streams = endpoint.streams(scanned.stream());
+    let is_stream = endpoint.is_streaming(scanned.stream());
     let mut edits: Vec<Edit> = Vec::new();
     if !principal.roles.has(Role::Admin) {
-        keep_to_sampling(&scanned)?;
-        edits.extend(without(scanned.members(), KEEP_ALIVE));
+        check_options(&scanned)?;
+        edits.extend(remove_member(scanned.members(), KEEP_ALIVE));
     }
-    let ask_usage = if streams && endpoint.dialect == Dialect::OpenAi { scanned.ask_usage() } else { None };
-    let drop_usage = ask_usage.is_some();
-    edits.extend(ask_usage);
-    // An insertion comes before the removal that begins where it stands.
+    let usage_request = if is_stream && endpoint.dialect == Dialect::OpenAi { scanned.request_usage() } else { None };
+    let drop_usage = usage_request.is_some();
+    edits.extend(usage_request);
+    // An insertion comes before a removal that begins at the same place.
     edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     let spliced = (!edits.is_empty()).then(|| splice(&body, &edits));
-    Ok(Plan { model, written, body: spliced.unwrap_or(body), streams, drop_usage })
+    Ok(AuthorizedRequest { model, written, body: spliced.unwrap_or(body), is_stream, drop_usage })
 }
 
-/// Whether the lists of user and key both allow a model.
-pub(crate) fn allows(principal: &Principal, model: &ModelName) -> bool {
+/// Whether the allow lists of both the user and the key contain a model.
+pub(super) fn allows(principal: &Principal, model: &ModelName) -> bool {
     principal.allow_lists().all(|list| {
         let patterns: Vec<String> = list.iter().map(str::to_owned).collect();
-        ModelPatterns(Some(&patterns)).allows(model)
+        AllowList(Some(&patterns)).allows(model)
     })
 }
 
-/// What is told of a model that is not there, and of one that is not allowed: in Ollama's own words.
-pub(crate) fn not_found(written: &str) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "model_not_found", format!("model '{}' not found", shown(written)))
+/// The error for a model that is missing, and for one that is not allowed, in Ollama's own words.
+pub(super) fn not_found(written: &str) -> GatewayError {
+    GatewayError::new(StatusCode::NOT_FOUND, "model_not_found", format!("model '{}' not found", truncated(written)))
 }
 
-/// What is told of a model that Ollama would run elsewhere.
-pub(crate) fn remote() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, "remote_model", "models that run outside this Ollama are not served")
+/// The error for a model that Ollama would run on a remote host.
+pub(super) fn remote() -> GatewayError {
+    GatewayError::new(StatusCode::FORBIDDEN, "remote_model", "models that run outside this Ollama are not served")
 }
 
-fn unreadable(error: &ScanError) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
+/// Truncates a name, for an error message.
+fn truncated(name: &str) -> Cow<'_, str> {
+    const MAX_LENGTH: usize = 200;
+    match name.char_indices().nth(MAX_LENGTH) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
 }
 
-/// The model's name: `model`, or `name` where the endpoint takes it. Where both are given they must agree.
-fn model<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, Refusal> {
+fn unreadable(error: &ScanError) -> GatewayError {
+    GatewayError::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
+}
+
+/// Returns the model's name: `model`, or `name` where the endpoint accepts it. Two different names
+/// are an error.
+fn model_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, GatewayError> {
     let names = [scanned.model(), scanned.name()];
     let mut given = names.into_iter().flatten().filter(|name| !name.is_empty());
     match (given.next(), given.next()) {
-        (None, _) => Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_model_name", "model is required")),
+        (None, _) => Err(GatewayError::new(StatusCode::BAD_REQUEST, "invalid_model_name", "model is required")),
         (Some(name), None) => Ok(name),
         (Some(model), Some(name)) if model == name => Ok(model),
         (Some(_), Some(_)) => {
             let reason = "model and name are two different models";
-            Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_model_name", reason))
+            Err(GatewayError::new(StatusCode::BAD_REQUEST, "invalid_model_name", reason))
         }
     }
 }
 
-/// Refuses every option but those of sampling: what others share is changed by the rest, and perhaps by what a later
-/// Ollama will know. Null is none.
-fn keep_to_sampling(scanned: &Scanned<'_>) -> Result<(), Refusal> {
-    let closed = |member: &&Member<'_>| member.kind != Kind::Null && !SAMPLING.contains(&&*member.key);
+/// Refuses every option that is not about sampling: the others change the loaded model for all
+/// users, and so may unknown options of a later Ollama. Null counts as absent.
+fn check_options(scanned: &Scanned<'_>) -> Result<(), GatewayError> {
+    let closed = |member: &&Member<'_>| member.kind != ValueKind::Null && !SAMPLING_OPTIONS.contains(&&*member.key);
     match scanned.members_of("options").iter().find(closed) {
         None => Ok(()),
         Some(member) => {
             let reason = format!(
                 "the option {:?} is not open here, as it may change the model for everybody; open are: {}",
-                shown(&member.key),
-                SAMPLING.join(", ")
+                truncated(&member.key),
+                SAMPLING_OPTIONS.join(", ")
             );
-            Err(Refusal::new(StatusCode::BAD_REQUEST, "option_not_allowed", reason))
+            Err(GatewayError::new(StatusCode::BAD_REQUEST, "option_not_allowed", reason))
         }
     }
 }
 
-/// The edit that takes a member out, and one comma with it.
-fn without(members: &[Member<'_>], key: &str) -> Option<Edit> {
+/// Returns the edit that removes a member, and one comma with it.
+fn remove_member(members: &[Member<'_>], key: &str) -> Option<Edit> {
     let at = members.iter().position(|member| member.key == key)?;
     let start = match at.checked_sub(1) {
         Some(before) => members[before].span.end,
@@ -123,14 +135,15 @@ fn without(members: &[Member<'_>], key: &str) -> Option<Edit> {
         Some(next) if at == 0 => next.span.start,
         _ => members[at].span.end,
     };
-    Some(Edit { span: start..end, with: Cow::Borrowed("") })
+    Some(Edit { span: start..end, replacement: Cow::Borrowed("") })
 }
 
 #[cfg(test)]
 mod tests {
     use paddock_accounts::{
-        access::Via, credentials::CredentialId, email::Email, limits::Limits, patterns::ModelPatterns as Stored,
-        sets::Scopes, users::UserId,
+        CredentialId, UserId,
+        access::AuthMethod,
+        types::{Email, Limits, ModelPatterns as Stored, Scopes},
     };
     use paddock_ollama::{Lookup, lookup};
     use rstest::rstest;
@@ -143,7 +156,7 @@ mod tests {
             user_id: UserId(1),
             email: Email::parse("ada@example.com").unwrap(),
             roles: [role].into_iter().collect(),
-            via: Via::Key {
+            via: AuthMethod::Key {
                 credential_id: CredentialId(1),
                 key_id: "0123456789".into(),
                 label: "api-key".into(),
@@ -164,30 +177,30 @@ mod tests {
         }
     }
 
-    fn judge(path: &str, body: &str, caller: &Principal) -> Result<Plan, Refusal> {
+    fn decide(path: &str, body: &str, caller: &Principal) -> Result<AuthorizedRequest, GatewayError> {
         plan(endpoint(path), Bytes::copy_from_slice(body.as_bytes()), caller)
     }
 
-    fn text(plan: &Plan) -> &str {
+    fn text(plan: &AuthorizedRequest) -> &str {
         str::from_utf8(&plan.body).unwrap()
     }
 
     #[test]
-    fn bytes_go_on_as_they_came_and_without_a_copy() {
+    fn bytes_are_forwarded_unchanged_and_without_a_copy() {
         let body = Bytes::from_static(b" {\"messages\" : [ ],\"model\":\"SmolLM2:135m\", \"x\":1e0 }\n");
         let plan = plan(endpoint("/api/chat"), body.clone(), &caller(Role::User, None, None)).unwrap();
         assert_eq!(plan.body.as_ptr(), body.as_ptr());
         assert_eq!(plan.model.as_str(), "registry.ollama.ai/library/smollm2:135m");
-        assert!(plan.streams && !plan.drop_usage);
+        assert!(plan.is_stream && !plan.drop_usage);
     }
 
     #[rstest]
     #[case::first(r#"{"keep_alive":-1,"model":"m"}"#, r#"{"model":"m"}"#)]
     #[case::last(r#"{"model":"m","keep_alive":"5m"}"#, r#"{"model":"m"}"#)]
     #[case::between(r#"{"model":"m", "keep_alive":0 ,"stream":false}"#, r#"{"model":"m" ,"stream":false}"#)]
-    fn keep_alive_is_the_admins(#[case] sent: &str, #[case] forwarded: &str) {
-        assert_eq!(text(&judge("/api/chat", sent, &caller(Role::User, None, None)).unwrap()), forwarded);
-        assert_eq!(text(&judge("/api/chat", sent, &caller(Role::Admin, None, None)).unwrap()), sent);
+    fn only_admins_may_set_keep_alive(#[case] sent: &str, #[case] forwarded: &str) {
+        assert_eq!(text(&decide("/api/chat", sent, &caller(Role::User, None, None)).unwrap()), forwarded);
+        assert_eq!(text(&decide("/api/chat", sent, &caller(Role::Admin, None, None)).unwrap()), sent);
     }
 
     #[rstest]
@@ -195,22 +208,22 @@ mod tests {
     #[case(r#"{"model":"m","options":{"temperature":0,"num_ctx":null}}"#, true)]
     #[case(r#"{"model":"m","options":{"temperature":0,"mirostat":1}}"#, true)]
     #[case(r#"{"model":"m","options":{"temperature":0,"use_mlock":true}}"#, false)]
-    fn options_that_others_would_feel_are_the_admins(#[case] body: &str, #[case] allowed: bool) {
-        assert_eq!(judge("/api/generate", body, &caller(Role::User, None, None)).is_ok(), allowed);
-        assert!(judge("/api/generate", body, &caller(Role::Admin, None, None)).is_ok());
+    fn only_admins_may_set_options_that_others_share(#[case] body: &str, #[case] allowed: bool) {
+        assert_eq!(decide("/api/generate", body, &caller(Role::User, None, None)).is_ok(), allowed);
+        assert!(decide("/api/generate", body, &caller(Role::Admin, None, None)).is_ok());
     }
 
     #[test]
     fn a_stream_is_always_metered() {
         let user = caller(Role::User, None, None);
-        let silent = judge("/v1/chat/completions", r#"{"model":"m","stream":true}"#, &user).unwrap();
+        let silent = decide("/v1/chat/completions", r#"{"model":"m","stream":true}"#, &user).unwrap();
         assert!(silent.drop_usage);
         assert!(text(&silent).contains(r#""stream_options":{"include_usage":true}"#));
         let asking = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
-        let asked = judge("/v1/chat/completions", asking, &user).unwrap();
+        let asked = decide("/v1/chat/completions", asking, &user).unwrap();
         assert!(!asked.drop_usage);
         assert_eq!(text(&asked), asking);
-        assert!(!judge("/v1/chat/completions", r#"{"model":"m"}"#, &user).unwrap().drop_usage);
+        assert!(!decide("/v1/chat/completions", r#"{"model":"m"}"#, &user).unwrap().drop_usage);
     }
 
     #[rstest]
@@ -224,11 +237,12 @@ mod tests {
         #[case] keys: Option<&[&str]>,
         #[case] status: u16,
     ) {
-        let judged = judge("/api/chat", r#"{"model":"library/SmolLM2:135M"}"#, &caller(Role::User, users, keys));
-        assert_eq!(judged.map_or_else(|refusal| refusal.status().as_u16(), |_| 200), status);
+        let decided = decide("/api/chat", r#"{"model":"library/SmolLM2:135M"}"#, &caller(Role::User, users, keys));
+        assert_eq!(decided.map_or_else(|error| error.status().as_u16(), |_| 200), status);
     }
 
-    /// Wherever it stands, what is not open goes, what has to be asked for comes, and the rest stays as it was.
+    /// In any order of the members: `keep_alive` is removed, `include_usage` is added, and the rest
+    /// stays the same.
     #[rstest]
     #[case(r#"{"keep_alive":0,"model":"m","stream":true}"#)]
     #[case(r#"{ "keep_alive" : 0 , "stream":true,"model":"m"}"#)]
@@ -237,7 +251,7 @@ mod tests {
     #[case(r#"{"stream_options":null,"keep_alive":0,"model":"m","stream":true}"#)]
     #[case(r#"{"keep_alive":0,"stream_options":{},"model":"m","stream":true}"#)]
     fn edits_keep_a_body_whole(#[case] body: &str) {
-        let plan = judge("/v1/chat/completions", body, &caller(Role::User, None, None)).unwrap();
+        let plan = decide("/v1/chat/completions", body, &caller(Role::User, None, None)).unwrap();
         let sent: serde_json::Value = serde_json::from_slice(&plan.body).unwrap();
         let wanted = serde_json::json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}});
         assert_eq!(sent, wanted);
@@ -249,8 +263,8 @@ mod tests {
     #[case::two_models(r#"{"model":"a","MODEL":"b"}"#, 400)]
     #[case::broken(r#"{"model":"a""#, 400)]
     #[case::cloud(r#"{"model":"gpt-oss:120b-cloud"}"#, 403)]
-    fn what_cannot_be_judged_is_refused(#[case] body: &str, #[case] status: u16) {
-        let refusal = judge("/api/chat", body, &caller(Role::Admin, None, None)).unwrap_err();
-        assert_eq!(refusal.status().as_u16(), status);
+    fn an_ambiguous_request_is_refused(#[case] body: &str, #[case] status: u16) {
+        let error = decide("/api/chat", body, &caller(Role::Admin, None, None)).unwrap_err();
+        assert_eq!(error.status().as_u16(), status);
     }
 }

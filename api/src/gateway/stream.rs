@@ -1,4 +1,4 @@
-//! Back to the client: the bytes of an answer, untouched and as they come.
+//! The stream back to the client: the bytes of Ollama's response, metered and otherwise unchanged.
 
 use std::{
     future::Future,
@@ -12,55 +12,57 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use paddock_ollama::{Endpoint, Meter, Pieces};
+use paddock_ollama::{Chunks, Endpoint, Meter};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     headers,
-    usage::{Outcome, Ticket},
-    warden::Leash,
+    revocation::RevocationGuard,
+    usage::{RequestOutcome, UsageGuard},
 };
 
-/// When an answer has taken too long.
+/// When a response times out.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Between two pieces.
-    pub(crate) idle: Duration,
-    /// All in all.
-    pub(crate) end: Instant,
+pub(super) struct StreamDeadlines {
+    /// The longest time between two chunks.
+    pub(super) idle: Duration,
+    /// When the whole response must have ended.
+    pub(super) end: Instant,
 }
 
-/// How an answer is metered.
+/// How a response is metered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Metering {
-    pub(crate) streams: bool,
-    pub(crate) drop_usage: bool,
+pub(super) struct Metering {
+    /// Whether the response is a stream.
+    pub(super) is_stream: bool,
+    /// Whether the part of the stream that carries usage is kept from the client.
+    pub(super) drop_usage: bool,
 }
 
-/// The client's answer to Ollama's.
-pub(crate) fn answer(
+/// Builds the client's response from Ollama's.
+pub(super) fn respond(
     endpoint: &'static Endpoint,
     upstream: http::Response<Incoming>,
     metering: Metering,
-    limits: Limits,
-    leash: Leash,
-    ticket: Ticket,
+    deadlines: StreamDeadlines,
+    revocation: RevocationGuard,
+    usage: UsageGuard,
 ) -> Response {
     let (head, upstream) = upstream.into_parts();
     let is_success = head.status.is_success();
-    let stream = Answer {
+    let stream = MeteredBody {
         size: http_body::Body::size_hint(&upstream),
         upstream: Some(upstream),
-        meter: Some(Meter::new(endpoint, metering.streams && is_success, metering.drop_usage && is_success)),
-        pending: Pieces::new(),
+        meter: Some(Meter::new(endpoint, metering.is_stream && is_success, metering.drop_usage && is_success)),
+        pending: Chunks::new(),
         status: head.status,
-        ticket,
-        limits,
-        last_piece: Instant::now(),
-        alarm: Box::pin(sleep_until(limits.end.min(Instant::now() + limits.idle))),
-        cut: Box::pin(leash.token().clone().cancelled_owned()),
-        leash,
+        usage,
+        deadlines,
+        last_chunk: Instant::now(),
+        timer: Box::pin(sleep_until(deadlines.end.min(Instant::now() + deadlines.idle))),
+        cancelled: Box::pin(revocation.token().clone().cancelled_owned()),
+        revocation,
     };
     let mut response = Response::new(Body::new(stream));
     *response.status_mut() = head.status;
@@ -68,104 +70,108 @@ pub(crate) fn answer(
     response
 }
 
-/// The answer broke off and there is no way to say so within it: the connection must break too.
+/// Ollama's response broke off, and the client's response has no place for an error event. The
+/// connection must be closed, so that the client does not take the response for complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer of Ollama broke off")]
-struct Cut;
+struct Truncated;
 
-/// An answer on its way. Dropped before its end, it drops Ollama's, which then stops.
-struct Answer {
+/// The body of the client's response. Dropping it before its end drops Ollama's response, and
+/// Ollama stops.
+struct MeteredBody {
     upstream: Option<Incoming>,
-    /// Taken when the answer has ended.
+    /// `None` after the end of the response.
     meter: Option<Meter>,
-    /// Pieces to send before anything else, the last one first.
-    pending: Pieces,
-    /// The length that Ollama announced.
+    /// Chunks to send before reading on, in reverse order.
+    pending: Chunks,
+    /// The length that Ollama announced, if any.
     size: SizeHint,
     status: StatusCode,
-    ticket: Ticket,
-    limits: Limits,
-    last_piece: Instant,
-    alarm: Pin<Box<Sleep>>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    leash: Leash,
+    usage: UsageGuard,
+    deadlines: StreamDeadlines,
+    last_chunk: Instant,
+    timer: Pin<Box<Sleep>>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    revocation: RevocationGuard,
 }
 
-/// What the next look at Ollama's answer brought.
+/// The next event of Ollama's response.
 enum Next {
-    Piece(Bytes),
-    /// It ended, or this ended it.
-    End(Option<Outcome>),
+    Chunk(Bytes),
+    /// The response ended. The outcome is set if the gateway ended it or it broke off.
+    End(Option<RequestOutcome>),
 }
 
-impl Answer {
+impl MeteredBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let Some(upstream) = &mut self.upstream else { return Poll::Ready(Next::End(None)) };
         loop {
             match http_body::Body::poll_frame(Pin::new(&mut *upstream), cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
-                    // Asked here too, because an answer that never pauses never comes to the alarm.
-                    Ok(_) if self.limits.end <= Instant::now() => {
-                        return Poll::Ready(Next::End(Some(Outcome::UpstreamTimeout)));
+                    // The timer is not polled for a response that never pauses.
+                    Ok(_) if self.deadlines.end <= Instant::now() => {
+                        return Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout)));
                     }
-                    Ok(data) => return Poll::Ready(Next::Piece(data)),
-                    // Trailers, which Ollama has none of and which would speak of another connection.
+                    Ok(data) => return Poll::Ready(Next::Chunk(data)),
+                    // Trailers concern the connection to Ollama, which sends none.
                     Err(_) => {}
                 },
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Next::End(Some(Outcome::UpstreamIncomplete))),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Next::End(Some(RequestOutcome::UpstreamIncomplete))),
                 Poll::Ready(None) => return Poll::Ready(Next::End(None)),
                 Poll::Pending => break,
             }
         }
-        if self.cut.as_mut().poll(cx).is_ready() {
-            let why = if self.leash.is_revoked() { Outcome::Revoked } else { Outcome::Shutdown };
+        if self.cancelled.as_mut().poll(cx).is_ready() {
+            let why = if self.revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown };
             return Poll::Ready(Next::End(Some(why)));
         }
-        ready!(self.poll_alarm(cx));
-        Poll::Ready(Next::End(Some(Outcome::UpstreamTimeout)))
+        ready!(self.poll_timer(cx));
+        Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout)))
     }
 
-    /// Ready when a clock has run out. It is set anew only when it rings, not with each piece.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.alarm.as_mut().poll(cx).is_ready() {
-            let due = self.limits.end.min(self.last_piece + self.limits.idle);
+    /// Ready when a deadline has passed. The timer is reset only when it fires, not with each
+    /// chunk.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.deadlines.end.min(self.last_chunk + self.deadlines.idle);
             if due <= Instant::now() {
                 return Poll::Ready(());
             }
-            self.alarm.as_mut().reset(due);
+            self.timer.as_mut().reset(due);
         }
         Poll::Pending
     }
 
-    fn take(&mut self, piece: Bytes) {
-        self.last_piece = Instant::now();
-        self.ticket.byte();
+    fn accept(&mut self, chunk: Bytes) {
+        self.last_chunk = Instant::now();
+        self.usage.record_first_byte();
         if let Some(meter) = &mut self.meter {
-            self.pending = meter.feed(piece);
+            self.pending = meter.feed(chunk);
             self.pending.reverse();
         }
     }
 
-    /// Settles the ticket, and leaves an error event to be sent if the client would otherwise take the answer for whole.
-    fn end(&mut self, why: Option<Outcome>) -> Result<(), Cut> {
+    /// Records the usage, and queues an error event if the client would otherwise take the response
+    /// for complete.
+    fn end(&mut self, why: Option<RequestOutcome>) -> Result<(), Truncated> {
         self.upstream = None;
         let Some(meter) = self.meter.take() else { return Ok(()) };
-        let span = self.ticket.span();
+        let span = self.usage.span();
         let _within = span.enter();
         let ended = meter.finish();
         let outcome = match why {
-            _ if !self.status.is_success() => Outcome::UpstreamError,
-            _ if ended.complete => Outcome::Complete,
-            _ if ended.error.is_some() => Outcome::UpstreamError,
+            _ if !self.status.is_success() => RequestOutcome::UpstreamError,
+            _ if ended.is_complete => RequestOutcome::Complete,
+            _ if ended.error.is_some() => RequestOutcome::UpstreamError,
             Some(why) => why,
-            None => Outcome::UpstreamIncomplete,
+            None => RequestOutcome::UpstreamIncomplete,
         };
         if let Some(error) = &ended.error {
-            tracing::warn!(error, "Ollama told of an error within its answer");
+            tracing::warn!(error, "Ollama sent an error within its response");
         }
-        let usage = self.status.is_success().then_some(&ended.usage);
-        self.ticket.close(outcome, self.status, usage);
+        let tokens = self.status.is_success().then_some(&ended.usage);
+        self.usage.end(outcome, self.status, tokens);
         let has_length = self.size.exact().is_some();
         let event = ended.error_event(event_status(outcome), message(outcome), Some(outcome.text()));
         match event {
@@ -173,49 +179,49 @@ impl Answer {
                 self.pending.push(event);
                 Ok(())
             }
-            // All the bytes that were announced have come, or the answer has told of its end itself.
-            _ if why.is_none() || outcome == Outcome::Complete => Ok(()),
-            _ => Err(Cut),
+            // All announced bytes have arrived, or the response has marked its own end.
+            _ if why.is_none() || outcome == RequestOutcome::Complete => Ok(()),
+            _ => Err(Truncated),
         }
     }
 }
 
-const fn event_status(outcome: Outcome) -> StatusCode {
+const fn event_status(outcome: RequestOutcome) -> StatusCode {
     match outcome {
-        Outcome::Revoked => StatusCode::UNAUTHORIZED,
-        Outcome::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
-        Outcome::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        RequestOutcome::Revoked => StatusCode::UNAUTHORIZED,
+        RequestOutcome::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
+        RequestOutcome::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,
     }
 }
 
-const fn message(outcome: Outcome) -> &'static str {
+const fn message(outcome: RequestOutcome) -> &'static str {
     match outcome {
-        Outcome::Revoked => "the right to this answer has ended; it is not complete",
-        Outcome::Shutdown => "the gateway is shutting down; the answer is not complete",
-        Outcome::UpstreamTimeout => "Ollama took too long; the answer is not complete",
+        RequestOutcome::Revoked => "the right to this answer has ended; it is not complete",
+        RequestOutcome::Shutdown => "the gateway is shutting down; the answer is not complete",
+        RequestOutcome::UpstreamTimeout => "Ollama took too long; the answer is not complete",
         _ => "Ollama broke off; the answer is not complete",
     }
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for MeteredBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = Truncated;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
         let this = &mut *self;
         loop {
-            if let Some(piece) = this.pending.pop() {
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            if let Some(chunk) = this.pending.pop() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             if this.meter.is_none() {
                 return Poll::Ready(None);
             }
             match ready!(this.poll_next(cx)) {
-                Next::Piece(piece) => this.take(piece),
+                Next::Chunk(chunk) => this.accept(chunk),
                 Next::End(why) => {
-                    if let Err(cut) = this.end(why) {
-                        return Poll::Ready(Some(Err(cut)));
+                    if let Err(truncated) = this.end(why) {
+                        return Poll::Ready(Some(Err(truncated)));
                     }
                 }
             }
@@ -227,11 +233,12 @@ impl http_body::Body for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for MeteredBody {
     fn drop(&mut self) {
-        // The server may drop an answer of known length with its last byte: that one is complete. Otherwise the client left.
+        // The server may drop a response of known length right after its last byte; `end` counts
+        // that one as complete. Otherwise the client has left.
         if self.meter.is_some() {
-            let _ = self.end(Some(Outcome::ClientGone));
+            let _ = self.end(Some(RequestOutcome::ClientGone));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The gateway's operations, from Ollama's route table. Their bodies are Ollama's and OpenAI's business; what is described
-//! is how they are reached and how they fail.
+//! The gateway's operations, from Ollama's route table. Ollama and OpenAI define their bodies; the
+//! document describes their routes and errors.
 
 use paddock_ollama::{Access, Dialect, ENDPOINTS, Endpoint, Operation};
 use utoipa::openapi::{
@@ -10,12 +10,13 @@ use utoipa::openapi::{
     security::SecurityRequirement,
 };
 
-use super::{headers, limits};
+use super::limits;
+use crate::http::response_headers;
 
 const OLLAMA_ERROR: &str = "OllamaError";
 const OPENAI_ERROR: &str = "OpenAiError";
 
-/// Adds them to the document.
+/// Adds the operations to the document.
 pub(super) fn describe(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.schemas.insert(OLLAMA_ERROR.to_owned(), ollama_error().into());
@@ -27,7 +28,7 @@ pub(super) fn describe(document: &mut OpenApi) {
 }
 
 fn operation(endpoint: &Endpoint) -> ApiOperation {
-    let (summary, media_types) = meaning(endpoint);
+    let (summary, media_types) = summary(endpoint);
     let answer =
         media_types.iter().fold(ResponseBuilder::new().description("Ollama's answer."), |answer, media_type| {
             answer.content(*media_type, anything(media_type))
@@ -37,7 +38,7 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
         .tag("gateway")
         .summary(Some(summary))
         .response("200", answer.build());
-    if endpoint.keys.is_some() {
+    if endpoint.known_fields.is_some() {
         let body = RequestBodyBuilder::new()
             .description(Some("As Ollama takes it; `model` names the model."))
             .content("application/json", for_model())
@@ -47,7 +48,7 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
     if let Access::Scope(scope) = endpoint.access {
         operation = operation.description(Some(format!("A key needs the scope `{scope}`.")));
     }
-    if endpoint.access != Access::Anyone {
+    if endpoint.access != Access::Public {
         operation = operation
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []))
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("api_key", []));
@@ -57,14 +58,14 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
         let response = ResponseBuilder::new().description(description).content("application/json", content);
         let mut response = response.build();
-        headers::describe(status, &mut response);
+        response_headers::describe(status, &mut response);
         operation = operation.response(status, response);
     }
     operation.build()
 }
 
-/// What an endpoint does, and what its answers are.
-fn meaning(endpoint: &Endpoint) -> (&'static str, &'static [&'static str]) {
+/// Returns the summary of an endpoint and the media types of its response.
+fn summary(endpoint: &Endpoint) -> (&'static str, &'static [&'static str]) {
     match (endpoint.operation, endpoint.dialect) {
         (Operation::Root, _) => ("Says that Ollama is there", &["text/plain"]),
         (Operation::Version, _) => ("Ollama's version", &["application/json"]),
@@ -94,7 +95,7 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
         ("503", "Ollama or the database is not available."),
         ("504", "Ollama did not answer in time."),
     ];
-    if endpoint.access != Access::Anyone {
+    if endpoint.access != Access::Public {
         failures.extend([
             (
                 "400",
@@ -109,7 +110,7 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
         failures
             .push(("403", "The caller's roles, or the key's scopes, do not allow it; or the model runs elsewhere."));
     }
-    if endpoint.keys.is_some() {
+    if endpoint.known_fields.is_some() {
         failures.extend([
             ("404", "There is no such model, or the caller may not use it."),
             ("408", "The body did not come in time."),
@@ -125,7 +126,7 @@ fn anything(media_type: &str) -> Content {
     ContentBuilder::new().schema(Some(ObjectBuilder::new().schema_type(kind).build())).build()
 }
 
-/// Ollama's own fields, of which one is ours to read.
+/// Documents a request body of Ollama, of which the gateway reads the model.
 fn for_model() -> Content {
     let model =
         ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).description(Some("The model's name."));

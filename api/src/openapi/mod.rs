@@ -1,30 +1,37 @@
-//! The OpenAPI document: the management operations as their handlers declare them, and the gateway's as Ollama's route
-//! table lists them.
+//! The OpenAPI document: the management operations as their handlers declare them, and the
+//! gateway's from Ollama's route table.
 
 mod gateway;
-mod headers;
 mod limits;
-mod problems;
 
-pub(crate) use problems::{
-    BodyProblems, CallerProblems, Conflict, ForeignOrigin, LoginLocked, Missing, NeedlessBody, NoRefresh, NotReady,
-    Problems, RefreshLimited, SignInsLocked, WrongCookies, WrongPassword,
-};
 use utoipa::{
     PartialSchema,
     openapi::{
-        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder, RefOr, Schema,
+        InfoBuilder, License, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, RefOr, Schema,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::{Tag, TagBuilder},
     },
 };
 
 use crate::{
-    problem::{Body, FieldError},
+    auth::refresh_cookie,
+    http::{
+        problem::{Body, FieldError},
+        problem_responses::problem,
+    },
     routes,
 };
 
-/// The OpenAPI 3.1 document of everything that is served.
+/// The errors of a refused `Host` header.
+const HOST_ERRORS: [(&str, &str); 2] = [
+    ("400", "The request does not name one host."),
+    (
+        "403",
+        "The request names another host than this machine, while the first admin's password is one that everybody knows.",
+    ),
+];
+
+/// Returns the OpenAPI 3.1 document of the management API and the gateway.
 #[must_use]
 pub fn openapi() -> OpenApi {
     let (_, operations) = routes::operations().split_for_parts();
@@ -45,17 +52,18 @@ pub fn openapi() -> OpenApi {
     let key = ApiKeyValue::with_description("X-API-Key", "An API key.");
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     let cookie = "What `POST /auth/login` and `POST /auth/refresh` set: good for `/auth` alone.";
-    let cookie = ApiKeyValue::with_description(routes::cookie::NAME, cookie);
+    let cookie = ApiKeyValue::with_description(refresh_cookie::NAME, cookie);
     components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
-    problems::describe(&mut document);
+    add_host_errors(&mut document);
     gateway::describe(&mut document);
-    optional_bodies(&mut document);
+    remove_null_bodies(&mut document);
     limits::describe(&mut document);
     document
 }
 
-/// A body that may be left out may not be null for all that; of an `Option`, utoipa says both.
-fn optional_bodies(document: &mut OpenApi) {
+/// Removes the null alternative of optional bodies: a body may be absent but not null. utoipa
+/// documents an `Option` as both.
+fn remove_null_bodies(document: &mut OpenApi) {
     for operation in document.paths.paths.values_mut().filter_map(|item| item.post.as_mut()) {
         let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
         for content in body.content.values_mut() {
@@ -64,6 +72,19 @@ fn optional_bodies(document: &mut OpenApi) {
             let given = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
             if given.is_some() {
                 content.schema = given;
+            }
+        }
+    }
+}
+
+/// Adds the errors of a refused `Host` header to every operation of the management API.
+fn add_host_errors(document: &mut OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        let PathItem { get, put, post, delete, patch, .. } = item;
+        for operation in [get, put, post, delete, patch].into_iter().flatten() {
+            for (status, description) in HOST_ERRORS {
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| problem(status, description).into());
             }
         }
     }
@@ -117,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_is_listed_once_and_says_what_it_is() {
+    fn every_operation_is_listed_once_with_summary_and_tag() {
         let document = document();
         assert_eq!(document["openapi"], "3.1.0");
         let operations = operations(&document);
@@ -136,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_resolves() {
         fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
             match value {
                 Value::Object(members) => members.iter().for_each(|(key, value)| match value {
@@ -157,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn who_needs_a_credential_can_be_refused() {
+    fn operations_with_a_credential_list_its_errors() {
         for (name, operation) in operations(&document()) {
             let ways = operation["security"].as_array().cloned().unwrap_or_default();
             if ways.is_empty() || ways.contains(&serde_json::json!({})) {
@@ -168,7 +189,7 @@ mod tests {
             assert!(limited["headers"]["Retry-After"].is_object(), "{name} does not list 429");
             assert!(limited["headers"]["X-RateLimit-Reset"].is_object(), "{name} does not list its limits");
             if ways.contains(&serde_json::json!({"bearer": []})) {
-                // The version is open to whoever is signed in.
+                // The version needs a credential and no permission.
                 let open = name == "get /api/version";
                 assert!(open || operation["responses"]["403"].is_object(), "{name} does not list 403");
             }

@@ -1,4 +1,4 @@
-//! The OpenAPI document, and pages to read it with that work offline.
+//! The OpenAPI document, and Swagger UI, which works offline.
 
 use std::sync::{Arc, LazyLock};
 
@@ -13,11 +13,11 @@ use http::{HeaderValue, header};
 use utoipa_swagger_ui::Config;
 
 use crate::{
-    app::App,
-    problem::{Kind, Problem},
+    app::OpenApiJson,
+    http::problem::{Kind, Problem},
 };
 
-/// Swagger UI brings its scripts along, and styles itself inline.
+/// The content security policy of Swagger UI: its own scripts, and inline styles.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -31,12 +31,12 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
     get, path = "/openapi.json", operation_id = "openapi", tag = "docs",
     responses((status = 200, description = "The document.", body = serde_json::Value))
 )]
-pub(crate) async fn document(State(app): State<App>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], app.openapi.clone()).into_response()
+pub(crate) async fn document(State(OpenApiJson(document)): State<OpenApiJson>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
-/// `/docs`.
-pub(crate) fn pages() -> Router<App> {
+/// The routes below `/docs`.
+pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/docs", get(async || Redirect::permanent("/docs/")))
         .route("/docs/", get(async || page("")))
@@ -45,7 +45,7 @@ pub(crate) fn pages() -> Router<App> {
 
 fn page(file: &str) -> Result<Response, Problem> {
     let found = utoipa_swagger_ui::serve(file, Arc::clone(&CONFIG)).map_err(|error| {
-        tracing::error!(%error, "a page of the documentation cannot be made");
+        tracing::error!(%error, "a page of Swagger UI could not be served");
         Problem::internal()
     })?;
     let file = found.ok_or_else(|| Problem::new(Kind::NotFound, "there is nothing at this path"))?;

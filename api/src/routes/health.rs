@@ -1,13 +1,15 @@
-//! Whether the process is alive, and whether it is ready.
+//! Liveness and readiness.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::App,
-    openapi::NotReady,
-    problem::{Kind, Problem},
+    http::{
+        problem::{Kind, Problem},
+        problem_responses::NotReadyResponse,
+    },
+    readiness::Readiness,
 };
 
 /// The process answers.
@@ -43,10 +45,10 @@ pub(crate) struct Ready {
 /// Whether the process is ready for requests. 503 names what is missing: the database, or a shutdown that has begun.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "health",
-    responses((status = 200, description = "The process is ready.", body = Ready), NotReady)
+    responses((status = 200, description = "The process is ready.", body = Ready), NotReadyResponse)
 )]
-pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Ready>, Problem> {
-    let report = app.readiness.report();
+pub(crate) async fn ready(State(readiness): State<Readiness>) -> Result<Json<Ready>, Problem> {
+    let report = readiness.report();
     if !report.is_ready() {
         return Err(Problem::new(Kind::NotReady, format!("not ready: {}", report.missing.join(", "))));
     }

@@ -2,22 +2,25 @@
 
 use axum::{Json, extract::State};
 use paddock_accounts::{
-    access::{Need, Via},
-    sets::{Roles, Scopes},
+    Accounts,
+    access::{AuthMethod, Permission},
+    types::{Roles, Scopes},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    shared::{LimitsView, RoleName, ScopeName, texts},
+    schemas::{LimitsView, RoleName, ScopeName, texts},
     usage::TotalsView,
 };
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::NoQuery,
-    openapi::{CallerProblems, Problems},
-    problem::{Kind, Problem},
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::NoQuery,
+        problem::{Kind, Problem},
+        problem_responses::{CallerErrors, CommonErrors},
+    },
 };
 
 /// Who the caller is and what it may do.
@@ -75,20 +78,24 @@ pub(crate) struct PresentedKey {
 /// The caller's own profile, roles, scopes, limits and usage.
 #[utoipa::path(
     get, path = "/me", operation_id = "show_me", tag = "me",
-    responses((status = 200, description = "The caller.", body = Profile), Problems, CallerProblems),
+    responses((status = 200, description = "The caller.", body = Profile), CommonErrors, CallerErrors),
     security(("bearer" = []), ("api_key" = []))
 )]
-pub(crate) async fn profile(State(app): State<App>, mut caller: Caller, _: NoQuery) -> Result<Json<Profile>, Problem> {
-    caller.must(Need::Profile).await?;
+pub(crate) async fn profile(
+    State(accounts): State<Accounts>,
+    mut caller: Caller,
+    _: NoQuery,
+) -> Result<Json<Profile>, Problem> {
+    caller.require(Permission::Profile).await?;
     let principal = caller.principal;
-    let user = ask(app.accounts.user(principal.user_id)).await?;
+    let user = with_db_timeout(accounts.users().find(principal.user_id)).await?;
     // Deleted since it was authenticated.
     let user = user.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the user does not exist any more"))?;
-    let (today, this_month) = ask(app.accounts.usage_of(principal.user_id)).await?;
+    let (today, this_month) = with_db_timeout(accounts.usage().totals_of_user(principal.user_id)).await?;
     let scopes = principal.effective_scopes();
     let key = match &principal.via {
-        Via::Session { .. } => None,
-        Via::Key { credential_id, label, models, limits, .. } => Some(PresentedKey {
+        AuthMethod::Session { .. } => None,
+        AuthMethod::Key { credential_id, label, models, limits, .. } => Some(PresentedKey {
             credential_id: credential_id.0,
             label: label.clone(),
             models: texts(models.as_ref()),

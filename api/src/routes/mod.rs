@@ -1,33 +1,34 @@
 //! The management API: one file per resource, one function per operation.
 
 pub(crate) mod audit;
-pub(crate) mod auth;
-pub(crate) mod cookie;
-pub(crate) mod credentials;
-pub(crate) mod docs;
-pub(crate) mod health;
-pub(crate) mod me;
-pub(crate) mod passwords;
+mod credentials;
+mod docs;
+mod health;
+mod me;
+mod passwords;
 mod problems;
-mod shared;
-pub(crate) mod usage;
-pub(crate) mod users;
+mod schemas;
+mod sessions;
+mod usage;
+mod users;
 
 use axum::{Router, middleware};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App,
-    problem::{Kind, Problem},
-    telemetry::note_route,
+    http::{
+        metrics::attach_route,
+        problem::{Kind, Problem},
+    },
 };
 
-/// Every operation, with its part of the OpenAPI document.
+/// Returns every operation, with its part of the OpenAPI document.
 pub(crate) fn operations() -> OpenApiRouter<App> {
     OpenApiRouter::default()
-        .routes(routes!(auth::login))
-        .routes(routes!(auth::refresh))
-        .routes(routes!(auth::logout))
+        .routes(routes!(sessions::login))
+        .routes(routes!(sessions::refresh))
+        .routes(routes!(sessions::logout))
         .routes(routes!(me::profile))
         .routes(routes!(passwords::change))
         .routes(routes!(users::list, users::create))
@@ -39,20 +40,20 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::revoke_many::revoke_many))
         .routes(routes!(credentials::revoke::clear_override))
         .routes(routes!(audit::list))
-        .routes(routes!(audit::export))
+        .routes(routes!(audit::export::export))
         .routes(routes!(usage::totals))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))
 }
 
-/// The router over them. What it does not know is a problem too.
+/// Returns the router of the management API. An unknown path gets a problem.
 pub(crate) fn router(app: App) -> Router {
     let (router, _) = operations().split_for_parts();
     router
         .merge(docs::pages())
         .merge(problems::pages())
         .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path"))
-        .layer(middleware::from_fn(note_route))
+        .layer(middleware::from_fn(attach_route))
         .with_state(app)
 }

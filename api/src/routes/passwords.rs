@@ -1,4 +1,4 @@
-//! Passwords. Only who is signed in with one can set one: no key does.
+//! Passwords. Only a session can set a password; an API key cannot.
 
 use axum::{
     extract::State,
@@ -6,19 +6,21 @@ use axum::{
 };
 use http::{StatusCode, header};
 use paddock_accounts::{
-    access::{Need, Via},
-    sets::Scope,
-    users::UserId,
+    Accounts, UserId,
+    access::{AuthMethod, Permission},
+    types::Scope,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{Id, NoQuery, Unread},
-    openapi::{BodyProblems, CallerProblems, LoginLocked, Missing, Problems},
-    problem::Problem,
+    auth::{Caller, refresh_cookie::RefreshCookie},
+    http::{
+        deadline::with_db_timeout,
+        extract::{Id, LazyBody, NoQuery},
+        problem::Problem,
+        problem_responses::{BodyErrors, CallerErrors, CommonErrors, LoginLockedResponse, NotFoundResponse},
+    },
 };
 
 /// A password for a user.
@@ -36,21 +38,21 @@ pub(crate) struct SetPassword {
     params(("id" = i64, Path, description = "The user's id.")), request_body = SetPassword,
     responses(
         (status = 204, description = "The password is set."),
-        Problems, CallerProblems, BodyProblems, Missing
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse
     ),
     security(("bearer" = []))
 )]
 pub(crate) async fn set(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<StatusCode, Problem> {
-    caller.must(Need::Manage(Scope::UsersWrite)).await?;
-    by_session(&caller).await?;
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
+    require_session(&caller).await?;
     let SetPassword { password } = body.json(&mut caller).await?;
-    ask(app.accounts.set_password(&caller.context, UserId(id), password.into())).await?;
+    with_db_timeout(accounts.passwords().set(&caller.audit_context, UserId(id), password.into())).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -72,27 +74,35 @@ pub(crate) struct ChangePassword {
     responses(
         (status = 204, description = "The password is changed: sign in with it.",
          headers(("Set-Cookie" = String, description = "Takes the cookie `paddock_refresh` away."))),
-        Problems, CallerProblems, BodyProblems, LoginLocked
+        CommonErrors, CallerErrors, BodyErrors, LoginLockedResponse
     ),
     security(("bearer" = []))
 )]
 pub(crate) async fn change(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
+    State(refresh_cookie): State<RefreshCookie>,
     mut caller: Caller,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.must(Need::Profile).await?;
-    by_session(&caller).await?;
+    caller.require(Permission::Profile).await?;
+    require_session(&caller).await?;
     let ChangePassword { current_password, new_password } = body.json(&mut caller).await?;
     let user = caller.principal.user_id;
-    ask(app.accounts.change_password(&caller.context, user, current_password.into(), new_password.into())).await?;
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, app.cookies.take_away())]).into_response())
+    with_db_timeout(accounts.passwords().change(
+        &caller.audit_context,
+        user,
+        current_password.into(),
+        new_password.into(),
+    ))
+    .await?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, refresh_cookie.clear())]).into_response())
 }
 
-async fn by_session(caller: &Caller) -> Result<(), Problem> {
+/// Denies API keys.
+async fn require_session(caller: &Caller) -> Result<(), Problem> {
     match caller.principal.via {
-        Via::Session { .. } => Ok(()),
-        Via::Key { .. } => Err(caller.refuse("no API key can set a password: sign in for it".to_owned()).await),
+        AuthMethod::Session { .. } => Ok(()),
+        AuthMethod::Key { .. } => Err(caller.deny("no API key can set a password: sign in for it".to_owned()).await),
     }
 }

@@ -1,4 +1,4 @@
-//! The catalogue of problems: the pages that the `type` of each one leads to. They are made of the one list of kinds.
+//! The pages that the `type` of a problem links to, generated from the list of kinds.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,9 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
-use crate::{
-    app::App,
-    problem::{Kind, Problem},
-};
+use crate::http::problem::{Kind, Problem};
 
-/// The pages bring their style along, and nothing else.
+/// The content security policy of the pages: inline styles, and nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
@@ -23,18 +20,18 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:44em;margin:2em auto;padding:0 1em;\
                      color-scheme:light dark}code{font-size:.95em}dt{font-weight:600}";
 
-/// `/problems` and a page for each kind.
-pub(crate) fn pages() -> Router<App> {
-    Router::new().route("/problems", get(async || catalogue())).route(
+/// `/problems`, and a page for each kind.
+pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/problems", get(async || index())).route(
         "/problems/{slug}",
         get(async |Path(slug): Path<String>| {
             let kind = Kind::ALL.iter().copied().find(|kind| kind.slug() == slug);
-            kind.map(of).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such kind of problem"))
+            kind.map(kind_page).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such kind of problem"))
         }),
     )
 }
 
-fn catalogue() -> Response {
+fn index() -> Response {
     let mut body = String::from("<h1>Problems</h1>\n");
     for kind in Kind::ALL {
         section(&mut body, *kind, "h2");
@@ -42,7 +39,7 @@ fn catalogue() -> Response {
     page("Problems", &body)
 }
 
-fn of(kind: Kind) -> Response {
+fn kind_page(kind: Kind) -> Response {
     let mut body = String::new();
     section(&mut body, kind, "h1");
     body.push_str("<p><a href=\"/problems\">All problems</a></p>\n");
@@ -74,7 +71,7 @@ fn page(title: &str, body: &str) -> Response {
     (headers, page).into_response()
 }
 
-/// As HTML writes it; what stands between two backticks is code.
+/// Escapes text for HTML. Text between two backticks becomes code.
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     let mut html = String::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! What was used.
+//! Totals of usage.
 
 #![expect(clippy::option_option, reason = "a group may be that of no key, or there may be no such groups")]
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
@@ -7,29 +7,31 @@ use std::str::FromStr;
 
 use axum::extract::State;
 use paddock_accounts::{
-    Violation,
-    access::Need,
-    credentials::CredentialId,
-    sets::Scope,
+    Accounts, CredentialId, UserId, Violation,
+    access::Permission,
+    types::Scope,
     usage::{Day, GroupBy, Totals, UsageFilter, UsageTotals},
-    users::UserId,
 };
 use paddock_ollama::ModelName;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::shared::{Listed, listed, page};
+use super::schemas::{Listed, listed, page};
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::Query,
-    openapi::{CallerProblems, Problems},
-    problem::Problem,
-    shape::{number, parsed},
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{
+            Query,
+            deserialize::{number, parsed},
+        },
+        problem::Problem,
+        problem_responses::{CallerErrors, CommonErrors},
+    },
 };
 
-/// The most rows that one answer has.
-const PAGE: u16 = 1000;
+/// The longest page, and the default.
+const MAX_PAGE: u16 = 1000;
 
 /// Requests and tokens.
 #[derive(Serialize, ToSchema)]
@@ -118,7 +120,7 @@ impl FromStr for Groups {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct AddUp {
+pub(crate) struct UsageQuery {
     /// From this UTC date on, as `2026-11-01`. Absent: from the beginning.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, format = Date)]
@@ -153,27 +155,27 @@ pub(crate) struct AddUp {
 
 /// Adds up what was used, in order of day, user, key and model, as far as it is grouped by them.
 #[utoipa::path(
-    get, path = "/usage", operation_id = "add_up_usage", tag = "usage", params(AddUp),
+    get, path = "/usage", operation_id = "add_up_usage", tag = "usage", params(UsageQuery),
     responses(
         (status = 200, description = "The totals.", body = Vec<GroupView>,
          headers(("X-Total-Count" = i64, description = "How many rows there are in all."))),
-        Problems, CallerProblems
+        CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn totals(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
 ) -> Result<Listed<GroupView>, Problem> {
     // Without any right to usage, the parameters do not matter.
-    caller.must(Need::See(Scope::UsageRead, caller.principal.user_id)).await?;
-    let asked: AddUp = query.read()?;
-    let user_id = caller.whose(Scope::UsageRead, asked.user_id.map(UserId)).await?;
-    let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
+    caller.require(Permission::See(Scope::UsageRead, caller.principal.user_id)).await?;
+    let asked: UsageQuery = query.read()?;
+    let user_id = caller.scope_to_user(Scope::UsageRead, asked.user_id.map(UserId)).await?;
+    let (limit, offset) = page(asked.limit, MAX_PAGE, MAX_PAGE, asked.offset)?;
     let credential_id = asked.credential_id.map(CredentialId);
     if let Some(key) = credential_id {
-        may_see(&app, &caller, key).await?;
+        require_own_key(&accounts, &caller, key).await?;
     }
     if let (Some(from), Some(to)) = (asked.from, asked.to)
         && to <= from
@@ -188,16 +190,17 @@ pub(crate) async fn totals(
         model: asked.model.map(|model| model.as_str().to_owned()),
     };
     let group_by = asked.group_by.map_or_else(GroupBy::default, |groups| groups.0);
-    Ok(listed(ask(app.accounts.usage(&filter, group_by, limit, offset)).await?))
+    Ok(listed(with_db_timeout(accounts.usage().totals(&filter, group_by, limit, offset)).await?))
 }
 
-/// Who sees only what is their own is told the same of another's key and of one that does not exist.
-async fn may_see(app: &App, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
-    if caller.principal.may(Need::Manage(Scope::UsageRead)).is_ok() {
+/// Denies a key of another user, unless the caller may see all usage. A key that does not exist is
+/// denied in the same words.
+async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
+    if caller.principal.may(Permission::Manage(Scope::UsageRead)).is_ok() {
         return Ok(());
     }
-    match ask(app.accounts.credential(key)).await? {
+    match with_db_timeout(accounts.credentials().find(key)).await? {
         Some(credential) if credential.user_id == caller.principal.user_id => Ok(()),
-        _ => Err(caller.refuse("this key is not yours".to_owned()).await),
+        _ => Err(caller.deny("this key is not yours".to_owned()).await),
     }
 }

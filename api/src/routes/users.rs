@@ -1,33 +1,36 @@
-//! Users.
+//! Users: list, create, show, change, delete.
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
 use axum::{Json, extract::State, http::StatusCode};
 use paddock_accounts::{
-    Violation,
-    access::Need,
-    clock::Time,
-    email::Email,
-    limits,
-    sets::{Role, Roles, Scope},
-    users::{Created, NewUser, User, UserId, UserPatch},
+    Accounts, UserId, Violation,
+    access::Permission,
+    types::{self, Email, Role, Roles, Scope},
+    users::{Created, NewUser, User, UserPatch},
 };
+use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::rust::double_option;
 use utoipa::{IntoParams, ToSchema};
 
-use super::shared::{LimitsPatch, LimitsView, Listed, Owner, RoleName, listed, page, patterns, texts};
+use super::schemas::{LimitsPatch, LimitsView, Listed, OwnerView, RoleName, listed, page, patterns, texts};
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{Id, NoQuery, Query, Unread},
-    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
-    problem::{Kind, Problem},
-    shape::{Members, not_null, number, parsed, present},
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{
+            Id, LazyBody, NoQuery, Query,
+            deserialize::{ObjectOnly, not_null, number, parsed},
+        },
+        problem::{Kind, Problem},
+        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+    },
 };
 
-/// The longest text that is searched for.
-const LONGEST_QUERY: usize = 200;
+/// The longest search text, in characters.
+const MAX_QUERY_LENGTH: usize = 200;
 
 /// A user.
 #[derive(Serialize, ToSchema)]
@@ -56,16 +59,16 @@ pub(crate) struct UserView {
     limits: LimitsView,
     /// The Kubernetes object that owns the user. Null: the API does.
     #[schema(required)]
-    managed_by: Option<Owner>,
+    managed_by: Option<OwnerView>,
     /// When an admin disabled the user against the object that owns it.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    overridden_at: Option<Time>,
+    overridden_at: Option<Timestamp>,
     /// When the user came to be.
     #[schema(value_type = String, format = DateTime)]
-    created_at: Time,
+    created_at: Timestamp,
     /// When the user last changed.
     #[schema(value_type = String, format = DateTime)]
-    updated_at: Time,
+    updated_at: Timestamp,
 }
 
 impl From<User> for UserView {
@@ -79,7 +82,7 @@ impl From<User> for UserView {
             roles: user.roles,
             models: texts(user.models.as_ref()),
             limits: user.limits.into(),
-            managed_by: user.managed_by.map(Owner::from),
+            managed_by: user.managed_by.map(OwnerView::from),
             overridden_at: user.overridden_at,
             created_at: user.created_at,
             updated_at: user.updated_at,
@@ -112,22 +115,22 @@ pub(crate) struct ListUsers {
     responses(
         (status = 200, description = "The users.", body = Vec<UserView>,
          headers(("X-Total-Count" = i64, description = "How many users there are in all."))),
-        Problems, CallerProblems
+        CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
 ) -> Result<Listed<UserView>, Problem> {
-    caller.must(Need::Manage(Scope::UsersRead)).await?;
+    caller.require(Permission::Manage(Scope::UsersRead)).await?;
     let ListUsers { limit, offset, q } = query.read()?;
     let (limit, offset) = page(limit, 200, 50, offset)?;
-    if q.as_ref().is_some_and(|q| q.chars().count() > LONGEST_QUERY) {
+    if q.as_ref().is_some_and(|q| q.chars().count() > MAX_QUERY_LENGTH) {
         return Err(Problem::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
     }
-    Ok(listed(ask(app.accounts.users(q.as_deref(), limit, offset)).await?))
+    Ok(listed(with_db_timeout(accounts.users().list(q.as_deref(), limit, offset)).await?))
 }
 
 /// A user to be.
@@ -158,27 +161,27 @@ pub(crate) struct CreateUser {
     responses(
         (status = 201, description = "The user has been created.", body = UserView),
         (status = 200, description = "A user with this `external_id` and address was there already.", body = UserView),
-        Problems, CallerProblems, BodyProblems, Conflict
+        CommonErrors, CallerErrors, BodyErrors, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn create(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<(StatusCode, Json<UserView>), Problem> {
-    caller.must(Need::Manage(Scope::UsersWrite)).await?;
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let CreateUser { email, display_name, roles, external_id } = body.json(&mut caller).await?;
     let email =
         Email::parse(&email).map_err(|error| Problem::invalid(vec![Violation::new("/email", error.to_string())]))?;
     let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
     if new.roles.has(Role::Admin)
-        && let Err(denied) = caller.principal.may_touch_admins()
+        && let Err(denied) = caller.principal.can_manage_admins()
     {
-        return Err(caller.refuse(denied.to_string()).await);
+        return Err(caller.deny(denied.to_string()).await);
     }
-    Ok(match ask(app.accounts.create_user(&caller.context, new)).await? {
+    Ok(match with_db_timeout(accounts.users().create(&caller.audit_context, new)).await? {
         Created::New(user) => (StatusCode::CREATED, Json(user.into())),
         Created::Existing(user) => (StatusCode::OK, Json(user.into())),
     })
@@ -188,18 +191,18 @@ pub(crate) async fn create(
 #[utoipa::path(
     get, path = "/users/{id}", operation_id = "show_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")),
-    responses((status = 200, description = "The user.", body = UserView), Problems, CallerProblems, Missing),
+    responses((status = 200, description = "The user.", body = UserView), CommonErrors, CallerErrors, NotFoundResponse),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn show(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<Json<UserView>, Problem> {
     let id = UserId(id);
-    caller.must(Need::See(Scope::UsersRead, id)).await?;
-    let user = ask(app.accounts.user(id)).await?;
+    caller.require(Permission::See(Scope::UsersRead, id)).await?;
+    let user = with_db_timeout(accounts.users().find(id)).await?;
     Ok(Json(user.ok_or_else(|| no_user(id))?.into()))
 }
 
@@ -209,7 +212,7 @@ pub(crate) async fn show(
 #[schema(as = UserPatch)]
 pub(crate) struct ChangeUser {
     /// The name people see.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, with = "double_option")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
     display_name: Option<Option<String>>,
     /// Whether the user and its keys may act at all.
@@ -217,17 +220,17 @@ pub(crate) struct ChangeUser {
     #[schema(value_type = bool, required = false)]
     is_active: Option<bool>,
     /// What the user is. Null: nothing.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Vec<RoleName>>)]
     roles: Option<Option<Roles>>,
     /// The patterns of models to narrow the user to. Null: all. Empty: none.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     models: Option<Option<Vec<String>>>,
     /// The user's limits. Null takes all of them away.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, with = "double_option")]
     #[schema(value_type = Option<LimitsPatch>)]
-    limits: Option<Option<Members<LimitsPatch>>>,
+    limits: Option<Option<ObjectOnly<LimitsPatch>>>,
 }
 
 /// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed: false is kept
@@ -238,23 +241,23 @@ pub(crate) struct ChangeUser {
     params(("id" = i64, Path, description = "The user's id.")), request_body = ChangeUser,
     responses(
         (status = 200, description = "The user, as it is now.", body = UserView),
-        Problems, CallerProblems, BodyProblems, Missing, Conflict
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn change(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<Json<UserView>, Problem> {
-    caller.must(Need::Manage(Scope::UsersWrite)).await?;
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let change: ChangeUser = body.json(&mut caller).await?;
     let id = UserId(id);
     let limits = match change.limits {
-        None => limits::LimitsPatch::default(),
-        Some(None) => limits::LimitsPatch::CLEAR,
+        None => types::LimitsPatch::default(),
+        Some(None) => types::LimitsPatch::CLEAR,
         Some(Some(limits)) => limits.0.into(),
     };
     let patch = UserPatch {
@@ -264,10 +267,10 @@ pub(crate) async fn change(
         models: change.models.map(|models| models.map(|models| patterns(&models)).transpose()).transpose()?,
         limits,
     };
-    let admins = caller.principal.may_touch_admins();
-    match ask(app.accounts.update_user(&caller.context, id, patch, admins)).await {
+    let admins = caller.principal.can_manage_admins();
+    match with_db_timeout(accounts.users().update(&caller.audit_context, id, patch, admins)).await {
         Ok(user) => Ok(Json(user.into())),
-        Err(why) => Err(caller.failed(why).await),
+        Err(why) => Err(caller.problem_from(why).await),
     }
 }
 
@@ -277,20 +280,20 @@ pub(crate) async fn change(
 #[utoipa::path(
     delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")),
-    responses((status = 204, description = "The user is deleted."), Problems, CallerProblems, Missing, Conflict),
+    responses((status = 204, description = "The user is deleted."), CommonErrors, CallerErrors, NotFoundResponse, ConflictResponse),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn delete(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.must(Need::Manage(Scope::UsersWrite)).await?;
-    let admins = caller.principal.may_touch_admins();
-    match ask(app.accounts.delete_user(&caller.context, UserId(id), admins)).await {
+    caller.require(Permission::Manage(Scope::UsersWrite)).await?;
+    let admins = caller.principal.can_manage_admins();
+    match with_db_timeout(accounts.users().delete(&caller.audit_context, UserId(id), admins)).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(why) => Err(caller.failed(why).await),
+        Err(why) => Err(caller.problem_from(why).await),
     }
 }
 

@@ -7,23 +7,25 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use paddock_accounts::{
-    Accounts,
+use paddock_accounts::{Accounts, CredentialId};
+use paddock_api::{AuditEncoder, ExportFormat};
+use paddock_store::{
     audit::{AuditFilter, EventType, KnownHead, Verified},
-    clock::Time,
-    credentials::CredentialId,
+    clock::Timestamp,
 };
-use paddock_api::export::{Encoder, Format};
 
 use super::{audit_list::List, print, user};
 use crate::{
     config::{self, Database},
-    failure::Failure,
+    error::Error,
     logging,
     settings::{CommonSettings, DatabaseSettings},
 };
 
-/// Works with the audit log: `list` asks a running server, the others read the database directly; a server may be running.
+/// List, verify and export the audit log.
+///
+/// `list` asks a running server; `verify` and `export` read the database directly, also while a
+/// server runs.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Audit {
@@ -33,20 +35,21 @@ pub(crate) struct Audit {
 
 #[derive(Subcommand)]
 enum AuditCommand {
-    /// List events, newest first, through a running server
     List(List),
-    /// Check that no row was changed, removed, inserted or moved, and that none was cut from the end
     Verify(Verify),
-    /// Print events, oldest first, as CSV or as one JSON object a line
     Export(Export),
 }
 
-/// Reads the whole log and checks the seal of each row, its link to the one before, where the log begins, and that it
-/// reaches as far as each head that was kept. Exit code 1 when something is wrong.
+/// Check that no row was changed, removed, inserted or moved, and that the newest rows are still
+/// there.
+///
+/// Reads the whole log. Checks the MAC of each row, its link to the row before it, the first row,
+/// and that the log contains every known head. Exits with 1 if the log is broken.
 #[derive(Args)]
 struct Verify {
-    /// A file that AUDIT_HEAD_FILE named once, or a line `<position> <hash>` from a log of Paddock; may be given several
-    /// times. The present AUDIT_HEAD_FILE is taken by itself where it is there
+    /// A head file written earlier (AUDIT_HEAD_FILE), or a file with a line `<position> <hash>`
+    /// from Paddock's log; can be repeated. The current AUDIT_HEAD_FILE is checked too, if it
+    /// exists
     #[arg(long = "head", value_name = "FILE")]
     heads: Vec<PathBuf>,
     #[command(flatten)]
@@ -55,14 +58,16 @@ struct Verify {
     database: DatabaseSettings,
 }
 
-/// Prints events to standard output, oldest first, to where the log ends now. In CSV a text that a spreadsheet would take
-/// for a formula has an apostrophe before it, and so has one that begins with an apostrophe.
+/// Print events, oldest first, as CSV or as one JSON object per line.
+///
+/// Stops at the event that is the newest when the command starts. In CSV, a text that a spreadsheet
+/// would take for a formula, or that begins with an apostrophe, gets an apostrophe in front.
 #[derive(Args)]
 struct Export {
     /// csv or ndjson
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
-    format: Format,
-    /// Only events of this type, as user_created
+    format: ExportFormat,
+    /// Only events of this type, such as user_created
     #[arg(long = "type", alias = "event-type", value_name = "TYPE")]
     event_type: Option<EventType>,
     /// Only events about this user: an id or e-mail address
@@ -71,15 +76,15 @@ struct Export {
     /// Only events about this credential
     #[arg(long, alias = "credential-id", value_name = "ID")]
     credential: Option<i64>,
-    /// Only what this one did: user:1, key:1, system:seed, anonymous
+    /// Only actions of this actor: user:1, key:1, system:seed, anonymous
     #[arg(long, value_name = "ACTOR")]
     actor: Option<String>,
-    /// Not before this time, in RFC 3339
+    /// Only events at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
-    since: Option<Time>,
-    /// Before this time, in RFC 3339
+    since: Option<Timestamp>,
+    /// Only events before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
-    until: Option<Time>,
+    until: Option<Timestamp>,
     #[command(flatten)]
     common: CommonSettings,
     #[command(flatten)]
@@ -87,7 +92,7 @@ struct Export {
 }
 
 impl Audit {
-    pub(crate) async fn execute(self) -> Result<(), Failure> {
+    pub(crate) async fn execute(self) -> Result<(), Error> {
         match self.command {
             AuditCommand::List(list) => list.execute().await,
             AuditCommand::Verify(verify) => verify.execute().await,
@@ -97,63 +102,63 @@ impl Audit {
 }
 
 impl Verify {
-    async fn execute(self) -> Result<(), Failure> {
+    async fn execute(self) -> Result<(), Error> {
         let environment = config::environment(&self.common)?;
         logging::init(&self.common, environment)?;
         let database = Database::resolve_to_read(&self.database, environment)?;
-        // Before the log is read: what they name is there by then.
+        // Heads are read before the log, so that the log already contains the rows that they name.
         let heads = self.heads(database.options.audit_head_file.as_deref())?;
         let accounts = database.open().await?;
         let progress = |rows| {
             if rows % 100_000 == 0 {
-                tracing::info!(rows, "verified so far");
+                tracing::info!(rows, "verifying the audit log");
             }
         };
-        match accounts.verify_audit_against(&heads, progress).await? {
-            Ok(whole) => print(&report(&whole, heads.len())),
-            Err(broken) => Err(Failure::Other(anyhow::anyhow!("the audit log is broken: {broken}"))),
+        match accounts.audit().verify(&heads, progress).await? {
+            Ok(verified) => print(&report(&verified, heads.len())),
+            Err(error) => Err(Error::Other(anyhow::anyhow!("the audit log is broken: {error}"))),
         }
     }
 
-    /// Those that were named, which must be there, and the one of the settings.
-    fn heads(&self, own: Option<&Path>) -> Result<Vec<KnownHead>, Failure> {
-        let own = own.filter(|file| file.exists() && !self.heads.iter().any(|named| named == file));
-        self.heads.iter().map(PathBuf::as_path).chain(own).map(known_head).collect()
+    /// The heads of `--head`, whose files must exist, and of AUDIT_HEAD_FILE, if that file exists.
+    fn heads(&self, current: Option<&Path>) -> Result<Vec<KnownHead>, Error> {
+        let current = current.filter(|file| file.exists() && !self.heads.iter().any(|given| given == file));
+        self.heads.iter().map(PathBuf::as_path).chain(current).map(read_head).collect()
     }
 }
 
-fn known_head(file: &Path) -> Result<KnownHead, Failure> {
+fn read_head(file: &Path) -> Result<KnownHead, Error> {
     let source = file.display().to_string();
     let text =
-        fs::read_to_string(file).map_err(|error| Failure::config(format!("--head: cannot read {source}: {error}")))?;
-    let head = text.parse().map_err(|why| Failure::config(format!("--head: what {source} holds {why}")))?;
+        fs::read_to_string(file).map_err(|error| Error::config(format!("--head: cannot read {source}: {error}")))?;
+    let head = text.parse().map_err(|why| Error::config(format!("--head: the content of {source} {why}")))?;
     Ok(KnownHead { source, head })
 }
 
-/// What was found, and what it does not prove.
-fn report(whole: &Verified, heads: usize) -> String {
-    let mut lines = vec![format!("the audit log is whole: {} row(s), head {}", whole.rows, whole.head)];
-    if whole.trimmed > 0 {
-        lines.push(format!("{} row(s) before them were removed when their time was over", whole.trimmed));
+/// The result of a successful verification, and what it does not prove.
+fn report(verified: &Verified, heads: usize) -> String {
+    let mut lines = vec![format!("the audit log is whole: {} row(s), head {}", verified.rows, verified.head)];
+    if verified.trimmed > 0 {
+        lines.push(format!("{} row(s) before them were removed when their time was over", verified.trimmed));
     }
-    lines.push(match whole.beyond {
+    lines.push(match verified.beyond {
         Some(beyond) => format!("{beyond} row(s) are newer than the newest of {heads} known head(s)"),
         None => {
             "no head is known: a cut that took the database's own head along would not be seen (--head FILE)".into()
         }
     });
-    let outlived = whole.outlived.iter();
+    let outlived = verified.outlived.iter();
     lines.extend(outlived.map(|source| format!("{source} proves nothing any more: its row was removed since")));
     lines.join("\n") + "\n"
 }
 
 impl Export {
-    async fn execute(self) -> Result<(), Failure> {
+    async fn execute(self) -> Result<(), Error> {
         let environment = config::environment(&self.common)?;
         logging::init(&self.common, environment)?;
         let accounts = Database::resolve_to_read(&self.database, environment)?.open().await?;
         let user_id = match &self.user {
-            Some(user) => Some(user::look_up(&accounts, user).await?),
+            Some(user) => Some(user::find_user_id(&accounts, user).await?),
             None => None,
         };
         let filter = AuditFilter {
@@ -165,16 +170,16 @@ impl Export {
             until: self.until,
             before: None,
         };
-        match write(&accounts, filter, Encoder::new(self.format)).await {
-            // A reader that has gone, as `head` does, has had enough.
-            Err(Failure::Other(error)) if is_gone(&error) => Ok(()),
-            written => written,
+        match write(&accounts, filter, AuditEncoder::new(self.format)).await {
+            // The reader, such as `head`, closed the pipe.
+            Err(Error::Other(error)) if is_broken_pipe(&error) => Ok(()),
+            result => result,
         }
     }
 }
 
-async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: Encoder) -> Result<(), Failure> {
-    let mut export = accounts.export_audit(filter).await?;
+async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: AuditEncoder) -> Result<(), Error> {
+    let mut export = accounts.audit().export(filter).await?;
     let mut out = io::stdout();
     loop {
         out.write_all(&encoder.take()?)?;
@@ -186,6 +191,6 @@ async fn write(accounts: &Accounts, filter: AuditFilter, mut encoder: Encoder) -
     }
 }
 
-fn is_gone(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

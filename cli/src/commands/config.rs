@@ -3,21 +3,24 @@
 use std::collections::HashMap;
 
 use clap::{ArgMatches, Args, CommandFactory as _, parser::ValueSource};
-use paddock_accounts::OpenOptions;
+use paddock_store::OpenOptions;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::print;
 use crate::{
-    config::{self, Signing},
-    failure::Failure,
+    config::{self, SecretSource},
+    error::Error,
     output::{Format, OutputSettings},
     server,
     settings::{DatabaseSettings, Environment, Settings},
 };
 
-/// Prints every setting with its effective value and where that comes from (flag, environment, file, default, or the settings
-/// it follows from), secrets redacted. Makes and changes nothing. What is wrong is said instead, all of it, with exit code 2.
+/// Print the effective configuration with the source of each value, secrets redacted.
+///
+/// A source is a flag, the environment, a file, a default, or the settings that the value is
+/// derived from. The command creates and changes nothing. If settings are invalid, it lists all of
+/// them instead and exits with 2.
 #[derive(Args)]
 pub(crate) struct Config {
     #[command(flatten)]
@@ -26,18 +29,18 @@ pub(crate) struct Config {
     output: OutputSettings,
 }
 
-/// What a setting comes to where its own value does not say it.
+/// The values and sources that the settings alone do not show, and all errors.
 #[derive(Default)]
 struct Effective {
     values: HashMap<&'static str, String>,
     sources: HashMap<&'static str, String>,
-    wrong: Vec<String>,
+    errors: Vec<String>,
 }
 
 impl Effective {
-    /// Keeps what is right, and notes what is wrong.
-    fn take<T>(&mut self, judged: Result<T, Failure>) -> Option<T> {
-        judged.map_err(|failure| self.wrong.push(failure.to_string())).ok()
+    /// Returns the value, or records the error.
+    fn check<T>(&mut self, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.errors.push(error.to_string())).ok()
     }
 
     fn value(&mut self, name: &'static str, value: Option<impl ToString>) {
@@ -46,10 +49,10 @@ impl Effective {
 }
 
 impl Config {
-    pub(crate) fn execute(self, matches: Option<&ArgMatches>) -> Result<(), Failure> {
-        let effective = effective(&self.settings);
-        if !effective.wrong.is_empty() {
-            return Err(Failure::wrong(&effective.wrong));
+    pub(crate) fn execute(self, matches: Option<&ArgMatches>) -> Result<(), Error> {
+        let effective = check_settings(&self.settings);
+        if !effective.errors.is_empty() {
+            return Err(Error::config_all(&effective.errors));
         }
         let rows = rows(matches, &effective);
         let text = match self.output.output {
@@ -59,74 +62,74 @@ impl Config {
                     let name = row["setting"].as_str().unwrap_or_default().to_owned();
                     (name, json!({"value": row["value"], "source": row["source"]}))
                 });
-                self.output.one(&Value::Object(named.collect()))?
+                self.output.object(&Value::Object(named.collect()))?
             }
         };
         print(&text)
     }
 }
 
-/// Judges everything, as a server would at its start.
-fn effective(settings: &Settings) -> Effective {
+/// Validates every setting, as a server does at its start.
+fn check_settings(settings: &Settings) -> Effective {
     let mut effective = Effective::default();
-    let environment = effective.take(config::environment(&settings.common));
+    let environment = effective.check(config::environment(&settings.common));
     let environment = environment.unwrap_or(Environment::Local);
     effective.value("ENVIRONMENT", Some(format!("{environment:?}").to_lowercase()));
-    effective.take(crate::logging::filter(&settings.common));
+    effective.check(crate::logging::filter(&settings.common));
     let format = crate::logging::format(&settings.common, environment);
     effective.value("LOG_FORMAT", Some(format!("{format:?}").to_lowercase()));
-    let options = database(&settings.database, environment, &mut effective);
-    let spool = effective.take(config::usage_spool_dir(&settings.serve, &options, environment));
+    let options = check_database(&settings.database, environment, &mut effective);
+    let spool = effective.check(config::usage_spool_dir(&settings.serve, &options, environment));
     effective.value("USAGE_SPOOL_DIR", spool.map(|folder| folder.display().to_string()));
-    let most = effective.take(config::max_connections(&settings.serve, &settings.database, &options));
-    effective.value("MAX_CONNECTIONS", most);
+    let connections = effective.check(config::max_connections(&settings.serve, &settings.database, &options));
+    effective.value("MAX_CONNECTIONS", connections);
     let origins = settings.serve.cors_allowed_origins.join(",");
     effective.value("CORS_ALLOWED_ORIGINS", (!origins.is_empty()).then_some(origins));
     let listen = &settings.serve.listen;
-    let served = config::listen_addr(listen, environment);
-    effective.value("LISTEN_ADDR", Some(served));
+    let listen_addr = config::listen_addr(listen, environment);
+    effective.value("LISTEN_ADDR", Some(listen_addr));
     if listen.port.is_some() {
         effective.sources.insert("LISTEN_ADDR", "with PORT".to_owned());
     }
-    let redis = effective.take(config::redis_url(&settings.serve)).flatten();
-    effective.value("REDIS_URL", redis.as_ref().map(redacted));
-    let metrics = effective.take(config::metrics_addr(&settings.metrics, environment));
+    let redis = effective.check(config::redis_url(&settings.serve)).flatten();
+    effective.value("REDIS_URL", redis.as_ref().map(redact));
+    let metrics = effective.check(config::metrics_addr(&settings.metrics, environment));
     effective.value("METRICS_ADDR", metrics);
-    let traces = effective.take(config::traces_url(&settings.metrics)).flatten();
+    let traces = effective.check(config::otlp_url(&settings.metrics)).flatten();
     effective.value("OTEL_EXPORTER_OTLP_ENDPOINT", traces);
-    let ollama = effective.take(config::ollama_url(&settings.ollama, environment));
+    let ollama = effective.check(config::ollama_url(&settings.ollama, environment));
     effective.value("OLLAMA_BASE_URL", ollama);
-    let gateway = effective.take(config::gateway_url(&settings.ollama, served, environment)).flatten();
+    let gateway = effective.check(config::gateway_url(&settings.ollama, listen_addr, environment)).flatten();
     effective.value("PUBLIC_URL", gateway);
-    effective.take(server::registries(&settings.ollama));
-    effective.take(config::seed(&settings.seed));
+    effective.check(server::model_registries(&settings.ollama));
+    effective.check(config::seed(&settings.seed));
     effective
 }
 
-/// The database and its keys.
-fn database(settings: &DatabaseSettings, environment: Environment, effective: &mut Effective) -> OpenOptions {
-    effective.take(config::session_algorithm(&settings.jwt_alg));
-    let url = effective.take(config::database_url(settings, environment));
+/// Validates the database settings and the signing secrets.
+fn check_database(settings: &DatabaseSettings, environment: Environment, effective: &mut Effective) -> OpenOptions {
+    effective.check(config::check_jwt_alg(&settings.jwt_alg));
+    let url = effective.check(config::database_url(settings, environment));
     let options = url.map(OpenOptions::new);
-    let file = options.as_ref().and_then(|options| effective.take(options.sqlite_file().map_err(Failure::from)));
-    // Where the database is not known, the rules of a secret that was given hold all the same.
+    let file = options.as_ref().and_then(|options| effective.check(options.sqlite_file().map_err(Error::from)));
+    // Without a valid database URL, the remaining settings are still validated.
     let options = match (&options, file) {
         (Some(options), Some(file)) => {
-            let shown = file.map_or_else(|| redacted(&options.url), |file| format!("sqlite:{}", file.display()));
+            let shown = file.map_or_else(|| redact(&options.url), |file| format!("sqlite:{}", file.display()));
             effective.value("DATABASE_URL", Some(shown));
             options.clone()
         }
         _ => OpenOptions::new("sqlite:paddock.db".into()),
     };
-    if let Some(server) = config::postgres(settings, environment) {
+    if let Some(parts) = config::postgres_parts(settings, environment) {
         effective.sources.insert("DATABASE_URL", "from DB_*".to_owned());
-        for (name, value) in [("DB_USER", server.user), ("DB_HOST", server.host), ("DB_NAME", server.name)] {
+        for (name, value) in [("DB_USER", parts.user), ("DB_HOST", parts.host), ("DB_NAME", parts.name)] {
             effective.value(name, Some(value));
         }
-        effective.value("DB_PORT", Some(server.port));
+        effective.value("DB_PORT", Some(parts.port));
         effective.value("DB_PASSWORD", Some("(set)"));
     }
-    if let Some(Some(file)) = effective.take(config::audit_head_file(settings, environment, &options)) {
+    if let Some(Some(file)) = effective.check(config::audit_head_file(settings, environment, &options)) {
         effective.value("AUDIT_HEAD_FILE", Some(file.display()));
     }
     let keys = [
@@ -134,9 +137,9 @@ fn database(settings: &DatabaseSettings, environment: Environment, effective: &m
         ("JWT_SECRET", &settings.jwt_secret, &settings.jwt_secret_file, config::JWT_SECRET_SUFFIX),
     ];
     for (name, value, file, suffix) in keys {
-        let looked =
-            config::look_for_signing_secret(name, value.as_ref(), file.as_deref(), suffix, &options, environment);
-        if let Some(Signing::Kept(path)) = effective.take(looked) {
+        let located =
+            config::locate_signing_secret(name, value.as_ref(), file.as_deref(), suffix, &options, environment);
+        if let Some(SecretSource::File(path)) = effective.check(located) {
             let state = if path.exists() { "(set)" } else { "(made at the first start)" };
             effective.value(name, Some(state));
             effective.sources.insert(name, format!("file {}", path.display()));
@@ -145,7 +148,7 @@ fn database(settings: &DatabaseSettings, environment: Environment, effective: &m
     options
 }
 
-/// Every setting with its value and source.
+/// One row for each setting: its name, value and source.
 fn rows(matches: Option<&ArgMatches>, effective: &Effective) -> Vec<Value> {
     let command = crate::Cli::command();
     let arguments = command.find_subcommand("config").into_iter().flat_map(clap::Command::get_arguments);
@@ -181,8 +184,8 @@ fn rows(matches: Option<&ArgMatches>, effective: &Effective) -> Vec<Value> {
     rows
 }
 
-/// The URL of a database or a Redis without its password, wherever in it that stands.
-fn redacted(url: &SecretString) -> String {
+/// The URL with its password replaced, in the authority and in the query.
+fn redact(url: &SecretString) -> String {
     let Ok(mut url) = url::Url::parse(url.expose_secret()) else { return "(set)".to_owned() };
     if url.password().is_some() {
         // Fails only for a URL without a host, which has no password.
@@ -205,13 +208,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_password_of_a_url_is_shown() {
+    fn passwords_in_urls_are_redacted() {
         for url in [
             "postgres://app:hunter22@db/app",
             "postgres://db/app?user=app&password=hunter22&sslmode=require",
             "redis://:hunter22@db/app",
         ] {
-            let shown = redacted(&url.into());
+            let shown = redact(&url.into());
             assert!(!shown.contains("hunter22") && shown.contains("db/app"), "{shown}");
         }
     }

@@ -1,7 +1,7 @@
 //! `paddock healthcheck`
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -10,27 +10,30 @@ use clap::Args;
 
 use crate::{
     config,
-    failure::Failure,
+    error::Error,
     settings::{CommonSettings, ListenSettings},
 };
 
-/// Asks /healthz of the server whose LISTEN_ADDR and PORT these are; exit code 0 when it answers, 1 when it does not.
+/// Check that a server on this machine answers, for container health checks.
+///
+/// Requests /healthz from the server at LISTEN_ADDR and PORT. Exits with 0 if it answers, with 1 if
+/// not.
 #[derive(Args)]
 pub(crate) struct Healthcheck {
     #[command(flatten)]
     common: CommonSettings,
     #[command(flatten)]
     listen: ListenSettings,
-    /// Ask /readyz instead
+    /// Request /readyz instead
     #[arg(long)]
     ready: bool,
-    /// How many seconds to wait for the answer
+    /// Timeout in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     timeout: u64,
 }
 
 impl Healthcheck {
-    pub(crate) async fn execute(self) -> Result<(), Failure> {
+    pub(crate) async fn execute(self) -> Result<(), Error> {
         let addr = config::listen_addr(&self.listen, config::environment(&self.common)?);
         let path = if self.ready { "readyz" } else { "healthz" };
         probe(addr, path, Duration::from_secs(self.timeout)).await?;
@@ -38,12 +41,16 @@ impl Healthcheck {
     }
 }
 
-/// GET on a server of this machine; an address that means every interface is asked on loopback.
+/// The address to connect to: a server that listens on every interface is reached on loopback.
+pub(crate) fn local_address(addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()) } else { addr }
+}
+
+/// Sends a GET to a server on this machine. Fails on a timeout and on any status but 2xx.
 pub(crate) async fn probe(addr: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<()> {
-    let ip = if addr.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { addr.ip() };
-    let url = format!("http://{}/{path}", SocketAddr::new(ip, addr.port()));
+    let url = format!("http://{}/{path}", local_address(addr));
     let client = reqwest::Client::builder().timeout(timeout).no_proxy().build()?;
-    let answer = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
-    anyhow::ensure!(answer.status().is_success(), "{url} answered {}", answer.status());
+    let response = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
+    anyhow::ensure!(response.status().is_success(), "{url} answered {}", response.status());
     Ok(())
 }

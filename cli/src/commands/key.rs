@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use paddock_accounts::clock::{Clock as _, SystemClock};
+use paddock_store::clock::{Clock as _, SystemClock};
 use serde_json::{Map, Value, json};
 
-use super::{hint_at_roles, print, user::limit};
+use super::{hint_if_no_role, print, user::parse_limit};
 use crate::{
-    failure::Failure,
+    client::{Client, ServerSettings},
+    error::Error,
     output::OutputSettings,
-    remote::{Remote, ServerSettings},
-    settings::duration,
+    settings::parse_duration,
 };
 
-/// What a table of keys shows.
+/// The columns of the table.
 const COLUMNS: [&str; 8] = ["id", "user_id", "label", "prefix", "revoked", "created_at", "expires_at", "last_used_at"];
 
-/// Works with API keys, through a running server.
+/// Manage API keys, through a running server.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Key {
@@ -27,16 +27,13 @@ pub(crate) struct Key {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// List keys, newest first, revoked ones too; never a secret
     List(List),
-    /// Issue a key, and print it once
     Issue(Issue),
-    /// Give a key a new secret, and print it once; the old one is accepted for a while
     Rotate(Rotate),
-    /// End keys for good
     Revoke(Revoke),
 }
 
+/// List keys, newest first, including revoked keys; never shows a secret.
 #[derive(Args)]
 struct List {
     /// Only keys of this user: an id or e-mail address
@@ -48,28 +45,29 @@ struct List {
     output: OutputSettings,
 }
 
-/// Issues a key. It is printed this once.
+/// Issue a key and print it once.
 #[derive(Args)]
 struct Issue {
-    /// Whose it will be: an id or e-mail address
+    /// The owner: an id or e-mail address
     user: String,
-    /// What people call it [default: api-key]
+    /// A label for people to read [default: api-key]
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
-    /// What it may be used for, as chat or users:read; may be given several times [default: chat generate embed models:read]
+    /// A scope of the key, such as chat or users:read; can be repeated [default: chat generate
+    /// embed models:read]
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// A pattern of models that it is narrowed to; may be given several times
+    /// A pattern of models that the key may use; can be repeated
     #[arg(long, value_name = "PATTERN")]
     model: Vec<String>,
-    /// A limit of its own, as requests_per_minute=60; may be given several times
-    #[arg(long, value_name = "NAME=N", value_parser = limit)]
+    /// A limit of this key, such as requests_per_minute=60; can be repeated
+    #[arg(long, value_name = "NAME=N", value_parser = parse_limit)]
     limit: Vec<(String, Option<i64>)>,
-    /// When it ends, as 2027-01-31T00:00:00Z
+    /// When the key expires, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
-    /// After how long it ends, as 2160h
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "expires_at")]
+    /// After how long the key expires, such as 2160h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "expires_at")]
     expires_in: Option<Duration>,
     #[command(flatten)]
     server: ServerSettings,
@@ -77,12 +75,13 @@ struct Issue {
     output: OutputSettings,
 }
 
+/// Give a key a new secret and print it once; the old secret stays valid for a grace period.
 #[derive(Args)]
 struct Rotate {
     /// The key's id
     id: i64,
-    /// For how long the old secret is still accepted; 0s ends it at once [default: a day]
-    #[arg(long, value_name = "DURATION", value_parser = grace)]
+    /// How long the old secret stays valid; 0s ends it at once [default: a day]
+    #[arg(long, value_name = "DURATION", value_parser = parse_grace)]
     grace: Option<Duration>,
     #[command(flatten)]
     server: ServerSettings,
@@ -90,11 +89,13 @@ struct Rotate {
     output: OutputSettings,
 }
 
-/// Ends keys for good: those that are named, or all live ones to which every one of --user, --label, --older-than and
-/// --unused-for applies.
+/// Revoke keys for good.
+///
+/// Revokes the given ids, or all live keys that match every given condition (--user, --label,
+/// --older-than, --unused-for).
 #[derive(Args)]
 struct Revoke {
-    /// The keys' ids
+    /// Ids of the keys
     #[arg(conflicts_with_all = ["user", "label", "older_than", "unused_for", "include_self", "dry_run"])]
     id: Vec<i64>,
     /// Keys of this user: an id or e-mail address
@@ -103,16 +104,16 @@ struct Revoke {
     /// Keys with this label
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
-    /// Keys that came to be longer ago than this, as 720h
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// Keys created longer ago than this, such as 720h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     older_than: Option<Duration>,
-    /// Keys that were not used for so long, as 720h
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// Keys not used for this long, such as 720h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     unused_for: Option<Duration>,
-    /// Also the key of PADDOCK_TOKEN, if it is among them
+    /// Also revoke the key in PADDOCK_TOKEN, if it matches
     #[arg(long)]
     include_self: bool,
-    /// Only say which keys that would be
+    /// Only list the keys that would be revoked
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -122,7 +123,7 @@ struct Revoke {
 }
 
 impl Key {
-    pub(crate) async fn execute(self) -> Result<(), Failure> {
+    pub(crate) async fn execute(self) -> Result<(), Error> {
         match self.command {
             KeyCommand::List(list) => list.execute().await,
             KeyCommand::Issue(issue) => issue.execute().await,
@@ -133,23 +134,23 @@ impl Key {
 }
 
 impl List {
-    async fn execute(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.server)?;
+    async fn execute(self) -> Result<(), Error> {
+        let client = Client::new(&self.server)?;
         let mut query = Vec::new();
         if let Some(user) = &self.user {
-            query.push(("user_id", remote.user(user).await?.to_string()));
+            query.push(("user_id", client.user_id(user).await?.to_string()));
         }
-        let keys = remote.all("/credentials", &query).await?;
+        let keys = client.fetch_all("/credentials", &query).await?;
         print(&self.output.list(&keys, &COLUMNS)?)
     }
 }
 
 impl Issue {
-    async fn execute(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.server)?;
+    async fn execute(self) -> Result<(), Error> {
+        let client = Client::new(&self.server)?;
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-        let owner = remote.look_up(&self.user).await?;
+        let owner = client.find_user(&self.user).await?;
         put("user_id", owner["id"].clone());
         if let Some(label) = self.label {
             put("label", label.into());
@@ -163,46 +164,46 @@ impl Issue {
         if !self.limit.is_empty() {
             put("limits", self.limit.into_iter().map(|(name, n)| (name, json!(n))).collect::<Map<_, _>>().into());
         }
-        let ends = self.expires_in.map(|after| (SystemClock.now() + after).to_string());
-        if let Some(ends) = self.expires_at.or(ends) {
-            put("expires_at", ends.into());
+        let expires_at = self.expires_in.map(|after| (SystemClock.now() + after).to_string());
+        if let Some(expires_at) = self.expires_at.or(expires_at) {
+            put("expires_at", expires_at.into());
         }
-        let issued = remote.post("/credentials", Some(&body.into())).await?;
-        print(&self.output.one(&issued)?)?;
-        hint_at_roles(&owner);
+        let issued = client.post("/credentials", Some(&body.into())).await?;
+        print(&self.output.object(&issued)?)?;
+        hint_if_no_role(&owner);
         Ok(())
     }
 }
 
 impl Rotate {
-    async fn execute(self) -> Result<(), Failure> {
+    async fn execute(self) -> Result<(), Error> {
         let body = self.grace.map(|grace| json!({"grace_seconds": grace.as_secs()}));
         let path = format!("/credentials/{}/rotate", self.id);
-        let issued = Remote::new(&self.server)?.post(&path, body.as_ref()).await?;
-        print(&self.output.one(&issued)?)
+        let issued = Client::new(&self.server)?.post(&path, body.as_ref()).await?;
+        print(&self.output.object(&issued)?)
     }
 }
 
 impl Revoke {
-    /// Whether anything but ids says which keys.
+    /// Whether the command line has a condition that selects keys.
     fn has_condition(&self) -> bool {
         self.user.is_some() || self.label.is_some() || self.older_than.is_some() || self.unused_for.is_some()
     }
 
-    async fn execute(self) -> Result<(), Failure> {
+    async fn execute(self) -> Result<(), Error> {
         if self.id.is_empty() && !self.has_condition() {
-            return Err(Failure::config("which keys? name ids, or --user, --label, --older-than or --unused-for"));
+            return Err(Error::config("no keys selected: name ids, or --user, --label, --older-than or --unused-for"));
         }
-        let remote = Remote::new(&self.server)?;
+        let client = Client::new(&self.server)?;
         if self.id.is_empty() {
-            return self.many(&remote).await;
+            return self.revoke_matching(&client).await;
         }
         let mut revoked = Vec::new();
         for id in &self.id {
-            remote.post(&format!("/credentials/{id}/revoke"), None).await.map_err(|failure| {
+            client.post(&format!("/credentials/{id}/revoke"), None).await.map_err(|error| {
                 match revoked.as_slice() {
-                    [] => failure,
-                    done => anyhow::anyhow!("key {id}: {failure} (revoked before it: {done:?})").into(),
+                    [] => error,
+                    done => anyhow::anyhow!("key {id}: {error} (already revoked: {done:?})").into(),
                 }
             })?;
             revoked.push(*id);
@@ -211,12 +212,12 @@ impl Revoke {
         print(&self.output.list(&done, &["id", "revoked"])?)
     }
 
-    /// All that the conditions apply to.
-    async fn many(self, remote: &Remote) -> Result<(), Failure> {
+    /// Revokes all keys that match the conditions.
+    async fn revoke_matching(self, client: &Client) -> Result<(), Error> {
         let mut body = Map::new();
         let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
         if let Some(user) = &self.user {
-            put("user_id", remote.user(user).await?.into());
+            put("user_id", client.user_id(user).await?.into());
         }
         if let Some(label) = self.label {
             put("label", label.into());
@@ -231,20 +232,20 @@ impl Revoke {
         put("dry_run", self.dry_run.into());
         let body = Value::from(body);
         let mut revoked = Vec::new();
-        // The server takes so many at once, and tells how many are left.
+        // The server revokes a limited number per request, and reports how many are left.
         let left = loop {
-            let answer = remote.post("/credentials/revoke", Some(&body)).await?;
-            revoked.extend(answer["revoked"].as_array().into_iter().flatten().cloned());
-            let left = answer["left"].as_u64().unwrap_or(0);
-            if left == 0 || self.dry_run || answer["revoked"].as_array().is_none_or(Vec::is_empty) {
+            let response = client.post("/credentials/revoke", Some(&body)).await?;
+            revoked.extend(response["revoked"].as_array().into_iter().flatten().cloned());
+            let left = response["left"].as_u64().unwrap_or(0);
+            if left == 0 || self.dry_run || response["revoked"].as_array().is_none_or(Vec::is_empty) {
                 break left;
             }
         };
-        print(&self.output.one(&json!({"revoked": revoked, "left": left, "dry_run": self.dry_run}))?)
+        print(&self.output.object(&json!({"revoked": revoked, "left": left, "dry_run": self.dry_run}))?)
     }
 }
 
-/// A duration, or nothing at all.
-fn grace(text: &str) -> Result<Duration, String> {
-    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
+/// Parses a duration that may be zero.
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { parse_duration(text) }
 }

@@ -1,4 +1,4 @@
-//! One file for each command.
+//! The commands, one file or folder each.
 
 pub(crate) mod api;
 pub(crate) mod audit;
@@ -17,10 +17,10 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::error::Error;
 
-/// Writes to standard output. A reader that has gone, as `head` does, is no failure.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+/// Writes to standard output. A closed pipe, as `head` leaves it, is not an error.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -28,13 +28,14 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Says something that is no part of the answer, on standard error. Nothing depends on its being read.
+/// Prints a hint to standard error. Write errors are ignored.
 pub(crate) fn hint(text: &str) {
     let _ = writeln!(std::io::stderr(), "hint: {text}");
 }
 
-/// Says what keys of this user are worth, if it is known to have no role.
-pub(crate) fn hint_at_roles(user: &Value) {
+/// Prints a hint if the user is known to have no role, because keys of such a user may use no
+/// model.
+pub(crate) fn hint_if_no_role(user: &Value) {
     if user["roles"].as_array().is_some_and(Vec::is_empty) {
         let id = &user["id"];
         hint(&format!(

@@ -4,14 +4,17 @@ use clap::Args;
 
 use crate::{
     config::{self, Database},
-    failure::Failure,
+    error::Error,
     logging, probes, server,
     settings::{CommonSettings, DatabaseSettings, MetricsSettings, OllamaSettings, OperatorSettings, ServeSettings},
     signals,
 };
 
-/// Runs the Kubernetes operator: ApiUser, ApiKey and OllamaModel objects become users, keys in Secrets and models in Ollama.
-/// Several may run; one leads. In a pod it uses the pod's service account, elsewhere the kubeconfig.
+/// Run the Kubernetes operator.
+///
+/// It turns ApiUser, ApiKey and OllamaModel objects into users, keys in Secrets, and models in
+/// Ollama. Several replicas may run; a lease elects the leader. In a pod it uses the pod's service
+/// account, elsewhere the kubeconfig.
 #[derive(Args)]
 pub(crate) struct Operator {
     #[command(flatten)]
@@ -32,32 +35,34 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    pub(crate) async fn execute(self) -> Result<(), Failure> {
+    pub(crate) async fn execute(self) -> Result<(), Error> {
         let environment = config::environment(&self.common)?;
         logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
-        let served = config::listen_addr(&self.serve.listen, environment);
-        let public_url = server::public_url(&self.ollama, served, environment)?;
+        let listen_addr = config::listen_addr(&self.serve.listen, environment);
+        let public_url = server::public_url(&self.ollama, listen_addr, environment)?;
         let ollama = server::ollama_client(&self.ollama, environment)?;
-        let access =
-            paddock_operator::access(&server::cluster(self.context.as_deref())).await.map_err(anyhow::Error::from)?;
+        let access = paddock_operator::load_kube_config(&server::cluster(self.context.as_deref()))
+            .await
+            .map_err(anyhow::Error::from)?;
         let operator = server::operator_config(access, &self.settings, &self.ollama, &self.serve, public_url)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
         let accounts = database.open_or_wait().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
-        let metrics = probes::gather()?;
+        let metrics = probes::install_metrics()?;
         let stop = signals::shutdown()?;
-        config::raise_descriptors();
-        tracing::info!(cluster = %operator.kube.cluster_url, metrics = %probes_listener.local_addr()?, "working");
+        config::raise_fd_limit();
+        tracing::info!(cluster = %operator.kube.cluster_url, metrics = %probes_listener.local_addr()?, "running the operator");
         let readiness = paddock_operator::Readiness::default();
-        let parts = vec![server::operator_missing(readiness.clone())];
-        let probing = tokio::spawn(probes::serve(probes_listener, metrics, parts, accounts.clone(), stop.clone()));
-        let tending = tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().tend_audit()));
-        let worked = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
+        let checks = vec![server::operator_readiness(readiness.clone())];
+        let probes = tokio::spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
+        let maintenance =
+            tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.audit().clone().run_maintenance()));
+        let result = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
         stop.cancel();
-        tending.await.map_err(anyhow::Error::from)?;
+        maintenance.await.map_err(anyhow::Error::from)?;
         accounts.close().await;
-        probing.await.map_err(anyhow::Error::from)??;
-        Ok(worked?)
+        probes.await.map_err(anyhow::Error::from)??;
+        Ok(result?)
     }
 }

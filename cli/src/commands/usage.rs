@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::print;
 use crate::{
-    failure::Failure,
+    client::{Client, ServerSettings},
+    error::Error,
     output::OutputSettings,
-    remote::{Remote, ServerSettings},
 };
 
-/// What a table may show, in this order.
+/// The possible columns of the table, in this order.
 const COLUMNS: [&str; 9] = [
     "day",
     "user_id",
@@ -23,16 +23,18 @@ const COLUMNS: [&str; 9] = [
     "estimated",
 ];
 
-/// Shows what was used: requests and tokens, in total or by user, key, model and day, through a running server.
+/// Show usage, through a running server.
+///
+/// Prints requests and tokens, in total or by user, key, model and day.
 #[derive(Args)]
 pub(crate) struct Usage {
-    /// From this UTC date on, as 2026-11-01
+    /// From this UTC date on, such as 2026-11-01
     #[arg(long, value_name = "DATE")]
     from: Option<String>,
     /// Before this UTC date
     #[arg(long, value_name = "DATE")]
     to: Option<String>,
-    /// A line for each of these
+    /// One line per user, key, model or day, or per combination of them
     #[arg(long, value_name = "WHAT,..", value_delimiter = ',', value_parser = ["user", "key", "model", "day"])]
     group_by: Vec<String>,
     /// Only this user: an id or e-mail address
@@ -41,7 +43,7 @@ pub(crate) struct Usage {
     /// Only this key
     #[arg(long, value_name = "ID")]
     key: Option<i64>,
-    /// Only this model; without a tag `latest` is meant, so smollm2 is smollm2:latest
+    /// Only this model; without a tag, `latest` is meant: smollm2 is smollm2:latest
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     #[command(flatten)]
@@ -51,15 +53,15 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    pub(crate) async fn execute(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.server)?;
+    pub(crate) async fn execute(self) -> Result<(), Error> {
+        let client = Client::new(&self.server)?;
         let user = match &self.user {
-            Some(user) => Some(remote.user(user).await?.to_string()),
+            Some(user) => Some(client.user_id(user).await?.to_string()),
             None => None,
         };
         let group_by = (!self.group_by.is_empty()).then(|| self.group_by.join(","));
         let key = self.key.map(|id| id.to_string());
-        let given = [
+        let options = [
             ("from", self.from),
             ("to", self.to),
             ("group_by", group_by),
@@ -67,13 +69,13 @@ impl Usage {
             ("credential_id", key),
             ("model", self.model),
         ];
-        let query: Vec<_> = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let rows = remote.all("/usage", &query).await?;
+        let query: Vec<_> = options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let rows = client.fetch_all("/usage", &query).await?;
         print(&self.output.list(&rows, &columns(&rows))?)
     }
 }
 
-/// Those that the rows have.
+/// The columns that the rows have.
 fn columns(rows: &[Value]) -> Vec<&'static str> {
     COLUMNS.into_iter().filter(|column| rows.first().is_none_or(|row| row.get(column).is_some())).collect()
 }

@@ -1,122 +1,126 @@
-//! Where we listen, and whom we speak to.
+//! Addresses to listen on, and URLs to connect to.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::secrets::secret;
+use super::secrets::read_secret;
 use crate::{
-    failure::Failure,
+    error::Error,
     settings::{Environment, ListenSettings, MetricsSettings, OllamaSettings, ServeSettings},
 };
 
 /// The default port of the API.
-pub(crate) const PORT: u16 = 8080;
-const METRICS_PORT: u16 = 9090;
+pub(crate) const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_METRICS_PORT: u16 = 9090;
 
-/// Where the API listens.
+/// The address of the API, with PORT applied.
 pub(crate) fn listen_addr(settings: &ListenSettings, environment: Environment) -> SocketAddr {
-    let mut addr = settings.listen_addr.unwrap_or_else(|| SocketAddr::new(home(environment), PORT));
+    let mut addr = settings.listen_addr.unwrap_or_else(|| SocketAddr::new(default_host(environment), DEFAULT_PORT));
     if let Some(port) = settings.port {
         addr.set_port(port);
     }
     addr
 }
 
-/// Where metrics listen: `host:port`, or `:port` for the environment's own host.
-pub(crate) fn metrics_addr(settings: &MetricsSettings, environment: Environment) -> Result<SocketAddr, Failure> {
+/// The address of the metrics listener. `:port` means the environment's default host.
+pub(crate) fn metrics_addr(settings: &MetricsSettings, environment: Environment) -> Result<SocketAddr, Error> {
     let Some(text) = &settings.metrics_addr else {
-        return Ok(SocketAddr::new(home(environment), METRICS_PORT));
+        return Ok(SocketAddr::new(default_host(environment), DEFAULT_METRICS_PORT));
     };
-    let full = if text.starts_with(':') { format!("{}{text}", home(environment)) } else { text.clone() };
-    full.parse().map_err(|_| {
-        Failure::config(format!("METRICS_ADDR `{text}` is not host:port; set it to 0.0.0.0:9090 or :9090"))
-    })
+    let full = if text.starts_with(':') { format!("{}{text}", default_host(environment)) } else { text.clone() };
+    full.parse()
+        .map_err(|_| Error::config(format!("METRICS_ADDR `{text}` is not host:port; set it to 0.0.0.0:9090 or :9090")))
 }
 
-fn home(environment: Environment) -> IpAddr {
+fn default_host(environment: Environment) -> IpAddr {
     match environment {
         Environment::Local => Ipv4Addr::LOCALHOST.into(),
         Environment::Prod => Ipv4Addr::UNSPECIFIED.into(),
     }
 }
 
-/// Where Ollama answers.
-pub(crate) fn ollama_url(settings: &OllamaSettings, environment: Environment) -> Result<url::Url, Failure> {
+/// The base URL of Ollama.
+pub(crate) fn ollama_url(settings: &OllamaSettings, environment: Environment) -> Result<url::Url, Error> {
     let text = settings.ollama_base_url.as_deref().unwrap_or(match environment {
         Environment::Local => "http://localhost:11434",
         Environment::Prod => "http://ollama.default.svc.cluster.local:11434",
     });
-    base_url("OLLAMA_BASE_URL", text, "http://ollama.default.svc:11434")
+    parse_base_url("OLLAMA_BASE_URL", text, "http://ollama.default.svc:11434")
 }
 
-/// Where workloads reach the gateway, if it is said.
-pub(crate) fn public_url(settings: &OllamaSettings) -> Result<Option<url::Url>, Failure> {
-    settings.public_url.as_deref().map(|text| base_url("PUBLIC_URL", text, "https://paddock.example.com")).transpose()
+/// The configured URL of the gateway for workloads.
+pub(crate) fn public_url(settings: &OllamaSettings) -> Result<Option<url::Url>, Error> {
+    settings
+        .public_url
+        .as_deref()
+        .map(|text| parse_base_url("PUBLIC_URL", text, "https://paddock.example.com"))
+        .transpose()
 }
 
-/// Where workloads reach the gateway: as it is said, or in local where it is served.
+/// The URL of the gateway for workloads. In local it defaults to the address that is served.
 pub(crate) fn gateway_url(
     settings: &OllamaSettings,
-    served: SocketAddr,
+    listen_addr: SocketAddr,
     environment: Environment,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, Error> {
     Ok(match (public_url(settings)?, environment) {
         (Some(url), _) => Some(url.as_str().trim_end_matches('/').to_owned()),
-        (None, Environment::Local) => Some(format!("http://{served}")),
+        (None, Environment::Local) => Some(format!("http://{listen_addr}")),
         (None, Environment::Prod) => None,
     })
 }
 
-/// Where traces go, if anywhere.
-pub(crate) fn traces_url(settings: &MetricsSettings) -> Result<Option<url::Url>, Failure> {
+/// The URL of the OpenTelemetry collector.
+pub(crate) fn otlp_url(settings: &MetricsSettings) -> Result<Option<url::Url>, Error> {
     let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
     settings
         .otel_exporter_otlp_endpoint
         .as_deref()
-        .map(|text| base_url(name, text, "http://collector:4318"))
+        .map(|text| parse_base_url(name, text, "http://collector:4318"))
         .transpose()
 }
 
-/// The URL that a setting holds, without a trailing slash; `example`: one that would do.
-pub(crate) fn base_url(name: &str, text: &str, example: &str) -> Result<url::Url, Failure> {
-    let wrong = |why: &str| Failure::config(format!("{name} {why}; set it to a URL such as {example}"));
-    let url = url::Url::parse(text.trim_end_matches('/')).map_err(|_| wrong("is not a URL"))?;
+/// Parses the base URL in a setting, and removes a trailing slash. `example` is a valid value for
+/// the error.
+pub(crate) fn parse_base_url(name: &str, text: &str, example: &str) -> Result<url::Url, Error> {
+    let invalid = |why: &str| Error::config(format!("{name} {why}; set it to a URL such as {example}"));
+    let url = url::Url::parse(text.trim_end_matches('/')).map_err(|_| invalid("is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(wrong("is not an http or https URL"));
+        return Err(invalid("is not an http or https URL"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("holds a user name or password, which do not belong in it"));
+        return Err(invalid("contains a user name or password, which it must not"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("has a query or a fragment"));
+        return Err(invalid("has a query or a fragment"));
     }
     Ok(url)
 }
 
-/// The Redis in which requests are counted, if there is one. No part of it is repeated in an error: it may hold a password.
-pub(crate) fn redis_url(settings: &ServeSettings) -> Result<Option<SecretString>, Failure> {
-    let wrong = |why: &str| {
-        Failure::config(format!(
-            "REDIS_URL {why}; set it to a URL such as redis://:password@redis:6379/0, or leave it out"
-        ))
+/// The URL of the Redis for shared rate limits. Errors never repeat it, because it may hold a
+/// password.
+pub(crate) fn redis_url(settings: &ServeSettings) -> Result<Option<SecretString>, Error> {
+    let invalid = |why: &str| {
+        Error::config(format!("REDIS_URL {why}; set it to a URL such as redis://:password@redis:6379/0, or unset it"))
     };
-    let Some(secret) = secret("REDIS_URL", settings.redis_url.as_ref(), settings.redis_url_file.as_deref())? else {
+    let Some(secret) = read_secret("REDIS_URL", settings.redis_url.as_ref(), settings.redis_url_file.as_deref())?
+    else {
         return Ok(None);
     };
-    let url = url::Url::parse(secret.expose_secret()).map_err(|_| wrong("is not a URL"))?;
+    let url = url::Url::parse(secret.expose_secret()).map_err(|_| invalid("is not a URL"))?;
     if !matches!(url.scheme(), "redis" | "rediss") {
-        return Err(wrong("is not a redis or rediss URL"));
+        return Err(invalid("is not a redis or rediss URL"));
     }
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(wrong("names no host"));
+        return Err(invalid("names no host"));
     }
-    let number = url.path().trim_start_matches('/');
-    if !number.is_empty() && number.parse::<u16>().is_err() {
-        return Err(wrong("has a path that is not the number of a database"));
+    let database = url.path().trim_start_matches('/');
+    if !database.is_empty() && database.parse::<u16>().is_err() {
+        return Err(invalid("has a path that is not a database number"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("has a query or a fragment"));
+        return Err(invalid("has a query or a fragment"));
     }
     Ok(Some(secret))
 }

@@ -1,41 +1,42 @@
-//! What the settings mean together: defaults that depend on each other, files that hold secrets, and the rules that cross
-//! fields. Nothing is started before all of it holds.
+//! Turns settings into configuration: defaults that depend on other settings, secret files, and
+//! rules across settings. Commands resolve all of it before they start anything.
 
 mod addresses;
 mod database;
-mod descriptors;
+mod fd_limit;
 mod secrets;
 
-use paddock_accounts::seed::Seed;
+use paddock_accounts::bootstrap::Seed;
 
 pub(crate) use self::{
     addresses::{
-        PORT, base_url, gateway_url, listen_addr, metrics_addr, ollama_url, public_url, redis_url, traces_url,
+        DEFAULT_PORT, gateway_url, listen_addr, metrics_addr, ollama_url, otlp_url, parse_base_url, public_url,
+        redis_url,
     },
-    database::{Database, audit_head_file, database_url, postgres, session_algorithm, usage_spool_dir},
-    descriptors::{max_connections, raise as raise_descriptors},
-    secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, Signing, look_for_signing_secret, random, secret},
+    database::{Database, audit_head_file, check_jwt_alg, database_url, postgres_parts, usage_spool_dir},
+    fd_limit::{max_connections, raise_fd_limit},
+    secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SecretSource, locate_signing_secret, random_bytes, read_secret},
 };
 use crate::{
-    failure::Failure,
+    error::Error,
     settings::{CommonSettings, Environment, SeedSettings},
 };
 
-/// The environment: as set, or local outside of a pod.
-pub(crate) fn environment(settings: &CommonSettings) -> Result<Environment, Failure> {
+/// The environment: as configured, or local. In a pod it must be configured.
+pub(crate) fn environment(settings: &CommonSettings) -> Result<Environment, Error> {
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     match settings.environment {
         Some(environment) => Ok(environment),
-        None if in_pod => Err(Failure::config(
-            "ENVIRONMENT is not set, and this is a pod: set ENVIRONMENT=prod (or local for a try-out with no protection)",
+        None if in_pod => Err(Error::config(
+            "ENVIRONMENT is not set, and this is a pod: set it to prod (or to local, for a try-out without protection)",
         )),
         None => Ok(Environment::Local),
     }
 }
 
-/// How to seed.
-pub(crate) fn seed(settings: &SeedSettings) -> Result<Seed, Failure> {
-    let password = secret(
+/// How to create the first admin.
+pub(crate) fn seed(settings: &SeedSettings) -> Result<Seed, Error> {
+    let password = read_secret(
         "ADMIN_BOOTSTRAP_PASSWORD",
         settings.admin_bootstrap_password.as_ref(),
         settings.admin_bootstrap_password_file.as_deref(),

@@ -1,6 +1,6 @@
-//! Log lines on standard error, and traces where they are wanted.
+//! Log lines on standard error, and traces to a collector.
 
-mod lines;
+mod formatters;
 
 use std::{io::IsTerminal as _, panic::PanicHookInfo};
 
@@ -9,71 +9,72 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt a
 
 use crate::{
     config,
-    failure::Failure,
+    error::Error,
+    otlp,
     settings::{CommonSettings, Environment, LogFormat, MetricsSettings},
-    traces,
 };
 
-/// Starts logging, for the life of the process.
-pub(crate) fn init(settings: &CommonSettings, environment: Environment) -> Result<(), Failure> {
-    start(settings, None, environment)
+/// Installs logging for the life of the process.
+pub(crate) fn init(settings: &CommonSettings, environment: Environment) -> Result<(), Error> {
+    install(settings, None, environment)
 }
 
-/// Starts logging and, where they are to go somewhere, traces.
+/// Installs logging and, if a collector is configured, traces.
 pub(crate) fn init_with_traces(
     settings: &CommonSettings,
     traces: &MetricsSettings,
     environment: Environment,
-) -> Result<(), Failure> {
-    start(settings, config::traces_url(traces)?.as_ref(), environment)
+) -> Result<(), Error> {
+    install(settings, config::otlp_url(traces)?.as_ref(), environment)
 }
 
-/// What is logged.
-pub(crate) fn filter(settings: &CommonSettings) -> Result<EnvFilter, Failure> {
-    const RIGHT: &str = "set it to error, warn, info, debug, trace or off, or to a filter such as info,sqlx=warn";
+/// The filter of LOG_LEVEL.
+pub(crate) fn filter(settings: &CommonSettings) -> Result<EnvFilter, Error> {
+    const EXPECTED: &str = "set it to error, warn, info, debug, trace or off, or to a filter such as info,sqlx=warn";
     let parts: Vec<&str> = settings.log_level.split(',').map(str::trim).collect();
-    // Alone, any other word would stand for a part of the code: everything of that is logged, and nothing of the rest.
-    let is_word = |part: &str| !part.is_empty() && !part.contains(['=', '[']);
-    if let Some(word) = parts.iter().find(|part| is_word(part) && part.parse::<LevelFilter>().is_err()) {
-        return Err(Failure::config(format!("LOG_LEVEL `{word}` is not a level; {RIGHT}")));
+    // `EnvFilter` takes any other word for a module, and would then log only that module.
+    let is_bare = |part: &str| !part.is_empty() && !part.contains(['=', '[']);
+    if let Some(word) = parts.iter().find(|part| is_bare(part) && part.parse::<LevelFilter>().is_err()) {
+        return Err(Error::config(format!("LOG_LEVEL `{word}` is not a level; {EXPECTED}")));
     }
-    EnvFilter::try_new(parts.join(","))
-        .map_err(|error| Failure::config(format!("LOG_LEVEL `{}` is no filter ({error}); {RIGHT}", settings.log_level)))
+    EnvFilter::try_new(parts.join(",")).map_err(|error| {
+        Error::config(format!("LOG_LEVEL `{}` is not a filter ({error}); {EXPECTED}", settings.log_level))
+    })
 }
 
-/// How lines look: as set, or as suits the environment.
+/// The format of log lines: as configured, or text in local and on a terminal.
 pub(crate) fn format(settings: &CommonSettings, environment: Environment) -> LogFormat {
-    let people = environment == Environment::Local || std::io::stderr().is_terminal();
-    settings.log_format.unwrap_or(if people { LogFormat::Text } else { LogFormat::Json })
+    let is_for_people = environment == Environment::Local || std::io::stderr().is_terminal();
+    settings.log_format.unwrap_or(if is_for_people { LogFormat::Text } else { LogFormat::Json })
 }
 
-fn start(settings: &CommonSettings, collector: Option<&url::Url>, environment: Environment) -> Result<(), Failure> {
+fn install(settings: &CommonSettings, collector: Option<&url::Url>, environment: Environment) -> Result<(), Error> {
     let filter = filter(settings)?;
     let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format(settings, environment) {
-        LogFormat::Text => layer.fmt_fields(lines::TextFields).with_filter(filter).boxed(),
+        LogFormat::Text => layer.fmt_fields(formatters::TextFields).with_filter(filter).boxed(),
         LogFormat::Json => {
-            let layer = layer.fmt_fields(fmt::format::JsonFields::new()).event_format(lines::Json::default());
+            let layer = layer.fmt_fields(fmt::format::JsonFields::new()).event_format(formatters::JsonLines::default());
             layer.with_filter(filter).boxed()
         }
     };
-    let traces = collector.map(traces::layer).transpose()?;
-    // Each layer has a filter of its own: a quiet log takes nothing from traces.
+    let traces = collector.map(otlp::layer).transpose()?;
+    // Each layer has its own filter, so that LOG_LEVEL does not affect traces.
     tracing_subscriber::registry().with(lines).with(traces).init();
-    std::panic::set_hook(Box::new(panicked));
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
-/// A panic is a line as any other, within the request that it ended.
-fn panicked(info: &PanicHookInfo<'_>) {
+/// Logs a panic as one line, with the fields of its request.
+fn log_panic(info: &PanicHookInfo<'_>) {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without words");
-    let place = info.location().map(ToString::to_string);
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown panic payload");
+    let location = info.location().map(ToString::to_string);
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();
     let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
-    tracing::error!(panic = text, place, thread = thread.name(), backtrace, "panicked");
+    tracing::error!(panic = text, location, thread = thread.name(), backtrace, "panicked");
 }
 
 #[cfg(test)]
@@ -83,22 +84,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_one_line_with_the_id_of_its_request() {
-        let written = lines::tests::Written::default();
-        let layer = fmt::layer().with_writer(written.clone()).fmt_fields(fmt::format::JsonFields::new());
-        let subscriber = tracing_subscriber::registry().with(layer.event_format(lines::Json::default()));
-        // Other tests of this process may panic meanwhile: those see another subscriber, and none.
-        std::panic::set_hook(Box::new(panicked));
+    fn a_panic_is_one_line_with_its_request_id() {
+        let buffer = formatters::tests::Buffer::default();
+        let layer = fmt::layer().with_writer(buffer.clone()).fmt_fields(fmt::format::JsonFields::new());
+        let subscriber = tracing_subscriber::registry().with(layer.event_format(formatters::JsonLines::default()));
+        // Panics of other tests in this process run without this subscriber.
+        std::panic::set_hook(Box::new(log_panic));
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::error_span!("request", request_id = "r-1", otel.kind = "server");
             let caught = span.in_scope(|| std::panic::catch_unwind(|| panic!("at {}", 7)));
             assert!(caught.is_err());
         });
         let _ = std::panic::take_hook();
-        let line: Value = serde_json::from_str(written.text().trim_end()).unwrap();
+        let line: Value = serde_json::from_str(buffer.text().trim_end()).unwrap();
         assert_eq!((&line["message"], &line["panic"]), (&"panicked".into(), &"at 7".into()));
         assert_eq!(line["request_id"], "r-1");
-        assert!(line["place"].as_str().unwrap().contains("logging/mod.rs"), "{line}");
+        assert!(line["location"].as_str().unwrap().contains("logging/mod.rs"), "{line}");
         assert!(line.get("otel.kind").is_none(), "{line}");
     }
 }

@@ -1,9 +1,10 @@
-use http::Method;
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::endpoints::{Lookup, lookup};
+use crate::endpoints::{Endpoint, Lookup, lookup};
 
 fn endpoint(path: &str) -> &'static Endpoint {
     match lookup(&Method::POST, path) {
@@ -12,29 +13,38 @@ fn endpoint(path: &str) -> &'static Endpoint {
     }
 }
 
-fn meter(path: &str) -> Meter {
+fn stream_meter(path: &str) -> Meter {
     Meter::new(endpoint(path), true, false)
 }
 
-fn whole(path: &str) -> Meter {
+fn object_meter(path: &str) -> Meter {
     Meter::new(endpoint(path), false, false)
 }
 
-/// Feeds the chunks, and returns what came out and what was learnt.
-fn run<'a>(mut meter: Meter, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Outcome) {
+/// Feeds the chunks. Returns the output and the summary.
+fn run<'a>(mut meter: Meter, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, AnswerSummary) {
     let mut out = Vec::new();
     for chunk in chunks {
-        for piece in meter.feed(Bytes::copy_from_slice(chunk)) {
-            out.extend_from_slice(&piece);
+        for output in meter.feed(Bytes::copy_from_slice(chunk)) {
+            out.extend_from_slice(&output);
         }
     }
     (out, meter.finish())
 }
 
-fn outcome(meter: Meter, answer: &str) -> Outcome {
-    let (out, outcome) = run(meter, [answer.as_bytes()]);
-    assert_eq!(String::from_utf8(out).expect("UTF-8"), answer, "what came goes on as it came");
-    outcome
+/// Feeds an answer in one chunk, checks that it passes unchanged, and returns the summary.
+fn summarize(meter: Meter, answer: &str) -> AnswerSummary {
+    let (out, summary) = run(meter, [answer.as_bytes()]);
+    assert_eq!(String::from_utf8(out).expect("UTF-8"), answer, "the answer passes unchanged");
+    summary
+}
+
+fn error_event(summary: &AnswerSummary) -> Option<Bytes> {
+    summary.error_event(StatusCode::BAD_GATEWAY, "cut", None)
+}
+
+fn tokens(summary: &AnswerSummary) -> (u64, u64) {
+    (summary.usage.prompt_tokens, summary.usage.completion_tokens)
 }
 
 const CHAT: &str = concat!(
@@ -70,112 +80,139 @@ fn openai(usage: &str) -> String {
     .concat()
 }
 
-#[test]
-fn a_native_stream_ends_with_what_it_cost() {
-    let outcome = outcome(meter("/api/chat"), CHAT);
-    assert!(outcome.complete);
-    assert_eq!(
-        outcome.usage,
-        Usage {
-            prompt_tokens: 26,
-            completion_tokens: 298,
-            estimated: false,
-            total_duration: Some(Duration::from_nanos(4_000_000_123)),
-            load_duration: Some(Duration::from_micros(1)),
-            prompt_eval_duration: Some(Duration::from_micros(2)),
-            eval_duration: Some(Duration::from_micros(3)),
-        }
-    );
-    assert_eq!(outcome.error_event(StatusCode::BAD_GATEWAY, "cut", None), None);
+/// The first `count` lines of [`CHAT`].
+fn chat_lines(count: usize) -> String {
+    CHAT.split_inclusive('\n').take(count).collect()
 }
 
 #[test]
-fn frames_are_counted_as_they_pass() {
-    let mut meter = meter("/api/chat");
-    let mut counts = Vec::new();
-    for line in CHAT.split_inclusive('\n') {
-        meter.feed(Bytes::copy_from_slice(line.as_bytes()));
-        counts.push((meter.frames(), meter.is_complete()));
-    }
-    assert_eq!(counts, [(1, false), (2, false), (3, false), (3, true)]);
+fn native_stream_reports_usage_in_its_last_line() {
+    let summary = summarize(stream_meter("/api/chat"), CHAT);
+    assert!(summary.is_complete);
+    assert_eq!(summary.usage, Usage { prompt_tokens: 26, completion_tokens: 298, is_estimated: false });
 }
 
 #[test]
-fn a_load_only_answer_is_one_object_without_a_line_end() {
+fn complete_stream_gets_no_error_event() {
+    assert_eq!(error_event(&summarize(stream_meter("/api/chat"), CHAT)), None);
+}
+
+#[rstest]
+#[case(1, false, 1)]
+#[case(2, false, 2)]
+#[case(3, false, 3)]
+#[case(4, true, 298)]
+fn native_stream_is_complete_only_after_its_last_line(
+    #[case] lines: usize,
+    #[case] complete: bool,
+    #[case] completion_tokens: u64,
+) {
+    let summary = summarize(stream_meter("/api/chat"), &chat_lines(lines));
+    assert_eq!((summary.is_complete, summary.usage.completion_tokens), (complete, completion_tokens));
+}
+
+#[test]
+fn load_only_answer_is_complete_without_a_line_feed() {
     let answer = r#"{"model":"m","created_at":"x","message":{"role":"assistant","content":""},"done":true,"done_reason":"load"}"#;
-    let outcome = outcome(meter("/api/chat"), answer);
-    assert!(outcome.complete);
-    assert_eq!(outcome.usage, Usage::default());
+    let summary = summarize(stream_meter("/api/chat"), answer);
+    assert!(summary.is_complete);
+    assert_eq!(summary.usage, Usage::default());
 }
 
 #[test]
-fn the_last_line_of_generate_may_be_as_long_as_its_context() {
+fn last_line_of_generate_may_contain_a_long_context() {
     let context: Vec<String> = (0..200_000).map(|token: u32| token.to_string()).collect();
     let answer = format!(
         "{{\"response\":\"a\",\"done\":false}}\n{{\"response\":\"\",\"done\":true,\"context\":[{}],\"prompt_eval_count\":5,\"eval_count\":6}}\n",
         context.join(",")
     );
-    let (_, outcome) = run(meter("/api/generate"), answer.as_bytes().chunks(4096));
-    assert!(outcome.complete);
-    assert_eq!((outcome.usage.prompt_tokens, outcome.usage.completion_tokens), (5, 6));
+    let (_, summary) = run(stream_meter("/api/generate"), answer.as_bytes().chunks(4096));
+    assert!(summary.is_complete);
+    assert_eq!(tokens(&summary), (5, 6));
 }
 
 #[test]
-fn a_stream_that_was_cut_is_not_complete_and_its_cost_is_counted() {
+fn truncated_native_stream_has_an_estimated_usage() {
+    let summary = summarize(stream_meter("/api/chat"), &chat_lines(2));
+    assert!(!summary.is_complete);
+    assert_eq!(summary.usage, Usage { prompt_tokens: 0, completion_tokens: 2, is_estimated: true });
+}
+
+#[test]
+fn truncated_native_stream_gets_an_error_line() {
+    let summary = summarize(stream_meter("/api/chat"), &chat_lines(2));
+    assert_eq!(error_event(&summary).expect("an event"), "{\"error\":\"cut\"}\n");
+}
+
+#[test]
+fn error_line_ends_a_truncated_line_first() {
     let lines: Vec<&str> = CHAT.split_inclusive('\n').collect();
-    let cut = outcome(meter("/api/chat"), &lines[..2].concat());
-    assert!(!cut.complete);
-    assert_eq!(cut.usage, Usage { completion_tokens: 2, estimated: true, ..Usage::default() });
-    let event = cut.error_event(StatusCode::BAD_GATEWAY, "the model stopped", None).expect("an event");
-    assert_eq!(event, "{\"error\":\"the model stopped\"}\n");
-
-    let within = outcome(meter("/api/chat"), &format!("{}{}", lines[0], &lines[1][..20]));
-    let event = within.error_event(StatusCode::BAD_GATEWAY, "the model stopped", None).expect("an event");
-    assert_eq!(event, "\n{\"error\":\"the model stopped\"}\n");
-    assert_eq!(within.usage.completion_tokens, 1);
-
-    let nothing = outcome(meter("/api/chat"), "");
-    assert!(!nothing.complete && nothing.usage.estimated);
+    let summary = summarize(stream_meter("/api/chat"), &format!("{}{}", lines[0], &lines[1][..20]));
+    assert_eq!(error_event(&summary).expect("an event"), "\n{\"error\":\"cut\"}\n");
 }
 
 #[test]
-fn an_error_line_is_ollamas_own_end() {
-    let answer = format!(
-        "{}{}\n",
-        CHAT.split_inclusive('\n').next().expect("a line"),
-        r#"{"error":"an error was \"met\" \u00e9"}"#
-    );
-    let outcome = outcome(meter("/api/chat"), &answer);
-    assert!(!outcome.complete);
-    assert_eq!(outcome.error.as_deref(), Some("an error was \"met\" é"));
-    assert_eq!(outcome.error_event(StatusCode::BAD_GATEWAY, "cut", None), None);
+fn truncated_line_does_not_count_as_a_frame() {
+    let lines: Vec<&str> = CHAT.split_inclusive('\n').collect();
+    let summary = summarize(stream_meter("/api/chat"), &format!("{}{}", lines[0], &lines[1][..20]));
+    assert_eq!(summary.usage.completion_tokens, 1);
 }
 
 #[test]
-fn an_openai_stream_tells_its_cost_before_its_end() {
-    let told = outcome(meter("/v1/chat/completions"), &openai(USAGE_CHUNK));
-    assert!(told.complete);
-    assert_eq!(told.usage, Usage { prompt_tokens: 31, completion_tokens: 7, ..Usage::default() });
+fn empty_stream_is_truncated_and_its_usage_estimated() {
+    let summary = summarize(stream_meter("/api/chat"), "");
+    assert!(!summary.is_complete && summary.usage.is_estimated);
+}
 
-    let untold = outcome(meter("/v1/chat/completions"), &openai(""));
-    assert!(untold.complete);
-    assert_eq!(untold.usage, Usage { completion_tokens: 3, estimated: true, ..Usage::default() });
+fn chat_with_error_line() -> AnswerSummary {
+    let answer = format!("{}{}\n", chat_lines(1), r#"{"error":"an error was \"met\" \u00e9"}"#);
+    summarize(stream_meter("/api/chat"), &answer)
 }
 
 #[test]
-fn an_openai_stream_that_was_cut_gets_an_event_of_its_own() {
+fn error_line_is_decoded() {
+    let summary = chat_with_error_line();
+    assert!(!summary.is_complete);
+    assert_eq!(summary.error.as_deref(), Some("an error was \"met\" é"));
+}
+
+#[test]
+fn stream_that_reported_an_error_gets_no_second_one() {
+    assert_eq!(error_event(&chat_with_error_line()), None);
+}
+
+#[test]
+fn openai_stream_reports_usage_in_its_usage_chunk() {
+    let summary = summarize(stream_meter("/v1/chat/completions"), &openai(USAGE_CHUNK));
+    assert!(summary.is_complete);
+    assert_eq!(summary.usage, Usage { prompt_tokens: 31, completion_tokens: 7, is_estimated: false });
+}
+
+#[test]
+fn openai_stream_without_a_usage_chunk_has_an_estimated_usage() {
+    let summary = summarize(stream_meter("/v1/chat/completions"), &openai(""));
+    assert!(summary.is_complete);
+    assert_eq!(summary.usage, Usage { prompt_tokens: 0, completion_tokens: 3, is_estimated: true });
+}
+
+#[rstest]
+#[case::between_events(0, "data: {\"error\"")]
+#[case::inside_an_event(20, "\n\ndata: {\"error\"")]
+#[case::inside_the_end_of_an_event(-1, "\n\ndata: {\"error\"")]
+fn truncated_openai_stream_gets_an_error_event(#[case] after_first_event: isize, #[case] prefix: &str) {
     let stream = openai(USAGE_CHUNK);
-    let first = stream.find("\n\n").expect("an end") + 2;
-    for (length, begins) in
-        [(first, "data: {\"error\""), (first + 20, "\n\ndata: {\"error\""), (first - 1, "\n\ndata: {\"error\"")]
-    {
-        let cut = outcome(meter("/v1/chat/completions"), &stream[..length]);
-        assert!(!cut.complete);
-        let event = cut.error_event(StatusCode::BAD_GATEWAY, "cut", Some("upstream_incomplete")).expect("an event");
-        assert!(event.starts_with(begins.as_bytes()) && event.ends_with(b"\n\n"), "{event:?}");
-    }
-    let whole = outcome(meter("/v1/chat/completions"), stream.trim_end());
-    assert!(whole.complete, "the marker counts even without its blank line");
+    let first_event = stream.find("\n\n").expect("an end") + 2;
+    let length = first_event.checked_add_signed(after_first_event).expect("a position");
+    let summary = summarize(stream_meter("/v1/chat/completions"), &stream[..length]);
+    assert!(!summary.is_complete);
+    let event = summary.error_event(StatusCode::BAD_GATEWAY, "cut", Some("upstream_incomplete")).expect("an event");
+    assert!(event.starts_with(prefix.as_bytes()) && event.ends_with(b"\n\n"), "{event:?}");
+}
+
+#[test]
+fn done_marker_counts_without_its_blank_line() {
+    let stream = openai(USAGE_CHUNK);
+    assert!(summarize(stream_meter("/v1/chat/completions"), stream.trim_end()).is_complete);
 }
 
 #[rstest]
@@ -184,17 +221,22 @@ fn an_openai_stream_that_was_cut_gets_an_event_of_its_own() {
 #[case("/api/embed", r#"{"model":"m","embeddings":[[0.1,-2e-3],[1]],"total_duration":5,"prompt_eval_count":8}"#, true, (8, 0))]
 #[case("/api/embed", r#"{"model":"m","embeddings":[[0.1,"#, false, (0, 0))]
 #[case("/v1/chat/completions", "{ \"choices\" : [ {\"message\":{}} ],\n \"usage\" : { \"prompt_tokens\" : 5 , \"completion_tokens\" :6, \"total_tokens\":11 } }\n", true, (5, 6))]
-fn an_answer_in_one_piece_is_complete_when_its_object_is(
+fn object_answer_is_complete_when_its_object_is(
     #[case] path: &str,
     #[case] answer: &str,
     #[case] complete: bool,
-    #[case] tokens: (u64, u64),
+    #[case] expected: (u64, u64),
 ) {
-    let outcome = outcome(whole(path), answer);
-    assert_eq!(outcome.complete, complete);
-    assert_eq!((outcome.usage.prompt_tokens, outcome.usage.completion_tokens), tokens);
-    assert_eq!(outcome.usage.estimated, !complete);
-    assert_eq!(outcome.error_event(StatusCode::BAD_GATEWAY, "cut", None), None);
+    let summary = summarize(object_meter(path), answer);
+    assert_eq!((summary.is_complete, tokens(&summary)), (complete, expected));
+    assert_eq!(summary.usage.is_estimated, !complete);
+}
+
+#[rstest]
+#[case::complete(r#"{"message":{"content":"a"},"done":true}"#)]
+#[case::truncated(r#"{"message":{"content":"a"#)]
+fn object_answer_gets_no_error_event(#[case] answer: &str) {
+    assert_eq!(error_event(&summarize(object_meter("/api/chat"), answer)), None);
 }
 
 #[rstest]
@@ -204,48 +246,50 @@ fn an_answer_in_one_piece_is_complete_when_its_object_is(
     r#"{"error":{"message":"too long","type":"invalid_request_error","param":null,"code":null}}"#,
     "too long"
 )]
-fn an_answer_that_is_an_error_costs_nothing(#[case] path: &str, #[case] answer: &str, #[case] error: &str) {
-    let outcome = outcome(whole(path), answer);
-    assert!(!outcome.complete);
-    assert_eq!(outcome.error.as_deref(), Some(error));
-    assert_eq!(outcome.usage, Usage::default());
+fn error_answer_has_no_usage(#[case] path: &str, #[case] answer: &str, #[case] error: &str) {
+    let summary = summarize(object_meter(path), answer);
+    assert!(!summary.is_complete);
+    assert_eq!(summary.error.as_deref(), Some(error));
+    assert_eq!(summary.usage, Usage::default());
 }
 
-fn dropping() -> Meter {
+fn filtering_meter() -> Meter {
     Meter::new(endpoint("/v1/chat/completions"), true, true)
 }
 
 #[test]
-fn the_usage_chunk_is_taken_out_and_every_other_byte_stays() {
-    let (out, outcome) = run(dropping(), [openai(USAGE_CHUNK).as_bytes()]);
+fn filter_removes_only_the_usage_chunk() {
+    let (out, summary) = run(filtering_meter(), [openai(USAGE_CHUNK).as_bytes()]);
     assert_eq!(String::from_utf8(out).expect("UTF-8"), openai(""));
-    assert!(outcome.complete);
-    assert_eq!((outcome.usage.prompt_tokens, outcome.usage.completion_tokens), (31, 7));
+    assert!(summary.is_complete);
+    assert_eq!(tokens(&summary), (31, 7));
 }
 
 #[test]
-fn a_chunk_without_the_usage_chunk_goes_on_whole_and_at_once() {
+fn chunks_without_the_usage_chunk_pass_at_once_and_uncopied() {
     let stream = openai("");
-    let mut meter = dropping();
+    let mut meter = filtering_meter();
     for event in stream.split_inclusive("\n\n") {
         let chunk = Bytes::copy_from_slice(event.as_bytes());
-        let pieces = meter.feed(chunk.clone());
-        assert_eq!(pieces.concat(), chunk);
-        assert_eq!((pieces.len(), pieces[0].as_ptr()), (1, chunk.as_ptr()), "no copy");
+        let output = meter.feed(chunk.clone());
+        assert_eq!(output.concat(), chunk);
+        assert_eq!((output.len(), output[0].as_ptr()), (1, chunk.as_ptr()), "no copy");
     }
 }
 
 #[test]
-fn only_what_could_be_the_usage_chunk_waits() {
+fn event_is_held_until_it_cannot_be_the_usage_chunk() {
     let stream = openai(USAGE_CHUNK);
-    let mut meter = dropping();
+    let mut meter = filtering_meter();
     let head = stream.find("\"choices\"").expect("choices");
     assert!(meter.feed(Bytes::copy_from_slice(&stream.as_bytes()[..head])).is_empty());
     let released = meter.feed(Bytes::copy_from_slice(&stream.as_bytes()[head..head + 12]));
     assert_eq!(released.concat(), &stream.as_bytes()[..head + 12]);
+}
 
-    // Ollama's events are small; one that is not is never held for long.
-    let mut meter = dropping();
+#[test]
+fn long_event_is_not_held() {
+    let mut meter = filtering_meter();
     let mut sent = meter.feed(Bytes::from_static(b"data: {\"id\":\"")).concat();
     for _ in 0..40 {
         sent.extend(meter.feed(Bytes::from(vec![b'x'; 1024])).concat());
@@ -254,32 +298,31 @@ fn only_what_could_be_the_usage_chunk_waits() {
 }
 
 #[test]
-fn what_waits_when_the_stream_is_cut_is_dropped_with_its_event() {
+fn held_bytes_of_a_truncated_event_are_dropped() {
     let stream = openai(USAGE_CHUNK);
     let at = stream.find("\"choices\":[],\"usage\"").expect("usage") + 15;
-    let (out, outcome) = run(dropping(), [&stream.as_bytes()[..at]]);
+    let (out, summary) = run(filtering_meter(), [&stream.as_bytes()[..at]]);
     let out = String::from_utf8(out).expect("UTF-8");
     assert!(out.ends_with("\n\n") && stream.starts_with(&out));
-    let event = outcome.error_event(StatusCode::BAD_GATEWAY, "cut", None).expect("an event");
-    assert!(event.starts_with(b"data: "));
+    assert!(error_event(&summary).expect("an event").starts_with(b"data: "));
 }
 
 #[test]
-fn comments_other_fields_and_carriage_returns_pass() {
+fn comments_other_fields_and_carriage_returns_pass_the_filter() {
     let stream = ": ping\r\n\r\nevent: x\ndata: {\"choices\":[],\"usage\":{}}\n\n\n\ndata:{\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\r\n\r\ndata: [DONE]\r\n\r\n";
-    let (out, outcome) = run(dropping(), [stream.as_bytes()]);
+    let (out, summary) = run(filtering_meter(), [stream.as_bytes()]);
     let expected = ": ping\r\n\r\nevent: x\ndata: {\"choices\":[],\"usage\":{}}\n\n\n\ndata: [DONE]\r\n\r\n";
     assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
-    assert!(outcome.complete);
-    assert_eq!((outcome.usage.prompt_tokens, outcome.usage.completion_tokens), (1, 2));
+    assert!(summary.is_complete);
+    assert_eq!(tokens(&summary), (1, 2));
 }
 
-/// Cuts `bytes` at the given places.
+/// Splits `bytes` at the given positions.
 fn chunks<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
-    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-    places.extend([0, bytes.len()]);
-    places.sort_unstable();
-    places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+    let mut positions: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    positions.extend([0, bytes.len()]);
+    positions.sort_unstable();
+    positions.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
 }
 
 fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
@@ -288,49 +331,50 @@ fn cuts() -> impl Strategy<Value = Vec<prop::sample::Index>> {
 
 proptest! {
     #[test]
-    fn however_a_native_stream_is_chunked_it_is_the_same(cuts in cuts(), length in any::<prop::sample::Index>()) {
+    fn chunking_does_not_change_a_native_stream(cuts in cuts(), length in any::<prop::sample::Index>()) {
         let stream = &CHAT.as_bytes()[..length.index(CHAT.len() + 1)];
-        let at_once = run(meter("/api/chat"), [stream]);
+        let at_once = run(stream_meter("/api/chat"), [stream]);
         prop_assert_eq!(&at_once.0, stream);
-        prop_assert_eq!(run(meter("/api/chat"), chunks(stream, &cuts)), at_once);
+        prop_assert_eq!(run(stream_meter("/api/chat"), chunks(stream, &cuts)), at_once);
     }
 
     #[test]
-    fn however_an_openai_stream_is_chunked_the_usage_chunk_alone_is_missing(
-        cuts in cuts(), length in any::<prop::sample::Index>(), asked in any::<bool>()
+    fn chunking_does_not_change_the_filtered_openai_stream(
+        cuts in cuts(), length in any::<prop::sample::Index>(), usage_requested in any::<bool>()
     ) {
         let full = openai(USAGE_CHUNK);
-        let new = || Meter::new(endpoint("/v1/chat/completions"), true, !asked);
-        let (out, outcome) = run(new(), chunks(full.as_bytes(), &cuts));
-        prop_assert_eq!(out, openai(if asked { USAGE_CHUNK } else { "" }).into_bytes());
-        prop_assert_eq!((outcome.complete, outcome.usage.prompt_tokens, outcome.usage.completion_tokens), (true, 31, 7));
+        let new = || Meter::new(endpoint("/v1/chat/completions"), true, !usage_requested);
+        let (out, summary) = run(new(), chunks(full.as_bytes(), &cuts));
+        prop_assert_eq!(out, openai(if usage_requested { USAGE_CHUNK } else { "" }).into_bytes());
+        prop_assert_eq!((summary.is_complete, tokens(&summary)), (true, (31, 7)));
 
-        // A stream that was cut: what comes out is its beginning, without the usage chunk, and the tally is the same.
+        // The output of a truncated stream is the beginning of the expected one, with the same
+        // totals.
         let cut = &full.as_bytes()[..length.index(full.len() + 1)];
-        let (out, outcome) = run(new(), chunks(cut, &cuts));
-        let expected = if asked { full.clone() } else { openai("") };
+        let (out, summary) = run(new(), chunks(cut, &cuts));
+        let expected = if usage_requested { full.clone() } else { openai("") };
         prop_assert!(expected.as_bytes().starts_with(&out));
         let at_once = run(new(), [cut]).1;
-        prop_assert_eq!((outcome.complete, outcome.error, outcome.usage), (at_once.complete, at_once.error, at_once.usage));
+        prop_assert_eq!((summary.is_complete, summary.error, summary.usage), (at_once.is_complete, at_once.error, at_once.usage));
     }
 
     #[test]
-    fn any_bytes_pass_unchanged(bytes in proptest::collection::vec(any::<u8>(), 0..300), cuts in cuts()) {
-        for meter in [meter("/api/chat"), whole("/api/chat"), whole("/api/embed"), meter("/v1/chat/completions")] {
+    fn arbitrary_bytes_pass_unchanged(bytes in proptest::collection::vec(any::<u8>(), 0..300), cuts in cuts()) {
+        for meter in [stream_meter("/api/chat"), object_meter("/api/chat"), object_meter("/api/embed"), stream_meter("/v1/chat/completions")] {
             let (out, _) = run(meter, chunks(&bytes, &cuts));
             prop_assert_eq!(&out, &bytes);
         }
     }
 
     #[test]
-    fn text_like_a_stream_is_counted_alike_however_it_is_chunked(
+    fn chunking_does_not_change_the_summary(
         text in "(data: |\\{|\\}|\\[|\\]|\"choices\":|\"usage\":|\"done\":|true|\"error\":|\"x|\"|,|1|\\\\|\n|\r|\\[DONE\\]| ){0,40}", cuts in cuts()
     ) {
-        for new in [|| meter("/api/chat"), || whole("/api/embed"), || meter("/v1/chat/completions"), dropping] {
-            let (out, outcome) = run(new(), chunks(text.as_bytes(), &cuts));
+        for new in [|| stream_meter("/api/chat"), || object_meter("/api/embed"), || stream_meter("/v1/chat/completions"), filtering_meter] {
+            let (out, summary) = run(new(), chunks(text.as_bytes(), &cuts));
             let (out_at_once, at_once) = run(new(), [text.as_bytes()]);
             prop_assert!(out == out_at_once || out_at_once.starts_with(&out) || out.starts_with(&out_at_once));
-            prop_assert_eq!((outcome.complete, outcome.error, outcome.usage), (at_once.complete, at_once.error, at_once.usage));
+            prop_assert_eq!((summary.is_complete, summary.error, summary.usage), (at_once.is_complete, at_once.error, at_once.usage));
         }
     }
 }

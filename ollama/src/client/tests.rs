@@ -1,21 +1,24 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::StreamExt;
+use http::StatusCode;
 use rstest::rstest;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 
 use super::*;
 
-const WAIT: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn client_at(address: SocketAddr) -> Client {
-    let timeouts = Timeouts { connect: WAIT, request: WAIT, pull_idle: WAIT };
+    let timeouts = Timeouts { connect: TEST_TIMEOUT, request: TEST_TIMEOUT, pull_idle: TEST_TIMEOUT };
     Client::new(&format!("http://{address}"), timeouts).expect("a client")
 }
 
-/// Reads a request whole: its head and as much body as the head says.
+/// Reads one request: its head, and the body of the length that the head states.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut read = Vec::new();
     loop {
@@ -29,12 +32,13 @@ async fn read_request(stream: &mut TcpStream) -> String {
         }
         let mut buffer = [0; 4096];
         let count = stream.read(&mut buffer).await.expect("a request");
-        assert!(count > 0, "the client left before its request was whole: {text}");
+        assert!(count > 0, "the connection closed inside a request: {text}");
         read.extend_from_slice(&buffer[..count]);
     }
 }
 
-/// A server that answers one request with these pieces of a body and closes the connection; it returns the request.
+/// Starts a server that answers one request with the pieces of `body` and closes the connection.
+/// Returns a client of it, and a handle that returns the request.
 async fn server(status: &'static str, body: Vec<String>) -> (Client, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -57,19 +61,16 @@ fn name(text: &str) -> ModelName {
 }
 
 #[tokio::test]
-async fn version_and_tags_are_read() {
-    let (client, _) = server("200 OK", vec![r#"{"version":"0.32.15"}"#.to_owned()]).await;
-    assert_eq!(client.version().await.expect("a version"), "0.32.15");
-
-    let tags = r#"{"models":[{"name":"smollm2:135m","model":"smollm2:135m","modified_at":"2026-01-01T00:00:00+02:00","size":98,"digest":"ab","details":{}},
+async fn tags_lists_the_models() {
+    let body = r#"{"models":[{"name":"smollm2:135m","model":"smollm2:135m","modified_at":"2026-01-01T00:00:00+02:00","size":98,"digest":"ab","details":{}},
         {"name":"far:latest","remote_host":"https://ollama.com:443","remote_model":"far","size":1,"digest":"cd"},
         {"name":"odd name","remote_host":"","size":1,"digest":"ef"},{"name":"m:cloud","size":1,"digest":"01"}]}"#;
-    let (client, served) = server("200 OK", vec![tags.to_owned()]).await;
+    let (client, served) = server("200 OK", vec![body.to_owned()]).await;
     let tags = client.tags().await.expect("tags");
-    let told: Vec<_> =
-        tags.iter().map(|tag| (tag.name.as_str(), tag.size, tag.is_remote(), tag.model().is_ok())).collect();
+    let facts: Vec<_> =
+        tags.iter().map(|tag| (tag.name.as_str(), tag.size, tag.is_remote(), tag.model_name().is_ok())).collect();
     assert_eq!(
-        told,
+        facts,
         [
             ("smollm2:135m", 98, false, true),
             ("far:latest", 1, true, true),
@@ -81,55 +82,68 @@ async fn version_and_tags_are_read() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_not_there_is_no_error() {
-    let gone = || server("404 Not Found", vec![r#"{"error":"model 'x' not found"}"#.to_owned()]);
-    let (client, _) = gone().await;
-    assert!(client.show(&name("x")).await.expect("an answer").is_none());
-    let (client, _) = gone().await;
-    assert!(!client.delete(&name("x")).await.expect("an answer"));
-
+async fn delete_names_the_model_in_canonical_form() {
     let (client, served) = server("200 OK", vec![]).await;
     assert!(client.delete(&name("X")).await.expect("an answer"));
     let request = served.await.expect("served");
     assert!(request.starts_with("DELETE /api/delete "), "{request}");
     assert!(request.ends_with(r#"{"model":"registry.ollama.ai/library/x:latest"}"#), "{request}");
-
-    let show =
-        r#"{"capabilities":["completion"],"details":{"family":"llama","quantization_level":"Q4_1"},"model_info":{}}"#;
-    let (client, _) = server("200 OK", vec![show.to_owned()]).await;
-    let show = client.show(&name("x")).await.expect("an answer").expect("a model");
-    assert_eq!(
-        (show.capabilities, show.details.family, show.remote_host),
-        (vec!["completion".to_owned()], "llama".to_owned(), None)
-    );
 }
 
 #[tokio::test]
-async fn each_failure_has_its_error() {
+async fn delete_of_an_absent_model_is_not_an_error() {
+    let (client, _) = server("404 Not Found", vec![r#"{"error":"model 'x' not found"}"#.to_owned()]).await;
+    assert!(!client.delete(&name("x")).await.expect("an answer"));
+}
+
+#[tokio::test]
+async fn error_status_carries_ollamas_message() {
     let (client, _) = server("500 Internal Server Error", vec![r#"{"error":"disk full"}"#.to_owned()]).await;
     let error = client.tags().await.expect_err("an error");
     assert_eq!(error.to_string(), "Ollama answered 500 Internal Server Error: disk full");
+}
 
+#[tokio::test]
+async fn redirects_are_not_followed() {
     let (client, _) = server("302 Found", vec!["<html>".to_owned()]).await;
-    let error = client.version().await.expect_err("no redirect is followed");
+    let error = client.tags().await.expect_err("an error");
     assert!(matches!(error, ClientError::Status { status: StatusCode::FOUND, .. }), "{error:?}");
+}
 
+#[tokio::test]
+async fn answer_of_another_form_is_a_protocol_error() {
     let (client, _) = server("200 OK", vec!["<html>".to_owned()]).await;
-    assert!(matches!(client.version().await, Err(ClientError::Protocol(_))));
+    assert!(matches!(client.tags().await, Err(ClientError::Protocol(_))));
+}
 
+#[tokio::test]
+async fn refused_connection_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    assert!(matches!(client_at(address).version().await, Err(ClientError::Unreachable(_))));
+    assert!(matches!(client_at(address).tags().await, Err(ClientError::Unreachable(_))));
+}
 
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+/// Starts a server that never answers, and returns it with a client of short timeouts.
+async fn silent_server() -> (TcpListener, Client) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let timeouts =
         Timeouts { request: Duration::from_millis(50), pull_idle: Duration::from_millis(50), ..Timeouts::default() };
-    let url = format!("http://{}", silent.local_addr().expect("an address"));
-    let client = Client::new(&url, timeouts).expect("a client");
-    assert!(matches!(client.version().await, Err(ClientError::Timeout)));
-    let pulled = client.pull(&name("m"), false).next().await.expect("an item");
-    assert!(matches!(pulled, Err(PullError::Client(ClientError::Timeout))));
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    (listener, Client::new(&url, timeouts).expect("a client"))
+}
+
+#[tokio::test]
+async fn request_without_answer_times_out() {
+    let (_listener, client) = silent_server().await;
+    assert!(matches!(client.tags().await, Err(ClientError::Timeout)));
+}
+
+#[tokio::test]
+async fn pull_without_answer_times_out() {
+    let (_listener, client) = silent_server().await;
+    let first = client.pull(&name("m"), false).next().await.expect("an item");
+    assert!(matches!(first, Err(PullError::Client(ClientError::Timeout))));
 }
 
 #[rstest]
@@ -137,16 +151,16 @@ async fn each_failure_has_its_error() {
 #[case("ftp://localhost")]
 #[case("unix:/run/ollama.sock")]
 #[case("")]
-fn a_base_url_is_http(#[case] url: &str) {
+fn base_url_must_be_http_with_a_host(#[case] url: &str) {
     assert!(matches!(Client::new(url, Timeouts::default()), Err(ClientError::BaseUrl)));
 }
 
 #[tokio::test]
-async fn a_base_url_may_have_a_path() {
-    let (client, served) = server("200 OK", vec![r#"{"version":"1"}"#.to_owned()]).await;
-    let below = Client::new(&format!("{}ollama/", client.base_url()), Timeouts::default()).expect("a client");
-    below.version().await.expect("a version");
-    assert!(served.await.expect("served").starts_with("GET /ollama/api/version "));
+async fn base_url_may_have_a_path() {
+    let (client, served) = server("200 OK", vec![r#"{"models":[]}"#.to_owned()]).await;
+    let client = Client::new(&format!("{}ollama/", client.base_url()), Timeouts::default()).expect("a client");
+    client.tags().await.expect("tags");
+    assert!(served.await.expect("served").starts_with("GET /ollama/api/tags "));
 }
 
 async fn pull(body: &[&str]) -> (Vec<Result<PullEvent, String>>, String) {
@@ -161,8 +175,8 @@ fn status(text: &str) -> PullEvent {
 }
 
 #[tokio::test]
-async fn a_pull_is_told_line_by_line_and_ends_at_success() {
-    let (events, request) = pull(&[
+async fn pull_yields_an_event_per_line_and_ends_with_success() {
+    let (events, _) = pull(&[
         "{\"status\":\"pulling manifest\"}\n{\"status\":\"pulling ab\",\"digest\":\"sha256:ab\",\"to",
         "tal\":100}\n{\"status\":\"pulling ab\",\"digest\":\"sha256:ab\",\"total\":100,\"completed\":100}\n",
         "{\"status\":\"verifying sha256 digest\"}\n{\"status\":\"success\"}\n{\"status\":\"more\"}\n",
@@ -172,7 +186,11 @@ async fn a_pull_is_told_line_by_line_and_ends_at_success() {
     let expected =
         [status("pulling manifest"), layer(0), layer(100), status("verifying sha256 digest"), PullEvent::Success];
     assert_eq!(events, expected.map(Ok));
-    // A registry's paths may have a case, so it is asked as the name was written.
+}
+
+#[tokio::test]
+async fn pull_names_the_model_in_the_case_of_the_spelling() {
+    let (_, request) = pull(&["{\"status\":\"success\"}\n"]).await;
     assert!(request.ends_with(r#"{"model":"Reg.example/Team/Model:V1","insecure":true,"stream":true}"#), "{request}");
 }
 
@@ -182,18 +200,18 @@ async fn a_pull_is_told_line_by_line_and_ends_at_success() {
     "pull model manifest: file does not exist"
 )]
 #[case::error_line_without_end("{\"error\":\"disk full\"}", "disk full")]
-#[case::cut("", "the pull ended before it was complete")]
-#[case::cut_in_a_line("{\"status\":\"succ", "the pull ended before it was complete")]
-#[case::status_that_only_sounds_so("{\"status\":\"success!\"}\n", "the pull ended before it was complete")]
+#[case::truncated("", "the pull ended before it was complete")]
+#[case::truncated_line("{\"status\":\"succ", "the pull ended before it was complete")]
+#[case::similar_status("{\"status\":\"success!\"}\n", "the pull ended before it was complete")]
 #[tokio::test]
-async fn nothing_but_success_is_success(#[case] last: &str, #[case] error: &str) {
+async fn pull_without_success_ends_with_an_error(#[case] last: &str, #[case] error: &str) {
     let (mut events, _) = pull(&["{\"status\":\"pulling manifest\"}\n", last]).await;
     assert_eq!(events.pop(), Some(Err(error.to_owned())));
     assert!(events.iter().all(|event| matches!(event, Ok(PullEvent::Status(_)))), "{events:?}");
 }
 
 #[tokio::test]
-async fn a_pull_that_is_refused_at_once_says_why() {
+async fn pull_with_an_error_status_yields_only_the_error() {
     let (client, _) = server("400 Bad Request", vec![r#"{"error":"invalid model name"}"#.to_owned()]).await;
     let events: Vec<_> = client.pull(&name("m"), false).collect().await;
     assert_eq!(events.len(), 1);

@@ -1,72 +1,78 @@
-//! The one route table in front of Ollama: what is served, with which scope, and what everything else is told.
+//! The route table in front of Ollama: the paths that the gateway serves, the scope that each
+//! needs, and the error for every other path.
 //!
-//! It denies by default. A path is compared byte for byte, without decoding or trimming, so that what was looked up here
-//! is what Ollama will route.
+//! Every path that is not in the table is rejected. Paths are compared byte for byte, without
+//! decoding or trimming, so that Ollama cannot route a request to another endpoint than the one
+//! authorized here.
 
 use http::{Method, StatusCode};
 
-use crate::dialect::{Dialect, dialect_of};
-use crate::keys::{self, KnownKeys};
+use crate::{
+    dialect::{Dialect, dialect_of},
+    path::is_below,
+    request::known_fields::{self, KnownFields},
+};
 
-/// What an endpoint does, whichever dialect it speaks.
+/// The function of an endpoint, independent of its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Says that the server is there.
+    /// Reports that the server runs.
     Root,
-    /// Ollama's version.
+    /// Returns Ollama's version.
     Version,
-    /// Lists the models; the answer is filtered to what the caller may use.
+    /// Lists the models. The gateway filters the list to the models that the caller may use.
     ListModels,
     /// Answers a conversation.
     Chat,
     /// Completes a prompt.
     Generate,
-    /// Embeds texts.
+    /// Computes embeddings of texts.
     Embed,
 }
 
-/// Who may use a route.
+/// The permission that a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Nobody need sign in.
-    Anyone,
-    /// Whoever is signed in, with whatever scopes.
-    SignedIn,
-    /// Who has this scope.
+    /// No credential is required.
+    Public,
+    /// Any valid credential is sufficient, with any scopes.
+    Authenticated,
+    /// The credential must have this scope.
     Scope(&'static str),
 }
 
-/// A route that is served.
+/// A route that the gateway serves.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// The method; an endpoint of GET answers HEAD too.
+    /// The method. An endpoint for GET also serves HEAD.
     pub method: Method,
-    /// The whole path. It is what is sent upstream, and the label in metrics and usage.
+    /// The complete path. It is sent upstream, and labels metrics and usage records.
     pub path: &'static str,
-    /// Who may use it.
+    /// The required permission.
     pub access: Access,
-    /// How its errors are written.
+    /// The dialect of its errors.
     pub dialect: Dialect,
-    /// What it does.
+    /// Its function.
     pub operation: Operation,
-    /// The keys its request may carry, for those that take a JSON body.
-    pub keys: Option<&'static KnownKeys>,
+    /// The fields that Ollama reads in its request body, or `None` if it takes no JSON body.
+    pub known_fields: Option<&'static KnownFields>,
 }
 
 impl Endpoint {
-    /// Whether the answer comes as a stream, given the request's own `stream`: the native API streams unless told not to,
-    /// the OpenAI one only when told to.
+    /// Returns whether the answer is a stream. `requested` is the request's own `stream` field.
+    ///
+    /// Without that field the native API streams and the OpenAI API does not.
     #[must_use]
-    pub fn streams(&self, asked: Option<bool>) -> bool {
+    pub fn is_streaming(&self, requested: Option<bool>) -> bool {
         match self.operation {
-            Operation::Chat | Operation::Generate => asked.unwrap_or(self.dialect == Dialect::Ollama),
+            Operation::Chat | Operation::Generate => requested.unwrap_or(self.dialect == Dialect::Ollama),
             Operation::Root | Operation::Version | Operation::ListModels | Operation::Embed => false,
         }
     }
 }
 
 const fn get(path: &'static str, access: Access, dialect: Dialect, operation: Operation) -> Endpoint {
-    Endpoint { method: Method::GET, path, access, dialect, operation, keys: None }
+    Endpoint { method: Method::GET, path, access, dialect, operation, known_fields: None }
 }
 
 const fn post(
@@ -74,82 +80,80 @@ const fn post(
     scope: &'static str,
     dialect: Dialect,
     operation: Operation,
-    keys: &'static KnownKeys,
+    known_fields: &'static KnownFields,
 ) -> Endpoint {
-    Endpoint { method: Method::POST, path, access: Access::Scope(scope), dialect, operation, keys: Some(keys) }
+    let known_fields = Some(known_fields);
+    Endpoint { method: Method::POST, path, access: Access::Scope(scope), dialect, operation, known_fields }
 }
 
-/// Every route that is served.
+/// All routes that the gateway serves.
 pub static ENDPOINTS: &[Endpoint] = &[
-    get("/", Access::Anyone, Dialect::Ollama, Operation::Root),
-    get("/api/version", Access::SignedIn, Dialect::Ollama, Operation::Version),
+    get("/", Access::Public, Dialect::Ollama, Operation::Root),
+    get("/api/version", Access::Authenticated, Dialect::Ollama, Operation::Version),
     get("/api/tags", Access::Scope("models:read"), Dialect::Ollama, Operation::ListModels),
     get("/v1/models", Access::Scope("models:read"), Dialect::OpenAi, Operation::ListModels),
-    post("/api/chat", "chat", Dialect::Ollama, Operation::Chat, &keys::CHAT),
-    post("/api/generate", "generate", Dialect::Ollama, Operation::Generate, &keys::GENERATE),
-    post("/api/embed", "embed", Dialect::Ollama, Operation::Embed, &keys::EMBED),
-    post("/v1/chat/completions", "chat", Dialect::OpenAi, Operation::Chat, &keys::OPENAI_CHAT),
+    post("/api/chat", "chat", Dialect::Ollama, Operation::Chat, &known_fields::CHAT),
+    post("/api/generate", "generate", Dialect::Ollama, Operation::Generate, &known_fields::GENERATE),
+    post("/api/embed", "embed", Dialect::Ollama, Operation::Embed, &known_fields::EMBED),
+    post("/v1/chat/completions", "chat", Dialect::OpenAi, Operation::Chat, &known_fields::OPENAI_CHAT),
 ];
 
-/// Paths that change what all callers share, or reach past Ollama: refused to everybody, whatever the method.
-const FORBIDDEN: &[&str] = &["/api/push", "/api/create", "/api/copy", "/api/blobs"];
+/// Paths that are rejected with 403 for every method and caller, because they change state that all
+/// callers share or send data out of Ollama.
+const FORBIDDEN_PATHS: &[&str] = &["/api/push", "/api/create", "/api/copy", "/api/blobs"];
 
-/// What the table says of a request.
+/// The result of a lookup in the route table.
 #[derive(Debug)]
 pub enum Lookup {
-    /// Served.
+    /// The gateway serves this endpoint.
     Served(&'static Endpoint),
-    /// In Ollama's part of the address space, and refused.
-    Refused(Refusal),
-    /// Not a path of Ollama's: `/`, `/api` and `/v1` are.
-    Foreign,
+    /// The path belongs to Ollama's API, and the request is rejected.
+    Rejected(RouteError),
+    /// The path is outside Ollama's API, which is `/`, `/api` and `/v1`.
+    NotOllama,
 }
 
-/// Why and how a request is refused.
+/// Why the route table rejects a request, and the parts of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal {
-    /// 403, 404 or 405.
+pub struct RouteError {
+    /// The answer's status: 403, 404 or 405.
     pub status: StatusCode,
-    /// One sentence for the client.
+    /// The message for the client.
     pub reason: &'static str,
-    /// How to write it.
+    /// The dialect of the answer.
     pub dialect: Dialect,
-    /// The value of the `Allow` header, with 405.
+    /// The value of the `Allow` header of a 405.
     pub allow: Option<&'static str>,
-    /// With 403, the closed part of the API that the path is in, or is below.
-    pub closed: Option<&'static str>,
+    /// The forbidden path of a 403: the request's path or a parent of it.
+    pub forbidden_path: Option<&'static str>,
 }
 
-/// Looks a request up. `path` is the raw path of the request's target, without its query.
+/// Finds the endpoint of a request. `path` is the raw path of the request target, without the
+/// query.
 #[must_use]
 pub fn lookup(method: &Method, path: &str) -> Lookup {
     if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) {
-        let fits = endpoint.method == *method || (endpoint.method == Method::GET && *method == Method::HEAD);
-        if fits {
+        let is_allowed = endpoint.method == *method || (endpoint.method == Method::GET && *method == Method::HEAD);
+        if is_allowed {
             return Lookup::Served(endpoint);
         }
-        return Lookup::Refused(Refusal {
+        return Lookup::Rejected(RouteError {
             status: StatusCode::METHOD_NOT_ALLOWED,
             reason: "this path does not take this method",
             dialect: endpoint.dialect,
             allow: Some(if endpoint.method == Method::GET { "GET, HEAD" } else { "POST" }),
-            closed: None,
+            forbidden_path: None,
         });
     }
     let Some(dialect) = dialect_of(path) else {
-        return Lookup::Foreign;
+        return Lookup::NotOllama;
     };
-    let closed = FORBIDDEN.iter().copied().find(|forbidden| is_below(path, forbidden));
-    let (status, reason) = match closed {
+    let forbidden_path = FORBIDDEN_PATHS.iter().copied().find(|forbidden| is_below(path, forbidden));
+    let (status, reason) = match forbidden_path {
         Some(_) => (StatusCode::FORBIDDEN, "this part of Ollama's API is closed here"),
         None => (StatusCode::NOT_FOUND, "this path is not served here"),
     };
-    Lookup::Refused(Refusal { status, reason, dialect, allow: None, closed })
-}
-
-/// Whether `path` is `parent` or lies below it.
-pub(crate) fn is_below(path: &str, parent: &str) -> bool {
-    path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    Lookup::Rejected(RouteError { status, reason, dialect, allow: None, forbidden_path })
 }
 
 #[cfg(test)]

@@ -2,19 +2,19 @@ use rstest::rstest;
 
 use super::*;
 
-fn refusal(method: &Method, path: &str) -> Refusal {
+fn rejection(method: &Method, path: &str) -> RouteError {
     match lookup(method, path) {
-        Lookup::Refused(refusal) => refusal,
+        Lookup::Rejected(error) => error,
         other => panic!("{method} {path}: {other:?}"),
     }
 }
 
 #[test]
-fn the_table_is_what_is_served() {
+fn table_lists_method_path_scope_dialect_and_operation() {
     let row = |endpoint: &Endpoint| {
         let scope = match endpoint.access {
-            Access::Anyone => "-",
-            Access::SignedIn => "(signed in)",
+            Access::Public => "-",
+            Access::Authenticated => "(signed in)",
             Access::Scope(scope) => scope,
         };
         format!("{} {} {scope} {:?} {:?}", endpoint.method, endpoint.path, endpoint.dialect, endpoint.operation)
@@ -32,14 +32,34 @@ fn the_table_is_what_is_served() {
     ");
 }
 
+fn is_found(method: &Method, endpoint: &Endpoint) -> bool {
+    matches!(lookup(method, endpoint.path), Lookup::Served(found) if found.path == endpoint.path)
+}
+
 #[test]
-fn every_endpoint_is_found_and_head_goes_where_get_does() {
+fn lookup_finds_every_endpoint() {
     for endpoint in ENDPOINTS {
-        let found =
-            |method| matches!(lookup(method, endpoint.path), Lookup::Served(found) if found.path == endpoint.path);
-        assert!(found(&endpoint.method), "{endpoint:?}");
-        assert_eq!(found(&Method::HEAD), endpoint.method == Method::GET, "{endpoint:?}");
-        assert_eq!(endpoint.keys.is_some(), endpoint.method == Method::POST, "{endpoint:?}");
+        assert!(is_found(&endpoint.method, endpoint), "{endpoint:?}");
+    }
+}
+
+#[test]
+fn head_is_served_where_get_is() {
+    for endpoint in ENDPOINTS {
+        assert_eq!(is_found(&Method::HEAD, endpoint), endpoint.method == Method::GET, "{endpoint:?}");
+    }
+}
+
+#[test]
+fn post_endpoints_have_known_fields() {
+    for endpoint in ENDPOINTS {
+        assert_eq!(endpoint.known_fields.is_some(), endpoint.method == Method::POST, "{endpoint:?}");
+    }
+}
+
+#[test]
+fn dialect_of_a_path_agrees_with_the_table() {
+    for endpoint in ENDPOINTS {
         assert_eq!(dialect_of(endpoint.path), Some(endpoint.dialect), "{endpoint:?}");
     }
 }
@@ -53,7 +73,7 @@ fn every_endpoint_is_found_and_head_goes_where_get_does() {
 #[case("/api/chat;x")]
 #[case("/v1/chat/completions/")]
 #[case("//api/chat")]
-fn a_path_that_only_looks_like_a_served_one_is_not_served(#[case] path: &str) {
+fn paths_that_resemble_a_served_path_are_not_served(#[case] path: &str) {
     assert!(!matches!(lookup(&Method::POST, path), Lookup::Served(_)), "{path}");
 }
 
@@ -71,15 +91,15 @@ fn a_path_that_only_looks_like_a_served_one_is_not_served(#[case] path: &str) {
 #[case(Method::POST, "/v1/messagesx", 404, Dialect::OpenAi)]
 #[case(Method::GET, "/api/chat", 405, Dialect::Ollama)]
 #[case(Method::POST, "/v1/models", 405, Dialect::OpenAi)]
-fn what_is_not_served_is_refused_in_the_clients_dialect(
+fn unserved_requests_are_rejected_in_the_dialect_of_their_path(
     #[case] method: Method,
     #[case] path: &str,
     #[case] status: u16,
     #[case] dialect: Dialect,
 ) {
-    let refusal = refusal(&method, path);
-    assert_eq!((refusal.status.as_u16(), refusal.dialect), (status, dialect));
-    assert_eq!(refusal.allow.is_some(), status == 405);
+    let error = rejection(&method, path);
+    assert_eq!((error.status.as_u16(), error.dialect), (status, dialect));
+    assert_eq!(error.allow.is_some(), status == 405);
 }
 
 #[rstest]
@@ -87,45 +107,22 @@ fn what_is_not_served_is_refused_in_the_clients_dialect(
 #[case("/apiary")]
 #[case("/v10/models")]
 #[case("")]
-fn other_paths_are_none_of_ollamas(#[case] path: &str) {
-    assert!(matches!(lookup(&Method::GET, path), Lookup::Foreign));
+fn paths_outside_ollamas_api_are_not_ollama(#[case] path: &str) {
+    assert!(matches!(lookup(&Method::GET, path), Lookup::NotOllama));
 }
 
-#[test]
-fn only_the_native_api_streams_unless_told_not_to() {
-    let streams = |path: &str, asked| match lookup(&Method::POST, path) {
-        Lookup::Served(endpoint) => endpoint.streams(asked),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!([None, Some(true), Some(false)].map(|asked| streams("/api/chat", asked)), [true, true, false]);
-    assert_eq!([None, Some(true)].map(|asked| streams("/v1/chat/completions", asked)), [false, true]);
-    assert!(!streams("/api/embed", Some(true)));
-}
-
-#[test]
-fn an_error_is_written_as_each_client_reads_it() {
-    let written = |dialect: Dialect| {
-        let body = dialect.error_body(StatusCode::NOT_FOUND, "model \"x\" not found", Some("model_not_found"));
-        String::from_utf8(body.to_vec()).expect("UTF-8")
-    };
-    insta::assert_snapshot!(written(Dialect::Ollama), @r#"{"error":"model \"x\" not found"}"#);
-    insta::assert_snapshot!(written(Dialect::OpenAi), @r#"{"error":{"message":"model \"x\" not found","type":"not_found_error","param":null,"code":"model_not_found"}}"#);
-    insta::assert_snapshot!(written(Dialect::Anthropic), @r#"{"type":"error","error":{"type":"not_found_error","message":"model \"x\" not found"}}"#);
-}
-
-#[test]
-fn an_error_in_a_stream_is_a_frame_of_its_own() {
-    let written = |dialect: Dialect| {
-        let event = dialect.stream_error(StatusCode::BAD_GATEWAY, "a\nb", None);
-        String::from_utf8(event.to_vec()).expect("UTF-8")
-    };
-    assert_eq!(written(Dialect::Ollama), "{\"error\":\"a\\nb\"}\n");
-    assert_eq!(
-        written(Dialect::OpenAi),
-        "data: {\"error\":{\"message\":\"a\\nb\",\"type\":\"api_error\",\"param\":null,\"code\":null}}\n\n"
-    );
-    assert_eq!(
-        written(Dialect::Anthropic),
-        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"a\\nb\"}}\n\n"
-    );
+#[rstest]
+#[case("/api/chat", None, true)]
+#[case("/api/chat", Some(true), true)]
+#[case("/api/chat", Some(false), false)]
+#[case("/v1/chat/completions", None, false)]
+#[case("/v1/chat/completions", Some(true), true)]
+#[case("/api/embed", Some(true), false)]
+fn streaming_follows_the_request_and_the_default_of_its_dialect(
+    #[case] path: &str,
+    #[case] requested: Option<bool>,
+    #[case] streaming: bool,
+) {
+    let Lookup::Served(endpoint) = lookup(&Method::POST, path) else { panic!("{path} is not served") };
+    assert_eq!(endpoint.is_streaming(requested), streaming);
 }

@@ -18,24 +18,32 @@ fn text(list: Result<Bytes, serde_json::Error>) -> String {
 }
 
 #[test]
-fn a_list_has_what_the_caller_may_use_and_this_ollama_runs() {
+fn tags_keep_local_models_that_the_caller_may_use() {
     insta::assert_snapshot!(text(filter_tags(TAGS.as_bytes(), all_but_secret)), @r#"{"models":[{"name":"smollm2:135m","model":"smollm2:135m","modified_at":"2026-01-01T00:00:00Z","size":98,"digest":"ab","details":{"z":1,"a":2}}]}"#);
+}
+
+#[test]
+fn tags_are_empty_if_the_caller_may_use_no_model() {
     assert_eq!(text(filter_tags(TAGS.as_bytes(), |_| false)), r#"{"models":[]}"#);
 }
 
 #[test]
-fn an_openai_list_is_filtered_by_id() {
+fn openai_models_are_filtered_by_id() {
     let list =
         br#"{"object":"list","data":[{"id":"smollm2:135m","object":"model"},{"id":"secret:latest"},{"id":"m:cloud"}]}"#;
     insta::assert_snapshot!(text(filter_openai_models(list, all_but_secret)), @r#"{"object":"list","data":[{"id":"smollm2:135m","object":"model"}]}"#);
 }
 
 #[test]
-fn a_list_of_nothing_is_empty_and_another_answer_is_an_error() {
+fn null_lists_are_empty() {
     assert_eq!(text(filter_tags(br#"{"models":null}"#, all_but_secret)), r#"{"models":[]}"#);
     assert_eq!(
         text(filter_openai_models(br#"{"object":"list","data":null}"#, all_but_secret)),
         r#"{"object":"list","data":[]}"#
     );
+}
+
+#[test]
+fn answers_without_a_list_are_errors() {
     assert!(filter_tags(b"502 Bad Gateway", all_but_secret).is_err());
 }

@@ -1,29 +1,29 @@
-//! Patterns of model names: what a user or a key may use, written once in canonical form and matched on canonical names.
+//! Patterns of model names, which state the models that a user or an API key may use.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
-use crate::names::{DEFAULT_NAMESPACE, DEFAULT_REGISTRY, Ends, ModelName, NameError, Part, Parts, join};
+use crate::names::{DEFAULT_NAMESPACE, DEFAULT_REGISTRY, ModelName, NameError, NameParts, Part, PartOffsets, join};
 
-/// A pattern of model names: a name in which `*` stands for any text within one part.
+/// A pattern of model names: a name in which `*` matches any text within one part.
 ///
-/// An absent tag is every tag, an absent namespace or registry the default one, and `*` alone is every model of every
-/// registry. `Display` writes the canonical form, which is what is stored: `registry.ollama.ai/library/smollm2:*`.
+/// An absent tag matches every tag. An absent namespace or registry is the default one. The pattern
+/// `*` matches every model of every registry. `Display` writes the canonical form, which the
+/// database stores: `registry.ollama.ai/library/smollm2:*`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelPattern {
     canonical: String,
 }
 
-/// The canonical form of the pattern that every name matches.
-const ALL: &str = "*";
+/// The canonical form of the pattern that matches every name.
+const ALL_MODELS: &str = "*";
 
 impl ModelPattern {
-    /// Reads a pattern in any spelling a name may have.
+    /// Parses a pattern. It may have any spelling that a name may have.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        if text == ALL {
-            return Ok(Self { canonical: ALL.to_owned() });
+        if text == ALL_MODELS {
+            return Ok(Self { canonical: ALL_MODELS.to_owned() });
         }
-        let parts = Parts::split(text, true)?;
+        let parts = NameParts::split(text, true)?;
         let tag = parts.tag.unwrap_or("*");
         Part::Tag.check(tag, true)?;
         let namespace = parts.namespace.unwrap_or(DEFAULT_NAMESPACE);
@@ -34,18 +34,18 @@ impl ModelPattern {
             canonical = canonical.replace("**", "*");
         }
         if canonical == "*/*/*:*" {
-            ALL.clone_into(&mut canonical);
+            ALL_MODELS.clone_into(&mut canonical);
         }
         Ok(Self { canonical })
     }
 
-    /// The canonical form.
+    /// Returns the canonical form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.canonical
     }
 
-    /// Whether a model of this name is meant.
+    /// Returns whether the pattern matches the name.
     #[must_use]
     pub fn matches(&self, name: &ModelName) -> bool {
         matches(&self.canonical, name)
@@ -66,70 +66,75 @@ impl fmt::Display for ModelPattern {
     }
 }
 
-/// A stored list of patterns, in canonical form, as a user or a key carries it.
+/// The stored patterns of a user or an API key, in canonical form.
 ///
-/// No list allows every model; an empty list allows none. A text that is not a canonical pattern matches nothing.
+/// `None` allows every model, and an empty list allows none. A text that is not a canonical pattern
+/// matches nothing.
 #[derive(Debug, Clone, Copy)]
-pub struct ModelPatterns<'a>(pub Option<&'a [String]>);
+pub struct AllowList<'a>(pub Option<&'a [String]>);
 
-impl ModelPatterns<'_> {
-    /// Whether the list allows the model.
+impl AllowList<'_> {
+    /// Returns whether the list allows the model.
     #[must_use]
     pub fn allows(self, name: &ModelName) -> bool {
         self.0.is_none_or(|patterns| any_matches(patterns.iter().map(String::as_str), name))
     }
 }
 
-/// Whether the first pattern means every model that the second one means; both in canonical form.
+/// Returns whether `pattern` matches every name that `narrower` matches. Both must be in canonical
+/// form.
 ///
-/// A `*` of the second can be any text, so that only a `*` of the first takes it in.
+/// A `*` in `narrower` stands for any text, so only a `*` in `pattern` can match it.
 #[must_use]
 pub fn covers(pattern: &str, narrower: &str) -> bool {
-    if pattern == ALL || narrower == ALL {
-        return pattern == ALL;
+    if pattern == ALL_MODELS || narrower == ALL_MODELS {
+        return pattern == ALL_MODELS;
     }
-    let (Some(ends), Some(inner)) = (Ends::find(pattern), Ends::find(narrower)) else {
+    let (Some(offsets), Some(inner)) = (PartOffsets::find(pattern), PartOffsets::find(narrower)) else {
         return false;
     };
-    glob(ends.model(pattern), inner.model(narrower))
-        && glob(ends.tag(pattern), inner.tag(narrower))
-        && glob(ends.namespace(pattern), inner.namespace(narrower))
-        && glob(ends.registry(pattern), inner.registry(narrower))
+    glob(offsets.model(pattern), inner.model(narrower))
+        && glob(offsets.tag(pattern), inner.tag(narrower))
+        && glob(offsets.namespace(pattern), inner.namespace(narrower))
+        && glob(offsets.registry(pattern), inner.registry(narrower))
 }
 
-/// Whether any of these patterns, in canonical form, matches the name. Nothing is allocated.
+/// Returns whether any pattern matches the name. The patterns must be in canonical form. Does not
+/// allocate.
 pub fn any_matches<'a>(patterns: impl IntoIterator<Item = &'a str>, name: &ModelName) -> bool {
     patterns.into_iter().any(|pattern| matches(pattern, name))
 }
 
 fn matches(pattern: &str, name: &ModelName) -> bool {
-    if pattern == ALL {
+    if pattern == ALL_MODELS {
         return true;
     }
-    let Some(ends) = Ends::find(pattern) else {
+    let Some(offsets) = PartOffsets::find(pattern) else {
         return false;
     };
-    glob(ends.model(pattern), name.model())
-        && glob(ends.tag(pattern), name.tag())
-        && glob(ends.namespace(pattern), name.namespace())
-        && glob(ends.registry(pattern), name.registry())
+    glob(offsets.model(pattern), name.model())
+        && glob(offsets.tag(pattern), name.tag())
+        && glob(offsets.namespace(pattern), name.namespace())
+        && glob(offsets.registry(pattern), name.registry())
 }
 
-/// Matches one part; every `*` stands for any text, the empty one too. On a mismatch only the last `*` is tried longer,
-/// which is enough and bounds the work to the product of the lengths.
+/// Matches one part. A `*` matches any text, including the empty one.
+///
+/// On a mismatch only the last `*` is extended. This is sufficient, and bounds the number of steps
+/// to the product of the lengths.
 fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
-    let mut retry = None;
+    let mut last_star = None;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
-            retry = Some((p + 1, t));
+            last_star = Some((p + 1, t));
             p += 1;
         } else if pattern.get(p) == Some(&text[t]) {
             p += 1;
             t += 1;
-        } else if let Some((after_star, taken)) = retry {
-            retry = Some((after_star, taken + 1));
+        } else if let Some((after_star, taken)) = last_star {
+            last_star = Some((after_star, taken + 1));
             p = after_star;
             t = taken + 1;
         } else {

@@ -12,7 +12,7 @@ use super::*;
 #[case("https://reg.example:5000/*/*", "reg.example:5000/*/*:*")]
 #[case("*/*/*", "*")]
 #[case("a**b:***", "registry.ollama.ai/library/a*b:*")]
-fn a_pattern_has_one_canonical_form(#[case] text: &str, #[case] canonical: &str) {
+fn patterns_have_one_canonical_form(#[case] text: &str, #[case] canonical: &str) {
     let pattern = ModelPattern::parse(text).expect("a pattern");
     assert_eq!(pattern.to_string(), canonical);
     assert_eq!(ModelPattern::parse(canonical), Ok(pattern));
@@ -20,12 +20,12 @@ fn a_pattern_has_one_canonical_form(#[case] text: &str, #[case] canonical: &str)
 
 #[rstest]
 #[case("", NameError::Empty)]
-#[case("m:", NameError::Missing(Part::Tag))]
-#[case("m?", NameError::Character(Part::Model))]
-#[case("[ab]", NameError::Character(Part::Model))]
+#[case("m:", NameError::EmptyPart(Part::Tag))]
+#[case("m?", NameError::InvalidCharacter(Part::Model))]
+#[case("[ab]", NameError::InvalidCharacter(Part::Model))]
 #[case("a/b/c/d", NameError::TooManyParts)]
-#[case("ftp://*/*/*", NameError::Scheme)]
-fn what_is_no_pattern_is_refused(#[case] text: &str, #[case] error: NameError) {
+#[case("ftp://*/*/*", NameError::UnsupportedScheme)]
+fn invalid_patterns_are_rejected_with_the_reason(#[case] text: &str, #[case] error: NameError) {
     assert_eq!(ModelPattern::parse(text), Err(error));
 }
 
@@ -44,33 +44,49 @@ fn what_is_no_pattern_is_refused(#[case] text: &str, #[case] error: NameError) {
 #[case("*/me/*", "reg.example:5000/me/m:1", true)]
 #[case("*.example/*/*", "reg.example/me/m:1", true)]
 #[case("*.example/*/*", "registry.ollama.ai/library/reg.example:1", false)]
-fn a_star_stands_for_any_text_within_one_part(#[case] pattern: &str, #[case] name: &str, #[case] matched: bool) {
+fn star_matches_any_text_within_one_part(#[case] pattern: &str, #[case] name: &str, #[case] matches: bool) {
     let name = ModelName::parse(name).expect("a name");
-    assert_eq!(ModelPattern::parse(pattern).expect("a pattern").matches(&name), matched);
+    assert_eq!(ModelPattern::parse(pattern).expect("a pattern").matches(&name), matches);
+}
+
+fn is_allowed(patterns: Option<&[&str]>) -> bool {
+    let name = ModelName::parse("smollm2:135m").expect("a name");
+    let list: Option<Vec<String>> = patterns.map(|list| list.iter().map(|&text| text.to_owned()).collect());
+    AllowList(list.as_deref()).allows(&name)
 }
 
 #[test]
-fn no_list_allows_all_and_an_empty_one_none() {
-    let name = ModelName::parse("smollm2:135m").expect("a name");
-    let list = |patterns: &[&str]| patterns.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    assert!(ModelPatterns(None).allows(&name));
-    assert!(!ModelPatterns(Some(&[])).allows(&name));
-    assert!(ModelPatterns(Some(&list(&["registry.ollama.ai/library/x:*", "*"]))).allows(&name));
-    assert!(!ModelPatterns(Some(&list(&["registry.ollama.ai/library/x:*"]))).allows(&name));
-    // Only canonical text is stored; anything else allows nothing.
-    assert!(!ModelPatterns(Some(&list(&["smollm2", "SMOLLM2:135M", "", "a/b"]))).allows(&name));
+fn absent_allow_list_allows_every_model() {
+    assert!(is_allowed(None));
+}
+
+#[test]
+fn empty_allow_list_allows_no_model() {
+    assert!(!is_allowed(Some(&[])));
+}
+
+#[rstest]
+#[case(&["registry.ollama.ai/library/x:*", "*"], true)]
+#[case(&["registry.ollama.ai/library/x:*"], false)]
+fn allow_list_allows_a_model_that_any_pattern_matches(#[case] patterns: &[&str], #[case] allowed: bool) {
+    assert_eq!(is_allowed(Some(patterns)), allowed);
+}
+
+#[test]
+fn patterns_that_are_not_canonical_match_nothing() {
+    assert!(!is_allowed(Some(&["smollm2", "SMOLLM2:135M", "", "a/b"])));
 }
 
 proptest! {
     #[test]
-    fn a_part_matches_as_the_regular_expression_would(pattern in "[ab*]{1,8}", text in "[ab]{1,10}") {
+    fn matching_agrees_with_a_naive_matcher(pattern in "[ab*]{1,8}", text in "[ab]{1,10}") {
         prop_assume!(ModelPattern::parse(&pattern).is_ok());
         let matched = ModelPattern::parse(&pattern).expect("a pattern").matches(&ModelName::parse(&text).expect("a name"));
-        prop_assert_eq!(matched, naive(pattern.as_bytes(), text.as_bytes()));
+        prop_assert_eq!(matched, matches_naively(pattern.as_bytes(), text.as_bytes()));
     }
 
     #[test]
-    fn what_a_pattern_takes_in_it_matches(pattern in "[ab*]{1,4}", narrower in "[ab*]{1,4}", text in "[ab]{1,4}") {
+    fn covering_pattern_matches_every_name_of_the_narrower_one(pattern in "[ab*]{1,4}", narrower in "[ab*]{1,4}", text in "[ab]{1,4}") {
         let (pattern, narrower) = (ModelPattern::parse(&pattern).expect("one"), ModelPattern::parse(&narrower).expect("one"));
         let name = ModelName::parse(&text).expect("a name");
         if covers(pattern.as_str(), narrower.as_str()) && narrower.matches(&name) {
@@ -79,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn every_name_is_a_pattern_that_matches_itself(name in "([a-z]{1,5}/)?[a-z0-9]{1,5}:[a-z0-9]{1,5}") {
+    fn canonical_name_is_a_pattern_that_matches_the_name(name in "([a-z]{1,5}/)?[a-z0-9]{1,5}:[a-z0-9]{1,5}") {
         if let Ok(name) = ModelName::parse(&name) {
             let pattern = ModelPattern::parse(name.as_str()).expect("a name is a pattern");
             prop_assert_eq!(pattern.as_str(), name.as_str());
@@ -88,11 +104,11 @@ proptest! {
     }
 }
 
-fn naive(pattern: &[u8], text: &[u8]) -> bool {
+fn matches_naively(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
-        Some((b'*', rest)) => (0..=text.len()).any(|taken| naive(rest, &text[taken..])),
-        Some((byte, rest)) => text.first() == Some(byte) && naive(rest, &text[1..]),
+        Some((b'*', rest)) => (0..=text.len()).any(|taken| matches_naively(rest, &text[taken..])),
+        Some((byte, rest)) => text.first() == Some(byte) && matches_naively(rest, &text[1..]),
     }
 }
 
@@ -109,7 +125,7 @@ fn naive(pattern: &[u8], text: &[u8]) -> bool {
 #[case("team/*", "t*/x", false)]
 #[case("localhost:5000/a/*", "localhost:5000/a/b*:latest", true)]
 #[case("localhost:5000/a/*", "a/b", false)]
-fn a_pattern_takes_in_a_narrower_one(#[case] pattern: &str, #[case] narrower: &str, #[case] taken: bool) {
+fn covers_compares_the_sets_of_names(#[case] pattern: &str, #[case] narrower: &str, #[case] covered: bool) {
     let canonical = |text: &str| ModelPattern::parse(text).unwrap();
-    assert_eq!(covers(canonical(pattern).as_str(), canonical(narrower).as_str()), taken);
+    assert_eq!(covers(canonical(pattern).as_str(), canonical(narrower).as_str()), covered);
 }

@@ -1,21 +1,22 @@
-//! The progress of a pull, summed over its layers.
+//! Progress of a pull, summed over the layers of the model.
 
 use std::collections::HashMap;
 
 use crate::client::PullEvent;
 
-/// How far a pull has come.
+/// The progress of a pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// 0 to 100; 100 only after success.
+    /// Percentage from 0 to 100. It is 100 only after success.
     pub percent: u8,
-    /// Bytes that have arrived, over all layers seen.
+    /// Bytes received, over all known layers.
     pub completed_bytes: u64,
-    /// Bytes of all layers seen; Ollama tells of a layer only when it begins it, so this grows.
+    /// Size of all known layers, in bytes. It grows, because Ollama reports a layer only when it
+    /// begins to pull it.
     pub total_bytes: u64,
 }
 
-/// Sums the events of a pull. No figure it gives ever goes backwards, not even over a second attempt.
+/// Sums the events of a pull. No figure ever decreases, even if a later attempt starts again.
 #[derive(Debug, Clone, Default)]
 pub struct PullProgress {
     layers: HashMap<String, Layer>,
@@ -29,13 +30,7 @@ struct Layer {
 }
 
 impl PullProgress {
-    /// Starts where an earlier pull of the same model had come to: Ollama keeps what has arrived.
-    #[must_use]
-    pub fn resume(reported: Progress) -> Self {
-        Self { layers: HashMap::new(), reported }
-    }
-
-    /// Takes one event and returns the progress after it.
+    /// Applies an event and returns the new progress.
     pub fn update(&mut self, event: &PullEvent) -> Progress {
         match event {
             PullEvent::Status(_) => {}
@@ -43,7 +38,7 @@ impl PullProgress {
                 let layer = self.layers.entry(digest.clone()).or_default();
                 layer.total = layer.total.max(*total);
                 layer.completed = layer.completed.max(*completed).min(layer.total);
-                self.sum();
+                self.update_sums();
             }
             PullEvent::Success => {
                 let reported = &mut self.reported;
@@ -54,13 +49,13 @@ impl PullProgress {
         self.reported
     }
 
-    /// The progress after the last event.
+    /// Returns the progress after the last event.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.reported
     }
 
-    fn sum(&mut self) {
+    fn update_sums(&mut self) {
         let (mut completed, mut total) = (0_u64, 0_u64);
         for layer in self.layers.values() {
             completed = completed.saturating_add(layer.completed);
@@ -69,7 +64,7 @@ impl PullProgress {
         let reported = &mut self.reported;
         reported.completed_bytes = reported.completed_bytes.max(completed);
         reported.total_bytes = reported.total_bytes.max(total);
-        // Not 100: verifying and writing the manifest are still to come, and may fail.
+        // At most 99, because Ollama still has to verify the layers and write the manifest.
         let percent = u128::from(completed) * 100 / u128::from(total.max(1));
         let percent = u8::try_from(percent.min(99)).expect("at most 99");
         reported.percent = reported.percent.max(percent);

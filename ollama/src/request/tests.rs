@@ -3,48 +3,81 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::keys::{CHAT, OPENAI_CHAT};
+use crate::request::known_fields::{CHAT, OPENAI_CHAT};
 
 fn chat(body: &str) -> Result<Scanned<'_>, ScanError> {
     scan(body.as_bytes(), &CHAT)
 }
 
-#[test]
-fn a_request_tells_its_model_and_whether_it_streams() {
-    let body = r#" { "messages" : [ { "role" : "user", "content": "\"model\":\"no\"" } ], "stream":false,
+fn member<'s, 'a>(scanned: &'s Scanned<'a>, key: &str) -> &'s Member<'a> {
+    scanned.members().iter().find(|member| member.key == key).expect("a member")
+}
+
+fn keys<'s>(members: &'s [Member<'_>]) -> Vec<&'s str> {
+    members.iter().map(|member| &*member.key).collect()
+}
+
+const REQUEST: &str = r#" { "messages" : [ { "role" : "user", "content": "\"model\":\"no\"" } ], "stream":false,
         "model" : "smollm2\u003a135m", "options":{"temperature":0.5, "mirostat": 1}, "x_vendor": null } "#;
-    let scanned = chat(body).expect("a request");
-    assert_eq!(scanned.model(), Some("smollm2:135m"));
-    assert_eq!(scanned.stream(), Some(false));
+
+#[test]
+fn scan_reads_model_and_stream() {
+    let scanned = chat(REQUEST).expect("a request");
+    assert_eq!((scanned.model(), scanned.stream()), (Some("smollm2:135m"), Some(false)));
     assert_eq!(scanned.name(), None);
-    let keys: Vec<&str> = scanned.members().iter().map(|member| &*member.key).collect();
-    assert_eq!(keys, ["messages", "stream", "model", "options", "x_vendor"]);
-    let options: Vec<&str> = scanned.members_of("options").iter().map(|member| &*member.key).collect();
-    assert_eq!(options, ["temperature", "mirostat"]);
-    let model = scanned.member("model").expect("a member");
-    assert_eq!(&body[model.value.clone()], r#""smollm2\u003a135m""#);
-    assert_eq!(&body[model.span.clone()], r#""model" : "smollm2\u003a135m""#);
 }
 
 #[test]
-fn what_is_absent_or_null_is_absent() {
+fn scan_lists_members_in_the_order_of_the_body() {
+    let scanned = chat(REQUEST).expect("a request");
+    assert_eq!(keys(scanned.members()), ["messages", "stream", "model", "options", "x_vendor"]);
+    assert_eq!(keys(scanned.members_of("options")), ["temperature", "mirostat"]);
+}
+
+#[test]
+fn member_spans_cover_the_bytes_as_written() {
+    let scanned = chat(REQUEST).expect("a request");
+    let model = member(&scanned, "model");
+    assert_eq!(&REQUEST[model.value_span.clone()], r#""smollm2\u003a135m""#);
+    assert_eq!(&REQUEST[model.span.clone()], r#""model" : "smollm2\u003a135m""#);
+}
+
+#[test]
+fn null_values_count_as_absent() {
     let scanned = chat(r#"{"model":null,"stream":null,"options":null}"#).expect("a request");
     assert_eq!((scanned.model(), scanned.stream()), (None, None));
     assert!(scanned.members_of("options").is_empty());
+}
+
+#[test]
+fn empty_object_has_no_members() {
     assert_eq!(chat("{}").expect("a request").members(), []);
+}
+
+#[test]
+fn empty_model_is_present() {
     assert_eq!(chat(r#"{"model":""}"#).expect("a request").model(), Some(""));
 }
 
 #[test]
-fn a_name_is_read_only_where_ollama_reads_one() {
+fn name_is_read_only_where_it_is_a_known_field() {
     let body = br#"{"model":"","name":"m"}"#;
-    let show = KnownKeys { top: &["model", "name"], nested: &[] };
+    let show = KnownFields { top_level: &["model", "name"], nested: &[] };
     assert_eq!(scan(body, &show).expect("a request").name(), Some("m"));
     assert_eq!(scan(body, &CHAT).expect("a request").name(), None);
 }
 
 #[rstest]
 #[case::twice(r#"{"model":"a","model":"b"}"#)]
+#[case::unknown_twice(r#"{"x":1,"x":2}"#)]
+#[case::unknown_twice_by_escape(r#"{"x":1,"\u0078":2}"#)]
+#[case::two_options(r#"{"options":{},"options":{"num_ctx":1}}"#)]
+#[case::in_options(r#"{"options":{"num_ctx":1,"num_ctx":2}}"#)]
+fn repeated_keys_are_rejected(#[case] body: &str) {
+    assert!(matches!(chat(body), Err(ScanError::DuplicateKey(_))), "{:?}", chat(body));
+}
+
+#[rstest]
 #[case::case(r#"{"model":"a","MODEL":"b"}"#)]
 #[case::case_alone(r#"{"Model":"a"}"#)]
 #[case::kelvin("{\"model\":\"a\",\"\u{212a}eep_alive\":0}")]
@@ -53,31 +86,42 @@ fn a_name_is_read_only_where_ollama_reads_one() {
 #[case::long_s_escaped(r#"{"model":"a","me\u017f\u017fages":[]}"#)]
 #[case::escape(r#"{"mod\u0065l":"a"}"#)]
 #[case::escape_and_plain(r#"{"model":"a","\u006dodel":"b"}"#)]
-#[case::unknown_twice(r#"{"x":1,"x":2}"#)]
-#[case::unknown_twice_by_escape(r#"{"x":1,"\u0078":2}"#)]
+#[case::case_in_options(r#"{"options":{"NUM_CTX":2}}"#)]
+#[case::escape_in_options(r#"{"options":{"num\u005fctx":2}}"#)]
+fn other_spellings_of_known_fields_are_rejected(#[case] body: &str) {
+    assert!(matches!(chat(body), Err(ScanError::NonCanonicalKey(_))), "{:?}", chat(body));
+}
+
+#[rstest]
 #[case::debugging(r#"{"model":"a","_debug_render_only":true}"#)]
 #[case::debugging_escaped(r#"{"model":"a","\u005fdebug_render_only":true}"#)]
 #[case::debugging_upper(r#"{"model":"a","_DEBUG_render_only":true}"#)]
-#[case::two_options(r#"{"options":{},"options":{"num_ctx":1}}"#)]
-#[case::in_options(r#"{"options":{"num_ctx":1,"num_ctx":2}}"#)]
-#[case::case_in_options(r#"{"options":{"NUM_CTX":2}}"#)]
-#[case::escape_in_options(r#"{"options":{"num\u005fctx":2}}"#)]
 #[case::reserved_in_options(r#"{"options":{"_x":2}}"#)]
 #[case::surrogate_in_key(r#"{"\ud800":2}"#)]
+fn reserved_keys_are_rejected(#[case] body: &str) {
+    assert!(matches!(chat(body), Err(ScanError::ReservedKey(_))), "{:?}", chat(body));
+}
+
+#[rstest]
 #[case::surrogate_in_model(r#"{"model":"\udc00"}"#)]
 #[case::model_is_number(r#"{"model":1}"#)]
 #[case::model_is_list(r#"{"model":["a"]}"#)]
 #[case::stream_is_text(r#"{"stream":"true"}"#)]
 #[case::options_is_list(r#"{"options":[]}"#)]
+fn values_of_the_wrong_kind_are_rejected(#[case] body: &str) {
+    assert!(matches!(chat(body), Err(ScanError::WrongKind { .. })), "{:?}", chat(body));
+}
+
+#[rstest]
 #[case::trailing(r#"{"model":"a"}{"model":"b"}"#)]
 #[case::trailing_text(r#"{"model":"a"} x"#)]
 #[case::trailing_nul("{\"model\":\"a\"}\0")]
 #[case::no_object(r#"[{"model":"a"}]"#)]
 #[case::empty("")]
-#[case::mark("\u{feff}{}")]
-#[case::comma(r#"{"model":"a",}"#)]
+#[case::byte_order_mark("\u{feff}{}")]
+#[case::trailing_comma(r#"{"model":"a",}"#)]
 #[case::comment("{/**/}")]
-#[case::cut(r#"{"model":"a"#)]
+#[case::truncated(r#"{"model":"a"#)]
 #[case::nested_broken(r#"{"messages":[{"role":}]}"#)]
 #[case::nested_mismatch(r#"{"messages":[{"role":1]}}"#)]
 #[case::number(r#"{"x":01}"#)]
@@ -87,20 +131,20 @@ fn a_name_is_read_only_where_ollama_reads_one() {
 #[case::escape_unknown(r#"{"x":"\x41"}"#)]
 #[case::escape_short(r#"{"x":"\u12"}"#)]
 #[case::control("{\"x\":\"a\nb\"}")]
-fn what_go_would_read_otherwise_is_refused(#[case] body: &str) {
-    assert!(chat(body).is_err(), "{:?}", chat(body));
+fn invalid_json_is_rejected(#[case] body: &str) {
+    assert!(matches!(chat(body), Err(ScanError::InvalidJson { .. })), "{:?}", chat(body));
 }
 
 #[test]
-fn a_refusal_names_the_key_and_what_to_write() {
-    let told = |body| chat(body).expect_err("a refusal").to_string();
+fn errors_name_the_key_and_the_correction() {
+    let error = |body| chat(body).expect_err("an error").to_string();
     let all = [
-        told(r#"{"model":"a","model":"b"}"#),
-        told(r#"{"MODEL":"a"}"#),
-        told(r#"{"_debug_render_only":true}"#),
-        told(r#"{"model":7}"#),
-        told(r#"{"model" "a"}"#),
-        scan(b"{\"a\":\"\xff\"}", &CHAT).expect_err("a refusal").to_string(),
+        error(r#"{"model":"a","model":"b"}"#),
+        error(r#"{"MODEL":"a"}"#),
+        error(r#"{"_debug_render_only":true}"#),
+        error(r#"{"model":7}"#),
+        error(r#"{"model" "a"}"#),
+        scan(b"{\"a\":\"\xff\"}", &CHAT).expect_err("an error").to_string(),
     ];
     insta::assert_snapshot!(all.join("\n"), @r#"
     the key "model" is given more than once
@@ -112,24 +156,25 @@ fn a_refusal_names_the_key_and_what_to_write() {
     "#);
 }
 
-#[test]
-fn what_go_reads_in_one_way_passes() {
-    for body in [
-        r#"{"model":"a","metadata":{"a":1,"a":2,"_x":3}}"#,
-        r#"{"model":"a","Größe":1,"größe":2}"#,
-        r#"{"model":"a","messages":[{"role":"user","Role":"x"}]}"#,
-        r#"{"model":"a","keepalive":1,"models":2}"#,
-        r#"{"model":"a","prompt":"\ud83d half a pair in a text","x":-0.5e-7}"#,
-    ] {
-        assert!(chat(body).is_ok(), "{body}: {:?}", chat(body));
-    }
+#[rstest]
+#[case::repeated_keys_in_an_unknown_object(r#"{"model":"a","metadata":{"a":1,"a":2,"_x":3}}"#)]
+#[case::case_outside_ascii(r#"{"model":"a","Größe":1,"größe":2}"#)]
+#[case::case_in_a_message(r#"{"model":"a","messages":[{"role":"user","Role":"x"}]}"#)]
+#[case::similar_keys(r#"{"model":"a","keepalive":1,"models":2}"#)]
+#[case::half_a_surrogate_pair_in_a_text(r#"{"model":"a","prompt":"\ud83d half a pair in a text","x":-0.5e-7}"#)]
+fn unambiguous_requests_pass(#[case] body: &str) {
+    assert!(chat(body).is_ok(), "{:?}", chat(body));
 }
 
 #[test]
-fn depth_and_number_of_members_are_bounded() {
+fn nesting_depth_is_bounded() {
     let nested = |levels: usize| format!("{{\"x\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     assert!(chat(&nested(127)).is_ok());
     assert_eq!(chat(&nested(128)), Err(ScanError::TooDeep { at: 5 + 127 }));
+}
+
+#[test]
+fn number_of_members_is_bounded() {
     let wide = |members: usize| {
         let members: Vec<String> = (0..members).map(|key| format!("\"k{key}\":0")).collect();
         format!("{{{}}}", members.join(","))
@@ -150,29 +195,29 @@ fn openai(body: &str) -> Scanned<'_> {
 #[case(r#"{"stream_options":{ "x":1}}"#, r#"{"stream_options":{"include_usage":true, "x":1}}"#)]
 #[case(r#"{"stream_options":{"include_usage": false}}"#, r#"{"stream_options":{"include_usage": true}}"#)]
 #[case(r#"{"stream_options":{"include_usage":null,"x":1}}"#, r#"{"stream_options":{"include_usage":true,"x":1}}"#)]
-fn usage_is_asked_for_and_nothing_else_is_touched(#[case] body: &str, #[case] spliced: &str) {
-    let scanned = openai(body);
-    assert!(!scanned.asks_usage());
-    let edit = scanned.ask_usage().expect("an edit");
+fn request_usage_changes_only_include_usage(#[case] body: &str, #[case] spliced: &str) {
+    let edit = openai(body).request_usage().expect("an edit");
     assert_eq!(splice(body.as_bytes(), &[edit]), spliced.as_bytes());
 }
 
 #[test]
-fn usage_that_the_client_asks_for_itself_needs_no_edit() {
-    let scanned = openai(r#"{"stream_options":{"include_usage":true}}"#);
-    assert!(scanned.asks_usage());
-    assert_eq!(scanned.ask_usage(), None);
+fn request_usage_is_none_when_the_client_requests_usage() {
+    assert_eq!(openai(r#"{"stream_options":{"include_usage":true}}"#).request_usage(), None);
 }
 
 #[test]
-fn several_edits_are_applied_in_order() {
-    let edit = |span, with: &'static str| Edit { span, with: with.into() };
+fn splice_applies_edits_in_order() {
+    let edit = |span, text: &'static str| Edit { span, replacement: text.into() };
     let edits = [edit(0..0, "<"), edit(1..3, ""), edit(5..6, "FFF"), edit(6..6, ">")];
     assert_eq!(splice(b"abcdef", &edits), "<adeFFF>".as_bytes());
+}
+
+#[test]
+fn splice_without_edits_returns_the_body() {
     assert_eq!(splice(b"abc", &[]), "abc".as_bytes());
 }
 
-/// Documents of any shape, some as clients write them.
+/// Generates JSON documents of any shape, some of them with the keys of real requests.
 fn document() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -191,33 +236,34 @@ fn document() -> impl Strategy<Value = Value> {
     })
 }
 
-const NONE: KnownKeys = KnownKeys { top: &[], nested: &[] };
+const NO_FIELDS: KnownFields = KnownFields { top_level: &[], nested: &[] };
 
-/// Whether the scanner and `serde_json` agree on what is a JSON object, apart from the rules on keys.
-fn judged_alike(body: &[u8]) -> bool {
-    let object = body.trim_ascii_start().first() == Some(&b'{');
-    let json = str::from_utf8(body).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    match scan(body, &NONE) {
-        Err(ScanError::Reserved(_) | ScanError::Duplicate(_)) => true,
-        scanned => scanned.is_ok() == (object && json),
+/// Returns whether the scan accepts exactly what `serde_json` parses as an object. Errors about
+/// keys are not compared.
+fn agrees_with_serde_json(body: &[u8]) -> bool {
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    let is_json = str::from_utf8(body).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    match scan(body, &NO_FIELDS) {
+        Err(ScanError::ReservedKey(_) | ScanError::DuplicateKey(_)) => true,
+        scanned => scanned.is_ok() == (is_object && is_json),
     }
 }
 
 proptest! {
     #[test]
-    fn every_document_passes_whatever_its_layout(value in document(), pretty in any::<bool>()) {
+    fn valid_documents_pass_in_any_layout(value in document(), pretty in any::<bool>()) {
         let body = json!({ "x": value });
         let text = if pretty { serde_json::to_string_pretty(&body) } else { serde_json::to_string(&body) };
         let text = text.expect("JSON");
-        let scanned = scan(text.as_bytes(), &NONE).expect("a document");
-        let member = scanned.member("x").expect("the member");
-        let read: Value = serde_json::from_str(&text[member.value.clone()]).expect("JSON");
+        let scanned = scan(text.as_bytes(), &NO_FIELDS).expect("a document");
+        let value_span = member(&scanned, "x").value_span.clone();
+        let read: Value = serde_json::from_str(&text[value_span]).expect("JSON");
         prop_assert_eq!(&read, &body["x"]);
     }
 
-    /// One byte changed, added or taken away: both readers agree on whether it is still JSON.
+    /// Changes, inserts or removes one byte.
     #[test]
-    fn a_damaged_document_is_judged_as_serde_json_does(
+    fn damaged_documents_are_rejected_as_by_serde_json(
         value in document(), at in any::<prop::sample::Index>(), byte in any::<u8>(), how in 0..3
     ) {
         let mut body = serde_json::to_vec(&json!({ "x": value })).expect("JSON");
@@ -227,41 +273,41 @@ proptest! {
             1 => body.insert(at, byte),
             _ => { body.remove(at); }
         }
-        prop_assert!(judged_alike(&body), "{}", String::from_utf8_lossy(&body));
+        prop_assert!(agrees_with_serde_json(&body), "{}", String::from_utf8_lossy(&body));
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn scan_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = scan(&bytes, &CHAT);
     }
 
     #[test]
-    fn a_text_of_json_letters_is_judged_as_serde_json_does(text in r#"\{[{}\[\]",:\\u0-9a-f tre.E+-]{0,60}"#) {
-        prop_assert!(judged_alike(text.as_bytes()), "{text}");
+    fn texts_of_json_characters_are_rejected_as_by_serde_json(text in r#"\{[{}\[\]",:\\u0-9a-f tre.E+-]{0,60}"#) {
+        prop_assert!(agrees_with_serde_json(text.as_bytes()), "{text}");
     }
 
     #[test]
-    fn a_spliced_request_is_the_request_that_asks_for_usage(
+    fn spliced_request_differs_only_in_include_usage(
         mut body in proptest::collection::btree_map("[a-z]{1,6}", document(), 0..5),
         options in proptest::option::of(proptest::collection::btree_map("[a-z]{1,6}", document(), 0..3)),
-        asked in proptest::option::of(any::<bool>()),
+        include_usage in proptest::option::of(any::<bool>()),
     ) {
-        for key in OPENAI_CHAT.top {
+        for key in OPENAI_CHAT.top_level {
             body.remove(*key);
         }
         let mut expected = json!(body);
         if let Some(options) = options {
             expected["stream_options"] = json!(options);
-            if let Some(asked) = asked {
-                expected["stream_options"]["include_usage"] = json!(asked);
+            if let Some(include_usage) = include_usage {
+                expected["stream_options"]["include_usage"] = json!(include_usage);
             }
         }
         let text = serde_json::to_string(&expected).expect("JSON");
-        let edit = openai(&text).ask_usage();
+        let edit = openai(&text).request_usage();
         prop_assert_eq!(edit.is_none(), expected["stream_options"]["include_usage"] == json!(true));
         let spliced = splice(text.as_bytes(), edit.as_slice());
         expected["stream_options"]["include_usage"] = json!(true);
         prop_assert_eq!(serde_json::from_slice::<Value>(&spliced).expect("JSON"), expected);
-        prop_assert!(openai(str::from_utf8(&spliced).expect("UTF-8")).asks_usage());
+        prop_assert_eq!(openai(str::from_utf8(&spliced).expect("UTF-8")).request_usage(), None);
     }
 }

@@ -1,98 +1,103 @@
-//! The protocol that issues and rotates a key: stage, write the Secret, activate.
+//! The protocol that issues and rotates a key: stage a version, write the Secret, activate the
+//! version.
 //!
-//! Each of the three writes may be the last one that this process makes, and another leader may make its own between any
-//! two: [`crate::key::plan`] finds from what is there what is to be done next.
+//! The process may crash after any of the three writes, and another leader may write between any
+//! two of them. [`crate::key::plan`] derives the next step from the present state.
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Resource, ResourceExt};
-use paddock_accounts::Error as AccountsError;
-use paddock_accounts::context::Context;
-use paddock_accounts::credentials::{Credential, SecretState};
-use paddock_accounts::gitops::DesiredKey;
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::secrets::{SecretVersion, Staged};
-use paddock_accounts::users::UserId;
+use paddock_accounts::{
+    Error as AccountsError, SecretId, UserId,
+    credentials::{Credential, SecretState, SecretVersion},
+    managed_resources::{DesiredKey, Staged},
+    types::{ApiKeyToken, ManagedBy},
+};
 use paddock_crds::ApiKey;
-use serde_json::json;
+use paddock_store::context::AuditContext;
 
-use crate::conditions::{Reason, Refusal};
-use crate::error::{Failure, is_conflict, is_not_found};
-use crate::failpoint::{Point, pass};
-use crate::fence;
-use crate::key::KeyController;
-use crate::key::plan::{self, Facts, Step, Why};
-use crate::key::secret::{self, Content, Held, Observed};
-use crate::key::validate::Wanted;
-use crate::object::{Object, namespace_of};
-use crate::shared::{Shared, context};
+use crate::{
+    context::{Context, audit_context},
+    error::ReconcileError,
+    failpoint::{Point, pass},
+    key::{
+        pending_secrets::PendingSecrets,
+        plan::{self, Inputs, IssueReason, Step},
+        secret::{self, ObservedSecret, SecretContent, SecretOwnership},
+        secret_writer::SecretWriter,
+        validate::KeySpec,
+    },
+    object::uid::with_uid_check,
+    status::conditions::{Blocked, Reason},
+};
 
-/// More steps than this mean that someone else writes all the time.
-const MOST_STEPS: usize = 4;
-/// So often it begins anew at once; after that, in a while.
-const MOST_ATTEMPTS: usize = 4;
+/// The protocol needs at most three steps. More mean that another operator works on the same key.
+const MAX_STEPS: usize = 4;
+/// Attempts after conflicts, before the object is requeued.
+const MAX_ATTEMPTS: usize = 4;
 
-/// What came of it; only this module makes a `Delivered`.
-pub(crate) enum Outcome {
+/// The result of [`deliver`].
+pub(crate) enum Applied {
     Delivered(Box<Delivered>),
-    Refused { refusal: Refusal, credential: Option<Box<Credential>> },
+    Blocked { blocked: Blocked, credential: Option<Box<Credential>> },
 }
 
-/// A key whose active version is in its Secret.
+/// A key whose active version is in its Secret. Only this module can build one, so that a status
+/// cannot report a key that was not delivered.
 pub(crate) struct Delivered {
     pub(crate) credential: Credential,
     pub(crate) versions: Vec<SecretVersion>,
-    pub(crate) wanted: Wanted,
-    /// The request for rotation that the version has answered.
-    pub(crate) answered: Option<String>,
+    pub(crate) spec: KeySpec,
+    /// The rotation request that the active version answers.
+    pub(crate) handled_request: Option<String>,
     _sealed: (),
 }
 
-impl From<Refusal> for Outcome {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused { refusal, credential: None }
+impl From<Blocked> for Applied {
+    fn from(blocked: Blocked) -> Self {
+        Self::Blocked { blocked, credential: None }
     }
 }
 
-/// One object's key while it is worked on.
+/// The delivery of one key.
 struct Delivery<'a> {
-    controller: &'a KeyController,
+    context: &'a Context,
+    pending_secrets: &'a PendingSecrets,
     object: &'a ApiKey,
-    wanted: &'a Wanted,
-    context: Context,
+    spec: &'a KeySpec,
+    audit: AuditContext,
     owner: ManagedBy,
-    secrets: Api<Secret>,
+    secret: SecretWriter<'a>,
 }
 
-/// Brings the key into its Secret. Where another writer was faster, begins anew with what that one wrote; not to leave a
-/// version behind that was staged and cannot be delivered any more.
+/// Applies the spec to the credential and delivers its active version into the Secret. A conflict
+/// starts over at once: a requeue could leave a staged version that is never delivered.
 pub(crate) async fn deliver(
-    controller: &KeyController,
+    context: &Context,
+    pending_secrets: &PendingSecrets,
     object: &ApiKey,
-    wanted: &Wanted,
+    spec: &KeySpec,
     user: UserId,
-) -> Result<Outcome, Failure> {
+) -> Result<Applied, ReconcileError> {
     let delivery = Delivery {
-        controller,
+        context,
+        pending_secrets,
         object,
-        wanted,
-        context: context(ApiKey::KIND, object),
-        owner: controller.shared.owner(object.meta()),
-        secrets: secrets_of(&controller.shared, object),
+        spec,
+        audit: audit_context(object),
+        owner: context.owner(object),
+        secret: SecretWriter::new(&context.client, object, spec.secret_name.clone()),
     };
     let mut result = delivery.attempt(user).await;
-    for _ in 1..MOST_ATTEMPTS {
-        let Err(Failure::Overtaken(by)) = &result else { break };
-        tracing::debug!(by, "overtaken, beginning anew");
+    for _ in 1..MAX_ATTEMPTS {
+        let Err(ReconcileError::Conflict(with)) = &result else { break };
+        tracing::debug!(with, "the delivery conflicted with another writer; starting over");
         result = delivery.attempt(user).await;
     }
     result
 }
 
-/// What to say of a key that was revoked, and what gives the object another one.
-pub(crate) fn revoked(credential: Option<&Credential>) -> Refusal {
+/// Returns why a revoked key stays revoked, and how to get a new one.
+pub(crate) fn revoked(credential: Option<&Credential>) -> Blocked {
     let message = match credential.filter(|credential| credential.overridden_at.is_some()) {
         Some(Credential { id, .. }) => format!(
             "an admin revoked the key through the API; an admin gives this object another one by POST \
@@ -100,185 +105,188 @@ pub(crate) fn revoked(credential: Option<&Credential>) -> Refusal {
         ),
         None => "the key is revoked for good; delete this object, and create another one for a new key".to_owned(),
     };
-    Refusal::new(Reason::Revoked, message)
+    Blocked::new(Reason::Revoked, message)
 }
 
 impl Delivery<'_> {
-    async fn attempt(&self, user: UserId) -> Result<Outcome, Failure> {
-        // Before the versions: see the plan.
-        let found = self.secrets.get_opt(&self.wanted.secret_name).await?;
-        let held = match self.claim(secret::observe(self.object, found)).await? {
-            Ok(held) => held,
-            Err(refusal) => return Ok(refusal.into()),
+    async fn attempt(&self, user: UserId) -> Result<Applied, ReconcileError> {
+        // The Secret is read before the versions: see the plan.
+        let observed = match self.claim(self.secret.observe().await?).await? {
+            Ok(observed) => observed,
+            Err(blocked) => return Ok(blocked.into()),
         };
-        let credential = match self.credential(user).await {
+        let credential = match self.apply_credential(user).await {
             Ok(credential) => credential,
-            Err(error) => return refusal(error).map(Outcome::from),
+            Err(ReconcileError::Accounts(error)) => return blocked_by(error).map(Applied::from),
+            Err(error) => return Err(error),
         };
         if credential.revoked_at.is_some() {
-            return Ok(Outcome::Refused {
-                refusal: revoked(Some(&credential)),
+            return Ok(Applied::Blocked {
+                blocked: revoked(Some(&credential)),
                 credential: Some(Box::new(credential)),
             });
         }
-        let ended = Box::new(credential.clone());
-        match self.run(credential, held).await {
-            Err(Failure::Kube(error)) => match self.refused(&error) {
-                Some(refusal) => Ok(Outcome::Refused { refusal, credential: Some(ended) }),
+        let applied_credential = Box::new(credential.clone());
+        match self.run_steps(credential, observed).await {
+            Err(ReconcileError::Kube(error)) => match self.blocked_by_api_server(&error) {
+                Some(blocked) => Ok(Applied::Blocked { blocked, credential: Some(applied_credential) }),
                 None => Err(error.into()),
             },
-            other => other,
+            result => result,
         }
     }
 
-    /// What to say of a Secret that the API server will not take as it is, however often it is sent.
-    fn refused(&self, error: &kube::Error) -> Option<Refusal> {
+    /// Returns the reason if the API server will refuse the Secret again, however often it is sent.
+    fn blocked_by_api_server(&self, error: &kube::Error) -> Option<Blocked> {
         let kube::Error::Api(status) = error else { return None };
         matches!(status.code, 400 | 403 | 422).then(|| {
             let message = format!(
                 "the API server refuses Secret {}; change spec.secret, or what forbids it: {}",
-                self.wanted.secret_name, status.message
+                self.spec.secret_name, status.message
             );
-            Refusal::new(Reason::SecretRefused, message)
+            Blocked::new(Reason::SecretRefused, message)
         })
     }
 
-    /// The Secret, if the key may use it.
-    async fn claim(&self, observed: Observed) -> Result<Result<Option<Held>, Refusal>, Failure> {
-        let what = match observed {
-            Observed::Missing => return Ok(Ok(None)),
-            Observed::Own(held) => return Ok(Ok(Some(*held))),
-            Observed::Orphan(held) if self.proves(&held).await? => return Ok(Ok(Some(*held))),
-            Observed::Orphan(_) => "it holds another key",
-            Observed::Foreign(what) => what,
+    /// Returns the Secret if the key may use it. `None` if there is none yet.
+    async fn claim(
+        &self,
+        ownership: SecretOwnership,
+    ) -> Result<Result<Option<ObservedSecret>, Blocked>, ReconcileError> {
+        let obstacle = match ownership {
+            SecretOwnership::Missing => return Ok(Ok(None)),
+            SecretOwnership::Own(observed) => return Ok(Ok(Some(*observed))),
+            SecretOwnership::Orphan(observed) if self.holds_own_version(&observed).await? => {
+                return Ok(Ok(Some(*observed)));
+            }
+            SecretOwnership::Orphan(_) => "it holds another key",
+            SecretOwnership::Foreign(obstacle) => obstacle,
         };
         let message = format!(
-            "there is a Secret {} already, and {what}; it is left alone: remove it, or create an ApiKey with another \
+            "there is a Secret {} already, and {obstacle}; it is left alone: remove it, or create an ApiKey with another \
              spec.secret.name",
-            self.wanted.secret_name
+            self.spec.secret_name
         );
-        Ok(Err(Refusal::new(Reason::SecretConflict, message)))
+        Ok(Err(Blocked::new(Reason::SecretConflict, message)))
     }
 
-    /// Whether a Secret that nobody owns holds a version of this very credential.
-    async fn proves(&self, held: &Held) -> Result<bool, Failure> {
-        let accounts = &self.controller.shared.accounts;
-        let Some(credential) = accounts.owned_key(&self.owner).await? else { return Ok(false) };
-        let versions = accounts.secrets(credential.id).await?;
-        let holds = held.token.as_ref().map(paddock_accounts::token::Token::key_id);
-        Ok(versions.iter().any(|version| Some(version.key_id.as_str()) == holds))
+    /// Whether a Secret without an owner holds a version of this object's credential.
+    async fn holds_own_version(&self, observed: &ObservedSecret) -> Result<bool, ReconcileError> {
+        let accounts = &self.context.accounts;
+        let Some(credential) = accounts.managed().find_key(&self.owner).await? else { return Ok(false) };
+        let versions = accounts.credentials().secrets(credential.id).await?;
+        let key_id = observed.token.as_ref().map(ApiKeyToken::key_id);
+        Ok(versions.iter().any(|version| Some(version.key_id.as_str()) == key_id))
     }
 
-    async fn credential(&self, user_id: UserId) -> Result<Credential, AccountsError> {
-        let Self { wanted, context, owner, .. } = self;
-        let shared = &self.controller.shared;
+    /// Creates or changes the credential.
+    async fn apply_credential(&self, user_id: UserId) -> Result<Credential, ReconcileError> {
+        let Self { context, spec, audit, owner, .. } = self;
         let desired = DesiredKey {
             user_id,
-            label: wanted.label.clone(),
-            scopes: wanted.scopes.clone(),
-            models: wanted.models.clone(),
-            limits: wanted.limits,
-            expires_at: wanted.expires_at,
+            label: spec.label.clone(),
+            scopes: spec.scopes.clone(),
+            models: spec.models.clone(),
+            limits: spec.limits,
+            expires_at: spec.expires_at,
         };
-        let result = shared.accounts.apply_key(context, owner, &desired, false).await;
-        match result {
-            Err(AccountsError::Fenced(_)) if fence::is_present(&shared.client, self.object).await.unwrap_or(false) => {
-                shared.accounts.apply_key(context, owner, &desired, true).await
-            }
-            other => other,
-        }
+        with_uid_check(&context.client, self.object, |on_uid_mismatch| {
+            context.accounts.managed().apply_key(audit, owner, &desired, on_uid_mismatch)
+        })
+        .await
     }
 
-    /// Goes through the steps until the Secret bears the active version.
-    async fn run(&self, credential: Credential, mut held: Option<Held>) -> Result<Outcome, Failure> {
-        let shared = &self.controller.shared;
-        for _ in 0..MOST_STEPS {
-            let versions = shared.accounts.secrets(credential.id).await?;
-            let answered = self.object.status.as_ref().and_then(|status| status.last_handled_rotate_at.as_deref());
-            let step = plan::next(&Facts {
-                wanted: self.wanted,
-                held: held.as_ref().map(Held::bearing),
+    /// Runs the steps of the plan until the Secret holds the active version.
+    async fn run_steps(
+        &self,
+        credential: Credential,
+        mut observed: Option<ObservedSecret>,
+    ) -> Result<Applied, ReconcileError> {
+        for _ in 0..MAX_STEPS {
+            let versions = self.context.accounts.credentials().secrets(credential.id).await?;
+            let handled_request =
+                self.object.status.as_ref().and_then(|status| status.last_handled_rotate_at.as_deref());
+            let step = plan::next_step(&Inputs {
+                spec: self.spec,
+                secret: observed.as_ref().map(ObservedSecret::facts),
                 versions: &versions,
                 expires_at: credential.expires_at,
-                answered,
-                now: shared.now(),
+                handled_request,
+                now: self.context.now(),
             });
-            match (step, held.take()) {
+            match (step, observed.take()) {
                 (Step::Activate { version, grace }, secret) => {
                     self.activate(&credential, version, grace).await?;
-                    self.controller.undelivered(|undelivered| undelivered.remove(&credential.id));
-                    held = secret;
+                    self.pending_secrets.remove(credential.id);
+                    observed = secret;
                 }
-                (Step::Issue { why, grace }, secret) => {
-                    held = Some(self.issue(&credential, &versions, secret, why, grace).await?);
+                (Step::Issue { reason, grace }, secret) => {
+                    observed = Some(self.issue(&credential, &versions, secret, reason, grace).await?);
                 }
                 (Step::Keep { .. }, Some(secret)) => {
-                    let secret = self.repair(&credential, &versions, secret, answered).await?;
-                    let (wanted, answered) = (self.wanted.clone(), secret.answered);
-                    let delivered = Delivered { credential, versions, wanted, answered, _sealed: () };
-                    return Ok(Outcome::Delivered(Box::new(delivered)));
+                    let secret = self.repair(&credential, &versions, secret, handled_request).await?;
+                    let (spec, handled_request) = (self.spec.clone(), secret.handled_request);
+                    let delivered = Delivered { credential, versions, spec, handled_request, _sealed: () };
+                    return Ok(Applied::Delivered(Box::new(delivered)));
                 }
-                (Step::Keep { .. }, None) => return Err(Failure::Overtaken("the Secret is gone again")),
-                (Step::Ended, _) => {
+                (Step::Keep { .. }, None) => {
+                    return Err(ReconcileError::Conflict("another writer deleted the Secret"));
+                }
+                (Step::Expired, _) => {
                     let message = "the key has ended; create another ApiKey, or ask for a new version with the annotation \
                                    paddock.dev/rotate-requested-at if spec.expiresAt does not forbid it";
-                    let refusal = Refusal::new(Reason::Expired, message);
-                    return Ok(Outcome::Refused { refusal, credential: Some(Box::new(credential)) });
+                    let blocked = Blocked::new(Reason::Expired, message);
+                    return Ok(Applied::Blocked { blocked, credential: Some(Box::new(credential)) });
                 }
             }
         }
-        Err(Failure::Overtaken("another operator that works on the same key"))
+        Err(ReconcileError::Conflict("another operator works on the same key"))
     }
 
-    /// The three writes.
+    /// Stages a version, writes the Secret and activates the version.
     async fn issue(
         &self,
         credential: &Credential,
         versions: &[SecretVersion],
-        held: Option<Held>,
-        why: Why,
+        observed: Option<ObservedSecret>,
+        reason: IssueReason,
         grace: Duration,
-    ) -> Result<Held, Failure> {
-        let shared = &self.controller.shared;
+    ) -> Result<ObservedSecret, ReconcileError> {
         pass(Point::BeforeStage).await;
-        let staged = match self.undelivered(credential, versions) {
+        let staged = match self.take_pending(credential, versions) {
             Some(staged) => staged,
             None => self.stage(credential).await?,
         };
-        self.controller.undelivered(|undelivered| undelivered.insert(credential.id, staged.clone()));
+        self.pending_secrets.insert(credential.id, staged.clone());
         pass(Point::AfterStage).await;
         let expires_at = [staged.expires_at, credential.expires_at].into_iter().flatten().min();
-        let desired = secret::desired(
+        let desired = secret::desired_secret(
             self.object,
-            &self.wanted.secret_name,
-            &Content {
+            &self.spec.secret_name,
+            &SecretContent {
                 token: &staged.token,
                 version: staged.id,
                 expires_at,
-                answered: self.wanted.request.as_ref().map(|request| request.value.as_str()),
-                public_url: &shared.settings.public_url,
-                template: &self.wanted.template,
+                handled_request: self.spec.request.as_ref().map(|request| request.value.as_str()),
+                public_url: &self.context.settings.public_url,
+                template: &self.spec.template,
             },
         );
         pass(Point::BeforeSecret).await;
-        let written = self.write(held.as_ref(), &desired).await?;
+        let written = self.secret.write(observed.as_ref(), &desired).await?;
         pass(Point::AfterSecret).await;
         pass(Point::BeforeActivate).await;
         self.activate(credential, staged.id, grace).await?;
         pass(Point::AfterActivate).await;
-        self.controller.undelivered(|undelivered| undelivered.remove(&credential.id));
-        self.tell(why).await;
-        match secret::observe(self.object, Some(written)) {
-            Observed::Own(held) => Ok(*held),
-            _ => Err(Failure::Overtaken("someone who changed the Secret's owner")),
-        }
+        self.pending_secrets.remove(credential.id);
+        self.publish_issued(reason).await;
+        self.secret.read_own(written)
     }
 
-    /// A version that this process staged and could not deliver, if it is still staged: else each attempt at a Secret that
-    /// cannot be written would leave another one.
-    fn undelivered(&self, credential: &Credential, versions: &[SecretVersion]) -> Option<Staged> {
-        let staged = self.controller.undelivered(|undelivered| undelivered.remove(&credential.id))?;
-        let now = self.controller.shared.now();
+    /// Takes the pending version of the credential, if it is still staged and has not expired.
+    fn take_pending(&self, credential: &Credential, versions: &[SecretVersion]) -> Option<Staged> {
+        let staged = self.pending_secrets.remove(credential.id)?;
+        let now = self.context.now();
         let is_staged = |version: &SecretVersion| {
             version.id == staged.id
                 && version.state == SecretState::Staged
@@ -287,132 +295,78 @@ impl Delivery<'_> {
         versions.iter().any(is_staged).then_some(staged)
     }
 
-    async fn stage(&self, credential: &Credential) -> Result<Staged, Failure> {
-        let shared = &self.controller.shared;
-        let expires_at = self.wanted.valid_for.map(|valid_for| shared.now() + valid_for);
-        Ok(shared.accounts.stage_secret(&self.context, &self.owner, credential.id, expires_at).await?)
+    async fn stage(&self, credential: &Credential) -> Result<Staged, ReconcileError> {
+        let expires_at = self.spec.valid_for.map(|valid_for| self.context.now() + valid_for);
+        Ok(self.context.accounts.managed().stage_secret(&self.audit, &self.owner, credential.id, expires_at).await?)
     }
 
     async fn activate(
         &self,
         credential: &Credential,
-        version: paddock_accounts::secrets::SecretId,
+        version: SecretId,
         grace: Duration,
-    ) -> Result<(), Failure> {
-        let accounts = &self.controller.shared.accounts;
-        match accounts.activate_secret(&self.context, &self.owner, credential.id, version, grace).await {
-            Err(AccountsError::NotStaged) => Err(Failure::Overtaken("another operator that made its version active")),
-            other => Ok(other?),
+    ) -> Result<(), ReconcileError> {
+        let accounts = &self.context.accounts;
+        match accounts.managed().activate_secret(&self.audit, &self.owner, credential.id, version, grace).await {
+            Err(AccountsError::NotStaged) => {
+                Err(ReconcileError::Conflict("another operator activated its own version"))
+            }
+            result => Ok(result?),
         }
     }
 
-    /// Writes the Secret, unless anyone has since it was read.
-    async fn write(&self, held: Option<&Held>, desired: &Secret) -> Result<Secret, Failure> {
-        let manager = Some(ApiKey::MANAGER.to_owned());
-        let answer = match held.map(|held| secret::difference(held, desired)) {
-            None => {
-                let params = PostParams { field_manager: manager, ..PostParams::default() };
-                self.secrets.create(&params, desired).await
-            }
-            Some(patch) => {
-                let params = PatchParams { field_manager: manager, ..PatchParams::default() };
-                let patch = Patch::Merge(patch.unwrap_or_else(|| json!({})));
-                self.secrets.patch(&self.wanted.secret_name, &params, &patch).await
-            }
-        };
-        match answer {
-            Err(error) if is_conflict(&error) || is_not_found(&error) => {
-                Err(Failure::Overtaken("someone who changed the Secret"))
-            }
-            other => Ok(other?),
-        }
-    }
-
-    /// Puts right what else the Secret should say of the version that it holds.
+    /// Repairs the other entries, labels and annotations of a Secret that holds the active version.
     async fn repair(
         &self,
         credential: &Credential,
         versions: &[SecretVersion],
-        held: Held,
-        answered: Option<&str>,
-    ) -> Result<Held, Failure> {
-        let (Some(active), Some(token)) = (plan::active(versions), held.token.as_ref()) else { return Ok(held) };
-        let desired = secret::desired(
+        observed: ObservedSecret,
+        handled_request: Option<&str>,
+    ) -> Result<ObservedSecret, ReconcileError> {
+        let (Some(active), Some(token)) = (plan::active_version(versions), observed.token.as_ref()) else {
+            return Ok(observed);
+        };
+        let desired = secret::desired_secret(
             self.object,
-            &self.wanted.secret_name,
-            &Content {
+            &self.spec.secret_name,
+            &SecretContent {
                 token,
                 version: active.id,
                 expires_at: [active.expires_at, credential.expires_at].into_iter().flatten().min(),
-                answered: held.answered.as_deref().or(answered),
-                public_url: &self.controller.shared.settings.public_url,
-                template: &self.wanted.template,
+                handled_request: observed.handled_request.as_deref().or(handled_request),
+                public_url: &self.context.settings.public_url,
+                template: &self.spec.template,
             },
         );
-        if secret::difference(&held, &desired).is_none() {
-            return Ok(held);
+        if secret::merge_patch(&observed, &desired).is_none() {
+            return Ok(observed);
         }
-        match secret::observe(self.object, Some(self.write(Some(&held), &desired).await?)) {
-            Observed::Own(held) => Ok(*held),
-            _ => Err(Failure::Overtaken("someone who changed the Secret's owner")),
-        }
+        self.secret.read_own(self.secret.write(Some(&observed), &desired).await?)
     }
 
-    async fn tell(&self, why: Why) {
-        let events = &self.controller.shared.events;
-        let name = &self.wanted.secret_name;
-        match why {
-            Why::First => {}
-            _ if why.is_loss() => {
-                let (reason, what) = match why {
-                    Why::SecretDeleted => ("SecretDeleted", "deleted"),
-                    _ => ("SecretChanged", "changed"),
-                };
-                let note = format!("Secret {name} was {what}; a new version of the key is in it now");
-                events.warning(self.object, reason, &note).await;
+    /// Publishes an event for every version but the first.
+    async fn publish_issued(&self, reason: IssueReason) {
+        let events = &self.context.events;
+        let name = &self.spec.secret_name;
+        let (event, change) = match reason {
+            IssueReason::First => return,
+            IssueReason::SecretDeleted => ("SecretDeleted", "deleted"),
+            IssueReason::SecretChanged => ("SecretChanged", "changed"),
+            IssueReason::Requested | IssueReason::Due | IssueReason::Undelivered => {
+                let note = format!("a new version of the key is in Secret {name}");
+                return events.publish_normal(self.object, "Rotated", &note).await;
             }
-            _ => events.normal(self.object, "Rotated", &format!("a new version of the key is in Secret {name}")).await,
-        }
+        };
+        let note = format!("Secret {name} was {change}; a new version of the key is in it now");
+        events.publish_warning(self.object, event, &note).await;
     }
 }
 
-/// What an error means for the object; what is not the object's fault stays an error.
-fn refusal(error: AccountsError) -> Result<Refusal, Failure> {
+/// Turns an error that the object's author can resolve into a [`Blocked`]. Returns any other error.
+fn blocked_by(error: AccountsError) -> Result<Blocked, ReconcileError> {
     match error {
-        AccountsError::Invalid(_) => Ok(Refusal::new(Reason::InvalidSpec, error.to_string())),
-        AccountsError::NoUser(_) => Ok(Refusal::new(Reason::UserNotReady, "the user of this key is gone")),
-        AccountsError::Fenced(_) => Err(Failure::Overtaken("a younger object of the same name")),
+        AccountsError::Invalid(_) => Ok(Blocked::new(Reason::InvalidSpec, error.to_string())),
+        AccountsError::NoUser(_) => Ok(Blocked::new(Reason::UserNotReady, "the user of this key is gone")),
         other => Err(other.into()),
-    }
-}
-
-fn secrets_of(shared: &Shared, object: &ApiKey) -> Api<Secret> {
-    Api::namespaced(shared.client.clone(), &namespace_of(object))
-}
-
-/// Removes the object's own Secret. Gone already, or not ours: nothing to do.
-pub(crate) async fn remove_secret(shared: &Shared, object: &ApiKey, name: &str) -> Result<(), Failure> {
-    let secrets = secrets_of(shared, object);
-    let Observed::Own(held) = secret::observe(object, secrets.get_opt(name).await?) else { return Ok(()) };
-    let same = Preconditions { uid: held.uid(), resource_version: None };
-    match secrets.delete(name, &DeleteParams::default().preconditions(same)).await {
-        Err(error) if !is_not_found(&error) && !is_conflict(&error) => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Takes the object's name off its Secret, so that garbage collection leaves it.
-pub(crate) async fn orphan_secret(shared: &Shared, object: &ApiKey, name: &str) -> Result<(), Failure> {
-    let secrets = secrets_of(shared, object);
-    let found = secrets.get_opt(name).await?;
-    let owners: Vec<_> = found.iter().flat_map(ResourceExt::owner_references).cloned().collect();
-    let Observed::Own(held) = secret::observe(object, found) else { return Ok(()) };
-    let others: Vec<_> = owners.into_iter().filter(|owner| Some(&owner.uid) != object.meta().uid.as_ref()).collect();
-    let patch = json!({"metadata": {"resourceVersion": held.resource_version, "ownerReferences": others}});
-    let params = PatchParams { field_manager: Some(ApiKey::MANAGER.to_owned()), ..PatchParams::default() };
-    match secrets.patch(name, &params, &Patch::Merge(&patch)).await {
-        Err(error) if is_conflict(&error) => Err(Failure::Overtaken("someone who changed the Secret")),
-        Err(error) if !is_not_found(&error) => Err(error.into()),
-        _ => Ok(()),
     }
 }

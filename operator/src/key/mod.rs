@@ -1,153 +1,149 @@
-//! `ApiKey` -> a credential, and a Secret that holds it.
+//! Reconciles an `ApiKey` into a credential, and a Secret that holds its plaintext.
 
 mod apply;
+mod pending_secrets;
 mod plan;
 mod secret;
+mod secret_writer;
 mod status;
 mod user;
 mod validate;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use kube::Resource;
-use paddock_accounts::Error as AccountsError;
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::CredentialId;
-use paddock_accounts::secrets::Staged;
 use paddock_crds::{ApiKey, KeyDeletionPolicy};
+use paddock_store::clock::Timestamp;
 
-use crate::conditions::Reason;
-use crate::error::Failure;
-use crate::fence;
-use crate::frame::{self, Cleanup, Controller, Next};
-use crate::key::apply::Outcome;
-use crate::key::user::Found;
-use crate::object::{Object, Written, namespace_of};
-use crate::shared::{Shared, context};
+use crate::{
+    context::{Context, audit_context},
+    error::ReconcileError,
+    key::{
+        apply::{Applied, Delivered},
+        pending_secrets::PendingSecrets,
+        secret_writer::SecretWriter,
+        user::UserLookup,
+    },
+    object::{namespace_of, uid::with_uid_check},
+    reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
+    status::conditions::Reason,
+};
 
-/// Past a time by so much, so that it is past for the database too.
-const A_LITTLE: Duration = Duration::from_secs(1);
+/// Added to a time at which something is due, so that the time has also passed for the database's
+/// clock.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
-pub(crate) struct KeyController {
-    shared: Arc<Shared>,
-    written: Written<ApiKey>,
-    /// Staged versions whose Secret could not be written.
-    undelivered: Mutex<HashMap<CredentialId, Staged>>,
+pub(crate) struct KeyReconciler {
+    context: Arc<Context>,
+    write_cache: WriteCache<ApiKey>,
+    pending_secrets: PendingSecrets,
 }
 
-impl KeyController {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, written: Written::default(), undelivered: Mutex::default() }
+impl KeyReconciler {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, write_cache: WriteCache::default(), pending_secrets: PendingSecrets::default() }
     }
 
-    fn undelivered<T>(&self, f: impl FnOnce(&mut HashMap<CredentialId, Staged>) -> T) -> T {
-        f(&mut self.undelivered.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// What comes of the object; `None`: it is too soon to tell.
-    async fn outcome(&self, object: &ApiKey) -> Result<Option<Outcome>, Failure> {
+    /// Applies the spec. `None` if the user of the key may still appear.
+    async fn apply(&self, object: &ApiKey) -> Result<Option<Applied>, ReconcileError> {
         if object.spec.revoked {
-            return self.revoke(object).await.map(Some);
+            return self.apply_revoked(object).await.map(Some);
         }
-        let wanted = match validate::wanted(object) {
-            Ok(wanted) => wanted,
-            Err(refusal) => return Ok(Some(refusal.into())),
+        let spec = match validate::key_spec(object) {
+            Ok(spec) => spec,
+            Err(blocked) => return Ok(Some(blocked.into())),
         };
-        match user::find(&self.shared, object).await? {
-            Found::User(user) => apply::deliver(self, object, &wanted, user).await.map(Some),
-            Found::Refused(refusal) => Ok(Some(refusal.into())),
-            Found::TooSoon => Ok(None),
-        }
-    }
-
-    async fn revoke(&self, object: &ApiKey) -> Result<Outcome, Failure> {
-        self.end(object).await?;
-        apply::remove_secret(&self.shared, object, &validate::secret_name(object)).await?;
-        let credential = self.shared.accounts.owned_key(&self.shared.owner(object.meta())).await?;
-        Ok(Outcome::Refused { refusal: apply::revoked(None), credential: credential.map(Box::new) })
-    }
-
-    /// Ends the credential of the object, also the one that an earlier life of its name left behind.
-    async fn end(&self, object: &ApiKey) -> Result<(), Failure> {
-        let (owner, context) = (self.shared.owner(object.meta()), context(ApiKey::KIND, object));
-        let accounts = &self.shared.accounts;
-        let ended = match accounts.revoke_owned_key(&context, &owner, false).await {
-            Err(AccountsError::Fenced(_)) if fence::is_present(&self.shared.client, object).await? => {
-                accounts.revoke_owned_key(&context, &owner, true).await?
+        match user::find_user(&self.context, object).await? {
+            UserLookup::Found(user) => {
+                apply::deliver(&self.context, &self.pending_secrets, object, &spec, user).await.map(Some)
             }
-            Err(AccountsError::Fenced(_)) => return Err(Failure::Overtaken("a younger object of the same name")),
-            other => other?,
-        };
-        if let Some(id) = ended {
-            self.undelivered(|undelivered| undelivered.remove(&id));
+            UserLookup::Blocked(blocked) => Ok(Some(blocked.into())),
+            UserLookup::Pending => Ok(None),
+        }
+    }
+
+    /// Applies `spec.revoked`: revokes the credential and deletes the Secret.
+    async fn apply_revoked(&self, object: &ApiKey) -> Result<Applied, ReconcileError> {
+        self.revoke(object).await?;
+        self.secret_writer(object).delete().await?;
+        let credential = self.context.accounts.managed().find_key(&self.context.owner(object)).await?;
+        Ok(Applied::Blocked { blocked: apply::revoked(None), credential: credential.map(Box::new) })
+    }
+
+    /// Revokes the object's credential, also one that a deleted object of the same name has left.
+    async fn revoke(&self, object: &ApiKey) -> Result<(), ReconcileError> {
+        let (owner, audit) = (self.context.owner(object), audit_context(object));
+        let accounts = &self.context.accounts;
+        let revoked = with_uid_check(&self.context.client, object, |on_uid_mismatch| {
+            accounts.managed().revoke_key(&audit, &owner, on_uid_mismatch)
+        })
+        .await?;
+        if let Some(id) = revoked {
+            self.pending_secrets.remove(id);
         }
         Ok(())
     }
 
-    /// The user shows how many keys it has.
-    fn wake_user(&self, object: &ApiKey) {
+    fn secret_writer<'a>(&self, object: &'a ApiKey) -> SecretWriter<'a> {
+        SecretWriter::new(&self.context.client, object, validate::secret_name(object))
+    }
+
+    /// Reports a change of the user's keys, whose number the status of the user shows.
+    fn report_key_change(&self, object: &ApiKey) {
         let reference = &object.spec.user_ref;
         let namespace = reference.namespace.clone().unwrap_or_else(|| namespace_of(object));
-        // Nobody listens any more during a shutdown.
-        let _ = self.shared.key_counts.send((namespace, reference.name.clone()));
+        // Fails only if the operator is shutting down.
+        let _ = self.context.key_count_changes.send((namespace, reference.name.clone()));
     }
 }
 
-impl Controller for KeyController {
+impl Reconciler for KeyReconciler {
     type Object = ApiKey;
 
-    fn shared(&self) -> &Shared {
-        &self.shared
+    fn context(&self) -> &Context {
+        &self.context
     }
 
-    fn written(&self) -> &Written<ApiKey> {
-        &self.written
+    fn write_cache(&self) -> &WriteCache<ApiKey> {
+        &self.write_cache
     }
 
-    async fn reconcile(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Next, Failure> {
+    async fn reconcile(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Requeue, ReconcileError> {
         let object = object.as_ref();
-        self.shared.users.synced().await;
-        let Some(outcome) = self.outcome(object).await? else { return Ok(Next::Waiting) };
-        let now = self.shared.now();
-        let status = status::of(object, &outcome, now);
-        if frame::report(self.as_ref(), object, status).await? {
-            self.wake_user(object);
+        self.context.users.wait_until_synced().await;
+        let Some(applied) = self.apply(object).await? else { return Ok(Requeue::Backoff) };
+        let now = self.context.now();
+        if report_status(self.as_ref(), object, status::build(object, &applied, now)).await? {
+            self.report_key_change(object);
         }
-        Ok(match &outcome {
-            Outcome::Delivered(delivered) => within(now, &ends(delivered)),
-            Outcome::Refused { refusal, .. } if refusal.reason == Reason::Revoked => Next::Settled,
-            Outcome::Refused { .. } => Next::Waiting,
+        Ok(match &applied {
+            Applied::Delivered(delivered) => requeue_when_due(delivered, now),
+            Applied::Blocked { blocked, .. } if blocked.reason == Reason::Revoked => Requeue::Settled,
+            Applied::Blocked { .. } => Requeue::Backoff,
         })
     }
 
-    async fn clean_up(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Cleanup, Failure> {
+    async fn clean_up(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Cleanup, ReconcileError> {
         let object = object.as_ref();
-        let name = validate::secret_name(object);
+        let secret = self.secret_writer(object);
         match object.spec.deletion_policy {
-            KeyDeletionPolicy::Retain => apply::orphan_secret(&self.shared, object, &name).await?,
+            KeyDeletionPolicy::Retain => secret.orphan().await?,
             KeyDeletionPolicy::Revoke => {
-                self.end(object).await?;
-                apply::remove_secret(&self.shared, object, &name).await?;
+                self.revoke(object).await?;
+                secret.delete().await?;
             }
         }
-        self.wake_user(object);
+        self.report_key_change(object);
         Ok(Cleanup::Done)
     }
 }
 
-/// The times at which something is due.
-fn ends(delivered: &apply::Delivered) -> [Option<Time>; 3] {
-    let active = plan::active(&delivered.versions);
-    [
-        plan::next_rotation(&delivered.wanted, &delivered.versions),
-        active.and_then(|version| version.expires_at),
+/// Requeues the object for the next rotation or expiry.
+fn requeue_when_due(delivered: &Delivered, now: Timestamp) -> Requeue {
+    let due = [
+        plan::next_rotation(&delivered.spec, &delivered.versions),
+        plan::active_version(&delivered.versions).and_then(|version| version.expires_at),
         delivered.credential.expires_at,
-    ]
-}
-
-/// The soonest of the times; none: the usual.
-fn within(now: Time, times: &[Option<Time>]) -> Next {
-    times.iter().flatten().min().map_or(Next::Settled, |first| Next::Within(first.since(now) + A_LITTLE))
+    ];
+    let first = due.into_iter().flatten().min();
+    first.map_or(Requeue::Settled, |first| Requeue::Within(first.since(now) + CLOCK_SLACK))
 }

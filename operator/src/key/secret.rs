@@ -1,68 +1,68 @@
-//! The Kubernetes Secret that delivers a key: how it is seen, and how it should be. Pure.
+//! The Kubernetes Secret that delivers a key: reading it, and the desired content. Pure.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference},
+};
 use kube::{Resource, ResourceExt};
-use paddock_accounts::clock::Time;
-use paddock_accounts::secrets::SecretId;
-use paddock_accounts::token::Token;
+use paddock_accounts::{SecretId, types::ApiKeyToken};
 use paddock_crds::{ApiKey, SECRET_TYPE, SecretTemplate, annotation, data, label};
+use paddock_store::clock::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use crate::key::plan::Bearing;
-use crate::object::Object;
-use crate::shared::stamp;
+use crate::{key::plan::SecretFacts, object::Object, time::to_k8s_time};
 
-/// What the API server has under the Secret's name.
+/// The relation of an object to the Secret of its name.
 #[derive(Debug)]
-pub(crate) enum Observed {
-    /// Nothing.
+pub(crate) enum SecretOwnership {
+    /// There is no such Secret.
     Missing,
-    /// Something that is not ours to touch; the sentence says what.
+    /// The operator must not touch the Secret; the text says why.
     Foreign(&'static str),
-    /// One of ours that no object of today owns: after a `Retain`, or out of a backup. It is ours if it proves to hold a
-    /// version of this very credential.
-    Orphan(Box<Held>),
-    /// The object's own.
-    Own(Box<Held>),
+    /// The operator wrote the Secret, but no existing object owns it: after `deletionPolicy:
+    /// Retain`, or from a backup. The object may use it if it holds a version of the object's
+    /// credential.
+    Orphan(Box<ObservedSecret>),
+    /// The object owns the Secret.
+    Own(Box<ObservedSecret>),
 }
 
-/// A Secret of ours.
+/// A Secret that the operator wrote.
 #[derive(Debug)]
-pub(crate) struct Held {
-    /// Of which a change of ours makes sure that nobody was faster.
+pub(crate) struct ObservedSecret {
+    /// The precondition of the next write.
     pub(crate) resource_version: String,
-    /// The version whose plaintext it should hold.
+    /// The version that its annotation names.
     pub(crate) version: Option<SecretId>,
-    /// The key that it does hold, if that is well formed.
-    pub(crate) token: Option<Token>,
-    /// The request for rotation that its version has answered.
-    pub(crate) answered: Option<String>,
+    /// The key that it holds, if the key is well formed.
+    pub(crate) token: Option<ApiKeyToken>,
+    /// The rotation request that its annotation names as handled.
+    pub(crate) handled_request: Option<String>,
     secret: Secret,
 }
 
-/// Looks at what is under the Secret's name.
-pub(crate) fn observe(object: &ApiKey, found: Option<Secret>) -> Observed {
-    let Some(secret) = found else { return Observed::Missing };
+/// Determines the relation of the object to the Secret found under its name.
+pub(crate) fn observe(object: &ApiKey, found: Option<Secret>) -> SecretOwnership {
+    let Some(secret) = found else { return SecretOwnership::Missing };
     let controller = secret.owner_references().iter().find(|owner| owner.controller == Some(true)).cloned();
-    let own = |owner: &OwnerReference| Some(&owner.uid) == object.meta().uid.as_ref();
-    let earlier_life = |owner: &OwnerReference| owner.kind == ApiKey::KIND && owner.name == object.name_any();
-    let managed = secret.labels().get(label::MANAGED).is_some_and(|value| value == "true");
-    let typed = secret.type_.as_deref() == Some(SECRET_TYPE);
+    let is_own = |owner: &OwnerReference| Some(&owner.uid) == object.meta().uid.as_ref();
+    let is_same_name = |owner: &OwnerReference| owner.kind == ApiKey::KIND && owner.name == object.name_any();
+    let is_managed = secret.labels().get(label::MANAGED).is_some_and(|value| value == "true");
+    let has_type = secret.type_.as_deref() == Some(SECRET_TYPE);
     match controller {
-        // Also without our label: whoever took that off has it put back.
-        Some(owner) if typed && own(&owner) => Observed::Own(Box::new(Held::read(secret))),
-        _ if !typed || !managed => Observed::Foreign("it was not made by Paddock"),
-        Some(owner) if !earlier_life(&owner) => Observed::Foreign("it belongs to another object"),
-        _ => Observed::Orphan(Box::new(Held::read(secret))),
+        // Also without the label: the next write restores it.
+        Some(owner) if has_type && is_own(&owner) => SecretOwnership::Own(Box::new(ObservedSecret::read(secret))),
+        _ if !has_type || !is_managed => SecretOwnership::Foreign("it was not made by Paddock"),
+        Some(owner) if !is_same_name(&owner) => SecretOwnership::Foreign("it belongs to another object"),
+        _ => SecretOwnership::Orphan(Box::new(ObservedSecret::read(secret))),
     }
 }
 
-impl Held {
+impl ObservedSecret {
     fn read(secret: Secret) -> Self {
         let annotation = |name: &str| secret.annotations().get(name).cloned();
         let text = secret.data.as_ref().and_then(|data| data.get(data::API_KEY));
@@ -70,45 +70,45 @@ impl Held {
         Self {
             resource_version: secret.resource_version().unwrap_or_default(),
             version: annotation(annotation::VERSION_ID).and_then(|id| id.parse().ok()).map(SecretId),
-            token: text.and_then(|text| Token::parse(text).ok()),
-            answered: annotation(annotation::ROTATE_HANDLED),
+            token: text.and_then(|text| ApiKeyToken::parse(text).ok()),
+            handled_request: annotation(annotation::ROTATE_HANDLED),
             secret,
         }
     }
 
-    /// What it says of itself.
-    pub(crate) fn bearing(&self) -> Bearing<'_> {
-        Bearing {
+    /// Returns the parts that the plan depends on.
+    pub(crate) fn facts(&self) -> SecretFacts<'_> {
+        SecretFacts {
             version: self.version,
-            key_id: self.token.as_ref().map(Token::key_id),
-            answered: self.answered.as_deref(),
+            key_id: self.token.as_ref().map(ApiKeyToken::key_id),
+            handled_request: self.handled_request.as_deref(),
         }
     }
 
-    /// The Secret's own uid.
+    /// Returns the Secret's UID.
     pub(crate) fn uid(&self) -> Option<String> {
         self.secret.uid()
     }
 }
 
-/// What a Secret should hold.
-pub(crate) struct Content<'a> {
-    pub(crate) token: &'a Token,
+/// The desired content of a Secret.
+pub(crate) struct SecretContent<'a> {
+    pub(crate) token: &'a ApiKeyToken,
     pub(crate) version: SecretId,
-    pub(crate) expires_at: Option<Time>,
-    pub(crate) answered: Option<&'a str>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) handled_request: Option<&'a str>,
     pub(crate) public_url: &'a str,
     pub(crate) template: &'a SecretTemplate,
 }
 
-/// The Secret as it should be.
-pub(crate) fn desired(object: &ApiKey, name: &str, content: &Content<'_>) -> Secret {
+/// Builds the desired Secret.
+pub(crate) fn desired_secret(object: &ApiKey, name: &str, content: &SecretContent<'_>) -> Secret {
     let mut labels = content.template.labels.clone();
     labels.insert(label::MANAGED.to_owned(), "true".to_owned());
     let mut annotations = content.template.annotations.clone();
     annotations.insert(annotation::VERSION_ID.to_owned(), content.version.to_string());
-    if let Some(answered) = content.answered {
-        annotations.insert(annotation::ROTATE_HANDLED.to_owned(), answered.to_owned());
+    if let Some(handled_request) = content.handled_request {
+        annotations.insert(annotation::ROTATE_HANDLED.to_owned(), handled_request.to_owned());
     }
     Secret {
         metadata: ObjectMeta {
@@ -120,16 +120,16 @@ pub(crate) fn desired(object: &ApiKey, name: &str, content: &Content<'_>) -> Sec
             ..ObjectMeta::default()
         },
         type_: Some(SECRET_TYPE.to_owned()),
-        data: Some(entries(content)),
+        data: Some(data_entries(content)),
         ..Secret::default()
     }
 }
 
-fn entries(content: &Content<'_>) -> BTreeMap<String, ByteString> {
+fn data_entries(content: &SecretContent<'_>) -> BTreeMap<String, ByteString> {
     let key = content.token.plaintext().expose_secret();
     let url = content.public_url.trim_end_matches('/');
     let openai = format!("{url}/v1");
-    let expires_at = content.expires_at.map(|at| stamp(at).0.to_string()).unwrap_or_default();
+    let expires_at = content.expires_at.map(|at| to_k8s_time(at).0.to_string()).unwrap_or_default();
     [
         (data::API_KEY, key),
         (data::KEY_ID, content.token.key_id()),
@@ -147,26 +147,33 @@ fn entries(content: &Content<'_>) -> BTreeMap<String, ByteString> {
     .collect()
 }
 
-/// The merge patch that makes what is there what should be; `None` when it is. What others added stays; what we added
-/// once and no longer want goes. It carries the version it was made against.
-pub(crate) fn difference(held: &Held, desired: &Secret) -> Option<Value> {
-    let there = &held.secret;
-    let ours = |part: &str| owned(there.managed_fields(), part);
-    let labels = changes(there.labels(), desired.labels(), &ours("f:labels"));
-    let annotations = changes(there.annotations(), desired.annotations(), &ours("f:annotations"));
+/// Returns the merge patch from the observed to the desired Secret, or `None` if they are equal.
+/// The patch keeps labels, annotations and entries of other field managers, and removes those that
+/// the operator has set before and no longer wants. Its precondition is the observed resource
+/// version.
+pub(crate) fn merge_patch(observed: &ObservedSecret, desired: &Secret) -> Option<Value> {
+    let current = &observed.secret;
+    let managed = |part: &str| managed_names(current.managed_fields(), part);
+    let labels = map_patch(current.labels(), desired.labels(), &managed("f:labels"));
+    let annotations = map_patch(current.annotations(), desired.annotations(), &managed("f:annotations"));
     let empty = BTreeMap::new();
-    let (have, want) = (there.data.as_ref().unwrap_or(&empty), desired.data.as_ref().unwrap_or(&empty));
+    let (have, want) = (current.data.as_ref().unwrap_or(&empty), desired.data.as_ref().unwrap_or(&empty));
     let entries: Map<String, Value> = want
         .iter()
         .filter(|(name, value)| have.get(*name) != Some(value))
         .map(|(n, v)| (n.clone(), json!(v)))
         .collect();
-    let owners_differ = there.owner_references() != desired.owner_references();
+    let owners_differ = current.owner_references() != desired.owner_references();
     if labels.is_empty() && annotations.is_empty() && entries.is_empty() && !owners_differ {
         return None;
     }
     let mut patch = json!({
-        "metadata": {"resourceVersion": held.resource_version, "uid": there.uid(), "labels": labels, "annotations": annotations},
+        "metadata": {
+            "resourceVersion": observed.resource_version,
+            "uid": current.uid(),
+            "labels": labels,
+            "annotations": annotations,
+        },
         "data": entries,
     });
     if owners_differ {
@@ -175,18 +182,22 @@ pub(crate) fn difference(held: &Held, desired: &Secret) -> Option<Value> {
     Some(patch)
 }
 
-/// What to set, and as null what to remove.
-fn changes(have: &BTreeMap<String, String>, want: &BTreeMap<String, String>, ours: &[String]) -> Map<String, Value> {
+/// Returns the entries to set, and `null` for each managed entry to remove.
+fn map_patch(
+    have: &BTreeMap<String, String>,
+    want: &BTreeMap<String, String>,
+    managed: &[String],
+) -> Map<String, Value> {
     let set = want.iter().filter(|(name, value)| have.get(*name) != Some(value)).map(|(n, v)| (n.clone(), json!(v)));
-    let gone = ours.iter().filter(|name| have.contains_key(*name) && !want.contains_key(*name));
-    set.chain(gone.map(|name| (name.clone(), Value::Null))).collect()
+    let removed = managed.iter().filter(|name| have.contains_key(*name) && !want.contains_key(*name));
+    set.chain(removed.map(|name| (name.clone(), Value::Null))).collect()
 }
 
-/// Names below `metadata.<part>` that the operator has set, by the API server's own account.
-fn owned(fields: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry], part: &str) -> Vec<String> {
+/// Returns the names below `metadata.<part>` that the operator manages, from the managed fields.
+fn managed_names(fields: &[ManagedFieldsEntry], part: &str) -> Vec<String> {
     fields
         .iter()
-        .filter(|entry| entry.manager.as_deref() == Some(ApiKey::MANAGER))
+        .filter(|entry| entry.manager.as_deref() == Some(ApiKey::FIELD_MANAGER))
         .filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:metadata")?.get(part)?.as_object())
         .flat_map(|names| names.keys().filter_map(|name| name.strip_prefix("f:").map(str::to_owned)))
         .collect()
@@ -206,7 +217,7 @@ mod tests {
         .unwrap()
     }
 
-    /// A Secret that the API server could have; its key is of no form.
+    /// Returns a Secret as the API server would. Its key is not well formed.
     fn secret(owner: Option<(&str, &str)>) -> Secret {
         let owners = owner.map(|(name, uid)| {
             json!({"apiVersion": "paddock.dev/v1alpha1", "kind": "ApiKey", "name": name, "uid": uid, "controller": true})
@@ -224,27 +235,26 @@ mod tests {
     }
 
     #[test]
-    fn whose_it_is() {
-        let us = object("u");
-        let seen = |found| observe(&us, found);
-        assert!(matches!(seen(None), Observed::Missing));
-        assert!(
-            matches!(seen(Some(secret(Some(("ci", "u"))))), Observed::Own(held) if held.version == Some(SecretId(3)))
-        );
-        assert!(matches!(seen(Some(secret(Some(("ci", "before"))))), Observed::Orphan(_)));
-        assert!(matches!(seen(Some(secret(None))), Observed::Orphan(_)));
-        assert!(matches!(seen(Some(secret(Some(("other", "o"))))), Observed::Foreign(_)));
-        assert!(matches!(seen(Some(Secret::default())), Observed::Foreign(_)));
+    fn the_ownership_of_a_secret() {
+        let key = object("u");
+        let ownership = |found| observe(&key, found);
+        assert!(matches!(ownership(None), SecretOwnership::Missing));
+        let SecretOwnership::Own(observed) = ownership(Some(secret(Some(("ci", "u"))))) else { panic!("own") };
+        assert_eq!(observed.version, Some(SecretId(3)));
+        assert!(matches!(ownership(Some(secret(Some(("ci", "before"))))), SecretOwnership::Orphan(_)));
+        assert!(matches!(ownership(Some(secret(None))), SecretOwnership::Orphan(_)));
+        assert!(matches!(ownership(Some(secret(Some(("other", "o"))))), SecretOwnership::Foreign(_)));
+        assert!(matches!(ownership(Some(Secret::default())), SecretOwnership::Foreign(_)));
     }
 
     #[test]
-    fn a_patch_leaves_to_others_what_is_theirs() {
-        let us = object("u");
-        let Observed::Own(held) = observe(&us, Some(secret(Some(("ci", "u"))))) else { panic!("ours") };
-        let mut desired = held.secret.clone();
-        assert_eq!(difference(&held, &desired), None);
+    fn a_patch_keeps_what_other_managers_set() {
+        let key = object("u");
+        let SecretOwnership::Own(observed) = observe(&key, Some(secret(Some(("ci", "u"))))) else { panic!("own") };
+        let mut desired = observed.secret.clone();
+        assert_eq!(merge_patch(&observed, &desired), None);
         desired.metadata.labels = Some(BTreeMap::from([("paddock.dev/managed".to_owned(), "true".to_owned())]));
-        let patch = difference(&held, &desired).unwrap();
+        let patch = merge_patch(&observed, &desired).unwrap();
         assert_eq!(patch["metadata"]["labels"], json!({"old": null}));
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["data"], json!({}));

@@ -1,83 +1,96 @@
 //! The status of an `ApiKey`. Pure.
 
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::{Credential, SecretState};
-use paddock_accounts::secrets::SecretVersion;
+use paddock_accounts::credentials::{Credential, SecretState, SecretVersion};
 use paddock_crds::{ApiKey, ApiKeyStatus, VersionState};
+use paddock_store::clock::Timestamp;
 
-use crate::conditions::{Reason, Refusal, Wanted, merge, of_type};
-use crate::key::apply::{Delivered, Outcome};
-use crate::key::plan;
-use crate::shared::{Stamp, stamp};
+use crate::{
+    key::{
+        apply::{Applied, Delivered},
+        plan,
+    },
+    status::conditions::{Blocked, DesiredCondition, Reason, condition_type, merge},
+    time::{K8sTime, to_k8s_time},
+};
 
-/// Most versions shown.
-const MOST_VERSIONS: usize = 5;
+/// Most versions that the status lists.
+const MAX_LISTED_VERSIONS: usize = 5;
 
-/// The status that says what came of the object.
-pub(crate) fn of(object: &ApiKey, outcome: &Outcome, now: Time) -> ApiKeyStatus {
+/// Builds the status that reports the result.
+pub(crate) fn build(object: &ApiKey, applied: &Applied, now: Timestamp) -> ApiKeyStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
-    let (wanted, mut status) = match outcome {
-        Outcome::Delivered(delivered) => (in_secret(), filled(delivered, &before, now)),
-        Outcome::Refused { refusal, credential } => {
-            (refused(refusal, credential.as_deref()), kept(refusal, credential.as_deref(), &before))
+    let (desired, mut status) = match applied {
+        Applied::Delivered(delivered) => (delivered_conditions(), delivered_fields(delivered, &before, now)),
+        Applied::Blocked { blocked, credential } => {
+            let credential = credential.as_deref();
+            (blocked_conditions(blocked, credential), blocked_fields(blocked, credential, &before))
         }
     };
     status.observed_generation = generation;
-    status.conditions = merge(&before.conditions, &wanted, generation, &stamp(now));
-    keep_ended_versions(&mut status, before, now);
+    status.conditions = merge(&before.conditions, &desired, generation, &to_k8s_time(now));
+    keep_expired_versions(&mut status, before, now);
     status
 }
 
-fn in_secret() -> Vec<Wanted> {
-    let mut wanted = Wanted::ready(Reason::Issued, "the key is in its Secret and is accepted");
-    wanted.push(Wanted::new(of_type::SECRET_SYNCED, true, Reason::Issued, "the Secret holds the active version"));
-    wanted
+fn delivered_conditions() -> Vec<DesiredCondition> {
+    let mut desired = DesiredCondition::ready(Reason::Issued, "the key is in its Secret and is accepted");
+    desired.push(DesiredCondition::new(
+        condition_type::SECRET_SYNCED,
+        true,
+        Reason::Issued,
+        "the Secret holds the active version",
+    ));
+    desired
 }
 
-fn refused(refusal: &Refusal, credential: Option<&Credential>) -> Vec<Wanted> {
-    let mut wanted = Wanted::refused(refusal);
-    wanted.push(Wanted::new(of_type::SECRET_SYNCED, false, refusal.reason, refusal.message.as_str()));
+fn blocked_conditions(blocked: &Blocked, credential: Option<&Credential>) -> Vec<DesiredCondition> {
+    let mut desired = DesiredCondition::blocked(blocked);
+    desired.push(DesiredCondition::new(condition_type::SECRET_SYNCED, false, blocked.reason, blocked.message.as_str()));
     if credential.is_some_and(|credential| credential.overridden_at.is_some()) {
         let message = "an admin revoked the key through the API";
-        wanted.push(Wanted::new(of_type::OVERRIDDEN, true, Reason::SetByAdmin, message));
+        desired.push(DesiredCondition::new(condition_type::OVERRIDDEN, true, Reason::SetByAdmin, message));
     }
-    wanted
+    desired
 }
 
-fn filled(delivered: &Delivered, before: &ApiKeyStatus, now: Time) -> ApiKeyStatus {
-    let Delivered { credential, versions, wanted, answered, .. } = delivered;
-    let active = plan::active(versions);
+fn delivered_fields(delivered: &Delivered, before: &ApiKeyStatus, now: Timestamp) -> ApiKeyStatus {
+    let Delivered { credential, versions, spec, handled_request, .. } = delivered;
+    let active = plan::active_version(versions);
     let expires_at = [credential.expires_at, active.and_then(|version| version.expires_at)].into_iter().flatten().min();
     ApiKeyStatus {
         credential_id: Some(credential.id.into()),
         prefix: active.map(SecretVersion::prefix),
-        secret_name: Some(wanted.secret_name.clone()),
-        secret_versions: shown(versions, credential.expires_at, now),
-        issued_at: active.map(|version| stamp(version.issued_at)),
-        expires_at: expires_at.map(stamp),
-        next_rotation_time: plan::next_rotation(wanted, versions).map(stamp),
-        last_handled_rotate_at: answered.clone().or_else(|| before.last_handled_rotate_at.clone()),
+        secret_name: Some(spec.secret_name.clone()),
+        secret_versions: listed_versions(versions, credential.expires_at, now),
+        issued_at: active.map(|version| to_k8s_time(version.issued_at)),
+        expires_at: expires_at.map(to_k8s_time),
+        next_rotation_time: plan::next_rotation(spec, versions).map(to_k8s_time),
+        last_handled_rotate_at: handled_request.clone().or_else(|| before.last_handled_rotate_at.clone()),
         ..ApiKeyStatus::default()
     }
 }
 
-/// What remains true of a key that was not delivered just now.
-fn kept(refusal: &Refusal, credential: Option<&Credential>, before: &ApiKeyStatus) -> ApiKeyStatus {
+/// Returns the fields that remain true of a blocked key.
+fn blocked_fields(blocked: &Blocked, credential: Option<&Credential>, before: &ApiKeyStatus) -> ApiKeyStatus {
     let mut status = before.clone();
     if let Some(credential) = credential {
         status.credential_id = Some(credential.id.into());
     }
-    if matches!(refusal.reason, Reason::Revoked | Reason::Expired) {
+    if matches!(blocked.reason, Reason::Revoked | Reason::Expired) {
         status.secret_versions.clear();
         status.next_rotation_time = None;
     }
     status
 }
 
-/// The versions that are still accepted, newest first.
-fn shown(versions: &[SecretVersion], end: Option<Time>, now: Time) -> Vec<paddock_crds::SecretVersion> {
-    let mut shown: Vec<_> = versions
+/// Returns the versions that are still accepted, newest first.
+fn listed_versions(
+    versions: &[SecretVersion],
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<paddock_crds::SecretVersion> {
+    let mut listed: Vec<_> = versions
         .iter()
         .filter_map(|version| {
             let state = match version.state {
@@ -86,28 +99,29 @@ fn shown(versions: &[SecretVersion], end: Option<Time>, now: Time) -> Vec<paddoc
                 SecretState::Retiring => VersionState::Retiring,
                 SecretState::Revoked => return None,
             };
-            let not_after = [version.not_after(), end].into_iter().flatten().min();
-            let accepted = not_after.is_none_or(|end| end > now);
-            accepted.then(|| paddock_crds::SecretVersion {
+            let not_after = [version.not_after(), expires_at].into_iter().flatten().min();
+            let is_accepted = not_after.is_none_or(|end| end > now);
+            is_accepted.then(|| paddock_crds::SecretVersion {
                 id: version.id.into(),
                 prefix: version.prefix(),
                 state,
-                not_after: not_after.map(stamp),
+                not_after: not_after.map(to_k8s_time),
             })
         })
         .collect();
-    shown.sort_by_key(|version| std::cmp::Reverse(version.id));
-    shown.truncate(MOST_VERSIONS);
-    shown
+    listed.sort_by_key(|version| std::cmp::Reverse(version.id));
+    listed.truncate(MAX_LISTED_VERSIONS);
+    listed
 }
 
-/// A version that has ended leaves with the next write, and is no reason for one.
-fn keep_ended_versions(status: &mut ApiKeyStatus, before: ApiKeyStatus, now: Time) {
-    let now = stamp(now);
-    let ended =
-        |version: &paddock_crds::SecretVersion| version.not_after.as_ref().is_some_and(|end: &Stamp| *end <= now);
+/// Restores the previous status if it differs only by expired versions: they are no reason for a
+/// write.
+fn keep_expired_versions(status: &mut ApiKeyStatus, before: ApiKeyStatus, now: Timestamp) {
+    let now = to_k8s_time(now);
+    let is_expired =
+        |version: &paddock_crds::SecretVersion| version.not_after.as_ref().is_some_and(|end: &K8sTime| *end <= now);
     let mut live = before.clone();
-    live.secret_versions.retain(|version| !ended(version));
+    live.secret_versions.retain(|version| !is_expired(version));
     if live == *status {
         *status = before;
     }

@@ -1,69 +1,73 @@
-//! The user that a key names: whether there is one, and whether it allows the key.
+//! The lookup of the user that a key names.
 
 use std::time::Duration;
 
 use kube::Resource;
-use paddock_accounts::clock::Time;
-use paddock_accounts::users::UserId;
+use paddock_accounts::UserId;
 use paddock_crds::ApiKey;
+use paddock_store::clock::Timestamp;
 
-use crate::conditions::{Reason, Refusal};
-use crate::error::Failure;
-use crate::object::namespace_of;
-use crate::shared::Shared;
+use crate::{
+    context::Context,
+    error::ReconcileError,
+    object::namespace_of,
+    status::conditions::{Blocked, Reason},
+    time::from_k8s_time,
+    user::validate::check_key_namespace,
+};
 
-/// What is known of the user.
-pub(crate) enum Found {
-    /// It may have the key.
-    User(UserId),
-    /// Why the key has to wait.
-    Refused(Refusal),
-    /// Nothing worth telling yet: both objects are new, and the user's turn comes.
-    TooSoon,
+/// The result of [`find_user`].
+pub(crate) enum UserLookup {
+    /// The user exists and may have the key.
+    Found(UserId),
+    Blocked(Blocked),
+    /// The user may still appear: the key or the user is new.
+    Pending,
 }
 
-/// Objects that are applied together come in any order; so old is one that nothing more is coming for.
-const TOGETHER: Duration = Duration::from_secs(5);
+/// Grace period before a missing `ApiUser` is reported: objects of one `kubectl apply` arrive in
+/// any order.
+const MISSING_USER_GRACE: Duration = Duration::from_secs(5);
 
-/// The user that the key names.
-pub(crate) async fn find(shared: &Shared, key: &ApiKey) -> Result<Found, Failure> {
-    let (namespace, name) = reference(key);
-    let found = shared.users.get(&namespace, &name);
+/// Finds the user that the key names.
+pub(crate) async fn find_user(context: &Context, key: &ApiKey) -> Result<UserLookup, ReconcileError> {
+    let (namespace, name) = user_reference(key);
+    let found = context.users.get(&namespace, &name);
     let user = match found.as_ref().map(|guarded| &guarded.0) {
         Some(Ok(user)) if user.meta().deletion_timestamp.is_none() => user,
-        _ if is_new(key, shared.now()) => return Ok(Found::TooSoon),
-        _ => return Ok(Found::Refused(not_found(&namespace, &name))),
+        _ if is_new(key, context.now()) => return Ok(UserLookup::Pending),
+        _ => return Ok(UserLookup::Blocked(not_found(&namespace, &name))),
     };
-    if let Err(refusal) = crate::user::validate::allows(user, &namespace_of(key)) {
-        return Ok(Found::Refused(refusal));
+    if let Err(blocked) = check_key_namespace(user, &namespace_of(key)) {
+        return Ok(UserLookup::Blocked(blocked));
     }
-    let row = shared.accounts.owned_user(&shared.owner(user.meta())).await?;
-    // The row of an earlier life of the name is not this user.
+    let row = context.accounts.managed().find_user(&context.owner(user)).await?;
+    // A row with another UID belongs to a deleted object of the same name.
     let own = row.filter(|row| row.managed_by.as_ref().map(|owner| &owner.uid) == user.meta().uid.as_ref());
     Ok(match own {
-        Some(row) => Found::User(row.id),
-        // Its first status wakes the key.
-        None if user.status.as_ref().is_none_or(|status| status.conditions.is_empty()) => Found::TooSoon,
+        Some(row) => UserLookup::Found(row.id),
+        // The user's first status enqueues the key.
+        None if user.status.as_ref().is_none_or(|status| status.conditions.is_empty()) => UserLookup::Pending,
         None => {
             let message = format!("ApiUser {namespace}/{name} is not applied; its own conditions say why");
-            Found::Refused(Refusal::new(Reason::UserNotReady, message))
+            UserLookup::Blocked(Blocked::new(Reason::UserNotReady, message))
         }
     })
 }
 
-/// Whether the key was made a moment ago, and nothing has been said of it.
-fn is_new(key: &ApiKey, now: Time) -> bool {
-    let created = key.meta().creation_timestamp.as_ref().map_or(0, |at| at.0.as_microsecond());
-    let untold = key.status.as_ref().is_none_or(|status| status.conditions.is_empty());
-    untold && now.since(Time::from_micros(created)) < TOGETHER
+/// Whether the key was created within [`MISSING_USER_GRACE`] and has no status yet.
+fn is_new(key: &ApiKey, now: Timestamp) -> bool {
+    let created = key.meta().creation_timestamp.as_ref().map_or(Timestamp::from_micros(0), from_k8s_time);
+    let has_no_status = key.status.as_ref().is_none_or(|status| status.conditions.is_empty());
+    has_no_status && now.since(created) < MISSING_USER_GRACE
 }
 
-fn reference(key: &ApiKey) -> (String, String) {
+fn user_reference(key: &ApiKey) -> (String, String) {
     let reference = &key.spec.user_ref;
     (reference.namespace.clone().unwrap_or_else(|| namespace_of(key)), reference.name.clone())
 }
 
-fn not_found(namespace: &str, name: &str) -> Refusal {
+fn not_found(namespace: &str, name: &str) -> Blocked {
     let message = format!("there is no ApiUser {namespace}/{name}; create it, or delete this ApiKey");
-    Refusal::new(Reason::UserNotFound, message)
+    Blocked::new(Reason::UserNotFound, message)
 }

@@ -1,144 +1,152 @@
-//! Has the model pulled where it is missing, and records it; removes it when the last object goes.
+//! Pulls the model where it is missing, and records it; deletes it with the last object that names
+//! it.
+
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use kube::{Resource, ResourceExt};
-use paddock_accounts::models::{Model, Origin, Removal};
+use paddock_accounts::managed_resources::{Model, ModelSource, Removal};
 use paddock_crds::{BackendState, OllamaModel};
-use paddock_ollama::{ClientError, ModelName};
+use paddock_ollama::ModelName;
 
-use crate::conditions::Refusal;
-use crate::error::Failure;
-use crate::model::plan::{self, Pull, Seen, Sight};
-use crate::model::validate::Wanted;
-use crate::model::{Backend, ModelController, is_named_elsewhere};
-use crate::object::{Object, namespace_of};
-use crate::shared::context;
+use crate::{
+    context::{Context, audit_context},
+    error::ReconcileError,
+    model::{
+        backend::Backend,
+        plan::{self, ModelPresence, ObservedBackend, Pull},
+        pulls::Pulls,
+        validate::ModelSpec,
+    },
+    object::namespace_of,
+    status::conditions::Blocked,
+};
 
-/// What came of it; only this module makes a `Looked`.
-pub(crate) enum Outcome {
-    Looked(Looked),
-    Refused(Refusal),
+/// The result of [`ensure_pulled`].
+pub(crate) enum Applied {
+    Observed(ObservedModel),
+    Blocked(Blocked),
 }
 
-/// Where the model is, every pull that is needed under way.
-pub(crate) struct Looked {
-    pub(crate) sights: Vec<Sight>,
-    /// How the model came, once it is there.
-    pub(crate) origin: Option<Origin>,
+/// The model on every backend, with every missing pull started. Only this module can build one, so
+/// that a status cannot report a model that was not looked up.
+pub(crate) struct ObservedModel {
+    pub(crate) backends: Vec<ObservedBackend>,
+    /// How the model came to the backends. `None` until a backend has it.
+    pub(crate) origin: Option<ModelSource>,
     _sealed: (),
 }
 
-impl Looked {
+impl ObservedModel {
     /// Whether every backend has the model.
-    pub(crate) fn is_everywhere(&self) -> bool {
-        self.sights.iter().all(|sight| matches!(sight.seen, Seen::Present { .. }))
+    pub(crate) fn is_on_all_backends(&self) -> bool {
+        self.backends.iter().all(|backend| matches!(backend.presence, ModelPresence::Present { .. }))
     }
 
-    /// Whether a pull goes on that will have the object looked at.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.sights.iter().any(|sight| sight.pull.is_some())
-            && !self.sights.iter().any(|sight| matches!(sight.seen, Seen::Unreachable(_)))
+    /// Whether a pull is running that will enqueue the object, and every backend answers.
+    pub(crate) fn is_being_pulled(&self) -> bool {
+        self.backends.iter().any(|backend| backend.pull.is_some())
+            && !self.backends.iter().any(|backend| matches!(backend.presence, ModelPresence::Unreachable(_)))
     }
 }
 
-/// Looks at every backend, begins the pulls that are missing, and records a model that is there.
-pub(crate) async fn bring(
-    controller: &ModelController,
+/// Asks every backend for the model, starts the missing pulls, and records a model that is present.
+pub(crate) async fn ensure_pulled(
+    context: &Context,
+    backends: &[Backend],
+    pulls: &Arc<Pulls>,
     object: &OllamaModel,
-    wanted: &Wanted,
-) -> Result<Outcome, Failure> {
-    let waiter = (namespace_of(object), object.name_any());
-    let looks = controller.backends.iter().map(async |backend| {
-        // Before the backend is asked: a pull that ends in between is then seen as one that is still under way.
-        let pull = controller.pulls.join(&wanted.model, &backend.name, &waiter);
-        let seen = look(backend, &wanted.model).await;
-        let pull = pull.filter(|_| !matches!(seen, Seen::Present { .. }));
-        Sight { backend: backend.name.clone(), seen, pull }
+    spec: &ModelSpec,
+) -> Result<Applied, ReconcileError> {
+    let subscriber = (namespace_of(object), object.name_any());
+    let observations = backends.iter().map(async |backend| {
+        // Before the backend is asked: a pull that ends in between then counts as running.
+        let pull = pulls.subscribe(&spec.model, &backend.name, &subscriber);
+        let presence = backend.find_model(&spec.model).await;
+        let pull = pull.filter(|_| !matches!(presence, ModelPresence::Present { .. }));
+        ObservedBackend { name: backend.name.clone(), presence, pull }
     });
-    let mut sights = join_all(looks).await;
-    for place in plan::to_begin(&sights) {
-        controller.pulls.begin(wanted, &controller.backends[place], &waiter);
-        sights[place].pull = Some(Pull::default());
+    let mut observed = join_all(observations).await;
+    for index in plan::pulls_to_start(&observed) {
+        pulls.start(spec, &backends[index], &subscriber);
+        observed[index].pull = Some(Pull::default());
     }
-    let origin = match plan::present(&sights) {
-        Some((digest, bytes)) => Some(record(controller, object, wanted, digest, bytes).await?),
+    let origin = match plan::first_present(&observed) {
+        Some((digest, bytes)) => Some(record_model(context, object, spec, digest, bytes).await?),
         None => None,
     };
-    Ok(Outcome::Looked(Looked { sights, origin, _sealed: () }))
+    Ok(Applied::Observed(ObservedModel { backends: observed, origin, _sealed: () }))
 }
 
-async fn look(backend: &Backend, model: &ModelName) -> Seen {
-    let tags = backend.client.tags().await;
-    count(tags.as_ref().err());
-    match tags {
-        Ok(tags) => match tags.iter().find(|tag| tag.model().is_ok_and(|name| name == *model)) {
-            Some(tag) => Seen::Present { digest: format!("sha256:{}", tag.digest), bytes: tag.size },
-            None => Seen::Absent,
-        },
-        Err(error) => Seen::Unreachable(error.to_string()),
-    }
-}
-
-/// Records the model, and gives how it came: as recorded before; else pulled, if the status shows that a pull of ours was
-/// under way; else it was there.
-async fn record(
-    controller: &ModelController,
+/// Records the model and returns its origin: the recorded one; else `Pulled`, if the status shows a
+/// pull by the operator; else `Adopted`.
+async fn record_model(
+    context: &Context,
     object: &OllamaModel,
-    wanted: &Wanted,
+    spec: &ModelSpec,
     digest: &str,
     bytes: u64,
-) -> Result<Origin, Failure> {
-    let accounts = &controller.shared.accounts;
-    let owner = controller.shared.owner(object.meta());
-    let recorded = accounts.model(&owner).await?;
-    let was_pulling = object
+) -> Result<ModelSource, ReconcileError> {
+    let accounts = &context.accounts;
+    let owner = context.owner(object);
+    let recorded = accounts.managed().find_model(&owner).await?;
+    let was_being_pulled = object
         .status
         .iter()
         .flat_map(|status| &status.backends)
         .any(|backend| matches!(backend.state, BackendState::Pulling | BackendState::Failed));
     let origin = match recorded {
-        // An earlier life of the name may have been about another model.
-        Some(model) if model.model == wanted.model.as_str() => model.origin,
-        _ if was_pulling => Origin::Pulled,
-        _ => Origin::Adopted,
+        // A deleted object of the same name may have named another model.
+        Some(model) if model.model == spec.model.as_str() => model.origin,
+        _ if was_being_pulled => ModelSource::Pulled,
+        _ => ModelSource::Adopted,
     };
     let model = Model {
-        model: wanted.model.as_str().to_owned(),
+        model: spec.model.as_str().to_owned(),
         origin,
         digest: Some(digest.to_owned()),
         size_bytes: i64::try_from(bytes).ok(),
     };
-    accounts.record_model(&context(OllamaModel::KIND, object), &owner, model).await?;
-    let recorded = accounts.model(&owner).await?;
+    accounts.managed().record_model(&audit_context(object), &owner, model).await?;
+    let recorded = accounts.managed().find_model(&owner).await?;
     Ok(recorded.map_or(origin, |model| model.origin))
 }
 
-/// Removes the model from every backend if that is ours to do, and forgets it.
-pub(crate) async fn remove(controller: &ModelController, object: &OllamaModel) -> Result<(), Failure> {
-    let accounts = &controller.shared.accounts;
-    let owner = controller.shared.owner(object.meta());
+/// Deletes the record of the model. Deletes the model from every backend if the operator pulled it
+/// and no other object names it.
+pub(crate) async fn delete(
+    context: &Context,
+    backends: &[Backend],
+    object: &OllamaModel,
+) -> Result<(), ReconcileError> {
+    let accounts = &context.accounts;
+    let owner = context.owner(object);
     let Ok(model) = ModelName::parse(&object.spec.model) else { return Ok(()) };
-    let removal = match accounts.model_removal(&owner, model.as_str()).await? {
-        Removal::Delete if is_named_elsewhere(&controller.shared, object) => Removal::Keep,
+    let removal = match accounts.managed().plan_model_removal(&owner, model.as_str()).await? {
+        Removal::Delete if is_named_by_other(context, object) => Removal::Keep,
         other => other,
     };
     let detail = match removal {
         Removal::Gone => return Ok(()),
         Removal::Keep => "left in Ollama: it was there before, or another object names it",
         Removal::Delete => {
-            for backend in &controller.backends {
-                let deleted = backend.client.delete(&model).await;
-                count(deleted.as_ref().err());
-                deleted?;
+            for backend in backends {
+                backend.delete_model(&model).await?;
             }
             "removed from Ollama"
         }
     };
-    accounts.forget_model(&context(OllamaModel::KIND, object), &owner, detail).await?;
+    accounts.managed().forget_model(&audit_context(object), &owner, detail).await?;
     Ok(())
 }
 
-fn count(error: Option<&ClientError>) {
-    let result = if error.is_some() { "failed" } else { "ok" };
-    metrics::counter!("paddock_external_calls_total", "target" => "ollama", "result" => result).increment(1);
+/// Whether another object, which is not being deleted, names the same model.
+fn is_named_by_other(context: &Context, object: &OllamaModel) -> bool {
+    let model = ModelName::parse(&object.spec.model).ok();
+    let names_it = |other: &OllamaModel| {
+        other.uid() != object.uid()
+            && other.meta().deletion_timestamp.is_none()
+            && ModelName::parse(&other.spec.model).ok() == model
+    };
+    !context.models.filter(names_it).is_empty()
 }

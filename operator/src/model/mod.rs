@@ -1,62 +1,53 @@
-//! `OllamaModel` -> the model on every backend.
+//! Reconciles an `OllamaModel` into a model on every backend.
 
 mod apply;
+mod backend;
 mod plan;
 mod pulls;
 mod status;
 mod validate;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use paddock_crds::{ModelDeletionPolicy, OllamaModel};
 use paddock_ollama::Client;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::DropGuard;
 
-use crate::error::Failure;
-use crate::frame::{self, Cleanup, Controller, Next};
-use crate::model::pulls::Pulls;
-use crate::object::{Written, namespace_of};
-use crate::shared::Shared;
+use crate::{
+    context::Context,
+    error::ReconcileError,
+    model::{apply::Applied, backend::Backend, pulls::Pulls},
+    object::namespace_of,
+    reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
+};
 
-/// How soon a model that is under way is looked at again, should its pull have nothing to tell.
-const UNDER_WAY: Duration = Duration::from_secs(30);
+/// Interval between reconciles of a model that is being pulled, if the pull reports no progress.
+const PULL_RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 
-pub(crate) struct ModelController {
-    shared: Arc<Shared>,
-    written: Written<OllamaModel>,
+pub(crate) struct ModelReconciler {
+    context: Arc<Context>,
+    write_cache: WriteCache<OllamaModel>,
     backends: Vec<Backend>,
     pulls: Arc<Pulls>,
-    /// Removals go one by one: of two objects that name one model, the second has to see that the first is gone.
-    removing: Mutex<()>,
-    slots: Semaphore,
+    /// Serialises deletions: of two objects with the same model, the second must see that the first
+    /// is gone.
+    deletion_lock: Mutex<()>,
+    permits: Semaphore,
 }
 
-/// One Ollama.
-#[derive(Clone, Debug)]
-pub(crate) struct Backend {
-    /// Its base URL, which is how status names it.
-    pub(crate) name: String,
-    pub(crate) client: Client,
-}
-
-impl ModelController {
-    /// `concurrency` is how many models are worked on at once, apart from users and keys: an Ollama that hangs must not hold
-    /// those up.
-    pub(crate) fn new(shared: Arc<Shared>, clients: Vec<Client>, concurrency: usize) -> Self {
-        let backends = clients
-            .into_iter()
-            .map(|client| Backend { name: client.base_url().as_str().trim_end_matches('/').to_owned(), client })
-            .collect();
+impl ModelReconciler {
+    /// `concurrency` limits how many models are reconciled at once. They have permits of their own,
+    /// so that a hanging Ollama server does not delay users and keys.
+    pub(crate) fn new(context: Arc<Context>, clients: Vec<Client>, concurrency: usize) -> Self {
         Self {
-            pulls: Arc::new(Pulls::new(Arc::clone(&shared))),
-            shared,
-            written: Written::default(),
-            backends,
-            removing: Mutex::default(),
-            slots: Semaphore::new(concurrency),
+            pulls: Arc::new(Pulls::new(Arc::clone(&context))),
+            context,
+            write_cache: WriteCache::default(),
+            backends: clients.into_iter().map(Backend::new).collect(),
+            deletion_lock: Mutex::default(),
+            permits: Semaphore::new(concurrency),
         }
     }
 
@@ -66,55 +57,44 @@ impl ModelController {
     }
 }
 
-impl Controller for ModelController {
+impl Reconciler for ModelReconciler {
     type Object = OllamaModel;
 
-    fn shared(&self) -> &Shared {
-        &self.shared
+    fn context(&self) -> &Context {
+        &self.context
     }
 
-    fn slots(&self) -> &Semaphore {
-        &self.slots
+    fn permits(&self) -> &Semaphore {
+        &self.permits
     }
 
-    fn written(&self) -> &Written<OllamaModel> {
-        &self.written
+    fn write_cache(&self) -> &WriteCache<OllamaModel> {
+        &self.write_cache
     }
 
-    async fn reconcile(self: Arc<Self>, object: Arc<OllamaModel>) -> Result<Next, Failure> {
+    async fn reconcile(self: Arc<Self>, object: Arc<OllamaModel>) -> Result<Requeue, ReconcileError> {
         let object = object.as_ref();
-        let outcome = match validate::wanted(object, &self.shared.settings.model_registries) {
-            Ok(wanted) => apply::bring(&self, object, &wanted).await?,
-            Err(refusal) => apply::Outcome::Refused(refusal),
+        let applied = match validate::model_spec(object, &self.context.settings.model_registries) {
+            Ok(spec) => apply::ensure_pulled(&self.context, &self.backends, &self.pulls, object, &spec).await?,
+            Err(blocked) => Applied::Blocked(blocked),
         };
-        let next = match &outcome {
-            apply::Outcome::Looked(looked) if looked.is_everywhere() => Next::Settled,
-            apply::Outcome::Looked(looked) if looked.is_under_way() => Next::Within(UNDER_WAY),
-            apply::Outcome::Looked(_) | apply::Outcome::Refused(_) => Next::Waiting,
+        let requeue = match &applied {
+            Applied::Observed(observed) if observed.is_on_all_backends() => Requeue::Settled,
+            Applied::Observed(observed) if observed.is_being_pulled() => Requeue::Within(PULL_RECHECK_INTERVAL),
+            Applied::Observed(_) | Applied::Blocked(_) => Requeue::Backoff,
         };
-        frame::report(self.as_ref(), object, status::of(object, &outcome, self.shared.now())).await?;
-        Ok(next)
+        report_status(self.as_ref(), object, status::build(object, &applied, self.context.now())).await?;
+        Ok(requeue)
     }
 
-    async fn clean_up(self: Arc<Self>, object: Arc<OllamaModel>) -> Result<Cleanup, Failure> {
+    async fn clean_up(self: Arc<Self>, object: Arc<OllamaModel>) -> Result<Cleanup, ReconcileError> {
         let object = object.as_ref();
-        self.pulls.leave(&(namespace_of(object), object.name_any()));
+        self.pulls.unsubscribe(&(namespace_of(object), object.name_any()));
         if object.spec.deletion_policy == ModelDeletionPolicy::Delete {
-            self.shared.models.synced().await;
-            let _one_by_one = self.removing.lock().await;
-            apply::remove(&self, object).await?;
+            self.context.models.wait_until_synced().await;
+            let _guard = self.deletion_lock.lock().await;
+            apply::delete(&self.context, &self.backends, object).await?;
         }
         Ok(Cleanup::Done)
     }
-}
-
-/// Another object that names the same model and stays.
-fn is_named_elsewhere(shared: &Shared, object: &OllamaModel) -> bool {
-    let model = paddock_ollama::ModelName::parse(&object.spec.model).ok();
-    let names_it = |other: &OllamaModel| {
-        other.uid() != object.uid()
-            && other.meta().deletion_timestamp.is_none()
-            && paddock_ollama::ModelName::parse(&other.spec.model).ok() == model
-    };
-    !shared.models.filter(names_it).is_empty()
 }

@@ -1,90 +1,88 @@
-//! Where the model is and where it has to be pulled. Pure.
+//! Which backends have the model, and where a pull must start. Pure.
 
 use paddock_ollama::Progress;
 
-/// The model on one backend, as just seen.
+/// The model on one backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sight {
-    /// The backend.
-    pub(crate) backend: String,
-    pub(crate) seen: Seen,
-    /// The pull that this process runs there.
+pub(crate) struct ObservedBackend {
+    /// The backend's name.
+    pub(crate) name: String,
+    pub(crate) presence: ModelPresence,
+    /// The pull that this process runs on the backend.
     pub(crate) pull: Option<Pull>,
 }
 
-/// What a backend says of the model.
+/// Whether a backend has the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// It has it.
+pub(crate) enum ModelPresence {
     Present {
-        /// `sha256:` and the digest of the manifest.
+        /// The digest of the manifest, with the prefix `sha256:`.
         digest: String,
         bytes: u64,
     },
-    /// It does not have it.
     Absent,
-    /// It does not answer, and why.
+    /// The backend did not answer; the error's text.
     Unreachable(String),
 }
 
-/// How a pull stands.
+/// The state of a pull.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pull {
     pub(crate) progress: Progress,
-    /// Why the last attempt failed; another follows.
+    /// The error of the last attempt, if it failed. The pull is retried.
     pub(crate) failure: Option<String>,
 }
 
-/// The backends on which a pull has to begin, by their place.
-pub(crate) fn to_begin(sights: &[Sight]) -> Vec<usize> {
-    let begins = |sight: &Sight| sight.seen == Seen::Absent && sight.pull.is_none();
-    sights.iter().enumerate().filter(|(_, sight)| begins(sight)).map(|(place, _)| place).collect()
+/// Returns the indices of the backends that need a pull.
+pub(crate) fn pulls_to_start(backends: &[ObservedBackend]) -> Vec<usize> {
+    let needs_pull = |backend: &ObservedBackend| backend.presence == ModelPresence::Absent && backend.pull.is_none();
+    backends.iter().enumerate().filter(|(_, backend)| needs_pull(backend)).map(|(index, _)| index).collect()
 }
 
-/// Digest and size where the model is; the first backend that has it speaks for all.
-pub(crate) fn present(sights: &[Sight]) -> Option<(&str, u64)> {
-    sights.iter().find_map(|sight| match &sight.seen {
-        Seen::Present { digest, bytes } => Some((digest.as_str(), *bytes)),
+/// Returns the digest and size of the model on the first backend that has it.
+pub(crate) fn first_present(backends: &[ObservedBackend]) -> Option<(&str, u64)> {
+    backends.iter().find_map(|backend| match &backend.presence {
+        ModelPresence::Present { digest, bytes } => Some((digest.as_str(), *bytes)),
         _ => None,
     })
 }
 
-/// How far the pulls are together.
-pub(crate) fn progress(sights: &[Sight]) -> Option<Progress> {
-    let pulls = sights.iter().filter_map(|sight| sight.pull.as_ref()).map(|pull| pull.progress);
-    let sum = pulls.reduce(|a, b| Progress {
+/// Returns the progress of all pulls together: the sum of the bytes and the lowest percentage.
+pub(crate) fn total_progress(backends: &[ObservedBackend]) -> Option<Progress> {
+    let pulls = backends.iter().filter_map(|backend| backend.pull.as_ref()).map(|pull| pull.progress);
+    pulls.reduce(|a, b| Progress {
         percent: a.percent.min(b.percent),
         completed_bytes: a.completed_bytes + b.completed_bytes,
         total_bytes: a.total_bytes + b.total_bytes,
-    })?;
-    Some(sum)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sight(seen: Seen, pull: Option<u8>) -> Sight {
+    fn backend(presence: ModelPresence, pull: Option<u8>) -> ObservedBackend {
         let pull = pull.map(|percent| Pull {
             progress: Progress { percent, completed_bytes: u64::from(percent), total_bytes: 100 },
             failure: None,
         });
-        Sight { backend: "http://ollama:11434".to_owned(), seen, pull }
+        ObservedBackend { name: "http://ollama:11434".to_owned(), presence, pull }
     }
 
     #[test]
-    fn pulls_begin_where_the_model_is_known_to_be_missing() {
-        let present = || Seen::Present { digest: "sha256:1".to_owned(), bytes: 7 };
-        let sights = [
-            sight(present(), None),
-            sight(Seen::Absent, None),
-            sight(Seen::Absent, Some(40)),
-            sight(Seen::Absent, Some(60)),
-            sight(Seen::Unreachable("away".to_owned()), None),
+    fn a_pull_starts_only_where_the_model_is_absent() {
+        let present = || ModelPresence::Present { digest: "sha256:1".to_owned(), bytes: 7 };
+        let backends = [
+            backend(present(), None),
+            backend(ModelPresence::Absent, None),
+            backend(ModelPresence::Absent, Some(40)),
+            backend(ModelPresence::Absent, Some(60)),
+            backend(ModelPresence::Unreachable("away".to_owned()), None),
         ];
-        assert_eq!(to_begin(&sights), [1]);
-        assert_eq!(super::present(&sights), Some(("sha256:1", 7)));
-        assert_eq!(progress(&sights), Some(Progress { percent: 40, completed_bytes: 100, total_bytes: 200 }));
-        assert_eq!(progress(&sights[..1]), None);
+        assert_eq!(pulls_to_start(&backends), [1]);
+        assert_eq!(first_present(&backends), Some(("sha256:1", 7)));
+        let total = Progress { percent: 40, completed_bytes: 100, total_bytes: 200 };
+        assert_eq!(total_progress(&backends), Some(total));
+        assert_eq!(total_progress(&backends[..1]), None);
     }
 }

@@ -1,79 +1,85 @@
-//! Pulls under way: tasks of their own, because they outlast any look at an object. They write nothing; they have the
-//! objects that wait for them looked at.
+//! Running pulls. Each is a task of its own, because it outlives a reconcile. A pull writes
+//! nothing: it enqueues the objects that are subscribed to it.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use paddock_ollama::{Client, ModelName, PullError, PullProgress};
+use parking_lot::Mutex;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
-use crate::backoff;
-use crate::model::Backend;
-use crate::model::plan::Pull;
-use crate::model::validate::Wanted;
-use crate::shared::Shared;
+use crate::{
+    backoff,
+    context::Context,
+    model::{backend::Backend, plan::Pull, validate::ModelSpec},
+};
 
-/// Progress is told at most so often, and only when it grew by a percent.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// Shortest interval between two reports of progress. A report also needs a gain of one percent.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Namespace and name of an object.
-pub(crate) type Waiter = (String, String);
+/// Namespace and name of an object that a pull enqueues.
+pub(crate) type Subscriber = (String, String);
 
 /// The pulls of this process.
 pub(crate) struct Pulls {
-    shared: Arc<Shared>,
-    running: Mutex<HashMap<Place, Running>>,
+    context: Arc<Context>,
+    running: Mutex<HashMap<PullKey, RunningPull>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 /// A model on a backend.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Place {
+struct PullKey {
     model: ModelName,
     backend: String,
 }
 
-struct Running {
+struct RunningPull {
     pull: Pull,
-    waiters: HashSet<Waiter>,
+    subscribers: HashSet<Subscriber>,
     stop: CancellationToken,
 }
 
 impl Pulls {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, running: Mutex::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context, running: Mutex::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// How the pull stands, if one is under way; the object is told of it from now on.
-    pub(crate) fn join(&self, model: &ModelName, backend: &str, waiter: &Waiter) -> Option<Pull> {
-        let place = Place { model: model.clone(), backend: backend.to_owned() };
-        self.running().get_mut(&place).map(|running| {
-            running.waiters.insert(waiter.clone());
+    /// Returns the state of the pull if it is running, and subscribes the object to it.
+    pub(crate) fn subscribe(&self, model: &ModelName, backend: &str, subscriber: &Subscriber) -> Option<Pull> {
+        let key = PullKey { model: model.clone(), backend: backend.to_owned() };
+        self.running.lock().get_mut(&key).map(|running| {
+            running.subscribers.insert(subscriber.clone());
             running.pull.clone()
         })
     }
 
-    /// Begins a pull that goes on, over failures, until the model is there or nobody waits any more.
-    pub(crate) fn begin(self: &Arc<Self>, wanted: &Wanted, backend: &Backend, waiter: &Waiter) {
-        let place = Place { model: wanted.model.clone(), backend: backend.name.clone() };
-        let mut running = self.running();
-        if let Some(there) = running.get_mut(&place) {
-            there.waiters.insert(waiter.clone());
+    /// Starts a pull, or subscribes the object to a running one. The pull retries failures until
+    /// the backend has the model or no object is subscribed.
+    pub(crate) fn start(self: &Arc<Self>, spec: &ModelSpec, backend: &Backend, subscriber: &Subscriber) {
+        let key = PullKey { model: spec.model.clone(), backend: backend.name.clone() };
+        let mut running = self.running.lock();
+        if let Some(pull) = running.get_mut(&key) {
+            pull.subscribers.insert(subscriber.clone());
             return;
         }
         let stop = self.stop.child_token();
-        let waiters = HashSet::from([waiter.clone()]);
-        running.insert(place.clone(), Running { pull: Pull::default(), waiters, stop: stop.clone() });
-        let task = Task {
+        let subscribers = HashSet::from([subscriber.clone()]);
+        running.insert(key.clone(), RunningPull { pull: Pull::default(), subscribers, stop: stop.clone() });
+        let task = PullTask {
             pulls: Arc::clone(self),
-            place,
+            key,
             client: backend.client.clone(),
-            insecure: wanted.insecure,
+            is_insecure: spec.is_insecure,
             stop: stop.clone(),
         };
         self.tasks.spawn(async move {
@@ -81,84 +87,82 @@ impl Pulls {
         });
     }
 
-    /// The object waits no more. A pull that nobody waits for ends.
-    pub(crate) fn leave(&self, waiter: &Waiter) {
-        self.running().retain(|_, running| {
-            running.waiters.remove(waiter);
-            if running.waiters.is_empty() {
+    /// Unsubscribes the object from all pulls. Stops a pull that has no subscriber left.
+    pub(crate) fn unsubscribe(&self, subscriber: &Subscriber) {
+        self.running.lock().retain(|_, running| {
+            running.subscribers.remove(subscriber);
+            if running.subscribers.is_empty() {
                 running.stop.cancel();
             }
-            !running.waiters.is_empty()
+            !running.subscribers.is_empty()
         });
     }
 
-    /// Ends all pulls when it is dropped; what has arrived stays with Ollama.
+    /// Returns a guard that stops all pulls when it is dropped. Ollama keeps the layers pulled so
+    /// far.
     pub(crate) fn stop_on_drop(&self) -> DropGuard {
         self.stop.clone().drop_guard()
     }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<Place, Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// One pull.
-struct Task {
+/// The task of one pull.
+struct PullTask {
     pulls: Arc<Pulls>,
-    place: Place,
+    key: PullKey,
     client: Client,
-    insecure: bool,
+    is_insecure: bool,
     stop: CancellationToken,
 }
 
-impl Task {
+impl PullTask {
     async fn run(&self) {
-        let Place { model, backend } = &self.place;
+        let PullKey { model, backend } = &self.key;
         let mut progress = PullProgress::default();
         let mut failures = 0;
         while let Err(error) = self.attempt(&mut progress).await {
-            tracing::warn!(%error, %model, backend, "the pull failed and will be repeated");
+            tracing::warn!(%error, %model, backend, "the pull failed; retrying");
             metrics::counter!("paddock_pulls_total", "result" => "failed").increment(1);
             self.update(|pull| pull.failure = Some(error.to_string()));
-            self.tell();
-            tokio::time::sleep(backoff::after(failures, backend)).await;
+            self.enqueue_subscribers();
+            tokio::time::sleep(backoff::delay_after(failures, backend)).await;
             failures += 1;
         }
-        tracing::info!(%model, backend, "pulled");
+        tracing::info!(%model, backend, "the model was pulled");
         metrics::counter!("paddock_pulls_total", "result" => "pulled").increment(1);
-        self.tell();
-        self.with_place(|running| running.remove(&self.place));
+        self.enqueue_subscribers();
+        self.with_running(|running| running.remove(&self.key));
     }
 
     async fn attempt(&self, progress: &mut PullProgress) -> Result<(), PullError> {
-        let mut events = self.client.pull(&self.place.model, self.insecure);
-        let mut told = (Instant::now(), progress.progress().percent);
+        let mut events = self.client.pull(&self.key.model, self.is_insecure);
+        let (mut reported_at, mut reported_percent) = (Instant::now(), progress.progress().percent);
         while let Some(event) = events.next().await {
             let now = progress.update(&event?);
             self.update(|pull| *pull = Pull { progress: now, failure: None });
-            if told.0.elapsed() >= TELL_EVERY && now.percent > told.1 {
-                told = (Instant::now(), now.percent);
-                self.tell();
+            if reported_at.elapsed() >= PROGRESS_INTERVAL && now.percent > reported_percent {
+                (reported_at, reported_percent) = (Instant::now(), now.percent);
+                self.enqueue_subscribers();
             }
         }
         Ok(())
     }
 
     fn update(&self, change: impl FnOnce(&mut Pull)) {
-        self.with_place(|running| running.get_mut(&self.place).map(|running| change(&mut running.pull)));
+        self.with_running(|running| running.get_mut(&self.key).map(|running| change(&mut running.pull)));
     }
 
-    /// Has the objects that wait looked at.
-    fn tell(&self) {
-        let waiters = self.with_place(|running| running.get(&self.place).map(|running| running.waiters.clone()));
-        for (namespace, name) in waiters.into_iter().flatten() {
-            self.pulls.shared.models.wake(&namespace, &name);
+    fn enqueue_subscribers(&self) {
+        let subscribers =
+            self.with_running(|running| running.get(&self.key).map(|running| running.subscribers.clone()));
+        for (namespace, name) in subscribers.into_iter().flatten() {
+            self.pulls.context.models.enqueue(&namespace, &name);
         }
     }
 
-    /// Works on the table, unless this pull was stopped: its place may be another's by then.
-    fn with_place<T>(&self, f: impl FnOnce(&mut HashMap<Place, Running>) -> Option<T>) -> Option<T> {
-        let mut running = self.pulls.running();
+    /// Calls `f` with the running pulls, unless this pull was stopped: a later pull may have its
+    /// key then.
+    fn with_running<T>(&self, f: impl FnOnce(&mut HashMap<PullKey, RunningPull>) -> Option<T>) -> Option<T> {
+        let mut running = self.pulls.running.lock();
         if self.stop.is_cancelled() { None } else { f(&mut running) }
     }
 }

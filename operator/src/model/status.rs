@@ -1,71 +1,76 @@
 //! The status of an `OllamaModel`. Pure.
 
-use paddock_accounts::clock::Time;
-use paddock_accounts::models;
-use paddock_crds::{BackendState, BackendStatus, OllamaModel, OllamaModelStatus, Origin, Progress};
+use paddock_accounts::managed_resources;
+use paddock_crds::{BackendState, BackendStatus, ModelOrigin, OllamaModel, OllamaModelStatus, Progress};
+use paddock_store::clock::Timestamp;
 
-use crate::conditions::{Reason, Refusal, Wanted, merge, of_type};
-use crate::model::apply::{Looked, Outcome};
-use crate::model::plan::{self, Seen, Sight};
-use crate::shared::stamp;
+use crate::{
+    model::{
+        apply::{Applied, ObservedModel},
+        plan::{self, ModelPresence, ObservedBackend},
+    },
+    status::conditions::{Blocked, DesiredCondition, Reason, condition_type, merge},
+    time::to_k8s_time,
+};
 
-/// The status that says what came of the object.
-pub(crate) fn of(object: &OllamaModel, outcome: &Outcome, now: Time) -> OllamaModelStatus {
+/// Builds the status that reports the result.
+pub(crate) fn build(object: &OllamaModel, applied: &Applied, now: Timestamp) -> OllamaModelStatus {
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
-    let (wanted, mut status) = match outcome {
-        Outcome::Looked(looked) => (conditions(&looked.sights), filled(looked, &before)),
-        Outcome::Refused(refusal) => (refused(refusal), before.clone()),
+    let (desired, mut status) = match applied {
+        Applied::Observed(model) => (conditions(&model.backends), fields(model, &before)),
+        Applied::Blocked(blocked) => (blocked_conditions(blocked), before.clone()),
     };
     status.observed_generation = generation;
-    status.conditions = merge(&before.conditions, &wanted, generation, &stamp(now));
+    status.conditions = merge(&before.conditions, &desired, generation, &to_k8s_time(now));
     status
 }
 
-fn refused(refusal: &Refusal) -> Vec<Wanted> {
-    let mut wanted = Wanted::refused(refusal);
-    wanted.push(Wanted::new(of_type::PULLED, false, refusal.reason, refusal.message.as_str()));
-    wanted
+fn blocked_conditions(blocked: &Blocked) -> Vec<DesiredCondition> {
+    let mut desired = DesiredCondition::blocked(blocked);
+    desired.push(DesiredCondition::new(condition_type::PULLED, false, blocked.reason, blocked.message.as_str()));
+    desired
 }
 
-/// One backend that has the model is enough for `Ready`; `Pulled` wants all of them.
-fn conditions(sights: &[Sight]) -> Vec<Wanted> {
-    let lacking = lacking(sights);
-    let is_there = plan::present(sights).is_some();
-    let mut wanted = match (&lacking, is_there) {
-        (Some(refusal), false) => Wanted::refused(refusal),
-        (Some(refusal), true) => {
-            let mut wanted = Wanted::ready(Reason::Available, "a backend has the model");
-            wanted.push(Wanted::new(of_type::RECONCILING, true, refusal.reason, refusal.message.as_str()));
-            wanted
+/// `Ready` needs one backend with the model; `Pulled` needs all of them.
+fn conditions(backends: &[ObservedBackend]) -> Vec<DesiredCondition> {
+    let problem = worst_problem(backends);
+    let is_present = plan::first_present(backends).is_some();
+    let mut desired = match (&problem, is_present) {
+        (Some(blocked), false) => DesiredCondition::blocked(blocked),
+        (Some(Blocked { reason, message }), true) => {
+            let mut desired = DesiredCondition::ready(Reason::Available, "a backend has the model");
+            desired.push(DesiredCondition::new(condition_type::RECONCILING, true, *reason, message));
+            desired
         }
-        (None, _) => Wanted::ready(Reason::Available, "every backend has the model"),
+        (None, _) => DesiredCondition::ready(Reason::Available, "every backend has the model"),
     };
-    wanted.push(match lacking {
-        Some(refusal) => Wanted::new(of_type::PULLED, false, refusal.reason, refusal.message),
-        None => Wanted::new(of_type::PULLED, true, Reason::Available, "every backend has the model"),
+    desired.push(match problem {
+        Some(Blocked { reason, message }) => DesiredCondition::new(condition_type::PULLED, false, reason, message),
+        None => DesiredCondition::new(condition_type::PULLED, true, Reason::Available, "every backend has the model"),
     });
-    wanted
+    desired
 }
 
-/// The worst that a backend lacks; `None` when all have the model.
-fn lacking(sights: &[Sight]) -> Option<Refusal> {
-    let failed = sights.iter().find_map(|sight| {
-        let failure = sight.pull.as_ref()?.failure.as_ref()?;
-        Some(Refusal::new(
+/// Returns the worst problem of any backend: a failed pull, then a running pull, then an
+/// unreachable server. `None` if every backend has the model.
+fn worst_problem(backends: &[ObservedBackend]) -> Option<Blocked> {
+    let failed = backends.iter().find_map(|backend| {
+        let failure = backend.pull.as_ref()?.failure.as_ref()?;
+        Some(Blocked::new(
             Reason::PullFailed,
-            format!("the pull on {} failed, and is tried again: {failure}", sight.backend),
+            format!("the pull on {} failed, and is tried again: {failure}", backend.name),
         ))
     });
     let pulling = || {
-        let sight = sights.iter().find(|sight| sight.pull.is_some())?;
-        Some(Refusal::new(Reason::Pulling, format!("the model is being pulled on {}", sight.backend)))
+        let backend = backends.iter().find(|backend| backend.pull.is_some())?;
+        Some(Blocked::new(Reason::Pulling, format!("the model is being pulled on {}", backend.name)))
     };
     let unreachable = || {
-        sights.iter().find_map(|sight| match &sight.seen {
-            Seen::Unreachable(why) => Some(Refusal::new(
+        backends.iter().find_map(|backend| match &backend.presence {
+            ModelPresence::Unreachable(error) => Some(Blocked::new(
                 Reason::BackendUnreachable,
-                format!("backend {} does not answer: {why}", sight.backend),
+                format!("backend {} does not answer: {error}", backend.name),
             )),
             _ => None,
         })
@@ -73,59 +78,60 @@ fn lacking(sights: &[Sight]) -> Option<Refusal> {
     failed.or_else(pulling).or_else(unreachable)
 }
 
-fn filled(looked: &Looked, before: &OllamaModelStatus) -> OllamaModelStatus {
-    let present = plan::present(&looked.sights);
-    let ready = looked.sights.iter().filter(|sight| matches!(sight.seen, Seen::Present { .. })).count();
+fn fields(model: &ObservedModel, before: &OllamaModelStatus) -> OllamaModelStatus {
+    let present = plan::first_present(&model.backends);
+    let ready =
+        model.backends.iter().filter(|backend| matches!(backend.presence, ModelPresence::Present { .. })).count();
     OllamaModelStatus {
         digest: present.map(|(digest, _)| digest.to_owned()),
         size_bytes: present.and_then(|(_, bytes)| i64::try_from(bytes).ok()),
-        origin: looked.origin.and_then(origin),
-        progress: progress(looked, before),
-        backends: looked.sights.iter().map(backend).collect(),
+        origin: model.origin.map(convert_origin),
+        progress: progress(model, before),
+        backends: model.backends.iter().map(backend_status).collect(),
         ready_backends: i32::try_from(ready).ok(),
         ..OllamaModelStatus::default()
     }
 }
 
-const fn origin(origin: models::Origin) -> Option<Origin> {
+const fn convert_origin(origin: managed_resources::ModelSource) -> ModelOrigin {
     match origin {
-        models::Origin::Pulled => Some(Origin::Pulled),
-        models::Origin::Adopted => Some(Origin::Adopted),
-        models::Origin::Built => None,
+        managed_resources::ModelSource::Pulled => ModelOrigin::Pulled,
+        managed_resources::ModelSource::Adopted => ModelOrigin::Adopted,
     }
 }
 
-fn backend(sight: &Sight) -> BackendStatus {
-    let failure = sight.pull.as_ref().and_then(|pull| pull.failure.clone());
-    let (state, digest, message) = match &sight.seen {
-        Seen::Present { digest, .. } => (BackendState::Ready, Some(digest.clone()), None),
-        Seen::Unreachable(why) => (BackendState::Unreachable, None, Some(why.clone())),
-        Seen::Absent if failure.is_some() => (BackendState::Failed, None, failure),
-        Seen::Absent => (BackendState::Pulling, None, None),
+fn backend_status(backend: &ObservedBackend) -> BackendStatus {
+    let failure = backend.pull.as_ref().and_then(|pull| pull.failure.clone());
+    let (state, digest, message) = match &backend.presence {
+        ModelPresence::Present { digest, .. } => (BackendState::Ready, Some(digest.clone()), None),
+        ModelPresence::Unreachable(error) => (BackendState::Unreachable, None, Some(error.clone())),
+        ModelPresence::Absent if failure.is_some() => (BackendState::Failed, None, failure),
+        ModelPresence::Absent => (BackendState::Pulling, None, None),
     };
-    BackendStatus { name: sight.backend.clone(), state, digest, message }
+    BackendStatus { name: backend.name.clone(), state, digest, message }
 }
 
-/// The progress of the pulls; it never goes back, and stays at 100 after a pull of ours. None where none was needed.
-fn progress(looked: &Looked, before: &OllamaModelStatus) -> Option<Progress> {
+/// Returns the progress of the pulls. It never decreases, and stays at 100 % after a pull. `None`
+/// if no pull was needed.
+fn progress(model: &ObservedModel, before: &OllamaModelStatus) -> Option<Progress> {
     let reported = before.progress;
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    if looked.is_everywhere() {
-        let size = plan::present(&looked.sights).map_or(0, |(_, size)| bytes(size));
+    if model.is_on_all_backends() {
+        let size = plan::first_present(&model.backends).map_or(0, |(_, size)| bytes(size));
         return reported.map(|reported| {
             let size = size.max(reported.total_bytes);
             Progress { percent: 100, completed_bytes: size, total_bytes: size }
         });
     }
-    let Some(now) = plan::progress(&looked.sights) else { return reported };
-    let least = reported.filter(|reported| reported.percent < 100).unwrap_or(Progress {
+    let Some(now) = plan::total_progress(&model.backends) else { return reported };
+    let min = reported.filter(|reported| reported.percent < 100).unwrap_or(Progress {
         percent: 0,
         completed_bytes: 0,
         total_bytes: 0,
     });
     Some(Progress {
-        percent: i32::from(now.percent).max(least.percent),
-        completed_bytes: bytes(now.completed_bytes).max(least.completed_bytes),
-        total_bytes: bytes(now.total_bytes).max(least.total_bytes),
+        percent: i32::from(now.percent).max(min.percent),
+        completed_bytes: bytes(now.completed_bytes).max(min.completed_bytes),
+        total_bytes: bytes(now.total_bytes).max(min.total_bytes),
     })
 }

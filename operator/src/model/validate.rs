@@ -1,27 +1,29 @@
-//! What an `OllamaModel` asks for, checked. Pure.
+//! Validates an `OllamaModel`. Pure.
 
 use paddock_crds::OllamaModel;
 use paddock_ollama::ModelName;
 
-use crate::conditions::{Reason, Refusal};
-use crate::config::ModelRegistry;
+use crate::{
+    config::ModelRegistry,
+    status::conditions::{Blocked, Reason},
+};
 
-/// A model as the object asks for it.
+/// A validated spec.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct ModelSpec {
     pub(crate) model: ModelName,
-    /// Pull without TLS.
-    pub(crate) insecure: bool,
+    /// Whether to pull without TLS.
+    pub(crate) is_insecure: bool,
 }
 
-/// The model that the object asks for.
-pub(crate) fn wanted(object: &OllamaModel, registries: &[ModelRegistry]) -> Result<Wanted, Refusal> {
+/// Validates the spec against the registries that may be used.
+pub(crate) fn model_spec(object: &OllamaModel, registries: &[ModelRegistry]) -> Result<ModelSpec, Blocked> {
     let spec = &object.spec;
     let model = ModelName::parse(&spec.model)
-        .map_err(|error| Refusal::new(Reason::InvalidSpec, format!("spec.model: {error}")))?;
+        .map_err(|error| Blocked::new(Reason::InvalidSpec, format!("spec.model: {error}")))?;
     if model.is_cloud() {
         let message = "spec.model names a model of Ollama's cloud, which is not pulled";
-        return Err(Refusal::new(Reason::InvalidSpec, message));
+        return Err(Blocked::new(Reason::InvalidSpec, message));
     }
     let Some(registry) = registries.iter().find(|registry| registry.host() == model.registry()) else {
         let allowed: Vec<_> = registries.iter().map(ModelRegistry::host).collect();
@@ -31,7 +33,7 @@ pub(crate) fn wanted(object: &OllamaModel, registries: &[ModelRegistry]) -> Resu
             model.registry(),
             allowed.join(", ")
         );
-        return Err(Refusal::new(Reason::RegistryNotAllowed, message));
+        return Err(Blocked::new(Reason::RegistryNotAllowed, message));
     };
     if spec.insecure_registry && !registry.is_insecure() {
         let message = format!(
@@ -39,33 +41,34 @@ pub(crate) fn wanted(object: &OllamaModel, registries: &[ModelRegistry]) -> Resu
              operator's configuration changed",
             registry.host()
         );
-        return Err(Refusal::new(Reason::InsecureNotAllowed, message));
+        return Err(Blocked::new(Reason::InsecureNotAllowed, message));
     }
-    Ok(Wanted { model, insecure: spec.insecure_registry })
+    Ok(ModelSpec { model, is_insecure: spec.insecure_registry })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rstest::rstest;
     use serde_json::json;
 
-    fn check(model: &str, insecure: bool) -> Result<Wanted, Refusal> {
+    use super::*;
+
+    fn check(model: &str, insecure: bool) -> Result<ModelSpec, Blocked> {
         let object = json!({
             "apiVersion": "paddock.dev/v1alpha1", "kind": "OllamaModel", "metadata": {"name": "m", "namespace": "n"},
             "spec": {"model": model, "insecureRegistry": insecure},
         });
         let registries = ["registry.ollama.ai", "http://127.0.0.1:5000"].map(|text| text.parse().unwrap());
-        wanted(&serde_json::from_value(object).unwrap(), &registries)
+        model_spec(&serde_json::from_value(object).unwrap(), &registries)
     }
 
     #[rstest]
     #[case("smollm2:135m", false, "registry.ollama.ai/library/smollm2:135m")]
     #[case("127.0.0.1:5000/library/smollm2:135m", true, "127.0.0.1:5000/library/smollm2:135m")]
-    fn models_of_listed_registries(#[case] model: &str, #[case] insecure: bool, #[case] canonical: &str) {
-        let wanted = check(model, insecure).unwrap();
-        assert_eq!(wanted.model.as_str(), canonical);
-        assert_eq!(wanted.insecure, insecure);
+    fn a_model_of_a_listed_registry_is_valid(#[case] model: &str, #[case] insecure: bool, #[case] canonical: &str) {
+        let spec = check(model, insecure).unwrap();
+        assert_eq!(spec.model.as_str(), canonical);
+        assert_eq!(spec.is_insecure, insecure);
     }
 
     #[rstest]
@@ -73,14 +76,14 @@ mod tests {
     #[case("smollm2:135m", true, Reason::InsecureNotAllowed, "http://registry.ollama.ai")]
     #[case("a/b/c/d:1", false, Reason::InvalidSpec, "spec.model")]
     #[case("big:120b-cloud", false, Reason::InvalidSpec, "cloud")]
-    fn others_are_refused_by_name(
+    fn an_invalid_field_is_named(
         #[case] model: &str,
         #[case] insecure: bool,
         #[case] reason: Reason,
         #[case] word: &str,
     ) {
-        let refusal = check(model, insecure).unwrap_err();
-        assert_eq!(refusal.reason, reason);
-        assert!(refusal.message.contains(word), "{}", refusal.message);
+        let blocked = check(model, insecure).unwrap_err();
+        assert_eq!(blocked.reason, reason);
+        assert!(blocked.message.contains(word), "{}", blocked.message);
     }
 }

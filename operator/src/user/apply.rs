@@ -1,101 +1,111 @@
-//! Makes the user as the object asks.
+//! Creates or changes the user of an object.
 
 use kube::Resource;
-use paddock_accounts::Error as AccountsError;
-use paddock_accounts::gitops::{Adoption, DesiredUser};
-use paddock_accounts::users::User;
+use paddock_accounts::{
+    Error as AccountsError,
+    managed_resources::{Adoption, DesiredUser},
+    users::User,
+};
 use paddock_crds::{AdoptionPolicy, ApiUser};
 
-use crate::conditions::{Reason, Refusal};
-use crate::error::Failure;
-use crate::fence;
-use crate::object::{Object, namespace_of};
-use crate::shared::{Shared, context};
-use crate::user::validate;
+use crate::{
+    context::{Context, audit_context},
+    error::ReconcileError,
+    object::{namespace_of, uid::with_uid_check},
+    status::conditions::{Blocked, Reason},
+    user::validate,
+};
 
-/// What came of it; only this module makes an `Applied`.
-pub(crate) enum Outcome {
-    Applied(Box<Applied>),
-    Refused(Refusal),
+/// The result of [`apply_user`].
+pub(crate) enum Applied {
+    User(Box<AppliedUser>),
+    Blocked(Blocked),
 }
 
-/// A user that is as its object asks.
-pub(crate) struct Applied {
+/// A user to which the spec is applied. Only this module can build one, so that a status cannot
+/// report a user that was not applied.
+pub(crate) struct AppliedUser {
     pub(super) user: User,
-    /// Keys that are not revoked.
-    pub(super) keys: i64,
+    /// The number of keys that are not revoked.
+    pub(super) key_count: i64,
     _sealed: (),
 }
 
 /// Creates or changes the user.
-pub(crate) async fn user(shared: &Shared, object: &ApiUser, desired: &DesiredUser) -> Result<Outcome, Failure> {
-    let owner = shared.owner(object.meta());
-    if shared.accounts.owned_user(&owner).await?.is_none()
-        && let Some(winner) = older_rival(shared, object, desired)
+pub(crate) async fn apply_user(
+    context: &Context,
+    object: &ApiUser,
+    desired: &DesiredUser,
+) -> Result<Applied, ReconcileError> {
+    let owner = context.owner(object);
+    if context.accounts.managed().find_user(&owner).await?.is_none()
+        && let Some(winner) = older_rival(context, object, desired)
     {
-        return Ok(Outcome::Refused(conflict(&winner)));
+        return Ok(Applied::Blocked(email_conflict(&winner)));
     }
     let adoption = match object.spec.adoption_policy {
         AdoptionPolicy::Never => Adoption::Never,
-        AdoptionPolicy::IfUnmanaged if shared.settings.admin_namespaces.contains(&namespace_of(object)) => {
+        AdoptionPolicy::IfUnmanaged if context.settings.admin_namespaces.contains(&namespace_of(object)) => {
             Adoption::Anyone
         }
         AdoptionPolicy::IfUnmanaged => Adoption::Users,
     };
-    let context = context(ApiUser::KIND, object);
-    let accounts = &shared.accounts;
-    let mut result = accounts.apply_user(&context, &owner, desired, adoption, false).await;
-    if matches!(result, Err(AccountsError::Fenced(_))) && fence::is_present(&shared.client, object).await? {
-        result = accounts.apply_user(&context, &owner, desired, adoption, true).await;
-    }
+    let audit = audit_context(object);
+    let accounts = &context.accounts;
+    let result = with_uid_check(&context.client, object, |on_uid_mismatch| {
+        accounts.managed().apply_user(&audit, &owner, desired, adoption, on_uid_mismatch)
+    })
+    .await;
     match result {
         Ok(user) => {
-            let keys = accounts.credentials(Some(user.id)).await?;
-            let live = keys.iter().filter(|key| key.revoked_at.is_none()).count();
-            let keys = i64::try_from(live).unwrap_or(i64::MAX);
-            Ok(Outcome::Applied(Box::new(Applied { user, keys, _sealed: () })))
+            let keys = accounts.credentials().list(Some(user.id)).await?;
+            let key_count = keys.iter().filter(|key| key.revoked_at.is_none()).count();
+            let key_count = i64::try_from(key_count).unwrap_or(i64::MAX);
+            Ok(Applied::User(Box::new(AppliedUser { user, key_count, _sealed: () })))
         }
-        Err(error) => refusal(error).map(Outcome::Refused),
+        Err(ReconcileError::Accounts(error)) => blocked_by(error).map(Applied::Blocked),
+        Err(error) => Err(error),
     }
 }
 
-/// What an error means for the object; what is not the object's fault stays an error.
-fn refusal(error: AccountsError) -> Result<Refusal, Failure> {
+/// Turns an error that the object's author can resolve into a [`Blocked`]. Returns any other error.
+fn blocked_by(error: AccountsError) -> Result<Blocked, ReconcileError> {
     match error {
-        AccountsError::Invalid(_) => Ok(Refusal::new(Reason::InvalidSpec, error.to_string())),
-        AccountsError::EmailTaken(id) => Ok(Refusal::new(
+        AccountsError::Invalid(_) => Ok(Blocked::new(Reason::InvalidSpec, error.to_string())),
+        AccountsError::EmailTaken(id) => Ok(Blocked::new(
             Reason::EmailTaken,
             format!(
-                "spec.email belongs to user {id}, which no object manages; adoptionPolicy: IfUnmanaged takes it over if it \
-                 is active and no admin, and from the namespaces of ADMIN_NAMESPACES whoever it is; or use another e-mail"
+                "spec.email belongs to user {id}, which no object manages; use another e-mail, or set adoptionPolicy: \
+                 IfUnmanaged to take the user over. In namespaces outside ADMIN_NAMESPACES the user must be active and no \
+                 admin"
             ),
         )),
-        AccountsError::Managed { owner, .. } => Ok(conflict(&owner.to_string())),
-        AccountsError::LastAdmin => Ok(Refusal::new(Reason::LastAdmin, error.to_string())),
-        AccountsError::Fenced(_) => Err(Failure::Overtaken("a younger object of the same name")),
+        AccountsError::Managed { owner, .. } => Ok(email_conflict(&owner.to_string())),
+        AccountsError::LastAdmin => Ok(Blocked::new(Reason::LastAdmin, error.to_string())),
         other => Err(other.into()),
     }
 }
 
-fn conflict(winner: &str) -> Refusal {
+fn email_conflict(winner: &str) -> Blocked {
     let message =
         format!("spec.email belongs to ApiUser {winner}; delete one of the two objects, or use another e-mail");
-    Refusal::new(Reason::Conflict, message)
+    Blocked::new(Reason::Conflict, message)
 }
 
-/// Of several objects that ask for one address the oldest wins, also when they are all seen for the first time.
-fn older_rival(shared: &Shared, object: &ApiUser, desired: &DesiredUser) -> Option<String> {
-    let rivals = shared.users.filter(|other| {
+/// Returns the oldest other object with the same e-mail, if it is older than this one. The oldest
+/// object wins, also when the operator sees all of them for the first time.
+fn older_rival(context: &Context, object: &ApiUser, desired: &DesiredUser) -> Option<String> {
+    let rivals = context.users.filter(|other| {
         other.meta().deletion_timestamp.is_none()
             && other.meta().uid != object.meta().uid
-            && validate::email(other).is_some_and(|email| email == desired.email)
+            && validate::desired_email(other).is_some_and(|email| email == desired.email)
             && age(other) < age(object)
     });
     let oldest = rivals.iter().filter_map(|rival| rival.0.as_ref().ok()).min_by_key(|rival| age(rival))?;
     Some(format!("{}/{}", namespace_of(oldest), oldest.meta().name.clone().unwrap_or_default()))
 }
 
-/// An order of objects: by creation, then by name, so that two of the same second have one too.
+/// Orders objects by creation time, then by name, because creation times have whole seconds.
 fn age(object: &ApiUser) -> impl Ord + use<> {
     let meta = object.meta();
     (meta.creation_timestamp.clone(), meta.namespace.clone(), meta.name.clone())

@@ -1,59 +1,60 @@
-//! What an `ApiUser` asks for, checked. Pure.
+//! Validates an `ApiUser`. Pure.
 
 use std::collections::BTreeSet;
 
-use paddock_accounts::email::Email;
-use paddock_accounts::gitops::DesiredUser;
-use paddock_accounts::limits::Limits;
-use paddock_accounts::patterns::ModelPatterns;
-use paddock_accounts::sets;
+use paddock_accounts::{
+    managed_resources::DesiredUser,
+    types::{self, Email, Limits, ModelPatterns},
+};
 use paddock_crds::{ApiUser, Role};
 use paddock_ollama::ModelPattern;
 
-use crate::conditions::{Reason, Refusal};
-use crate::object::namespace_of;
+use crate::{
+    object::namespace_of,
+    status::conditions::{Blocked, Reason},
+};
 
-/// The user that the object asks for.
-pub(crate) fn desired(object: &ApiUser, admin_namespaces: &BTreeSet<String>) -> Result<DesiredUser, Refusal> {
+/// Returns the user that the spec describes.
+pub(crate) fn desired_user(object: &ApiUser, admin_namespaces: &BTreeSet<String>) -> Result<DesiredUser, Blocked> {
     let spec = &object.spec;
     let email =
-        Email::parse(&spec.email).map_err(|error| Refusal::new(Reason::InvalidSpec, format!("spec.email {error}")))?;
+        Email::parse(&spec.email).map_err(|error| Blocked::new(Reason::InvalidSpec, format!("spec.email {error}")))?;
     let namespace = namespace_of(object);
     if spec.roles.contains(&Role::Admin) && !admin_namespaces.contains(&namespace) {
         let message = format!(
             "spec.roles: admin may be given only from the namespaces that ADMIN_NAMESPACES lists, and {namespace} is not \
              one of them; remove the role, or have the operator's configuration changed"
         );
-        return Err(Refusal::new(Reason::RoleNotAllowed, message));
+        return Err(Blocked::new(Reason::RoleNotAllowed, message));
     }
     Ok(DesiredUser {
         email,
         display_name: spec.display_name.clone(),
-        roles: spec.roles.iter().copied().map(role).collect(),
+        roles: spec.roles.iter().copied().map(convert_role).collect(),
         active: spec.active,
-        models: spec.models.as_deref().map(patterns).transpose()?,
-        limits: spec.limits.as_ref().map(limits).unwrap_or_default(),
+        models: spec.models.as_deref().map(parse_patterns).transpose()?,
+        limits: spec.limits.as_ref().map(convert_limits).unwrap_or_default(),
     })
 }
 
-/// The address that the object asks for, canonical; `None` when it is none.
-pub(crate) fn email(object: &ApiUser) -> Option<Email> {
+/// Returns the canonical form of `spec.email`, or `None` if it is no e-mail address.
+pub(crate) fn desired_email(object: &ApiUser) -> Option<Email> {
     Email::parse(&object.spec.email).ok()
 }
 
-/// The patterns in canonical form.
-pub(crate) fn patterns(texts: &[String]) -> Result<ModelPatterns, Refusal> {
+/// Parses the patterns of `spec.models` into their canonical form.
+pub(crate) fn parse_patterns(texts: &[String]) -> Result<ModelPatterns, Blocked> {
     texts
         .iter()
         .map(|text| match ModelPattern::parse(text) {
             Ok(pattern) => Ok(pattern.as_str().to_owned()),
-            Err(error) => Err(Refusal::new(Reason::InvalidSpec, format!("spec.models: {text:?}: {error}"))),
+            Err(error) => Err(Blocked::new(Reason::InvalidSpec, format!("spec.models: {text:?}: {error}"))),
         })
         .collect()
 }
 
-/// Whether the user allows keys from the namespace.
-pub(crate) fn allows(user: &ApiUser, namespace: &str) -> Result<(), Refusal> {
+/// Checks that the user allows keys in the namespace.
+pub(crate) fn check_key_namespace(user: &ApiUser, namespace: &str) -> Result<(), Blocked> {
     let own = namespace_of(user);
     let listed = user.spec.allow_keys_from.as_ref().is_some_and(|from| from.namespaces.iter().any(|n| n == namespace));
     if own == namespace || listed {
@@ -64,10 +65,10 @@ pub(crate) fn allows(user: &ApiUser, namespace: &str) -> Result<(), Refusal> {
          create the ApiKey in {own}",
         user.metadata.name.clone().unwrap_or_default()
     );
-    Err(Refusal::new(Reason::NamespaceNotAllowed, message))
+    Err(Blocked::new(Reason::NamespaceNotAllowed, message))
 }
 
-pub(crate) fn limits(limits: &paddock_crds::Limits) -> Limits {
+pub(crate) fn convert_limits(limits: &paddock_crds::Limits) -> Limits {
     Limits {
         requests_per_minute: limits.requests_per_minute,
         tokens_per_minute: limits.tokens_per_minute,
@@ -77,18 +78,19 @@ pub(crate) fn limits(limits: &paddock_crds::Limits) -> Limits {
     }
 }
 
-const fn role(role: Role) -> sets::Role {
+const fn convert_role(role: Role) -> types::Role {
     match role {
-        Role::Admin => sets::Role::Admin,
-        Role::User => sets::Role::User,
+        Role::Admin => types::Role::Admin,
+        Role::User => types::Role::User,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rstest::rstest;
     use serde_json::{Value, json};
+
+    use super::*;
 
     fn object(namespace: &str, spec: &Value) -> ApiUser {
         serde_json::from_value(json!({
@@ -98,12 +100,12 @@ mod tests {
         .unwrap()
     }
 
-    fn check(namespace: &str, spec: &Value) -> Result<DesiredUser, Refusal> {
-        desired(&object(namespace, spec), &BTreeSet::from(["platform".to_owned()]))
+    fn check(namespace: &str, spec: &Value) -> Result<DesiredUser, Blocked> {
+        desired_user(&object(namespace, spec), &BTreeSet::from(["platform".to_owned()]))
     }
 
     #[test]
-    fn what_is_asked_for_becomes_canonical() {
+    fn the_desired_user_is_canonical() {
         let desired = check(
             "team-a",
             &json!({"email": "Ada@EXAMPLE.com", "models": ["smollm2", "*"], "limits": {"tokensPerDay": 5}}),
@@ -120,19 +122,19 @@ mod tests {
     #[case::email("platform", json!({"email": "ada@.com"}), Reason::InvalidSpec, "spec.email")]
     #[case::pattern("platform", json!({"email": "a@b.c", "models": ["a/b/c/d/e"]}), Reason::InvalidSpec, "spec.models")]
     #[case::admin("team-a", json!({"email": "a@b.c", "roles": ["admin"]}), Reason::RoleNotAllowed, "ADMIN_NAMESPACES")]
-    fn what_breaks_a_rule_is_refused_by_name(
+    fn an_invalid_field_is_named(
         #[case] namespace: &str,
         #[case] spec: Value,
         #[case] reason: Reason,
         #[case] word: &str,
     ) {
-        let refusal = check(namespace, &spec).unwrap_err();
-        assert_eq!(refusal.reason, reason);
-        assert!(refusal.message.contains(word), "{}", refusal.message);
+        let blocked = check(namespace, &spec).unwrap_err();
+        assert_eq!(blocked.reason, reason);
+        assert!(blocked.message.contains(word), "{}", blocked.message);
     }
 
     #[test]
-    fn admins_come_from_listed_namespaces() {
+    fn an_admin_namespace_may_grant_admin() {
         let desired = check("platform", &json!({"email": "a@b.c", "roles": ["admin", "user"]})).unwrap();
         assert_eq!(desired.roles.to_string(), "admin user");
     }

@@ -1,30 +1,31 @@
-//! Issuing a key.
+//! Issuance of a key.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use paddock_accounts::{
-    access::Need,
-    clock::Time,
+    Accounts, UserId,
+    access::Permission,
     credentials::{Issued, NewKey},
-    limits::{self, Limits},
-    sets::{Scope, Scopes},
-    users::UserId,
+    types::{self, Limits, Scope, Scopes},
 };
 use paddock_ollama::covers;
+use paddock_store::clock::Timestamp;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{NoQuery, Unread},
-    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
-    problem::Problem,
-    routes::{
-        auth::not_stored,
-        shared::{LimitsPatch, ScopeName, patterns},
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{
+            LazyBody, NoQuery,
+            deserialize::{ObjectOnly, not_null},
+        },
+        problem::Problem,
+        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+        security_headers::no_store,
     },
-    shape::{Members, not_null},
+    routes::schemas::{LimitsPatch, ScopeName, patterns},
 };
 
 /// A key to be.
@@ -49,11 +50,11 @@ pub(crate) struct IssueKey {
     /// Its own limits, beside its owner's.
     #[serde(default)]
     #[schema(value_type = Option<LimitsPatch>)]
-    limits: Option<Members<LimitsPatch>>,
+    limits: Option<ObjectOnly<LimitsPatch>>,
     /// When it ends, in RFC 3339.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
 }
 
 /// A key just made.
@@ -66,7 +67,7 @@ pub(crate) struct IssuedKey {
     plaintext: String,
     /// When it ends. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
 }
 
 impl From<Issued> for IssuedKey {
@@ -86,29 +87,29 @@ impl From<Issued> for IssuedKey {
     post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
     responses(
         (status = 201, description = "The key. It is shown this once.", body = IssuedKey),
-        Problems, CallerProblems, BodyProblems, Missing, Conflict
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn issue(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {
         user_id: UserId(asked.user_id),
         label: asked.label,
         scopes: asked.scopes,
         models: asked.models.as_deref().map(patterns).transpose()?,
-        limits: limits::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
+        limits: types::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
         expires_at: asked.expires_at,
     };
-    if let Some(Err(beyond)) = caller.principal.reach(covers).map(|reach| reach.covers_new(&new)) {
-        return Err(caller.refuse(beyond.to_string()).await);
+    if let Some(Err(beyond)) = caller.principal.delegation_limits(covers).map(|reach| new.check_within(&reach)) {
+        return Err(caller.deny(beyond.to_string()).await);
     }
-    let issued = ask(app.accounts.issue_key(&caller.context, new)).await?;
-    Ok(not_stored((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
+    let issued = with_db_timeout(accounts.credentials().issue(&caller.audit_context, new)).await?;
+    Ok(no_store((StatusCode::CREATED, Json(IssuedKey::from(issued)))))
 }

@@ -1,4 +1,4 @@
-//! API keys: how they are listed. Each further operation has a file of its own.
+//! API keys: the list, and one file for each other operation.
 
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
@@ -9,28 +9,28 @@ pub(super) mod rotate;
 
 use axum::extract::State;
 use paddock_accounts::{
-    access::Need,
-    clock::Time,
+    Accounts, UserId,
+    access::Permission,
     credentials::Credential,
-    sets::{Scope, Scopes},
-    token::prefix_of,
-    users::UserId,
+    types::{Scope, Scopes, prefix_of},
 };
+use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::shared::{LimitsView, Listed, Owner, ScopeName, listed, page, texts};
+use super::schemas::{LimitsView, Listed, OwnerView, ScopeName, listed, page, texts};
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::Query,
-    openapi::{CallerProblems, Problems},
-    problem::Problem,
-    shape::number,
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{Query, deserialize::number},
+        problem::Problem,
+        problem_responses::{CallerErrors, CommonErrors},
+    },
 };
 
-/// The most keys of one page, and how many are on one where nothing is said: existing clients ask for all.
-const PAGE: u16 = 1_000;
+/// The longest page, and the default, because existing clients expect all keys.
+const MAX_PAGE: u16 = 1_000;
 
 /// An API key, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -60,22 +60,22 @@ pub(crate) struct CredentialView {
     revoked: bool,
     /// When it was revoked.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    revoked_at: Option<Time>,
+    revoked_at: Option<Timestamp>,
     /// When it came to be.
     #[schema(value_type = String, format = DateTime)]
-    created_at: Time,
+    created_at: Timestamp,
     /// When it ends. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
     /// When it was last used, to about a minute.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    last_used_at: Option<Time>,
+    last_used_at: Option<Timestamp>,
     /// The Kubernetes object that owns it. Null: the API does.
     #[schema(required)]
-    managed_by: Option<Owner>,
+    managed_by: Option<OwnerView>,
     /// When an admin revoked it against the object that owns it.
     #[schema(required, value_type = Option<String>, format = DateTime)]
-    overridden_at: Option<Time>,
+    overridden_at: Option<Timestamp>,
 }
 
 impl From<Credential> for CredentialView {
@@ -94,7 +94,7 @@ impl From<Credential> for CredentialView {
             created_at: credential.created_at,
             expires_at: credential.expires_at,
             last_used_at: credential.last_used_at,
-            managed_by: credential.managed_by.map(Owner::from),
+            managed_by: credential.managed_by.map(OwnerView::from),
             overridden_at: credential.overridden_at,
         }
     }
@@ -124,19 +124,19 @@ pub(crate) struct ListCredentials {
     responses(
         (status = 200, description = "The keys.", body = Vec<CredentialView>,
          headers(("X-Total-Count" = i64, description = "How many keys there are in all."))),
-        Problems, CallerProblems
+        CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn list(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
 ) -> Result<Listed<CredentialView>, Problem> {
     // Without any right to keys, the parameters do not matter.
-    caller.must(Need::See(Scope::KeysRead, caller.principal.user_id)).await?;
+    caller.require(Permission::See(Scope::KeysRead, caller.principal.user_id)).await?;
     let asked: ListCredentials = query.read()?;
-    let whose = caller.whose(Scope::KeysRead, asked.user_id.map(UserId)).await?;
-    let (limit, offset) = page(asked.limit, PAGE, PAGE, asked.offset)?;
-    Ok(listed(ask(app.accounts.credentials_page(whose, limit, offset)).await?))
+    let user = caller.scope_to_user(Scope::KeysRead, asked.user_id.map(UserId)).await?;
+    let (limit, offset) = page(asked.limit, MAX_PAGE, MAX_PAGE, asked.offset)?;
+    Ok(listed(with_db_timeout(accounts.credentials().list_page(user, limit, offset)).await?))
 }

@@ -1,14 +1,16 @@
-//! Revoking a key, and giving one that Kubernetes owns back to its object.
+//! Revocation of a key, and clearing the override of a key that Kubernetes owns.
 
 use axum::{extract::State, http::StatusCode};
-use paddock_accounts::{access::Need, credentials::CredentialId, sets::Scope};
+use paddock_accounts::{Accounts, CredentialId, access::Permission, types::Scope};
 
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{Id, NoQuery},
-    openapi::{CallerProblems, Missing, Problems},
-    problem::Problem,
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{Id, NoQuery},
+        problem::Problem,
+        problem_responses::{CallerErrors, CommonErrors, NotFoundResponse},
+    },
 };
 
 /// Ends a key for good. One that has ended already stays as it is. On a key that Kubernetes owns it is kept against the object,
@@ -18,18 +20,18 @@ use crate::{
     params(("id" = i64, Path, description = "The credential's id.")),
     responses(
         (status = 204, description = "The key is revoked."),
-        Problems, CallerProblems, Missing
+        CommonErrors, CallerErrors, NotFoundResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn revoke(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    ask(app.accounts.revoke_key(&caller.context, CredentialId(id))).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
+    with_db_timeout(accounts.credentials().revoke(&caller.audit_context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -40,17 +42,17 @@ pub(crate) async fn revoke(
     params(("id" = i64, Path, description = "The credential's id.")),
     responses(
         (status = 204, description = "There is no override."),
-        Problems, CallerProblems, Missing
+        CommonErrors, CallerErrors, NotFoundResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn clear_override(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    ask(app.accounts.clear_key_override(&caller.context, CredentialId(id))).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
+    with_db_timeout(accounts.credentials().clear_override(&caller.audit_context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

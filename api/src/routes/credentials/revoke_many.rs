@@ -1,31 +1,30 @@
-//! Revoking many keys at once.
+//! Revocation of many keys at once.
 
 use axum::{Json, extract::State};
 use paddock_accounts::{
-    Violation,
-    access::Need,
-    clock::Time,
-    credentials::{CredentialId, KeyFilter},
-    sets::Scope,
-    text,
-    users::UserId,
+    Accounts, CredentialId, UserId, Violation,
+    access::Permission,
+    credentials::KeyFilter,
+    types::{Scope, display_text},
 };
+use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{NoQuery, Sender, Unread},
-    openapi::{BodyProblems, CallerProblems, Problems},
-    problem::Problem,
-    shape::not_null,
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{LazyBody, NoQuery, Revalidate, deserialize::not_null},
+        problem::Problem,
+        problem_responses::{BodyErrors, CallerErrors, CommonErrors},
+    },
 };
 
-/// The most keys that one request revokes, so that it ends before its client gives up.
-const MOST_AT_ONCE: usize = 1_000;
-/// The longest label there is.
-const LONGEST_LABEL: usize = 100;
+/// How many keys one request revokes, so that it ends before its client times out.
+const MAX_REVOKED: usize = 1_000;
+/// The longest label, in characters.
+const MAX_LABEL_LENGTH: usize = 100;
 
 /// Which keys to revoke: those that all of it holds for. At least one of the first four must be there.
 #[derive(Deserialize, ToSchema)]
@@ -43,11 +42,11 @@ pub(crate) struct RevokeMany {
     /// Keys that came to be before, in RFC 3339.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
-    created_before: Option<Time>,
+    created_before: Option<Timestamp>,
     /// Keys that were not used since; of those never used, the ones that came to be before.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
-    unused_since: Option<Time>,
+    unused_since: Option<Timestamp>,
     /// Also the key that asks, if it is among them; it comes last.
     #[serde(default)]
     include_self: bool,
@@ -59,7 +58,7 @@ pub(crate) struct RevokeMany {
 /// The keys that were revoked.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RevokedCredentials)]
-pub(crate) struct RevokedMany {
+pub(crate) struct BulkRevokeResult {
     /// Their ids, oldest first; with `dry_run`, of those that would be.
     revoked: Vec<i64>,
     /// How many are left beyond the 1,000 of one request: ask again.
@@ -75,34 +74,34 @@ pub(crate) struct RevokedMany {
     post, path = "/credentials/revoke", operation_id = "revoke_credentials", tag = "credentials",
     request_body = RevokeMany,
     responses(
-        (status = 200, description = "What was revoked, or would be.", body = RevokedMany),
-        Problems, CallerProblems, BodyProblems
+        (status = 200, description = "What was revoked, or would be.", body = BulkRevokeResult),
+        CommonErrors, CallerErrors, BodyErrors
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn revoke_many(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     _: NoQuery,
-    body: Unread,
-) -> Result<Json<RevokedMany>, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
+    body: LazyBody,
+) -> Result<Json<BulkRevokeResult>, Problem> {
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: RevokeMany = body.json(&mut caller).await?;
     let RevokeMany { include_self, dry_run, .. } = asked;
-    let mut keys = ask(app.accounts.live_keys(&filter(asked)?)).await?;
-    spare(&mut keys, caller.principal.credential_id(), include_self);
-    let left = keys.len().saturating_sub(MOST_AT_ONCE);
-    keys.truncate(MOST_AT_ONCE);
+    let mut keys = with_db_timeout(accounts.credentials().find_live(&filter(asked)?)).await?;
+    spare_own_key(&mut keys, caller.principal.credential_id(), include_self);
+    let left = keys.len().saturating_sub(MAX_REVOKED);
+    keys.truncate(MAX_REVOKED);
     if !dry_run {
-        keys = revoke_each(&app, &mut caller, keys).await?;
+        keys = revoke_each(&accounts, &mut caller, keys).await?;
     }
-    Ok(Json(RevokedMany { revoked: keys.into_iter().map(i64::from).collect(), left, dry_run }))
+    Ok(Json(BulkRevokeResult { revoked: keys.into_iter().map(i64::from).collect(), left, dry_run }))
 }
 
 /// One that would take every key is a slip.
 fn filter(asked: RevokeMany) -> Result<KeyFilter, Problem> {
     let RevokeMany { user_id, label, created_before, unused_since, .. } = asked;
-    if let Some(Err(error)) = label.as_deref().map(|label| text::check(label, LONGEST_LABEL)) {
+    if let Some(Err(error)) = label.as_deref().map(|label| display_text::check(label, MAX_LABEL_LENGTH)) {
         return Err(Problem::invalid(vec![Violation::new("/label", error.to_string())]));
     }
     let filter = KeyFilter { user_id: user_id.map(UserId), label, created_before, unused_since };
@@ -113,8 +112,9 @@ fn filter(asked: RevokeMany) -> Result<KeyFilter, Problem> {
     Ok(filter)
 }
 
-/// Takes the key that asks out, or puts it last: what comes after it would not be told.
-fn spare(keys: &mut Vec<CredentialId>, own: Option<CredentialId>, include_self: bool) {
+/// Removes the caller's own key, or moves it to the end: after its revocation the caller could
+/// revoke no other.
+fn spare_own_key(keys: &mut Vec<CredentialId>, own: Option<CredentialId>, include_self: bool) {
     let Some(at) = own.and_then(|own| keys.iter().position(|key| *key == own)) else { return };
     let own = keys.remove(at);
     if include_self {
@@ -122,14 +122,20 @@ fn spare(keys: &mut Vec<CredentialId>, own: Option<CredentialId>, include_self: 
     }
 }
 
-/// Each one in a transaction of its own, as long as the caller may. The answer leaves out those that someone else has revoked
-/// meanwhile.
-async fn revoke_each(app: &App, caller: &mut Caller, keys: Vec<CredentialId>) -> Result<Vec<CredentialId>, Problem> {
+/// Revokes each key in a transaction of its own, for as long as the caller has the permission. The
+/// result leaves out keys that were revoked meanwhile.
+async fn revoke_each(
+    accounts: &Accounts,
+    caller: &mut Caller,
+    keys: Vec<CredentialId>,
+) -> Result<Vec<CredentialId>, Problem> {
     let all = keys.len();
     let mut revoked = Vec::with_capacity(all);
     for id in keys {
-        let done = match caller.still().await {
-            Ok(()) => ask(app.accounts.revoke_key(&caller.context, id)).await.map_err(Problem::from),
+        let done = match caller.revalidate().await {
+            Ok(()) => {
+                with_db_timeout(accounts.credentials().revoke(&caller.audit_context, id)).await.map_err(Problem::from)
+            }
             Err(problem) => Err(problem),
         };
         match done {
@@ -143,7 +149,7 @@ async fn revoke_each(app: &App, caller: &mut Caller, keys: Vec<CredentialId>) ->
                     done.len(),
                     if done.is_empty() { "none".to_owned() } else { done.join(", ") }
                 );
-                return Err(problem.saying(detail));
+                return Err(problem.with_detail(detail));
             }
         }
     }

@@ -1,30 +1,27 @@
-//! Rotating a key.
+//! Rotation of a key.
 
 use std::time::Duration;
 
 use axum::{Json, extract::State, response::Response};
-use paddock_accounts::{
-    access::Need,
-    credentials::{CredentialId, DEFAULT_GRACE},
-    sets::Scope,
-};
+use paddock_accounts::{Accounts, CredentialId, access::Permission, credentials::DEFAULT_GRACE, types::Scope};
 use paddock_ollama::covers;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::issue::IssuedKey;
 use crate::{
-    app::{App, ask},
-    authentication::Caller,
-    extract::{Id, NoQuery, Unread, within},
-    openapi::{BodyProblems, CallerProblems, Conflict, Missing, Problems},
-    problem::Problem,
-    routes::auth::not_stored,
-    shape::not_null,
+    auth::Caller,
+    http::{
+        deadline::with_db_timeout,
+        extract::{Id, LazyBody, NoQuery, deserialize::not_null, within},
+        problem::Problem,
+        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+        security_headers::no_store,
+    },
 };
 
-/// The longest that an old secret may live on after a rotation.
-const LONGEST_GRACE: i64 = 30 * 24 * 60 * 60;
+/// The longest grace period of an old secret, in seconds.
+const MAX_GRACE: i64 = 30 * 24 * 60 * 60;
 
 /// How to rotate.
 #[derive(Default, Deserialize, ToSchema)]
@@ -43,29 +40,29 @@ pub(crate) struct Rotation {
     params(("id" = i64, Path, description = "The credential's id.")), request_body = Option<Rotation>,
     responses(
         (status = 200, description = "The new key. It is shown this once.", body = IssuedKey),
-        Problems, CallerProblems, BodyProblems, Missing, Conflict
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn rotate(
-    State(app): State<App>,
+    State(accounts): State<Accounts>,
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-    body: Unread,
+    body: LazyBody,
 ) -> Result<Response, Problem> {
-    caller.must(Need::Manage(Scope::KeysWrite)).await?;
-    let Rotation { grace_seconds } = body.json_if_any(&mut caller).await?;
+    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
+    let Rotation { grace_seconds } = body.json_or_default(&mut caller).await?;
     let grace = match grace_seconds {
         None => DEFAULT_GRACE,
         Some(seconds) => {
-            let seconds = within("/grace_seconds", seconds, 0, LONGEST_GRACE)?;
+            let seconds = within("/grace_seconds", seconds, 0, MAX_GRACE)?;
             Duration::from_secs(seconds.unsigned_abs())
         }
     };
-    let within = caller.principal.reach(covers);
-    match ask(app.accounts.rotate_key(&caller.context, CredentialId(id), grace, within)).await {
-        Ok(issued) => Ok(not_stored(Json(IssuedKey::from(issued)))),
-        Err(why) => Err(caller.failed(why).await),
+    let within = caller.principal.delegation_limits(covers);
+    match with_db_timeout(accounts.credentials().rotate(&caller.audit_context, CredentialId(id), grace, within)).await {
+        Ok(issued) => Ok(no_store(Json(IssuedKey::from(issued)))),
+        Err(why) => Err(caller.problem_from(why).await),
     }
 }

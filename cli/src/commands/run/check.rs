@@ -1,116 +1,113 @@
-//! What is asked of a server that has just started, before it is said to run.
+//! The checks of `paddock run` after its start, before it prints that it runs.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use paddock_accounts::{Accounts, seed::Seeded, sets::Role};
+use paddock_accounts::{Accounts, bootstrap::Seeded, types::Role};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::commands::healthcheck::probe;
+use crate::commands::healthcheck::{local_address, probe};
 
-/// How long the parts may take to come up.
-const START: Duration = Duration::from_secs(30);
+/// How long the API may take to answer `/healthz` and `/readyz`.
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a model may take to load and to answer.
-const ANSWER: Duration = Duration::from_mins(5);
+const MODEL_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// What is checked, and with what.
-pub(super) struct Check<'a> {
+/// The inputs of the check.
+pub(super) struct StartupCheck<'a> {
     pub(super) accounts: &'a Accounts,
     pub(super) ollama: &'a paddock_ollama::Client,
     pub(super) seeded: &'a Seeded,
-    /// The first admin's password, as this start made it or was told it.
+    /// The first admin's password, if this start set it or knows it.
     pub(super) password: Option<&'a SecretString>,
-    /// A model to try.
+    /// The model of `--try-model`.
     pub(super) model: Option<&'a str>,
 }
 
-/// What was found out, for the table.
-pub(super) struct Started {
+/// The results, as the table prints them.
+pub(super) struct CheckResult {
     pub(super) addr: SocketAddr,
     pub(super) first_admin: String,
     pub(super) models: Result<Vec<String>, String>,
-    pub(super) tried: Option<String>,
+    pub(super) model_reply: Option<String>,
 }
 
-impl Check<'_> {
-    /// Asks the running server what its users will ask. It must answer; what Ollama lacks is only told.
-    pub(super) async fn run(&self, addr: SocketAddr) -> anyhow::Result<Started> {
-        let addr = reachable(addr);
-        probe(addr, "healthz", START).await?;
-        probe(addr, "readyz", START).await?;
-        let (first_admin, signs_in) = self.first_admin().await?;
+impl StartupCheck<'_> {
+    /// Waits until the API is ready. Fails if it does not get ready; problems with Ollama are only
+    /// reported.
+    pub(super) async fn run(&self, addr: SocketAddr) -> anyhow::Result<CheckResult> {
+        let addr = local_address(addr);
+        probe(addr, "healthz", STARTUP_TIMEOUT).await?;
+        probe(addr, "readyz", STARTUP_TIMEOUT).await?;
+        let (first_admin, can_sign_in) = self.first_admin().await?;
         let models = self.ollama.tags().await.map(|tags| tags.into_iter().map(|tag| tag.name).collect());
-        let tried = match self.model {
-            Some(model) => Some(self.try_out(addr, model, signs_in).await),
+        let model_reply = match self.model {
+            Some(model) => Some(self.try_model(addr, model, can_sign_in).await),
             None => None,
         };
-        Ok(Started { addr, first_admin, models: models.map_err(|error| error.to_string()), tried })
+        Ok(CheckResult { addr, first_admin, models: models.map_err(|error| error.to_string()), model_reply })
     }
 
-    /// How the first admin stands, and whether its password is known. Nobody signs in for that, which would be recorded at
-    /// each start.
+    /// The first admin's state, and whether `password` is right. Compares the hash instead of
+    /// signing in, because a sign-in leaves an audit event.
     async fn first_admin(&self) -> anyhow::Result<(String, bool)> {
-        let Some(user) = self.accounts.user_by_email(&self.seeded.email).await? else {
+        let Some(user) = self.accounts.users().find_by_email(&self.seeded.email).await? else {
             return Ok(("is not there; others are admins".to_owned(), false));
         };
-        let fits = match self.password {
-            Some(password) => Some(self.accounts.password_is(user.id, password).await?),
+        let is_right = match self.password {
+            Some(password) => Some(self.accounts.passwords().matches(user.id, password).await?),
             None => None,
         };
-        let state = match fits {
+        let state = match is_right {
             _ if !user.is_active => "is disabled; others are admins",
             _ if !user.roles.has(Role::Admin) => "is no admin; others are",
             Some(true) => "signs in",
             Some(false) => "has another password; ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 resets it",
             None => "was there already",
         };
-        Ok((state.to_owned(), user.is_active && fits == Some(true)))
+        Ok((state.to_owned(), user.is_active && is_right == Some(true)))
     }
 
-    /// What came of a question to a model. With a key if there is a new one: a session is recorded.
-    async fn try_out(&self, addr: SocketAddr, model: &str, signs_in: bool) -> String {
-        let password = self.password.filter(|_| signs_in);
-        let answered = match (&self.seeded.key, password) {
-            (Some(key), _) => ask(addr, model, key.plaintext()).await,
-            (None, Some(password)) => self.ask_in_a_session(addr, model, password).await,
+    /// Asks the model one question, and returns its reply or the error. Prefers the new key:
+    /// signing in leaves an audit event.
+    async fn try_model(&self, addr: SocketAddr, model: &str, can_sign_in: bool) -> String {
+        let password = self.password.filter(|_| can_sign_in);
+        let reply = match (&self.seeded.key, password) {
+            (Some(key), _) => chat(addr, model, key.plaintext()).await,
+            (None, Some(password)) => self.chat_in_session(addr, model, password).await,
             (None, None) => {
                 return "not tried: no password or key is known; set ADMIN_BOOTSTRAP_PASSWORD".to_owned();
             }
         };
-        answered.unwrap_or_else(|error| format!("no answer: {error:#}"))
+        reply.unwrap_or_else(|error| format!("no answer: {error:#}"))
     }
 
-    async fn ask_in_a_session(&self, addr: SocketAddr, model: &str, password: &SecretString) -> anyhow::Result<String> {
+    async fn chat_in_session(&self, addr: SocketAddr, model: &str, password: &SecretString) -> anyhow::Result<String> {
         let token = sign_in(addr, self.seeded.email.as_str(), password).await.context("cannot sign in")?;
-        ask(addr, model, &token).await
+        chat(addr, model, &token).await
     }
 }
 
-/// The address to ask a server at that listens on every interface.
-fn reachable(addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()) } else { addr }
-}
-
-/// This machine is asked directly, whatever proxies are for.
+/// An HTTP client that ignores proxy settings, since the server is on this machine.
 fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder().no_proxy().timeout(timeout).build()
 }
 
-/// The access token of a session.
+/// Signs in, and returns the access token.
 async fn sign_in(addr: SocketAddr, username: &str, password: &SecretString) -> anyhow::Result<SecretString> {
     let body = json!({"username": username, "password": password.expose_secret()});
-    let answer = client(START)?.post(format!("http://{addr}/auth/login")).json(&body).send().await?;
+    let answer = client(STARTUP_TIMEOUT)?.post(format!("http://{addr}/auth/login")).json(&body).send().await?;
     let mut answer: Value = answer.error_for_status()?.json().await?;
     let token = answer.get_mut("access_token").map(Value::take);
-    token.and_then(|token| token.as_str().map(SecretString::from)).context("no access_token")
+    token.and_then(|token| token.as_str().map(SecretString::from)).context("the answer has no access_token")
 }
 
-/// One question through the gateway.
-async fn ask(addr: SocketAddr, model: &str, bearer: &SecretString) -> anyhow::Result<String> {
+/// Sends one chat request through the gateway.
+async fn chat(addr: SocketAddr, model: &str, bearer: &SecretString) -> anyhow::Result<String> {
     let body = json!({
         "model": model,
         "messages": [{"role": "user", "content": "Say hello."}],
@@ -118,8 +115,9 @@ async fn ask(addr: SocketAddr, model: &str, bearer: &SecretString) -> anyhow::Re
         "stream": false,
     });
     let began = Instant::now();
-    let asked = client(ANSWER)?.post(format!("http://{addr}/api/chat")).bearer_auth(bearer.expose_secret()).json(&body);
-    let answer = asked.send().await?;
+    let request =
+        client(MODEL_TIMEOUT)?.post(format!("http://{addr}/api/chat")).bearer_auth(bearer.expose_secret()).json(&body);
+    let answer = request.send().await?;
     let status = answer.status();
     let answer: Value = answer.json().await?;
     anyhow::ensure!(status.is_success(), "{status}: {}", answer["error"].as_str().unwrap_or_default());

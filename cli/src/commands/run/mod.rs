@@ -8,42 +8,47 @@ use anyhow::Context as _;
 use clap::Args;
 use paddock_accounts::{
     Accounts,
+    bootstrap::{Seed, Seeded},
     passwords::DEV_PASSWORD,
-    seed::{Seed, Seeded},
 };
 use paddock_operator::Cluster;
 use secrecy::ExposeSecret as _;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::check::{Check, Started};
-use super::{print, seed::tell_here};
+use self::check::{CheckResult, StartupCheck};
+use super::{print, seed::print_or_revoke};
 use crate::{
     config::{self, Database},
-    failure::Failure,
-    known_password, logging, probes, server,
+    dev_password,
+    error::Error,
+    logging, probes, server,
     settings::{Environment, Settings},
     signals,
     table::Table,
 };
 
-/// Runs everything on this machine: migrates the database, makes the first admin, serves the API and the gateway, checks that
-/// they answer, and prints what runs where. With no settings at all it keeps a SQLite file, paddock.db, in this folder, and
-/// listens on a free port from 8080 to 8083 of this machine only.
+/// Run everything on this machine: database, first admin, API, gateway, and with --operator the
+/// operator.
+///
+/// Migrates the database, creates the first admin, serves the API and the gateway, checks that they
+/// answer, and prints the addresses. Without any settings it uses the SQLite file paddock.db in
+/// this folder, and listens on the first free port from 8080 to 8083, for this machine only.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// dev (or local) or prod; outranks --environment. With dev named here the first admin's password is `admin`, unless
-    /// another one is set
+    /// dev (or local) or prod; overrides --environment. With dev, the first admin's password is
+    /// `admin` unless it is set
     #[arg(long, value_name = "NAME", ignore_case = true)]
     env: Option<Environment>,
-    /// Run the Kubernetes operator too
+    /// Also run the Kubernetes operator
     #[arg(long)]
     operator: bool,
-    /// The kubeconfig context the operator acts on; it must be named, so that it never acts on one by accident
+    /// The kubeconfig context of the operator; required outside of a pod, so that it never uses a
+    /// cluster by accident
     #[arg(long, value_name = "NAME", requires = "operator")]
     context: Option<String>,
-    /// Ask this model a question through the gateway, to see the whole way work; what comes of it is told, and the server
-    /// stays up
+    /// Ask this model a question through the gateway and print the result; the server keeps running
+    /// if it fails
     #[arg(long, value_name = "MODEL")]
     try_model: Option<String>,
     #[command(flatten)]
@@ -51,7 +56,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) async fn execute(mut self) -> Result<(), Failure> {
+    pub(crate) async fn execute(mut self) -> Result<(), Error> {
         if self.env.is_some() {
             self.settings.common.environment = self.env;
         }
@@ -60,44 +65,44 @@ impl Run {
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
         let mut api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
-        api.connections.most =
+        api.connections.max =
             config::max_connections(&self.settings.serve, &self.settings.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
         let ollama = server::ollama_client(&self.settings.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;
-        let listener = self.listen(environment, &seed).await?;
+        let listener = self.bind(environment, &seed).await?;
         let addr = listener.local_addr()?;
         let operator = self.operator(addr, environment).await?;
-        paddock_accounts::migrate(&database.options).await?;
+        paddock_store::migrate(&database.options).await?;
         let accounts = database.open().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
-        let metrics = probes::gather()?;
+        let metrics = probes::install_metrics()?;
         let stop = signals::shutdown()?;
 
-        let seeded = if self.env == Some(Environment::Local) && known_password::is_asked_for(&seed) {
+        let seeded = if self.env == Some(Environment::Local) && dev_password::is_requested(&seed) {
             accounts.seed_for_development(&seed).await?
         } else {
             accounts.seed(&seed).await?
         };
-        // Before anything else can fail or take its time: nobody else knows it.
-        tell_here(&accounts, &seeded).await?;
-        api.only_local_hosts = known_password::only_local_hosts(&accounts, addr, environment).await?;
-        config::raise_descriptors();
+        // Before any step that may fail or block: the new secrets exist nowhere else.
+        print_or_revoke(&accounts, &seeded).await?;
+        api.only_local_hosts = dev_password::require_local_hosts(&accounts, addr, environment).await?;
+        config::raise_fd_limit();
 
-        let mut parts = vec![server::api_missing(api.readiness.clone())];
+        let mut checks = vec![server::api_readiness(api.readiness.clone())];
         let mut tasks = JoinSet::new();
         let cluster = operator.as_ref().map(|operator| operator.kube.cluster_url.to_string());
         if let Some(operator) = operator {
             let readiness = paddock_operator::Readiness::default();
-            parts.push(server::operator_missing(readiness.clone()));
+            checks.push(server::operator_readiness(readiness.clone()));
             tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
         }
         let metrics_addr = probes_listener.local_addr()?;
-        tasks.spawn(probes::serve(probes_listener, metrics, parts, accounts.clone(), stop.clone()));
+        tasks.spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
         let (serving, token) = (accounts.clone(), stop.clone());
-        tasks.spawn(async move { paddock_api::serve(listener, api, serving, token).await.context("API") });
+        tasks.spawn(async move { paddock_api::serve(listener, api, serving, token).await.context("the API failed") });
 
-        let check = Check {
+        let check = StartupCheck {
             accounts: &accounts,
             ollama: &ollama,
             seeded: &seeded,
@@ -105,21 +110,21 @@ impl Run {
             model: self.try_model.as_deref(),
         };
         match stop.run_until_cancelled(check.run(addr)).await {
-            Some(Ok(started)) => {
-                print(&self.report(&started, metrics_addr, &seeded, cluster.as_deref(), &database)?)?;
+            Some(Ok(result)) => {
+                print(&self.report(&result, metrics_addr, &seeded, cluster.as_deref(), &database)?)?;
             }
             Some(Err(error)) => {
                 stop.cancel();
-                finish(tasks, &stop, &accounts).await?;
+                join(tasks, &stop, &accounts).await?;
                 return Err(error.into());
             }
             None => {}
         }
-        finish(tasks, &stop, &accounts).await
+        join(tasks, &stop, &accounts).await
     }
 
-    /// In dev the password defaults to one that everybody knows, so that one can sign in at once.
-    fn seed(&self, environment: Environment) -> Result<Seed, Failure> {
+    /// The seed settings. With `--env dev`, the password defaults to DEV_PASSWORD.
+    fn seed(&self, environment: Environment) -> Result<Seed, Error> {
         let mut seed = config::seed(&self.settings.seed)?;
         let dev = self.env == Some(Environment::Local);
         if dev && environment == Environment::Local && seed.password.is_none() {
@@ -128,71 +133,72 @@ impl Run {
         Ok(seed)
     }
 
-    /// The address that was asked for; or, where none was, the first free one of four.
-    async fn listen(&self, environment: Environment, seed: &Seed) -> Result<TcpListener, Failure> {
+    /// Binds the configured address, or without one the first free port of four.
+    async fn bind(&self, environment: Environment, seed: &Seed) -> Result<TcpListener, Error> {
         let settings = &self.settings.serve.listen;
         let addr = config::listen_addr(settings, environment);
-        if known_password::is_asked_for(seed) && !addr.ip().is_loopback() {
-            return Err(Failure::config(format!(
-                "LISTEN_ADDR {addr} can be reached from elsewhere, and ADMIN_BOOTSTRAP_PASSWORD is `{DEV_PASSWORD}`: set a \
-                 password of your own, or listen on 127.0.0.1"
+        if dev_password::is_requested(seed) && !addr.ip().is_loopback() {
+            return Err(Error::config(format!(
+                "LISTEN_ADDR {addr} can be reached from other machines, and ADMIN_BOOTSTRAP_PASSWORD is `{DEV_PASSWORD}`: set \
+                 another password, or listen on 127.0.0.1"
             )));
         }
         if settings.listen_addr.is_some() || settings.port.is_some() {
             return server::bind(addr).await;
         }
-        for port in config::PORT..config::PORT + 4 {
+        for port in config::DEFAULT_PORT..config::DEFAULT_PORT + 4 {
             match TcpListener::bind(SocketAddr::new(addr.ip(), port)).await {
                 Ok(listener) => return Ok(listener),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(probes::address_failure("LISTEN_ADDR", addr, &error)),
+                Err(error) => return Err(probes::bind_error("LISTEN_ADDR", addr, &error)),
             }
         }
-        Err(Failure::Other(anyhow::anyhow!("ports 8080 to 8083 are in use: set PORT to a free one, or to 0 for any")))
+        Err(Error::Other(anyhow::anyhow!("ports 8080 to 8083 are in use: set PORT to a free one, or to 0 for any")))
     }
 
-    /// The operator's configuration, if it was asked for.
+    /// The operator's configuration, with `--operator`.
     async fn operator(
         &self,
         addr: SocketAddr,
         environment: Environment,
-    ) -> Result<Option<paddock_operator::Config>, Failure> {
+    ) -> Result<Option<paddock_operator::Config>, Error> {
         if !self.operator {
             return Ok(None);
         }
         let cluster = server::cluster(self.context.as_deref());
         if cluster == Cluster::Context(None) {
-            return Err(Failure::config(
+            return Err(Error::config(
                 "--operator needs --context NAME outside of a pod, so that it never acts on a cluster by accident; `kubectl \
                  config get-contexts` lists them",
             ));
         }
         let settings = &self.settings;
         let public_url = server::public_url(&settings.ollama, addr, environment)?;
-        let access = paddock_operator::access(&cluster).await.map_err(anyhow::Error::from)?;
+        let access = paddock_operator::load_kube_config(&cluster).await.map_err(anyhow::Error::from)?;
         server::operator_config(access, &settings.operator, &settings.ollama, &settings.serve, public_url).map(Some)
     }
 
-    /// What runs, where, and what is missing with the command that brings it.
+    /// The table of parts, addresses and states. A missing part is shown with the command that adds
+    /// it.
     fn report(
         &self,
-        started: &Started,
+        result: &CheckResult,
         metrics: SocketAddr,
         seeded: &Seeded,
         cluster: Option<&str>,
         database: &Database,
-    ) -> Result<String, Failure> {
+    ) -> Result<String, Error> {
         let mut table = Table::new(["part", "where", "state"]);
-        let url = format!("http://{}", started.addr);
+        let url = format!("http://{}", result.addr);
         let file = database.options.sqlite_file()?;
-        let place = file.map_or_else(|| "PostgreSQL".to_owned(), |file| file.display().to_string());
-        table.row(["database", &place, "up to date"]);
+        let location = file.map_or_else(|| "PostgreSQL".to_owned(), |file| file.display().to_string());
+        table.row(["database", &location, "up to date"]);
         table.row(["api, gateway", &url, "ready"]);
         table.row(["docs", &format!("{url}/docs"), "ready"]);
         table.row(["metrics", &format!("http://{metrics}/metrics"), "ready"]);
-        table.row(["first admin", seeded.email.as_str(), &started.first_admin]);
+        table.row(["first admin", seeded.email.as_str(), &result.first_admin]);
         let ollama = config::ollama_url(&self.settings.ollama, config::environment(&self.settings.common)?)?;
-        let state = match &started.models {
+        let state = match &result.models {
             Ok(models) if models.is_empty() => "has no model; `ollama pull smollm2:135m` brings one".to_owned(),
             Ok(models) => format!("has {}", models.join(", ")),
             Err(_) => "does not answer; `ollama serve` starts it, or set OLLAMA_BASE_URL".to_owned(),
@@ -202,10 +208,10 @@ impl Run {
             Some(cluster) => table.row(["operator", cluster, "working"]),
             None => table.row(["operator", "-", "off; --operator --context NAME starts it"]),
         }
-        if let (Some(model), Some(answer)) = (&self.try_model, &started.tried) {
+        if let (Some(model), Some(answer)) = (&self.try_model, &result.model_reply) {
             table.row(["chat", model, answer]);
         }
-        let first = started.models.as_ref().ok().and_then(|models| models.first());
+        let first = result.models.as_ref().ok().and_then(|models| models.first());
         let model = self.try_model.as_ref().or(first).map_or("MODEL", String::as_str);
         let key = seeded.key.as_ref().map_or("$KEY", |key| key.plaintext().expose_secret());
         Ok(format!(
@@ -215,18 +221,18 @@ impl Run {
     }
 }
 
-/// Waits for the parts; the first that ends badly ends the others.
-async fn finish(
+/// Waits for all tasks. The first task that ends stops the others; the first error is returned.
+async fn join(
     mut tasks: JoinSet<anyhow::Result<()>>,
     stop: &CancellationToken,
     accounts: &Accounts,
-) -> Result<(), Failure> {
-    let mut outcome = Ok(());
+) -> Result<(), Error> {
+    let mut result = Ok(());
     while let Some(ended) = tasks.join_next().await {
         stop.cancel();
         let ended = ended.unwrap_or_else(|error| Err(error.into()));
-        outcome = outcome.and(ended);
+        result = result.and(ended);
     }
     accounts.close().await;
-    Ok(outcome?)
+    Ok(result?)
 }

@@ -1,4 +1,4 @@
-//! Where seeding tells what it made.
+//! Where `paddock seed` writes the new secrets.
 
 use std::{
     collections::BTreeMap,
@@ -17,20 +17,20 @@ use kube::{
 use paddock_operator::Cluster;
 use serde_json::json;
 
-use crate::{failure::Failure, server};
+use crate::{error::Error, server};
 
-/// What marks a Secret as one that seeding may write to.
+/// Label of the Secrets that `paddock seed` may overwrite.
 const LABEL: &str = "paddock.dev/bootstrap";
-const MANAGER: &str = "paddock-seed";
+const FIELD_MANAGER: &str = "paddock-seed";
 
-/// A place that was seen to take what will be told.
+/// A destination that was checked to be writable.
 pub(super) enum Destination {
     Stdout,
     File(PendingFile),
     Secret(Box<PendingSecret>),
 }
 
-/// A file beside the one that is wanted, ready to be written and renamed.
+/// A temporary file beside the output file. It is written, then renamed.
 pub(super) struct PendingFile {
     path: PathBuf,
     partial: PathBuf,
@@ -41,62 +41,62 @@ pub(super) struct PendingSecret {
     secrets: Api<Secret>,
     namespace: String,
     name: String,
-    /// The version that was seen; `None`: it is not there.
+    /// The resource version at the check; `None`: the Secret does not exist.
     version: Option<String>,
 }
 
 type Pairs = [(String, String)];
 
 impl Destination {
-    /// A file that only its owner can read.
-    pub(super) fn file(path: &Path) -> Result<Self, Failure> {
+    /// Creates the temporary file with mode 0600.
+    pub(super) fn file(path: &Path) -> Result<Self, Error> {
         let mut partial = path.as_os_str().to_owned();
         partial.push(format!(".{}", std::process::id()));
         let partial = PathBuf::from(partial);
         if path.is_dir() {
-            return Err(Failure::config(format!("--output-file {} is a folder; name a file", path.display())));
+            return Err(Error::config(format!("--output-file {} is a folder; set it to a file", path.display())));
         }
         let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&partial);
-        let file = file
-            .map_err(|error| Failure::config(format!("--output-file: cannot write {}: {error}", partial.display())))?;
+        let file =
+            file.map_err(|error| Error::config(format!("--output-file: cannot write {}: {error}", partial.display())))?;
         Ok(Self::File(PendingFile { path: path.to_owned(), partial, file }))
     }
 
-    /// A Kubernetes Secret, `namespace/name`. That it may be written is tried without writing.
-    pub(super) async fn secret(text: &str, context: Option<&str>) -> Result<Self, Failure> {
+    /// Checks, by a dry run, that the Secret `namespace/name` can be written.
+    pub(super) async fn secret(text: &str, context: Option<&str>) -> Result<Self, Error> {
         let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
         let Some((namespace, name)) = parts else {
-            return Err(Failure::config(format!(
-                "--secret `{text}` is not namespace/name, as paddock/bootstrap-admin"
+            return Err(Error::config(format!(
+                "--secret `{text}` is not namespace/name, such as paddock/bootstrap-admin"
             )));
         };
         let cluster = server::cluster(context);
         if cluster == Cluster::Context(None) {
-            return Err(Failure::config(
+            return Err(Error::config(
                 "--secret needs --context NAME outside of a pod, so that it never writes to a cluster by accident; `kubectl \
                  config get-contexts` lists them",
             ));
         }
-        let access = paddock_operator::access(&cluster).await.map_err(anyhow::Error::from)?;
+        let access = paddock_operator::load_kube_config(&cluster).await.map_err(anyhow::Error::from)?;
         let client = kube::Client::try_from(access).map_err(anyhow::Error::from)?;
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
-        let there = secrets.get_opt(name).await.with_context(|| format!("the Secret {text} cannot be looked for"))?;
-        if there.as_ref().is_some_and(|secret| !is_ours(secret)) {
-            return Err(Failure::config(format!(
-                "the Secret {text} was not made by `paddock seed`: name another, or label it {LABEL}=true if it may be written to"
+        let found = secrets.get_opt(name).await.with_context(|| format!("the Secret {text} cannot be read"))?;
+        if found.as_ref().is_some_and(|secret| !has_label(secret)) {
+            return Err(Error::config(format!(
+                "the Secret {text} was not made by `paddock seed`: name another Secret, or label this one {LABEL}=true if it may be overwritten"
             )));
         }
-        let version = there.and_then(|secret| secret.metadata.resource_version);
+        let version = found.and_then(|secret| secret.metadata.resource_version);
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let pending = PendingSecret { secrets, namespace, name, version };
         pending.put(&[], true).await.with_context(|| format!("the Secret {text} cannot be written"))?;
         Ok(Self::Secret(Box::new(pending)))
     }
 
-    /// Tells it, or nothing of it.
-    pub(super) async fn write(&self, pairs: &Pairs) -> Result<(), Failure> {
+    /// Writes all pairs, or none of them.
+    pub(super) async fn write(&self, pairs: &Pairs) -> Result<(), Error> {
         match self {
-            Self::Stdout => super::show(pairs),
+            Self::Stdout => super::write_to_stdout(pairs),
             Self::File(pending) => {
                 Ok(pending.write(pairs).with_context(|| format!("cannot write {}", pending.path.display()))?)
             }
@@ -109,21 +109,21 @@ impl Destination {
 }
 
 impl PendingFile {
-    /// What the file held of other names stays: a password that is not told again may be in it.
+    /// Keeps the lines of other names: a password from an earlier run may be among them.
     fn write(&self, pairs: &Pairs) -> anyhow::Result<()> {
-        let before = match fs::read_to_string(&self.path) {
+        let present = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
         };
-        let kept = before.lines().filter(|line| !pairs.iter().any(|(name, _)| line.starts_with(&format!("{name}="))));
-        let told = pairs.iter().map(|(name, value)| format!("{name}={value}"));
-        let text: String = kept.map(str::to_owned).chain(told).flat_map(|line| [line, "\n".to_owned()]).collect();
+        let kept = present.lines().filter(|line| !pairs.iter().any(|(name, _)| line.starts_with(&format!("{name}="))));
+        let new = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+        let text: String = kept.map(str::to_owned).chain(new).flat_map(|line| [line, "\n".to_owned()]).collect();
         let mut file = &self.file;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&self.partial, &self.path)?;
-        // The name is durable with its folder.
+        // Makes the rename durable.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::File::open(folder)?.sync_all()?;
         Ok(())
@@ -132,13 +132,13 @@ impl PendingFile {
 
 impl Drop for PendingFile {
     fn drop(&mut self) {
-        // Renamed, or never needed.
+        // Fails if the file was renamed, which is fine.
         let _ = fs::remove_file(&self.partial);
     }
 }
 
 impl PendingSecret {
-    /// Creates it, or changes what was seen. Other entries stay.
+    /// Creates the Secret, or patches the version that was seen. Other entries stay.
     async fn put(&self, pairs: &Pairs, dry_run: bool) -> Result<(), kube::Error> {
         let entries: BTreeMap<String, String> = pairs.iter().cloned().collect();
         let Some(version) = &self.version else {
@@ -152,16 +152,16 @@ impl PendingSecret {
                 type_: Some("Opaque".to_owned()),
                 ..Secret::default()
             };
-            let how = PostParams { dry_run, field_manager: Some(MANAGER.to_owned()) };
-            return self.secrets.create(&how, &secret).await.map(|_| ());
+            let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+            return self.secrets.create(&params, &secret).await.map(|_| ());
         };
         let patch = json!({"metadata": {"resourceVersion": version}, "stringData": entries});
-        let how = PatchParams { dry_run, field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.secrets.patch(&self.name, &how, &Patch::Merge(patch)).await.map(|_| ())
+        let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.secrets.patch(&self.name, &params, &Patch::Merge(patch)).await.map(|_| ())
     }
 }
 
-fn is_ours(secret: &Secret) -> bool {
+fn has_label(secret: &Secret) -> bool {
     let labels = secret.metadata.labels.as_ref();
     labels.and_then(|labels| labels.get(LABEL)).is_some_and(|value| value == "true")
 }

@@ -2,25 +2,26 @@
 
 mod local;
 
-pub(super) use local::look_up;
-
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
-use super::{hint_at_roles, print};
+pub(super) use self::local::find_user_id;
+use super::{hint_if_no_role, print};
 use crate::{
-    failure::Failure,
+    client::{Client, ServerSettings, USERS_PAGE_SIZE},
+    error::Error,
     output::OutputSettings,
     password::{Password, PasswordSettings},
-    remote::{PAGE, Remote, ServerSettings},
     settings::{CommonSettings, DatabaseSettings},
 };
 
-/// What a table of users shows.
+/// The columns of the table.
 const COLUMNS: [&str; 6] = ["id", "email", "display_name", "is_active", "roles", "created_at"];
 
-/// Works with users, through a running server; with --local, where that is offered, directly on the database.
+/// Manage users, through a running server or, for recovery, directly on the database.
+///
+/// `create` and `set-password` work directly on the database with --local.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct User {
@@ -30,27 +31,24 @@ pub(crate) struct User {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// List users in order of id
     List(List),
-    /// Create a user
     Create(Box<Create>),
     /// Show a user
-    Show(One),
-    /// Change a user
+    Show(OneUser),
     Update(Update),
-    /// Keep a user, and its keys, from doing anything
-    Disable(One),
-    /// Let a disabled user act again
-    Enable(One),
-    /// Delete a user for good: its keys are revoked, its address is free again
-    Delete(One),
-    /// Set a user's password, which ends its sessions
+    /// Disable a user: its sessions and keys stop working
+    Disable(OneUser),
+    /// Enable a disabled user again
+    Enable(OneUser),
+    /// Delete a user for good: its keys are revoked, its e-mail address is free again
+    Delete(OneUser),
     SetPassword(Box<SetPassword>),
 }
 
+/// List users by id.
 #[derive(Args)]
 struct List {
-    /// Only users with this text in their e-mail address or display name
+    /// Only users whose e-mail address or display name contains this text
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
     #[command(flatten)]
@@ -59,35 +57,37 @@ struct List {
     output: OutputSettings,
 }
 
-/// Creates a user. Without a password it can only use keys.
+/// Create a user.
+///
+/// A user without a password can only use keys.
 #[derive(Args)]
 struct Create {
     /// The e-mail address
     email: String,
-    /// The name that people see
+    /// The display name
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
-    /// What the user is: user or admin; may be given several times
+    /// A role: user or admin; can be repeated
     #[arg(long, value_name = "ROLE", value_parser = ["user", "admin"])]
     role: Vec<String>,
     /// The same as --role admin
     #[arg(long)]
     admin: bool,
-    /// The identity in another system; the same one again answers with the user that is there
+    /// The user's id in another system; if a user with this id exists, that user is printed instead
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
     #[command(flatten)]
     password: PasswordSettings,
     #[command(flatten)]
-    place: Place,
+    target: Target,
     #[command(flatten)]
     output: OutputSettings,
 }
 
-/// Where the commands for recovery work: through a server, or on the database.
+/// Where to apply the change: through a server, or directly to the database.
 #[derive(Args)]
-struct Place {
-    /// Work directly on the database of DATABASE_URL, where no server runs or nobody can sign in
+struct Target {
+    /// Work directly on the database of DATABASE_URL, when no server runs or nobody can sign in
     #[arg(long)]
     local: bool,
     #[command(flatten)]
@@ -99,7 +99,7 @@ struct Place {
 }
 
 #[derive(Args)]
-struct One {
+struct OneUser {
     /// The user's id or e-mail address
     user: String,
     #[command(flatten)]
@@ -108,29 +108,31 @@ struct One {
     output: OutputSettings,
 }
 
-/// Changes what is given, and leaves the rest.
+/// Change a user.
+///
+/// Only the given properties change.
 #[derive(Args)]
 struct Update {
     /// The user's id or e-mail address
     user: String,
-    /// The name that people see; empty clears it
+    /// The display name; an empty name clears it
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
-    /// What the user is from now on, in place of what it was; may be given several times
+    /// A role that replaces the present roles: user or admin; can be repeated
     #[arg(long, value_name = "ROLE", value_parser = ["user", "admin"], conflicts_with = "no_roles")]
     role: Vec<String>,
-    /// Take every role away
+    /// Remove all roles
     #[arg(long)]
     no_roles: bool,
-    /// A pattern of models that the user is narrowed to; may be given several times
+    /// A pattern of models that the user may use; can be repeated
     #[arg(long, value_name = "PATTERN", conflicts_with = "all_models")]
     model: Vec<String>,
-    /// Lift the narrowing: every model
+    /// Allow every model
     #[arg(long)]
     all_models: bool,
-    /// A limit, as requests_per_minute=60, or requests_per_minute= for none; may be given several times. The other limits are
-    /// kept, and not enforced yet
-    #[arg(long, value_name = "NAME=N", value_parser = limit)]
+    /// A limit, such as requests_per_minute=60, or requests_per_minute= for none; can be repeated.
+    /// Other limits are stored but not enforced yet
+    #[arg(long, value_name = "NAME=N", value_parser = parse_limit)]
     limit: Vec<(String, Option<i64>)>,
     #[command(flatten)]
     server: ServerSettings,
@@ -138,7 +140,10 @@ struct Update {
     output: OutputSettings,
 }
 
-/// Sets a user's password: from a file, from standard input, or a new one that is printed once.
+/// Set a user's password and end its sessions.
+///
+/// The password comes from a file or standard input; without one, a password is generated and
+/// printed once.
 #[derive(Args)]
 struct SetPassword {
     /// The user's id or e-mail address
@@ -146,33 +151,33 @@ struct SetPassword {
     #[command(flatten)]
     password: PasswordSettings,
     #[command(flatten)]
-    place: Place,
+    target: Target,
     #[command(flatten)]
     output: OutputSettings,
 }
 
 impl User {
-    pub(crate) async fn execute(self) -> Result<(), Failure> {
+    pub(crate) async fn execute(self) -> Result<(), Error> {
         match self.command {
             UserCommand::List(list) => list.execute().await,
-            UserCommand::Create(create) if create.place.local => create.locally().await,
+            UserCommand::Create(create) if create.target.local => create.execute_locally().await,
             UserCommand::Create(create) => create.execute().await,
-            UserCommand::Show(one) => one.show().await,
+            UserCommand::Show(user) => user.show().await,
             UserCommand::Update(update) => update.execute().await,
-            UserCommand::Disable(one) => one.activate(false).await,
-            UserCommand::Enable(one) => one.activate(true).await,
-            UserCommand::Delete(one) => one.delete().await,
-            UserCommand::SetPassword(set) if set.place.local => set.locally().await,
+            UserCommand::Disable(user) => user.activate(false).await,
+            UserCommand::Enable(user) => user.activate(true).await,
+            UserCommand::Delete(user) => user.delete().await,
+            UserCommand::SetPassword(set) if set.target.local => set.execute_locally().await,
             UserCommand::SetPassword(set) => set.execute().await,
         }
     }
 }
 
 impl List {
-    async fn execute(self) -> Result<(), Failure> {
-        let mut query = vec![("limit", PAGE.to_string())];
+    async fn execute(self) -> Result<(), Error> {
+        let mut query = vec![("limit", USERS_PAGE_SIZE.to_string())];
         query.extend(self.query.map(|text| ("q", text)));
-        let users = Remote::new(&self.server)?.all("/users", &query).await?;
+        let users = Client::new(&self.server)?.fetch_all("/users", &query).await?;
         print(&self.output.list(&users, &COLUMNS)?)
     }
 }
@@ -183,8 +188,8 @@ impl Create {
         self.role.iter().map(String::as_str).chain(admin).collect()
     }
 
-    async fn execute(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.place.server)?;
+    async fn execute(self) -> Result<(), Error> {
+        let client = Client::new(&self.target.server)?;
         let password = self.password.read()?;
         let mut body = json!({"email": self.email, "roles": self.roles()});
         for (name, value) in [("display_name", &self.display_name), ("external_id", &self.external_id)] {
@@ -192,48 +197,48 @@ impl Create {
                 body[name] = value.clone().into();
             }
         }
-        let mut user = remote.post("/users", Some(&body)).await?;
+        let mut user = client.post("/users", Some(&body)).await?;
         if let Some(password) = password {
             let id = user["id"].as_i64().unwrap_or_default();
-            set(&remote, id, &password).await.map_err(|failure| {
+            set_password(&client, id, &password).await.map_err(|error| {
                 anyhow::anyhow!(
-                    "user {id} is created, but has no password: {failure}; `paddock user set-password {id}` sets one"
+                    "user {id} was created, but without a password: {error}; `paddock user set-password {id}` sets one"
                 )
             })?;
-            tell(&mut user, &password);
+            add_generated_password(&mut user, &password);
         }
-        print(&self.output.one(&user)?)?;
-        hint_at_roles(&user);
+        print(&self.output.object(&user)?)?;
+        hint_if_no_role(&user);
         Ok(())
     }
 }
 
-impl One {
-    async fn show(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.server)?;
-        let id = remote.user(&self.user).await?;
-        let user = remote.get(&format!("/users/{id}"), &[]).await?.body;
-        print(&self.output.one(&user)?)
+impl OneUser {
+    async fn show(self) -> Result<(), Error> {
+        let client = Client::new(&self.server)?;
+        let id = client.user_id(&self.user).await?;
+        let user = client.get(&format!("/users/{id}"), &[]).await?.body;
+        print(&self.output.object(&user)?)
     }
 
-    async fn activate(self, is_active: bool) -> Result<(), Failure> {
-        let remote = Remote::new(&self.server)?;
-        let id = remote.user(&self.user).await?;
-        let user = remote.patch(&format!("/users/{id}"), &json!({"is_active": is_active})).await?;
-        print(&self.output.one(&user)?)
+    async fn activate(self, is_active: bool) -> Result<(), Error> {
+        let client = Client::new(&self.server)?;
+        let id = client.user_id(&self.user).await?;
+        let user = client.patch(&format!("/users/{id}"), &json!({"is_active": is_active})).await?;
+        print(&self.output.object(&user)?)
     }
 
-    async fn delete(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.server)?;
-        let id = remote.user(&self.user).await?;
-        remote.delete(&format!("/users/{id}")).await?;
-        print(&self.output.one(&json!({"id": id, "deleted": true}))?)
+    async fn delete(self) -> Result<(), Error> {
+        let client = Client::new(&self.server)?;
+        let id = client.user_id(&self.user).await?;
+        client.delete(&format!("/users/{id}")).await?;
+        print(&self.output.object(&json!({"id": id, "deleted": true}))?)
     }
 }
 
 impl Update {
-    async fn execute(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.server)?;
+    async fn execute(self) -> Result<(), Error> {
+        let client = Client::new(&self.server)?;
         let mut patch = Map::new();
         if let Some(name) = &self.display_name {
             patch.insert("display_name".to_owned(), if name.is_empty() { Value::Null } else { json!(name) });
@@ -251,43 +256,43 @@ impl Update {
             patch.insert("limits".to_owned(), limits.into());
         }
         if patch.is_empty() {
-            return Err(Failure::config("nothing to change was named; see `paddock user update --help`"));
+            return Err(Error::config("nothing to change; see `paddock user update --help`"));
         }
-        let id = remote.user(&self.user).await?;
-        let user = remote.patch(&format!("/users/{id}"), &patch.into()).await?;
-        print(&self.output.one(&user)?)
+        let id = client.user_id(&self.user).await?;
+        let user = client.patch(&format!("/users/{id}"), &patch.into()).await?;
+        print(&self.output.object(&user)?)
     }
 }
 
 impl SetPassword {
-    async fn execute(self) -> Result<(), Failure> {
-        let remote = Remote::new(&self.place.server)?;
-        let password = self.password.read_or_make()?;
-        let id = remote.user(&self.user).await?;
-        set(&remote, id, &password).await?;
+    async fn execute(self) -> Result<(), Error> {
+        let client = Client::new(&self.target.server)?;
+        let password = self.password.read_or_generate()?;
+        let id = client.user_id(&self.user).await?;
+        set_password(&client, id, &password).await?;
         let mut answer = json!({"id": id, "password_set": true});
-        tell(&mut answer, &password);
-        print(&self.output.one(&answer)?)
+        add_generated_password(&mut answer, &password);
+        print(&self.output.object(&answer)?)
     }
 }
 
-async fn set(remote: &Remote, id: i64, password: &Password) -> Result<(), Failure> {
+async fn set_password(client: &Client, id: i64, password: &Password) -> Result<(), Error> {
     let body = json!({"password": password.text.expose_secret()});
-    remote.post(&format!("/users/{id}/password"), Some(&body)).await.map(|_| ())
+    client.post(&format!("/users/{id}/password"), Some(&body)).await.map(|_| ())
 }
 
-/// Puts a password that nobody knows yet into what is printed; one that was given is not repeated.
-fn tell(answer: &mut Value, password: &Password) {
+/// Adds a generated password to the output. A given password is not repeated.
+fn add_generated_password(answer: &mut Value, password: &Password) {
     if password.is_new {
         answer["password"] = password.text.expose_secret().into();
     }
 }
 
-/// `name=60`, or `name=` for none.
-pub(super) fn limit(text: &str) -> Result<(String, Option<i64>), String> {
-    let wrong =
-        || format!("`{text}` is no limit; write it as requests_per_minute=60, or requests_per_minute= for none");
-    let (name, number) = text.split_once('=').ok_or_else(wrong)?;
-    let number = if number.is_empty() { None } else { Some(number.parse().map_err(|_| wrong())?) };
+/// Parses `name=60`, or `name=` for no limit.
+pub(super) fn parse_limit(text: &str) -> Result<(String, Option<i64>), String> {
+    let invalid =
+        || format!("`{text}` is not a limit; write it as requests_per_minute=60, or requests_per_minute= for none");
+    let (name, number) = text.split_once('=').ok_or_else(invalid)?;
+    let number = if number.is_empty() { None } else { Some(number.parse().map_err(|_| invalid())?) };
     Ok((name.to_owned(), number))
 }

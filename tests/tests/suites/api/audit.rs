@@ -20,7 +20,7 @@ pub(super) fn grow(engine: Engine, rows: usize) -> String {
         "INSERT INTO audit_logs (id, event_id, chain_version, event_type, occurred_at, user_id, credential_id, actor, \
          target, detail, change, prev_hash, hash) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
-         SELECT h.position + i, {event_id}, 1, 'config_changed', a.occurred_at, 7, 8, 'system:growth', \
+         SELECT h.position + i, {event_id}, 1, 'model_pulled', a.occurred_at, 7, 8, 'system:growth', \
          '=1+' || i, 'line 1, \"quoted\"', a.change, a.hash, a.hash \
          FROM n, audit_head h, audit_logs a WHERE a.id = 1; UPDATE audit_head SET position = position + {rows}"
     )
@@ -290,7 +290,7 @@ async fn filters_narrow_an_export(#[case] engine: Engine) {
     story(async {
         let api = grown(engine).await?;
         for (query, lines) in [
-            (&[("format", "ndjson"), ("event_type", "config_changed"), ("actor", "system:growth")][..], GROWTH),
+            (&[("format", "ndjson"), ("event_type", "model_pulled"), ("actor", "system:growth")][..], GROWTH),
             (&[("event_type", "user_created"), ("since", "2020-01-01T00:00:00Z")], 1),
             // The heading.
             (&[("format", "csv"), ("user_id", "999999")], 1),

@@ -1,7 +1,7 @@
 //! Signing in and out, and the credentials of a request.
 
 use anyhow::ensure;
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::json;

@@ -77,7 +77,7 @@ impl Fixture {
         let paddock = launch.start().await?;
         let admin = paddock.caller(&bootstrap.key);
         eventually("the cache to be on", Duration::from_secs(10), async || {
-            ensure!(metric(&paddock, "paddock_credential_cache_kept", "").await? == 1);
+            ensure!(metric(&paddock, "paddock_credential_cache_enabled", "").await? == 1);
             Ok(())
         })
         .await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use paddock_accounts::clock::{Clock as _, SystemClock};
+use paddock_store::clock::{Clock as _, SystemClock};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};

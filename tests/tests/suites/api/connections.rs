@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures_util::StreamExt as _;
 use http::StatusCode;
-use paddock_api::{Config, Connections};
+use paddock_api::{Config, ConnectionLimits};
 use paddock_tests::{
     database::Engine,
     eventually::eventually,
@@ -32,11 +32,11 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nHost: paddock\r\n\r\n";
 
 /// A limit of this many connections, which may stay idle for ever.
-const fn at_most(most: usize) -> Connections {
-    Connections { most, first_byte: LONG, head: LONG, idle: LONG }
+const fn at_most(most: usize) -> ConnectionLimits {
+    ConnectionLimits { max: most, first_byte: LONG, head: LONG, idle: LONG }
 }
 
-async fn start(connections: Connections) -> Result<Api> {
+async fn start(connections: ConnectionLimits) -> Result<Api> {
     Api::start_with(Engine::Sqlite, |config| Config { connections, ..config }).await
 }
 
@@ -203,7 +203,7 @@ async fn a_request_that_is_sent_slowly_or_waits_for_ollama_is_evicted(
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_byte_timeout_applies_to_the_first_request_only() {
     story(async {
-        let api = start(Connections { first_byte: SHORT, ..at_most(100) }).await?;
+        let api = start(ConnectionLimits { first_byte: SHORT, ..at_most(100) }).await?;
         let mut idle = RawConnection::open(&api).await?;
         idle.assert_served().await?;
         let mut silent = RawConnection::open(&api).await?;
@@ -216,7 +216,7 @@ async fn the_first_byte_timeout_applies_to_the_first_request_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_sent_too_slowly_closes_the_connection() {
     story(async {
-        let api = start(Connections { head: SHORT, ..at_most(100) }).await?;
+        let api = start(ConnectionLimits { head: SHORT, ..at_most(100) }).await?;
         let mut slow = RawConnection::open(&api).await?;
         slow.send("GET /healthz HTTP/1.1\r\n").await?;
         ensure!(slow.read_to_end().await?.is_empty());
@@ -228,7 +228,7 @@ async fn a_head_that_is_sent_too_slowly_closes_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_idle_for_too_long_is_closed() {
     story(async {
-        let api = start(Connections { idle: SHORT, ..at_most(100) }).await?;
+        let api = start(ConnectionLimits { idle: SHORT, ..at_most(100) }).await?;
         let mut idle = RawConnection::open(&api).await?;
         idle.assert_served().await?;
         ensure!(idle.read_to_end().await?.is_empty());

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use http::HeaderMap;
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_api::Config;
 use paddock_tests::{database::Engine, story::story};
 use reqwest::Method;

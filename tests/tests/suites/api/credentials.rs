@@ -194,7 +194,7 @@ async fn a_key_expires_at_its_time(#[case] engine: Engine) {
     story(async {
         let api = Api::start(engine).await?;
         let user = api.user(json!({})).await?;
-        let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(2);
+        let soon = paddock_store::clock::Clock::now(&paddock_store::clock::SystemClock) + Duration::from_secs(2);
         let (id, key) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
         eventually("the key to expire", Duration::from_secs(20), async || api.by(&key).get("/me").expect(401).await)
             .await?;
@@ -236,9 +236,9 @@ async fn an_admins_key_may_do_only_what_its_scopes_and_its_owners_present_roles_
 async fn the_server_records_the_expiry_of_a_key(#[case] engine: Engine) {
     story(async {
         let api =
-            Api::start_with(engine, |config| Config { sweep_every: Duration::from_millis(100), ..config }).await?;
+            Api::start_with(engine, |config| Config { sweep_interval: Duration::from_millis(100), ..config }).await?;
         let user = api.user(json!({})).await?;
-        let soon = paddock_accounts::clock::Clock::now(&paddock_accounts::clock::SystemClock) + Duration::from_secs(1);
+        let soon = paddock_store::clock::Clock::now(&paddock_store::clock::SystemClock) + Duration::from_secs(1);
         let (id, _) = api.key(user, json!({"expires_at": soon.to_string()})).await?;
         eventually("its expiry to be recorded", Duration::from_secs(20), async || {
             let recorded = api.admin().get("/audit").query(&[("event_type", "api_key_expired")]).expect(200).await?;

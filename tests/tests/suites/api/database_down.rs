@@ -51,7 +51,7 @@ async fn a_mutation_that_timed_out_does_not_happen_later() {
         let user = json!({"email": "ghost@example.com", "external_id": "ghost"});
         let refused = api.admin().post("/users").json(&user).expect(503).await?;
         ensure!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
-        assert_eq!(refused.problem(), "not-ready");
+        assert_eq!(refused.problem(), "unavailable");
         // Only a refusal that is certain says so.
         ensure!(!refused.text("detail")?.contains(UNCHANGED), "{refused}");
         sqlx::raw_sql("ROLLBACK").execute(&mut other).await?;
@@ -83,7 +83,7 @@ async fn a_read_only_database_is_not_ready() {
         set_read_only("on").await?;
         eventually("the state to be noticed", Duration::from_secs(20), async || {
             let refused = api.anonymous().get("/readyz").expect(503).await?;
-            assert_eq!(refused.problem(), "unavailable");
+            assert_eq!(refused.problem(), "not-ready");
             ensure!(refused.text("detail")?.contains("database"), "{refused}");
             Ok(())
         })

@@ -35,12 +35,14 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use contract::{ApiClient, Contract};
-use paddock_accounts::audit::Chain;
-use paddock_accounts::clock::SystemClock;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::{Accounts, OpenError, OpenOptions, migrate};
+use paddock_accounts::{
+    Accounts,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    passwords::PasswordPolicy,
+    sessions::SessionKey,
+};
 use paddock_api::Config;
+use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock, migrate};
 use paddock_tests::{
     database::{Database, Engine},
     eventually::eventually,
@@ -115,7 +117,7 @@ impl Api {
         let config = Config {
             requests_per_minute: NO_LIMIT,
             auth_failures_per_minute: NO_LIMIT,
-            drain: DRAIN_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
             ..Config::new(fake.url())
         };
         let served = tokio::spawn(paddock_api::serve(listener, configure(config), accounts, stop.clone()));
@@ -202,7 +204,7 @@ async fn accounts(database_url: &str) -> Result<Accounts> {
     // program.
     eventually("the lock of the file", Duration::from_secs(5), async || {
         let (chain, sessions) = (Chain::new(&SECRET.into()), SessionKey::new(&SECRET.into(), "HS256")?);
-        match Accounts::open(&options, chain, sessions, Arc::new(SystemClock)).await {
+        match Accounts::open(&options, chain, sessions, PasswordPolicy::default(), Arc::new(SystemClock)).await {
             Err(locked @ OpenError::Locked(_)) => Err(anyhow::Error::from(locked)),
             opened => Ok(opened),
         }

@@ -1,7 +1,7 @@
 //! Setting passwords: by an admin, by their owner, and never by a key.
 
 use anyhow::{Result, ensure};
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{join_all, try_join, try_join_all};
-use paddock_accounts::seed::ADMIN_EMAIL;
+use paddock_accounts::bootstrap::ADMIN_EMAIL;
 use paddock_api::Config;
 use paddock_tests::{database::Engine, story::story};
 use reqwest::{Client, StatusCode};

@@ -17,7 +17,7 @@ use super::{Api, MODEL};
 
 /// The API with this drain timeout.
 async fn start(drain: Duration) -> Result<Api> {
-    Api::start_with(Engine::Sqlite, |config| Config { drain, ..config }).await
+    Api::start_with(Engine::Sqlite, |config| Config { drain_timeout: drain, ..config }).await
 }
 
 async fn chat(api: &Api) -> Result<reqwest::Response> {

@@ -191,13 +191,13 @@ async fn a_trace_continues_from_the_client_to_ollama() {
 
         let request = span(&collector, "POST /api/chat").await?;
         let of_trace: Vec<Span> = collector.spans().into_iter().filter(|span| span.trace == TRACE).collect();
-        let server_span = of_trace
+        let request_span = of_trace
             .iter()
             .find(|span| span.kind == 2 && span.name == request.name)
             .with_context(|| format!("no server's span: {of_trace:?}"))?;
         let client_span = of_trace.iter().find(|span| span.kind == 3).context("a client's span")?;
-        ensure!(server_span.service == "paddock" && server_span.parent == PARENT, "{server_span:?}");
-        ensure!(client_span.parent == server_span.id, "{client_span:?}");
+        ensure!(request_span.service == "paddock" && request_span.parent == PARENT, "{request_span:?}");
+        ensure!(client.parent == request_span.id, "{client:?}");
         for (name, value) in [
             ("http.request.method", "POST"),
             ("http.route", "/api/chat"),
@@ -205,7 +205,7 @@ async fn a_trace_continues_from_the_client_to_ollama() {
             ("request_id", "traced"),
             ("user_id", &user.to_string()),
         ] {
-            ensure!(server_span.attributes.get(name).is_some_and(|is| is == value), "{name}: {server_span:?}");
+            ensure!(request_span.attributes.get(name).is_some_and(|is| is == value), "{name}: {request_span:?}");
         }
         let seen = served.ollama.requests("/api/chat");
         let passed = seen[0].headers.get("traceparent").context("Ollama got no traceparent")?.to_str()?;

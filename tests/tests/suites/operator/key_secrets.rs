@@ -6,7 +6,7 @@ use kube::{
     ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
-use paddock_crds::{ApiKey, ApiUser, SECRET_TYPE, StatusExt as _, VersionState, annotation, data, label};
+use paddock_crds::{ApiKey, ApiUser, HasConditions as _, SECRET_TYPE, VersionState, annotation, data, label};
 use paddock_tests::{eventually::eventually, paddock::Paddock, story::story};
 use serde_json::json;
 
@@ -116,7 +116,7 @@ async fn a_deleted_key_takes_its_secret_with_it() {
         let key = cluster.secret_data("llm").await?[data::API_KEY].clone();
         cluster.delete::<ApiKey>("ci").await?;
         ensure!(cluster.secrets().get_opt("llm").await?.is_none());
-        ensure!(cluster.accounts.authenticate(&key).await?.is_err());
+        ensure!(cluster.accounts.access().authenticate(&key).await?.is_err());
         Ok(())
     })
     .await;
@@ -204,7 +204,10 @@ async fn rotation_on_request_is_done_once_with_its_own_grace() {
         let newer = cluster.secret_data("ada-apikey").await?[data::API_KEY].clone();
         cluster.merge_patch::<ApiKey>("ada", ask("0s")).await?;
         let third = wait_for_new_version(&cluster, &second).await?;
-        ensure!(cluster.accounts.authenticate(&newer).await?.is_err(), "a grace of 0s ends the old key at once");
+        ensure!(
+            cluster.accounts.access().authenticate(&newer).await?.is_err(),
+            "a grace of 0s ends the old key at once"
+        );
         drop(operator);
         let _operator = cluster.start_operator().await?;
         cluster.create::<ApiKey>("later", json!({"userRef": {"name": "ada"}})).await?;

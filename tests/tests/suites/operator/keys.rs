@@ -8,9 +8,9 @@ use kube::{
     ResourceExt as _,
     api::{DeleteParams, WatchEvent, WatchParams},
 };
-use paddock_accounts::context::Context;
-use paddock_accounts::credentials::CredentialId;
-use paddock_crds::{ApiKey, ApiUser, StatusExt as _, annotation, data};
+use paddock_accounts::CredentialId;
+use paddock_crds::{ApiKey, ApiUser, HasConditions as _, annotation, data};
+use paddock_store::context::AuditContext;
 use paddock_tests::{eventually::eventually, process::Signal, story::story};
 use serde_json::json;
 
@@ -176,7 +176,7 @@ async fn a_paused_object_can_be_deleted() {
         cluster.assert_accepted(&key).await.context("a paused object is not changed")?;
         cluster.delete::<ApiKey>("ada").await?;
         cluster.delete::<ApiUser>("ada").await?;
-        ensure!(cluster.accounts.authenticate(&key).await?.is_err());
+        ensure!(cluster.accounts.access().authenticate(&key).await?.is_err());
         Ok(())
     })
     .await;
@@ -195,7 +195,7 @@ async fn a_retained_key_can_be_revoked_by_its_next_object() {
         cluster.assert_accepted(&key).await?;
         cluster.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "revoked": true})).await?;
         cluster.wait_for_ready::<ApiKey>("ci", "False", "Revoked").await?;
-        ensure!(cluster.accounts.authenticate(&key).await?.is_err(), "the key is still accepted");
+        ensure!(cluster.accounts.access().authenticate(&key).await?.is_err(), "the key is still accepted");
         Ok(())
     })
     .await;
@@ -227,14 +227,14 @@ async fn a_revocation_by_an_admin_overrides_the_object_until_it_is_cleared() {
         let _operator = cluster.start_operator().await?;
         let object = cluster.user_with_key("ada").await?;
         let id = CredentialId(object.status.context("a status")?.credential_id.context("an id")?);
-        let admin = Context::system("test");
-        cluster.accounts.revoke_key(&admin, id).await?;
+        let admin = AuditContext::system("test");
+        cluster.accounts.credentials().revoke(&admin, id).await?;
         let touch = |at: &str| json!({"metadata": {"annotations": {"touched": at}}});
         cluster.merge_patch::<ApiKey>("ada", touch("first")).await?;
         let object = cluster.wait_for_ready::<ApiKey>("ada", "False", "Revoked").await?;
         let ready = object.status.context("a status")?.condition("Ready").context("Ready")?.message.clone();
         ensure!(ready.contains(&format!("POST /credentials/{id}/clear-override")), "{ready}");
-        cluster.accounts.clear_key_override(&admin, id).await?;
+        cluster.accounts.credentials().clear_override(&admin, id).await?;
         cluster.merge_patch::<ApiKey>("ada", touch("second")).await?;
         cluster.wait_until_consistent("ada").await?;
         let object = cluster.wait_for_ready::<ApiKey>("ada", "True", "Issued").await?;

@@ -20,12 +20,16 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     core::{NamespaceResourceScope, object::HasStatus},
 };
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::clock::SystemClock;
-use paddock_accounts::credentials::{CredentialId, SecretState};
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::{Accounts, OpenOptions, migrate};
-use paddock_crds::{ApiKey, ApiUser, OllamaModel, StatusExt, annotation, data};
+use paddock_accounts::{
+    Accounts, CredentialId, credentials::SecretState, passwords::PasswordPolicy, sessions::SessionKey,
+};
+use paddock_crds::{ApiKey, ApiUser, HasConditions, OllamaModel, annotation, data};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    clock::SystemClock,
+    migrate,
+};
 use paddock_tests::{
     database::{Database, Engine},
     eventually::eventually,
@@ -43,7 +47,7 @@ const NO_OLLAMA: &str = "http://127.0.0.1:1";
 /// A kind of Paddock's.
 trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + HasStatus<Status: StatusExt + Debug>
+    + HasStatus<Status: HasConditions + Debug>
     + Clone
     + Debug
     + Serialize
@@ -72,7 +76,9 @@ impl ClusterFixture {
         migrate(&options).await?;
         let secret = "another secret of tests, long enough".into();
         let sessions = SessionKey::new(&secret, "HS256")?;
-        let accounts = Accounts::open(&options, Chain::new(&secret), sessions, Arc::new(SystemClock)).await?;
+        let accounts =
+            Accounts::open(&options, Chain::new(&secret), sessions, PasswordPolicy::default(), Arc::new(SystemClock))
+                .await?;
         let (client, namespace) = (kubernetes.client().await?, kubernetes.namespace().await?);
         Ok(Self { kubernetes, client, namespace, database, accounts })
     }
@@ -168,7 +174,7 @@ impl ClusterFixture {
         let id = CredentialId(status.credential_id.context("no credential")?);
         let secret_name = status.secret_name.context("no secret name")?;
         let (content, secret) = (self.secret_data(&secret_name).await?, self.secrets().get(&secret_name).await?);
-        let versions = self.accounts.secrets(id).await?;
+        let versions = self.accounts.credentials().secrets(id).await?;
         let of_state = |state| versions.iter().filter(move |version| version.state == state).collect::<Vec<_>>();
         ensure!(of_state(SecretState::Staged).is_empty(), "a staged version is left: {versions:?}");
         let [active] = of_state(SecretState::Active)[..] else { anyhow::bail!("not one active: {versions:?}") };
@@ -182,14 +188,14 @@ impl ClusterFixture {
 
     /// Asserts that the key is accepted.
     async fn assert_accepted(&self, key: &str) -> Result<()> {
-        let refused = self.accounts.authenticate(key).await?.err();
+        let refused = self.accounts.access().authenticate(key).await?.err();
         ensure!(refused.is_none(), "the key is refused: {refused:?}");
         Ok(())
     }
 
     /// The types of all audit events, oldest first.
     async fn audit_events(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }

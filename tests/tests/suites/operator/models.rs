@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
-use paddock_crds::{ApiUser, OllamaModel, Origin};
+use paddock_crds::{ApiUser, ModelOrigin, OllamaModel};
 use paddock_tests::{
     eventually::eventually,
     ollama::Ollama,
@@ -40,7 +40,7 @@ async fn a_model_is_pulled_with_progress() {
         registry.set_fault(None);
         let object = cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
         let status = object.status.context("a status")?;
-        assert_eq!(status.origin, Some(Origin::Pulled));
+        assert_eq!(status.origin, Some(ModelOrigin::Pulled));
         assert_eq!((status.ready_backends, status.progress.context("progress")?.percent), (Some(1), 100));
         ensure!(status.digest.is_some_and(|digest| digest.starts_with("sha256:")));
         assert_eq!(cluster.audit_events().await?, ["model_pulled"]);
@@ -122,7 +122,7 @@ async fn an_existing_model_is_adopted_and_kept() {
         ollama.pull(&theirs, true).await?;
         cluster.create::<OllamaModel>("theirs", spec(&theirs)).await?;
         let object = cluster.wait_for_ready::<OllamaModel>("theirs", "True", "Available").await?;
-        assert_eq!(object.status.context("a status")?.origin, Some(Origin::Adopted));
+        assert_eq!(object.status.context("a status")?.origin, Some(ModelOrigin::Adopted));
         cluster.delete::<OllamaModel>("theirs").await?;
         ensure!(ollama.models().await?.iter().any(|name| name.contains("theirs")));
         Ok(())

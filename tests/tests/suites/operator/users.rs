@@ -3,11 +3,13 @@
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::DeleteParams};
-use paddock_accounts::context::Context;
-use paddock_accounts::email::Email;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{NewUser, UserId, UserPatch};
-use paddock_crds::{ApiUser, StatusExt as _, data};
+use paddock_accounts::{
+    UserId,
+    types::{Email, Role},
+    users::{NewUser, UserPatch},
+};
+use paddock_crds::{ApiUser, HasConditions as _, data};
+use paddock_store::context::AuditContext;
 use paddock_tests::{eventually::eventually, story::story};
 use serde_json::json;
 
@@ -23,18 +25,18 @@ async fn a_user_follows_its_object() {
         let status = object.status.context("a status")?;
         ensure!(status.effective_roles == ["user"], "{status:?}");
         let id = UserId(status.user_id.context("an id")?);
-        let user = cluster.accounts.user(id).await?.context("a user")?;
+        let user = cluster.accounts.users().find(id).await?.context("a user")?;
         assert_eq!(user.email.as_str(), "ada@example.com");
         assert_eq!(user.limits.tokens_per_day, Some(7));
 
         cluster.merge_patch::<ApiUser>("ada", json!({"spec": {"active": false, "displayName": "Ada"}})).await?;
         cluster.wait_for_ready::<ApiUser>("ada", "True", "Disabled").await?;
-        let user = cluster.accounts.user(id).await?.context("a user")?;
+        let user = cluster.accounts.users().find(id).await?.context("a user")?;
         assert!(!user.is_active);
         assert_eq!(user.display_name.as_deref(), Some("Ada"));
 
         cluster.delete::<ApiUser>("ada").await?;
-        assert!(cluster.accounts.user(id).await?.is_none());
+        assert!(cluster.accounts.users().find(id).await?.is_none());
         assert_eq!(cluster.audit_events().await?, ["user_created", "user_disabled", "user_deleted"]);
         Ok(())
     })
@@ -50,13 +52,13 @@ async fn an_admins_change_overrides_the_object() {
         let object = cluster.wait_for_ready::<ApiUser>("ada", "True", "Applied").await?;
         let id = UserId(object.status.context("a status")?.user_id.context("an id")?);
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        cluster.accounts.update_user(&Context::system("test"), id, off, Ok(())).await?;
+        cluster.accounts.users().update(&AuditContext::system("test"), id, off, Ok(())).await?;
 
         cluster.merge_patch::<ApiUser>("ada", json!({"spec": {"displayName": "still here"}})).await?;
         let object = cluster.wait_for_ready::<ApiUser>("ada", "True", "Disabled").await?;
         let overridden = object.status.context("a status")?.condition("Overridden").cloned();
         ensure!(overridden.is_some_and(|c| c.status == "True"));
-        assert!(!cluster.accounts.user(id).await?.context("a user")?.is_active);
+        assert!(!cluster.accounts.users().find(id).await?.context("a user")?.is_active);
         Ok(())
     })
     .await;
@@ -102,7 +104,7 @@ async fn an_existing_user_is_adopted_only_with_the_policy_for_it() {
         let cluster = ClusterFixture::start().await?;
         let mut unmanaged = NewUser::new(Email::parse("grace@example.com")?);
         unmanaged.roles = [Role::User].into_iter().collect();
-        cluster.accounts.create_user(&Context::system("test"), unmanaged).await?;
+        cluster.accounts.users().create(&AuditContext::system("test"), unmanaged).await?;
         let _operator = cluster.start_operator().await?;
         cluster.create::<ApiUser>("grace", json!({"email": "grace@example.com"})).await?;
         cluster.wait_for_ready::<ApiUser>("grace", "False", "EmailTaken").await?;
@@ -143,7 +145,7 @@ async fn a_deleted_namespace_takes_its_users_and_keys_with_it() {
             }
         })
         .await?;
-        ensure!(cluster.accounts.authenticate(&text).await?.is_err());
+        ensure!(cluster.accounts.access().authenticate(&text).await?.is_err());
         let events = cluster.audit_events().await?;
         // The key ends by itself or with its user, depending on which object goes first.
         ensure!(events.last().is_some_and(|event| event == "user_deleted"), "{events:?}");

@@ -1,15 +1,15 @@
 //! The script in Redis and the arithmetic in memory give the same results.
 
 use anyhow::{Result, ensure};
-use paddock_api::limits::{Draw, Memory, Owner, Rate, Shared};
+use paddock_api::rate_limit::{BucketKey, BucketRequest, Memory, Quota, RedisScript};
 use paddock_tests::{random::SeededRng, redis::Redis, story::story};
 use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
 
 /// A limit: usually a small one, whose bucket runs empty, and sometimes an extreme one.
-fn random_limit(rng: &mut SeededRng) -> Rate {
+fn random_limit(rng: &mut SeededRng) -> Quota {
     const EXTREMES: [u64; 6] = [0, 1, 7, 59_999_999, 60_000_000, u64::MAX];
-    Rate::per_minute(if rng.below(4) == 0 { *rng.pick(&EXTREMES) } else { rng.below(40) })
+    Quota::per_minute(if rng.below(4) == 0 { *rng.pick(&EXTREMES) } else { rng.below(40) })
 }
 
 /// Ages every bucket by this many microseconds.
@@ -31,11 +31,11 @@ async fn redis_and_memory_count_alike() {
     story(async {
         let redis = Redis::start().await?;
         let mut connection = redis.connect().await?;
-        let shared = Shared::default();
+        let shared = RedisScript::default();
         for round in 0..60 {
             let seed = u64::from_le_bytes(Uuid::new_v4().as_bytes()[..8].try_into()?);
             let (mut rng, memory, mut aged) = (SeededRng::new(seed), Memory::default(), 0);
-            let (user, key) = (Owner::User(round), Owner::Key { user: round, id: 1 });
+            let (user, key) = (BucketKey::User(round), BucketKey::Key { user: round, id: 1 });
             let (mut of_user, mut of_key) = (random_limit(&mut rng), random_limit(&mut rng));
             for step in 0..80 {
                 match rng.below(12) {
@@ -48,10 +48,10 @@ async fn redis_and_memory_count_alike() {
                     }
                     _ => {}
                 }
-                let both = [Draw { owner: user, rate: of_user }, Draw { owner: key, rate: of_key }];
+                let both = [BucketRequest { key: user, quota: of_user }, BucketRequest { key, quota: of_key }];
                 let draws = [&both[..], &both[..1], &both[1..]][usize::try_from(rng.below(3))?];
                 let answer = shared.count(&mut connection, draws).await?;
-                let (counted, expected) = (answer.telling(draws), memory.count(draws, answer.now + aged));
+                let (counted, expected) = (answer.most_restrictive(draws), memory.count(draws, answer.now + aged));
                 ensure!(
                     counted == expected,
                     "seed {seed}, step {step}, {draws:?}: {counted:?}, and in memory {expected:?}"
@@ -68,8 +68,8 @@ async fn an_invalid_bucket_counts_as_full_and_expires() {
     story(async {
         let redis = Redis::start().await?;
         let mut connection = redis.connect().await?;
-        let shared = Shared::default();
-        let draws = [Draw { owner: Owner::User(1), rate: Rate::per_minute(5) }];
+        let shared = RedisScript::default();
+        let draws = [BucketRequest { key: BucketKey::User(1), quota: Quota::per_minute(5) }];
         let key = "paddock:requests:{user:1}";
         let many = "9".repeat(400);
         for (command, value) in [
@@ -84,7 +84,7 @@ async fn an_invalid_bucket_counts_as_full_and_expires() {
             redis::cmd(command).arg(key).arg(&value).exec_async(&mut connection).await?;
             for expected in [4, 3] {
                 let answer = shared.count(&mut connection, &draws).await?;
-                let remaining = answer.telling(&draws).map(|(_, standing)| standing.remaining);
+                let remaining = answer.most_restrictive(&draws).map(|(_, standing)| standing.remaining);
                 ensure!(remaining == Some(expected), "{command} {value}: {answer:?}");
             }
             let left: i64 = redis::cmd("PTTL").arg(key).query_async(&mut connection).await?;
@@ -93,7 +93,7 @@ async fn an_invalid_bucket_counts_as_full_and_expires() {
         // A bucket that would be full later than an empty one counts as empty.
         redis::cmd("SET").arg(key).arg(format!("{many} 5")).exec_async(&mut connection).await?;
         let answer = shared.count(&mut connection, &draws).await?;
-        let wait = answer.telling(&draws).and_then(|(_, standing)| standing.wait);
+        let wait = answer.most_restrictive(&draws).and_then(|(_, standing)| standing.wait);
         ensure!(wait.is_some_and(|wait| wait.as_secs() == 12), "{answer:?}");
         Ok(())
     })

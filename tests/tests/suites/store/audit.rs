@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::credentials::NewKey;
-use paddock_accounts::email::Email;
-use paddock_accounts::limits::Limits;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser};
-use paddock_accounts::{Accounts, Error, OpenOptions};
+use paddock_accounts::{
+    Accounts, Error,
+    credentials::NewKey,
+    passwords::PasswordPolicy,
+    types::{Email, Limits, Role},
+    users::{Created, NewUser},
+};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    context::{Actor, AuditContext},
+};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::Value;
@@ -57,7 +61,7 @@ async fn every_edit_of_the_log_is_found(#[case] engine: Engine) {
         for name in ["ada", "bob", "cyd", "dan"] {
             store.user(&format!("{name}@example.com"), &[]).await?;
         }
-        let whole = store.accounts.verify_audit(|_| ()).await?.expect("it is whole");
+        let whole = store.accounts.audit().verify(&[], |_| ()).await?.expect("it is whole");
         ensure!(whole.rows == 4);
         let (later, another) = match engine {
             Engine::Postgres => ("+ interval '1 microsecond'", "gen_random_uuid()"),
@@ -70,14 +74,14 @@ async fn every_edit_of_the_log_is_found(#[case] engine: Engine) {
             .await?;
         for edit in EDITS {
             store.database.execute(edit).await?;
-            let verdict = store.accounts.verify_audit(|_| ()).await?;
+            let verdict = store.accounts.audit().verify(&[], |_| ()).await?;
             ensure!(verdict.is_err(), "not found: {edit}");
             store.database.execute(
                     "DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept; \
                      UPDATE audit_head SET hash = (SELECT hash FROM kept_head), position = (SELECT position FROM kept_head)",
                 )
                 .await?;
-            ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok(), "the log was not put back after {edit}");
+            ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok(), "the log was not put back after {edit}");
         }
         Ok(())
     })
@@ -114,10 +118,10 @@ async fn a_row_before_the_first_is_found(#[case] engine: Engine) {
         };
         for id in [0, -7] {
             store.database.execute(&format!("{unguard}; {}", forge(id))).await?;
-            let verdict = store.accounts.verify_audit(|_| ()).await?;
+            let verdict = store.accounts.audit().verify(&[], |_| ()).await?;
             ensure!(verdict.is_err(), "row {id} was not found");
             store.database.execute(&format!("DELETE FROM audit_logs WHERE id = {id}")).await?;
-            ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+            ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
             if engine == Engine::Postgres {
                 store
                     .database
@@ -137,13 +141,13 @@ async fn a_row_before_the_first_is_found(#[case] engine: Engine) {
 async fn a_changed_byte_of_any_column_is_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let context = Context {
+        let context = AuditContext {
             actor: Actor::System("test"),
             ip: Some("192.0.2.7".parse()?),
             user_agent: Some("curl/8.0".into()),
             request_id: Some("r-1".into()),
         };
-        let ada = match store.accounts.create_user(&context, NewUser::new(Email::parse("ada@example.com")?)).await? {
+        let ada = match store.accounts.users().create(&context, NewUser::new(Email::parse("ada@example.com")?)).await? {
             Created::New(user) | Created::Existing(user) => user,
         };
         let key = NewKey {
@@ -154,8 +158,8 @@ async fn a_changed_byte_of_any_column_is_found(#[case] engine: Engine) {
             limits: Limits::default(),
             expires_at: None,
         };
-        store.accounts.issue_key(&context, key).await?;
-        let rows = store.accounts.audit(&AuditFilter::default(), 10, AuditRow::owned).await?;
+        store.accounts.credentials().issue(&context, key).await?;
+        let rows = store.accounts.audit().list(&AuditFilter::default(), 10, AuditRow::owned).await?;
         ensure!(rows.len() == 2);
         let mut changes = Vec::new();
         for row in &rows {
@@ -190,10 +194,10 @@ async fn a_changed_byte_of_any_column_is_found(#[case] engine: Engine) {
         for (row, column, value) in changes {
             let edit = format!("UPDATE audit_logs SET {column} = {value} WHERE id = {row}");
             ensure!(store.database.execute(&edit).await? == 1, "{edit}");
-            ensure!(store.accounts.verify_audit(|_| ()).await?.is_err(), "not found: {edit}");
+            ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_err(), "not found: {edit}");
             store.database.execute("DELETE FROM audit_logs; INSERT INTO audit_logs SELECT * FROM kept").await?;
         }
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok(), "the log was not put back");
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok(), "the log was not put back");
         Ok(())
     })
     .await;
@@ -238,9 +242,9 @@ async fn a_change_that_cannot_be_recorded_does_not_happen(#[case] engine: Engine
         store.user("ada@example.com", &[]).await?;
         store.database.execute(refuse_audit_events(engine).0).await?;
         let new = NewUser::new(Email::parse("bob@example.com")?);
-        let refused = store.accounts.create_user(&context(), new).await;
-        ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");
-        ensure!(store.accounts.users(None, 10, 0).await?.1 == 1, "the user is not there");
+        let refused = store.accounts.users().create(&context(), new).await;
+        ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::Audit(_)))), "{refused:?}");
+        ensure!(store.accounts.users().list(None, 10, 0).await?.1 == 1, "the user is not there");
         Ok(())
     })
     .await;
@@ -263,10 +267,10 @@ async fn concurrent_events_are_in_commit_order_without_gaps(#[case] engine: Engi
             }
         });
         futures_util::future::try_join_all(writers).await?;
-        let whole = store.accounts.verify_audit(|_| ()).await?.expect("it is whole");
+        let whole = store.accounts.audit().verify(&[], |_| ()).await?.expect("it is whole");
         ensure!(whole.rows == 100, "{} rows", whole.rows);
         let page = AuditFilter { before: Some(51), ..AuditFilter::default() };
-        let rows = store.accounts.audit(&page, 10, AuditRow::owned).await?;
+        let rows = store.accounts.audit().list(&page, 10, AuditRow::owned).await?;
         ensure!(rows.iter().map(|row| row.id).eq((41..=50).rev()), "newest first, from the cursor on");
         Ok(())
     })
@@ -281,14 +285,16 @@ async fn of_two_signing_keys_on_an_empty_log_one_writes() {
         let opened = open(Engine::Postgres).await?;
         let options = OpenOptions::new(opened.database.url().into());
         let chain = Chain::new(&"another signing key of many bytes".into());
-        let other = Accounts::open(&options, chain, sessions()?, Arc::new(opened.clock.clone())).await?;
+        let other =
+            Accounts::open(&options, chain, sessions()?, PasswordPolicy::default(), Arc::new(opened.clock.clone()))
+                .await?;
         let user = |email: &str| NewUser::new(Email::parse(email).expect("an address"));
-        opened.accounts.create_user(&context(), user("ada@example.com")).await?;
-        let refused = other.create_user(&context(), user("eve@example.com")).await;
-        ensure!(matches!(refused, Err(Error::OtherKey)), "{refused:?}");
+        opened.accounts.users().create(&context(), user("ada@example.com")).await?;
+        let refused = other.users().create(&context(), user("eve@example.com")).await;
+        ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::SigningKeyMismatch))), "{refused:?}");
         ensure!(other.ready().await.is_err(), "it is ready");
-        opened.accounts.create_user(&context(), user("eve@example.com")).await?;
-        opened.accounts.verify_audit(|_| ()).await??;
+        opened.accounts.users().create(&context(), user("eve@example.com")).await?;
+        opened.accounts.audit().verify(&[], |_| ()).await??;
         Ok(())
     })
     .await;

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use paddock_accounts::Error;
-use paddock_accounts::access::Principal;
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::context::Context;
+use paddock_accounts::{Error, access::Principal};
+use paddock_store::{
+    audit::{AuditFilter, AuditRow},
+    context::AuditContext,
+};
 use paddock_tests::{database::Engine, eventually::eventually, story::story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
@@ -18,24 +19,24 @@ use super::{StoreFixture, context, keys::new_key, open, refuse_audit_events};
 
 impl StoreFixture {
     /// Creates a user with a key, and returns its principal and context.
-    async fn principal(&self, email: &str) -> Result<(Arc<Principal>, Context)> {
+    async fn principal(&self, email: &str) -> Result<(Arc<Principal>, AuditContext)> {
         let user = self.user(email, &[]).await?;
-        let token = self.accounts.issue_key(&context(), new_key(user.id)).await?.token;
-        let principal = self.accounts.authenticate(token.plaintext().expose_secret()).await?;
+        let token = self.accounts.credentials().issue(&context(), new_key(user.id)).await?.token;
+        let principal = self.accounts.access().authenticate(token.plaintext().expose_secret()).await?;
         let principal = principal.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         let context = context().acting(principal.actor());
         Ok((principal, context))
     }
 
     /// Records a refusal.
-    async fn deny(&self, (principal, context): &(Arc<Principal>, Context), route: &str) -> Result<(), Error> {
-        self.accounts.access_denied(context, principal, route, "needs the role admin").await
+    async fn deny(&self, (principal, context): &(Arc<Principal>, AuditContext), route: &str) -> Result<(), Error> {
+        self.accounts.access().record_denial(context, principal, route, "needs the role admin").await
     }
 
     /// The rows of a type, oldest first, each with the number of its events.
     async fn rows_of(&self, event_type: &str) -> Result<Vec<(AuditRow, u64)>> {
         let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
-        let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         rows.into_iter().map(|row| times(&row).map(|times| (row, times))).collect()
     }
@@ -78,7 +79,7 @@ async fn repeats_of_a_refusal_are_counted_in_the_next_row(#[case] engine: Engine
         ensure!(*times == 5, "the event and four before it");
         ensure!(row.user_id == Some(ada.0.user_id.into()) && row.target.as_deref() == Some("GET /users"), "{row:?}");
         ensure!(row.detail.as_deref().is_some_and(|detail| detail.contains("2023-11-14T22:13:20")));
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;
@@ -95,7 +96,7 @@ async fn counts_are_written_after_a_minute_and_at_the_end_of_the_process(#[case]
         let denials = (0..50).map(|_| store.deny(&ada, "GET /users"));
         futures_util::future::try_join_all(denials).await?;
         ensure!(store.times_of("access_denied").await? == [1]);
-        let maintenance = tokio::spawn(store.accounts.clone().tend_audit());
+        let maintenance = tokio::spawn(store.accounts.audit().clone().run_maintenance());
         store.clock.advance(WINDOW);
         eventually("the count", Duration::from_secs(20), async || {
             let times = store.times_of("access_denied").await?;
@@ -122,11 +123,11 @@ async fn counts_are_written_after_a_minute_and_at_the_end_of_the_process(#[case]
 async fn failed_sign_ins_are_counted_by_account_and_address(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let from = |ip: &str| -> Result<Context> { Ok(Context { ip: Some(ip.parse()?), ..context() }) };
+        let from = |ip: &str| -> Result<AuditContext> { Ok(AuditContext { ip: Some(ip.parse()?), ..context() }) };
         let (here, there) = (from("192.0.2.1")?, from("192.0.2.2")?);
-        let attempt = async |context: &Context, name: &str| {
+        let attempt = async |context: &AuditContext, name: &str| {
             // Refused as wrong or as locked.
-            let refused = store.accounts.login(context, name, "wrong".into()).await;
+            let refused = store.accounts.sessions().login(context, name, "wrong".into()).await;
             ensure!(refused.is_err());
             Ok(())
         };
@@ -157,11 +158,11 @@ async fn an_event_that_could_not_be_written_is_counted(#[case] engine: Engine) {
         let (refuse, allow) = refuse_audit_events(engine);
         store.database.execute(refuse).await?;
         let refused = store.deny(&ada, "GET /users").await;
-        ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");
+        ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::Audit(_)))), "{refused:?}");
         store.deny(&ada, "GET /users").await?;
         store.clock.advance(WINDOW);
         let refused = store.deny(&ada, "GET /users").await;
-        ensure!(matches!(refused, Err(Error::Audit(_))), "{refused:?}");
+        ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::Audit(_)))), "{refused:?}");
         store.database.execute(allow).await?;
         store.clock.advance(WINDOW);
         store.deny(&ada, "GET /users").await?;
@@ -178,8 +179,9 @@ async fn an_event_that_could_not_be_written_is_counted(#[case] engine: Engine) {
 async fn consecutive_login_locks_are_counted(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
-        let here = Context { ip: Some("192.0.2.1".parse()?), ..context() };
-        let attempt = async || store.accounts.login(&here, "nobody@example.com", "wrong".into()).await.map(drop);
+        let here = AuditContext { ip: Some("192.0.2.1".parse()?), ..context() };
+        let attempt =
+            async || store.accounts.sessions().login(&here, "nobody@example.com", "wrong".into()).await.map(drop);
         let (mut failed, mut locked) = (0, 0);
         while failed < 5 {
             match attempt().await {
@@ -228,7 +230,7 @@ async fn thousands_of_counts_are_written_at_the_end_of_the_process(#[case] engin
             sum += change.and_then(|change| change["after"]["times"].as_u64()).unwrap_or(1);
         }
         ensure!(sum == 2 * KINDS, "{sum} are recorded");
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;

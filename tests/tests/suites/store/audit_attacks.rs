@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use paddock_accounts::audit::{AuditFilter, AuditRow, Head, KnownHead};
+use paddock_store::audit::{AuditFilter, AuditRow, Head, KnownHead};
 use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
 use serde_json::Value;
@@ -220,12 +220,12 @@ async fn write_log(store: &StoreFixture, clock: &StoppedClock) -> Result<()> {
             clock.advance(Duration::from_hours(25));
         }
         if number == 30 {
-            ensure!(store.accounts.trim_audit().await? > 0);
+            ensure!(store.accounts.audit().trim().await? > 0);
             let copy = "CREATE TABLE earlier_anchor AS SELECT * FROM audit_anchor";
             store.database.execute(copy).await?;
         }
     }
-    ensure!(store.accounts.trim_audit().await? > 0);
+    ensure!(store.accounts.audit().trim().await? > 0);
     store.user("last@example.com", &[]).await?;
     Ok(())
 }
@@ -238,11 +238,11 @@ async fn each_of_a_thousand_attacks_is_found(#[case] engine: Engine) {
     story(async {
         let store = open_with(engine, |options| options.audit_retention_days = Some(10)).await?;
         write_log(&store, &store.clock).await?;
-        let mut rows = store.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+        let mut rows = store.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         let last = rows[rows.len() - 1].clone();
         let known = [KnownHead { source: "elsewhere".into(), head: Head { position: last.id, hash: last.hash } }];
-        let verify = async || store.accounts.verify_audit_against(&known, |_| ()).await;
+        let verify = async || store.accounts.audit().verify(&known, |_| ()).await;
         let whole = verify().await?.expect("it is whole");
         ensure!(whole.trimmed > 20 && whole.rows > 20 && whole.beyond == Some(0), "{whole:?}");
         if engine == Engine::Sqlite {

@@ -6,9 +6,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use paddock_accounts::audit::{AuditFilter, AuditRow, Broken, Head, KnownHead};
-use paddock_accounts::email::Email;
-use paddock_accounts::users::NewUser;
+use paddock_accounts::{types::Email, users::NewUser};
+use paddock_store::audit::{AuditFilter, AuditRow, Head, KnownHead, VerifyError};
 use paddock_tests::{database::Engine, reaper, story::story};
 use rstest::rstest;
 
@@ -37,7 +36,7 @@ fn known(file: &Path) -> Result<KnownHead> {
 
 /// The head of the log in the database.
 async fn newest(store: &StoreFixture) -> Result<Head> {
-    let row = store.accounts.audit(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
+    let row = store.accounts.audit().list(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
     Ok(Head { position: row.id, hash: row.hash })
 }
 
@@ -59,7 +58,7 @@ async fn the_file_has_every_commit_once_the_accounts_are_closed(#[case] engine: 
             let store = with_head_file(engine, &file).await?;
             store.user("ada@example.com", &[]).await?;
             let bob = NewUser::new(Email::parse("bob@example.com")?);
-            let done = steps(store.accounts.create_user(&here, bob), count, Moment::Asked).await;
+            let done = steps(store.accounts.users().create(&here, bob), count, Moment::Asked).await;
             store.accounts.close().await;
             // Read at once, because a process would end here.
             let kept = known(&file)?.head;
@@ -94,7 +93,7 @@ async fn a_cut_with_an_adjusted_head_is_found_by_the_file(#[case] engine: Engine
         ensure!(present.head == newest(&store).await? && present.head.position == 3, "{present:?}");
         ensure!(names(folder.path())? == [file.clone()], "another file is left");
 
-        let verify = async |heads: &[KnownHead]| store.accounts.verify_audit_against(heads, |_| ()).await;
+        let verify = async |heads: &[KnownHead]| store.accounts.audit().verify(heads, |_| ()).await;
         let whole = verify(&[earlier.clone(), present.clone()]).await?.expect("it is whole");
         ensure!(whole.beyond == Some(0), "{whole:?}");
         let whole = verify(std::slice::from_ref(&earlier)).await?.expect("it is whole");
@@ -104,15 +103,15 @@ async fn a_cut_with_an_adjusted_head_is_found_by_the_file(#[case] engine: Engine
         store.database.execute(CUT).await?;
         ensure!(verify(&[]).await?.is_ok(), "the database shows the cut");
         ensure!(verify(std::slice::from_ref(&earlier)).await?.is_ok(), "an earlier head shows the cut");
-        let cut = Broken::CutBefore { found: 2, expected: 3, source_name: present.source.clone() };
+        let cut = VerifyError::CutBefore { found: 2, expected: 3, source_name: present.source.clone() };
         ensure!(verify(&[earlier, present.clone()]).await? == Err(cut));
 
         // With the key, the log can be continued from there, but not with the row that the file
         // names.
         let store = store.reopen(|_| ()).await?;
         store.user("eve@example.com", &[]).await?;
-        let verdict = store.accounts.verify_audit_against(std::slice::from_ref(&present), |_| ()).await?;
-        ensure!(verdict == Err(Broken::Rewritten { position: 3, source_name: present.source }), "{verdict:?}");
+        let verdict = store.accounts.audit().verify(std::slice::from_ref(&present), |_| ()).await?;
+        ensure!(verdict == Err(VerifyError::Rewritten { position: 3, source_name: present.source }), "{verdict:?}");
         Ok(())
     })
     .await;
@@ -129,7 +128,7 @@ async fn the_file_follows_the_log_over_restarts_and_never_goes_back(#[case] engi
         let store = with_head_file(engine, &file).await?;
         store.user("ada@example.com", &[]).await?;
         store.user("bob@example.com", &[]).await?;
-        let follow = |options: &mut paddock_accounts::OpenOptions| options.audit_head_file = Some(file.clone());
+        let follow = |options: &mut paddock_store::OpenOptions| options.audit_head_file = Some(file.clone());
         let store = store.reopen(follow).await?;
         store.user("cyd@example.com", &[]).await?;
         ensure!(known(&file)?.head == newest(&store).await?);
@@ -198,7 +197,7 @@ async fn the_file_is_never_behind_a_completed_change(#[case] engine: Engine) {
             async move {
                 let user = store.user(&format!("u{i}@example.com"), &[]).await?;
                 let about = AuditFilter { user_id: Some(user.id), ..AuditFilter::default() };
-                let row = store.accounts.audit(&about, 1, AuditRow::owned).await?.pop().context("its row")?;
+                let row = store.accounts.audit().list(&about, 1, AuditRow::owned).await?.pop().context("its row")?;
                 ensure!(known(file)?.head.position >= row.id, "the file is behind an answer");
                 Ok(())
             }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::context::Actor;
-use paddock_accounts::credentials::CredentialId;
-use paddock_accounts::email::Email;
-use paddock_accounts::users::NewUser;
+use paddock_accounts::{CredentialId, types::Email, users::NewUser};
+use paddock_store::{
+    audit::{AuditFilter, AuditRow},
+    context::Actor,
+};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
@@ -15,7 +15,7 @@ use super::{StoreFixture, context, open};
 
 impl StoreFixture {
     async fn exported(&self, filter: AuditFilter) -> Result<Vec<AuditRow>> {
-        let mut export = self.accounts.export_audit(filter).await?;
+        let mut export = self.accounts.audit().export(filter).await?;
         let mut all = Vec::new();
         loop {
             let page = export.next_page(AuditRow::owned).await?;
@@ -38,10 +38,10 @@ async fn filters_find_the_rows_that_a_filter_in_memory_finds(#[case] engine: Eng
         for number in 0..40_i64 {
             let actor = if number % 3 == 0 { Actor::Key(CredentialId(number % 2)) } else { Actor::System("test") };
             let new = NewUser::new(Email::parse(&format!("u{number}@example.com"))?);
-            store.accounts.create_user(&context().acting(actor), new).await?;
+            store.accounts.users().create(&context().acting(actor), new).await?;
             store.clock.advance(Duration::from_hours(7));
         }
-        let mut rows = store.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+        let mut rows = store.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         let (early, late) = (rows[9].occurred_at, rows[30].occurred_at);
         let any = AuditFilter::default;
@@ -51,7 +51,7 @@ async fn filters_find_the_rows_that_a_filter_in_memory_finds(#[case] engine: Eng
             AuditFilter { actor: Some("system:test".into()), since: Some(early), ..any() },
             AuditFilter { actor: Some("nobody".into()), ..any() },
             AuditFilter { credential_id: Some(CredentialId(1)), ..any() },
-            AuditFilter { user_id: Some(paddock_accounts::users::UserId(5)), ..any() },
+            AuditFilter { user_id: Some(paddock_accounts::UserId(5)), ..any() },
             AuditFilter { event_type: Some("user_created".into()), until: Some(late), ..any() },
             AuditFilter { since: Some(early), until: Some(late), ..any() },
             AuditFilter { since: Some(late + Duration::from_hours(24 * 30)), ..any() },
@@ -68,7 +68,7 @@ async fn filters_find_the_rows_that_a_filter_in_memory_finds(#[case] engine: Eng
             };
             let expected: Vec<_> = rows.iter().filter(fits).cloned().collect();
             ensure!(store.exported(filter.clone()).await? == expected, "exported by {filter:?}");
-            let mut listed = store.accounts.audit(&filter, 500, AuditRow::owned).await?;
+            let mut listed = store.accounts.audit().list(&filter, 500, AuditRow::owned).await?;
             listed.reverse();
             ensure!(listed == expected, "listed by {filter:?}");
         }
@@ -85,7 +85,7 @@ async fn an_export_ends_at_the_row_that_was_newest_at_its_start(#[case] engine: 
     story(async {
         let store = open(engine).await?;
         store.user("ada@example.com", &[]).await?;
-        let mut export = store.accounts.export_audit(AuditFilter::default()).await?;
+        let mut export = store.accounts.audit().export(AuditFilter::default()).await?;
         store.user("bob@example.com", &[]).await?;
         let page = export.next_page(AuditRow::owned).await?;
         ensure!(page.len() == 1 && page.first().context("a row")?.id == 1, "{page:?}");

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::Error;
-use paddock_accounts::audit::{AuditFilter, AuditRow, Broken, Head, KnownHead, Verified};
+use paddock_store::audit::{AuditFilter, AuditRow, Head, KnownHead, Verified, VerifyError};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::Value;
@@ -28,13 +27,13 @@ async fn old_and_young(engine: Engine, old: usize, young: usize) -> Result<Store
 }
 
 impl StoreFixture {
-    async fn verify(&self, heads: &[KnownHead]) -> Result<Result<Verified, Broken>> {
-        Ok(self.accounts.verify_audit_against(heads, |_| ()).await?)
+    async fn verify(&self, heads: &[KnownHead]) -> Result<Result<Verified, VerifyError>> {
+        Ok(self.accounts.audit().verify(heads, |_| ()).await?)
     }
 
     async fn known(&self, position: i64) -> Result<KnownHead> {
         let filter = AuditFilter { before: Some(position + 1), ..AuditFilter::default() };
-        let row = self.accounts.audit(&filter, 1, AuditRow::owned).await?.pop().context("a row")?;
+        let row = self.accounts.audit().list(&filter, 1, AuditRow::owned).await?.pop().context("a row")?;
         Ok(KnownHead { source: format!("row {position}"), head: Head { position: row.id, hash: row.hash } })
     }
 }
@@ -46,7 +45,7 @@ impl StoreFixture {
 async fn expired_rows_are_removed_and_the_rest_is_verified(#[case] engine: Engine) {
     story(async {
         let store = old_and_young(engine, 10, 5).await?;
-        ensure!(store.accounts.trim_audit().await? == 10);
+        ensure!(store.accounts.audit().trim().await? == 10);
         let whole = store.verify(&[]).await?.expect("it is whole");
         ensure!((whole.trimmed, whole.rows) == (10, 6), "{whole:?}");
         store.user("new@example.com", &[]).await?;
@@ -64,8 +63,9 @@ async fn a_trim_is_recorded_with_the_removed_rows(#[case] engine: Engine) {
     story(async {
         let store = old_and_young(engine, 10, 5).await?;
         let last = store.known(10).await?.head;
-        store.accounts.trim_audit().await?;
-        let newest = store.accounts.audit(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
+        store.accounts.audit().trim().await?;
+        let newest =
+            store.accounts.audit().list(&AuditFilter::default(), 1, AuditRow::owned).await?.pop().context("a row")?;
         ensure!(newest.event_type == "audit_trimmed" && newest.actor == "system:retention", "{newest:?}");
         ensure!(newest.detail.as_deref() == Some("rows 1 to 10 were removed"), "{newest:?}");
         let change: Value = serde_json::from_str(newest.change.as_deref().context("a change")?)?;
@@ -83,11 +83,11 @@ async fn known_heads_of_removed_rows_are_still_checked(#[case] engine: Engine) {
     story(async {
         let store = old_and_young(engine, 10, 5).await?;
         let heads = [store.known(7).await?, store.known(10).await?, store.known(12).await?];
-        store.accounts.trim_audit().await?;
+        store.accounts.audit().trim().await?;
         let whole = store.verify(&heads).await?.expect("it is whole");
         ensure!(whole.beyond == Some(4) && whole.outlived == ["row 7"], "{whole:?}");
         let forged = KnownHead { head: Head { position: 10, hash: heads[0].head.hash.clone() }, ..heads[1].clone() };
-        ensure!(matches!(store.verify(&[forged]).await?, Err(Broken::Rewritten { position: 10, .. })));
+        ensure!(matches!(store.verify(&[forged]).await?, Err(VerifyError::Rewritten { position: 10, .. })));
         Ok(())
     })
     .await;
@@ -100,13 +100,13 @@ async fn known_heads_of_removed_rows_are_still_checked(#[case] engine: Engine) {
 async fn rows_are_kept_to_the_end_of_their_last_day(#[case] engine: Engine) {
     story(async {
         let store = old_and_young(engine, 10, 5).await?;
-        store.accounts.trim_audit().await?;
-        ensure!(store.accounts.trim_audit().await? == 0, "younger rows are removed");
+        store.accounts.audit().trim().await?;
+        ensure!(store.accounts.audit().trim().await? == 0, "younger rows are removed");
         ensure!(store.events().await?.len() == 6, "a trim without rows is recorded");
         store.clock.advance(2 * DAY);
-        ensure!(store.accounts.trim_audit().await? == 0, "rows are removed before the end of their day");
+        ensure!(store.accounts.audit().trim().await? == 0, "rows are removed before the end of their day");
         store.clock.advance(DAY);
-        ensure!(store.accounts.trim_audit().await? == 6);
+        ensure!(store.accounts.audit().trim().await? == 6);
         ensure!(store.events().await? == ["audit_trimmed"]);
         let whole = store.verify(&[]).await?.expect("it is whole");
         ensure!((whole.trimmed, whole.rows) == (16, 1), "{whole:?}");
@@ -132,11 +132,11 @@ async fn a_log_that_was_changed_is_not_trimmed(#[case] engine: Engine) {
              DELETE FROM audit_logs WHERE id <= 2",
         ] {
             store.database.execute(attack).await?;
-            let left = store.accounts.audit(&AuditFilter::default(), 100, AuditRow::owned).await?;
-            let refused = store.accounts.trim_audit().await;
-            ensure!(matches!(refused, Err(Error::Corrupt(_))), "{attack}: {refused:?}");
+            let left = store.accounts.audit().list(&AuditFilter::default(), 100, AuditRow::owned).await?;
+            let refused = store.accounts.audit().trim().await;
+            ensure!(matches!(refused, Err(paddock_store::Error::Corrupt(_))), "{attack}: {refused:?}");
             ensure!(
-                store.accounts.audit(&AuditFilter::default(), 100, AuditRow::owned).await? == left,
+                store.accounts.audit().list(&AuditFilter::default(), 100, AuditRow::owned).await? == left,
                 "{attack}: rows are gone"
             );
             store
@@ -147,7 +147,7 @@ async fn a_log_that_was_changed_is_not_trimmed(#[case] engine: Engine) {
                 )
                 .await?;
         }
-        ensure!(store.accounts.trim_audit().await? == 4, "it goes on when the log is whole again");
+        ensure!(store.accounts.audit().trim().await? == 4, "it goes on when the log is whole again");
         Ok(())
     })
     .await;
@@ -160,7 +160,7 @@ async fn a_log_that_was_changed_is_not_trimmed(#[case] engine: Engine) {
 async fn concurrent_trims_remove_the_rows_once(#[case] engine: Engine) {
     story(async {
         let store = old_and_young(engine, 10, 1).await?;
-        let removed = try_join_all((0..8).map(|_| store.accounts.trim_audit())).await?;
+        let removed = try_join_all((0..8).map(|_| store.accounts.audit().trim())).await?;
         ensure!(removed.iter().sum::<i64>() == 10, "{removed:?}");
         let trimmed = store.events().await?.iter().filter(|name| *name == "audit_trimmed").count();
         ensure!(trimmed == 1, "{trimmed} events");
@@ -176,7 +176,7 @@ async fn without_the_setting_nothing_is_removed() {
         let store = open(Engine::Sqlite).await?;
         store.user("ada@example.com", &[]).await?;
         store.clock.advance(36_500 * DAY);
-        ensure!(store.accounts.trim_audit().await? == 0);
+        ensure!(store.accounts.audit().trim().await? == 0);
         ensure!(store.events().await? == ["user_created"]);
         Ok(())
     })
@@ -195,7 +195,7 @@ async fn a_log_that_is_trimmed_during_verification_is_valid(#[case] engine: Engi
         // Enough for more than one page.
         let writers = (0..12).map(|_| async {
             for _ in 0..100 {
-                store.accounts.logout_everywhere(&context(), user.id).await?;
+                store.accounts.sessions().logout_everywhere(&context(), user.id).await?;
             }
             anyhow::Ok(())
         });
@@ -205,9 +205,10 @@ async fn a_log_that_is_trimmed_during_verification_is_valid(#[case] engine: Engi
         let mut removed = None;
         let verdict = store
             .accounts
-            .verify_audit(|_| {
+            .audit()
+            .verify(&[], |_| {
                 if removed.is_none() {
-                    let trim = store.accounts.trim_audit();
+                    let trim = store.accounts.audit().trim();
                     removed = Some(tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(trim)));
                 }
             })

@@ -3,12 +3,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::email::Email;
-use paddock_accounts::limits::LimitsPatch;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed, Seeded};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{UserId, UserPatch};
+use paddock_accounts::{
+    UserId,
+    bootstrap::{ADMIN_EMAIL, Seed, Seeded},
+    types::{Email, LimitsPatch, Role},
+    users::UserPatch,
+};
+use paddock_store::audit::{AuditFilter, AuditRow};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ impl StoreFixture {
     /// The detail and the change of the newest event of seeding.
     async fn bootstrapped(&self) -> Result<(String, Value)> {
         let filter = AuditFilter { event_type: Some("admin_bootstrapped".to_owned()), ..AuditFilter::default() };
-        let row = self.accounts.audit(&filter, 1, AuditRow::owned).await?.pop().context("an event")?;
+        let row = self.accounts.audit().list(&filter, 1, AuditRow::owned).await?.pop().context("an event")?;
         let change = row.change.map_or(Ok(Value::Null), |text| serde_json::from_str(&text))?;
         Ok((row.detail.unwrap_or_default(), change))
     }
@@ -45,7 +46,7 @@ async fn concurrent_seeds_create_one_password_and_one_key(#[case] engine: Engine
             ensure!(passwords.len() == 1, "{} got a password", passwords.len());
             ensure!(seeded.iter().filter(|seeded| seeded.key.is_some()).count() == 1);
             assert_eq!(store.events().await?, ["admin_bootstrapped", "api_key_issued"]);
-            store.accounts.login(&context(), ADMIN_EMAIL, passwords[0].clone()).await?;
+            store.accounts.sessions().login(&context(), ADMIN_EMAIL, passwords[0].clone()).await?;
         }
         Ok(())
     })
@@ -61,16 +62,17 @@ async fn a_demoted_or_deleted_first_admin_is_not_restored(#[case] engine: Engine
         let store = open(engine).await?;
         let seed = Seed::default();
         store.accounts.seed(&seed).await?;
-        let first = store.accounts.user_by_email(&Email::parse(ADMIN_EMAIL)?).await?.context("the first admin")?;
+        let first =
+            store.accounts.users().find_by_email(&Email::parse(ADMIN_EMAIL)?).await?.context("the first admin")?;
         store.user("root@example.com", &[Role::Admin]).await?;
-        let key = store.accounts.credentials(Some(first.id)).await?.remove(0);
-        store.accounts.revoke_key(&context(), key.id).await?;
+        let key = store.accounts.credentials().list(Some(first.id)).await?.remove(0);
+        store.accounts.credentials().revoke(&context(), key.id).await?;
         let demoted = UserPatch { roles: Some([Role::User].into_iter().collect()), ..UserPatch::default() };
-        store.accounts.update_user(&context(), first.id, demoted, Ok(())).await?;
+        store.accounts.users().update(&context(), first.id, demoted, Ok(())).await?;
 
         for deleted in [false, true] {
             if deleted {
-                store.accounts.delete_user(&context(), first.id, Ok(())).await?;
+                store.accounts.users().delete(&context(), first.id, Ok(())).await?;
             }
             let before = store.events().await?;
             let seeded = store.accounts.seed(&seed).await?;
@@ -80,7 +82,7 @@ async fn a_demoted_or_deleted_first_admin_is_not_restored(#[case] engine: Engine
         // A forced password creates an admin that can sign in.
         let forced = store.accounts.seed(&Seed { force: true, ..Seed::default() }).await?;
         let password = forced.password.context("a password")?;
-        let login = store.accounts.login(&context(), ADMIN_EMAIL, password).await?;
+        let login = store.accounts.sessions().login(&context(), ADMIN_EMAIL, password).await?;
         ensure!(login.user.roles.has(Role::Admin) && login.user.id != first.id && forced.key.is_some());
         Ok(())
     })
@@ -94,7 +96,7 @@ async fn without_admin(engine: Engine) -> Result<(StoreFixture, UserId)> {
     let found = store.user(ADMIN_EMAIL, &[Role::User]).await?;
     let silenced = LimitsPatch { requests_per_minute: Some(Some(0)), ..LimitsPatch::default() };
     let off = UserPatch { is_active: Some(false), limits: silenced, ..UserPatch::default() };
-    store.accounts.update_user(&context(), found.id, off, Ok(())).await?;
+    store.accounts.users().update(&context(), found.id, off, Ok(())).await?;
     Ok((store, found.id))
 }
 
@@ -124,14 +126,15 @@ async fn a_forced_password_restores_the_first_admin_where_nobody_can_administer(
     story(async {
         let (store, found) = without_admin(engine).await?;
         let forced = store.force().await.map_err(anyhow::Error::msg)?;
-        let login = store.accounts.login(&context(), ADMIN_EMAIL, forced.password.context("a password")?).await?;
+        let login =
+            store.accounts.sessions().login(&context(), ADMIN_EMAIL, forced.password.context("a password")?).await?;
         ensure!(login.user.id == found && login.user.roles.has(Role::Admin) && forced.key.is_some());
         let change = json!({
             "before": {"is_active": false, "roles": ["user"], "limits": {"requests_per_minute": 0}},
             "after": {"is_active": true, "roles": ["admin", "user"], "limits": {}},
         });
         assert_eq!(store.bootstrapped().await?, ("made the admin again".to_owned(), change));
-        let whole = store.accounts.verify_audit(|_| ()).await?;
+        let whole = store.accounts.audit().verify(&[], |_| ()).await?;
         ensure!(whole.is_ok(), "{whole:?}");
         Ok(())
     })
@@ -156,8 +159,9 @@ async fn a_forced_password_restores_nothing_while_another_admin_is_left(#[case] 
             let store = open(engine).await?;
             store.accounts.seed(&Seed::default()).await?;
             store.user("root@example.com", &[Role::Admin]).await?;
-            let first = store.accounts.user_by_email(&Email::parse(ADMIN_EMAIL)?).await?.context("the first admin")?;
-            store.accounts.update_user(&context(), first.id, taken, Ok(())).await?;
+            let first =
+                store.accounts.users().find_by_email(&Email::parse(ADMIN_EMAIL)?).await?.context("the first admin")?;
+            store.accounts.users().update(&context(), first.id, taken, Ok(())).await?;
             let before = store.database.contents(&[]).await?;
             let refused =
                 store.force().await.err().with_context(|| format!("{words}: the first admin was restored"))?;

@@ -4,9 +4,8 @@
 use std::{future::poll_fn, pin::pin, task::Poll};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::email::Email;
-use paddock_accounts::users::NewUser;
+use paddock_accounts::{types::Email, users::NewUser};
+use paddock_store::audit::{AuditFilter, AuditRow};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
@@ -47,7 +46,7 @@ impl StoreFixture {
     async fn users_and_their_events(&self) -> Result<(i64, i64)> {
         const BOTH: &str =
             "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM audit_logs WHERE event_type = 'user_created')";
-        self.accounts.users(None, 500, 0).await?;
+        self.accounts.users().list(None, 500, 0).await?;
         self.database.rows(BOTH).await?.pop().context("one row")
     }
 
@@ -75,7 +74,7 @@ async fn a_change_that_is_dropped_at_any_step_is_whole_or_absent(
         let here = context();
         for count in 0..MAX_STEPS {
             let new = NewUser::new(Email::parse(&format!("user-{count}@example.com"))?);
-            let done = steps(store.accounts.create_user(&here, new), count, moment).await;
+            let done = steps(store.accounts.users().create(&here, new), count, moment).await;
             let (users, events) = store.users_and_their_events().await?;
             ensure!(users == events, "{count} steps, {moment:?}: {users} users, {events} events");
             if let Engine::Postgres = engine {
@@ -106,7 +105,8 @@ async fn a_list_that_is_dropped_at_any_step_leaves_its_connection_usable(
         }
         let filter = AuditFilter::default();
         for count in 0..MAX_STEPS {
-            if let Some(listed) = steps(store.accounts.audit(&filter, 500, AuditRow::owned), count, moment).await {
+            if let Some(listed) = steps(store.accounts.audit().list(&filter, 500, AuditRow::owned), count, moment).await
+            {
                 ensure!(listed?.len() == 100);
                 return Ok(());
             }

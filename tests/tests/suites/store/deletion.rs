@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::{BoxFuture, join_all};
-use paddock_accounts::Error;
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::email::Email;
-use paddock_accounts::gitops::Adoption;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser, UserId};
+use paddock_accounts::{
+    Error, UserId,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    managed_resources::{Adoption, OnUidMismatch},
+    types::{Email, Role},
+    users::{Created, NewUser},
+};
+use paddock_store::audit::{AuditFilter, AuditRow};
 use paddock_tests::{
     database::Engine,
     story::{soak_or, story},
@@ -46,7 +47,7 @@ impl StoreFixture {
              AND credential_id IN (SELECT id FROM credentials WHERE user_id = {id})"
         );
         ensure!(self.database.execute(&keys).await? == 0, "a secret is left");
-        ensure!(self.accounts.credentials(Some(id)).await?.iter().all(|key| key.revoked_at.is_some()));
+        ensure!(self.accounts.credentials().list(Some(id)).await?.iter().all(|key| key.revoked_at.is_some()));
         Ok(())
     }
 }
@@ -61,20 +62,21 @@ async fn a_deleted_user_loses_its_credentials(#[case] engine: Engine) {
         let seeded = store.accounts.seed(&Seed { password: Some(PASSWORD.into()), force: false }).await?;
         let bootstrap = seeded.key.context("a key")?;
         store.user("root@example.com", &[Role::Admin]).await?;
-        let login = store.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?;
+        let login = store.accounts.sessions().login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?;
         let admin = login.user.id;
-        let live = store.accounts.issue_key(&context(), new_key(admin)).await?;
-        let rotated = store.accounts.rotate_key(&context(), live.credential.id, Duration::from_hours(1), None).await?;
+        let live = store.accounts.credentials().issue(&context(), new_key(admin)).await?;
+        let rotated =
+            store.accounts.credentials().rotate(&context(), live.credential.id, Duration::from_hours(1), None).await?;
 
-        store.accounts.delete_user(&context(), admin, Ok(())).await?;
-        ensure!(store.accounts.user(admin).await?.is_none());
+        store.accounts.users().delete(&context(), admin, Ok(())).await?;
+        ensure!(store.accounts.users().find(admin).await?.is_none());
         store.assert_tombstone(admin).await?;
         for text in [bootstrap.plaintext(), live.token.plaintext(), rotated.token.plaintext(), &login.access_token] {
-            ensure!(store.accounts.authenticate(text.expose_secret()).await?.is_err());
+            ensure!(store.accounts.access().authenticate(text.expose_secret()).await?.is_err());
         }
-        let refused = store.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await;
+        let refused = store.accounts.sessions().login(&context(), ADMIN_EMAIL, PASSWORD.into()).await;
         ensure!(matches!(refused, Err(Error::WrongPassword)), "{refused:?}");
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;
@@ -90,12 +92,12 @@ async fn the_event_of_a_deletion_names_the_keys_that_it_revoked(#[case] engine: 
         let ada = store.user("ada@example.com", &[Role::User]).await?.id;
         let mut keys = Vec::new();
         for _ in 0..3 {
-            keys.push(store.accounts.issue_key(&context(), new_key(ada)).await?.credential.id);
+            keys.push(store.accounts.credentials().issue(&context(), new_key(ada)).await?.credential.id);
         }
-        store.accounts.revoke_key(&context(), keys.remove(0)).await?;
-        store.accounts.delete_user(&context(), ada, Ok(())).await?;
+        store.accounts.credentials().revoke(&context(), keys.remove(0)).await?;
+        store.accounts.users().delete(&context(), ada, Ok(())).await?;
         let about = AuditFilter { user_id: Some(ada), ..AuditFilter::default() };
-        let event = store.accounts.audit(&about, 1, AuditRow::owned).await?.remove(0);
+        let event = store.accounts.audit().list(&about, 1, AuditRow::owned).await?.remove(0);
         ensure!(event.event_type == "user_deleted" && event.target.is_none(), "{event:?}");
         let change: Value = serde_json::from_str(event.change.as_deref().context("a change")?)?;
         let mut keys: Vec<i64> = keys.iter().map(|id| id.0).collect();
@@ -114,10 +116,10 @@ async fn a_deleted_user_is_not_found(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?.id;
-        store.accounts.delete_user(&context(), ada, Ok(())).await?;
-        let again = store.accounts.delete_user(&context(), ada, Ok(())).await;
+        store.accounts.users().delete(&context(), ada, Ok(())).await?;
+        let again = store.accounts.users().delete(&context(), ada, Ok(())).await;
         ensure!(matches!(again, Err(Error::NoUser(_))), "{again:?}");
-        let issued = store.accounts.issue_key(&context(), new_key(ada)).await;
+        let issued = store.accounts.credentials().issue(&context(), new_key(ada)).await;
         ensure!(matches!(issued, Err(Error::NoUser(_))), "{issued:?}");
         Ok(())
     })
@@ -137,15 +139,15 @@ async fn the_address_and_external_id_of_a_deleted_user_are_free_at_once(#[case] 
         };
         let mut seen = Vec::new();
         for _ in 0..3 {
-            let Created::New(ada) = store.accounts.create_user(&context(), new()?).await? else {
+            let Created::New(ada) = store.accounts.users().create(&context(), new()?).await? else {
                 anyhow::bail!("they are taken")
             };
             ensure!(!seen.contains(&ada.id), "an id is used again");
             seen.push(ada.id);
-            store.accounts.delete_user(&context(), ada.id, Ok(())).await?;
+            store.accounts.users().delete(&context(), ada.id, Ok(())).await?;
         }
-        ensure!(store.accounts.users(None, 10, 0).await? == (Vec::new(), 0));
-        ensure!(store.accounts.users(Some("ada"), 10, 0).await?.1 == 0);
+        ensure!(store.accounts.users().list(None, 10, 0).await? == (Vec::new(), 0));
+        ensure!(store.accounts.users().list(Some("ada"), 10, 0).await?.1 == 0);
         Ok(())
     })
     .await;
@@ -159,10 +161,10 @@ async fn the_last_admin_cannot_be_deleted_and_keeps_its_key(#[case] engine: Engi
     story(async {
         let store = open(engine).await?;
         let root = store.user("root@example.com", &[Role::Admin]).await?;
-        let key = store.accounts.issue_key(&context(), new_key(root.id)).await?;
-        let refused = store.accounts.delete_user(&context(), root.id, Ok(())).await;
+        let key = store.accounts.credentials().issue(&context(), new_key(root.id)).await?;
+        let refused = store.accounts.users().delete(&context(), root.id, Ok(())).await;
         ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
-        ensure!(store.accounts.authenticate(key.token.plaintext().expose_secret()).await?.is_ok());
+        ensure!(store.accounts.access().authenticate(key.token.plaintext().expose_secret()).await?.is_ok());
         ensure!(store.events().await? == ["user_created", "api_key_issued"]);
         Ok(())
     })
@@ -177,10 +179,14 @@ async fn a_managed_user_cannot_be_deleted(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let (owner, want) = (object("ada", "first"), desired_user("ada@example.com"));
-        let ada = store.accounts.apply_user(&context(), &owner, &want, Adoption::Never, false).await?;
-        let refused = store.accounts.delete_user(&context(), ada.id, Ok(())).await;
+        let ada = store
+            .accounts
+            .managed()
+            .apply_user(&context(), &owner, &want, Adoption::Never, OnUidMismatch::Reject)
+            .await?;
+        let refused = store.accounts.users().delete(&context(), ada.id, Ok(())).await;
         ensure!(matches!(&refused, Err(Error::Managed { owner: o, .. }) if *o == owner), "{refused:?}");
-        ensure!(store.accounts.user(ada.id).await?.is_some());
+        ensure!(store.accounts.users().find(ada.id).await?.is_some());
         ensure!(store.events().await? == ["user_created"]);
         Ok(())
     })
@@ -197,20 +203,20 @@ async fn a_deletion_concurrent_with_other_changes_leaves_no_live_key(#[case] eng
         store.user("root@example.com", &[Role::Admin]).await?;
         for round in 0..soak_or(200, 15) {
             let ada = store.user(&format!("u{round}@example.com"), &[Role::Admin]).await?;
-            let key = store.accounts.issue_key(&context(), new_key(ada.id)).await?.credential.id;
+            let key = store.accounts.credentials().issue(&context(), new_key(ada.id)).await?.credential.id;
             let (accounts, here) = (&store.accounts, context());
             let work: [BoxFuture<'_, Result<(), Error>>; 4] = [
-                Box::pin(accounts.delete_user(&here, ada.id, Ok(()))),
-                Box::pin(async { accounts.issue_key(&here, new_key(ada.id)).await.map(|_| ()) }),
-                Box::pin(async { accounts.rotate_key(&here, key, Duration::ZERO, None).await.map(|_| ()) }),
-                Box::pin(async { accounts.revoke_key(&here, key).await.map(|_| ()) }),
+                Box::pin(accounts.users().delete(&here, ada.id, Ok(()))),
+                Box::pin(async { accounts.credentials().issue(&here, new_key(ada.id)).await.map(|_| ()) }),
+                Box::pin(async { accounts.credentials().rotate(&here, key, Duration::ZERO, None).await.map(|_| ()) }),
+                Box::pin(async { accounts.credentials().revoke(&here, key).await.map(|_| ()) }),
             ];
             for outcome in join_all(work).await {
                 ensure!(matches!(outcome, Ok(()) | Err(Error::NoUser(_) | Error::Revoked(_))), "{outcome:?}");
             }
             store.assert_tombstone(ada.id).await?;
         }
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;

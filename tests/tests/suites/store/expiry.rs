@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::audit::{AuditFilter, AuditRow};
-use paddock_accounts::credentials::{CredentialId, NewKey, SecretState};
-use paddock_accounts::gitops::DesiredKey;
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::secrets::Staged;
-use paddock_accounts::sets::Role;
+use paddock_accounts::{
+    CredentialId,
+    credentials::{NewKey, SecretState},
+    managed_resources::{DesiredKey, OnUidMismatch, Staged},
+    types::{ManagedBy, Role},
+};
+use paddock_store::audit::{AuditFilter, AuditRow};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
@@ -21,7 +22,7 @@ impl StoreFixture {
     /// The events of a type, oldest first.
     async fn events_of(&self, event_type: &str) -> Result<Vec<AuditRow>> {
         let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
-        let mut rows = self.accounts.audit(&filter, 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows)
     }
@@ -36,21 +37,21 @@ async fn the_expiry_of_a_key_is_recorded_once_by_concurrent_sweeps(#[case] engin
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?;
         let brief = NewKey { expires_at: Some(store.accounts.now() + HOUR), ..new_key(ada.id) };
-        let key = store.accounts.issue_key(&context(), brief.clone()).await?.credential;
-        let revoked = store.accounts.issue_key(&context(), brief).await?.credential;
-        store.accounts.revoke_key(&context(), revoked.id).await?;
-        store.accounts.issue_key(&context(), new_key(ada.id)).await?;
-        store.accounts.sweep_keys().await?;
+        let key = store.accounts.credentials().issue(&context(), brief.clone()).await?.credential;
+        let revoked = store.accounts.credentials().issue(&context(), brief).await?.credential;
+        store.accounts.credentials().revoke(&context(), revoked.id).await?;
+        store.accounts.credentials().issue(&context(), new_key(ada.id)).await?;
+        store.accounts.credentials().sweep().await?;
         ensure!(store.events_of("api_key_expired").await?.is_empty(), "no key has expired yet");
 
         store.clock.advance(HOUR);
-        try_join_all((0..8).map(|_| store.accounts.sweep_keys())).await?;
-        store.accounts.sweep_keys().await?;
+        try_join_all((0..8).map(|_| store.accounts.credentials().sweep())).await?;
+        store.accounts.credentials().sweep().await?;
         let recorded = store.events_of("api_key_expired").await?;
         ensure!(recorded.len() == 1, "{recorded:?}");
         assert_eq!((recorded[0].credential_id, recorded[0].user_id), (Some(key.id.0), Some(ada.id.0)));
         assert_eq!(recorded[0].actor, "system:sweeper");
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;
@@ -66,10 +67,10 @@ async fn one_sweep_records_more_than_one_batch(#[case] engine: Engine) {
         let ada = store.user("ada@example.com", &[Role::User]).await?;
         for _ in 0..120 {
             let brief = NewKey { expires_at: Some(store.accounts.now() + HOUR), ..new_key(ada.id) };
-            store.accounts.issue_key(&context(), brief).await?;
+            store.accounts.credentials().issue(&context(), brief).await?;
         }
         store.clock.advance(HOUR);
-        store.accounts.sweep_keys().await?;
+        store.accounts.credentials().sweep().await?;
         assert_eq!(store.events_of("api_key_expired").await?.len(), 120);
         Ok(())
     })
@@ -80,20 +81,21 @@ async fn one_sweep_records_more_than_one_batch(#[case] engine: Engine) {
 async fn managed_key(store: &StoreFixture) -> Result<(CredentialId, ManagedBy)> {
     let ada = store.user("ada@example.com", &[Role::User]).await?;
     let owner = object("ci", "first");
-    let key = store.accounts.apply_key(&context(), &owner, &desired_key(ada.id), false).await?;
+    let key =
+        store.accounts.managed().apply_key(&context(), &owner, &desired_key(ada.id), OnUidMismatch::Reject).await?;
     Ok((key.id, owner))
 }
 
 impl StoreFixture {
     /// Stages a secret, activates it, and returns it.
     async fn activate(&self, key: CredentialId, owner: &ManagedBy) -> Result<Staged> {
-        let staged = self.accounts.stage_secret(&context(), owner, key, None).await?;
-        self.accounts.activate_secret(&context(), owner, key, staged.id, HOUR).await?;
+        let staged = self.accounts.managed().stage_secret(&context(), owner, key, None).await?;
+        self.accounts.managed().activate_secret(&context(), owner, key, staged.id, HOUR).await?;
         Ok(staged)
     }
 
     async fn secret_states(&self, key: CredentialId) -> Result<Vec<SecretState>> {
-        Ok(self.accounts.secrets(key).await?.iter().map(|version| version.state).collect())
+        Ok(self.accounts.credentials().secrets(key).await?.iter().map(|version| version.state).collect())
     }
 }
 
@@ -108,9 +110,9 @@ async fn an_activation_drops_the_other_staged_secrets_and_names_them(#[case] eng
         let (key, owner) = managed_key(&store).await?;
         let mut staged = Vec::new();
         for expires_at in [None, None, Some(accounts.now() + HOUR)] {
-            staged.push(accounts.stage_secret(&context(), &owner, key, expires_at).await?);
+            staged.push(accounts.managed().stage_secret(&context(), &owner, key, expires_at).await?);
         }
-        accounts.activate_secret(&context(), &owner, key, staged[1].id, HOUR).await?;
+        accounts.managed().activate_secret(&context(), &owner, key, staged[1].id, HOUR).await?;
         assert_eq!(store.secret_states(key).await?, [SecretState::Active]);
         let issued = store.events_of("api_key_issued").await?.remove(0).change.context("a change")?;
         for dropped in [&staged[0], &staged[2]] {
@@ -132,14 +134,14 @@ async fn a_sweep_removes_expired_secrets_and_records_the_staged_one(#[case] engi
         let (key, owner) = managed_key(&store).await?;
         store.activate(key, &owner).await?;
         store.activate(key, &owner).await?;
-        let stale = accounts.stage_secret(&context(), &owner, key, Some(accounts.now() + HOUR)).await?;
-        accounts.sweep_keys().await?;
+        let stale = accounts.managed().stage_secret(&context(), &owner, key, Some(accounts.now() + HOUR)).await?;
+        accounts.credentials().sweep().await?;
         let states = store.secret_states(key).await?;
         assert_eq!(states, [SecretState::Retiring, SecretState::Active, SecretState::Staged]);
 
         store.clock.advance(HOUR);
-        accounts.sweep_keys().await?;
-        accounts.sweep_keys().await?;
+        accounts.credentials().sweep().await?;
+        accounts.credentials().sweep().await?;
         assert_eq!(store.secret_states(key).await?, [SecretState::Active]);
         let recorded = store.events_of("api_key_discarded").await?;
         ensure!(recorded.len() == 1 && recorded[0].credential_id == Some(key.0), "{recorded:?}");
@@ -162,7 +164,7 @@ async fn every_activation_after_the_first_is_a_rotation(#[case] engine: Engine) 
         for _ in 0..3 {
             store.activate(key, &owner).await?;
             store.clock.advance(HOUR);
-            accounts.sweep_keys().await?;
+            accounts.credentials().sweep().await?;
         }
         assert_eq!(store.events_of("api_key_issued").await?.len(), 1);
         assert_eq!(store.events_of("api_key_rotated").await?.len(), 2);
@@ -182,13 +184,13 @@ async fn a_key_with_an_extended_expiry_expires_again(#[case] engine: Engine) {
         let extend = async |hours: u32| {
             let expires_at = Some(store.accounts.now() + hours * HOUR);
             let want = DesiredKey { expires_at, ..desired_key(ada.id) };
-            store.accounts.apply_key(&context(), &object("ci", "first"), &want, false).await
+            store.accounts.managed().apply_key(&context(), &object("ci", "first"), &want, OnUidMismatch::Reject).await
         };
         extend(1).await?;
         for expiries in 1..=2 {
             store.clock.advance(HOUR);
-            store.accounts.sweep_keys().await?;
-            store.accounts.sweep_keys().await?;
+            store.accounts.credentials().sweep().await?;
+            store.accounts.credentials().sweep().await?;
             assert_eq!(store.events_of("api_key_expired").await?.len(), expiries);
             extend(1).await?;
         }

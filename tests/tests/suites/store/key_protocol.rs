@@ -4,12 +4,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_accounts::Error;
-use paddock_accounts::credentials::{Credential, SecretState};
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::secrets::{SecretId, Staged};
-use paddock_accounts::sets::Role;
-use paddock_accounts::token::Token;
+use paddock_accounts::{
+    Error, SecretId,
+    credentials::{Credential, SecretState},
+    managed_resources::{OnUidMismatch, Staged},
+    types::{ApiKeyToken, ManagedBy, Role},
+};
 use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
@@ -20,7 +20,7 @@ use super::{StoreFixture, context, desired_key, object, open};
 #[derive(Clone, Default)]
 struct KubernetesSecret {
     version: u64,
-    content: Option<(SecretId, Token)>,
+    content: Option<(SecretId, ApiKeyToken)>,
 }
 
 /// The state of a leader.
@@ -61,7 +61,7 @@ impl World<'_> {
     }
 
     async fn begin(&mut self) -> Result<Leader> {
-        let versions = self.store.accounts.secrets(self.credential.id).await?;
+        let versions = self.store.accounts.credentials().secrets(self.credential.id).await?;
         let seen = self.secret.version;
         let content = self.secret.content.as_ref().map(|(id, _)| *id);
         let state = |id| versions.iter().find(|version| version.id == id).map(|version| version.state);
@@ -76,13 +76,15 @@ impl World<'_> {
         if !stray && self.activated.len() >= self.wanted && content.and_then(state) == Some(SecretState::Active) {
             return Ok(Leader::Idle);
         }
-        let staged = self.store.accounts.stage_secret(&context(), &self.owner, self.credential.id, None).await?;
+        let staged =
+            self.store.accounts.managed().stage_secret(&context(), &self.owner, self.credential.id, None).await?;
         Ok(Leader::Staged { staged, seen })
     }
 
     async fn activate(&mut self, id: SecretId) -> Result<()> {
         let grace = Duration::from_hours(1);
-        let done = self.store.accounts.activate_secret(&context(), &self.owner, self.credential.id, id, grace).await;
+        let done =
+            self.store.accounts.managed().activate_secret(&context(), &self.owner, self.credential.id, id, grace).await;
         match done {
             Ok(()) => {
                 self.activated.insert(id.0);
@@ -97,11 +99,11 @@ impl World<'_> {
     /// Asserts the invariants: at most one secret is active, and the token in the Kubernetes Secret
     /// authenticates.
     async fn assert_invariants(&self) -> Result<()> {
-        let versions = self.store.accounts.secrets(self.credential.id).await?;
+        let versions = self.store.accounts.credentials().secrets(self.credential.id).await?;
         let active = versions.iter().filter(|version| version.state == SecretState::Active).count();
         ensure!(active <= 1, "{active} are active");
         if let Some((_, token)) = &self.secret.content {
-            let judged = self.store.accounts.authenticate(token.plaintext().expose_secret()).await?;
+            let judged = self.store.accounts.access().authenticate(token.plaintext().expose_secret()).await?;
             ensure!(judged.is_ok(), "the Secret does not authenticate: {judged:?}");
         }
         Ok(())
@@ -112,7 +114,8 @@ impl World<'_> {
 async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
     let user = store.user(&format!("u{number}@example.com"), &[Role::User]).await?;
     let owner = object(&format!("key-{number}"), "first");
-    let credential = store.accounts.apply_key(&context(), &owner, &desired_key(user.id), false).await?;
+    let credential =
+        store.accounts.managed().apply_key(&context(), &owner, &desired_key(user.id), OnUidMismatch::Reject).await?;
     let secret = KubernetesSecret::default();
     let mut world = World { store, owner, credential, secret, wanted: 1, activated: BTreeSet::new() };
     let mut rng = SeededRng::new(number);
@@ -139,7 +142,7 @@ async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
         leader = world.step(leader).await?;
         world.assert_invariants().await?;
     }
-    let versions = world.store.accounts.secrets(world.credential.id).await?;
+    let versions = world.store.accounts.credentials().secrets(world.credential.id).await?;
     let count = |state| versions.iter().filter(|version| version.state == state).count();
     ensure!(count(SecretState::Active) == 1 && count(SecretState::Staged) == 0, "{versions:?}");
     let (content, _) = world.secret.content.as_ref().context("a Secret")?;
@@ -157,7 +160,7 @@ async fn under_any_schedule_of_two_leaders_one_secret_is_active_and_delivered(#[
         for number in 1..=40 {
             schedule(&store, number).await.with_context(|| format!("schedule {number}"))?;
         }
-        ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+        ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
         Ok(())
     })
     .await;

@@ -13,12 +13,18 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use futures_util::future::join_all;
-use paddock_accounts::clock::{Clock, Time};
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::UserPatch;
-use paddock_accounts::{Accounts, Error, OpenOptions};
+use paddock_accounts::{
+    Accounts, Error,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    passwords::PasswordPolicy,
+    types::Role,
+    users::UserPatch,
+};
+use paddock_store::{
+    OpenOptions,
+    clock::{Clock, Timestamp},
+    context::{Actor, AuditContext},
+};
 use paddock_tests::{
     database::Engine,
     story::{soak_or, story},
@@ -31,9 +37,9 @@ const PASSWORD: &str = "violet harbour tangle 93";
 /// The number of concurrent attempts before the first has failed.
 const BURST: usize = 10;
 
-fn from(ip: &str) -> Context {
+fn from(ip: &str) -> AuditContext {
     let ip: IpAddr = ip.parse().expect("an address");
-    Context { actor: Actor::Anonymous, ip: Some(ip), user_agent: None, request_id: None }
+    AuditContext { actor: Actor::Anonymous, ip: Some(ip), user_agent: None, request_id: None }
 }
 
 async fn seeded(engine: Engine) -> Result<StoreFixture> {
@@ -44,7 +50,7 @@ async fn seeded(engine: Engine) -> Result<StoreFixture> {
 
 impl StoreFixture {
     async fn sign_in(&self, ip: &str, username: &str, password: &str) -> Result<(), Error> {
-        self.accounts.login(&from(ip), username, password.into()).await.map(|_| ())
+        self.accounts.sessions().login(&from(ip), username, password.into()).await.map(|_| ())
     }
 
     /// Asserts that a sign-in is refused unchecked, and returns the duration of the lock.
@@ -160,10 +166,10 @@ async fn a_sweep_removes_old_attempts(#[case] engine: Engine) {
         store.clock.advance(Duration::from_hours(1) + Duration::from_secs(1));
         store.fail("192.0.2.2", ADMIN_EMAIL).await?;
         ensure!(rows().await? == 2);
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         ensure!(rows().await? == 1, "the recent attempt is removed");
         store.clock.advance(Duration::from_hours(2));
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         ensure!(rows().await? == 0);
         Ok(())
     })
@@ -197,12 +203,14 @@ async fn concurrent_guesses_at_two_replicas_share_one_limit() {
     story(async {
         let store = seeded(Engine::Postgres).await?;
         let options = OpenOptions { max_connections: 8, ..OpenOptions::new(store.database.url().into()) };
-        let other = Accounts::open(&options, chain(), sessions()?, Arc::new(store.clock.clone())).await?;
+        let other =
+            Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), Arc::new(store.clock.clone()))
+                .await?;
         let attacker = from("192.0.2.66");
         for round in 0..3 {
             let guesses = (0..200).map(|i| {
                 let replica = if i % 2 == 0 { &store.accounts } else { &other };
-                replica.login(&attacker, ADMIN_EMAIL, format!("guess {i}").into())
+                replica.sessions().login(&attacker, ADMIN_EMAIL, format!("guess {i}").into())
             });
             let owner = store.sign_in("198.51.100.7", ADMIN_EMAIL, PASSWORD);
             let (outcomes, owner) = tokio::join!(join_all(guesses), owner);
@@ -229,8 +237,8 @@ async fn concurrent_guesses_at_two_replicas_share_one_limit() {
 struct BackwardClock(AtomicI64);
 
 impl Clock for BackwardClock {
-    fn now(&self) -> Time {
-        Time::from_micros(self.0.fetch_sub(1, Ordering::SeqCst))
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_sub(1, Ordering::SeqCst))
     }
 }
 
@@ -240,9 +248,9 @@ async fn concurrent_sign_ins_with_a_clock_that_runs_backwards_succeed() {
         let store = seeded(Engine::Postgres).await?;
         let options = OpenOptions { max_connections: 8, ..OpenOptions::new(store.database.url().into()) };
         let clock = BackwardClock(AtomicI64::new(store.accounts.now().micros()));
-        let other = Accounts::open(&options, chain(), sessions()?, Arc::new(clock)).await?;
+        let other = Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), Arc::new(clock)).await?;
         let here = from("192.0.2.1");
-        let sign_ins = (0..8).map(|_| other.login(&here, ADMIN_EMAIL, PASSWORD.into()));
+        let sign_ins = (0..8).map(|_| other.sessions().login(&here, ADMIN_EMAIL, PASSWORD.into()));
         for signed_in in join_all(sign_ins).await {
             signed_in?;
         }
@@ -317,12 +325,12 @@ async fn every_failure_takes_the_same_time(#[case] engine: Engine) {
         let store = seeded(engine).await?;
         store.user("nopassword@example.com", &[Role::User]).await?;
         let disabled = store.user("disabled@example.com", &[Role::User]).await?.id;
-        store.accounts.set_password(&from("192.0.2.1"), disabled, PASSWORD.into()).await?;
+        store.accounts.passwords().set(&from("192.0.2.1"), disabled, PASSWORD.into()).await?;
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&from("192.0.2.1"), disabled, off, Ok(())).await?;
+        store.accounts.users().update(&from("192.0.2.1"), disabled, off, Ok(())).await?;
         // Its own account, because failures of one account within a minute are aggregated.
         let long_password = store.user("long@example.com", &[Role::User]).await?.id;
-        store.accounts.set_password(&from("192.0.2.1"), long_password, PASSWORD.into()).await?;
+        store.accounts.passwords().set(&from("192.0.2.1"), long_password, PASSWORD.into()).await?;
         let long = "x".repeat(5_000);
         let kinds = [
             ("unknown", "nobody@example.com", PASSWORD),

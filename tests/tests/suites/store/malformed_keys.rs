@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use paddock_accounts::authenticate::Refused;
-use paddock_accounts::clock::SystemClock;
-use paddock_accounts::sets::Role;
-use paddock_accounts::{Accounts, Error, OpenOptions};
+use paddock_accounts::{Accounts, AuthFailure, Error, passwords::PasswordPolicy, types::Role};
+use paddock_store::{OpenOptions, clock::SystemClock};
 use paddock_tests::{database::Engine, process::free_port, random::SeededRng, story::story};
 use secrecy::ExposeSecret as _;
 
@@ -19,25 +17,30 @@ async fn malformed_keys_are_refused_without_a_query() {
     story(async {
         let issuer = open(Engine::Sqlite).await?;
         let ada = issuer.user("ada@example.com", &[Role::User]).await?;
-        let real = issuer.accounts.issue_key(&context(), new_key(ada.id)).await?.token;
+        let real = issuer.accounts.credentials().issue(&context(), new_key(ada.id)).await?.token;
         let real = real.plaintext().expose_secret();
 
         // No server listens there, so that a query would fail.
         let nowhere = format!("postgres://nobody:x@127.0.0.1:{}/nothing", free_port()?);
         let options = OpenOptions::new(nowhere.into());
-        let accounts = Accounts::open(&options, chain(), sessions()?, std::sync::Arc::new(SystemClock)).await?;
+        let accounts =
+            Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), std::sync::Arc::new(SystemClock))
+                .await?;
         let mut rng = SeededRng::new(10);
         let judged = tokio::time::timeout(Duration::from_mins(1), async {
             for _ in 0..KEYS {
                 let key = malformed(real, &mut rng);
-                let judged = accounts.authenticate(&key).await?;
-                ensure!(judged == Err(Refused::Malformed), "{key}: {judged:?}");
+                let judged = accounts.access().authenticate(&key).await?;
+                ensure!(judged == Err(AuthFailure::Malformed), "{key}: {judged:?}");
             }
             Ok(())
         });
         judged.await??;
-        let asked = accounts.authenticate(real).await;
-        ensure!(matches!(asked, Err(Error::Unavailable(_))), "a well-formed key is not looked up: {asked:?}");
+        let asked = accounts.access().authenticate(real).await;
+        ensure!(
+            matches!(asked, Err(Error::Store(paddock_store::Error::Unavailable(_)))),
+            "a well-formed key is not looked up: {asked:?}"
+        );
         Ok(())
     })
     .await;

@@ -31,17 +31,21 @@ use std::{
 };
 
 use anyhow::Result;
-use paddock_accounts::audit::{AuditFilter, AuditRow, Chain};
-use paddock_accounts::clock::{Clock, Time};
-use paddock_accounts::context::{Actor, Context};
-use paddock_accounts::email::Email;
-use paddock_accounts::gitops::{DesiredKey, DesiredUser};
-use paddock_accounts::limits::Limits;
-use paddock_accounts::managed::ManagedBy;
-use paddock_accounts::sessions::SessionKey;
-use paddock_accounts::sets::{Role, Scopes};
-use paddock_accounts::users::{Created, NewUser, User, UserId};
-use paddock_accounts::{Accounts, OpenOptions, migrate};
+use paddock_accounts::{
+    Accounts, UserId,
+    managed_resources::{DesiredKey, DesiredUser},
+    passwords::PasswordPolicy,
+    sessions::SessionKey,
+    types::{Email, Limits, ManagedBy, Role, Scopes},
+    users::{Created, NewUser, User},
+};
+use paddock_store::{
+    OpenOptions,
+    audit::{AuditFilter, AuditRow, Chain},
+    clock::{Clock, Timestamp},
+    context::{Actor, AuditContext},
+    migrate,
+};
 use paddock_tests::database::{Database, Engine};
 
 /// A clock that stands still until a test moves it.
@@ -55,8 +59,8 @@ impl StoppedClock {
 }
 
 impl Clock for StoppedClock {
-    fn now(&self) -> Time {
-        Time::from_micros(self.0.load(Ordering::SeqCst))
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -87,7 +91,7 @@ async fn accounts(
     let mut options = OpenOptions { max_connections: 8, ..OpenOptions::new(database.url().into()) };
     adjust(&mut options);
     migrate(&options).await?;
-    Ok(Accounts::open(&options, chain(), sessions()?, Arc::new(clock.clone())).await?)
+    Ok(Accounts::open(&options, chain(), sessions()?, PasswordPolicy::default(), Arc::new(clock.clone())).await?)
 }
 
 fn chain() -> Chain {
@@ -112,7 +116,7 @@ impl StoreFixture {
     async fn user(&self, email: &str, roles: &[Role]) -> Result<User> {
         let mut new = NewUser::new(Email::parse(email)?);
         new.roles = roles.iter().copied().collect();
-        match self.accounts.create_user(&context(), new).await? {
+        match self.accounts.users().create(&context(), new).await? {
             Created::New(user) => Ok(user),
             Created::Existing(user) => anyhow::bail!("{} existed already", user.email),
         }
@@ -120,14 +124,14 @@ impl StoreFixture {
 
     /// The types of all events, oldest first.
     async fn events(&self) -> Result<Vec<String>> {
-        let mut rows = self.accounts.audit(&AuditFilter::default(), 500, AuditRow::owned).await?;
+        let mut rows = self.accounts.audit().list(&AuditFilter::default(), 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.event_type).collect())
     }
 }
 
-fn context() -> Context {
-    Context { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
+fn context() -> AuditContext {
+    AuditContext { actor: Actor::System("test"), ip: None, user_agent: None, request_id: None }
 }
 
 /// A Kubernetes object of this name. `uid` distinguishes objects that follow each other.

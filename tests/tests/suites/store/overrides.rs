@@ -1,10 +1,13 @@
 //! Overrides: an admin's change to a managed row, and how it is cleared.
 
 use anyhow::{Result, ensure};
-use paddock_accounts::credentials::Credential;
-use paddock_accounts::gitops::{Adoption, DesiredUser};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{User, UserId, UserPatch};
+use paddock_accounts::{
+    UserId,
+    credentials::Credential,
+    managed_resources::{Adoption, DesiredUser, OnUidMismatch},
+    types::Role,
+    users::{User, UserPatch},
+};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
@@ -14,12 +17,12 @@ impl StoreFixture {
     /// Applies the key object `ci` of this user, whose UID is known to be current.
     async fn take_over_ci(&self, user: &User, uid: &str) -> Result<Credential> {
         let (owner, want) = (object("ci", uid), desired_key(user.id));
-        Ok(self.accounts.apply_key(&context(), &owner, &want, true).await?)
+        Ok(self.accounts.managed().apply_key(&context(), &owner, &want, OnUidMismatch::TakeOver).await?)
     }
 
     async fn set_active(&self, id: UserId, is_active: bool) -> Result<()> {
         let patch = UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-        self.accounts.update_user(&context(), id, patch, Ok(())).await?;
+        self.accounts.users().update(&context(), id, patch, Ok(())).await?;
         Ok(())
     }
 }
@@ -33,8 +36,11 @@ async fn a_user_that_an_admin_disabled_stays_disabled_until_an_admin_enables_it(
         let store = open(engine).await?;
         let apply = async |active: bool| {
             let want = DesiredUser { active, ..desired_user("ada@example.com") };
-            let applied =
-                store.accounts.apply_user(&context(), &object("ada", "first"), &want, Adoption::Never, false).await?;
+            let applied = store
+                .accounts
+                .managed()
+                .apply_user(&context(), &object("ada", "first"), &want, Adoption::Never, OnUidMismatch::Reject)
+                .await?;
             anyhow::Ok(applied)
         };
         let ada = apply(true).await?.id;
@@ -70,7 +76,7 @@ async fn a_key_that_an_admin_revoked_stays_revoked_for_every_object(#[case] engi
         let ada = store.user("ada@example.com", &[Role::User]).await?;
         let first = store.take_over_ci(&ada, "first").await?;
         for _ in 0..2 {
-            store.accounts.revoke_key(&context(), first.id).await?;
+            store.accounts.credentials().revoke(&context(), first.id).await?;
         }
         for uid in ["first", "second"] {
             let same = store.take_over_ci(&ada, uid).await?;
@@ -91,11 +97,11 @@ async fn a_cleared_override_gives_the_object_a_new_key(#[case] engine: Engine) {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?;
         let first = store.take_over_ci(&ada, "first").await?;
-        store.accounts.revoke_key(&context(), first.id).await?;
+        store.accounts.credentials().revoke(&context(), first.id).await?;
         for _ in 0..2 {
-            store.accounts.clear_key_override(&context(), first.id).await?;
+            store.accounts.credentials().clear_override(&context(), first.id).await?;
         }
-        let old = store.accounts.credential(first.id).await?.expect("it stays in the list");
+        let old = store.accounts.credentials().find(first.id).await?.expect("it stays in the list");
         ensure!(old.revoked_at.is_some() && old.managed_by.is_none() && old.overridden_at.is_none(), "{old:?}");
         let second = store.take_over_ci(&ada, "first").await?;
         ensure!(second.id != first.id && second.revoked_at.is_none());
@@ -116,9 +122,9 @@ async fn an_admin_overrides_a_key_that_its_object_revoked(#[case] engine: Engine
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[Role::User]).await?;
         let key = store.take_over_ci(&ada, "first").await?;
-        store.accounts.revoke_owned_key(&context(), &object("ci", "first"), false).await?;
+        store.accounts.managed().revoke_key(&context(), &object("ci", "first"), OnUidMismatch::Reject).await?;
         for _ in 0..2 {
-            store.accounts.revoke_key(&context(), key.id).await?;
+            store.accounts.credentials().revoke(&context(), key.id).await?;
         }
         ensure!(store.take_over_ci(&ada, "second").await?.id == key.id);
         let events = store.events().await?;

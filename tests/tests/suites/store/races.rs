@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
-use paddock_accounts::Error;
-use paddock_accounts::email::Email;
-use paddock_accounts::limits::LimitsPatch;
-use paddock_accounts::sets::{Role, Roles};
-use paddock_accounts::users::{Created, NewUser, UserId, UserPatch};
+use paddock_accounts::{
+    Error, UserId,
+    types::{Email, LimitsPatch, Role, Roles},
+    users::{Created, NewUser, UserPatch},
+};
 use paddock_tests::{
     database::Engine,
     random::SeededRng,
@@ -29,7 +29,7 @@ async fn concurrent_creations_with_one_external_id_create_one_user(#[case] engin
         let racers = (0..CROWD).map(|_| async {
             let email = Email::parse("ada@example.com")?;
             let new = NewUser { external_id: Some("hr-7".into()), ..NewUser::new(email) };
-            store.accounts.create_user(&here, new).await.map_err(anyhow::Error::from)
+            store.accounts.users().create(&here, new).await.map_err(anyhow::Error::from)
         });
         let outcomes = join_all(racers).await.into_iter().collect::<Result<Vec<_>>>()?;
         let created = outcomes.iter().filter(|outcome| matches!(outcome, Created::New(_))).count();
@@ -54,12 +54,15 @@ async fn concurrent_creations_with_one_address_create_one_user(#[case] engine: E
     story(async {
         let store = open(engine).await?;
         let here = context();
-        let racers = (0..CROWD).map(|i| {
-            let (store, here) = (&store, &here);
-            // Spellings of one address.
-            let email = if i % 2 == 0 { "Ada@Example.com" } else { "ada@EXAMPLE.com" };
-            async move { store.accounts.create_user(here, NewUser::new(Email::parse(email).expect("an address"))).await }
-        });
+        let racers =
+            (0..CROWD).map(|i| {
+                let (store, here) = (&store, &here);
+                // Spellings of one address.
+                let email = if i % 2 == 0 { "Ada@Example.com" } else { "ada@EXAMPLE.com" };
+                async move {
+                    store.accounts.users().create(here, NewUser::new(Email::parse(email).expect("an address"))).await
+                }
+            });
         let (created, refused): (Vec<_>, Vec<_>) = join_all(racers).await.into_iter().partition(Result::is_ok);
         ensure!(created.len() == 1, "{} were created", created.len());
         for refusal in refused {
@@ -92,11 +95,12 @@ async fn concurrent_patches_of_different_fields_are_all_kept(#[case] engine: Eng
             patches.push(UserPatch { display_name: Some(Some(format!("Ada {round}"))), ..UserPatch::default() });
             let here = context();
             for outcome in
-                join_all(patches.into_iter().map(|patch| store.accounts.update_user(&here, ada, patch, Ok(())))).await
+                join_all(patches.into_iter().map(|patch| store.accounts.users().update(&here, ada, patch, Ok(()))))
+                    .await
             {
                 outcome?;
             }
-            let after = store.accounts.user(ada).await?.expect("she is there");
+            let after = store.accounts.users().find(ada).await?.expect("she is there");
             let limits = after.limits;
             let all = [
                 limits.requests_per_minute,
@@ -140,9 +144,9 @@ impl Removal {
                 let limits = LimitsPatch { requests_per_minute: Some(Some(0)), ..LimitsPatch::default() };
                 UserPatch { limits, ..UserPatch::default() }
             }
-            Self::Deleted => return store.accounts.delete_user(&context(), id, Ok(())).await,
+            Self::Deleted => return store.accounts.users().delete(&context(), id, Ok(())).await,
         };
-        store.accounts.update_user(&context(), id, patch, Ok(())).await.map(|_| ())
+        store.accounts.users().update(&context(), id, patch, Ok(())).await.map(|_| ())
     }
 }
 
@@ -164,7 +168,7 @@ async fn of_two_last_admins_one_stays(#[case] engine: Engine, #[case] rounds: us
                 (Err(Error::LastAdmin), Ok(())) => last,
                 both => anyhow::bail!("round {round}: {one:?} and {two:?} ended in {both:?}"),
             };
-            let left = store.accounts.user(last).await?.expect("one stays");
+            let left = store.accounts.users().find(last).await?.expect("one stays");
             let is_admin = left.is_active && left.roles.has(Role::Admin) && left.limits.requests_per_minute != Some(0);
             ensure!(is_admin, "round {round}: {left:?}");
         }

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_accounts::access::Need;
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::{CredentialId, NewKey};
-use paddock_accounts::sets::{Role, Scope};
-use paddock_accounts::token::Token;
-use paddock_accounts::users::{UserId, UserPatch};
-use paddock_accounts::{Accounts, Error};
+use paddock_accounts::{
+    Accounts, CredentialId, Error, UserId,
+    access::Permission,
+    credentials::NewKey,
+    types::{ApiKeyToken, Role, Scope},
+    users::UserPatch,
+};
+use paddock_store::clock::Timestamp;
 use paddock_tests::{
     database::Engine,
     random::SeededRng,
@@ -41,9 +42,9 @@ struct Key {
     id: CredentialId,
     owner: usize,
     revoked: bool,
-    expires_at: Option<Time>,
+    expires_at: Option<Timestamp>,
     /// All tokens of the key, each with the time at which a rotation retires it.
-    tokens: Vec<(Token, Option<Time>)>,
+    tokens: Vec<(ApiKeyToken, Option<Timestamp>)>,
 }
 
 struct Model<'a> {
@@ -85,7 +86,7 @@ impl Model<'_> {
             10 => self.revoke().await,
             _ => {
                 self.store.clock.advance(HOUR / 2);
-                Ok(self.accounts().sweep_keys().await?)
+                Ok(self.accounts().credentials().sweep().await?)
             }
         }
     }
@@ -101,7 +102,7 @@ impl Model<'_> {
     async fn change_roles(&mut self) -> Result<()> {
         let (user, roles) = (self.pick(self.users.len()), self.roles());
         let patch = UserPatch { roles: Some(roles.iter().copied().collect()), ..UserPatch::default() };
-        let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
+        let done = self.accounts().users().update(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
         if self.assert_outcome(user, !roles.contains(&Role::Admin), &done)? {
             self.users[user].roles = roles;
         }
@@ -111,7 +112,7 @@ impl Model<'_> {
     async fn set_active(&mut self, active: bool) -> Result<()> {
         let user = self.pick(self.users.len());
         let patch = UserPatch { is_active: Some(active), ..UserPatch::default() };
-        let done = self.accounts().update_user(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
+        let done = self.accounts().users().update(&context(), self.users[user].id, patch, Ok(())).await.map(|_| ());
         if self.assert_outcome(user, !active, &done)? {
             self.users[user].active = active;
         }
@@ -120,7 +121,7 @@ impl Model<'_> {
 
     async fn delete(&mut self) -> Result<()> {
         let user = self.pick(self.users.len());
-        let done = self.accounts().delete_user(&context(), self.users[user].id, Ok(())).await;
+        let done = self.accounts().users().delete(&context(), self.users[user].id, Ok(())).await;
         if self.assert_outcome(user, true, &done)? {
             self.users[user].deleted = true;
             for key in self.keys.iter_mut().filter(|key| key.owner == user) {
@@ -147,7 +148,7 @@ impl Model<'_> {
         let owner = self.pick(self.users.len());
         let expires_at = (self.rng.below(3) == 0).then(|| self.accounts().now() + HOUR);
         let new = NewKey { expires_at, ..new_key(self.users[owner].id) };
-        let issued = self.accounts().issue_key(&context(), new).await;
+        let issued = self.accounts().credentials().issue(&context(), new).await;
         let User { deleted, active, .. } = self.users[owner];
         match issued {
             Err(Error::NoUser(_)) => ensure!(deleted),
@@ -168,7 +169,7 @@ impl Model<'_> {
         }
         let (key, grace) = (self.pick(self.keys.len()), HOUR * u32::try_from(self.rng.below(2))?);
         let now = self.accounts().now();
-        let done = self.accounts().rotate_key(&context(), self.keys[key].id, grace, None).await;
+        let done = self.accounts().credentials().rotate(&context(), self.keys[key].id, grace, None).await;
         let key = &mut self.keys[key];
         let expired = key.expires_at.is_some_and(|end| end <= now);
         match done {
@@ -191,7 +192,7 @@ impl Model<'_> {
             return Ok(());
         }
         let key = self.pick(self.keys.len());
-        let changed = self.accounts().revoke_key(&context(), self.keys[key].id).await?;
+        let changed = self.accounts().credentials().revoke(&context(), self.keys[key].id).await?;
         ensure!(changed != self.keys[key].revoked, "the result is not whether the key was live");
         self.keys[key].revoked = true;
         Ok(())
@@ -206,13 +207,13 @@ impl Model<'_> {
             let owner = &self.users[key.owner];
             let live = !key.revoked && owner.active && !owner.deleted && key.expires_at.is_none_or(|end| end > now);
             for (token, retires) in &key.tokens {
-                let judged = self.accounts().authenticate(token.plaintext().expose_secret()).await?;
+                let judged = self.accounts().access().authenticate(token.plaintext().expose_secret()).await?;
                 let counts = live && retires.is_none_or(|end| end > now);
                 ensure!(judged.is_ok() == counts, "{token:?} of credential {}: {judged:?}", key.id);
                 let Ok(principal) = judged else { continue };
-                ensure!(principal.may(Need::Use(Scope::Chat)).is_ok() == !owner.roles.is_empty());
+                ensure!(principal.may(Permission::Use(Scope::Chat)).is_ok() == !owner.roles.is_empty());
                 ensure!(
-                    principal.may(Need::Manage(Scope::UsersWrite)).is_err(),
+                    principal.may(Permission::Manage(Scope::UsersWrite)).is_err(),
                     "a key without the scope manages users"
                 );
             }
@@ -240,7 +241,7 @@ async fn schedule(store: &StoreFixture, number: u64) -> Result<()> {
         );
         ensure!(store.database.execute(&active).await? == u64::from(!key.revoked), "one active secret, or none");
     }
-    ensure!(store.accounts.verify_audit(|_| ()).await?.is_ok());
+    ensure!(store.accounts.audit().verify(&[], |_| ()).await?.is_ok());
     Ok(())
 }
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
-use paddock_accounts::Error;
-use paddock_accounts::authenticate::Refused;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed};
-use paddock_accounts::sessions::{Login, REFRESH_IDLE, SESSION_LIFETIME};
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::UserPatch;
+use paddock_accounts::{
+    AuthFailure, Error,
+    bootstrap::{ADMIN_EMAIL, Seed},
+    sessions::{Login, REFRESH_IDLE_TIMEOUT, SESSION_LIFETIME},
+    types::Role,
+    users::UserPatch,
+};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -22,12 +23,12 @@ const CROWD: usize = 1_000;
 impl StoreFixture {
     /// Signs in as the first admin.
     async fn begin(&self) -> Result<Login> {
-        Ok(self.accounts.login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?)
+        Ok(self.accounts.sessions().login(&context(), ADMIN_EMAIL, PASSWORD.into()).await?)
     }
 
     async fn refresh(&self, token: &SecretString) -> Result<Option<Login>, Error> {
-        match self.accounts.refreshing(&context(), token).await? {
-            Some(refreshing) => self.accounts.refresh(&context(), &refreshing).await,
+        match self.accounts.sessions().check_refresh_token(&context(), token).await? {
+            Some(refreshing) => self.accounts.sessions().refresh(&context(), &refreshing).await,
             None => Ok(None),
         }
     }
@@ -38,8 +39,8 @@ impl StoreFixture {
     }
 
     /// Authenticates an access token.
-    async fn check_access(&self, token: &SecretString) -> Result<Result<(), Refused>> {
-        Ok(self.accounts.authenticate(token.expose_secret()).await?.map(|_| ()))
+    async fn check_access(&self, token: &SecretString) -> Result<Result<(), AuthFailure>> {
+        Ok(self.accounts.access().authenticate(token.expose_secret()).await?.map(|_| ()))
     }
 }
 
@@ -58,16 +59,16 @@ async fn a_session_can_be_refreshed_for_thirty_days(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let mut login = store.begin().await?;
-        ensure!(login.refresh_expires_in == REFRESH_IDLE);
+        ensure!(login.refresh_expires_in == REFRESH_IDLE_TIMEOUT);
         let mut lived = Duration::ZERO;
         let step = Duration::from_hours(6 * 24);
         while lived + step < SESSION_LIFETIME {
             store.clock.advance(step);
             lived += step;
-            ensure!(store.check_access(&login.access_token).await? == Err(Refused::Expired));
+            ensure!(store.check_access(&login.access_token).await? == Err(AuthFailure::Expired));
             login = store.rotate(&login.refresh_token).await?.with_context(|| format!("after {lived:?}"))?;
             ensure!(store.check_access(&login.access_token).await?.is_ok(), "after {lived:?}");
-            ensure!(login.refresh_expires_in == REFRESH_IDLE.min(SESSION_LIFETIME.saturating_sub(lived)));
+            ensure!(login.refresh_expires_in == REFRESH_IDLE_TIMEOUT.min(SESSION_LIFETIME.saturating_sub(lived)));
         }
         store.clock.advance(SESSION_LIFETIME.saturating_sub(lived));
         ensure!(store.rotate(&login.refresh_token).await?.is_none());
@@ -84,7 +85,7 @@ async fn a_session_that_is_idle_for_a_week_cannot_be_refreshed(#[case] engine: E
     story(async {
         let store = seeded(engine).await?;
         let login = store.begin().await?;
-        store.clock.advance(REFRESH_IDLE);
+        store.clock.advance(REFRESH_IDLE_TIMEOUT);
         ensure!(store.rotate(&login.refresh_token).await?.is_none());
         Ok(())
     })
@@ -116,10 +117,10 @@ async fn a_sweep_removes_ended_sessions_only(#[case] engine: Engine) {
         let store = seeded(engine).await?;
         let live = store.begin().await?;
         store.clock.advance(Duration::from_hours(25));
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         ensure!(store.rotate(&live.refresh_token).await?.is_some());
         store.clock.advance(Duration::from_hours(33 * 24));
-        store.accounts.sweep_sessions().await?;
+        store.accounts.sessions().sweep().await?;
         for table in ["sessions", "refresh_tokens"] {
             ensure!(store.database.execute(&format!("DELETE FROM {table}")).await? == 0, "{table} still has rows");
         }
@@ -140,7 +141,7 @@ async fn a_reused_token_ends_its_session(#[case] engine: Engine) {
         ensure!(store.check_access(&first.access_token).await?.is_ok(), "a refresh ends the older access token");
         ensure!(store.rotate(&first.refresh_token).await?.is_none());
         for ended in [&first, &second] {
-            ensure!(store.check_access(&ended.access_token).await? == Err(Refused::SessionEnded));
+            ensure!(store.check_access(&ended.access_token).await? == Err(AuthFailure::SessionEnded));
             ensure!(store.rotate(&ended.refresh_token).await?.is_none());
         }
         ensure!(store.rotate(&bystander.refresh_token).await?.is_some(), "another session is ended");
@@ -169,7 +170,7 @@ async fn a_logout_ends_the_refresh_token(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let login = store.begin().await?;
-        store.accounts.logout_by_refresh(&context(), &login.refresh_token, false).await?;
+        store.accounts.sessions().logout_by_refresh_token(&context(), &login.refresh_token, false).await?;
         store.assert_ended(&login).await?;
         Ok(())
     })
@@ -184,7 +185,7 @@ async fn a_logout_of_all_ends_every_refresh_token(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let (login, other) = (store.begin().await?, store.begin().await?);
-        store.accounts.logout_by_refresh(&context(), &login.refresh_token, true).await?;
+        store.accounts.sessions().logout_by_refresh_token(&context(), &login.refresh_token, true).await?;
         for ended in [&login, &other] {
             store.assert_ended(ended).await?;
         }
@@ -201,7 +202,7 @@ async fn a_new_password_ends_the_refresh_token(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let login = store.begin().await?;
-        store.accounts.set_password(&context(), login.user.id, PASSWORD.into()).await?;
+        store.accounts.passwords().set(&context(), login.user.id, PASSWORD.into()).await?;
         store.assert_ended(&login).await?;
         Ok(())
     })
@@ -217,7 +218,7 @@ async fn a_change_of_roles_ends_the_refresh_token(#[case] engine: Engine) {
         let store = seeded(engine).await?;
         let login = store.begin().await?;
         let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
-        store.accounts.update_user(&context(), login.user.id, both, Ok(())).await?;
+        store.accounts.users().update(&context(), login.user.id, both, Ok(())).await?;
         store.assert_ended(&login).await?;
         Ok(())
     })
@@ -234,7 +235,7 @@ async fn a_disabled_user_loses_the_refresh_token_for_good(#[case] engine: Engine
         let login = store.begin().await?;
         for is_active in [false, true] {
             let patch = UserPatch { is_active: Some(is_active), ..UserPatch::default() };
-            store.accounts.update_user(&context(), login.user.id, patch, Ok(())).await?;
+            store.accounts.users().update(&context(), login.user.id, patch, Ok(())).await?;
             store.assert_ended(&login).await?;
         }
         Ok(())
@@ -250,7 +251,7 @@ async fn a_deleted_user_loses_the_refresh_token(#[case] engine: Engine) {
     story(async {
         let store = seeded(engine).await?;
         let login = store.begin().await?;
-        store.accounts.delete_user(&context(), login.user.id, Ok(())).await?;
+        store.accounts.users().delete(&context(), login.user.id, Ok(())).await?;
         store.assert_ended(&login).await?;
         ensure!(store.database.execute("DELETE FROM refresh_tokens").await? == 0, "its tokens are left");
         ensure!(
@@ -276,14 +277,14 @@ async fn of_a_thousand_concurrent_refreshes_with_one_token_one_succeeds(#[case] 
             match outcome {
                 Ok(Some(won)) => winners.push(won),
                 // Some time out while they wait for a connection.
-                Ok(None) | Err(Error::Unavailable(_)) => {}
+                Ok(None) | Err(Error::Store(paddock_store::Error::Unavailable(_))) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         ensure!(winners.len() == 1, "{} succeeded", winners.len());
         ensure!(store.rotate(&winners[0].refresh_token).await?.is_none(), "the session was not ended");
         for token in [&login.access_token, &winners[0].access_token] {
-            ensure!(store.check_access(token).await? == Err(Refused::SessionEnded));
+            ensure!(store.check_access(token).await? == Err(AuthFailure::SessionEnded));
         }
         let events = store.events().await?;
         let tail = ["session_refreshed", "session_reuse_detected"];
@@ -340,7 +341,7 @@ async fn a_forged_token_ends_a_session_only_with_a_part_of_its_tokens(#[case] en
         // Before the first refresh, only the holder of the one token knows its first half.
         for forged in [of(&zeros, &zeros), of(&zeros, &half(&first)), of(&half(&untouched), &zeros)] {
             ensure!(store.rotate(&forged).await?.is_none());
-            store.accounts.logout_by_refresh(&context(), &forged, true).await?;
+            store.accounts.sessions().logout_by_refresh_token(&context(), &forged, true).await?;
         }
         ensure!(store.events().await?.len() == events, "a forged token is recorded");
         ensure!(store.rotate(&untouched.refresh_token).await?.is_some());

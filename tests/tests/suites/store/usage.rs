@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
-use paddock_accounts::clock::Time;
-use paddock_accounts::credentials::CredentialId;
-use paddock_accounts::usage::{Day, GroupBy, Totals, UsageFilter, UsageRecord};
-use paddock_accounts::users::UserId;
+use paddock_accounts::{
+    CredentialId, UserId,
+    usage::{Day, GroupBy, Totals, UsageFilter, UsageRecord},
+};
+use paddock_store::clock::Timestamp;
 use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
 
@@ -25,7 +26,7 @@ fn record(store: &StoreFixture, rng: &mut SeededRng) -> UsageRecord {
         _ => ("ok", 200),
     };
     UsageRecord {
-        usage_id: store.accounts.new_usage_id(),
+        usage_id: store.accounts.usage().new_id(),
         request_id: "r".into(),
         user_id: UserId(1 + below(3)),
         credential_id: Some(below(4)).filter(|id| *id > 0).map(CredentialId),
@@ -56,8 +57,8 @@ fn unknown(record: &UsageRecord) -> UsageRecord {
 }
 
 /// Midnight of a day, counted from the first of November 2023.
-fn midnight(day: i64) -> Time {
-    Time::from_micros(1_698_796_800_000_000 + (day - 1) * 86_400_000_000)
+fn midnight(day: i64) -> Timestamp {
+    Timestamp::from_micros(1_698_796_800_000_000 + (day - 1) * 86_400_000_000)
 }
 
 type Group = (Option<Day>, Option<UserId>, Option<CredentialId>, Option<String>);
@@ -103,7 +104,7 @@ fn every_grouping() -> impl Iterator<Item = GroupBy> {
 async fn assert_totals(store: &StoreFixture, records: &[UsageRecord], filter: &UsageFilter) -> Result<()> {
     for by in every_grouping() {
         let wanted: Vec<(Group, Totals)> = sum_in_memory(records, filter, by).into_iter().collect();
-        let (rows, total) = store.accounts.usage(filter, by, 1000, 0).await?;
+        let (rows, total) = store.accounts.usage().totals(filter, by, 1000, 0).await?;
         let found: Vec<_> =
             rows.into_iter().map(|row| ((row.day, row.user_id, row.credential_id, row.model), row.totals)).collect();
         assert_eq!(found, wanted, "{filter:?} {by:?}");
@@ -111,7 +112,7 @@ async fn assert_totals(store: &StoreFixture, records: &[UsageRecord], filter: &U
         // The pages have the same totals.
         let mut paged = Vec::new();
         loop {
-            let (rows, total) = store.accounts.usage(filter, by, 7, u32::try_from(paged.len())?).await?;
+            let (rows, total) = store.accounts.usage().totals(filter, by, 7, u32::try_from(paged.len())?).await?;
             assert_eq!(total, i64::try_from(wanted.len())?, "{by:?}");
             paged.extend(rows.into_iter().map(|row| row.totals));
             if paged.len() >= wanted.len() {
@@ -136,10 +137,10 @@ async fn totals_are_the_sums_of_the_rows_after_repeated_and_concurrent_writes(#[
         // Every record is written several times: in one batch, in concurrent batches, and later
         // again.
         let twice = [&records[..700], &records[..700]].concat();
-        store.accounts.record_usage(&twice).await?;
-        let batches = records.chunks(100).chain(records.chunks(170)).map(|batch| store.accounts.record_usage(batch));
+        store.accounts.usage().record(&twice).await?;
+        let batches = records.chunks(100).chain(records.chunks(170)).map(|batch| store.accounts.usage().record(batch));
         try_join_all(batches).await?;
-        store.accounts.record_usage(&records).await?;
+        store.accounts.usage().record(&records).await?;
 
         let filters = [
             UsageFilter::default(),
@@ -176,12 +177,12 @@ async fn a_late_record_replaces_an_unknown_outcome(#[case] engine: Engine) {
         let mut rng = SeededRng::new(11);
         let ends: Vec<_> = (0..50).map(|_| record(&store, &mut rng)).collect();
         let settled: Vec<_> = ends.iter().map(unknown).collect();
-        store.accounts.record_usage(&settled).await?;
+        store.accounts.usage().record(&settled).await?;
         assert_totals(&store, &settled, &UsageFilter::default()).await?;
-        store.accounts.record_usage(&ends).await?;
+        store.accounts.usage().record(&ends).await?;
         assert_totals(&store, &ends, &UsageFilter::default()).await?;
         // A repeated settlement does not replace the known outcome.
-        store.accounts.record_usage(&settled).await?;
+        store.accounts.usage().record(&settled).await?;
         assert_totals(&store, &ends, &UsageFilter::default()).await?;
         Ok(())
     })
@@ -202,8 +203,8 @@ async fn today_and_this_month_begin_at_midnight_utc(#[case] engine: Engine) {
         for back in 0..40 {
             records.push(UsageRecord { user_id: UserId(1), started_at: now - back * DAY, ..record(&store, &mut rng) });
         }
-        store.accounts.record_usage(&records).await?;
-        let (day, month) = store.accounts.usage_of(UserId(1)).await?;
+        store.accounts.usage().record(&records).await?;
+        let (day, month) = store.accounts.usage().totals_of_user(UserId(1)).await?;
         ensure!(today.to_string() == "2023-11-14" && day.requests == 1 && month.requests == 14, "{day:?} {month:?}");
         ensure!(day.prompt_tokens == records[0].prompt_tokens.unwrap_or(0));
         Ok(())
@@ -220,24 +221,24 @@ async fn requests_of_a_dead_process_are_settled_once_by_concurrent_processes(#[c
         let store = open(engine).await?;
         let mut rng = SeededRng::new(5);
         let records: Vec<_> = (0..20).map(|_| record(&store, &mut rng)).collect();
-        let [dead, living, other] = std::array::from_fn(|_| store.accounts.new_usage_id());
-        store.accounts.attend_usage(dead).await?;
-        store.accounts.open_usage(dead, &records).await?;
+        let [dead, living, other] = std::array::from_fn(|_| store.accounts.usage().new_id());
+        store.accounts.usage().heartbeat(dead).await?;
+        store.accounts.usage().record_in_flight(dead, &records).await?;
         // Recorded requests need no settlement.
-        store.accounts.record_usage(&records[..5]).await?;
+        store.accounts.usage().record(&records[..5]).await?;
         if engine == Engine::Postgres {
             store.clock.advance(Duration::from_secs(119));
-            assert_eq!(store.accounts.attend_usage(living).await?, 0, "the process may be alive");
+            assert_eq!(store.accounts.usage().heartbeat(living).await?, 0, "the process may be alive");
             store.clock.advance(Duration::from_secs(2));
         }
         let settled =
-            try_join_all((0..8).map(|n| store.accounts.attend_usage(if n < 4 { living } else { other }))).await?;
+            try_join_all((0..8).map(|n| store.accounts.usage().heartbeat(if n < 4 { living } else { other }))).await?;
         assert_eq!(settled.iter().sum::<usize>(), 15);
-        assert_eq!(store.accounts.attend_usage(living).await?, 0);
+        assert_eq!(store.accounts.usage().heartbeat(living).await?, 0);
         let known: Vec<_> = records[..5].iter().cloned().chain(records[5..].iter().map(unknown)).collect();
         assert_totals(&store, &known, &UsageFilter::default()).await?;
         // The process was alive after all.
-        store.accounts.record_usage(&records).await?;
+        store.accounts.usage().record(&records).await?;
         assert_totals(&store, &records, &UsageFilter::default()).await?;
         Ok(())
     })

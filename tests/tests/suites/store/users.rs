@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use paddock_accounts::Error;
-use paddock_accounts::access::Via;
-use paddock_accounts::authenticate::Refused;
-use paddock_accounts::email::Email;
-use paddock_accounts::seed::{ADMIN_EMAIL, Seed, SeedError};
-use paddock_accounts::sessions::Login;
-use paddock_accounts::sets::Role;
-use paddock_accounts::users::{Created, NewUser, UserPatch};
+use paddock_accounts::{
+    AuthFailure, Error,
+    access::AuthMethod,
+    bootstrap::{ADMIN_EMAIL, Seed, SeedError},
+    sessions::Login,
+    types::{Email, Role},
+    users::{Created, NewUser, UserPatch},
+};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
@@ -34,7 +34,7 @@ async fn an_address_is_normalized_and_belongs_to_one_user(#[case] engine: Engine
         let store = open(engine).await?;
         let ada = store.user("Ada@Example.com", &[]).await?;
         ensure!(ada.email.as_str() == "ada@example.com" && ada.is_active && ada.roles.is_empty());
-        let again = store.accounts.create_user(&context(), NewUser::new(Email::parse("ada@example.com")?)).await;
+        let again = store.accounts.users().create(&context(), NewUser::new(Email::parse("ada@example.com")?)).await;
         ensure!(matches!(again, Err(Error::EmailTaken(id)) if id == ada.id), "{again:?}");
         Ok(())
     })
@@ -50,15 +50,15 @@ async fn a_patch_changes_only_the_fields_that_it_names(#[case] engine: Engine) {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[]).await?;
         let named = UserPatch { display_name: Some(Some("Ada".into())), ..UserPatch::default() };
-        let ada = store.accounts.update_user(&context(), ada.id, named.clone(), Ok(())).await?;
+        let ada = store.accounts.users().update(&context(), ada.id, named.clone(), Ok(())).await?;
         ensure!(ada.display_name.as_deref() == Some("Ada"));
         let roles = UserPatch { roles: Some([Role::User].into_iter().collect()), ..UserPatch::default() };
-        let ada = store.accounts.update_user(&context(), ada.id, roles, Ok(())).await?;
+        let ada = store.accounts.users().update(&context(), ada.id, roles, Ok(())).await?;
         ensure!(ada.display_name.as_deref() == Some("Ada"));
         // A repeated patch leaves no event.
-        store.accounts.update_user(&context(), ada.id, named, Ok(())).await?;
+        store.accounts.users().update(&context(), ada.id, named, Ok(())).await?;
         let cleared = UserPatch { display_name: Some(None), ..UserPatch::default() };
-        ensure!(store.accounts.update_user(&context(), ada.id, cleared, Ok(())).await?.display_name.is_none());
+        ensure!(store.accounts.users().update(&context(), ada.id, cleared, Ok(())).await?.display_name.is_none());
         ensure!(store.events().await? == ["user_created", "user_updated", "roles_changed", "user_updated"]);
         Ok(())
     })
@@ -73,9 +73,9 @@ async fn a_search_ignores_case_and_has_no_wildcards(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[]).await?;
-        let (found, total) = store.accounts.users(Some("ADA"), 10, 0).await?;
+        let (found, total) = store.accounts.users().list(Some("ADA"), 10, 0).await?;
         ensure!(total == 1 && found[0].id == ada.id);
-        ensure!(store.accounts.users(Some("%"), 10, 0).await?.1 == 0);
+        ensure!(store.accounts.users().list(Some("%"), 10, 0).await?.1 == 0);
         Ok(())
     })
     .await;
@@ -91,7 +91,7 @@ async fn an_external_id_belongs_to_one_user(#[case] engine: Engine) {
         let new = |email: &str, external_id: &str| -> Result<NewUser> {
             Ok(NewUser { external_id: Some(external_id.into()), ..NewUser::new(Email::parse(email)?) })
         };
-        let create = async |new| store.accounts.create_user(&context(), new).await;
+        let create = async |new| store.accounts.users().create(&context(), new).await;
         let Created::New(ada) = create(new("ada@example.com", "hr-7")?).await? else { anyhow::bail!("she is new") };
         let again = create(new("ADA@example.com", "hr-7")?).await?;
         ensure!(matches!(&again, Created::Existing(same) if *same == ada), "{again:?}");
@@ -100,7 +100,7 @@ async fn an_external_id_belongs_to_one_user(#[case] engine: Engine) {
         let other = create(new("ada@example.com", "hr-8")?).await;
         ensure!(matches!(other, Err(Error::EmailTaken(id)) if id == ada.id), "{other:?}");
 
-        let (found, total) = store.accounts.users(Some("HR-7"), 10, 0).await?;
+        let (found, total) = store.accounts.users().list(Some("HR-7"), 10, 0).await?;
         ensure!(total == 1 && found[0].id == ada.id, "the external id is not found");
         ensure!(store.events().await? == ["user_created"]);
         Ok(())
@@ -124,7 +124,7 @@ async fn invisible_text_is_refused_in_every_field(#[case] engine: Engine) {
                 } else {
                     new.external_id = value;
                 }
-                let refused = store.accounts.create_user(&context(), new).await;
+                let refused = store.accounts.users().create(&context(), new).await;
                 let named = matches!(&refused, Err(Error::Invalid(all)) if all.len() == 1 && all[0].pointer == field);
                 ensure!(named, "{text:?}: {refused:?}");
             }
@@ -162,9 +162,10 @@ async fn seeding_creates_an_admin_and_a_key_once(#[case] engine: Engine) {
         let first = store.accounts.seed(&Seed::default()).await?;
         let password = first.password.expect("a password was created");
         let key = first.key.expect("a key was issued");
-        let principal = store.accounts.authenticate(key.plaintext().expose_secret()).await?.expect("the key is valid");
+        let principal =
+            store.accounts.access().authenticate(key.plaintext().expose_secret()).await?.expect("the key is valid");
         ensure!(principal.roles.has(Role::Admin));
-        store.accounts.login(&context(), ADMIN_EMAIL, password).await?;
+        store.accounts.sessions().login(&context(), ADMIN_EMAIL, password).await?;
         let second = store.accounts.seed(&Seed::default()).await?;
         ensure!(second.password.is_none() && second.key.is_none());
         ensure!(store.events().await? == ["admin_bootstrapped", "api_key_issued", "login_success"]);
@@ -182,7 +183,7 @@ async fn a_forced_seed_replaces_the_password(#[case] engine: Engine) {
         let store = open(engine).await?;
         store.accounts.seed(&Seed::default()).await?;
         store.accounts.seed(&Seed { force: true, ..seed() }).await?;
-        store.accounts.login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await?;
+        store.accounts.sessions().login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await?;
         let events = store.events().await?;
         let expected = ["admin_bootstrapped", "api_key_issued", "admin_bootstrapped", "login_success"];
         ensure!(events == expected, "{events:?}");
@@ -213,7 +214,7 @@ async fn seeding_for_development_accepts_a_weak_password(#[case] engine: Engine)
     story(async {
         let store = open(engine).await?;
         store.accounts.seed_for_development(&Seed { force: true, ..weak_seed() }).await?;
-        store.accounts.login(&context(), ADMIN_EMAIL, "admin".into()).await?;
+        store.accounts.sessions().login(&context(), ADMIN_EMAIL, "admin".into()).await?;
         Ok(())
     })
     .await;
@@ -236,7 +237,7 @@ async fn every_failed_sign_in_has_the_same_error_and_is_recorded(#[case] engine:
             ("not an address", "correct horse battery"),
         ];
         for (username, password) in wrong {
-            let refused = store.accounts.login(&context(), username, password.into()).await;
+            let refused = store.accounts.sessions().login(&context(), username, password.into()).await;
             ensure!(matches!(refused, Err(Error::WrongPassword)), "{username}: {refused:?}");
             // After every lock.
             store.clock.advance(Duration::from_secs(10));
@@ -254,14 +255,14 @@ async fn signed_in(engine: Engine) -> Result<(StoreFixture, Login)> {
     let store = open(engine).await?;
     store.accounts.seed(&seed()).await?;
     store.user("second@example.com", &[Role::Admin]).await?;
-    let login = store.accounts.login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await?;
+    let login = store.accounts.sessions().login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await?;
     Ok((store, login))
 }
 
 impl StoreFixture {
     /// Why an access token is refused.
-    async fn refusal(&self, login: &Login) -> Result<Option<Refused>> {
-        Ok(self.accounts.authenticate(login.access_token.expose_secret()).await?.err())
+    async fn refusal(&self, login: &Login) -> Result<Option<AuthFailure>> {
+        Ok(self.accounts.access().authenticate(login.access_token.expose_secret()).await?.err())
     }
 }
 
@@ -272,10 +273,11 @@ impl StoreFixture {
 async fn a_logout_ends_a_session(#[case] engine: Engine) {
     story(async {
         let (store, login) = signed_in(engine).await?;
-        let principal = store.accounts.authenticate(login.access_token.expose_secret()).await?.expect("it is valid");
-        let Via::Session { id } = principal.via else { anyhow::bail!("not a session") };
-        store.accounts.logout(&context(), id).await?;
-        ensure!(store.refusal(&login).await? == Some(Refused::SessionEnded));
+        let principal =
+            store.accounts.access().authenticate(login.access_token.expose_secret()).await?.expect("it is valid");
+        let AuthMethod::Session { id } = principal.via else { anyhow::bail!("not a session") };
+        store.accounts.sessions().logout(&context(), id).await?;
+        ensure!(store.refusal(&login).await? == Some(AuthFailure::SessionEnded));
         Ok(())
     })
     .await;
@@ -290,7 +292,7 @@ async fn an_access_token_expires(#[case] engine: Engine) {
         let (store, login) = signed_in(engine).await?;
         ensure!(store.refusal(&login).await?.is_none());
         store.clock.advance(login.expires_in);
-        ensure!(store.refusal(&login).await? == Some(Refused::Expired));
+        ensure!(store.refusal(&login).await? == Some(AuthFailure::Expired));
         Ok(())
     })
     .await;
@@ -304,8 +306,8 @@ async fn a_change_of_roles_ends_a_session(#[case] engine: Engine) {
     story(async {
         let (store, login) = signed_in(engine).await?;
         let both = UserPatch { roles: Some([Role::Admin, Role::User].into_iter().collect()), ..UserPatch::default() };
-        store.accounts.update_user(&context(), login.user.id, both, Ok(())).await?;
-        ensure!(store.refusal(&login).await? == Some(Refused::SessionEnded));
+        store.accounts.users().update(&context(), login.user.id, both, Ok(())).await?;
+        ensure!(store.refusal(&login).await? == Some(AuthFailure::SessionEnded));
         Ok(())
     })
     .await;
@@ -319,9 +321,9 @@ async fn a_disabled_user_loses_its_session_and_cannot_sign_in(#[case] engine: En
     story(async {
         let (store, login) = signed_in(engine).await?;
         let off = UserPatch { is_active: Some(false), ..UserPatch::default() };
-        store.accounts.update_user(&context(), login.user.id, off, Ok(())).await?;
-        ensure!(store.refusal(&login).await? == Some(Refused::Disabled));
-        let refused = store.accounts.login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await;
+        store.accounts.users().update(&context(), login.user.id, off, Ok(())).await?;
+        ensure!(store.refusal(&login).await? == Some(AuthFailure::Disabled));
+        let refused = store.accounts.sessions().login(&context(), ADMIN_EMAIL, "correct horse battery".into()).await;
         ensure!(matches!(refused, Err(Error::WrongPassword)), "{refused:?}");
         Ok(())
     })

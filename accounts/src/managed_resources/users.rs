@@ -1,0 +1,216 @@
+//! The users of Kubernetes objects.
+
+use paddock_store::{Mutation, Tx, context::AuditContext, ids::UserId};
+use scoped_futures::ScopedFutureExt;
+
+use super::{ManagedResources, OnUidMismatch, owner::check_uid};
+use crate::{
+    error::Error,
+    lifecycle::tombstone,
+    types::{Email, Limits, ManagedBy, ModelPatterns, Role, Roles},
+    users::{
+        NewUser,
+        create::{check, created_event, insert},
+        update::replace,
+        user::{self, User},
+    },
+};
+
+/// The desired user of an object.
+#[derive(Clone, Debug)]
+pub struct DesiredUser {
+    /// The address.
+    pub email: Email,
+    /// The name people see.
+    pub display_name: Option<String>,
+    /// What it is.
+    pub roles: Roles,
+    /// Whether it may act.
+    pub active: bool,
+    /// The models it is narrowed to.
+    pub models: Option<ModelPatterns>,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// What to do with an existing user of the same address that no object owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    /// Reject it with [`Error::EmailTaken`].
+    Never,
+    /// Adopt it if it is active and no admin.
+    Users,
+    /// Adopt it in any case.
+    Anyone,
+}
+
+/// What happens to a user when its object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletionAction {
+    /// The user is deleted and its keys are revoked.
+    Delete,
+    /// The user is disabled, so that none of its credentials is accepted.
+    Disable,
+    /// The user stays as it is.
+    Retain,
+}
+
+impl ManagedResources<'_> {
+    /// Creates or changes the user of an object.
+    pub async fn apply_user(
+        self,
+        context: &AuditContext,
+        owner: &ManagedBy,
+        desired: &DesiredUser,
+        adoption: Adoption,
+        on_mismatch: OnUidMismatch,
+    ) -> Result<User, Error> {
+        check(desired.display_name.as_deref(), None, &desired.limits)?;
+        self.accounts
+            .write(context, |tx| {
+                async move {
+                    let now = self.accounts.now();
+                    let Owned { user: found, former } = find_owned(tx, owner, desired, adoption, on_mismatch).await?;
+                    let Some(before) = found else {
+                        let user = insert(tx.conn(), &new_user(owner, desired), now).await?;
+                        let event = created_event(&user);
+                        return Ok(with_former(former, Mutation::changed(user, event)));
+                    };
+                    let mut after = before.clone();
+                    after.display_name.clone_from(&desired.display_name);
+                    after.roles = desired.roles.clone();
+                    after.models.clone_from(&desired.models);
+                    after.limits = desired.limits;
+                    after.managed_by = Some(owner.clone());
+                    // A user that an admin disabled stays disabled until an admin enables it.
+                    if before.overridden_at.is_none() {
+                        after.is_active = desired.active;
+                    }
+                    replace(tx, &before, after, now).await.map(|outcome| with_former(former, outcome))
+                }
+                .scope_boxed()
+            })
+            .await
+    }
+
+    /// Finds the user of an object of this name, whatever its UID.
+    pub async fn find_user(self, owner: &ManagedBy) -> Result<Option<User>, Error> {
+        user::by_owner(self.accounts.reader().await?.conn(), owner).await
+    }
+
+    /// Deletes, disables or retains the user of a deleted object. Does nothing if there is none, or if it
+    /// belongs to another UID.
+    pub async fn release_user(
+        self,
+        context: &AuditContext,
+        owner: &ManagedBy,
+        action: DeletionAction,
+    ) -> Result<(), Error> {
+        self.accounts
+            .write(context, |tx| {
+                async move {
+                    let Some(user) = user::by_owner(tx.conn(), owner).await? else {
+                        return Ok(Mutation::Unchanged(()));
+                    };
+                    let user = user::locked(tx, user.id).await?;
+                    if user.managed_by.as_ref() != Some(owner) {
+                        return Ok(Mutation::Unchanged(()));
+                    }
+                    match action {
+                        DeletionAction::Retain => Ok(Mutation::Unchanged(())),
+                        DeletionAction::Disable => {
+                            let after = User { is_active: false, ..user.clone() };
+                            Ok(match replace(tx, &user, after, self.accounts.now()).await? {
+                                Mutation::Changed(_, event) => Mutation::Changed((), event),
+                                Mutation::Unchanged(_) => Mutation::Unchanged(()),
+                            })
+                        }
+                        DeletionAction::Delete => {
+                            let event = tombstone(tx, &user, self.accounts.now()).await?;
+                            Ok(Mutation::changed((), event))
+                        }
+                    }
+                }
+                .scope_boxed()
+            })
+            .await
+    }
+}
+
+/// The rows of an object.
+struct Owned {
+    /// Its user, or the user of the same address that it may adopt.
+    user: Option<User>,
+    /// The user that it owned under another address and UID, and owns no longer.
+    former: Option<UserId>,
+}
+
+/// Adds the former user to the event, because the row of that user changed too.
+fn with_former(former: Option<UserId>, outcome: Mutation<User>) -> Mutation<User> {
+    match (former, outcome) {
+        (Some(id), Mutation::Changed(user, event)) => {
+            Mutation::changed(user, event.detail(format!("user {id} was of this object before, and is of none now")))
+        }
+        (_, outcome) => outcome,
+    }
+}
+
+/// Locks the user that the object owns, or the one of the same address that it may adopt.
+async fn find_owned(
+    tx: &mut Tx,
+    owner: &ManagedBy,
+    desired: &DesiredUser,
+    adoption: Adoption,
+    on_mismatch: OnUidMismatch,
+) -> Result<Owned, Error> {
+    let mut former = None;
+    if let Some(user) = user::by_owner(tx.conn(), owner).await? {
+        // Checked under the lock: the owner may have changed since it was found.
+        let user = user::locked(tx, user.id).await?;
+        check_uid(user.managed_by.as_ref(), owner, on_mismatch)?;
+        if user.email == desired.email {
+            return Ok(Owned { user: Some(user), former });
+        }
+        // An object with another UID and address had this user.
+        user::clear_owner(tx, user.id).await?;
+        former = Some(user.id);
+    }
+    let user = match user::by_email(tx.conn(), &desired.email).await? {
+        None => None,
+        Some(user) => match &user.managed_by {
+            // Created by another leader between the two reads.
+            Some(same) if same == owner => Some(user::locked(tx, user.id).await?),
+            Some(other) => return Err(Error::Managed { kind: "ApiUser", owner: other.clone() }),
+            None => Some(adopted(tx, user.id, adoption).await?),
+        },
+    };
+    Ok(Owned { user, former })
+}
+
+/// Locks a user that no object owns, if it may be adopted. An admin, or a user that an admin disabled, may
+/// not be adopted from every namespace.
+async fn adopted(tx: &mut Tx, id: UserId, adoption: Adoption) -> Result<User, Error> {
+    let user = user::locked(tx, id).await?;
+    if let Some(other) = user.managed_by {
+        return Err(Error::Managed { kind: "ApiUser", owner: other });
+    }
+    let fits = match adoption {
+        Adoption::Never => false,
+        Adoption::Users => user.is_active && !user.roles.has(Role::Admin),
+        Adoption::Anyone => true,
+    };
+    if fits { Ok(user) } else { Err(Error::EmailTaken(id)) }
+}
+
+fn new_user(owner: &ManagedBy, desired: &DesiredUser) -> NewUser {
+    NewUser {
+        email: desired.email.clone(),
+        display_name: desired.display_name.clone(),
+        external_id: None,
+        is_active: desired.active,
+        roles: desired.roles.clone(),
+        models: desired.models.clone(),
+        limits: desired.limits,
+        managed_by: Some(owner.clone()),
+    }
+}

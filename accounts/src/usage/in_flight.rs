@@ -1,0 +1,184 @@
+//! Requests in flight: stored, so that another process settles those of a process that dies.
+
+use std::time::Duration;
+
+use paddock_store::{
+    Tx,
+    clock::Timestamp,
+    ids::{CredentialId, UserId},
+    statements, with_conn,
+};
+use scoped_futures::ScopedFutureExt;
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use super::{
+    Usage,
+    record::{INSERT_BATCH, UsageRecord, deduplicate, insert},
+};
+use crate::error::Error;
+
+/// A process without a heartbeat for this long counts as dead. If it lives after all, its records replace
+/// the settled ones.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_mins(2);
+/// The status of a request whose end is not known.
+pub const UNKNOWN: &str = "unknown";
+
+statements! {
+    HEARTBEAT = "INSERT INTO usage_processes (process_id, seen_at) VALUES ($1, $2) \
+            ON CONFLICT (process_id) DO UPDATE SET seen_at = excluded.seen_at";
+    GONE = "SELECT process_id FROM usage_processes WHERE process_id <> $1 AND seen_at < $2 ORDER BY process_id";
+    FORGET = "DELETE FROM usage_processes WHERE process_id = $1 AND seen_at < $2";
+    TAKE = "DELETE FROM usage_open WHERE process_id = $1 \
+            RETURNING usage_id, request_id, user_id, credential_id, model, endpoint, started_at";
+}
+
+#[derive(sqlx::FromRow)]
+struct InFlightRow {
+    usage_id: Uuid,
+    request_id: String,
+    user_id: UserId,
+    credential_id: Option<CredentialId>,
+    model: String,
+    endpoint: String,
+    started_at: Timestamp,
+}
+
+impl InFlightRow {
+    fn settled(self, now: Timestamp) -> UsageRecord {
+        UsageRecord {
+            usage_id: self.usage_id,
+            request_id: self.request_id,
+            user_id: self.user_id,
+            credential_id: self.credential_id,
+            model: self.model,
+            endpoint: self.endpoint.into(),
+            prompt_tokens: None,
+            completion_tokens: None,
+            tokens_estimated: false,
+            started_at: self.started_at,
+            first_byte_us: None,
+            duration_us: i64::try_from(now.since(self.started_at).as_micros()).unwrap_or(i64::MAX),
+            status: UNKNOWN.into(),
+            http_status: 0,
+        }
+    }
+}
+
+impl Usage<'_> {
+    /// Stores the requests that a process has in flight.
+    pub async fn record_in_flight(self, process: Uuid, records: &[UsageRecord]) -> Result<(), Error> {
+        let rows = deduplicate(records);
+        self.accounts
+            .record(|tx| {
+                let rows = &rows;
+                async move {
+                    for rows in rows.chunks(INSERT_BATCH) {
+                        insert_in_flight(tx, process, rows).await?;
+                    }
+                    Ok(())
+                }
+                .scope_boxed()
+            })
+            .await
+    }
+
+    /// Reports that a process is alive, and settles the requests of dead ones, each once. Returns the number
+    /// of settled requests. A SQLite file has one process, so every other one is dead.
+    pub async fn heartbeat(self, process: Uuid) -> Result<usize, Error> {
+        let now = self.accounts.now();
+        let beat = self.accounts.record(|tx| {
+            async move {
+                with_conn!(tx.conn(), |c| sqlx::query(HEARTBEAT).bind(process).bind(now).execute(c).await.map(|_| ()))?;
+                Ok(())
+            }
+            .scope_boxed()
+        });
+        beat.await?;
+        let is_shared = self.accounts.store().database().is_shared();
+        let before = if is_shared { now - HEARTBEAT_TIMEOUT } else { now + HEARTBEAT_TIMEOUT };
+        let gone: Vec<Uuid> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(GONE)
+            .bind(process)
+            .bind(before)
+            .fetch_all(c)
+            .await?);
+        let mut settled = 0;
+        for gone in gone {
+            settled += self.settle(gone, before, now).await?;
+        }
+        Ok(settled)
+    }
+
+    /// Reports that a process ends with no request in flight.
+    pub async fn leave(self, process: Uuid) -> Result<(), Error> {
+        self.settle(process, self.accounts.now() + HEARTBEAT_TIMEOUT, self.accounts.now()).await.map(|_| ())
+    }
+
+    async fn settle(self, gone: Uuid, before: Timestamp, now: Timestamp) -> Result<usize, Error> {
+        self.accounts
+            .record(|tx| {
+                async move {
+                    let forgotten = with_conn!(tx.conn(), |c| sqlx::query(FORGET)
+                        .bind(gone)
+                        .bind(before)
+                        .execute(c)
+                        .await
+                        .map(|done| done.rows_affected()))?;
+                    if forgotten == 0 {
+                        // Another process was first, or this one lives after all.
+                        return Ok(0);
+                    }
+                    let open: Vec<InFlightRow> =
+                        with_conn!(tx.conn(), |c| sqlx::query_as(TAKE).bind(gone).fetch_all(c).await?);
+                    let records: Vec<_> = open.into_iter().map(|row| row.settled(now)).collect();
+                    for rows in deduplicate(&records).chunks(INSERT_BATCH) {
+                        insert(tx, rows).await?;
+                    }
+                    Ok(records.len())
+                }
+                .scope_boxed()
+            })
+            .await
+    }
+}
+
+async fn insert_in_flight(tx: &mut Tx, process: Uuid, records: &[&UsageRecord]) -> Result<(), Error> {
+    macro_rules! inserted {
+        ($conn:expr) => {{
+            let mut query = QueryBuilder::new(
+                "INSERT INTO usage_open (usage_id, process_id, request_id, user_id, credential_id, model, endpoint, started_at) ",
+            );
+            query.push_values(records, |mut row, record| {
+                row.push_bind(record.usage_id)
+                    .push_bind(process)
+                    .push_bind(&record.request_id)
+                    .push_bind(record.user_id)
+                    .push_bind(record.credential_id)
+                    .push_bind(&record.model)
+                    .push_bind(&*record.endpoint)
+                    .push_bind(record.started_at);
+            });
+            query.push(" ON CONFLICT (usage_id) DO NOTHING");
+            query.build().execute($conn).await.map(|_| ())?
+        }};
+    }
+    with_conn!(tx.conn(), |c| inserted!(c));
+    Ok(())
+}
+
+/// Removes requests that have ended.
+pub(super) async fn close(tx: &mut Tx, records: &[&UsageRecord]) -> Result<(), Error> {
+    macro_rules! closed {
+        ($conn:expr) => {{
+            let mut query = QueryBuilder::new("DELETE FROM usage_open WHERE usage_id IN (");
+            let mut ids = query.separated(", ");
+            for record in records {
+                ids.push_bind(record.usage_id);
+            }
+            query.push(")");
+            query.build().execute($conn).await.map(|_| ())?
+        }};
+    }
+    with_conn!(tx.conn(), |c| closed!(c));
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The record of a request, and its row.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use paddock_store::{
+    Tx,
+    clock::Timestamp,
+    ids::{CredentialId, UserId},
+    with_conn,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// How many rows one statement inserts: both engines bound the number of parameters.
+pub(super) const INSERT_BATCH: usize = 1000;
+
+/// One request through the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRecord {
+    /// Ours, made at admission: recording the same one twice records it once.
+    pub usage_id: Uuid,
+    /// The request's id, which a client may have chosen.
+    pub request_id: String,
+    /// Who.
+    pub user_id: UserId,
+    /// With which key; `None` with a session.
+    pub credential_id: Option<CredentialId>,
+    /// The canonical model.
+    pub model: String,
+    /// The route, as `POST /api/chat`.
+    pub endpoint: Cow<'static, str>,
+    /// Tokens of the prompt, as Ollama counted them.
+    pub prompt_tokens: Option<i64>,
+    /// Tokens of the answer.
+    pub completion_tokens: Option<i64>,
+    /// Whether the tokens were counted from frames, because the answer was cut before its totals.
+    pub tokens_estimated: bool,
+    /// When it was admitted.
+    pub started_at: Timestamp,
+    /// Microseconds from admission to the first byte of the answer.
+    pub first_byte_us: Option<i64>,
+    /// Microseconds from admission to the end.
+    pub duration_us: i64,
+    /// How it ended: `ok`, `client_gone`, `upstream_incomplete`, ...
+    pub status: Cow<'static, str>,
+    /// The HTTP status the client saw.
+    pub http_status: u16,
+}
+
+/// The records in order of their ids, each once: one statement cannot touch a row twice.
+pub(super) fn deduplicate(records: &[UsageRecord]) -> Vec<&UsageRecord> {
+    records.iter().map(|record| (record.usage_id, record)).collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+pub(super) async fn insert(tx: &mut Tx, records: &[&UsageRecord]) -> Result<(), Error> {
+    macro_rules! inserted {
+        ($conn:expr) => {{
+            let mut query = QueryBuilder::new(
+                "INSERT INTO usage (usage_id, request_id, user_id, credential_id, model, endpoint, prompt_tokens, \
+                 completion_tokens, tokens_estimated, started_at, first_byte_us, duration_us, status, http_status) ",
+            );
+            query.push_values(records, |mut row, record| {
+                row.push_bind(record.usage_id)
+                    .push_bind(&record.request_id)
+                    .push_bind(record.user_id)
+                    .push_bind(record.credential_id)
+                    .push_bind(&record.model)
+                    .push_bind(&*record.endpoint)
+                    .push_bind(record.prompt_tokens)
+                    .push_bind(record.completion_tokens)
+                    .push_bind(record.tokens_estimated)
+                    .push_bind(record.started_at)
+                    .push_bind(record.first_byte_us)
+                    .push_bind(record.duration_us)
+                    .push_bind(&*record.status)
+                    .push_bind(i64::from(record.http_status));
+            });
+            query.push(
+                " ON CONFLICT (usage_id) DO UPDATE SET prompt_tokens = excluded.prompt_tokens, \
+                 completion_tokens = excluded.completion_tokens, tokens_estimated = excluded.tokens_estimated, \
+                 first_byte_us = excluded.first_byte_us, duration_us = excluded.duration_us, status = excluded.status, \
+                 http_status = excluded.http_status WHERE usage.status = 'unknown' AND excluded.status <> 'unknown'",
+            );
+            query.build().execute($conn).await.map(|_| ())?
+        }};
+    }
+    with_conn!(tx.conn(), |c| inserted!(c));
+    Ok(())
+}

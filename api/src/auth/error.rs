@@ -1,0 +1,66 @@
+//! Why a request has no principal.
+
+use paddock_accounts::AuthFailure;
+
+use super::failure_limiter::Throttled;
+use crate::{
+    http::{
+        deadline::DbError,
+        problem::{Kind, Problem},
+    },
+    rate_limit::Exceeded,
+};
+
+/// Why a request was not authenticated or not admitted.
+#[derive(Debug)]
+pub(crate) enum AuthError {
+    /// The request has no credential, or a header of another scheme than Bearer.
+    Absent,
+    /// The request has two different credentials.
+    Conflicting,
+    /// The credential is not valid. Only log and metrics name the reason.
+    Refused(AuthFailure),
+    /// The principal exceeds a rate limit.
+    Limited(Exceeded),
+    /// The address has sent too many wrong credentials.
+    Throttled(Throttled),
+    /// The database returned no answer.
+    Database(DbError),
+}
+
+/// The message for [`AuthError::Absent`].
+pub(crate) const ABSENT: &str = "send an API key or a session's access token as `Authorization: Bearer ...`";
+/// The message for [`AuthError::Conflicting`].
+pub(crate) const CONFLICTING: &str = "two different credentials were sent: send one";
+/// The message for [`AuthError::Refused`]: one text for every reason, so that no client learns
+/// which keys exist.
+pub(crate) const REFUSED: &str = "the credential is not valid";
+
+impl AuthError {
+    /// The reason in metric labels and log fields.
+    pub(crate) const fn text(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Conflicting => "conflicting",
+            Self::Refused(reason) => reason.text(),
+            Self::Limited(_) => "limited",
+            Self::Throttled(_) => "throttled",
+            Self::Database(_) => "unanswered",
+        }
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Absent => Self::new(Kind::Unauthenticated, ABSENT),
+            AuthError::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING),
+            AuthError::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED),
+            AuthError::Limited(exceeded) => {
+                Self::new(Kind::RateLimited, exceeded.message()).with_retry_after(exceeded.wait)
+            }
+            AuthError::Throttled(throttled) => throttled.into(),
+            AuthError::Database(error) => error.into(),
+        }
+    }
+}

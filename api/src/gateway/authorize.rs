@@ -1,0 +1,39 @@
+//! Authentication and authorization of a gateway request.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode};
+use paddock_accounts::access::{Permission, Principal};
+
+use super::error::GatewayError;
+use crate::{
+    auth::{Authenticator, credential_from_headers},
+    http::request_context::RequestContext,
+};
+
+/// Returns the principal behind a request, if its limits allow the request. The request counts
+/// once.
+pub(super) async fn authenticate(
+    authenticator: &Authenticator,
+    headers: &HeaderMap,
+    context: &RequestContext,
+) -> Result<Arc<Principal>, GatewayError> {
+    Ok(authenticator.admit(headers, context).await?)
+}
+
+/// Returns the principal as it is now, if it still has the permission.
+pub(super) async fn reauthorize(
+    authenticator: &Authenticator,
+    headers: &HeaderMap,
+    permission: Permission,
+) -> Result<Arc<Principal>, GatewayError> {
+    let principal = authenticator.reauthenticate(credential_from_headers(headers)).await?;
+    authorize(&principal, permission)?;
+    Ok(principal)
+}
+
+/// Checks that the principal has the permission.
+pub(super) fn authorize(principal: &Principal, permission: Permission) -> Result<(), GatewayError> {
+    let denied = |denied| GatewayError::new(StatusCode::FORBIDDEN, "forbidden", format!("{denied}"));
+    principal.may(permission).map_err(denied)
+}

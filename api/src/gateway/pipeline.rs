@@ -1,0 +1,310 @@
+//! The steps of a gateway request, from authentication to the response.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use paddock_accounts::access::{Permission, Principal};
+use paddock_ollama::{Dialect, Endpoint, ModelName, Operation, RouteError, filter_openai_models, filter_tags};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Gateway, authorize,
+    error::GatewayError,
+    headers,
+    model_cache::{Found, LIST_TIMEOUT},
+    policy,
+    stream::{self, Metering, StreamDeadlines},
+    usage::{RequestOutcome, UsageGuard, UsageRequest, record_unmetered},
+};
+use crate::http::{
+    body::{BodyError, MAX_DISCARDED, discard, read_body},
+    error_chain::causes,
+    host::HostError,
+    request_context::RequestContext,
+    slot::evictable_while,
+};
+
+/// The largest response that is read whole, in bytes: a list of models.
+const MAX_LIST: usize = 32 << 20;
+/// The endpoint label of paths that the gateway does not serve, in log and metrics.
+pub(crate) const CLOSED: &str = "closed";
+
+/// A request of a served endpoint.
+struct GatewayRequest<'a> {
+    gateway: &'a Gateway,
+    endpoint: &'static Endpoint,
+    context: &'a RequestContext,
+    started: Instant,
+}
+
+/// Answers a request that the route table serves.
+pub(crate) async fn serve(
+    gateway: &Gateway,
+    endpoint: &'static Endpoint,
+    request: Request<Incoming>,
+    context: &RequestContext,
+) -> Response {
+    let gateway_request = GatewayRequest { gateway, endpoint, context, started: Instant::now() };
+    let responded = AssertUnwindSafe(gateway_request.respond(request)).catch_unwind().await;
+    let error = match responded {
+        Ok(Ok(response)) => return response,
+        Ok(Err(error)) => error,
+        // The panic hook has logged where and why.
+        Err(_) => GatewayError::internal("panic"),
+    };
+    error.record(endpoint.path, context, gateway_request.started.elapsed());
+    error.render(endpoint.dialect)
+}
+
+/// Answers a request that the route table refuses. A forbidden endpoint asks anonymous callers for
+/// a credential first, and records the denial of authenticated callers.
+pub(crate) async fn refuse(
+    gateway: &Gateway,
+    refused: &RouteError,
+    request: &Request<Incoming>,
+    context: &RequestContext,
+) -> Response {
+    let started = Instant::now();
+    let mut error = GatewayError::new(refused.status, CLOSED, refused.reason);
+    if let Some(path) = refused.forbidden_path {
+        match authorize::authenticate(&gateway.authenticator, request.headers(), context).await {
+            Ok(principal) => {
+                // The client chooses path and method freely. Recorded as sent, they could flood the
+                // audit log.
+                let target = format!("{} {path}", method_name(request.method()));
+                let user_agent = request.headers().get(header::USER_AGENT);
+                record_denial(gateway, context, user_agent, &principal, &target, &error).await;
+            }
+            Err(unauthenticated) => error = unauthenticated,
+        }
+    }
+    error.record(CLOSED, context, started.elapsed());
+    tracing::debug!(method = %request.method(), path = request.uri().path(), "not served");
+    let mut response = error.render(refused.dialect);
+    if let Some(allow) = refused.allow {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// Returns the name of a method that HTTP defines, and a fixed text for any other.
+fn method_name(method: &Method) -> &str {
+    const DEFINED: [Method; 7] =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    if DEFINED.contains(method) { method.as_str() } else { "(another method)" }
+}
+
+/// Answers a request for a gateway path whose `Host` header is refused.
+pub(crate) fn refuse_host(path: &'static str, dialect: Dialect, why: HostError, context: &RequestContext) -> Response {
+    let error = GatewayError::new(why.status(), "invalid_host", why.message());
+    error.record(path, context, Duration::ZERO);
+    error.render(dialect)
+}
+
+/// Records the denial of an authenticated caller in the audit log.
+async fn record_denial(
+    gateway: &Gateway,
+    context: &RequestContext,
+    user_agent: Option<&HeaderValue>,
+    principal: &Principal,
+    target: &str,
+    error: &GatewayError,
+) {
+    let audit_context = context.audit_context(user_agent, principal.actor());
+    gateway.authenticator.record_denial(&audit_context, principal, target, error.message()).await;
+}
+
+impl GatewayRequest<'_> {
+    async fn respond(&self, request: Request<Incoming>) -> Result<Response, GatewayError> {
+        let (head, body) = request.into_parts();
+        let Some(permission) = self.gateway.required_permission(self.endpoint) else {
+            // Anonymous requests must not keep other clients out while they wait for Ollama.
+            return evictable_while(&head.extensions, self.relay(head.headers)).await;
+        };
+        let user_agent = head.headers.get(header::USER_AGENT).cloned();
+        let principal = match authorize::authenticate(&self.gateway.authenticator, &head.headers, self.context).await {
+            Ok(principal) => principal,
+            Err(error) => {
+                evictable_while(&head.extensions, discard(body, MAX_DISCARDED)).await;
+                return Err(error);
+            }
+        };
+        let responded = match authorize::authorize(&principal, permission) {
+            Ok(()) if self.endpoint.known_fields.is_some() => {
+                self.infer(&head.extensions, head.headers, body, permission).await
+            }
+            Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,
+            Ok(()) => self.relay(head.headers).await,
+            Err(error) => {
+                evictable_while(&head.extensions, discard(body, MAX_DISCARDED)).await;
+                Err(error)
+            }
+        };
+        if let Err(error) = &responded
+            && error.status() == StatusCode::FORBIDDEN
+        {
+            let target = format!("{} {}", self.endpoint.method, self.endpoint.path);
+            record_denial(self.gateway, self.context, user_agent.as_ref(), &principal, &target, error).await;
+        }
+        responded
+    }
+
+    /// Forwards a request that runs a model, and streams the response.
+    async fn infer(
+        &self,
+        extensions: &Extensions,
+        headers: HeaderMap,
+        body: Incoming,
+        permission: Permission,
+    ) -> Result<Response, GatewayError> {
+        let gateway = self.gateway;
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            let reason = "send the body without a Content-Encoding";
+            return Err(GatewayError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", reason));
+        }
+        let body = evictable_while(extensions, self.read_body(body)).await?;
+        // The client may have sent the body slowly. Check its rights again.
+        let principal = authorize::reauthorize(&gateway.authenticator, &headers, permission).await?;
+        let plan = policy::plan(self.endpoint, body, &principal)?;
+        let revocation = gateway.revocations.register(&principal, permission, &plan.model);
+        // The watcher does not deliver changes before the registration. Check once more.
+        if !policy::allows(&*authorize::reauthorize(&gateway.authenticator, &headers, permission).await?, &plan.model) {
+            return Err(policy::not_found(&plan.written));
+        }
+        self.find_model(&plan).await?;
+        let usage = UsageRequest {
+            endpoint: self.endpoint,
+            context: self.context,
+            principal: &principal,
+            model: &plan.model,
+            started: self.started,
+        };
+        let usage = UsageGuard::begin(&gateway.recorder, &gateway.accounts, &usage)?;
+        let headers = headers::to_ollama(headers, self.context.id());
+        let end_of_life = self.started + gateway.timeouts.lifetime;
+        let sent = Instant::now();
+        let deadline = end_of_life.min(sent + gateway.timeouts.headers);
+        let answer = tokio::select! {
+            // First: a request that is revoked already does not reach Ollama.
+            biased;
+            () = revocation.token().cancelled() => {
+                let (outcome, refusal) = if revocation.is_revoked() {
+                    (RequestOutcome::Revoked, GatewayError::revoked())
+                } else {
+                    (RequestOutcome::Shutdown, GatewayError::shutdown())
+                };
+                return Err(usage.fail(outcome, refusal));
+            }
+            answer = timeout_at(deadline, gateway.upstream.post(self.endpoint.path, headers, plan.body)) => answer,
+        };
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.is_connect() => {
+                return Err(usage.fail(RequestOutcome::UpstreamUnavailable, GatewayError::upstream_unavailable()));
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, cause = causes(&error), "Ollama failed before it answered");
+                return Err(usage.fail(RequestOutcome::UpstreamError, GatewayError::upstream_failed()));
+            }
+            Err(_) => return Err(usage.fail(RequestOutcome::UpstreamTimeout, GatewayError::upstream_timeout())),
+        };
+        if answer.status() == StatusCode::NOT_FOUND {
+            // The text is the same as for a model that is not allowed, so the client cannot tell
+            // the two apart.
+            return Err(usage.fail(RequestOutcome::UpstreamError, policy::not_found(&plan.written)));
+        }
+        let deadlines =
+            StreamDeadlines { idle: gateway.timeouts.idle, end: end_of_life.min(sent + gateway.timeouts.total) };
+        let meter = Metering { is_stream: plan.is_stream, drop_usage: plan.drop_usage };
+        Ok(stream::respond(self.endpoint, answer, meter, deadlines, revocation, usage))
+    }
+
+    /// Reads the request's body.
+    async fn read_body(&self, body: Incoming) -> Result<Bytes, GatewayError> {
+        let Gateway { body_limit, timeouts, .. } = self.gateway;
+        let read = timeout_at(self.started + timeouts.lifetime, read_body(body, *body_limit, timeouts.idle)).await;
+        read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
+            BodyError::TooLarge => {
+                let reason = format!("the body is larger than {body_limit} bytes");
+                GatewayError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
+            }
+            BodyError::TooSlow => {
+                GatewayError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not come in time")
+            }
+            BodyError::Broken => GatewayError::new(StatusCode::BAD_REQUEST, "body_broken", "the body broke off"),
+        })
+    }
+
+    /// Fails unless Ollama has the model and runs it locally.
+    async fn find_model(&self, plan: &policy::AuthorizedRequest) -> Result<(), GatewayError> {
+        match self.gateway.model_cache.find(&plan.model, self.started).await {
+            Ok(Found::Local) => Ok(()),
+            Ok(Found::Remote) => Err(policy::remote()),
+            Ok(Found::Missing) => Err(policy::not_found(&plan.written)),
+            Err(error) => {
+                tracing::warn!(%error, cause = causes(&error), "Ollama's models cannot be listed");
+                Err(GatewayError::upstream_unavailable())
+            }
+        }
+    }
+
+    /// Lists the local models that the caller may use.
+    async fn list(&self, headers: HeaderMap, principal: &Principal) -> Result<Response, GatewayError> {
+        let (mut response, body) = self.fetch(headers).await?;
+        if response.status() != StatusCode::OK {
+            *response.body_mut() = Body::from(body);
+            return Ok(response);
+        }
+        let filtered = match self.endpoint.dialect {
+            Dialect::Ollama => filter_tags(&body, |name| policy::allows(principal, name)),
+            Dialect::OpenAi | Dialect::Anthropic => {
+                // This list does not name remote models; the native list does.
+                let snapshot = self.gateway.model_cache.snapshot_since(self.started).await;
+                let snapshot = snapshot.map_err(|_| GatewayError::upstream_unavailable())?;
+                let is_local = |name: &ModelName| snapshot.find(name) == Found::Local;
+                filter_openai_models(&body, |name| policy::allows(principal, name) && is_local(name))
+            }
+        };
+        let filtered = filtered.map_err(|error| {
+            tracing::error!(%error, "Ollama's list of models was not understood");
+            GatewayError::upstream_failed()
+        })?;
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(filtered);
+        Ok(response)
+    }
+
+    /// Forwards a request without a body, and returns the response unchanged.
+    async fn relay(&self, headers: HeaderMap) -> Result<Response, GatewayError> {
+        let (mut response, body) = self.fetch(headers).await?;
+        *response.body_mut() = Body::from(body);
+        Ok(response)
+    }
+
+    /// Forwards a request and reads the whole response: its head, and its body apart.
+    async fn fetch(&self, headers: HeaderMap) -> Result<(Response, Bytes), GatewayError> {
+        let gateway = self.gateway;
+        let deadline = self.started + LIST_TIMEOUT;
+        let fetched = async {
+            let headers = headers::to_ollama(headers, self.context.id());
+            let answer = gateway.upstream.get(self.endpoint.path, headers).await.map_err(|error| {
+                if error.is_connect() { GatewayError::upstream_unavailable() } else { GatewayError::upstream_failed() }
+            })?;
+            let (head, body) = answer.into_parts();
+            let body = read_body(body, MAX_LIST, gateway.timeouts.idle).await;
+            let body = body.map_err(|_| GatewayError::upstream_failed())?;
+            let mut response = Response::default();
+            *response.status_mut() = head.status;
+            *response.headers_mut() = headers::to_client(head.headers);
+            Ok((response, body))
+        };
+        let (response, body) =
+            timeout_at(deadline, fetched).await.unwrap_or_else(|_| Err(GatewayError::upstream_timeout()))?;
+        record_unmetered(self.endpoint, response.status(), self.context, self.started.elapsed());
+        Ok((response, body))
+    }
+}

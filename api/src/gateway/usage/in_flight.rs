@@ -1,0 +1,60 @@
+//! Requests in flight, which are stored after a while, so that a crash of this process leaves a
+//! trace of them.
+
+use std::{collections::HashMap, time::Duration};
+
+use paddock_accounts::{Accounts, usage::UsageRecord};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::recorder::UsageEvent;
+
+/// The age at which an in-flight request is stored, and the time between two looks for such
+/// requests. Most requests end before that.
+pub(super) const STORE_INTERVAL: Duration = Duration::from_secs(1);
+/// How many requests one transaction stores.
+const MAX_BATCH: usize = 512;
+/// How long storing them may take.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The in-flight requests that are not stored yet, by usage id.
+#[derive(Default)]
+pub(super) struct InFlightTable(HashMap<Uuid, (Instant, UsageRecord)>);
+
+impl InFlightTable {
+    /// Applies events. Returns the records of the requests that have ended.
+    pub(super) fn apply(&mut self, events: &mut Vec<UsageEvent>) -> Vec<UsageRecord> {
+        let mut ended = Vec::with_capacity(events.len());
+        for event in events.drain(..) {
+            match event {
+                UsageEvent::Began(record) => {
+                    self.0.insert(record.usage_id, (Instant::now(), record));
+                }
+                UsageEvent::Ended(record) => {
+                    self.0.remove(&record.usage_id);
+                    ended.push(record);
+                }
+            }
+        }
+        ended
+    }
+
+    /// Stores the requests that are old enough, and forgets them.
+    pub(super) async fn store(&mut self, accounts: &Accounts, process: Uuid) {
+        let is_due = |began: &Instant| began.elapsed() >= STORE_INTERVAL;
+        let due = self.0.values().filter(|(began, _)| is_due(began)).map(|(_, record)| record.clone());
+        let due: Vec<_> = due.take(MAX_BATCH).collect();
+        if due.is_empty() {
+            return;
+        }
+        match timeout(STORE_TIMEOUT, accounts.usage().record_in_flight(process, &due)).await {
+            Ok(Ok(())) => {
+                for record in due {
+                    self.0.remove(&record.usage_id);
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "requests in flight could not be stored"),
+            Err(_) => tracing::warn!("requests in flight could not be stored: the database does not answer"),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! How a gateway request ended.
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestOutcome {
+    /// The response is complete.
+    Complete,
+    /// The client left before the end of the response.
+    ClientGone,
+    /// Ollama's response broke off.
+    UpstreamIncomplete,
+    /// Ollama responded with an error.
+    UpstreamError,
+    /// Ollama is unreachable.
+    UpstreamUnavailable,
+    /// A timeout has passed.
+    UpstreamTimeout,
+    /// The principal lost the right to the response.
+    Revoked,
+    /// The server shut down.
+    Shutdown,
+}
+
+impl RequestOutcome {
+    /// The value in usage records, log and metrics.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Complete => "ok",
+            Self::ClientGone => "client_gone",
+            Self::UpstreamIncomplete => "upstream_incomplete",
+            Self::UpstreamError => "upstream_error",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Revoked => "revoked",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}

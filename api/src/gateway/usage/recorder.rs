@@ -1,0 +1,52 @@
+//! The channel from requests to the writer. A request reserves its place at the start, so that its
+//! end always finds room.
+
+use std::sync::Arc;
+
+use paddock_accounts::usage::UsageRecord;
+use tokio::sync::mpsc;
+
+use super::backlog::UsageBacklog;
+use crate::gateway::error::GatewayError;
+
+/// How many events the channel holds, reserved places included. Each in-flight request reserves
+/// one.
+const CHANNEL_CAPACITY: usize = 16 * 1024;
+
+/// A change of a request's usage.
+pub(super) enum UsageEvent {
+    /// The request was admitted and is in flight.
+    Began(UsageRecord),
+    /// The request has ended.
+    Ended(UsageRecord),
+}
+
+/// Sends usage events to the writer.
+pub(crate) struct Recorder {
+    events: mpsc::Sender<UsageEvent>,
+    backlog: Arc<UsageBacklog>,
+}
+
+/// The receiver of usage events, for the writer.
+pub(crate) struct UsageEvents(pub(super) mpsc::Receiver<UsageEvent>);
+
+/// Returns both ends of the channel. While `backlog` is full, the recorder admits no request.
+pub(crate) fn channel(backlog: Arc<UsageBacklog>) -> (Recorder, UsageEvents) {
+    let (events, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+    (Recorder { events, backlog }, UsageEvents(receiver))
+}
+
+impl Recorder {
+    /// Reserves the place of the event that ends a request. Fails if usage cannot be recorded now.
+    pub(super) fn reserve(&self) -> Result<mpsc::OwnedPermit<UsageEvent>, GatewayError> {
+        if self.backlog.is_full() {
+            return Err(GatewayError::usage_full());
+        }
+        self.events.clone().try_reserve_owned().map_err(|_| GatewayError::usage_full())
+    }
+
+    /// Sends the event that begins a request.
+    pub(super) fn begin(&self, record: &UsageRecord) -> Result<(), GatewayError> {
+        self.events.try_send(UsageEvent::Began(record.clone())).map_err(|_| GatewayError::usage_full())
+    }
+}

@@ -1,0 +1,104 @@
+//! Request bodies: read whole within a limit, or discarded.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+/// How many bytes of an unread body are discarded. A client that is still sending would not see the
+/// response otherwise.
+pub(crate) const MAX_DISCARDED: usize = 4 << 20;
+/// How long discarding may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// Reads a whole body of at most `limit` bytes. `chunk_timeout` bounds the time between two chunks.
+/// A body of one chunk is not copied. A body that is too large is discarded, so that a client which
+/// is still sending sees the response.
+pub(crate) async fn read_body<B>(mut body: B, limit: usize, chunk_timeout: Duration) -> Result<Bytes, BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let read = collect(&mut body, limit, chunk_timeout).await;
+    if read == Err(BodyError::TooLarge) {
+        discard(body, MAX_DISCARDED.max(2 * limit)).await;
+    }
+    read
+}
+
+/// Reads and drops the rest of a body, up to `limit` bytes.
+pub(crate) async fn discard<B>(mut body: B, limit: usize)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let all = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > limit {
+                return;
+            }
+        }
+    };
+    // The response is the same whether or not the body came to its end.
+    let _ = timeout(DISCARD_TIMEOUT, all).await;
+}
+
+async fn collect<B>(body: &mut B, limit: usize, chunk_timeout: Duration) -> Result<Bytes, BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(BodyError::TooLarge);
+    }
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = timeout(chunk_timeout, body.frame()).await.map_err(|_| BodyError::TooSlow)? {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        if !first.is_empty() {
+            all.reserve(announced.max(first.len() + data.len()));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    fn chunks(chunks: &'static [&'static str]) -> impl http_body::Body<Data = Bytes> + Unpin {
+        StreamBody::new(stream::iter(chunks.iter().map(|chunk| Ok::<_, BodyError>(Frame::data((*chunk).into())))))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_or_not_at_all() {
+        let read = |body, limit| read_body(body, limit, Duration::from_secs(5));
+        assert_eq!(read(chunks(&["ab", "cd", "e"]), 5).await.unwrap(), "abcde");
+        assert_eq!(read(chunks(&[]), 5).await.unwrap(), "");
+        assert_eq!(read(chunks(&["ab", "cd", "e"]), 4).await, Err(BodyError::TooLarge));
+        let announced = read_body(Full::new(Bytes::from_static(b"abcde")), 4, Duration::from_secs(5));
+        assert_eq!(announced.await, Err(BodyError::TooLarge));
+    }
+}

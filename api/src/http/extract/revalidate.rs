@@ -1,0 +1,13 @@
+//! The check that a sender may still act.
+
+use crate::http::problem::Problem;
+
+/// The sender of a request, whose rights may end while the request is under way.
+pub(crate) trait Revalidate {
+    /// Whether a credential identifies the sender.
+    const IS_AUTHENTICATED: bool;
+
+    /// Re-authenticates the sender and repeats the permission checks that it has passed. Fails if
+    /// it lost a right meanwhile.
+    fn revalidate(&mut self) -> impl Future<Output = Result<(), Problem>> + Send;
+}

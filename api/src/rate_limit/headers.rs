@@ -1,0 +1,50 @@
+//! The `X-RateLimit-*` headers of a response, and delays as `Retry-After` has them.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::gcra::LimitStatus;
+
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The status of the limits that a request counted against. The rate limiter sets it once; the
+/// dispatcher writes it into the response. Every clone shares the same status.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RateLimitStatus(Arc<OnceLock<LimitStatus>>);
+
+impl RateLimitStatus {
+    /// Sets the status. Only the first call has an effect.
+    pub(super) fn set(&self, status: LimitStatus) {
+        let _ = self.0.set(status);
+    }
+
+    /// Writes the headers, if the request was counted.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let Some(status) = self.0.get() else { return };
+        headers.insert(X_RATELIMIT_LIMIT, HeaderValue::from(status.limit));
+        headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(status.remaining));
+        headers.insert(X_RATELIMIT_RESET, whole_seconds(status.reset));
+    }
+}
+
+/// Formats a delay in whole seconds, rounded up, as in `Retry-After`.
+pub(crate) fn whole_seconds(delay: Duration) -> HeaderValue {
+    HeaderValue::from(delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_rounded_up() {
+        assert_eq!(whole_seconds(Duration::from_nanos(1)), "1");
+        assert_eq!(whole_seconds(Duration::from_secs(2)), "2");
+    }
+}

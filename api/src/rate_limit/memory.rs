@@ -1,0 +1,122 @@
+//! The buckets of one process, in its memory.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+use parking_lot::Mutex;
+
+use super::{
+    bucket::{BucketKey, BucketRequest, most_restrictive},
+    gcra::{LimitStatus, Quota},
+};
+
+/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full
+/// again.
+const BUCKETS_CAPACITY: u64 = 100_000;
+/// After this long without a request every bucket is full, so it need not be kept.
+const BUCKET_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A bucket under the quota of its last request.
+struct BucketState {
+    quota: Quota,
+    /// When the bucket is full again, in microseconds.
+    full: u64,
+}
+
+impl BucketState {
+    /// Converts the bucket to another quota, which takes effect at once.
+    fn set_quota(&mut self, quota: Quota, now: u64) {
+        if self.quota != quota {
+            self.full = self.quota.convert(self.full, now, quota);
+            self.quota = quota;
+        }
+    }
+}
+
+/// Counts requests for this process alone.
+pub struct Memory {
+    buckets: Cache<BucketKey, Arc<Mutex<BucketState>>>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let buckets = Cache::builder()
+            .max_capacity(BUCKETS_CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(BUCKET_IDLE_TIMEOUT)
+            .build();
+        Self { buckets }
+    }
+}
+
+impl Memory {
+    /// Counts a request at `now`, in microseconds, if every bucket has room, and returns the status
+    /// of the most restrictive one. `None`: no bucket was given.
+    #[must_use]
+    pub fn count(&self, requests: &[BucketRequest], now: u64) -> Option<(BucketKey, LimitStatus)> {
+        let full = |quota| move || Arc::new(Mutex::new(BucketState { quota, full: 0 }));
+        let buckets: Vec<_> =
+            requests.iter().map(|request| (request, self.buckets.get_with(request.key, full(request.quota)))).collect();
+        // The user's bucket is always locked first, so two requests cannot deadlock.
+        let mut locked: Vec<_> = buckets
+            .iter()
+            .map(|(request, bucket)| {
+                let mut state = bucket.lock();
+                state.set_quota(request.quota, now);
+                (**request, state)
+            })
+            .collect();
+        let next: Option<Vec<_>> = locked.iter().map(|(request, state)| request.quota.take(state.full, now)).collect();
+        let is_allowed = next.is_some();
+        for ((_, state), next) in locked.iter_mut().zip(next.into_iter().flatten()) {
+            state.full = next;
+        }
+        most_restrictive(locked.iter().map(|(request, state)| (*request, state.full)), now, is_allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: BucketKey = BucketKey::User(1);
+    const KEY: BucketKey = BucketKey::Key { user: 1, id: 1 };
+
+    fn request(key: BucketKey, limit: u64) -> BucketRequest {
+        BucketRequest { key, quota: Quota::per_minute(limit) }
+    }
+
+    #[test]
+    fn a_refused_request_counts_in_no_bucket() {
+        let memory = Memory::default();
+        let count = |user, key, now| memory.count(&[request(USER, user), request(KEY, key)], now).unwrap();
+        for left in (0..2).rev() {
+            let (key, status) = count(5, 2, 0);
+            assert_eq!((key, status.remaining, status.wait), (KEY, left, None));
+        }
+        for _ in 0..10 {
+            let (key, status) = count(5, 2, 0);
+            assert_eq!((key, status.wait), (KEY, Some(Duration::from_secs(30))));
+        }
+        // The user has lost two, and not twelve.
+        let (key, status) = memory.count(&[request(USER, 5)], 0).unwrap();
+        assert_eq!((key, status.remaining), (USER, 2));
+    }
+
+    #[test]
+    fn a_request_without_limits_is_not_counted() {
+        assert_eq!(Memory::default().count(&[], 0), None);
+    }
+
+    #[test]
+    fn concurrent_requests_stay_within_the_limit() {
+        let memory = Memory::default();
+        let allowed = || memory.count(&[request(USER, 150), request(KEY, 90)], 0).unwrap().1.wait.is_none();
+        let count = || (0..100).filter(|_| allowed()).count();
+        let taken = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
+        });
+        assert_eq!(taken, 90);
+    }
+}

@@ -1,0 +1,21 @@
+//! How many requests a minute a user and a key may make.
+//!
+//! Each user has one bucket for its keys and one for its sessions; each key with a limit of its own
+//! has another. A request must fit into every bucket that concerns it. The buckets are checked once
+//! per request, after authentication and before any work. With a Redis all replicas share the
+//! buckets; without one, or while it is unavailable, each process counts in [`memory`].
+
+mod bucket;
+pub(crate) mod gcra;
+pub(crate) mod headers;
+mod limiter;
+mod memory;
+mod redis;
+mod script;
+
+pub use bucket::{BucketKey, BucketRequest};
+pub use gcra::{LimitStatus, Quota};
+pub(crate) use limiter::{Exceeded, RateLimiter};
+pub use memory::Memory;
+pub(crate) use redis::RedisLimiter;
+pub use script::{RedisScript, ScriptReply};

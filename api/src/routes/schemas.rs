@@ -1,0 +1,190 @@
+//! Schemas and helpers that several resources share.
+
+#![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use paddock_accounts::{
+    Violation,
+    types::{self, Limits, ManagedBy, ModelPatterns, Role, Scope, TextEnum},
+};
+use paddock_ollama::ModelPattern;
+use serde::{Deserialize, Serialize};
+use serde_with::rust::double_option;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
+
+use crate::http::{extract::within, problem::Problem};
+
+/// The Kubernetes object that owns a resource: change the object instead.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Owner)]
+pub(crate) struct OwnerView {
+    /// The UID of the cluster's `kube-system` namespace.
+    cluster: String,
+    /// The object's namespace.
+    namespace: String,
+    /// The object's name.
+    name: String,
+    /// The object's UID.
+    uid: String,
+}
+
+impl From<ManagedBy> for OwnerView {
+    fn from(owner: ManagedBy) -> Self {
+        let ManagedBy { cluster, namespace, name, uid } = owner;
+        Self { cluster, namespace, name, uid }
+    }
+}
+
+/// Limits of a user or key. Null: no limit but the default. 0: none allowed. All are kept and shown; so far only
+/// `requests_per_minute` is enforced.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limits)]
+pub(crate) struct LimitsView {
+    /// Requests in a minute.
+    #[schema(required, minimum = 0)]
+    requests_per_minute: Option<i64>,
+    /// Prompt and completion tokens in a minute.
+    #[schema(required, minimum = 0)]
+    tokens_per_minute: Option<i64>,
+    /// Prompt and completion tokens in a UTC day.
+    #[schema(required, minimum = 0)]
+    tokens_per_day: Option<i64>,
+    /// Prompt and completion tokens in a UTC month.
+    #[schema(required, minimum = 0)]
+    tokens_per_month: Option<i64>,
+    /// Requests in flight at once.
+    #[schema(required, minimum = 0)]
+    max_concurrent: Option<i64>,
+}
+
+impl From<Limits> for LimitsView {
+    fn from(limits: Limits) -> Self {
+        Self {
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            tokens_per_day: limits.tokens_per_day,
+            tokens_per_month: limits.tokens_per_month,
+            max_concurrent: limits.max_concurrent,
+        }
+    }
+}
+
+/// Limits to set: what is absent stays as it is, null takes a limit away, 0 allows none. All are kept and shown; so far only
+/// `requests_per_minute` is enforced.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsPatch {
+    /// Requests in a minute.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    requests_per_minute: Option<Option<i64>>,
+    /// Prompt and completion tokens in a minute.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    tokens_per_minute: Option<Option<i64>>,
+    /// Prompt and completion tokens in a UTC day.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    tokens_per_day: Option<Option<i64>>,
+    /// Prompt and completion tokens in a UTC month.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    tokens_per_month: Option<Option<i64>>,
+    /// Requests in flight at once.
+    #[serde(default, with = "double_option")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    max_concurrent: Option<Option<i64>>,
+}
+
+impl From<LimitsPatch> for types::LimitsPatch {
+    fn from(patch: LimitsPatch) -> Self {
+        let LimitsPatch { requests_per_minute, tokens_per_minute, tokens_per_day, tokens_per_month, max_concurrent } =
+            patch;
+        Self { requests_per_minute, tokens_per_minute, tokens_per_day, tokens_per_month, max_concurrent }
+    }
+}
+
+/// The OpenAPI schema of a role.
+pub(crate) struct RoleName;
+
+/// The OpenAPI schema of a scope.
+pub(crate) struct ScopeName;
+
+/// Documents a closed set of words.
+fn words<W: TextEnum>(description: &str) -> RefOr<Schema> {
+    let texts = W::ALL.iter().map(|word| word.text());
+    let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    schema.enum_values(Some(texts)).into()
+}
+
+impl PartialSchema for RoleName {
+    fn schema() -> RefOr<Schema> {
+        words::<Role>("What a user is. `admin` includes all that `user` may do.")
+    }
+}
+
+impl ToSchema for RoleName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Role".into()
+    }
+}
+
+impl PartialSchema for ScopeName {
+    fn schema() -> RefOr<Schema> {
+        words::<Scope>("What an API key may be used for, as far as its owner's roles allow it.")
+    }
+}
+
+impl ToSchema for ScopeName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Scope".into()
+    }
+}
+
+/// The longest list of model patterns, as in the Kubernetes kinds. Each request is matched against
+/// the whole list.
+pub(crate) const MAX_PATTERNS: usize = 256;
+
+/// Parses model patterns into canonical form. Fails with every pattern that is invalid.
+pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
+    if given.len() > MAX_PATTERNS {
+        let rule = format!("must have at most {MAX_PATTERNS} patterns; `*` stands for many names");
+        return Err(Problem::invalid(vec![Violation::new("/models", rule)]));
+    }
+    let mut canonical = BTreeSet::new();
+    let mut violations = Vec::new();
+    for (index, text) in given.iter().enumerate() {
+        match ModelPattern::parse(text) {
+            Ok(pattern) => {
+                canonical.insert(pattern.to_string());
+            }
+            Err(error) => violations.push(Violation::new(format!("/models/{index}"), error.to_string())),
+        }
+    }
+    if violations.is_empty() { Ok(canonical.into_iter().collect()) } else { Err(Problem::invalid(violations)) }
+}
+
+/// Returns a list of patterns as texts.
+pub(crate) fn texts(patterns: Option<&ModelPatterns>) -> Option<Vec<String>> {
+    patterns.map(|patterns| patterns.iter().map(str::to_owned).collect())
+}
+
+/// Returns the checked limit and offset of a page.
+pub(crate) fn page(limit: Option<i64>, max: u16, default: u16, offset: Option<i64>) -> Result<(u16, u32), Problem> {
+    let limit = within("?limit", limit.unwrap_or(default.into()), 1, max.into())?;
+    let offset = within("?offset", offset.unwrap_or(0), 0, u32::MAX.into())?;
+    Ok((u16::try_from(limit).unwrap_or(max), u32::try_from(offset).unwrap_or(u32::MAX)))
+}
+
+/// The response with one page of a list, and the total number of rows in a header.
+pub(crate) type Listed<T> = ([(&'static str, String); 1], Json<Vec<T>>);
+
+/// Builds the response with one page of a list.
+pub(crate) fn listed<R, T: From<R>>((rows, total): (Vec<R>, i64)) -> Listed<T> {
+    ([("x-total-count", total.to_string())], Json(rows.into_iter().map(T::from).collect()))
+}

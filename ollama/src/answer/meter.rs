@@ -1,0 +1,120 @@
+//! The meter: parses the chunks of one answer as they pass.
+
+use bytes::Bytes;
+use memchr::memchr;
+use smallvec::smallvec;
+
+use super::{
+    field_scanner::FieldScanner,
+    sse::EventParser,
+    summary::{AnswerSummary, EndPosition},
+    usage::Totals,
+    usage_filter::{Chunks, UsageFilter},
+};
+use crate::{
+    dialect::Dialect,
+    endpoints::{Endpoint, Operation},
+};
+
+/// Meters one answer. Its memory is bounded, independent of the length of the answer and its lines.
+#[derive(Debug)]
+pub struct Meter {
+    dialect: Dialect,
+    format: Format,
+    totals: Totals,
+    filter: Option<UsageFilter>,
+}
+
+/// The format of an answer, with its parser.
+#[derive(Debug)]
+enum Format {
+    /// One object. `requires_done`: it is complete only with `"done":true`.
+    Object { scanner: Box<FieldScanner>, requires_done: bool },
+    /// A stream with one object per line.
+    Lines(Box<FieldScanner>),
+    /// A stream of server-sent events.
+    Events(Box<EventParser>),
+}
+
+impl Meter {
+    /// Creates a meter for an answer of `endpoint`.
+    ///
+    /// `is_streaming` is the result of [`Endpoint::is_streaming`], and false for an answer with an
+    /// error status. `drop_usage` removes the usage chunk from an OpenAI stream: set it if the
+    /// gateway requested the chunk and the client did not.
+    #[must_use]
+    pub fn new(endpoint: &Endpoint, is_streaming: bool, drop_usage: bool) -> Self {
+        let dialect = endpoint.dialect;
+        let format = match (is_streaming, dialect) {
+            (true, Dialect::Ollama) => Format::Lines(Box::default()),
+            (true, Dialect::OpenAi | Dialect::Anthropic) => Format::Events(Box::default()),
+            (false, _) => {
+                let generates = matches!(endpoint.operation, Operation::Chat | Operation::Generate);
+                Format::Object { scanner: Box::default(), requires_done: generates && dialect == Dialect::Ollama }
+            }
+        };
+        Self { dialect, format, totals: Totals::default(), filter: drop_usage.then(UsageFilter::default) }
+    }
+
+    /// Parses a chunk and returns the chunks to send to the client now. Copies no bytes.
+    ///
+    /// The result is the chunk itself, unless the usage chunk is to be removed. In that case the
+    /// beginning of an event that may be the usage chunk is held back until the rest arrives. This
+    /// does not delay the client, because it cannot use part of an event.
+    pub fn feed(&mut self, chunk: Bytes) -> Chunks {
+        match &mut self.format {
+            Format::Object { scanner, .. } => scanner.feed(&chunk),
+            Format::Lines(scanner) => {
+                // JSON allows no raw line feed in a string, so every line feed ends an object.
+                let mut rest: &[u8] = &chunk;
+                while let Some(end) = memchr(b'\n', rest) {
+                    scanner.feed(&rest[..end]);
+                    self.totals.add_line(&scanner.take_fields());
+                    rest = &rest[end + 1..];
+                }
+                scanner.feed(rest);
+            }
+            Format::Events(parser) => {
+                if let Some(filter) = &mut self.filter {
+                    return filter.feed(&chunk, parser, &mut self.totals);
+                }
+                let mut rest: &[u8] = &chunk;
+                while let Some((length, event)) = parser.feed(rest) {
+                    self.totals.add_event(&event);
+                    rest = &rest[length..];
+                }
+            }
+        }
+        smallvec![chunk]
+    }
+
+    /// Ends the answer and returns its summary. Drops any bytes still held back, which are the
+    /// beginning of an event that never ended.
+    #[must_use]
+    pub fn finish(mut self) -> AnswerSummary {
+        let end = match self.format {
+            Format::Object { mut scanner, requires_done } => {
+                self.totals.add_object(&scanner.take_fields(), requires_done);
+                EndPosition::SingleObject
+            }
+            Format::Lines(mut scanner) => {
+                let fields = scanner.take_fields();
+                self.totals.add_line(&fields);
+                if fields.has_begun { EndPosition::InsideFrame } else { EndPosition::BetweenFrames }
+            }
+            Format::Events(parser) => {
+                let event = parser.finish();
+                self.totals.add_event(&event);
+                let is_held = self.filter.is_some_and(|filter| filter.has_held());
+                if event.has_begun() && !is_held { EndPosition::InsideFrame } else { EndPosition::BetweenFrames }
+            }
+        };
+        AnswerSummary {
+            is_complete: self.totals.is_complete,
+            usage: self.totals.usage(),
+            error: self.totals.error,
+            dialect: self.dialect,
+            end,
+        }
+    }
+}

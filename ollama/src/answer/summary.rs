@@ -1,0 +1,52 @@
+//! The result of metering an answer.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::usage::Usage;
+use crate::dialect::Dialect;
+
+/// The facts about an answer that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerSummary {
+    /// The terminal marker has passed. If false, the answer was truncated or reported an error.
+    pub is_complete: bool,
+    /// The error that the answer itself reported, in Ollama's words.
+    pub error: Option<String>,
+    /// The token counts.
+    pub usage: Usage,
+    pub(super) dialect: Dialect,
+    pub(super) end: EndPosition,
+}
+
+/// Where an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EndPosition {
+    /// The answer is a single object and not a stream, so nothing can be appended.
+    SingleObject,
+    /// The stream ended between two frames.
+    BetweenFrames,
+    /// The stream ended inside a frame.
+    InsideFrame,
+}
+
+impl AnswerSummary {
+    /// Returns the error event to append to a truncated stream, so that the client does not take it
+    /// for complete.
+    ///
+    /// `None` if the answer is complete or has reported an error itself. `None` also if it is not a
+    /// stream: the caller must then close the connection instead.
+    #[must_use]
+    pub fn error_event(&self, status: StatusCode, message: &str, code: Option<&str>) -> Option<Bytes> {
+        if self.is_complete || self.error.is_some() || self.end == EndPosition::SingleObject {
+            return None;
+        }
+        let frame = self.dialect.error_frame(status, message, code);
+        if self.end == EndPosition::BetweenFrames {
+            return Some(frame);
+        }
+        // Ends the truncated frame first. Otherwise the client reads the error as its continuation.
+        let frame_end: &[u8] = if self.dialect == Dialect::Ollama { b"\n" } else { b"\n\n" };
+        Some([frame_end, &frame].concat().into())
+    }
+}

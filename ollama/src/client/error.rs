@@ -1,0 +1,39 @@
+//! The error of a request to Ollama.
+
+use http::StatusCode;
+
+/// Why a request to Ollama failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The base URL is not an `http` or `https` URL with a host.
+    #[error("the URL of Ollama must be like http://host:11434")]
+    BaseUrl,
+    /// The HTTP client could not be created.
+    #[error("the HTTP client could not be set up")]
+    Setup(#[source] reqwest::Error),
+    /// The connection failed or broke.
+    #[error("Ollama cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// A timeout elapsed before the answer was complete.
+    #[error("Ollama did not answer in time")]
+    Timeout,
+    /// The answer has an error status.
+    #[error("Ollama answered {status}: {message}")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// Ollama's message.
+        message: String,
+    },
+    /// The answer does not have the expected form.
+    #[error("Ollama's answer was not understood: {0}")]
+    Protocol(String),
+}
+
+impl ClientError {
+    /// Converts an error of sending a request or of receiving an answer.
+    pub(super) fn from_transport(error: reqwest::Error) -> Self {
+        if error.is_timeout() { Self::Timeout } else { Self::Unreachable(error) }
+    }
+}

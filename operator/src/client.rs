@@ -1,0 +1,126 @@
+//! Clients of the Kubernetes API server, and the start-up checks against it.
+
+use std::{fmt::Debug, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, Resource, ResourceExt, api::ListParams, config::KubeConfigOptions, core::NamespaceResourceScope,
+};
+use paddock_crds::{ApiKey, ApiUser, OllamaModel};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    backoff,
+    error::{Error, ErrorChain, is_not_found},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than a watch is silent: it receives a bookmark every minute and ends by itself after 290
+/// s.
+const READ_TIMEOUT: Duration = Duration::from_mins(5);
+/// Shorter than the 10 s after which the leader gives up a lease that it could not renew.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The cluster to work on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cluster {
+    /// The cluster that this pod runs in, with the pod's service account.
+    Pod,
+    /// A context of the kubeconfig (`KUBECONFIG`, or the file in the home directory). `None` is the
+    /// current context.
+    Context(Option<String>),
+}
+
+/// Loads the address and credentials of the cluster's API server. Fails if there is no kubeconfig,
+/// if it has no such context, or if the process does not run in a pod.
+pub async fn load_kube_config(cluster: &Cluster) -> Result<kube::Config, Error> {
+    match cluster {
+        Cluster::Pod => kube::Config::incluster().map_err(|error| Error::KubeConfig(error.to_string())),
+        Cluster::Context(context) => {
+            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            kube::Config::from_kubeconfig(&options).await.map_err(|error| Error::KubeConfig(error.to_string()))
+        }
+    }
+}
+
+/// Builds the client that all reconcilers share. It does not retry: a failed request fails the
+/// reconcile, and the object's backoff applies.
+pub(crate) fn build_client(config: &kube::Config) -> Result<Client, Error> {
+    build(config.clone(), CONNECT_TIMEOUT, READ_TIMEOUT)
+}
+
+/// Builds the client of the leader lease. It has its own connections, so that other requests cannot
+/// delay a renewal.
+pub(crate) fn build_lease_client(config: &kube::Config) -> Result<Client, Error> {
+    build(config.clone(), LEASE_TIMEOUT, LEASE_TIMEOUT)
+}
+
+fn build(mut config: kube::Config, connect: Duration, read: Duration) -> Result<Client, Error> {
+    config.connect_timeout = Some(connect);
+    config.read_timeout = Some(read);
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| Error::KubeConfig(error.to_string()))
+}
+
+/// Fetches the UID of the namespace `kube-system`, which identifies the cluster. Retries until the
+/// API server answers.
+pub(crate) async fn fetch_cluster_uid(client: &Client) -> String {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let fetch = async || Ok(namespaces.get("kube-system").await?.uid().unwrap_or_default());
+    retry_until_ok("the API server", || fetch().boxed()).await
+}
+
+/// Waits until the API server serves all three kinds.
+pub(crate) async fn wait_for_definitions(client: &Client, namespaces: &[Option<String>]) {
+    for namespace in namespaces {
+        wait_for_definition::<ApiUser>(client, namespace.as_deref()).await;
+        wait_for_definition::<ApiKey>(client, namespace.as_deref()).await;
+        wait_for_definition::<OllamaModel>(client, namespace.as_deref()).await;
+    }
+}
+
+/// Returns the API of a kind in one namespace, or in all.
+pub(crate) fn api_in<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+async fn wait_for_definition<K>(client: &Client, namespace: Option<&str>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api = api_in::<K>(client, namespace);
+    let kind = K::plural(&());
+    let list = async || match api.list_metadata(&ListParams::default().limit(1)).await {
+        Err(error) if is_not_found(&error) => {
+            tracing::warn!(
+                %kind,
+                "the custom resource definition is missing; install it with `paddock crds | kubectl apply -f -`"
+            );
+            Err(error)
+        }
+        result => result.map(|_| ()),
+    };
+    retry_until_ok(&kind, || list().boxed()).await;
+}
+
+/// Retries with backoff until the attempt succeeds.
+async fn retry_until_ok<'a, T>(what: &str, attempt: impl Fn() -> BoxFuture<'a, Result<T, kube::Error>>) -> T {
+    let mut failures = 0;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), waiting_for = what, "Kubernetes is not ready; retrying");
+                tokio::time::sleep(backoff::delay_after(failures, what)).await;
+                failures += 1;
+            }
+        }
+    }
+}

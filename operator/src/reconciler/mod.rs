@@ -1,0 +1,67 @@
+//! Wrapper around every reconcile: decoding, pause, finalizer, timeout, backoff, metrics, status.
+
+pub(crate) mod finalizer;
+mod patch;
+mod reconcile;
+mod status;
+mod write_cache;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+pub(crate) use self::{reconcile::reconcile, status::report_status, write_cache::WriteCache};
+use crate::{context::Context, error::ReconcileError, object::Object};
+
+/// The reconciler of one kind.
+pub(crate) trait Reconciler: Send + Sync + Sized + 'static {
+    /// The kind.
+    type Object: Object;
+
+    /// Returns the context that all reconcilers share.
+    fn context(&self) -> &Context;
+
+    /// Returns the permits that limit how many objects of this kind are reconciled at once.
+    fn permits(&self) -> &Semaphore {
+        &self.context().permits
+    }
+
+    /// Returns the cache of this reconciler's writes to its objects.
+    fn write_cache(&self) -> &WriteCache<Self::Object>;
+
+    /// Applies the spec and reports the status.
+    fn reconcile(
+        self: Arc<Self>,
+        object: Arc<Self::Object>,
+    ) -> impl Future<Output = Result<Requeue, ReconcileError>> + Send;
+
+    /// Undoes [`Reconciler::reconcile`] as far as the deletion policy says. The object may never
+    /// have been reconciled.
+    fn clean_up(
+        self: Arc<Self>,
+        object: Arc<Self::Object>,
+    ) -> impl Future<Output = Result<Cleanup, ReconcileError>> + Send;
+}
+
+/// When the object is reconciled again, if it does not change before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requeue {
+    /// The object is settled: after the usual interval.
+    Settled,
+    /// The object is settled for the duration: after it, or the usual interval if that is shorter.
+    Within(Duration),
+    /// Something outside the object must change first, and may do so without an event: with
+    /// backoff.
+    Backoff,
+    /// The object is gone: never.
+    Never,
+}
+
+/// The progress of a clean-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cleanup {
+    /// The finalizer can be removed.
+    Done,
+    /// Another object must be cleaned up first.
+    Waiting,
+}

@@ -1,0 +1,128 @@
+//! Runs one reconcile of one object.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use kube::{Resource, ResourceExt, runtime::controller::Action};
+use paddock_crds::annotation;
+use tokio::time::Instant;
+
+use crate::{
+    backoff::jitter,
+    error::{ErrorChain, ReconcileError},
+    object::{Guarded, Object, is_annotation_true},
+    reconciler::{
+        Cleanup, Reconciler, Requeue,
+        finalizer::{add_finalizer, has_finalizer, remove_finalizer, skips_cleanup},
+    },
+};
+
+const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Interval between reconciles of a settled object, before jitter. They repair drift in the database.
+const RECHECK_INTERVAL: Duration = Duration::from_mins(10);
+/// Delay after a conflict with another writer.
+const CONFLICT_DELAY: Duration = Duration::from_millis(50);
+
+/// Reconciles the object, records the metrics and returns when to reconcile it again. Never fails:
+/// an error requeues the object with backoff.
+pub(crate) async fn reconcile<R: Reconciler>(
+    guarded: Arc<Guarded<R::Object>>,
+    reconciler: Arc<R>,
+) -> Result<Action, Infallible> {
+    let context = reconciler.context();
+    let uid = guarded.uid().unwrap_or_default();
+    // A deletion ignores the pause: the annotation could otherwise block the deletion of a namespace.
+    if guarded.meta().deletion_timestamp.is_none() && is_annotation_true(guarded.as_ref(), annotation::PAUSED) {
+        return Ok(Action::await_change());
+    }
+    let Ok(_permit) = reconciler.permits().acquire().await else { return Ok(Action::await_change()) };
+    let started = Instant::now();
+    let result = tokio::time::timeout(RECONCILE_TIMEOUT, handle_decoded(guarded.as_ref(), &reconciler)).await;
+    let result = result.unwrap_or(Err(ReconcileError::Timeout(RECONCILE_TIMEOUT)));
+    record_metrics(R::Object::KIND, &result, started.elapsed());
+    Ok(match result {
+        Ok(Requeue::Settled) => {
+            context.backoff.reset(&uid);
+            Action::requeue(jitter(RECHECK_INTERVAL, &uid, 0))
+        }
+        Ok(Requeue::Within(delay)) => {
+            context.backoff.reset(&uid);
+            Action::requeue(delay.min(jitter(RECHECK_INTERVAL, &uid, 0)))
+        }
+        Ok(Requeue::Backoff) => Action::requeue(context.backoff.next_delay(&uid)),
+        Ok(Requeue::Never) => {
+            context.backoff.reset(&uid);
+            reconciler.write_cache().remove(&uid);
+            Action::await_change()
+        }
+        Err(ReconcileError::Conflict(with)) => {
+            tracing::debug!(with, "the reconcile conflicted with another writer; retrying");
+            Action::requeue(CONFLICT_DELAY)
+        }
+        Err(error) => {
+            let delay = context.backoff.next_delay(&uid);
+            tracing::warn!(error = %ErrorChain(&error), ?delay, "the reconcile failed; retrying");
+            Action::requeue(delay)
+        }
+    })
+}
+
+/// Passes on an object that was decoded. For any other, only the skip-cleanup annotation is
+/// honoured.
+async fn handle_decoded<R: Reconciler>(
+    guarded: &Guarded<R::Object>,
+    reconciler: &Arc<R>,
+) -> Result<Requeue, ReconcileError> {
+    match &guarded.0 {
+        Ok(watched) => handle_finalizer(reconciler.write_cache().latest(watched), reconciler).await,
+        Err(invalid) => {
+            tracing::warn!(error = %invalid.error, "the object cannot be decoded; a newer version may have written it");
+            let is_deleted = guarded.meta().deletion_timestamp.is_some();
+            if is_deleted && has_finalizer(guarded) && skips_cleanup(guarded) {
+                remove_finalizer(&reconciler.context().client, guarded, R::Object::FIELD_MANAGER).await?;
+            }
+            Ok(Requeue::Settled)
+        }
+    }
+}
+
+/// Adds the finalizer before the first reconcile, and removes it after the clean-up.
+async fn handle_finalizer<R: Reconciler>(
+    object: Arc<R::Object>,
+    reconciler: &Arc<R>,
+) -> Result<Requeue, ReconcileError> {
+    let client = &reconciler.context().client;
+    let is_deleted = object.meta().deletion_timestamp.is_some();
+    match (is_deleted, has_finalizer(object.as_ref())) {
+        (true, false) => Ok(Requeue::Never),
+        (true, true) => {
+            if skips_cleanup(object.as_ref()) {
+                tracing::warn!("removing the finalizer without a clean-up, as the annotation asks");
+            } else if Arc::clone(reconciler).clean_up(Arc::clone(&object)).await? == Cleanup::Waiting {
+                return Ok(Requeue::Backoff);
+            }
+            remove_finalizer(client, object.as_ref(), R::Object::FIELD_MANAGER).await?;
+            Ok(Requeue::Never)
+        }
+        (false, true) => Arc::clone(reconciler).reconcile(object).await,
+        (false, false) => match add_finalizer(client, object.as_ref()).await? {
+            Some(updated) => {
+                reconciler.write_cache().insert(updated.clone());
+                Arc::clone(reconciler).reconcile(Arc::new(updated)).await
+            }
+            None => Ok(Requeue::Never),
+        },
+    }
+}
+
+fn record_metrics(kind: &'static str, result: &Result<Requeue, ReconcileError>, duration: Duration) {
+    let result = match result {
+        Ok(Requeue::Settled | Requeue::Within(_)) => "settled",
+        Ok(Requeue::Backoff) => "waiting",
+        Ok(Requeue::Never) => "gone",
+        Err(ReconcileError::Conflict(_)) => "conflict",
+        Err(ReconcileError::Timeout(_)) => "timeout",
+        Err(_) => "failed",
+    };
+    metrics::counter!("paddock_reconcile_total", "kind" => kind, "result" => result).increment(1);
+    metrics::histogram!("paddock_reconcile_duration_seconds", "kind" => kind).record(duration.as_secs_f64());
+}

@@ -1,0 +1,62 @@
+//! The anchor: the checkpoint at which the log begins after retention removed older rows.
+
+use super::{chain::Chain, head::Head};
+use crate::{
+    db::{Conn, Tx},
+    error::Error,
+    statements, with_conn,
+};
+
+statements! {
+    ANCHOR = "SELECT position, hash, seal FROM audit_anchor";
+    MOVE_ANCHOR = "UPDATE audit_anchor SET position = $1, hash = $2, seal = $3";
+}
+
+/// A checkpoint of the chain: the last row that retention removed, sealed under the signing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Anchor {
+    pub(super) at: Head,
+    seal: String,
+}
+
+impl Anchor {
+    pub(super) fn new(at: Head, chain: &Chain) -> Self {
+        Self { seal: chain.seal_anchor(&at), at }
+    }
+
+    /// The row before the first one, if the seal is right. Before any removal there is no seal.
+    pub(super) fn verify(&self, chain: &Chain) -> Option<&Head> {
+        let seal = if self.at == Head::default() { String::new() } else { chain.seal_anchor(&self.at) };
+        (self.seal == seal).then_some(&self.at)
+    }
+
+    /// Stores this as the anchor of the log.
+    pub(super) async fn store(&self, conn: Conn<'_>) -> Result<(), Error> {
+        with_conn!(conn, |c| sqlx::query(MOVE_ANCHOR)
+            .bind(self.at.position)
+            .bind(&self.at.hash)
+            .bind(&self.seal)
+            .execute(c)
+            .await
+            .map(|_| ()))?;
+        Ok(())
+    }
+
+    fn from_row((position, hash, seal): (i64, String, String)) -> Self {
+        Self { at: Head { position, hash }, seal }
+    }
+}
+
+/// Loads the anchor of the log.
+pub(super) async fn load(conn: Conn<'_>) -> Result<Option<Anchor>, Error> {
+    Ok(with_conn!(conn, |c| sqlx::query_as(ANCHOR).fetch_optional(c).await?).map(Anchor::from_row))
+}
+
+/// Loads the anchor and locks it until the transaction ends; `None` while another process holds it.
+pub(super) async fn load_locked(tx: &mut Tx) -> Result<Option<Anchor>, Error> {
+    const LOCKED: &str = "SELECT position, hash, seal FROM audit_anchor FOR UPDATE SKIP LOCKED";
+    match tx.conn() {
+        Conn::Pg(c) => Ok(sqlx::query_as(LOCKED).fetch_optional(c).await?.map(Anchor::from_row)),
+        Conn::Sqlite(c) => load(Conn::Sqlite(c)).await,
+    }
+}

@@ -1,0 +1,48 @@
+//! The handle of the audit log.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::aggregator::Aggregator;
+use crate::write::Store;
+
+/// The audit log: reads it, verifies it, trims it, and records events that belong to no change. Cheap
+/// to clone.
+#[derive(Clone)]
+pub struct AuditLog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    aggregator: Aggregator,
+    /// Held while counts are written, so that the end of the process waits for that.
+    flushing: Arc<Mutex<()>>,
+    retention_days: Option<u32>,
+}
+
+impl AuditLog {
+    /// The audit log of a store. Rows are kept for this number of days; `None` keeps them for ever.
+    #[must_use]
+    pub fn new(store: Store, retention_days: Option<u32>) -> Self {
+        let inner = Inner { store, aggregator: Aggregator::default(), flushing: Arc::default(), retention_days };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(super) fn aggregator(&self) -> &Aggregator {
+        &self.inner.aggregator
+    }
+
+    pub(super) fn flushing(&self) -> &Arc<Mutex<()>> {
+        &self.inner.flushing
+    }
+
+    pub(super) fn retention_days(&self) -> Option<u32> {
+        self.inner.retention_days
+    }
+}

@@ -1,0 +1,40 @@
+//! The audit log: an append-only table whose rows form a hash chain.
+
+mod aggregation;
+mod aggregator;
+mod anchor;
+pub(crate) mod chain;
+pub(crate) mod event;
+pub(crate) mod head;
+pub(crate) mod head_file;
+mod log;
+mod maintenance;
+mod query;
+mod retention;
+mod row;
+mod verify;
+mod verify_error;
+
+pub use aggregator::AggregateKey;
+pub use chain::Chain;
+pub use event::{Change, Event, EventType};
+pub use head::Head;
+pub use log::AuditLog;
+pub use query::{AuditExport, AuditFilter};
+pub use row::AuditRow;
+pub use verify::{KnownHead, Verified};
+pub use verify_error::VerifyError;
+
+/// The statements of the audit log.
+pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    [
+        anchor::STATEMENTS,
+        chain::STATEMENTS,
+        head_file::STATEMENTS,
+        query::STATEMENTS,
+        retention::STATEMENTS,
+        verify::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+}

@@ -1,0 +1,58 @@
+//! The identifiers of rows.
+
+use uuid::{Builder, Uuid};
+
+use crate::clock::Timestamp;
+
+/// Returns a new `UUIDv7`: 48 bits of milliseconds and 74 random bits.
+#[must_use]
+pub fn uuid_v7(now: Timestamp) -> Uuid {
+    let mut random = [0_u8; 10];
+    aws_lc_rs::rand::fill(&mut random).expect("the operating system gives random bytes");
+    let millis = u64::try_from(now.micros() / 1000).unwrap_or(0);
+    Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+/// Defines a newtype for the integer identity of a row.
+macro_rules! row_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, sqlx::Type,
+        )]
+        #[serde(transparent)]
+        #[sqlx(transparent)]
+        pub struct $name(pub i64);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl From<$name> for i64 {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+row_id! {
+    /// The identity of a user. It is never reused after a deletion.
+    UserId
+}
+
+row_id! {
+    /// The identity of a credential. A rotation keeps it.
+    CredentialId
+}
+
+row_id! {
+    /// The identity of one secret version of a credential.
+    SecretId
+}
+
+/// The identity of a session: the claim `sid` of its access tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub Uuid);

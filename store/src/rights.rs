@@ -1,0 +1,138 @@
+//! The changes of users' rights, numbered and broadcast.
+//!
+//! The write door reports each change after its commit. A reader of the database takes the number
+//! of the latest change before it reads, so that a change during the read is noticed afterwards.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+use tokio::sync::broadcast;
+
+use crate::{db::Conn, error::Error, ids::UserId};
+
+/// The PostgreSQL channel on which processes notify each other. The payload is a user id.
+pub const CHANNEL: &str = "paddock_rights";
+/// How many users' changes are kept one by one. With more, every earlier reading is outdated.
+const MAX_CHANGES: usize = 65_536;
+/// How many changes a slow subscriber may lag behind before it gets [`RightsChanged::Any`].
+const CHANNEL_CAPACITY: usize = 1_024;
+
+/// A change of rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RightsChanged {
+    /// The rights of one user, or of a key or session of the user, changed.
+    Of(UserId),
+    /// The rights of any user may have changed: notifications may have been lost.
+    Any,
+}
+
+/// The number of a change, or of the latest change before a reading began.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Generation(u64);
+
+struct Changes {
+    latest: Generation,
+    /// Readings before this change are outdated.
+    floor: Generation,
+    of: HashMap<UserId, Generation>,
+}
+
+/// The changes of rights in this process, and those of other processes as far as they are reported.
+pub struct Rights {
+    changes: RwLock<Changes>,
+    subscribers: broadcast::Sender<RightsChanged>,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self {
+            changes: RwLock::new(Changes { latest: Generation(0), floor: Generation(0), of: HashMap::new() }),
+            subscribers: broadcast::Sender::new(CHANNEL_CAPACITY),
+        }
+    }
+}
+
+impl Rights {
+    /// The number of the latest change. Take it before reading the database.
+    pub fn generation(&self) -> Generation {
+        self.changes.read().latest
+    }
+
+    /// Whether no change of the user's rights was reported since the generation. Without a user,
+    /// only [`Rights::report_any`] outdates it.
+    pub fn is_current(&self, read_at: Generation, user: Option<UserId>) -> bool {
+        let changes = self.changes.read();
+        let latest = user.and_then(|user| changes.of.get(&user));
+        read_at >= changes.floor && latest.is_none_or(|latest| read_at >= *latest)
+    }
+
+    /// Reports that the rights of a user, or of a key or session of the user, changed.
+    pub fn report(&self, user: UserId) {
+        let is_full = {
+            let mut changes = self.changes.write();
+            changes.latest.0 += 1;
+            let latest = changes.latest;
+            changes.of.insert(user, latest);
+            changes.of.len() > MAX_CHANGES
+        };
+        if is_full {
+            self.report_any();
+        }
+        // An error means that nobody subscribed.
+        let _ = self.subscribers.send(RightsChanged::Of(user));
+    }
+
+    /// Reports that changes may have been lost, which outdates every earlier reading.
+    pub fn report_any(&self) {
+        {
+            let mut changes = self.changes.write();
+            changes.latest.0 += 1;
+            changes.floor = changes.latest;
+            changes.of.clear();
+        }
+        let _ = self.subscribers.send(RightsChanged::Any);
+    }
+
+    /// Subscribes to the changes from now on.
+    pub fn subscribe(&self) -> RightsChanges {
+        RightsChanges(self.subscribers.subscribe())
+    }
+}
+
+/// A subscription to changes of rights.
+pub struct RightsChanges(broadcast::Receiver<RightsChanged>);
+
+impl RightsChanges {
+    /// Waits for the next change.
+    pub async fn next(&mut self) -> RightsChanged {
+        match self.0.recv().await {
+            Ok(changed) => changed,
+            Err(broadcast::error::RecvError::Lagged(_)) => RightsChanged::Any,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Notifies the other processes, once the transaction commits, that the rights of a user changed.
+pub(crate) async fn notify(conn: Conn<'_>, user: UserId) -> Result<(), Error> {
+    if let Conn::Pg(c) = conn {
+        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(user.to_string()).execute(c).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_too_many_changes_every_earlier_reading_is_outdated() {
+        let rights = Rights::default();
+        let before = rights.generation();
+        for user in 0..=i64::try_from(MAX_CHANGES).unwrap() {
+            rights.report(UserId(user));
+        }
+        assert!(!rights.is_current(before, Some(UserId(-1))));
+        assert!(rights.changes.read().of.len() <= MAX_CHANGES);
+    }
+}
