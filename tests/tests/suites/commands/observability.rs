@@ -197,7 +197,7 @@ async fn a_trace_continues_from_the_client_to_ollama() {
             .with_context(|| format!("no server's span: {of_trace:?}"))?;
         let client_span = of_trace.iter().find(|span| span.kind == 3).context("a client's span")?;
         ensure!(request_span.service == "paddock" && request_span.parent == PARENT, "{request_span:?}");
-        ensure!(client.parent == request_span.id, "{client:?}");
+        ensure!(client_span.parent == request_span.id, "{client_span:?}");
         for (name, value) in [
             ("http.request.method", "POST"),
             ("http.route", "/api/chat"),
