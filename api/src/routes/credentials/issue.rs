@@ -107,8 +107,8 @@ pub(crate) async fn issue(
         limits: types::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
         expires_at: asked.expires_at,
     };
-    if let Some(Err(beyond)) = caller.principal.delegation_limits(covers).map(|reach| new.check_within(&reach)) {
-        return Err(caller.deny(beyond.to_string()).await);
+    if let Some(Err(error)) = caller.principal.delegation_limits(covers).map(|limits| new.check_within(&limits)) {
+        return Err(caller.deny(error.to_string()).await);
     }
     let issued = with_db_timeout(accounts.credentials().issue(&caller.audit_context, new)).await?;
     Ok(no_store((StatusCode::CREATED, Json(IssuedKey::from(issued)))))

@@ -60,8 +60,8 @@ pub(crate) async fn rotate(
             Duration::from_secs(seconds.unsigned_abs())
         }
     };
-    let within = caller.principal.delegation_limits(covers);
-    match with_db_timeout(accounts.credentials().rotate(&caller.audit_context, CredentialId(id), grace, within)).await {
+    let limits = caller.principal.delegation_limits(covers);
+    match with_db_timeout(accounts.credentials().rotate(&caller.audit_context, CredentialId(id), grace, limits)).await {
         Ok(issued) => Ok(no_store(Json(IssuedKey::from(issued)))),
         Err(why) => Err(caller.problem_from(why).await),
     }
