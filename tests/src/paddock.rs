@@ -17,6 +17,21 @@ use crate::process::{Process, Signal, free_port, run};
 
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// All scopes of a key.
+pub const SCOPES: [&str; 11] = [
+    "chat",
+    "generate",
+    "embed",
+    "models:read",
+    "models:write",
+    "users:read",
+    "users:write",
+    "keys:read",
+    "keys:write",
+    "audit:read",
+    "usage:read",
+];
+
 /// The path of the executable: `PADDOCK_BIN`, or the one that cargo has built beside the current
 /// executable.
 ///

@@ -9,6 +9,7 @@ use http::StatusCode;
 use paddock_tests::{
     database::Engine,
     fake_ollama::{Script, chat_events, chat_lines},
+    paddock::SCOPES,
     story::story,
 };
 use rstest::rstest;
@@ -34,20 +35,6 @@ const IDENTITIES: [&str; 12] = [
 
 /// The columns of the callers that may manage. Each of their requests gets its own row to change.
 pub(super) const ADMIN_COLUMNS: [usize; 3] = [4, 10, 11];
-
-pub(super) const SCOPES: [&str; 11] = [
-    "chat",
-    "generate",
-    "embed",
-    "models:read",
-    "models:write",
-    "users:read",
-    "users:write",
-    "keys:read",
-    "keys:write",
-    "audit:read",
-    "usage:read",
-];
 
 /// The label of the keys of a bulk revocation.
 const BULK: &str = "bulk";

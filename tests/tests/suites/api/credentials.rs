@@ -212,64 +212,6 @@ async fn a_key_expires_at_its_time(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_issues_no_scope_that_it_lacks(#[case] engine: Engine) {
-    story(async {
-        let api = Api::start(engine).await?;
-        let admin = api.user(json!({"roles": ["admin"]})).await?;
-        let user = api.user(json!({"roles": ["user"]})).await?;
-        let (_, issuer) = api.key(admin, json!({"scopes": ["keys:write", "chat"]})).await?;
-        let issue =
-            |scopes: Value| api.by(&issuer).post("/credentials").json(&json!({"user_id": user, "scopes": scopes}));
-        issue(json!(["chat"])).expect(201).await?;
-        let refused = issue(json!(["chat", "embed"])).expect(403).await?;
-        ensure!(refused.text("detail")?.contains("embed"), "{refused}");
-        api.by(&issuer).post("/credentials").json(&json!({"user_id": user})).expect(403).await?;
-        assert_eq!(api.events(1).await?, ["access_denied"]);
-        Ok(())
-    })
-    .await;
-}
-
-#[rstest]
-#[case::postgres(Engine::Postgres)]
-#[case::sqlite(Engine::Sqlite)]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_rotates_no_key_with_more_scopes(#[case] engine: Engine) {
-    story(async {
-        let api = Api::start(engine).await?;
-        let admin = api.user(json!({"roles": ["admin"]})).await?;
-        let user = api.user(json!({"roles": ["user"]})).await?;
-        let (_, issuer) = api.key(admin, json!({"scopes": ["keys:write", "chat"]})).await?;
-        let (wide, _) = api.key(user, json!({"scopes": ["chat", "embed"]})).await?;
-        api.by(&issuer).post(format!("/credentials/{wide}/rotate")).expect(403).await?;
-        let (narrow, _) = api.key(user, json!({"scopes": ["chat"]})).await?;
-        api.by(&issuer).post(format!("/credentials/{narrow}/rotate")).expect(200).await?;
-        assert_eq!(api.events(3).await?, ["api_key_rotated", "api_key_issued", "access_denied"]);
-        Ok(())
-    })
-    .await;
-}
-
-#[rstest]
-#[case::postgres(Engine::Postgres)]
-#[case::sqlite(Engine::Sqlite)]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_gets_no_scope_beyond_its_owners_roles(#[case] engine: Engine) {
-    story(async {
-        let api = Api::start(engine).await?;
-        let user = api.user(json!({"roles": ["user"]})).await?;
-        let asked = json!({"user_id": user, "scopes": ["users:write"]});
-        let refused = api.admin().post("/credentials").json(&asked).expect(422).await?;
-        assert_eq!(refused.pointers(), ["/scopes"]);
-        Ok(())
-    })
-    .await;
-}
-
-#[rstest]
-#[case::postgres(Engine::Postgres)]
-#[case::sqlite(Engine::Sqlite)]
-#[tokio::test(flavor = "multi_thread")]
 async fn an_admins_key_may_do_only_what_its_scopes_and_its_owners_present_roles_allow(#[case] engine: Engine) {
     story(async {
         let api = Api::start(engine).await?;

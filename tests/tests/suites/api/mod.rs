@@ -27,6 +27,8 @@ mod shutdown;
 mod stream_revocation;
 mod trusted_proxies;
 mod usage;
+mod user_input;
+mod user_permissions;
 mod users;
 
 use std::{sync::Arc, time::Duration};

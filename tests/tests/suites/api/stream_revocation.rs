@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::{database::Engine, story::story};
+use paddock_tests::{database::Engine, paddock::SCOPES, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     Api,
     audit::grow,
-    authorization::{ADMIN_COLUMNS, Callers, SCOPES, documented_operations, script_ollama, session_of},
+    authorization::{ADMIN_COLUMNS, Callers, documented_operations, script_ollama, session_of},
     mutations::{body_of, success},
 };
 

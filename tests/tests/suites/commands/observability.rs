@@ -195,9 +195,9 @@ async fn a_trace_continues_from_the_client_to_ollama() {
             .iter()
             .find(|span| span.kind == 2 && span.name == request.name)
             .with_context(|| format!("no server's span: {of_trace:?}"))?;
-        let client = of_trace.iter().find(|span| span.kind == 3).context("a client's span")?;
+        let client_span = of_trace.iter().find(|span| span.kind == 3).context("a client's span")?;
         ensure!(request_span.service == "paddock" && request_span.parent == PARENT, "{request_span:?}");
-        ensure!(client.parent == request_span.id, "{client:?}");
+        ensure!(client_span.parent == request_span.id, "{client_span:?}");
         for (name, value) in [
             ("http.request.method", "POST"),
             ("http.route", "/api/chat"),
@@ -209,7 +209,7 @@ async fn a_trace_continues_from_the_client_to_ollama() {
         }
         let seen = served.ollama.requests("/api/chat");
         let passed = seen[0].headers.get("traceparent").context("Ollama got no traceparent")?.to_str()?;
-        ensure!(passed == format!("00-{TRACE}-{}-01", client.id), "{passed}");
+        ensure!(passed == format!("00-{TRACE}-{}-01", client_span.id), "{passed}");
         ensure!(of_trace.iter().any(|span| span.name == "POST /auth/login"), "{of_trace:?}");
         for secret in [CANARY, caller.key(), "x=1"] {
             ensure!(!collector.contains(secret), "{secret} in a trace");

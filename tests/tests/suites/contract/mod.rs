@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use paddock_tests::{
     database::{Database, Engine},
     fake_ollama::{FakeOllama, Script, chat_events, chat_lines},
-    paddock::{Launch, Paddock, fetch_json},
+    paddock::{Launch, Paddock, SCOPES, fetch_json},
     reaper,
     story::{soak_or, story},
     testbed::Part,
@@ -67,20 +67,6 @@ async fn every_answer_conforms_to_the_document(#[case] identity: Identity, #[cas
     })
     .await;
 }
-
-const SCOPES: [&str; 11] = [
-    "chat",
-    "generate",
-    "embed",
-    "models:read",
-    "models:write",
-    "users:read",
-    "users:write",
-    "keys:read",
-    "keys:write",
-    "audit:read",
-    "usage:read",
-];
 
 /// An Ollama that answers every request.
 async fn ollama() -> Result<FakeOllama> {

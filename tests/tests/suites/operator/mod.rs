@@ -1,9 +1,10 @@
-//! The operator on a real API server: the lifecycle of each kind, conflicts, crashes, and the
-//! shipped RBAC rules.
+//! The operator on a real API server: the life of each kind, conflicts, crashes, and the shipped
+//! RBAC rules.
 
 #![allow(clippy::large_futures, reason = "each future is created once, for one test")]
 
 mod crash;
+mod key_secrets;
 mod keys;
 mod models;
 mod rbac;

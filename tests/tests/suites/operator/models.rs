@@ -1,4 +1,4 @@
-//! The lifecycle of an `OllamaModel`, which a real Ollama pulls from a real registry.
+//! The life of an `OllamaModel`, which a real Ollama pulls from a real registry.
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;

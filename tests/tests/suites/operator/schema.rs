@@ -1,4 +1,4 @@
-//! The CRD schemas: the objects that the API server rejects, and the columns that `kubectl` shows.
+//! The CRD schemas: what the API server refuses, and what `kubectl` shows.
 
 use anyhow::{Result, ensure};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -13,7 +13,7 @@ async fn create<K: Kind>(namespace: &str, spec: &Value, dry_run: bool) -> Result
     let object = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {"name": "it"}, "spec": spec,
     });
-    // The object as in the YAML, not as Paddock's types would serialize it.
+    // As the YAML has it, not as Paddock's types would serialize it.
     let request =
         kube::core::Request::new(kube::Api::<K>::namespaced(api.clone().into_client(), namespace).resource_url())
             .create(&PostParams { dry_run, ..PostParams::default() }, serde_json::to_vec(&object)?)?;

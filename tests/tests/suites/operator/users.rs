@@ -1,4 +1,4 @@
-//! The lifecycle of an `ApiUser`.
+//! The life of an `ApiUser`.
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Namespace;
