@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Users: creation, changes, deletion, lists, and access rights.
-=======
 //! Users: creation, changes and deletion.
->>>>>>> w-tests
 
 use anyhow::{Result, ensure};
 use paddock_tests::{database::Engine, story::story};
