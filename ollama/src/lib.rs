@@ -3,12 +3,12 @@
 //! | Module | Purpose |
 //! |---|---|
 //! | `endpoints` | the route table: which paths the gateway serves, and the error for all others |
-//! | `dialect` | Ollama, OpenAI and Anthropic error bodies |
+//! | `dialect`, `error_body` | the dialects Ollama, OpenAI and Anthropic, and the error bodies of each |
 //! | `request` | strict scan of a request body, and edits of byte ranges |
 //! | `answer` | meter of an answer: completeness, token counts, removal of the usage chunk |
 //! | `listing` | filters for the lists of models |
 //! | `names`, `patterns` | model names, and the patterns that allow them |
-//! | `client`, `progress` | administrative client, and the progress of a pull |
+//! | `client` | administrative client: lists, pulls with progress, deletes |
 //!
 //! The crate contains no HTTP server and no database. It interprets bytes; its callers act on the
 //! result.
@@ -17,19 +17,18 @@ mod answer;
 mod client;
 mod dialect;
 mod endpoints;
+mod error_body;
 mod listing;
 mod names;
 mod path;
 mod patterns;
-mod progress;
 mod request;
 
 pub use answer::{AnswerSummary, Chunks, Meter, Usage};
-pub use client::{Client, ClientError, PullError, PullEvent, PullStream, Tag, Timeouts};
+pub use client::{Client, ClientError, Progress, PullError, PullEvent, PullProgress, PullStream, Tag, Timeouts};
 pub use dialect::{Dialect, dialect_of};
 pub use endpoints::{Access, ENDPOINTS, Endpoint, Lookup, Operation, RouteError, lookup};
 pub use listing::{filter_openai_models, filter_tags};
 pub use names::{ModelName, NameError, Part};
 pub use patterns::{AllowList, ModelPattern, any_matches, covers};
-pub use progress::{Progress, PullProgress};
 pub use request::{Edit, KnownFields, Member, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan, splice};

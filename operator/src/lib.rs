@@ -12,6 +12,7 @@ mod context;
 mod error;
 mod failpoint;
 mod key;
+mod leader_election;
 mod model;
 mod object;
 mod readiness;

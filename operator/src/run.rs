@@ -7,7 +7,6 @@ use futures_util::{
     future::{join_all, pending},
     stream,
 };
-use k8s_controller::LeaderElection;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt,
@@ -35,6 +34,7 @@ use crate::{
     context::{Context, Settings},
     error::Error,
     key::KeyReconciler,
+    leader_election,
     model::ModelReconciler,
     object::{
         Guarded, Object,
@@ -63,11 +63,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     readiness.set_phase(Phase::Connecting);
     let client = client::build_client(&config.kube)?;
-    let lease = &config.lease;
-    // k8s-controller gives the lease up while the API server is unreachable; kube-lease-manager
-    // does not.
-    let election =
-        LeaderElection::new(client::build_lease_client(&config.kube)?, &lease.namespace, &lease.name, &lease.identity);
+    let election = leader_election::build(&config)?;
     let start_up_checks = async {
         let cluster_uid = client::fetch_cluster_uid(&client).await;
         readiness.set_phase(Phase::WaitingForDefinitions);
@@ -75,28 +71,8 @@ pub async fn run(
         cluster_uid
     };
     let Some(cluster_uid) = shutdown.run_until_cancelled(start_up_checks).await else { return Ok(()) };
-    readiness.set_phase(Phase::StandingBy);
-    metrics::gauge!("paddock_leader").set(0.0);
-
-    let stopped_as_standby = async {
-        shutdown.cancelled().await;
-        if readiness.is_leader() {
-            pending::<()>().await;
-        }
-    };
-    let leading =
-        election.with_lease(run_controllers(&config, client, accounts, ollama, cluster_uid, &shutdown, &readiness));
-    tokio::select! {
-        result = leading => {
-            metrics::gauge!("paddock_leader").set(0.0);
-            result.ok_or(Error::LeaseLost)
-        }
-        () = stopped_as_standby => {
-            // The election may have acquired the lease at the same moment.
-            election.release().await;
-            Ok(())
-        }
-    }
+    let controllers = Box::pin(run_controllers(&config, client, accounts, ollama, cluster_uid, &shutdown, &readiness));
+    leader_election::run_as_leader(&election, controllers, &shutdown, &readiness).await
 }
 
 /// Runs the controllers until the shutdown. Dropping the future stops all of them at once.

@@ -2,6 +2,7 @@
 //! the gateway do not use it.
 
 mod error;
+mod progress;
 mod pull;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use crate::names::{ModelName, NameError};
 
 pub use error::ClientError;
+pub use progress::{Progress, PullProgress};
 pub use pull::{PullError, PullEvent, PullStream};
 
 /// Maximum number of bytes of an error answer that the client reads.

@@ -1,6 +1,7 @@
-//! The finalizer and the annotation that skips the clean-up.
+//! The finalizer: added before the first reconcile, removed after the clean-up; and the annotation that
+//! skips the clean-up.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -12,10 +13,42 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::{
-    error::is_not_found,
+    error::{ReconcileError, is_not_found},
     object::{Object, is_annotation_true, namespace_of},
-    reconciler::patch::{identity, none_if_gone},
+    reconciler::{
+        Cleanup, Reconciler, Requeue,
+        patch::{identity, none_if_gone},
+    },
 };
+
+/// Adds the finalizer before the first reconcile, and removes it after the clean-up.
+pub(super) async fn handle_finalizer<R: Reconciler>(
+    object: Arc<R::Object>,
+    reconciler: &Arc<R>,
+) -> Result<Requeue, ReconcileError> {
+    let client = &reconciler.context().client;
+    let is_deleted = object.meta().deletion_timestamp.is_some();
+    match (is_deleted, has_finalizer(object.as_ref())) {
+        (true, false) => Ok(Requeue::Never),
+        (true, true) => {
+            if skips_cleanup(object.as_ref()) {
+                tracing::warn!("removing the finalizer without a clean-up, as the annotation asks");
+            } else if Arc::clone(reconciler).clean_up(Arc::clone(&object)).await? == Cleanup::Waiting {
+                return Ok(Requeue::Backoff);
+            }
+            remove_finalizer(client, object.as_ref(), R::Object::FIELD_MANAGER).await?;
+            Ok(Requeue::Never)
+        }
+        (false, true) => Arc::clone(reconciler).reconcile(object).await,
+        (false, false) => match add_finalizer(client, object.as_ref()).await? {
+            Some(updated) => {
+                reconciler.write_cache().insert(updated.clone());
+                Arc::clone(reconciler).reconcile(Arc::new(updated)).await
+            }
+            None => Ok(Requeue::Never),
+        },
+    }
+}
 
 /// Whether the object has the operator's finalizer.
 pub(crate) fn has_finalizer<K: Resource>(object: &K) -> bool {
@@ -28,7 +61,7 @@ pub(crate) fn skips_cleanup<K: Resource>(object: &K) -> bool {
 }
 
 /// Adds the finalizer and returns the changed object, or `None` if the object is gone.
-pub(super) async fn add_finalizer<K: Object>(client: &Client, object: &K) -> Result<Option<K>, kube::Error> {
+async fn add_finalizer<K: Object>(client: &Client, object: &K) -> Result<Option<K>, kube::Error> {
     let api: Api<K> = Api::namespaced(client.clone(), &namespace_of(object));
     let mut body = identity(object);
     body["metadata"]["finalizers"] = json!([FINALIZER]);

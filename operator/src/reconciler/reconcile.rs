@@ -11,8 +11,8 @@ use crate::{
     error::{ErrorChain, ReconcileError},
     object::{Guarded, Object, is_annotation_true},
     reconciler::{
-        Cleanup, Reconciler, Requeue,
-        finalizer::{add_finalizer, has_finalizer, remove_finalizer, skips_cleanup},
+        Reconciler, Requeue,
+        finalizer::{handle_finalizer, has_finalizer, remove_finalizer, skips_cleanup},
     },
 };
 
@@ -82,35 +82,6 @@ async fn handle_decoded<R: Reconciler>(
             }
             Ok(Requeue::Settled)
         }
-    }
-}
-
-/// Adds the finalizer before the first reconcile, and removes it after the clean-up.
-async fn handle_finalizer<R: Reconciler>(
-    object: Arc<R::Object>,
-    reconciler: &Arc<R>,
-) -> Result<Requeue, ReconcileError> {
-    let client = &reconciler.context().client;
-    let is_deleted = object.meta().deletion_timestamp.is_some();
-    match (is_deleted, has_finalizer(object.as_ref())) {
-        (true, false) => Ok(Requeue::Never),
-        (true, true) => {
-            if skips_cleanup(object.as_ref()) {
-                tracing::warn!("removing the finalizer without a clean-up, as the annotation asks");
-            } else if Arc::clone(reconciler).clean_up(Arc::clone(&object)).await? == Cleanup::Waiting {
-                return Ok(Requeue::Backoff);
-            }
-            remove_finalizer(client, object.as_ref(), R::Object::FIELD_MANAGER).await?;
-            Ok(Requeue::Never)
-        }
-        (false, true) => Arc::clone(reconciler).reconcile(object).await,
-        (false, false) => match add_finalizer(client, object.as_ref()).await? {
-            Some(updated) => {
-                reconciler.write_cache().insert(updated.clone());
-                Arc::clone(reconciler).reconcile(Arc::new(updated)).await
-            }
-            None => Ok(Requeue::Never),
-        },
     }
 }
 
