@@ -9,7 +9,7 @@ use std::{
 use paddock_store::{clock::Timestamp, ids::CredentialId, statements};
 use parking_lot::RwLock;
 
-/// A use within this interval of the noted one is not noted.
+/// A use within this interval after the noted use is not noted.
 const NOTE_INTERVAL: Duration = Duration::from_secs(30);
 /// A key that was not used for this long is removed from memory.
 const IDLE_TTL: Duration = Duration::from_hours(1);
@@ -18,7 +18,7 @@ statements! {
     TOUCH = "UPDATE credentials SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
 }
 
-/// The uses that were noted.
+/// The latest use of each key.
 #[derive(Default)]
 pub(crate) struct LastUsed(RwLock<HashMap<CredentialId, Note>>);
 
@@ -28,7 +28,7 @@ struct Note {
 }
 
 impl LastUsed {
-    /// Takes note of a use. A key that is in use at the moment costs a look.
+    /// Notes a use. For a key that is already noted this takes only the read lock.
     pub(crate) fn note(&self, id: CredentialId, at: Timestamp) {
         if let Some(note) = self.0.read().get(&id) {
             let used = Timestamp::from_micros(note.used.load(Ordering::Relaxed));
@@ -41,7 +41,8 @@ impl LastUsed {
         self.0.write().entry(id).or_insert(note);
     }
 
-    /// What is not stored yet, in order of ids, so that two writers never wait for each other.
+    /// The uses that are not stored yet, in microseconds, ordered by id. The order prevents deadlocks
+    /// between two writers.
     pub(super) fn due(&self) -> Vec<(CredentialId, i64)> {
         let notes = self.0.read();
         let due = notes.iter().filter_map(|(id, note)| {
@@ -53,6 +54,7 @@ impl LastUsed {
         due
     }
 
+    /// Marks uses as stored, and removes keys that have been idle for [`IDLE_TTL`].
     pub(super) fn set_stored(&self, stored: &[(CredentialId, i64)], now: Timestamp) {
         let mut notes = self.0.write();
         for (id, used) in stored {

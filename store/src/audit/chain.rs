@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     context::AuditContext,
-    db::{Conn, Tx},
+    db::{Conn, Transaction},
     error::Error,
     ids::uuid_v7,
     statements, with_conn,
@@ -52,7 +52,7 @@ statements! {
     NEWEST = concat!("SELECT ", columns!(), " FROM audit_logs ORDER BY id DESC LIMIT 8");
 }
 
-/// The same on PostgreSQL, where the next commit does not wait for the disk: see [`Tx::commit_audited`].
+/// The same on PostgreSQL, where the next commit does not wait for the disk: see [`Transaction::commit_audited`].
 const TAKE_POSITIONS_POSTGRES: &str = concat!(take_positions!(), ", set_config('synchronous_commit', 'off', true)");
 /// Both in one statement on PostgreSQL, because every other audited transaction waits for each round trip.
 const SEAL_AND_APPEND_POSTGRES: &str = concat!("WITH sealed AS (UPDATE audit_head SET hash = $16) ", append!());
@@ -143,7 +143,7 @@ impl Chain {
 
     /// Takes the next position, seals the row and stores it. A transaction does this last before it
     /// commits, because every other audited transaction waits from here on.
-    pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<Head, Error> {
+    pub(crate) async fn append(&self, tx: &mut Transaction, mut row: AuditRow) -> Result<Head, Error> {
         (row.id, row.prev_hash) = self.take_positions(tx, 1).await?;
         row.hash = self.hash(&row);
         seal_and_append(tx.conn(), &row).await.map_err(Error::audit)?;
@@ -151,7 +151,7 @@ impl Chain {
     }
 
     /// The same for many rows with one statement, to keep the wait of the others short.
-    pub(crate) async fn append_all(&self, tx: &mut Tx, mut rows: Vec<AuditRow>) -> Result<Head, Error> {
+    pub(crate) async fn append_all(&self, tx: &mut Transaction, mut rows: Vec<AuditRow>) -> Result<Head, Error> {
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let (last, hash) = self.take_positions(tx, count).await?;
         let mut head = Head { position: last - count, hash };
@@ -169,7 +169,7 @@ impl Chain {
 
     /// Takes this number of positions. Returns the last one, and the hash of the row before the first.
     /// Fails if the log is sealed under another key.
-    async fn take_positions(&self, tx: &mut Tx, count: i64) -> Result<(i64, String), Error> {
+    async fn take_positions(&self, tx: &mut Transaction, count: i64) -> Result<(i64, String), Error> {
         let taken = take_positions(tx.conn(), count).await.map_err(Error::audit)?;
         if !self.is_key_verified() {
             self.verify_signing_key(tx.conn()).await?;

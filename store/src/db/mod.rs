@@ -21,7 +21,7 @@ pub use options::OpenOptions;
 use pool::{Pool, PooledConn};
 pub(crate) use schema::Schema;
 pub use schema::migrate;
-use sqlx::{PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
+use sqlx::{PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::error::Error;
@@ -40,8 +40,8 @@ macro_rules! with_conn {
     };
 }
 
-/// Defines named statements, and lists them in `STATEMENTS` so that each is prepared when a database
-/// is opened.
+/// Defines named statements. `STATEMENTS` lists them, so that each is prepared when a database is
+/// opened.
 #[macro_export]
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
@@ -64,12 +64,12 @@ pub enum Database {
 pub struct SqlitePools {
     /// Any number of read-only connections.
     read: SqlitePool,
-    /// One connection, on which all writes queue. SQLite has one writer, and this queue is fair and
-    /// fast, unlike waiting for its lock. `None` when opened read-only.
+    /// One connection, on which all writes queue. SQLite has one writer, and waiting for its lock is
+    /// slower and unfair. `None` if the file is opened read-only.
     write: Option<SqlitePool>,
     /// The tasks that must end before the pools close.
     tasks: TaskTracker,
-    /// Held as long as the pools, so that only one process serves the file.
+    /// Held as long as the pools exist, so that only one process serves the file.
     _lock: Option<Arc<std::fs::File>>,
 }
 
@@ -99,26 +99,24 @@ impl ReadConn {
     }
 }
 
-/// A transaction. It rolls back on drop.
-pub struct Tx(Writing);
+/// A transaction of either engine. It rolls back on drop. The write door alone hands it out.
+pub(crate) struct Transaction(Writing);
 
 enum Writing {
     Pg(PooledConn),
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
 }
 
-impl Tx {
-    /// The connection, for one statement.
-    pub fn conn(&mut self) -> Conn<'_> {
+impl Transaction {
+    pub(crate) fn conn(&mut self) -> Conn<'_> {
         match &mut self.0 {
             Writing::Pg(pooled) => Conn::Pg(pooled.connection()),
             Writing::Sqlite(tx) => Conn::Sqlite(&mut *tx),
         }
     }
 
-    /// Locks a row until the transaction ends, so that the next read sees what the write changes.
-    /// Does nothing on SQLite, which has one writer.
-    pub async fn lock(&mut self, table: Lockable, id: i64) -> Result<(), Error> {
+    /// Locks a row: see [`Tx::lock`](crate::Tx::lock).
+    pub(crate) async fn lock(&mut self, table: Lockable, id: i64) -> Result<(), Error> {
         let statement = match table {
             Lockable::Users => "SELECT 1 FROM users WHERE id = $1 FOR UPDATE",
             Lockable::Credentials => "SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE",
@@ -129,15 +127,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Commits a change and its event.
+    /// Commits a change and its event. Fails with [`Error::InDoubt`] if the change may be committed.
     ///
-    /// On PostgreSQL every other audited transaction waits for the lock on `audit_head`, which is
-    /// held until a commit returns. So this one commits without waiting for the disk, which releases
-    /// the lock, and begins another on the same connection, which writes almost nothing and does
-    /// wait. The log reaches the disk in the order of commits: once the second transaction has, the
-    /// first one has too, and many second transactions share one flush. A crash between the two may
-    /// lose the change and its event. The connection does not survive that, so no caller is told
-    /// that the change was made.
+    /// On PostgreSQL a transaction holds the lock on `audit_head` until its commit returns, and every
+    /// other audited transaction waits for this lock. So the first transaction commits without waiting
+    /// for the disk, which releases the lock. Then a second transaction begins on the same connection,
+    /// writes almost nothing, and does wait for the disk. The write-ahead log reaches the disk in the
+    /// order of commits: once the second transaction is on disk, the first one is too. Many second
+    /// transactions share one flush.
+    ///
+    /// A crash between the two may lose the change and its event. The connection breaks in such a
+    /// crash, so no caller is told that the change was made.
     pub(crate) async fn commit_audited(mut self) -> Result<(), Error> {
         const RELEASE: &str = "COMMIT AND CHAIN; SELECT pg_logical_emit_message(true, 'paddock', '')";
         let Writing::Pg(pooled) = &mut self.0 else { return self.commit().await.map_err(Error::commit) };
@@ -148,6 +148,7 @@ impl Tx {
         self.commit().await.map_err(Error::InDoubt)
     }
 
+    /// Commits, and waits for the disk.
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self.0 {
             Writing::Pg(mut pooled) => pooled.commit().await,
@@ -194,8 +195,8 @@ impl Database {
         }))
     }
 
-    pub(crate) async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx(match self {
+    pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        Ok(Transaction(match self {
             Self::Pg(pool) => Writing::Pg(pool.begin().await?),
             Self::Sqlite(SqlitePools { write: Some(write), .. }) => {
                 Writing::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
@@ -204,8 +205,7 @@ impl Database {
         }))
     }
 
-    /// A pool of one connection for `LISTEN`, apart from the others; `None` on SQLite, which has only
-    /// one process.
+    /// Creates a pool of one connection for `LISTEN`; `None` on SQLite, which has only one process.
     #[must_use]
     pub fn listener_pool(&self) -> Option<PgPool> {
         match self {
@@ -225,7 +225,8 @@ impl Database {
         Ok(())
     }
 
-    /// Checks that this is not a PostgreSQL that only reads: a standby, or one made read-only.
+    /// Checks that PostgreSQL accepts writes: a standby does not, and an admin can make a server
+    /// read-only.
     pub(crate) async fn check_writable(&self) -> Result<(), Error> {
         if let Conn::Pg(c) = self.reader().await?.conn() {
             let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(c).await?;
@@ -259,7 +260,7 @@ impl Database {
         }
     }
 
-    /// Closes every connection except the listener's, after the borrowed ones have returned.
+    /// Closes every connection except the listener's, after the borrowed connections have returned.
     pub(crate) async fn close(&self) {
         match self {
             Self::Pg(pool) => pool.close().await,
