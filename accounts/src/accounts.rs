@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use paddock_store::{
-    Connections, MutationFuture, ReadConn, Store, Tx, audit::AuditLog, clock::Timestamp, context::AuditContext,
+    Connections, ReadConn, RecordTx, Store, Tx, audit::AuditLog, clock::Timestamp, context::AuditContext,
 };
-use scoped_futures::ScopedBoxFuture;
 
 use crate::{
     cache::CredentialCache, error::Error, hasher::Hasher, passwords::policy::PasswordPolicy, sessions::jwt::SessionKey,
@@ -47,8 +46,8 @@ impl Accounts {
         self.store().connections()
     }
 
-    /// Closes every connection, after running transactions have ended and counted audit events are
-    /// written.
+    /// Closes every connection, after running transactions have ended and the aggregated audit events
+    /// are written.
     pub async fn close(&self) {
         self.audit().finish().await;
         self.store().close().await;
@@ -89,20 +88,13 @@ impl Accounts {
         Ok(self.store().reader().await?)
     }
 
-    /// Runs a mutation and commits it together with its audit event: see [`Store::write`].
-    pub(crate) async fn write<'e, T: Send + 'static>(
-        &self,
-        context: &AuditContext,
-        f: impl for<'t> Fn(&'t mut Tx) -> MutationFuture<'e, 't, T, Error> + Sync,
-    ) -> Result<T, Error> {
-        self.store().write(context, f).await
+    /// Begins an audited transaction, which commits together with its event: see [`Store::begin`].
+    pub(crate) async fn begin(&self, context: &AuditContext) -> Result<Tx, Error> {
+        Ok(self.store().begin(context).await?)
     }
 
-    /// Writes to tables that grant nothing, without an event: see [`Store::record`].
-    pub(crate) async fn record<'e, T>(
-        &self,
-        f: impl for<'t> FnOnce(&'t mut Tx) -> ScopedBoxFuture<'e, 't, Result<T, Error>>,
-    ) -> Result<T, Error> {
-        self.store().record(f).await
+    /// Begins a transaction on tables that grant nothing: see [`Store::begin_record`].
+    pub(crate) async fn begin_record(&self) -> Result<RecordTx, Error> {
+        Ok(self.store().begin_record().await?)
     }
 }

@@ -1,14 +1,13 @@
 //! Creates the first admin.
 
 use paddock_store::{
-    Conn, Mutation, Tx,
+    Conn, Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::UserId,
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
@@ -38,16 +37,16 @@ pub const ADMIN_EMAIL: &str = "admin@example.com";
 /// The label of its key.
 pub const KEY_LABEL: &str = "bootstrap";
 
-/// How to seed.
+/// The options of seeding.
 #[derive(Clone, Debug, Default)]
 pub struct Seed {
-    /// `ADMIN_BOOTSTRAP_PASSWORD`; `None`: one is made.
+    /// `ADMIN_BOOTSTRAP_PASSWORD`; `None` generates a password.
     pub password: Option<SecretString>,
-    /// `ADMIN_BOOTSTRAP_PASSWORD_FORCE`: set the password also where the admin is there already.
+    /// `ADMIN_BOOTSTRAP_PASSWORD_FORCE`: also sets the password of an existing admin.
     pub force: bool,
 }
 
-/// What seeding made; what was there already is not told again.
+/// The result of seeding. An existing password or key is not returned.
 #[derive(Debug)]
 pub struct Seeded {
     /// The admin's address.
@@ -58,17 +57,17 @@ pub struct Seeded {
     pub key: Option<ApiKeyToken>,
 }
 
-/// Why there is no admin, or not the one that was asked for.
+/// Why seeding failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    /// There is no admin, and the user of the first one's address is none.
+    /// There is no admin, and the user with the address [`ADMIN_EMAIL`] cannot administer.
     #[error(
         "nobody can administer: {email} {0}, and there is no other admin; ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 makes it the admin, \
          with a new password, and `paddock user create root@example.com --admin --local` makes another one",
         email = ADMIN_EMAIL
     )]
     NoAdmin(AdminBlocker),
-    /// A password was forced on one from whom another admin may have taken something.
+    /// A password was forced on a user whom another admin may have disabled, demoted or limited.
     #[error(
         "ADMIN_BOOTSTRAP_PASSWORD_FORCE is set, but {email} {0}, and other admins may have meant that: leave it out, or undo \
          that with `paddock user {remedy}` first",
@@ -76,19 +75,19 @@ pub enum SeedError {
         remedy = remedy(*.0)
     )]
     Withheld(AdminBlocker),
-    /// The password was set, and then there was no key.
+    /// The password was set, and then issuing the key failed.
     #[error(
         "{email} has a password that nobody was told, unless you chose it (ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 sets it anew), and \
          no key",
         email = ADMIN_EMAIL
     )]
     Untold(#[source] Error),
-    /// Something that is not about seeding.
+    /// Any other error.
     #[error(transparent)]
     Other(#[from] Error),
 }
 
-/// What gives it back, as arguments of `paddock user`.
+/// The arguments of `paddock user` that remove the blocker.
 fn remedy(admin_blocker: AdminBlocker) -> String {
     match admin_blocker {
         AdminBlocker::Disabled => format!("enable {ADMIN_EMAIL}"),
@@ -98,23 +97,27 @@ fn remedy(admin_blocker: AdminBlocker) -> String {
 }
 
 impl Accounts {
-    /// Makes sure that there is an admin, or says why there is none. Where nobody can administer and [`ADMIN_EMAIL`] is
-    /// nobody's, it becomes an admin with a password and a key labelled `bootstrap`; while it is an admin it has such a key.
-    /// Running it twice changes nothing the second time.
+    /// Ensures that an admin exists. Idempotent.
     ///
-    /// What was taken from that user stays taken: disabled, demoted or deleted, it stays so while somebody else can
-    /// administer, and where nobody can, that is an error. [`Seed::force`] makes the user anew if it is not there, and the
-    /// admin again if nobody else is one; beside another admin it gives nothing back, and is refused.
+    /// If no user can administer and no user has the address [`ADMIN_EMAIL`], creates this user as an
+    /// admin, with a password and a key labelled `bootstrap`. If the user is an admin without such a
+    /// key, issues one.
+    ///
+    /// A user that was disabled, demoted or deleted stays so while another user can administer. If no
+    /// user can, seeding fails with [`SeedError::NoAdmin`]. [`Seed::force`] creates the user if it does
+    /// not exist, and restores it as the admin if there is no other admin. Otherwise forcing a blocked
+    /// user fails with [`SeedError::Withheld`].
     pub async fn seed(&self, seed: &Seed) -> Result<Seeded, SeedError> {
         self.seed_by(seed, true).await
     }
 
-    /// The same with a password that no rule has to allow: for a machine that only itself can reach.
+    /// Does the same, and accepts any password: for a server that only its own machine can
+    /// reach.
     pub async fn seed_for_development(&self, seed: &Seed) -> Result<Seeded, SeedError> {
         self.seed_by(seed, false).await
     }
 
-    async fn seed_by(&self, seed: &Seed, judged: bool) -> Result<Seeded, SeedError> {
+    async fn seed_by(&self, seed: &Seed, is_checked: bool) -> Result<Seeded, SeedError> {
         let email = Email::parse(ADMIN_EMAIL).expect("the address is well formed");
         let context = AuditContext::system("seed");
         let (admin, password) = match self.users().find_by_email(&email).await? {
@@ -122,7 +125,7 @@ impl Accounts {
             None if !seed.force && self.has_admin().await? => return Ok(Seeded { email, password: None, key: None }),
             _ => {
                 let password = seed.password.clone().unwrap_or_else(random_password);
-                let hash = self.hash_first(&email, &password, judged).await?;
+                let hash = self.hash_first(&email, &password, is_checked).await?;
                 let (admin, is_set) = self.bootstrap(&context, &email, &hash, seed.force).await??;
                 (admin, is_set.then_some(password))
             }
@@ -142,9 +145,10 @@ impl Accounts {
         admins::has_admin(self.reader().await?.conn()).await
     }
 
-    async fn hash_first(&self, email: &Email, password: &SecretString, judged: bool) -> Result<String, Error> {
+    /// Hashes the first password. With `is_checked`, the password policy applies.
+    async fn hash_first(&self, email: &Email, password: &SecretString, is_checked: bool) -> Result<String, Error> {
         let name = "ADMIN_BOOTSTRAP_PASSWORD";
-        let normal = if judged {
+        let normal = if is_checked {
             self.passwords().check(name, password.clone(), about_address(email)).await?
         } else {
             normalize(password).ok_or_else(|| Error::invalid(name, "is too long"))?
@@ -152,7 +156,8 @@ impl Accounts {
         self.hasher().hash_password(normal).await
     }
 
-    /// The admin, and whether it has this password now: not where another process was first, unless `force`.
+    /// Makes the user of [`ADMIN_EMAIL`] the admin and sets its password. Returns the admin, and whether
+    /// the password was set. Without `force` an existing user stays as it is.
     async fn bootstrap(
         &self,
         context: &AuditContext,
@@ -160,37 +165,36 @@ impl Accounts {
         hash: &str,
         force: bool,
     ) -> Result<Result<(User, bool), SeedError>, Error> {
-        self.write(context, |tx| {
-            async move {
-                let now = self.now();
-                let (admin, changes, detail) = match user::by_email(tx.conn(), email).await? {
-                    Some(admin) if !force => return Ok(Mutation::Unchanged(Ok((admin, false)))),
-                    Some(admin) => match with_admin_restored(tx, admin.id, now).await? {
-                        Ok((admin, changes)) if changes.is_empty() => (admin, changes, "password reset"),
-                        Ok((admin, changes)) => (admin, changes, "made the admin again"),
-                        Err(refused) => return Ok(Mutation::Unchanged(Err(refused))),
-                    },
-                    None => {
-                        let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
-                        let admin = insert(tx.conn(), &new, now).await?;
-                        let changes = initial_fields(&admin);
-                        (admin, changes, "created")
-                    }
-                };
-                set(tx, admin.id, hash, now).await?;
-                let event = Event::new(EventType::AdminBootstrapped)
-                    .user(admin.id)
-                    .target(email.as_str())
-                    .detail(detail)
-                    .change(changes);
-                Ok(Mutation::changed(Ok((admin, true)), event))
-            }
-            .scope_boxed()
+        retry_lost_race(|| async {
+            let mut tx = self.begin(context).await?;
+            let now = self.now();
+            let (admin, changes, detail) = match user::by_email(tx.conn(), email).await? {
+                Some(admin) if !force => return Ok(Ok((admin, false))),
+                Some(admin) => match with_admin_restored(&mut tx, admin.id, now).await? {
+                    Ok((admin, changes)) if changes.is_empty() => (admin, changes, "password reset"),
+                    Ok((admin, changes)) => (admin, changes, "made the admin again"),
+                    Err(refused) => return Ok(Err(refused)),
+                },
+                None => {
+                    let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
+                    let admin = insert(tx.conn(), &new, now).await?;
+                    let changes = initial_fields(&admin);
+                    (admin, changes, "created")
+                }
+            };
+            set(&mut tx, admin.id, hash, now).await?;
+            let event = Event::new(EventType::AdminBootstrapped)
+                .user(admin.id)
+                .target(email.as_str())
+                .detail(detail)
+                .change(changes);
+            tx.commit(event).await?;
+            Ok(Ok((admin, true)))
         })
         .await
     }
 
-    /// A key for the admin, if it has no live one.
+    /// Issues the bootstrap key; `None` if the admin has a live one.
     async fn bootstrap_key(&self, context: &AuditContext, admin: UserId) -> Result<Option<ApiKeyToken>, Error> {
         if has_live_key(self.reader().await?.conn(), admin, self.now()).await? {
             return Ok(None);
@@ -205,26 +209,23 @@ impl Accounts {
         };
         let token = ApiKeyToken::generate();
         let hash = self.hasher().hash_key(token.plaintext().clone()).await?;
-        let issued = self.write(context, |tx| {
-            let (new, token, hash) = (&new, &token, &hash);
-            async move {
-                // Locked, so that of several who seed at once the others see the key of the first.
-                let user = user::locked(tx, admin).await?;
-                if has_live_key(tx.conn(), admin, self.now()).await? {
-                    return Ok(Mutation::Unchanged(false));
-                }
-                let credential = issue_in(tx, &user, new, token, hash, self.now()).await?;
-                let event = issued_event(EventType::ApiKeyIssued, &credential);
-                Ok(Mutation::changed(true, event))
+        let is_issued = retry_lost_race(|| async {
+            let mut tx = self.begin(context).await?;
+            // Locked, so that of several concurrent seeds only the first issues a key.
+            let user = user::locked(&mut tx, admin).await?;
+            if has_live_key(tx.conn(), admin, self.now()).await? {
+                return Ok(false);
             }
-            .scope_boxed()
+            let credential = issue_in(&mut tx, &user, &new, &token, &hash, self.now()).await?;
+            tx.commit(issued_event(EventType::ApiKeyIssued, &credential)).await?;
+            Ok::<_, Error>(true)
         });
-        Ok(issued.await?.then_some(token))
+        Ok(is_issued.await?.then_some(token))
     }
 }
 
-/// The user as one who can administer, and what that took. What keeps it from that stays while another admin can act, who
-/// may have meant it, or while the user is an object's.
+/// Restores the user as an admin. Returns the user and the changes. Refuses while another admin can
+/// act, who may have blocked the user on purpose. Fails if a Kubernetes object owns the user.
 async fn with_admin_restored(
     tx: &mut Tx,
     id: UserId,
@@ -249,7 +250,7 @@ async fn has_live_key(conn: Conn<'_>, admin: UserId, now: Timestamp) -> Result<b
     Ok(live > 0)
 }
 
-/// 256 random bits a person can copy: the secret part of a key.
+/// A password of 256 random bits: the secret part of a key, which a person can copy.
 fn random_password() -> SecretString {
     let token = ApiKeyToken::generate();
     token.plaintext().expose_secret()[15..58].into()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use paddock_store::{
-    MutationError,
+    LostRace,
     ids::{CredentialId, UserId},
 };
 
@@ -110,11 +110,8 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-impl MutationError for Error {
-    fn store_error(&self) -> Option<&paddock_store::Error> {
-        match self {
-            Self::Store(error) => Some(error),
-            _ => None,
-        }
+impl LostRace for Error {
+    fn is_lost_race(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_lost_race())
     }
 }

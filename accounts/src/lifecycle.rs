@@ -1,14 +1,13 @@
-//! The deletion of users, which ends their credentials and sessions too.
+//! The deletion of users, which also ends their credentials and sessions.
 
 use paddock_store::{
-    Mutation, Tx,
+    Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::UserId,
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 
 use crate::{
     credentials::revoke::revoke_all_of,
@@ -31,38 +30,38 @@ statements! {
 }
 
 impl Users<'_> {
-    /// Deletes a user. Its address, names, password and sessions go, its keys are revoked; the identity stays for audit and
-    /// usage, and address and external id are free again. One event says it all, the keys too. What Kubernetes owns its
-    /// object deletes; the last admin who can act stays.
-    /// `admins`: whether admins may be deleted.
+    /// Deletes a user. The address, the names, the password and the sessions are deleted, and the keys
+    /// are revoked. The id remains for audit and usage; the address and the external id become free.
+    /// One event records the deletion and lists the keys.
+    ///
+    /// `admins` says whether the caller may delete admins. Fails for a user that a Kubernetes object
+    /// owns, and with [`Error::LastAdmin`] for the last admin who can act.
     pub async fn delete(
         self,
         context: &AuditContext,
         id: UserId,
         admins: Result<(), AccessDenied>,
     ) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                let admins = &admins;
-                async move {
-                    let user = locked(tx, id).await?;
-                    if user.roles.has(Role::Admin) {
-                        admins.clone()?;
-                    }
-                    if let Some(owner) = user.managed_by {
-                        return Err(Error::Managed { kind: "ApiUser", owner });
-                    }
-                    let event = tombstone(tx, &user, self.accounts.now()).await?;
-                    Ok(Mutation::changed((), event))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let user = locked(&mut tx, id).await?;
+            if user.roles.has(Role::Admin) {
+                admins.clone()?;
+            }
+            if let Some(owner) = user.managed_by {
+                return Err(Error::Managed { kind: "ApiUser", owner });
+            }
+            let event = tombstone(&mut tx, &user, self.accounts.now()).await?;
+            Ok(tx.commit(event).await?)
+        })
+        .await
     }
 }
 
-/// Makes a tombstone of a user that is locked. The keys come first: who holds one waits for the lock of the last admin, and
-/// not the other way round.
+/// Turns a locked user into a tombstone. Returns the event of the deletion.
+///
+/// The keys are revoked first. The check for the last admin locks `audit_head`, and a transaction
+/// that holds this lock must not wait for the row of a key.
 pub(crate) async fn tombstone(tx: &mut Tx, user: &User, now: Timestamp) -> Result<Event, Error> {
     let revoked = revoke_all_of(tx, user.id, now).await?;
     with_conn!(tx.conn(), |c| sqlx::query(DELETE_PASSWORD).bind(user.id).execute(c).await.map(|_| ()))?;

@@ -1,28 +1,29 @@
 //! Delays repeated failures to sign in: longer each time, for one account and one network address.
 //!
-//! An attempt is counted before it is checked, by one statement that also decides. So however many
-//! attempts arrive at once, at any replica, at most [`MAX_CONCURRENT_ATTEMPTS`] are checked before the first has failed.
-//! After that it is one attempt per delay. A row that is not locked has a lock that ended long ago:
-//! of concurrent attempts, one may have read its clock before another and be counted after it.
+//! One statement counts an attempt and admits it, before the password is checked. So however many
+//! attempts arrive at once, at any replica, at most [`MAX_CONCURRENT_ATTEMPTS`] are checked before
+//! the first has failed. After that, each delay admits one attempt.
+//!
+//! The lock of an unlocked row ended long ago, and not just now: of two concurrent attempts, the
+//! second to be counted may have read its clock first.
 
 use std::{net::IpAddr, time::Duration};
 
 use paddock_store::{
-    Tx,
+    RecordTx, Tx,
     audit::{AggregateKey, Event, EventType},
     clock::Timestamp,
     context::{self, AuditContext},
     ids::UserId,
     statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 
 use crate::{accounts::Accounts, error::Error, hasher::HashPermit, types::Email};
 
 /// The delay after each failure; the last one repeats.
 const BACKOFF: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5), Duration::from_secs(10)];
-/// How many sign-ins to one account may run at once from one address, so that several windows, or a few
+/// How many sign-ins to one account may run at once from one address. Several windows, or a few
 /// machines behind one address, do not lock each other out.
 const MAX_CONCURRENT_ATTEMPTS: i64 = 10;
 /// How long failures are remembered.
@@ -48,7 +49,7 @@ statements! {
 /// An attempt to sign in.
 #[derive(Clone, Debug)]
 pub(crate) struct LoginAttempt {
-    /// The canonical e-mail address, even of no user; empty for any other text.
+    /// The canonical e-mail address, which need not belong to a user; empty for any other text.
     account: String,
     address: String,
 }
@@ -61,8 +62,8 @@ impl LoginAttempt {
         }
     }
 
-    /// The target of audit events. A user name is recorded only if it is an e-mail address, because people
-    /// type passwords into that field.
+    /// The target of audit events. A user name is recorded only if it is an e-mail address, because
+    /// people type passwords into that field.
     fn target(&self) -> Option<String> {
         (!self.account.is_empty()).then(|| self.account.clone())
     }
@@ -73,7 +74,7 @@ impl LoginAttempt {
     }
 
     /// Delays the next attempt.
-    async fn delay_next(&self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+    async fn delay_next(&self, tx: &mut RecordTx, now: Timestamp) -> Result<(), Error> {
         let [first, second, third, last] = BACKOFF.map(|wait| now + wait);
         with_conn!(tx.conn(), |c| sqlx::query(FAILED)
             .bind(&self.account)
@@ -102,33 +103,29 @@ impl LoginAttempt {
 }
 
 impl LoginAttempt {
-    /// Takes a permit to check the password and counts the attempt. Fails while the account is locked for
-    /// this address, or if there is no permit. The permit comes first, so that an attempt without one
-    /// costs no query.
+    /// Takes a permit to check the password and counts the attempt. Fails while the account is locked
+    /// for this address, or if there is no permit. The permit comes first, so that an attempt without
+    /// a permit costs no query.
     pub(crate) async fn admit(&self, accounts: &Accounts, context: &AuditContext) -> Result<HashPermit, Error> {
         let permit = accounts.hasher().acquire_for(&self.address)?;
         self.count(accounts, context).await?;
         Ok(permit)
     }
 
+    /// Counts the attempt. Fails with [`Error::LoginLocked`] while the account is locked for this address.
     async fn count(&self, accounts: &Accounts, context: &AuditContext) -> Result<(), Error> {
         let now = accounts.now();
-        let admitted: Option<i64> = accounts
-            .record(|tx| {
-                async move {
-                    Ok(with_conn!(tx.conn(), |c| sqlx::query_scalar(ADMIT)
-                        .bind(&self.account)
-                        .bind(&self.address)
-                        .bind(now)
-                        .bind(now - FAILURE_TTL)
-                        .bind(now + BACKOFF[3])
-                        .bind(MAX_CONCURRENT_ATTEMPTS)
-                        .fetch_optional(c)
-                        .await?))
-                }
-                .scope_boxed()
-            })
-            .await?;
+        let mut tx = accounts.begin_record().await?;
+        let admitted: Option<i64> = with_conn!(tx.conn(), |c| sqlx::query_scalar(ADMIT)
+            .bind(&self.account)
+            .bind(&self.address)
+            .bind(now)
+            .bind(now - FAILURE_TTL)
+            .bind(now + BACKOFF[3])
+            .bind(MAX_CONCURRENT_ATTEMPTS)
+            .fetch_optional(c)
+            .await?);
+        tx.commit().await?;
         if admitted.is_some() {
             return Ok(());
         }
@@ -138,7 +135,7 @@ impl LoginAttempt {
                 .bind(&self.address)
                 .fetch_optional(c)
                 .await?);
-        // Without a row, another attempt succeeded meanwhile: a retry will pass.
+        // Another attempt succeeded meanwhile and deleted the row: a retry will pass.
         let (until, told) = locked.unwrap_or((now, None));
         if told.is_none_or(|told| told < until) {
             self.record_locked(accounts, context).await?;
@@ -146,21 +143,16 @@ impl LoginAttempt {
         Err(Error::LoginLocked { retry_after: until.since(now).max(Duration::from_secs(1)) })
     }
 
-    /// Records the refusal of attempts: once for each lock, and for consecutive locks of one account and
-    /// address as one aggregated event.
+    /// Records that attempts are refused: once for each lock. Events of consecutive locks of one account
+    /// and address are aggregated.
     async fn record_locked(&self, accounts: &Accounts, context: &AuditContext) -> Result<(), Error> {
-        let told: Option<i64> = accounts
-            .record(|tx| {
-                async move {
-                    Ok(with_conn!(tx.conn(), |c| sqlx::query_scalar(TELL)
-                        .bind(&self.account)
-                        .bind(&self.address)
-                        .fetch_optional(c)
-                        .await?))
-                }
-                .scope_boxed()
-            })
-            .await?;
+        let mut tx = accounts.begin_record().await?;
+        let told: Option<i64> = with_conn!(tx.conn(), |c| sqlx::query_scalar(TELL)
+            .bind(&self.account)
+            .bind(&self.address)
+            .fetch_optional(c)
+            .await?);
+        tx.commit().await?;
         let Some(failures) = told else { return Ok(()) };
         let mut event = Event::new(EventType::LoginRateLimited);
         event.detail = Some(format!("after {failures} sign-ins without success"));
@@ -169,7 +161,7 @@ impl LoginAttempt {
         Ok(accounts.audit().record_aggregated(context, key, event).await?)
     }
 
-    /// Delays the next attempt, and records that this one failed. Repeats are counted.
+    /// Delays the next attempt, and records the failure. Repeated events are aggregated.
     pub(crate) async fn record_failure(
         &self,
         accounts: &Accounts,
@@ -177,7 +169,9 @@ impl LoginAttempt {
         user: Option<UserId>,
         why: &str,
     ) -> Result<(), Error> {
-        accounts.record(|tx| async move { self.delay_next(tx, accounts.now()).await }.scope_boxed()).await?;
+        let mut tx = accounts.begin_record().await?;
+        self.delay_next(&mut tx, accounts.now()).await?;
+        tx.commit().await?;
         let mut event = Event::new(EventType::LoginFailure).detail(why);
         event.user_id = user;
         event.target = self.target();
@@ -186,8 +180,8 @@ impl LoginAttempt {
     }
 }
 
-/// Forgets failures that are older than [`FAILURE_TTL`].
-pub(crate) async fn sweep(tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+/// Deletes failures that are older than [`FAILURE_TTL`].
+pub(crate) async fn sweep(tx: &mut RecordTx, now: Timestamp) -> Result<(), Error> {
     with_conn!(tx.conn(), |c| sqlx::query(SWEEP).bind(now - FAILURE_TTL).execute(c).await.map(|_| ()))?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The database of Paddock: PostgreSQL or SQLite, the write door, and the audit log.
 //!
 //! This crate opens the database, runs the migrations and hands out connections. Every change
-//! commits together with its audit event, through [`Store::write`]. The crate knows no rule about
-//! users, keys or sessions: those are in `paddock-accounts`.
+//! commits together with its audit event, through [`Store::begin`]. The crate knows no rule about
+//! users, keys or sessions: `paddock-accounts` has these rules.
 
 pub mod audit;
 pub mod clock;
@@ -11,9 +11,11 @@ pub mod db;
 mod error;
 pub mod ids;
 mod open;
+mod retry;
 pub mod rights;
 mod write;
 
-pub use db::{Conn, Connections, OpenError, OpenOptions, ReadConn, Tx, migrate};
+pub use db::{Conn, Connections, OpenError, OpenOptions, ReadConn, migrate};
 pub use error::Error;
-pub use write::{Mutation, MutationError, MutationFuture, Store};
+pub use retry::{LostRace, retry_lost_race};
+pub use write::{RecordTx, Store, Tx};

@@ -1,57 +1,40 @@
-//! The write door: a change and its audit event commit together, or neither does.
+//! The write door: the two kinds of transaction that change the database.
+//!
+//! [`Store::begin`] begins an audited transaction, [`Tx`]. It is a unit of work:
+//!
+//! - **No change without an event.** [`Tx::commit`] consumes the transaction and needs its event.
+//!   There is no other way to commit. The event is appended to the hash chain in the same
+//!   transaction, so both commit, or neither does.
+//! - **A dropped transaction changes nothing.** An error, an early return or a dropped caller rolls
+//!   the changes back, and no event is recorded.
+//! - **A commit is complete.** The commit, the eviction of cached rights and the head file run in a
+//!   task of their own, and [`Store::close`] waits for this task. A client that disconnects cannot
+//!   separate them.
+//! - **A failure is reported as it is.** [`Error::InDoubt`] says that the commit may have happened.
+//!   After every other error nothing was changed.
+//!
+//! [`Store::begin_record`] begins a transaction without an event, [`RecordTx`]. It is for tables that
+//! grant nothing: usage, requests in flight, times of last use, sign-in attempts, and the clean-up of
+//! expired rows.
+//!
+//! [`retry_lost_race`](crate::retry_lost_race) repeats an operation that lost a race.
 
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use scoped_futures::ScopedBoxFuture;
 use tracing::Instrument as _;
 
 use crate::{
     audit::{chain::Chain, event::Event, head::Head, head_file::HeadFile},
     clock::{Clock, Timestamp},
     context::AuditContext,
-    db::{Connections, Database, ReadConn, Tx},
+    db::{Conn, Connections, Database, Lockable, ReadConn, Transaction},
     error::Error,
     ids::UserId,
     rights::{self, Rights},
 };
-
-/// How often a mutation runs when another transaction comes first.
-const MAX_TRIES: u32 = 3;
-
-/// The result of a mutation.
-pub enum Mutation<T> {
-    /// Something changed, and the event records it: both commit, or neither.
-    Changed(T, Box<Event>),
-    /// Nothing changed: the transaction rolls back and no event is recorded.
-    Unchanged(T),
-}
-
-impl<T> Mutation<T> {
-    /// A change and its event.
-    pub fn changed(value: T, event: Event) -> Self {
-        Self::Changed(value, Box::new(event))
-    }
-}
-
-/// The future of a mutation. It borrows the transaction for `'t`, and its caller's values for `'e`.
-///
-/// Boxed, because the compiler cannot prove that the future of an `AsyncFn` is `Send`.
-pub type MutationFuture<'e, 't, T, E> = ScopedBoxFuture<'e, 't, Result<Mutation<T>, E>>;
-
-/// The error of a mutation. The write door runs the mutation again after a lost race.
-pub trait MutationError: From<Error> {
-    /// The store's own error, if this is one.
-    fn store_error(&self) -> Option<&Error>;
-}
-
-impl MutationError for Error {
-    fn store_error(&self) -> Option<&Error> {
-        Some(self)
-    }
-}
 
 /// An open database with its audit chain. Cheap to clone: every clone shares the pools.
 #[derive(Clone)]
@@ -140,62 +123,37 @@ impl Store {
         self.database().close().await;
     }
 
-    /// Runs a mutation and commits it together with its audit event.
-    ///
-    /// A caller that is dropped before the commit rolls back both. The commit and its follow-up run
-    /// in a task of their own, so a client that disconnects cannot separate them.
-    pub async fn write<'e, T: Send + 'static, E: MutationError>(
-        &self,
-        context: &AuditContext,
-        f: impl for<'t> Fn(&'t mut Tx) -> MutationFuture<'e, 't, T, E> + Sync,
-    ) -> Result<T, E> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.try_write(context, &f).await {
-                // Another transaction inserted a unique value first: the next run sees it.
-                Err(error) if error.store_error().is_some_and(Error::is_race) && tries < MAX_TRIES => {}
-                settled => return settled,
-            }
-        }
+    /// Begins an audited transaction. Its event records the actor and the client of the context.
+    pub async fn begin(&self, context: &AuditContext) -> Result<Tx, Error> {
+        let transaction = self.database().begin().await?;
+        Ok(Tx { store: self.clone(), context: context.clone(), transaction })
     }
 
-    async fn try_write<'e, T: Send + 'static, E: MutationError>(
-        &self,
-        context: &AuditContext,
-        f: &(impl for<'t> Fn(&'t mut Tx) -> MutationFuture<'e, 't, T, E> + Sync),
-    ) -> Result<T, E> {
-        let mut tx = self.database().begin().await?;
-        match f(&mut tx).await? {
-            Mutation::Unchanged(value) => Ok(value),
-            Mutation::Changed(value, event) => {
-                let changed = event.rights_changed();
-                for user in &changed {
-                    rights::notify(tx.conn(), *user).await?;
-                }
-                let head = self.chain().append(&mut tx, Chain::entry(*event, context, self.now())).await?;
-                self.commit(tx, head, changed).await?;
-                Ok(value)
-            }
-        }
+    /// Begins a transaction without an event, for tables that grant nothing.
+    pub async fn begin_record(&self) -> Result<RecordTx, Error> {
+        Ok(RecordTx(self.database().begin().await?))
     }
 
     /// Writes events without a change: all of them commit, or none. At most a few hundred.
     pub(crate) async fn write_events(&self, events: Vec<(Event, AuditContext)>) -> Result<(), Error> {
-        debug_assert!(events.iter().all(|(event, _)| event.rights_changed().is_empty()), "rights change with a change");
+        debug_assert!(
+            events.iter().all(|(event, _)| event.rights_changed().is_empty()),
+            "an event without a change cannot change rights"
+        );
         let now = self.now();
-        let mut tx = self.database().begin().await?;
+        let mut transaction = self.database().begin().await?;
         let rows = events.into_iter().map(|(event, context)| Chain::entry(event, &context, now)).collect();
-        let head = self.chain().append_all(&mut tx, rows).await?;
-        self.commit(tx, head, Vec::new()).await
+        let head = self.chain().append_all(&mut transaction, rows).await?;
+        self.commit(transaction, head, Vec::new()).await
     }
 
-    /// Commits what was appended to the log up to `head`, and reports the users whose rights changed.
-    async fn commit(&self, tx: Tx, head: Head, changed: Vec<UserId>) -> Result<(), Error> {
+    /// Commits a transaction whose events reach up to `head`, and reports the users whose rights
+    /// changed. Continues if the caller is dropped.
+    async fn commit(&self, transaction: Transaction, head: Head, changed: Vec<UserId>) -> Result<(), Error> {
         let (store, guard) = (self.clone(), self.database().task_guard());
         let committing = async move {
             let _until_done = guard;
-            let committed = tx.commit_audited().await;
+            let committed = transaction.commit_audited().await;
             // Reported after a failure too: the commit may have happened.
             for user in changed {
                 store.rights().report(user);
@@ -206,15 +164,59 @@ impl Store {
         };
         tokio::spawn(committing.in_current_span()).await.map_err(|_| Error::Stopping)?
     }
+}
 
-    /// Writes to tables that grant nothing, such as usage and times of last use, without an event.
-    pub async fn record<'e, T, E: From<Error>>(
-        &self,
-        f: impl for<'t> FnOnce(&'t mut Tx) -> ScopedBoxFuture<'e, 't, Result<T, E>>,
-    ) -> Result<T, E> {
-        let mut tx = self.database().begin().await?;
-        let value = f(&mut tx).await?;
-        tx.commit().await.map_err(Error::from)?;
-        Ok(value)
+/// An audited transaction, which commits together with its event. It rolls back on drop.
+#[must_use = "a transaction that is not committed changes nothing"]
+pub struct Tx {
+    store: Store,
+    context: AuditContext,
+    transaction: Transaction,
+}
+
+impl Tx {
+    /// The connection, for one statement.
+    pub fn conn(&mut self) -> Conn<'_> {
+        self.transaction.conn()
+    }
+
+    /// Locks a row until the transaction ends, so that the next read sees what the write changes.
+    /// Does nothing on SQLite, which has one writer.
+    pub async fn lock(&mut self, table: Lockable, id: i64) -> Result<(), Error> {
+        self.transaction.lock(table, id).await
+    }
+
+    /// Commits the changes together with their event.
+    ///
+    /// Notifies the other processes, as a part of the transaction, of the users whose rights changed.
+    /// After the commit it reports these users in this process, and advances the head file.
+    ///
+    /// Fails with [`Error::Audit`] if the event cannot be appended, and with [`Error::InDoubt`] if the
+    /// connection breaks during the commit.
+    pub async fn commit(self, event: Event) -> Result<(), Error> {
+        let Self { store, context, mut transaction } = self;
+        let changed = event.rights_changed();
+        for user in &changed {
+            rights::notify(transaction.conn(), *user).await?;
+        }
+        let row = Chain::entry(event, &context, store.now());
+        let head = store.chain().append(&mut transaction, row).await?;
+        store.commit(transaction, head, changed).await
+    }
+}
+
+/// A transaction on tables that grant nothing, without an event. It rolls back on drop.
+#[must_use = "a transaction that is not committed changes nothing"]
+pub struct RecordTx(Transaction);
+
+impl RecordTx {
+    /// The connection, for one statement.
+    pub fn conn(&mut self) -> Conn<'_> {
+        self.0.conn()
+    }
+
+    /// Commits the changes.
+    pub async fn commit(self) -> Result<(), Error> {
+        Ok(self.0.commit().await?)
     }
 }

@@ -1,19 +1,17 @@
 //! Recording expired keys, once for all replicas.
 
 use paddock_store::{
-    Mutation,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::{CredentialId, SecretId},
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 
 use super::{Credentials, credential::locked, secrets};
 use crate::error::Error;
 
-/// How many keys one query looks for.
+/// How many keys or secrets one query finds.
 const SWEEP_BATCH: i64 = 100;
 
 statements! {
@@ -26,13 +24,17 @@ statements! {
 }
 
 impl Credentials<'_> {
-    /// Writes `api_key_expired` for each credential whose time is over, once however many replicas look, `api_key_discarded`
-    /// for each staged secret whose time was over before it became active, and marks as revoked the retiring ones that
-    /// have retired. None of it takes anything away: what ended counted for nothing already.
+    /// Records expired keys and secrets, each once, however many replicas run this:
+    ///
+    /// - `api_key_expired` for each expired credential;
+    /// - `api_key_discarded` for each staged secret that expired before it became active;
+    /// - retiring secrets past their end become revoked, without an event.
+    ///
+    /// No client loses access by this: expired keys and secrets are rejected already.
     pub async fn sweep(self) -> Result<(), Error> {
         let context = AuditContext::system("sweeper");
         let now = self.accounts.now();
-        // Each turn takes what it found off the list, so that this comes to an end.
+        // Each iteration marks the keys that it found, so the loop ends.
         loop {
             let ended: Vec<CredentialId> =
                 with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(ENDED)
@@ -61,63 +63,50 @@ impl Credentials<'_> {
                 self.discard(&context, credential, secret).await?;
             }
         }
-        self.accounts
-            .record(|tx| {
-                async move {
-                    with_conn!(tx.conn(), |c| sqlx::query(RETIRED).bind(now).execute(c).await.map(|_| ()))?;
-                    Ok(())
-                }
-                .scope_boxed()
-            })
-            .await
+        let mut tx = self.accounts.begin_record().await?;
+        with_conn!(tx.conn(), |c| sqlx::query(RETIRED).bind(now).execute(c).await.map(|_| ()))?;
+        Ok(tx.commit().await?)
     }
 
+    /// Records that a key expired, unless another replica was first, or the key was revoked or
+    /// prolonged meanwhile.
     async fn expire(self, context: &AuditContext, id: CredentialId, now: Timestamp) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let credential = locked(tx, id).await?;
-                    let marked = with_conn!(tx.conn(), |c| sqlx::query(EXPIRE)
-                        .bind(id)
-                        .bind(now)
-                        .execute(c)
-                        .await
-                        .map(|done| done.rows_affected()))?;
-                    if marked == 0 {
-                        // Another replica was first, or it was revoked or given more time.
-                        return Ok(Mutation::Unchanged(()));
-                    }
-                    let mut change = Change::default();
-                    change.field("expired_at", None, Some(&now));
-                    change.field("expires_at", credential.expires_at.as_ref(), None);
-                    let event =
-                        Event::new(EventType::ApiKeyExpired).user(credential.user_id).credential(id).change(change);
-                    Ok(Mutation::changed((), event))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let credential = locked(&mut tx, id).await?;
+            let marked = with_conn!(tx.conn(), |c| sqlx::query(EXPIRE)
+                .bind(id)
+                .bind(now)
+                .execute(c)
+                .await
+                .map(|done| done.rows_affected()))?;
+            if marked == 0 {
+                return Ok(());
+            }
+            let mut change = Change::default();
+            change.field("expired_at", None, Some(&now));
+            change.field("expires_at", credential.expires_at.as_ref(), None);
+            let event = Event::new(EventType::ApiKeyExpired).user(credential.user_id).credential(id).change(change);
+            Ok(tx.commit(event).await?)
+        })
+        .await
     }
 
+    /// Revokes a staged secret that expired, and records it.
     async fn discard(self, context: &AuditContext, id: CredentialId, secret: SecretId) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let credential = locked(tx, id).await?;
-                    let Some(key_id) = secrets::discard_staged(tx, secret).await? else {
-                        return Ok(Mutation::Unchanged(()));
-                    };
-                    let mut change = Change::default();
-                    change.field("key_id", Some(&key_id), None);
-                    let event = Event::new(EventType::ApiKeyDiscarded)
-                        .user(credential.user_id)
-                        .credential(id)
-                        .detail("its time was over before it became active")
-                        .change(change);
-                    Ok(Mutation::changed((), event))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let credential = locked(&mut tx, id).await?;
+            let Some(key_id) = secrets::discard_staged(&mut tx, secret).await? else { return Ok(()) };
+            let mut change = Change::default();
+            change.field("key_id", Some(&key_id), None);
+            let event = Event::new(EventType::ApiKeyDiscarded)
+                .user(credential.user_id)
+                .credential(id)
+                .detail("its time was over before it became active")
+                .change(change);
+            Ok(tx.commit(event).await?)
+        })
+        .await
     }
 }

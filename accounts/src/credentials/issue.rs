@@ -1,14 +1,13 @@
 //! Issuing a key.
 
 use paddock_store::{
-    Conn, Mutation, Tx,
+    Conn, Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::UserId,
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 
 use super::{
     Credentials,
@@ -32,26 +31,26 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15) RETURNING *, NULL AS key_id";
 }
 
-/// An API key to be.
+/// An API key to issue.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Whose it will be.
+    /// The owner.
     pub user_id: UserId,
-    /// What people call it; `None`: `api-key`.
+    /// The label; `None` means `api-key`.
     pub label: Option<String>,
-    /// What it may be used for; `None`: [`Scopes::default_for_keys`].
+    /// The scopes; `None` means [`Scopes::default_for_keys`].
     pub scopes: Option<Scopes>,
-    /// The models it is narrowed to.
+    /// The models that the key may use, within the owner's; `None` means all of these.
     pub models: Option<ModelPatterns>,
-    /// Its own limits.
+    /// The limits of the key, beside the owner's.
     pub limits: Limits,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
 
 impl NewKey {
     /// Checks that a caller within these limits may issue this key. [`Error::ExceedsGrant`] names every
-    /// field that exceeds them. A field that is left out asks for everything.
+    /// field that exceeds them. An absent field means everything.
     pub fn check_within(&self, limits: &DelegationLimits<'_>) -> Result<(), Error> {
         let scopes = self.scopes.clone().unwrap_or_else(Scopes::default_for_keys);
         let asked = Constraints { models: self.models.as_ref(), limits: &self.limits };
@@ -63,7 +62,7 @@ impl NewKey {
     }
 }
 
-/// A key just made: the only time its text is there.
+/// A key that was just issued. Its text is available only here.
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The credential.
@@ -73,29 +72,25 @@ pub struct Issued {
 }
 
 impl Credentials<'_> {
-    /// Issues a key: credential and active secret in one transaction. Not for a user that is disabled: it would not count.
+    /// Issues a key: the credential and its active secret in one transaction. Fails with
+    /// [`Error::Disabled`] for a disabled user, because the key would be rejected.
     pub async fn issue(self, context: &AuditContext, new: NewKey) -> Result<Issued, Error> {
         check(new.label(), &new.limits, new.expires_at, self.accounts.now())?;
         let token = ApiKeyToken::generate();
         let hash = self.accounts.hasher().hash_key(token.plaintext().clone()).await?;
-        let credential = self
-            .accounts
-            .write(context, |tx| {
-                let (new, token, hash) = (&new, &token, &hash);
-                async move {
-                    let user = locked(tx, new.user_id).await?;
-                    let credential = issue_in(tx, &user, new, token, hash, self.accounts.now()).await?;
-                    let event = issued_event(EventType::ApiKeyIssued, &credential);
-                    Ok(Mutation::changed(credential, event))
-                }
-                .scope_boxed()
-            })
-            .await?;
+        let credential = retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let user = locked(&mut tx, new.user_id).await?;
+            let credential = issue_in(&mut tx, &user, &new, &token, &hash, self.accounts.now()).await?;
+            tx.commit(issued_event(EventType::ApiKeyIssued, &credential)).await?;
+            Ok::<_, Error>(credential)
+        })
+        .await?;
         Ok(Issued { credential, token })
     }
 }
 
-/// Credential and active secret of a locked user.
+/// Inserts the credential and the active secret of a locked user.
 pub(crate) async fn issue_in(
     tx: &mut Tx,
     user: &User,
@@ -125,7 +120,7 @@ pub(crate) async fn issue_in(
     Ok(credential)
 }
 
-/// The fields of a credential about to be stored.
+/// The fields of a credential to insert.
 pub(crate) struct Draft {
     pub(crate) user_id: UserId,
     pub(crate) label: String,
@@ -136,6 +131,7 @@ pub(crate) struct Draft {
     pub(crate) managed_by: Option<ManagedBy>,
 }
 
+/// Inserts a credential without a secret.
 pub(crate) async fn insert(conn: Conn<'_>, draft: &Draft, now: Timestamp) -> Result<Credential, Error> {
     let managed = draft.managed_by.as_ref();
     Ok(with_conn!(conn, |c| bind_limits!(
@@ -152,7 +148,7 @@ pub(crate) async fn insert(conn: Conn<'_>, draft: &Draft, now: Timestamp) -> Res
     .await?))
 }
 
-/// The event that says what a key was issued with.
+/// The event of a new key, with its fields.
 pub(crate) fn issued_event(event_type: EventType, credential: &Credential) -> Event {
     let mut change = Change::default();
     change.field("label", None, Some(&credential.label));
@@ -165,7 +161,8 @@ pub(crate) fn issued_event(event_type: EventType, credential: &Credential) -> Ev
     Event::new(event_type).user(credential.user_id).credential(credential.id).change(change)
 }
 
-/// A scope that was asked for by name must lie within the owner's roles. The default four are never refused.
+/// Checks that the owner's roles grant the requested scopes. The four default scopes are always
+/// allowed.
 pub(crate) fn within_role(user: &User, scopes: &Scopes) -> Result<(), Error> {
     let default = Scopes::default_for_keys();
     let beyond: Vec<String> = scopes
@@ -182,7 +179,7 @@ pub(crate) fn within_role(user: &User, scopes: &Scopes) -> Result<(), Error> {
     ))
 }
 
-/// The rules of a credential's fields.
+/// Checks the fields of a credential.
 pub(crate) fn check(label: &str, limits: &Limits, expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
     let mut violations: Vec<_> =
         display_text::find_violation("/label", Some(label), MAX_LABEL_LENGTH).into_iter().collect();
@@ -190,7 +187,8 @@ pub(crate) fn check(label: &str, limits: &Limits, expires_at: Option<Timestamp>,
         violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
     }
     if let Some(at) = expires_at.filter(|at| *at <= now) {
-        // Without the present time: a status that tells of this would be another one each time it is looked at.
+        // Without the present time: the text goes into the status of an object, which must not change
+        // with every reconcile.
         violations.push(Violation::new("/expires_at", format!("must lie in the future, and {at} does not")));
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }

@@ -1,14 +1,13 @@
 //! Revoking a key, or every key of a deleted user.
 
 use paddock_store::{
-    Mutation, Tx,
+    Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::{CredentialId, UserId},
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 
 use super::{
     Credentials,
@@ -25,37 +24,33 @@ statements! {
 }
 
 impl Credentials<'_> {
-    /// Revokes a key with all its secrets. Returns whether anything changed. On a key that an object owns,
-    /// this is an override, even if the object has revoked it already.
+    /// Revokes a key with all its secrets. Returns whether anything changed. On a key that an object
+    /// owns, this sets an override, even if the object has revoked the key already.
     pub async fn revoke(self, context: &AuditContext, id: CredentialId) -> Result<bool, Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let credential = locked(tx, id).await?;
-                    let overriding = credential.managed_by.is_some();
-                    if credential.revoked_at.is_none() {
-                        let event = revoke(tx, credential, overriding, self.accounts.now()).await?;
-                        return Ok(Mutation::changed(true, event));
-                    }
-                    if !overriding || credential.overridden_at.is_some() {
-                        return Ok(Mutation::Unchanged(false));
-                    }
-                    let now = self.accounts.now();
-                    let after = Credential { overridden_at: Some(now), ..credential.clone() };
-                    update(tx.conn(), &after, now).await?;
-                    let mut change = Change::default();
-                    change.field("overridden_at", None, Some(&now));
-                    let event =
-                        Event::new(EventType::OverrideSet).user(credential.user_id).credential(id).change(change);
-                    Ok(Mutation::changed(true, event))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let credential = locked(&mut tx, id).await?;
+            let now = self.accounts.now();
+            let overriding = credential.managed_by.is_some();
+            let event = if credential.revoked_at.is_none() {
+                revoke(&mut tx, credential, overriding, now).await?
+            } else if overriding && credential.overridden_at.is_none() {
+                let after = Credential { overridden_at: Some(now), ..credential.clone() };
+                update(tx.conn(), &after, now).await?;
+                let mut change = Change::default();
+                change.field("overridden_at", None, Some(&now));
+                Event::new(EventType::OverrideSet).user(credential.user_id).credential(id).change(change)
+            } else {
+                return Ok(false);
+            };
+            tx.commit(event).await?;
+            Ok(true)
+        })
+        .await
     }
 }
 
-/// Revokes the credential and its secrets.
+/// Revokes a locked credential and its secrets. Returns the event. With `overriding`, sets an override.
 pub(crate) async fn revoke(
     tx: &mut Tx,
     credential: Credential,
@@ -75,7 +70,7 @@ pub(crate) async fn revoke(
     Ok(Event::new(EventType::ApiKeyRevoked).user(credential.user_id).credential(credential.id).change(change))
 }
 
-/// Revokes every key of a locked user that is deleted. The event of the deletion lists them.
+/// Revokes every key of a locked user that is deleted. The event of the deletion lists the keys.
 pub(crate) async fn revoke_all_of(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<Vec<CredentialId>, Error> {
     let mut revoked: Vec<CredentialId> =
         with_conn!(tx.conn(), |c| sqlx::query_scalar(REVOKE_OF_USER).bind(user).bind(now).fetch_all(c).await?);

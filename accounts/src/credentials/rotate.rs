@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use paddock_store::{
-    Mutation,
     audit::{Change, Event, EventType},
     context::AuditContext,
     ids::CredentialId,
+    retry_lost_race,
 };
-use scoped_futures::ScopedFutureExt;
 
 use super::{
     Credentials,
@@ -22,8 +21,8 @@ use crate::{access::delegation::DelegationLimits, error::Error, types::ApiKeyTok
 pub const DEFAULT_GRACE: Duration = Duration::from_hours(24);
 
 impl Credentials<'_> {
-    /// Gives a key a new secret. The old one is accepted for `grace`. A caller with the limits `within`
-    /// may not rotate a key that exceeds them, because it would get the new secret.
+    /// Gives a key a new secret. The old secret is accepted for `grace`. A caller with the limits `within`
+    /// may not rotate a key that exceeds them, because the caller receives the new secret.
     pub async fn rotate(
         self,
         context: &AuditContext,
@@ -33,40 +32,34 @@ impl Credentials<'_> {
     ) -> Result<Issued, Error> {
         let token = ApiKeyToken::generate();
         let hash = self.accounts.hasher().hash_key(token.plaintext().clone()).await?;
-        let credential = self
-            .accounts
-            .write(context, |tx| {
-                let token = &token;
-                let hash = &hash;
-                async move {
-                    let mut credential = locked(tx, id).await?;
-                    if let Some(owner) = credential.managed_by {
-                        return Err(Error::Managed { kind: "ApiKey", owner });
-                    }
-                    if let Some(limits) = within {
-                        credential.check_within(&limits)?;
-                    }
-                    if credential.revoked_at.is_some() {
-                        return Err(Error::Revoked(id));
-                    }
-                    let now = self.accounts.now();
-                    if credential.expires_at.is_some_and(|end| end <= now) {
-                        return Err(Error::Expired(id));
-                    }
-                    let retire_at = now + grace;
-                    secrets::retire_active(tx, id, retire_at).await?;
-                    secrets::insert(tx, id, token, hash, SecretState::Active, credential.expires_at, now).await?;
-                    let mut change = Change::default();
-                    change.field("key_id", credential.key_id.as_deref().as_ref(), Some(&token.key_id()));
-                    change.field("retire_at", None, Some(&retire_at));
-                    credential.key_id = Some(token.key_id().to_owned());
-                    let event =
-                        Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change);
-                    Ok(Mutation::changed(credential, event))
-                }
-                .scope_boxed()
-            })
-            .await?;
+        let credential = retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let mut credential = locked(&mut tx, id).await?;
+            if let Some(owner) = credential.managed_by {
+                return Err(Error::Managed { kind: "ApiKey", owner });
+            }
+            if let Some(limits) = &within {
+                credential.check_within(limits)?;
+            }
+            if credential.revoked_at.is_some() {
+                return Err(Error::Revoked(id));
+            }
+            let now = self.accounts.now();
+            if credential.expires_at.is_some_and(|end| end <= now) {
+                return Err(Error::Expired(id));
+            }
+            let retire_at = now + grace;
+            secrets::retire_active(&mut tx, id, retire_at).await?;
+            secrets::insert(&mut tx, id, &token, &hash, SecretState::Active, credential.expires_at, now).await?;
+            let mut change = Change::default();
+            change.field("key_id", credential.key_id.as_deref().as_ref(), Some(&token.key_id()));
+            change.field("retire_at", None, Some(&retire_at));
+            credential.key_id = Some(token.key_id().to_owned());
+            let event = Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change);
+            tx.commit(event).await?;
+            Ok(credential)
+        })
+        .await?;
         Ok(Issued { credential, token })
     }
 }

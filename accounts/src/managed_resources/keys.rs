@@ -1,13 +1,13 @@
 //! The keys of Kubernetes objects.
 
 use paddock_store::{
-    Mutation, Tx,
-    audit::EventType,
+    Tx,
+    audit::{Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::{CredentialId, UserId},
+    retry_lost_race,
 };
-use scoped_futures::ScopedFutureExt;
 
 use super::{ManagedResources, OnUidMismatch, owner::check_uid};
 use crate::{
@@ -25,17 +25,17 @@ use crate::{
 /// The desired key of an object.
 #[derive(Clone, Debug)]
 pub struct DesiredKey {
-    /// Whose it is.
+    /// The owner.
     pub user_id: UserId,
-    /// What people call it.
+    /// The label.
     pub label: String,
-    /// What it may be used for.
+    /// The scopes.
     pub scopes: Scopes,
-    /// The models it is narrowed to.
+    /// The models that the key may use, within the owner's; `None` means all of these.
     pub models: Option<ModelPatterns>,
-    /// Its own limits.
+    /// The limits of the key, beside the owner's.
     pub limits: Limits,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -45,9 +45,9 @@ impl ManagedResources<'_> {
         credential::by_owner(self.accounts.reader().await?.conn(), owner).await
     }
 
-    /// Creates or changes the credential of an object. Its secrets come by
-    /// [`ManagedResources::stage_secret`] and [`ManagedResources::activate_secret`]. A revoked credential is
-    /// returned as it is. An expiry in the past is refused only for a new credential.
+    /// Creates or changes the credential of an object. [`ManagedResources::stage_secret`] and
+    /// [`ManagedResources::activate_secret`] give it a secret. A revoked credential is returned
+    /// unchanged. An expiry in the past is refused only for a new credential.
     pub async fn apply_key(
         self,
         context: &AuditContext,
@@ -56,84 +56,78 @@ impl ManagedResources<'_> {
         on_mismatch: OnUidMismatch,
     ) -> Result<Credential, Error> {
         check(&desired.label, &desired.limits, None, self.accounts.now())?;
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let now = self.accounts.now();
-                    let user = user::locked(tx, desired.user_id).await?;
-                    within_role(&user, &desired.scopes)?;
-                    let Some(before) = credential::by_owner(tx.conn(), owner).await? else {
-                        check(&desired.label, &desired.limits, desired.expires_at, now)?;
-                        let credential = insert(tx.conn(), &draft(owner, desired), now).await?;
-                        let event = issued_event(EventType::ApiKeyCreated, &credential);
-                        return Ok(Mutation::changed(credential, event));
-                    };
-                    let before = credential::locked(tx, before.id).await?;
-                    check_uid(before.managed_by.as_ref(), owner, on_mismatch)?;
-                    // A revoked key stays revoked: for the same UID and user; and if an admin revoked it, also for
-                    // the next UIDs.
-                    let is_same_owner = before.managed_by.as_ref() == Some(owner) && before.user_id == desired.user_id;
-                    if before.revoked_at.is_some() && (is_same_owner || before.overridden_at.is_some()) {
-                        return Ok(Mutation::Unchanged(before));
-                    }
-                    if before.user_id != desired.user_id || before.revoked_at.is_some() {
-                        return replace_credential(tx, before, owner, desired, now).await;
-                    }
-                    let mut after = before.clone();
-                    after.label.clone_from(&desired.label);
-                    after.scopes = desired.scopes.clone();
-                    after.models.clone_from(&desired.models);
-                    after.limits = desired.limits;
-                    after.expires_at = desired.expires_at;
-                    after.managed_by = Some(owner.clone());
-                    let Some(event) = difference(&before, &after) else {
-                        return Ok(Mutation::Unchanged(before));
-                    };
-                    update(tx.conn(), &after, now).await?;
-                    Ok(Mutation::changed(after, event))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let now = self.accounts.now();
+            let user = user::locked(&mut tx, desired.user_id).await?;
+            within_role(&user, &desired.scopes)?;
+            let Some(before) = credential::by_owner(tx.conn(), owner).await? else {
+                check(&desired.label, &desired.limits, desired.expires_at, now)?;
+                let credential = insert(tx.conn(), &draft(owner, desired), now).await?;
+                tx.commit(issued_event(EventType::ApiKeyCreated, &credential)).await?;
+                return Ok(credential);
+            };
+            let before = credential::locked(&mut tx, before.id).await?;
+            check_uid(before.managed_by.as_ref(), owner, on_mismatch)?;
+            // A revoked key stays revoked for an object with the same UID and user. A key that an
+            // admin revoked stays revoked for the next UIDs too.
+            let is_same_owner = before.managed_by.as_ref() == Some(owner) && before.user_id == desired.user_id;
+            if before.revoked_at.is_some() && (is_same_owner || before.overridden_at.is_some()) {
+                return Ok(before);
+            }
+            if before.user_id != desired.user_id || before.revoked_at.is_some() {
+                let (credential, event) = replace_credential(&mut tx, before, owner, desired, now).await?;
+                tx.commit(event).await?;
+                return Ok(credential);
+            }
+            let mut after = before.clone();
+            after.label.clone_from(&desired.label);
+            after.scopes = desired.scopes.clone();
+            after.models.clone_from(&desired.models);
+            after.limits = desired.limits;
+            after.expires_at = desired.expires_at;
+            after.managed_by = Some(owner.clone());
+            let Some(event) = difference(&before, &after) else { return Ok(before) };
+            update(tx.conn(), &after, now).await?;
+            tx.commit(event).await?;
+            Ok(after)
+        })
+        .await
     }
 
-    /// Revokes the credential of an object that is deleted or has `revoked: true`. Does nothing if there is
-    /// none, or if it is revoked.
+    /// Revokes the credential of an object that is deleted or has `revoked: true`. Returns the id of the
+    /// credential, also if it was revoked already; `None` if there is no credential.
     pub async fn revoke_key(
         self,
         context: &AuditContext,
         owner: &ManagedBy,
         on_mismatch: OnUidMismatch,
     ) -> Result<Option<CredentialId>, Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let Some(key) = credential::by_owner(tx.conn(), owner).await? else {
-                        return Ok(Mutation::Unchanged(None));
-                    };
-                    let key = credential::locked(tx, key.id).await?;
-                    check_uid(key.managed_by.as_ref(), owner, on_mismatch)?;
-                    let id = Some(key.id);
-                    if key.revoked_at.is_some() {
-                        return Ok(Mutation::Unchanged(id));
-                    }
-                    let event = revoke::revoke(tx, key, false, self.accounts.now()).await?;
-                    Ok(Mutation::changed(id, event))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let Some(key) = credential::by_owner(tx.conn(), owner).await? else { return Ok(None) };
+            let key = credential::locked(&mut tx, key.id).await?;
+            check_uid(key.managed_by.as_ref(), owner, on_mismatch)?;
+            let id = key.id;
+            if key.revoked_at.is_none() {
+                let event = revoke::revoke(&mut tx, key, false, self.accounts.now()).await?;
+                tx.commit(event).await?;
+            }
+            Ok(Some(id))
+        })
+        .await
     }
 }
 
-/// Replaces a credential that is revoked or belongs to another user by a new one.
+/// Replaces a credential that is revoked or belongs to another user. Returns the new credential and
+/// the event.
 async fn replace_credential(
     tx: &mut Tx,
     before: Credential,
     owner: &ManagedBy,
     desired: &DesiredKey,
     now: Timestamp,
-) -> Result<Mutation<Credential>, Error> {
+) -> Result<(Credential, Event), Error> {
     let aside = Credential { managed_by: None, revoked_at: before.revoked_at.or(Some(now)), ..before };
     update(tx.conn(), &aside, now).await?;
     secrets::revoke_all(tx, aside.id).await?;
@@ -141,7 +135,7 @@ async fn replace_credential(
     let event = issued_event(EventType::ApiKeyCreated, &credential)
         .detail(format!("takes the place of credential {}", aside.id))
         .also_about(aside.user_id);
-    Ok(Mutation::changed(credential, event))
+    Ok((credential, event))
 }
 
 fn draft(owner: &ManagedBy, desired: &DesiredKey) -> Draft {

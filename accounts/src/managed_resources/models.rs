@@ -3,13 +3,12 @@
 use std::{convert::Infallible, str::FromStr};
 
 use paddock_store::{
-    Conn, Mutation,
+    Conn,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
-    statements, stored_as_text, with_conn,
+    retry_lost_race, statements, stored_as_text, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 use serde::Serialize;
 
 use super::ManagedResources;
@@ -39,7 +38,7 @@ pub enum ModelSource {
 }
 
 impl ModelSource {
-    /// As it is stored.
+    /// The stored text.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -52,7 +51,8 @@ impl ModelSource {
 impl FromStr for ModelSource {
     type Err = Infallible;
 
-    /// An unknown source of a newer version counts as adopted, so that the model is never deleted here.
+    /// Parses the stored text. An unknown source of a newer version counts as adopted, so that this
+    /// version never deletes the model.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(if text == Self::Pulled.text() { Self::Pulled } else { Self::Adopted })
     }
@@ -60,12 +60,12 @@ impl FromStr for ModelSource {
 
 stored_as_text!([] ModelSource, |source| source.text().to_owned(), |text| Ok(text.parse()?));
 
-/// The model of an object, as Ollama has it.
+/// The model of an object, as Ollama lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Model {
     /// The canonical name.
     pub model: String,
-    /// How it came.
+    /// How it came into Ollama.
     pub origin: ModelSource,
     /// The digest of its manifest, `sha256:..`.
     pub digest: Option<String>,
@@ -88,9 +88,9 @@ struct Row {
 pub enum Removal {
     /// Nothing is recorded for the object.
     Gone,
-    /// Another object names the model, or Paddock did not pull it: it stays in Ollama.
+    /// The model stays in Ollama: another object names it, or Paddock did not pull it.
     Keep,
-    /// This is the last object that names a model which Paddock pulled: it may be deleted from Ollama.
+    /// The model may be deleted from Ollama: Paddock pulled it, and no other object names it.
     Delete,
 }
 
@@ -106,48 +106,44 @@ impl ManagedResources<'_> {
         }))
     }
 
-    /// Records that Ollama has an object's model now. The same as before: nothing changes. A model that was pulled for
-    /// another object counts as pulled for this one too.
+    /// Records that Ollama now has the model of an object. Does nothing if the same is recorded already.
+    /// A model that was pulled for another object counts as pulled for this one too.
     pub async fn record_model(self, context: &AuditContext, owner: &ManagedBy, model: Model) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                let model = &model;
-                async move {
-                    let before = by_owner(tx.conn(), owner).await?;
-                    let mut after = model.clone();
-                    if after.origin == ModelSource::Adopted {
-                        let pulled: i64 = with_conn!(tx.conn(), |c| sqlx::query_scalar(PULLED_BEFORE)
-                            .bind(&after.model)
-                            .fetch_one(c)
-                            .await?);
-                        if pulled > 0 {
-                            after.origin = ModelSource::Pulled;
-                        }
-                    }
-                    let mut change = Change::default();
-                    let was = before.as_ref();
-                    change.field("model", was.map(|row| &row.model), Some(&after.model));
-                    change.field("origin", was.map(|row| &row.origin), Some(&after.origin));
-                    change.field("digest", was.and_then(|row| row.digest.as_ref()), after.digest.as_ref());
-                    change.field("size_bytes", was.and_then(|row| row.size_bytes.as_ref()), after.size_bytes.as_ref());
-                    change.field("uid", was.and_then(|row| row.managed_uid.as_ref()), Some(&owner.uid));
-                    if change.is_empty() {
-                        return Ok(Mutation::Unchanged(()));
-                    }
-                    store(tx.conn(), before.map(|row| row.id), &after, owner, self.accounts.now()).await?;
-                    let event_type = match model.origin {
-                        ModelSource::Adopted => EventType::ModelAdopted,
-                        ModelSource::Pulled => EventType::ModelPulled,
-                    };
-                    Ok(Mutation::changed((), Event::new(event_type).target(after.model.as_str()).change(change)))
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let before = by_owner(tx.conn(), owner).await?;
+            let mut after = model.clone();
+            if after.origin == ModelSource::Adopted {
+                let pulled: i64 = with_conn!(tx.conn(), |c| sqlx::query_scalar(PULLED_BEFORE)
+                    .bind(&after.model)
+                    .fetch_one(c)
+                    .await?);
+                if pulled > 0 {
+                    after.origin = ModelSource::Pulled;
                 }
-                .scope_boxed()
-            })
-            .await
+            }
+            let mut change = Change::default();
+            let was = before.as_ref();
+            change.field("model", was.map(|row| &row.model), Some(&after.model));
+            change.field("origin", was.map(|row| &row.origin), Some(&after.origin));
+            change.field("digest", was.and_then(|row| row.digest.as_ref()), after.digest.as_ref());
+            change.field("size_bytes", was.and_then(|row| row.size_bytes.as_ref()), after.size_bytes.as_ref());
+            change.field("uid", was.and_then(|row| row.managed_uid.as_ref()), Some(&owner.uid));
+            if change.is_empty() {
+                return Ok(());
+            }
+            store(tx.conn(), before.map(|row| row.id), &after, owner, self.accounts.now()).await?;
+            let event_type = match model.origin {
+                ModelSource::Adopted => EventType::ModelAdopted,
+                ModelSource::Pulled => EventType::ModelPulled,
+            };
+            Ok(tx.commit(Event::new(event_type).target(after.model.as_str()).change(change)).await?)
+        })
+        .await
     }
 
-    /// Tells what the deletion of an object means for its model in Ollama. A row of another UID, or of
-    /// another model, does not count.
+    /// Decides whether the model of a deleted object is removed from Ollama. Returns [`Removal::Gone`] if
+    /// the row belongs to another UID, and [`Removal::Keep`] if the row names another model.
     pub async fn plan_model_removal(self, owner: &ManagedBy, model: &str) -> Result<Removal, Error> {
         let Some(row) = by_owner(self.accounts.reader().await?.conn(), owner).await? else {
             return Ok(Removal::Gone);
@@ -167,31 +163,29 @@ impl ManagedResources<'_> {
         Ok(if others == 0 && row.origin != ModelSource::Adopted { Removal::Delete } else { Removal::Keep })
     }
 
-    /// Forgets the model of an object. `detail` is for the audit event: what happened to it in Ollama.
+    /// Deletes the record of an object's model. `detail` goes into the audit event: what happened to the
+    /// model in Ollama. Does nothing if there is no record, or if it belongs to another UID.
     pub async fn forget_model(self, context: &AuditContext, owner: &ManagedBy, detail: &str) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let Some(row) = by_owner(tx.conn(), owner).await? else { return Ok(Mutation::Unchanged(())) };
-                    if row.managed_uid.as_ref() != Some(&owner.uid) {
-                        return Ok(Mutation::Unchanged(()));
-                    }
-                    with_conn!(tx.conn(), |c| sqlx::query(DELETE).bind(row.id).execute(c).await.map(|_| ()))?;
-                    if row.origin == ModelSource::Pulled {
-                        // The other objects that name the model inherit the right to delete it.
-                        let now = self.accounts.now();
-                        with_conn!(tx.conn(), |c| sqlx::query(INHERIT)
-                            .bind(&row.model)
-                            .bind(now)
-                            .execute(c)
-                            .await
-                            .map(|_| ()))?;
-                    }
-                    Ok(Mutation::changed((), Event::new(EventType::ModelDeleted).target(row.model).detail(detail)))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let Some(row) = by_owner(tx.conn(), owner).await? else { return Ok(()) };
+            if row.managed_uid.as_ref() != Some(&owner.uid) {
+                return Ok(());
+            }
+            with_conn!(tx.conn(), |c| sqlx::query(DELETE).bind(row.id).execute(c).await.map(|_| ()))?;
+            if row.origin == ModelSource::Pulled {
+                // The other objects that name the model may delete it from now on.
+                let now = self.accounts.now();
+                with_conn!(tx.conn(), |c| sqlx::query(INHERIT)
+                    .bind(&row.model)
+                    .bind(now)
+                    .execute(c)
+                    .await
+                    .map(|_| ()))?;
+            }
+            Ok(tx.commit(Event::new(EventType::ModelDeleted).target(row.model).detail(detail)).await?)
+        })
+        .await
     }
 }
 

@@ -1,7 +1,6 @@
 //! The users of Kubernetes objects.
 
-use paddock_store::{Mutation, Tx, context::AuditContext, ids::UserId};
-use scoped_futures::ScopedFutureExt;
+use paddock_store::{Tx, audit::Event, context::AuditContext, ids::UserId, retry_lost_race};
 
 use super::{ManagedResources, OnUidMismatch, owner::check_uid};
 use crate::{
@@ -21,15 +20,15 @@ use crate::{
 pub struct DesiredUser {
     /// The address.
     pub email: Email,
-    /// The name people see.
+    /// The display name.
     pub display_name: Option<String>,
-    /// What it is.
+    /// The roles.
     pub roles: Roles,
-    /// Whether it may act.
+    /// Whether the user is enabled.
     pub active: bool,
-    /// The models it is narrowed to.
+    /// The models that the user may use; `None` means all.
     pub models: Option<ModelPatterns>,
-    /// Its limits.
+    /// The limits.
     pub limits: Limits,
 }
 
@@ -38,7 +37,7 @@ pub struct DesiredUser {
 pub enum Adoption {
     /// Reject it with [`Error::EmailTaken`].
     Never,
-    /// Adopt it if it is active and no admin.
+    /// Adopt it if it is enabled and not an admin.
     Users,
     /// Adopt it in any case.
     Anyone,
@@ -66,31 +65,30 @@ impl ManagedResources<'_> {
         on_mismatch: OnUidMismatch,
     ) -> Result<User, Error> {
         check(desired.display_name.as_deref(), None, &desired.limits)?;
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let now = self.accounts.now();
-                    let Owned { user: found, former } = find_owned(tx, owner, desired, adoption, on_mismatch).await?;
-                    let Some(before) = found else {
-                        let user = insert(tx.conn(), &new_user(owner, desired), now).await?;
-                        let event = created_event(&user);
-                        return Ok(with_former(former, Mutation::changed(user, event)));
-                    };
-                    let mut after = before.clone();
-                    after.display_name.clone_from(&desired.display_name);
-                    after.roles = desired.roles.clone();
-                    after.models.clone_from(&desired.models);
-                    after.limits = desired.limits;
-                    after.managed_by = Some(owner.clone());
-                    // A user that an admin disabled stays disabled until an admin enables it.
-                    if before.overridden_at.is_none() {
-                        after.is_active = desired.active;
-                    }
-                    replace(tx, &before, after, now).await.map(|outcome| with_former(former, outcome))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let now = self.accounts.now();
+            let Owned { user: found, former } = find_owned(&mut tx, owner, desired, adoption, on_mismatch).await?;
+            let Some(before) = found else {
+                let user = insert(tx.conn(), &new_user(owner, desired), now).await?;
+                tx.commit(with_former(former, created_event(&user))).await?;
+                return Ok(user);
+            };
+            let mut after = before.clone();
+            after.display_name.clone_from(&desired.display_name);
+            after.roles = desired.roles.clone();
+            after.models.clone_from(&desired.models);
+            after.limits = desired.limits;
+            after.managed_by = Some(owner.clone());
+            // A user that an admin disabled stays disabled until an admin enables it.
+            if before.overridden_at.is_none() {
+                after.is_active = desired.active;
+            }
+            let Some((user, event)) = replace(&mut tx, &before, after, now).await? else { return Ok(before) };
+            tx.commit(with_former(former, event)).await?;
+            Ok(user)
+        })
+        .await
     }
 
     /// Finds the user of an object of this name, whatever its UID.
@@ -98,64 +96,54 @@ impl ManagedResources<'_> {
         user::by_owner(self.accounts.reader().await?.conn(), owner).await
     }
 
-    /// Deletes, disables or retains the user of a deleted object. Does nothing if there is none, or if it
-    /// belongs to another UID.
+    /// Deletes, disables or retains the user of a deleted object. Does nothing if there is no user, or if
+    /// the user belongs to another UID.
     pub async fn release_user(
         self,
         context: &AuditContext,
         owner: &ManagedBy,
         action: DeletionAction,
     ) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let Some(user) = user::by_owner(tx.conn(), owner).await? else {
-                        return Ok(Mutation::Unchanged(()));
-                    };
-                    let user = user::locked(tx, user.id).await?;
-                    if user.managed_by.as_ref() != Some(owner) {
-                        return Ok(Mutation::Unchanged(()));
-                    }
-                    match action {
-                        DeletionAction::Retain => Ok(Mutation::Unchanged(())),
-                        DeletionAction::Disable => {
-                            let after = User { is_active: false, ..user.clone() };
-                            Ok(match replace(tx, &user, after, self.accounts.now()).await? {
-                                Mutation::Changed(_, event) => Mutation::Changed((), event),
-                                Mutation::Unchanged(_) => Mutation::Unchanged(()),
-                            })
-                        }
-                        DeletionAction::Delete => {
-                            let event = tombstone(tx, &user, self.accounts.now()).await?;
-                            Ok(Mutation::changed((), event))
-                        }
-                    }
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let Some(user) = user::by_owner(tx.conn(), owner).await? else { return Ok(()) };
+            let user = user::locked(&mut tx, user.id).await?;
+            if user.managed_by.as_ref() != Some(owner) {
+                return Ok(());
+            }
+            let now = self.accounts.now();
+            let event = match action {
+                DeletionAction::Retain => None,
+                DeletionAction::Disable => {
+                    let after = User { is_active: false, ..user.clone() };
+                    replace(&mut tx, &user, after, now).await?.map(|(_, event)| event)
                 }
-                .scope_boxed()
-            })
-            .await
+                DeletionAction::Delete => Some(tombstone(&mut tx, &user, now).await?),
+            };
+            let Some(event) = event else { return Ok(()) };
+            Ok(tx.commit(event).await?)
+        })
+        .await
     }
 }
 
 /// The rows of an object.
 struct Owned {
-    /// Its user, or the user of the same address that it may adopt.
+    /// The user of the object, or the user of the same address that it may adopt.
     user: Option<User>,
-    /// The user that it owned under another address and UID, and owns no longer.
+    /// The former user of the object, under another address and UID.
     former: Option<UserId>,
 }
 
 /// Adds the former user to the event, because the row of that user changed too.
-fn with_former(former: Option<UserId>, outcome: Mutation<User>) -> Mutation<User> {
-    match (former, outcome) {
-        (Some(id), Mutation::Changed(user, event)) => {
-            Mutation::changed(user, event.detail(format!("user {id} was of this object before, and is of none now")))
-        }
-        (_, outcome) => outcome,
+fn with_former(former: Option<UserId>, event: Event) -> Event {
+    match former {
+        Some(id) => event.detail(format!("user {id} was of this object before, and is of none now")),
+        None => event,
     }
 }
 
-/// Locks the user that the object owns, or the one of the same address that it may adopt.
+/// Locks the user that the object owns, or the user of the same address that it may adopt.
 async fn find_owned(
     tx: &mut Tx,
     owner: &ManagedBy,
@@ -171,7 +159,7 @@ async fn find_owned(
         if user.email == desired.email {
             return Ok(Owned { user: Some(user), former });
         }
-        // An object with another UID and address had this user.
+        // An object with the same name, and another UID and address, owned this user.
         user::clear_owner(tx, user.id).await?;
         former = Some(user.id);
     }
@@ -187,8 +175,8 @@ async fn find_owned(
     Ok(Owned { user, former })
 }
 
-/// Locks a user that no object owns, if it may be adopted. An admin, or a user that an admin disabled, may
-/// not be adopted from every namespace.
+/// Locks a user that no object owns, if it may be adopted. Only some namespaces may adopt an admin, or
+/// a user that an admin disabled.
 async fn adopted(tx: &mut Tx, id: UserId, adoption: Adoption) -> Result<User, Error> {
     let user = user::locked(tx, id).await?;
     if let Some(other) = user.managed_by {

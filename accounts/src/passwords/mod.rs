@@ -3,18 +3,17 @@
 pub(crate) mod policy;
 
 use paddock_store::{
-    Mutation, Tx,
+    Tx,
     audit::{Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::UserId,
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
 use policy::normalize;
 pub use policy::{
     DEFAULT_PASSWORD_MIN_LENGTH, MAX_PASSWORD_BYTES, PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM, PasswordPolicy,
 };
-use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
 
 use crate::{
@@ -62,8 +61,8 @@ impl Passwords<'_> {
         self.replace(context, &user, None, password).await
     }
 
-    /// Changes a password, which ends the sessions of the user. A wrong current password is throttled like
-    /// a failed sign-in.
+    /// Changes a password, which ends the sessions of the user. A wrong current password is throttled
+    /// like a failed sign-in.
     pub async fn change(
         self,
         context: &AuditContext,
@@ -87,7 +86,8 @@ impl Passwords<'_> {
         self.replace(context, &user, Some(&attempt), new).await
     }
 
-    /// Whether this is the user's password. Neither throttled nor recorded: the caller has the database.
+    /// Whether this is the user's password. Neither throttled nor recorded, because the caller has access
+    /// to the database anyway.
     pub async fn matches(self, id: UserId, password: &SecretString) -> Result<bool, Error> {
         let hash: Option<String> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(OF_USER)
             .bind(id)
@@ -99,7 +99,8 @@ impl Passwords<'_> {
         Ok(verdict.is_right)
     }
 
-    /// Normalizes and checks a new password. A check takes as long as some hashes, so it is queued with them.
+    /// Normalizes and checks a new password. A check takes as long as several hashes, so it waits in the
+    /// queue of the hasher.
     pub(crate) async fn check(
         self,
         pointer: &'static str,
@@ -110,7 +111,7 @@ impl Passwords<'_> {
         self.accounts.hasher().check_password(move || policy.check(pointer, &password, &about)).await?
     }
 
-    /// `attempt`: the one that verified the current password, if any.
+    /// Replaces the password. `attempt` is the attempt that verified the current password, if any.
     async fn replace(
         self,
         context: &AuditContext,
@@ -119,27 +120,20 @@ impl Passwords<'_> {
         password: SecretString,
     ) -> Result<(), Error> {
         let hash = self.accounts.hasher().hash_password(password).await?;
-        self.accounts
-            .write(context, |tx| {
-                let hash = &hash;
-                async move {
-                    let present = locked(tx, user.id).await?;
-                    if let Some(attempt) = attempt {
-                        // The password may have changed since it was verified.
-                        if present.token_version != user.token_version {
-                            return Err(Error::invalid("/current_password", "is not the present password"));
-                        }
-                        attempt.clear(tx).await?;
-                    }
-                    set(tx, user.id, hash, self.accounts.now()).await?;
-                    Ok(Mutation::changed(
-                        (),
-                        Event::new(EventType::PasswordSet).user(user.id).target(user.email.as_str()),
-                    ))
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let present = locked(&mut tx, user.id).await?;
+            if let Some(attempt) = attempt {
+                // The password may have changed since it was verified.
+                if present.token_version != user.token_version {
+                    return Err(Error::invalid("/current_password", "is not the present password"));
                 }
-                .scope_boxed()
-            })
-            .await
+                attempt.clear(&mut tx).await?;
+            }
+            set(&mut tx, user.id, &hash, self.accounts.now()).await?;
+            Ok(tx.commit(Event::new(EventType::PasswordSet).user(user.id).target(user.email.as_str())).await?)
+        })
+        .await
     }
 }
 
@@ -149,11 +143,12 @@ pub(crate) async fn set(tx: &mut Tx, user: UserId, hash: &str, now: Timestamp) -
     user::end_sessions(tx, user).await
 }
 
-/// Facts about a user, which make a bad password.
+/// The texts about a user that a password must not contain.
 fn about(user: &User) -> Vec<String> {
     about_address(&user.email).into_iter().chain(user.display_name.clone()).collect()
 }
 
+/// The address and its parts, which a password must not contain.
 pub(crate) fn about_address(email: &Email) -> Vec<String> {
     let parts = email.as_str().split('@').map(str::to_owned);
     std::iter::once(email.to_string()).chain(parts).collect()

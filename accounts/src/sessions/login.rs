@@ -1,13 +1,11 @@
 //! Signing in with a password.
 
 use paddock_store::{
-    Mutation,
     audit::{Event, EventType},
     context::{Actor, AuditContext},
     ids::{SessionId, uuid_v7},
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
 
 use super::{Login, Sessions, jwt::ACCESS_LIFETIME, refresh::NewRefreshToken};
@@ -32,20 +30,21 @@ struct Rehash {
 }
 
 impl Sessions<'_> {
-    /// Begins a session. For a user that is unknown, disabled or without a password, this takes the same
-    /// time, runs the same queries and gives the same error as for a wrong password.
+    /// Begins a session. A sign-in of an unknown or disabled user, or of a user without a password, takes
+    /// the same time, runs the same queries and returns the same error as a wrong password.
     pub async fn login(self, context: &AuditContext, username: &str, password: SecretString) -> Result<Login, Error> {
         let email = Email::parse(username).ok();
         let attempt = LoginAttempt::new(context, email.as_ref());
         let permit = attempt.admit(self.accounts, context).await?;
         let found = user::with_hash(self.accounts.reader().await?.conn(), email.as_ref()).await?;
         let (user, hash) = found.map_or((None, None), |UserWithHash { user, hash }| (Some(user), hash));
-        // A password that is too long takes as long as any other.
+        // The check of a password that is too long takes as long as any other check.
         let (password, hash_of) = match normalize(&password) {
             Some(password) => (password, hash.clone()),
             None => (SecretString::default(), None),
         };
-        // The permit is held until the result is recorded, which also bounds the queries of one address.
+        // The permit is held until the result is recorded, which also limits the concurrent queries of
+        // one address.
         let verdict = self.accounts.hasher().verify_password(permit.clone(), password.clone(), hash_of).await?;
         match (user, hash) {
             (Some(user), Some(old)) if verdict.is_right && user.is_active => {
@@ -69,6 +68,8 @@ impl Sessions<'_> {
         }
     }
 
+    /// Stores a session, and the new hash if there is one. Fails with [`Error::WrongPassword`] if the user
+    /// was disabled or changed since the password was read.
     async fn begin_session(
         self,
         context: &AuditContext,
@@ -81,45 +82,37 @@ impl Sessions<'_> {
         let access_token = self.accounts.session_key().sign(user.id, &user.roles, session, now)?;
         let refresh = NewRefreshToken::begin(now);
         let context = context.acting(Actor::User(user.id));
-        self.accounts
-            .write(&context, |tx| {
-                let (user, context, refresh) = (&user, &context, &refresh);
-                async move {
-                    // Refused if the user was disabled or changed since the password was read.
-                    let present = user::locked(tx, user.id).await?;
-                    if !present.is_active || present.token_version != user.token_version {
-                        return Err(Error::WrongPassword);
-                    }
-                    with_conn!(tx.conn(), |c| sqlx::query(BEGIN_SESSION)
-                        .bind(session.0)
-                        .bind(user.id)
-                        .bind(user.token_version)
-                        .bind(context.ip.map(|ip| ip.to_string()))
-                        .bind(&context.user_agent)
-                        .bind(now)
-                        .bind(now + ACCESS_LIFETIME)
-                        .execute(c)
-                        .await
-                        .map(|_| ()))?;
-                    refresh.insert(tx, session, now).await?;
-                    if let Some(Rehash { old, new }) = rehash {
-                        with_conn!(tx.conn(), |c| sqlx::query(REHASH)
-                            .bind(user.id)
-                            .bind(old)
-                            .bind(new)
-                            .execute(c)
-                            .await
-                            .map(|_| ()))?;
-                    }
-                    attempt.clear(tx).await?;
-                    Ok(Mutation::changed(
-                        (),
-                        Event::new(EventType::LoginSuccess).user(user.id).target(user.email.as_str()),
-                    ))
-                }
-                .scope_boxed()
-            })
-            .await?;
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(&context).await?;
+            let present = user::locked(&mut tx, user.id).await?;
+            if !present.is_active || present.token_version != user.token_version {
+                return Err(Error::WrongPassword);
+            }
+            with_conn!(tx.conn(), |c| sqlx::query(BEGIN_SESSION)
+                .bind(session.0)
+                .bind(user.id)
+                .bind(user.token_version)
+                .bind(context.ip.map(|ip| ip.to_string()))
+                .bind(&context.user_agent)
+                .bind(now)
+                .bind(now + ACCESS_LIFETIME)
+                .execute(c)
+                .await
+                .map(|_| ()))?;
+            refresh.insert(&mut tx, session, now).await?;
+            if let Some(Rehash { old, new }) = rehash {
+                with_conn!(tx.conn(), |c| sqlx::query(REHASH)
+                    .bind(user.id)
+                    .bind(old)
+                    .bind(new)
+                    .execute(c)
+                    .await
+                    .map(|_| ()))?;
+            }
+            attempt.clear(&mut tx).await?;
+            Ok(tx.commit(Event::new(EventType::LoginSuccess).user(user.id).target(user.email.as_str())).await?)
+        })
+        .await?;
         Ok(Login {
             access_token,
             expires_in: ACCESS_LIFETIME,

@@ -8,15 +8,14 @@ use std::time::Duration;
 
 pub use jwt::{ACCESS_LIFETIME, SessionKey};
 use paddock_store::{
-    Mutation, Tx,
+    Tx,
     audit::{Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::{SessionId, UserId},
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
 pub use refresh::{REFRESH_IDLE_TIMEOUT, SESSION_LIFETIME, ValidRefreshToken};
-use scoped_futures::ScopedFutureExt;
 use secrecy::SecretString;
 
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
     users::user::{self, User},
 };
 
-/// How long the row of a session is kept after its start: longer than any session.
+/// How long the row of a session is kept after its start: longer than [`SESSION_LIFETIME`].
 const SESSION_ROW_TTL: Duration = Duration::from_hours(32 * 24);
 
 statements! {
@@ -46,9 +45,9 @@ pub struct Login {
     pub access_token: SecretString,
     /// How long it is valid.
     pub expires_in: Duration,
-    /// The token to continue the session with, once.
+    /// The token that continues the session, once.
     pub refresh_token: SecretString,
-    /// How long that is valid.
+    /// How long the refresh token is valid.
     pub refresh_expires_in: Duration,
     /// The user.
     pub user: User,
@@ -71,47 +70,33 @@ impl Accounts {
 impl Sessions<'_> {
     /// Ends a session. Idempotent.
     pub async fn logout(self, context: &AuditContext, session: SessionId) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    match end(tx, session, self.accounts.now()).await? {
-                        Some(user_id) => Ok(Mutation::changed((), Event::new(EventType::Logout).user(user_id))),
-                        None => Ok(Mutation::Unchanged(())),
-                    }
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let Some(user_id) = end(&mut tx, session, self.accounts.now()).await? else { return Ok(()) };
+            Ok(tx.commit(Event::new(EventType::Logout).user(user_id)).await?)
+        })
+        .await
     }
 
     /// Ends every session of a user.
     pub async fn logout_everywhere(self, context: &AuditContext, user: UserId) -> Result<(), Error> {
-        self.accounts
-            .write(context, |tx| {
-                async move {
-                    let user = user::locked(tx, user).await?;
-                    user::end_sessions(tx, user.id).await?;
-                    let event = Event::new(EventType::Logout).user(user.id).detail("every session");
-                    Ok(Mutation::changed((), event))
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let user = user::locked(&mut tx, user).await?;
+            user::end_sessions(&mut tx, user.id).await?;
+            Ok(tx.commit(Event::new(EventType::Logout).user(user.id).detail("every session")).await?)
+        })
+        .await
     }
 
     /// Deletes old sessions, their refresh tokens, and old failures to sign in.
     pub async fn sweep(self) -> Result<(), Error> {
         let now = self.accounts.now();
-        self.accounts
-            .record(|tx| {
-                async move {
-                    let began = now - SESSION_ROW_TTL;
-                    with_conn!(tx.conn(), |c| sqlx::query(SWEEP_SESSIONS).bind(began).execute(c).await.map(|_| ()))?;
-                    login_throttle::sweep(tx, now).await
-                }
-                .scope_boxed()
-            })
-            .await
+        let began = now - SESSION_ROW_TTL;
+        let mut tx = self.accounts.begin_record().await?;
+        with_conn!(tx.conn(), |c| sqlx::query(SWEEP_SESSIONS).bind(began).execute(c).await.map(|_| ()))?;
+        login_throttle::sweep(&mut tx, now).await?;
+        Ok(tx.commit().await?)
     }
 }
 

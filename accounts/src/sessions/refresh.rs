@@ -1,22 +1,21 @@
-//! Continuing a session: each refresh token is used once, and a reused one ends its session.
+//! Continuing a session: each refresh token is used once, and a reused token ends its session.
 //!
-//! Every token of a session has the same first half, which nobody else knows. So used tokens need not
-//! be stored: a token of which only the first half is known was used before, or was made up by a
-//! client that had one. A session has two rows however often it continues: one for its current token,
-//! and one that stands for all earlier ones.
+//! Every token of a session has the same random first half, so used tokens need not be stored. If only
+//! the first half of a token is known, the token was used before, or a client that had such a token
+//! made it up. A session has two rows however often it continues: one for its current token, and one
+//! for all earlier tokens.
 
 use std::time::Duration;
 
 use aws_lc_rs::{digest, rand};
 use paddock_store::{
-    Mutation, Tx,
+    Tx,
     audit::{Event, EventType},
     clock::Timestamp,
     context::{Actor, AuditContext},
     ids::{SessionId, UserId},
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
@@ -55,21 +54,23 @@ pub(super) struct NewRefreshToken {
 }
 
 impl NewRefreshToken {
-    /// The first one of a session that begins now.
+    /// Creates the first token of a session that begins now.
     pub(super) fn begin(now: Timestamp) -> Self {
         Self::next(&random_half(), now, now)
     }
 
-    /// The next one of a session that began then, whose tokens all have this first half.
+    /// Creates the next token of a session that began at this time. Its tokens have this first half.
     fn next(family: &str, began: Timestamp, now: Timestamp) -> Self {
         let expires_at = (now + REFRESH_IDLE_TIMEOUT).min(began + SESSION_LIFETIME);
         Self { token: format!("{family}{}", random_half()).into(), expires_at }
     }
 
+    /// How long the token is valid from now on.
     pub(super) fn lifetime(&self, now: Timestamp) -> Duration {
         self.expires_at.since(now)
     }
 
+    /// Inserts the row of the token.
     pub(super) async fn insert(&self, tx: &mut Tx, session: SessionId, now: Timestamp) -> Result<(), Error> {
         with_conn!(tx.conn(), |c| sqlx::query(INSERT)
             .bind(hash(self.token.expose_secret()))
@@ -83,10 +84,10 @@ impl NewRefreshToken {
     }
 }
 
-/// A presented token, as it is looked up.
+/// A token that a client presented.
 #[derive(Debug)]
 struct Presented {
-    /// Its first half.
+    /// The first half.
     family: SecretString,
     hash: String,
     family_hash: String,
@@ -113,7 +114,7 @@ struct Found {
     user_id: UserId,
     created_at: Timestamp,
     token_version: i64,
-    /// Whether the session is live.
+    /// Whether the session has not ended.
     is_alive: bool,
     #[sqlx(flatten)]
     limits: Limits,
@@ -125,7 +126,7 @@ impl Found {
     }
 }
 
-/// A refresh token that was valid when it was checked, and is not used yet.
+/// A refresh token that was valid when it was checked, and that is not used yet.
 #[derive(Debug)]
 pub struct ValidRefreshToken {
     presented: Presented,
@@ -147,8 +148,8 @@ impl ValidRefreshToken {
 }
 
 impl Sessions<'_> {
-    /// Checks a refresh token without using it; `None` if it is invalid. A reused token ends its session,
-    /// whatever the rate limits are.
+    /// Checks a refresh token without using it; `None` if it is invalid. A reused token ends its session
+    /// even if the rate limits are exceeded.
     pub async fn check_refresh_token(
         self,
         context: &AuditContext,
@@ -170,9 +171,9 @@ impl Sessions<'_> {
         let context = context.acting(Actor::User(found.user_id));
         let now = self.accounts.now();
         let next = NewRefreshToken::next(presented.family.expose_secret(), found.created_at, now);
-        let rotated = self.accounts.write(&context, |tx| {
-            let next = &next;
-            async move { rotate(tx, token, next, now).await }.scope_boxed()
+        let rotated = retry_lost_race(|| async {
+            let tx = self.accounts.begin(&context).await?;
+            rotate(tx, token, &next, now).await
         });
         let user = match rotated.await {
             Ok(Some(user)) => user,
@@ -209,7 +210,7 @@ impl Sessions<'_> {
         Ok(true)
     }
 
-    /// Looks up a token of a live session, if it is used or has not expired.
+    /// Finds a token of a live session, if the token is used or has not expired.
     async fn live_token(self, presented: &Presented) -> Result<Option<Found>, Error> {
         let found: Option<Found> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(FIND)
             .bind(&presented.hash)
@@ -220,27 +221,26 @@ impl Sessions<'_> {
         Ok(found.filter(|found| found.is_alive && (found.consumed_at.is_some() || found.expires_at > now)))
     }
 
-    /// Ends the session of a used token: two clients have it.
+    /// Ends the session of a reused token, because two clients have the token.
     async fn end_reused_session(self, context: &AuditContext, found: &Found) -> Result<(), Error> {
-        let ended = self
-            .accounts
-            .write(context, |tx| {
-                async move { end_reused(tx, found.session(), self.accounts.now()).await }.scope_boxed()
-            })
-            .await?;
-        debug_assert!(ended.is_none(), "a used token gets no session");
-        Ok(())
+        retry_lost_race(|| async {
+            let tx = self.accounts.begin(context).await?;
+            end_reused(tx, found.session(), self.accounts.now()).await
+        })
+        .await
     }
 }
 
-/// Replaces a token by the next one. Of concurrent uses the first succeeds, and the next ends the session.
+/// Replaces a token by the next one. Returns the user; `None` if the session has ended.
+///
+/// Of concurrent uses of one token the first succeeds, and the second ends the session.
 async fn rotate(
-    tx: &mut Tx,
+    mut tx: Tx,
     ValidRefreshToken { presented, found }: &ValidRefreshToken,
     next: &NewRefreshToken,
     now: Timestamp,
-) -> Result<Mutation<Option<User>>, Error> {
-    let user = user::locked(tx, found.user_id).await?;
+) -> Result<Option<User>, Error> {
+    let user = user::locked(&mut tx, found.user_id).await?;
     let replaced = with_conn!(tx.conn(), |c| sqlx::query(USE)
         .bind(&presented.hash)
         .bind(hash(next.token.expose_secret()))
@@ -250,7 +250,8 @@ async fn rotate(
         .await
         .map(|done| done.rows_affected()))?;
     if replaced != 1 {
-        return end_reused(tx, found.session(), now).await;
+        end_reused(tx, found.session(), now).await?;
+        return Ok(None);
     }
     let prolonged = with_conn!(tx.conn(), |c| sqlx::query(PROLONG)
         .bind(found.session_id)
@@ -260,7 +261,7 @@ async fn rotate(
         .map(|done| done.rows_affected()))?;
     // The session ended since the check.
     if prolonged != 1 || !user.is_active || user.token_version != found.token_version {
-        return Ok(Mutation::Unchanged(None));
+        return Ok(None);
     }
     with_conn!(tx.conn(), |c| sqlx::query(USED)
         .bind(&presented.family_hash)
@@ -270,25 +271,24 @@ async fn rotate(
         .execute(c)
         .await
         .map(|_| ()))?;
-    let event = Event::new(EventType::SessionRefreshed).user(user.id);
-    Ok(Mutation::changed(Some(user), event))
+    tx.commit(Event::new(EventType::SessionRefreshed).user(user.id)).await?;
+    Ok(Some(user))
 }
 
-async fn end_reused(tx: &mut Tx, session: SessionId, now: Timestamp) -> Result<Mutation<Option<User>>, Error> {
-    Ok(match end(tx, session, now).await? {
-        Some(user) => Mutation::changed(None, Event::new(EventType::SessionReuseDetected).user(user)),
-        None => Mutation::Unchanged(None),
-    })
+/// Ends the session of a reused token, and commits. Does nothing if the session had already ended.
+async fn end_reused(mut tx: Tx, session: SessionId, now: Timestamp) -> Result<(), Error> {
+    let Some(user) = end(&mut tx, session, now).await? else { return Ok(()) };
+    Ok(tx.commit(Event::new(EventType::SessionReuseDetected).user(user)).await?)
 }
 
-/// Half of a token.
+/// Generates half of a token.
 fn random_half() -> String {
     let mut bytes = [0_u8; HALF_BYTES];
     rand::fill(&mut bytes).expect("the operating system gives random bytes");
     hex::encode(bytes)
 }
 
-/// The hash under which a token, or its first half, is stored.
+/// The stored hash of a token or of its first half.
 fn hash(text: &str) -> String {
     hex::encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }

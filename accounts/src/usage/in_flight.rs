@@ -1,14 +1,13 @@
-//! Requests in flight: stored, so that another process settles those of a process that dies.
+//! Requests in flight. They are stored, so that another process settles the requests of a dead process.
 
 use std::time::Duration;
 
 use paddock_store::{
-    Tx,
+    RecordTx,
     clock::Timestamp,
     ids::{CredentialId, UserId},
     statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -18,10 +17,10 @@ use super::{
 };
 use crate::error::Error;
 
-/// A process without a heartbeat for this long counts as dead. If it lives after all, its records replace
-/// the settled ones.
+/// A process without a heartbeat for this long counts as dead. If it is alive after all, its records
+/// replace the settled ones.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_mins(2);
-/// The status of a request whose end is not known.
+/// The status of a settled request: how the request ended is not known.
 pub const UNKNOWN: &str = "unknown";
 
 statements! {
@@ -69,32 +68,20 @@ impl Usage<'_> {
     /// Stores the requests that a process has in flight.
     pub async fn record_in_flight(self, process: Uuid, records: &[UsageRecord]) -> Result<(), Error> {
         let rows = deduplicate(records);
-        self.accounts
-            .record(|tx| {
-                let rows = &rows;
-                async move {
-                    for rows in rows.chunks(INSERT_BATCH) {
-                        insert_in_flight(tx, process, rows).await?;
-                    }
-                    Ok(())
-                }
-                .scope_boxed()
-            })
-            .await
+        let mut tx = self.accounts.begin_record().await?;
+        for rows in rows.chunks(INSERT_BATCH) {
+            insert_in_flight(&mut tx, process, rows).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
-    /// Reports that a process is alive, and settles the requests of dead ones, each once. Returns the number
-    /// of settled requests. A SQLite file has one process, so every other one is dead.
+    /// Records that a process is alive, and settles the requests of dead processes, each once. Returns
+    /// the number of settled requests. A SQLite file has one process, so every other process is dead.
     pub async fn heartbeat(self, process: Uuid) -> Result<usize, Error> {
         let now = self.accounts.now();
-        let beat = self.accounts.record(|tx| {
-            async move {
-                with_conn!(tx.conn(), |c| sqlx::query(HEARTBEAT).bind(process).bind(now).execute(c).await.map(|_| ()))?;
-                Ok(())
-            }
-            .scope_boxed()
-        });
-        beat.await?;
+        let mut tx = self.accounts.begin_record().await?;
+        with_conn!(tx.conn(), |c| sqlx::query(HEARTBEAT).bind(process).bind(now).execute(c).await.map(|_| ()))?;
+        tx.commit().await?;
         let is_shared = self.accounts.store().database().is_shared();
         let before = if is_shared { now - HEARTBEAT_TIMEOUT } else { now + HEARTBEAT_TIMEOUT };
         let gone: Vec<Uuid> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(GONE)
@@ -109,40 +96,36 @@ impl Usage<'_> {
         Ok(settled)
     }
 
-    /// Reports that a process ends with no request in flight.
+    /// Records that a process ends with no request in flight.
     pub async fn leave(self, process: Uuid) -> Result<(), Error> {
         self.settle(process, self.accounts.now() + HEARTBEAT_TIMEOUT, self.accounts.now()).await.map(|_| ())
     }
 
+    /// Settles the requests of a process without a heartbeat since `before`. Returns their number.
     async fn settle(self, gone: Uuid, before: Timestamp, now: Timestamp) -> Result<usize, Error> {
-        self.accounts
-            .record(|tx| {
-                async move {
-                    let forgotten = with_conn!(tx.conn(), |c| sqlx::query(FORGET)
-                        .bind(gone)
-                        .bind(before)
-                        .execute(c)
-                        .await
-                        .map(|done| done.rows_affected()))?;
-                    if forgotten == 0 {
-                        // Another process was first, or this one lives after all.
-                        return Ok(0);
-                    }
-                    let open: Vec<InFlightRow> =
-                        with_conn!(tx.conn(), |c| sqlx::query_as(TAKE).bind(gone).fetch_all(c).await?);
-                    let records: Vec<_> = open.into_iter().map(|row| row.settled(now)).collect();
-                    for rows in deduplicate(&records).chunks(INSERT_BATCH) {
-                        insert(tx, rows).await?;
-                    }
-                    Ok(records.len())
-                }
-                .scope_boxed()
-            })
+        let mut tx = self.accounts.begin_record().await?;
+        let forgotten = with_conn!(tx.conn(), |c| sqlx::query(FORGET)
+            .bind(gone)
+            .bind(before)
+            .execute(c)
             .await
+            .map(|done| done.rows_affected()))?;
+        if forgotten == 0 {
+            // Another process was first, or the process is alive after all.
+            return Ok(0);
+        }
+        let open: Vec<InFlightRow> = with_conn!(tx.conn(), |c| sqlx::query_as(TAKE).bind(gone).fetch_all(c).await?);
+        let records: Vec<_> = open.into_iter().map(|row| row.settled(now)).collect();
+        for rows in deduplicate(&records).chunks(INSERT_BATCH) {
+            insert(&mut tx, rows).await?;
+        }
+        tx.commit().await?;
+        Ok(records.len())
     }
 }
 
-async fn insert_in_flight(tx: &mut Tx, process: Uuid, records: &[&UsageRecord]) -> Result<(), Error> {
+/// Inserts requests in flight.
+async fn insert_in_flight(tx: &mut RecordTx, process: Uuid, records: &[&UsageRecord]) -> Result<(), Error> {
     macro_rules! inserted {
         ($conn:expr) => {{
             let mut query = QueryBuilder::new(
@@ -166,8 +149,8 @@ async fn insert_in_flight(tx: &mut Tx, process: Uuid, records: &[&UsageRecord]) 
     Ok(())
 }
 
-/// Removes requests that have ended.
-pub(super) async fn close(tx: &mut Tx, records: &[&UsageRecord]) -> Result<(), Error> {
+/// Deletes requests that have ended.
+pub(super) async fn close(tx: &mut RecordTx, records: &[&UsageRecord]) -> Result<(), Error> {
     macro_rules! closed {
         ($conn:expr) => {{
             let mut query = QueryBuilder::new("DELETE FROM usage_open WHERE usage_id IN (");

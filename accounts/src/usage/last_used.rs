@@ -54,6 +54,7 @@ impl LastUsed {
         due
     }
 
+    /// Marks uses as stored, and removes keys that have been idle for [`IDLE_TTL`].
     pub(super) fn set_stored(&self, stored: &[(CredentialId, i64)], now: Timestamp) {
         let mut notes = self.0.write();
         for (id, used) in stored {

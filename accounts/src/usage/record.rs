@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use paddock_store::{
-    Tx,
+    RecordTx,
     clock::Timestamp,
     ids::{CredentialId, UserId},
     with_conn,
@@ -56,7 +56,7 @@ pub(super) fn deduplicate(records: &[UsageRecord]) -> Vec<&UsageRecord> {
     records.iter().map(|record| (record.usage_id, record)).collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
-pub(super) async fn insert(tx: &mut Tx, records: &[&UsageRecord]) -> Result<(), Error> {
+pub(super) async fn insert(tx: &mut RecordTx, records: &[&UsageRecord]) -> Result<(), Error> {
     macro_rules! inserted {
         ($conn:expr) => {{
             let mut query = QueryBuilder::new(

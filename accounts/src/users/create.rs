@@ -1,13 +1,12 @@
 //! Creating a user.
 
 use paddock_store::{
-    Conn, Mutation,
+    Conn,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 
 use super::{
     Users,
@@ -33,24 +32,24 @@ statements! {
 pub struct NewUser {
     /// The address.
     pub email: Email,
-    /// The name people see.
+    /// The display name.
     pub display_name: Option<String>,
-    /// The identity in another system.
+    /// The identity in another system. It makes creation idempotent.
     pub external_id: Option<String>,
-    /// Whether it may act at once.
+    /// Whether the user is enabled.
     pub is_active: bool,
-    /// What it is.
+    /// The roles.
     pub roles: Roles,
-    /// The models it is narrowed to.
+    /// The models that the user may use; `None` means all.
     pub models: Option<ModelPatterns>,
-    /// Its limits.
+    /// The limits.
     pub limits: Limits,
-    /// The Kubernetes object that owns it.
+    /// The Kubernetes object that owns the user.
     pub managed_by: Option<ManagedBy>,
 }
 
 impl NewUser {
-    /// An active user with no roles, narrowed to nothing.
+    /// An enabled user with no roles, which may use all models.
     #[must_use]
     pub fn new(email: Email) -> Self {
         Self {
@@ -79,33 +78,29 @@ impl Users<'_> {
     /// Creates a user. If a user with this `external_id` and address exists, returns it.
     pub async fn create(self, context: &AuditContext, new: NewUser) -> Result<Created, Error> {
         check(new.display_name.as_deref(), new.external_id.as_deref(), &new.limits)?;
-        self.accounts
-            .write(context, |tx| {
-                let new = &new;
-                async move {
-                    if let Some(external_id) = &new.external_id
-                        && let Some(user) = by_external_id(tx.conn(), external_id).await?
-                    {
-                        if user.email != new.email {
-                            return Err(Error::ExternalIdTaken(user.id));
-                        }
-                        return Ok(Mutation::Unchanged(Created::Existing(user)));
-                    }
-                    match by_email(tx.conn(), &new.email).await? {
-                        None => {}
-                        // Created by another process between the two reads.
-                        Some(same) if new.external_id.is_some() && same.external_id == new.external_id => {
-                            return Ok(Mutation::Unchanged(Created::Existing(same)));
-                        }
-                        Some(other) => return Err(Error::EmailTaken(other.id)),
-                    }
-                    let user = insert(tx.conn(), new, self.accounts.now()).await?;
-                    let event = created_event(&user);
-                    Ok(Mutation::changed(Created::New(user), event))
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            if let Some(external_id) = &new.external_id
+                && let Some(user) = by_external_id(tx.conn(), external_id).await?
+            {
+                if user.email != new.email {
+                    return Err(Error::ExternalIdTaken(user.id));
                 }
-                .scope_boxed()
-            })
-            .await
+                return Ok(Created::Existing(user));
+            }
+            match by_email(tx.conn(), &new.email).await? {
+                None => {}
+                // Created by another process between the two reads.
+                Some(same) if new.external_id.is_some() && same.external_id == new.external_id => {
+                    return Ok(Created::Existing(same));
+                }
+                Some(other) => return Err(Error::EmailTaken(other.id)),
+            }
+            let user = insert(tx.conn(), &new, self.accounts.now()).await?;
+            tx.commit(created_event(&user)).await?;
+            Ok(Created::New(user))
+        })
+        .await
     }
 }
 
@@ -150,7 +145,7 @@ pub(crate) fn initial_fields(user: &User) -> Change {
     change
 }
 
-/// The rules of the free texts and the limits.
+/// Checks the free texts and the limits.
 pub(crate) fn check(display_name: Option<&str>, external_id: Option<&str>, limits: &Limits) -> Result<(), Error> {
     let texts = [("/display_name", display_name), ("/external_id", external_id)];
     let mut violations: Vec<_> = texts

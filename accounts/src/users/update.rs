@@ -1,14 +1,13 @@
 //! Changing a user.
 
 use paddock_store::{
-    Mutation, Tx,
+    Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
     ids::UserId,
-    statements, with_conn,
+    retry_lost_race, statements, with_conn,
 };
-use scoped_futures::ScopedFutureExt;
 
 use super::{
     Users, admins,
@@ -30,20 +29,21 @@ statements! {
 /// A merge patch: `None` leaves a field as it is, `Some(None)` clears it.
 #[derive(Clone, Debug, Default)]
 pub struct UserPatch {
-    /// The name people see.
+    /// The display name.
     pub display_name: Option<Option<String>>,
-    /// Whether it may act at all.
+    /// Whether the user is enabled.
     pub is_active: Option<bool>,
-    /// What it is.
+    /// The roles.
     pub roles: Option<Roles>,
-    /// The models it is narrowed to.
+    /// The models that the user may use.
     pub models: Option<Option<ModelPatterns>>,
-    /// Its limits.
+    /// The limits.
     pub limits: LimitsPatch,
 }
 
 impl UserPatch {
-    /// Whether it asks for anything besides `is_active`, the one field an admin may override on a managed user.
+    /// Whether the patch contains a field besides `is_active`, the only field that an admin may override
+    /// on a managed user.
     fn edits(&self) -> bool {
         self.display_name.is_some()
             || self.roles.is_some()
@@ -51,11 +51,12 @@ impl UserPatch {
             || self.limits != LimitsPatch::default()
     }
 
-    /// The user after it. It is laid over what is locked, so that of two patches at once neither is lost.
+    /// Applies the patch to a locked user, so that neither of two concurrent patches is lost.
     fn over(&self, user: User, now: Timestamp) -> User {
         let managed = user.managed_by.is_some();
         let overridden_at = match self.is_active {
-            // Disabling outranks Git, which may have disabled the user already, until an admin enables it.
+            // The override keeps the user disabled until an admin enables it, even if Git has disabled
+            // the user already and enables it later.
             Some(false) if managed => user.overridden_at.or(Some(now)),
             Some(true) => None,
             _ => user.overridden_at,
@@ -73,8 +74,9 @@ impl UserPatch {
 }
 
 impl Users<'_> {
-    /// Changes a user. What Kubernetes owns can only be disabled and enabled: the first is kept as an override, which the
-    /// second clears. `admins`: whether admins may be made and changed.
+    /// Changes a user. A user that a Kubernetes object owns can only be disabled and enabled: disabling
+    /// sets an override, and enabling clears it. `admins` says whether the caller may create and change
+    /// admins.
     pub async fn update(
         self,
         context: &AuditContext,
@@ -84,39 +86,41 @@ impl Users<'_> {
     ) -> Result<User, Error> {
         let display_name = patch.display_name.as_ref().and_then(|name| name.as_deref());
         check(display_name, None, &patch.limits.over(Limits::default()))?;
-        self.accounts
-            .write(context, |tx| {
-                let (patch, admins) = (&patch, &admins);
-                async move {
-                    let before = locked(tx, id).await?;
-                    if before.roles.has(Role::Admin) || patch.roles.as_ref().is_some_and(|roles| roles.has(Role::Admin))
-                    {
-                        admins.clone()?;
-                    }
-                    if let Some(owner) = &before.managed_by
-                        && patch.edits()
-                    {
-                        return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
-                    }
-                    let after = patch.over(before.clone(), self.accounts.now());
-                    replace(tx, &before, after, self.accounts.now()).await
-                }
-                .scope_boxed()
-            })
-            .await
+        retry_lost_race(|| async {
+            let mut tx = self.accounts.begin(context).await?;
+            let before = locked(&mut tx, id).await?;
+            if before.roles.has(Role::Admin) || patch.roles.as_ref().is_some_and(|roles| roles.has(Role::Admin)) {
+                admins.clone()?;
+            }
+            if let Some(owner) = &before.managed_by
+                && patch.edits()
+            {
+                return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
+            }
+            let after = patch.over(before.clone(), self.accounts.now());
+            let Some((user, event)) = replace(&mut tx, &before, after, self.accounts.now()).await? else {
+                return Ok(before);
+            };
+            tx.commit(event).await?;
+            Ok(user)
+        })
+        .await
     }
 }
 
-/// Writes what differs, with the event that weighs most.
-pub(crate) async fn replace(tx: &mut Tx, before: &User, after: User, now: Timestamp) -> Result<Mutation<User>, Error> {
-    let Some(event) = difference(before, &after) else {
-        return Ok(Mutation::Unchanged(before.clone()));
-    };
+/// Writes a changed user. Returns the new row and the event; `None` if nothing differs.
+pub(crate) async fn replace(
+    tx: &mut Tx,
+    before: &User,
+    after: User,
+    now: Timestamp,
+) -> Result<Option<(User, Event)>, Error> {
+    let Some(event) = difference(before, &after) else { return Ok(None) };
     admins::check_last_admin(tx, before, Some(&after)).await?;
-    Ok(Mutation::changed(put(tx, before, &after, now).await?, event))
+    Ok(Some((put(tx, before, &after, now).await?, event)))
 }
 
-/// Writes a user that was locked. Ends every session when roles or activity change.
+/// Writes a locked user. Ends every session if the roles change or the user is disabled.
 pub(crate) async fn put(tx: &mut Tx, before: &User, after: &User, now: Timestamp) -> Result<User, Error> {
     let ends_sessions = before.roles != after.roles || (before.is_active && !after.is_active);
     let managed = after.managed_by.as_ref();
@@ -140,7 +144,7 @@ pub(crate) async fn put(tx: &mut Tx, before: &User, after: &User, now: Timestamp
     .await?))
 }
 
-/// What is another after than before.
+/// The fields that differ.
 pub(crate) fn change(before: &User, after: &User) -> Change {
     let mut change = Change::default();
     change.field("display_name", before.display_name.as_ref(), after.display_name.as_ref());
@@ -153,7 +157,7 @@ pub(crate) fn change(before: &User, after: &User) -> Change {
     change
 }
 
-/// The event of a change, by its weightiest part; `None` when nothing differs.
+/// The event of a change; `None` if nothing differs. Its type is that of the most important change.
 fn difference(before: &User, after: &User) -> Option<Event> {
     let change = change(before, after);
     if change.is_empty() {

@@ -1,22 +1,24 @@
-//! Records events that may come in floods, through the [`Aggregator`](super::aggregator::Aggregator).
+//! Records events that a client can cause in large numbers, through the
+//! [`Aggregator`](super::aggregator::Aggregator).
 
 use metrics::counter;
-use scoped_futures::ScopedFutureExt;
 
 use super::{
     aggregator::{AggregateKey, Window, aggregated, by_type},
     event::Event,
     log::AuditLog,
 };
-use crate::{context::AuditContext, error::Error, write::Mutation};
+use crate::{context::AuditContext, error::Error, retry::retry_lost_race};
 
-/// How many counts one transaction writes. One transaction for each would take a second per thousand.
+/// How many counts one transaction writes. A transaction for each count would take a second per
+/// thousand counts.
 const AGGREGATE_BATCH: usize = 500;
 
 impl AuditLog {
     /// Records an event that may be repeated often: writes it at once, or counts it.
     ///
-    /// The write continues if the caller is dropped. If it fails, the event is counted.
+    /// The write continues if the caller is dropped. If the write fails, the event is counted and the
+    /// error is returned.
     pub async fn record_aggregated(
         &self,
         context: &AuditContext,
@@ -62,11 +64,15 @@ impl AuditLog {
                 left = next;
             }
         });
-        // The panic hook reports a panic.
+        // An error is a panic of the task, which the panic hook reports.
         let _ = flushed.await;
     }
 
     async fn write_event(&self, context: &AuditContext, event: &Event) -> Result<(), Error> {
-        self.store().write(context, |_| async move { Ok(Mutation::changed((), event.clone())) }.scope_boxed()).await
+        retry_lost_race(|| async {
+            let tx = self.store().begin(context).await?;
+            tx.commit(event.clone()).await
+        })
+        .await
     }
 }

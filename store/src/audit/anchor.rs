@@ -1,11 +1,7 @@
 //! The anchor: the checkpoint that the log continues from after retention removed older rows.
 
 use super::{chain::Chain, head::Head};
-use crate::{
-    db::{Conn, Tx},
-    error::Error,
-    statements, with_conn,
-};
+use crate::{db::Conn, error::Error, statements, with_conn};
 
 statements! {
     ANCHOR = "SELECT position, hash, seal FROM audit_anchor";
@@ -54,9 +50,9 @@ pub(super) async fn load(conn: Conn<'_>) -> Result<Option<Anchor>, Error> {
 
 /// Loads the anchor and locks it until the transaction ends. Returns `None` while another process
 /// holds the lock.
-pub(super) async fn load_locked(tx: &mut Tx) -> Result<Option<Anchor>, Error> {
+pub(super) async fn load_locked(conn: Conn<'_>) -> Result<Option<Anchor>, Error> {
     const LOCKED: &str = "SELECT position, hash, seal FROM audit_anchor FOR UPDATE SKIP LOCKED";
-    match tx.conn() {
+    match conn {
         Conn::Pg(c) => Ok(sqlx::query_as(LOCKED).fetch_optional(c).await?.map(Anchor::from_row)),
         Conn::Sqlite(c) => load(Conn::Sqlite(c)).await,
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     context::AuditContext,
-    db::{Conn, Tx},
+    db::{Conn, Transaction},
     error::Error,
     ids::uuid_v7,
     statements, with_conn,
@@ -53,7 +53,7 @@ statements! {
 }
 
 /// `TAKE_POSITIONS` for PostgreSQL. It also makes the next commit asynchronous, as
-/// [`Tx::commit_audited`] requires.
+/// [`Transaction::commit_audited`] requires.
 const TAKE_POSITIONS_POSTGRES: &str = concat!(take_positions!(), ", set_config('synchronous_commit', 'off', true)");
 /// `SEAL_HEAD` and `APPEND` in one statement for PostgreSQL. Every other audited transaction waits
 /// for each round trip.
@@ -147,7 +147,7 @@ impl Chain {
 
     /// Takes the next position, seals the row and stores it. Call this immediately before the
     /// commit: from here on, every other audited transaction waits.
-    pub(crate) async fn append(&self, tx: &mut Tx, mut row: AuditRow) -> Result<Head, Error> {
+    pub(crate) async fn append(&self, tx: &mut Transaction, mut row: AuditRow) -> Result<Head, Error> {
         (row.id, row.prev_hash) = self.take_positions(tx, 1).await?;
         row.hash = self.hash(&row);
         seal_and_append(tx.conn(), &row).await.map_err(Error::audit)?;
@@ -155,7 +155,7 @@ impl Chain {
     }
 
     /// Appends many rows with one statement, so that other audited transactions wait only briefly.
-    pub(crate) async fn append_all(&self, tx: &mut Tx, mut rows: Vec<AuditRow>) -> Result<Head, Error> {
+    pub(crate) async fn append_all(&self, tx: &mut Transaction, mut rows: Vec<AuditRow>) -> Result<Head, Error> {
         let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let (last, hash) = self.take_positions(tx, count).await?;
         let mut head = Head { position: last - count, hash };
@@ -173,7 +173,7 @@ impl Chain {
 
     /// Reserves `count` positions. Returns the last of them, and the hash of the row before the
     /// first. Fails if the log is sealed with another key.
-    async fn take_positions(&self, tx: &mut Tx, count: i64) -> Result<(i64, String), Error> {
+    async fn take_positions(&self, tx: &mut Transaction, count: i64) -> Result<(i64, String), Error> {
         let taken = take_positions(tx.conn(), count).await.map_err(Error::audit)?;
         if !self.is_key_verified() {
             self.verify_signing_key(tx.conn()).await?;

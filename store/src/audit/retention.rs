@@ -1,8 +1,6 @@
-//! Retention: removes rows that are old enough, and keeps the chain provable without them.
+//! Retention: removes old rows, and keeps the rest of the chain verifiable.
 
 use std::time::Duration;
-
-use scoped_futures::ScopedFutureExt;
 
 use super::{
     anchor::{self, Anchor},
@@ -13,7 +11,9 @@ use super::{
     row::{AuditRow, columns},
     verify_error::VerifyError,
 };
-use crate::{clock::Timestamp, context::AuditContext, db::Tx, error::Error, statements, with_conn, write::Mutation};
+use crate::{
+    clock::Timestamp, context::AuditContext, error::Error, retry::retry_lost_race, statements, with_conn, write::Tx,
+};
 
 /// How many rows one transaction removes.
 const TRIM_BATCH: i64 = 2000;
@@ -26,18 +26,18 @@ statements! {
 }
 
 impl AuditLog {
-    /// Removes a batch of the oldest rows that are past `AUDIT_RETENTION_DAYS`, and records that as an
-    /// event. Returns the number of removed rows: 0 while another process does the same, and 0 where
-    /// rows are kept for ever.
+    /// Removes a batch of rows that are older than `AUDIT_RETENTION_DAYS`, and records the removal as
+    /// an event. Returns the number of removed rows. It is 0 while another process trims the log, and
+    /// if rows are kept for ever.
     ///
-    /// Rows are kept to the end of their UTC day, so that a day has one such event. A row is removed
-    /// only if its seal is right. Otherwise backdated rows would be removed, and vouched for, by
-    /// Paddock itself.
+    /// Rows are kept to the end of their UTC day, so that each day has one event of this type. A row is
+    /// removed only if its seal is right. Otherwise Paddock would remove backdated rows, and seal an
+    /// anchor that confirms them.
     pub async fn trim(&self) -> Result<i64, Error> {
         let Some(days) = self.retention_days() else { return Ok(0) };
         let today = (self.store().now() - DAY * days).since(Timestamp::from_micros(0)).as_secs() / DAY.as_secs();
         let cutoff = Timestamp::from_micros(0) + Duration::from_secs(today * DAY.as_secs());
-        // Usually there is nothing to do, which needs no lock.
+        // Usually there is no old row, and this check needs no lock.
         let first: Option<Timestamp> =
             with_conn!(self.store().reader().await?.conn(), |c| sqlx::query_scalar(FIRST_TIME)
                 .fetch_optional(c)
@@ -45,36 +45,36 @@ impl AuditLog {
         if first.is_none_or(|first| first >= cutoff) {
             return Ok(0);
         }
-        self.store()
-            .write(&AuditContext::system("retention"), |tx| {
-                async move {
-                    let Some(anchor) = anchor::load_locked(tx).await? else { return Ok(Mutation::Unchanged(0)) };
-                    let from = anchor.verify(self.store().chain()).ok_or_else(|| kept(&VerifyError::Anchor))?.clone();
-                    let to = last_expired(tx, self.store().chain(), &from, cutoff).await?;
-                    let count = to.position - from.position;
-                    if count == 0 {
-                        return Ok(Mutation::Unchanged(0));
-                    }
-                    let removed: u64 = with_conn!(tx.conn(), |c| sqlx::query(REMOVE)
-                        .bind(from.position)
-                        .bind(to.position)
-                        .execute(c)
-                        .await
-                        .map(|done| done.rows_affected()))?;
-                    if i64::try_from(removed) != Ok(count) {
-                        return Err(Error::Corrupt(format!("{removed} audit rows were removed instead of {count}")));
-                    }
-                    let anchor = Anchor::new(to, self.store().chain());
-                    anchor.store(tx.conn()).await?;
-                    Ok(Mutation::changed(count, trimmed(&from, &anchor.at)))
-                }
-                .scope_boxed()
-            })
+        retry_lost_race(|| self.trim_before(cutoff)).await
+    }
+
+    /// Removes a batch of rows that are older than the cutoff. Returns their number.
+    async fn trim_before(&self, cutoff: Timestamp) -> Result<i64, Error> {
+        let mut tx = self.store().begin(&AuditContext::system("retention")).await?;
+        let Some(anchor) = anchor::load_locked(tx.conn()).await? else { return Ok(0) };
+        let from = anchor.verify(self.store().chain()).ok_or_else(|| kept(&VerifyError::Anchor))?.clone();
+        let to = last_expired(&mut tx, self.store().chain(), &from, cutoff).await?;
+        let count = to.position - from.position;
+        if count == 0 {
+            return Ok(0);
+        }
+        let removed: u64 = with_conn!(tx.conn(), |c| sqlx::query(REMOVE)
+            .bind(from.position)
+            .bind(to.position)
+            .execute(c)
             .await
+            .map(|done| done.rows_affected()))?;
+        if i64::try_from(removed) != Ok(count) {
+            return Err(Error::Corrupt(format!("{removed} audit rows were removed instead of {count}")));
+        }
+        let anchor = Anchor::new(to, self.store().chain());
+        anchor.store(tx.conn()).await?;
+        tx.commit(trimmed(&from, &anchor.at)).await?;
+        Ok(count)
     }
 }
 
-/// The last of the rows after `from` that are older than the cutoff.
+/// Returns the last row after `from` that is older than the cutoff; `from` if there is none.
 async fn last_expired(tx: &mut Tx, chain: &Chain, from: &Head, cutoff: Timestamp) -> Result<Head, Error> {
     let rows: Vec<AuditRow> =
         with_conn!(tx.conn(), |c| sqlx::query_as(OLDEST).bind(from.position).bind(TRIM_BATCH).fetch_all(c).await?);

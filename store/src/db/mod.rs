@@ -21,7 +21,7 @@ pub use options::OpenOptions;
 use pool::{Pool, PooledConn};
 pub(crate) use schema::Schema;
 pub use schema::migrate;
-use sqlx::{PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
+use sqlx::{PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::error::Error;
@@ -99,17 +99,16 @@ impl ReadConn {
     }
 }
 
-/// A transaction. It rolls back on drop.
-pub struct Tx(Writing);
+/// A transaction of either engine. It rolls back on drop. The write door alone hands it out.
+pub(crate) struct Transaction(Writing);
 
 enum Writing {
     Pg(PooledConn),
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
 }
 
-impl Tx {
-    /// Borrows the connection for one statement.
-    pub fn conn(&mut self) -> Conn<'_> {
+impl Transaction {
+    pub(crate) fn conn(&mut self) -> Conn<'_> {
         match &mut self.0 {
             Writing::Pg(pooled) => Conn::Pg(pooled.connection()),
             Writing::Sqlite(tx) => Conn::Sqlite(&mut *tx),
@@ -118,7 +117,7 @@ impl Tx {
 
     /// Locks a row until the transaction ends, so that a value read from it stays current. Does
     /// nothing on SQLite, which has one writer.
-    pub async fn lock(&mut self, table: Lockable, id: i64) -> Result<(), Error> {
+    pub(crate) async fn lock(&mut self, table: Lockable, id: i64) -> Result<(), Error> {
         let statement = match table {
             Lockable::Users => "SELECT 1 FROM users WHERE id = $1 FOR UPDATE",
             Lockable::Credentials => "SELECT 1 FROM credentials WHERE id = $1 FOR UPDATE",
@@ -152,6 +151,7 @@ impl Tx {
         self.commit().await.map_err(Error::InDoubt)
     }
 
+    /// Commits, and waits for the disk.
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self.0 {
             Writing::Pg(mut pooled) => pooled.commit().await,
@@ -160,7 +160,7 @@ impl Tx {
     }
 }
 
-/// A table with rows that [`Tx::lock`] can lock.
+/// A table with rows that [`Tx::lock`](crate::Tx::lock) can lock.
 #[derive(Clone, Copy)]
 pub enum Lockable {
     /// `users`.
@@ -198,8 +198,8 @@ impl Database {
         }))
     }
 
-    pub(crate) async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx(match self {
+    pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        Ok(Transaction(match self {
             Self::Pg(pool) => Writing::Pg(pool.begin().await?),
             Self::Sqlite(SqlitePools { write: Some(write), .. }) => {
                 Writing::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)

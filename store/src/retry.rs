@@ -1,0 +1,37 @@
+//! Repeats an operation that lost a race against another transaction.
+
+use crate::error::Error;
+
+/// How often an operation runs at most.
+const MAX_TRIES: u32 = 3;
+
+/// The error of an operation that may lose a race.
+pub trait LostRace {
+    /// Whether another transaction came first, so that a second run may succeed.
+    fn is_lost_race(&self) -> bool;
+}
+
+impl LostRace for Error {
+    fn is_lost_race(&self) -> bool {
+        self.is_race()
+    }
+}
+
+/// Runs an operation, and runs it again after a lost race: at most three times.
+///
+/// A race is lost to a transaction that inserted the same unique value, or that ran at the same time
+/// and cannot be serialized with this one. The next run sees the result of the other transaction, and
+/// answers accordingly: a second user with the same address fails because the first user exists.
+///
+/// The operation begins its transaction itself, and has no effect outside the transaction.
+pub async fn retry_lost_race<T, E: LostRace, F: Future<Output = Result<T, E>> + Send>(
+    operation: impl Fn() -> F,
+) -> Result<T, E> {
+    for _ in 1..MAX_TRIES {
+        match operation().await {
+            Err(error) if error.is_lost_race() => {}
+            settled => return settled,
+        }
+    }
+    operation().await
+}
