@@ -177,7 +177,7 @@ impl Accounts {
                 },
                 None => {
                     let new = NewUser { roles: [Role::Admin].into_iter().collect(), ..NewUser::new(email.clone()) };
-                    let admin = insert(tx.conn(), &new, now).await?;
+                    let admin = insert(&mut tx, &new, now).await?;
                     let changes = initial_fields(&admin);
                     (admin, changes, "created")
                 }

@@ -1,7 +1,7 @@
 //! Issuing a key.
 
 use paddock_store::{
-    Conn, Tx,
+    Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
@@ -114,7 +114,7 @@ pub(crate) async fn issue_in(
         expires_at: new.expires_at,
         managed_by: None,
     };
-    let mut credential = insert(tx.conn(), &draft, now).await?;
+    let mut credential = insert(tx, &draft, now).await?;
     secrets::insert(tx, credential.id, token, hash, SecretState::Active, credential.expires_at, now).await?;
     credential.key_id = Some(token.key_id().to_owned());
     Ok(credential)
@@ -132,9 +132,9 @@ pub(crate) struct Draft {
 }
 
 /// Inserts a credential without a secret.
-pub(crate) async fn insert(conn: Conn<'_>, draft: &Draft, now: Timestamp) -> Result<Credential, Error> {
+pub(crate) async fn insert(tx: &mut Tx, draft: &Draft, now: Timestamp) -> Result<Credential, Error> {
     let managed = draft.managed_by.as_ref();
-    Ok(with_conn!(conn, |c| bind_limits!(
+    Ok(with_conn!(tx.conn(), |c| bind_limits!(
         sqlx::query_as(INSERT).bind(draft.user_id).bind(&draft.label).bind(&draft.scopes).bind(&draft.models),
         draft.limits
     )

@@ -36,7 +36,7 @@ impl Credentials<'_> {
                 revoke(&mut tx, credential, overriding, now).await?
             } else if overriding && credential.overridden_at.is_none() {
                 let after = Credential { overridden_at: Some(now), ..credential.clone() };
-                update(tx.conn(), &after, now).await?;
+                update(&mut tx, &after, now).await?;
                 let mut change = Change::default();
                 change.field("overridden_at", None, Some(&now));
                 Event::new(EventType::OverrideSet).user(credential.user_id).credential(id).change(change)
@@ -62,7 +62,7 @@ pub(crate) async fn revoke(
     if overriding {
         after.overridden_at = Some(now);
     }
-    update(tx.conn(), &after, now).await?;
+    update(tx, &after, now).await?;
     secrets::revoke_all(tx, credential.id).await?;
     let mut change = Change::default();
     change.field("revoked_at", None, Some(&now));

@@ -1,7 +1,7 @@
 //! Updates of a key. Only the Kubernetes object that owns a key changes it.
 
 use paddock_store::{
-    Conn,
+    Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     statements, with_conn,
@@ -31,9 +31,9 @@ pub(crate) fn difference(before: &Credential, after: &Credential) -> Option<Even
         .then(|| Event::new(EventType::ApiKeyUpdated).user(after.user_id).credential(after.id).change(change))
 }
 
-pub(crate) async fn update(conn: Conn<'_>, credential: &Credential, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn update(tx: &mut Tx, credential: &Credential, now: Timestamp) -> Result<(), Error> {
     let managed = credential.managed_by.as_ref();
-    with_conn!(conn, |c| bind_limits!(
+    with_conn!(tx.conn(), |c| bind_limits!(
         sqlx::query(UPDATE)
             .bind(credential.id)
             .bind(&credential.label)

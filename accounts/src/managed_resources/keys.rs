@@ -63,7 +63,7 @@ impl ManagedResources<'_> {
             within_role(&user, &desired.scopes)?;
             let Some(before) = credential::by_owner(tx.conn(), owner).await? else {
                 check(&desired.label, &desired.limits, desired.expires_at, now)?;
-                let credential = insert(tx.conn(), &draft(owner, desired), now).await?;
+                let credential = insert(&mut tx, &draft(owner, desired), now).await?;
                 tx.commit(issued_event(EventType::ApiKeyCreated, &credential)).await?;
                 return Ok(credential);
             };
@@ -88,7 +88,7 @@ impl ManagedResources<'_> {
             after.expires_at = desired.expires_at;
             after.managed_by = Some(owner.clone());
             let Some(event) = difference(&before, &after) else { return Ok(before) };
-            update(tx.conn(), &after, now).await?;
+            update(&mut tx, &after, now).await?;
             tx.commit(event).await?;
             Ok(after)
         })
@@ -129,9 +129,9 @@ async fn replace_credential(
     now: Timestamp,
 ) -> Result<(Credential, Event), Error> {
     let aside = Credential { managed_by: None, revoked_at: before.revoked_at.or(Some(now)), ..before };
-    update(tx.conn(), &aside, now).await?;
+    update(tx, &aside, now).await?;
     secrets::revoke_all(tx, aside.id).await?;
-    let credential = insert(tx.conn(), &draft(owner, desired), now).await?;
+    let credential = insert(tx, &draft(owner, desired), now).await?;
     let event = issued_event(EventType::ApiKeyCreated, &credential)
         .detail(format!("takes the place of credential {}", aside.id))
         .also_about(aside.user_id);

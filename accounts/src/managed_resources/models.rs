@@ -3,7 +3,7 @@
 use std::{convert::Infallible, str::FromStr};
 
 use paddock_store::{
-    Conn,
+    Conn, Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
@@ -132,7 +132,7 @@ impl ManagedResources<'_> {
             if change.is_empty() {
                 return Ok(());
             }
-            store(tx.conn(), before.map(|row| row.id), &after, owner, self.accounts.now()).await?;
+            store(&mut tx, before.map(|row| row.id), &after, owner, self.accounts.now()).await?;
             let event_type = match model.origin {
                 ModelSource::Adopted => EventType::ModelAdopted,
                 ModelSource::Pulled => EventType::ModelPulled,
@@ -198,8 +198,8 @@ async fn by_owner(conn: Conn<'_>, owner: &ManagedBy) -> Result<Option<Row>, Erro
         .await?))
 }
 
-async fn store(conn: Conn<'_>, id: Option<i64>, model: &Model, owner: &ManagedBy, now: Timestamp) -> Result<(), Error> {
-    with_conn!(conn, |c| match id {
+async fn store(tx: &mut Tx, id: Option<i64>, model: &Model, owner: &ManagedBy, now: Timestamp) -> Result<(), Error> {
+    with_conn!(tx.conn(), |c| match id {
         Some(id) => sqlx::query(UPDATE)
             .bind(id)
             .bind(&model.model)

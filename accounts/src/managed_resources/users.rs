@@ -70,7 +70,7 @@ impl ManagedResources<'_> {
             let now = self.accounts.now();
             let Owned { user: found, former } = find_owned(&mut tx, owner, desired, adoption, on_mismatch).await?;
             let Some(before) = found else {
-                let user = insert(tx.conn(), &new_user(owner, desired), now).await?;
+                let user = insert(&mut tx, &new_user(owner, desired), now).await?;
                 tx.commit(with_former(former, created_event(&user))).await?;
                 return Ok(user);
             };

@@ -143,12 +143,12 @@ pub(crate) async fn set(tx: &mut Tx, user: UserId, hash: &str, now: Timestamp) -
     user::end_sessions(tx, user).await
 }
 
-/// The texts about a user that a password must not contain.
+/// Facts about a user, which make a password easy to guess.
 fn about(user: &User) -> Vec<String> {
     about_address(&user.email).into_iter().chain(user.display_name.clone()).collect()
 }
 
-/// The address and its parts, which a password must not contain.
+/// The address and its parts, which make a password easy to guess.
 pub(crate) fn about_address(email: &Email) -> Vec<String> {
     let parts = email.as_str().split('@').map(str::to_owned);
     std::iter::once(email.to_string()).chain(parts).collect()

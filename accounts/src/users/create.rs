@@ -1,7 +1,7 @@
 //! Creating a user.
 
 use paddock_store::{
-    Conn,
+    Tx,
     audit::{Change, Event, EventType},
     clock::Timestamp,
     context::AuditContext,
@@ -96,7 +96,7 @@ impl Users<'_> {
                 }
                 Some(other) => return Err(Error::EmailTaken(other.id)),
             }
-            let user = insert(tx.conn(), &new, self.accounts.now()).await?;
+            let user = insert(&mut tx, &new, self.accounts.now()).await?;
             tx.commit(created_event(&user)).await?;
             Ok(Created::New(user))
         })
@@ -105,9 +105,9 @@ impl Users<'_> {
 }
 
 /// Inserts a user.
-pub(crate) async fn insert(conn: Conn<'_>, new: &NewUser, now: Timestamp) -> Result<User, Error> {
+pub(crate) async fn insert(tx: &mut Tx, new: &NewUser, now: Timestamp) -> Result<User, Error> {
     let managed = new.managed_by.as_ref();
-    Ok(with_conn!(conn, |c| bind_limits!(
+    Ok(with_conn!(tx.conn(), |c| bind_limits!(
         sqlx::query_as(INSERT)
             .bind(&new.email)
             .bind(&new.display_name)
