@@ -9,6 +9,7 @@ pub mod clock;
 pub mod context;
 pub mod db;
 mod error;
+mod error_chain;
 pub mod ids;
 mod open;
 pub mod rights;
@@ -16,4 +17,5 @@ mod write;
 
 pub use db::{Conn, Connections, OpenError, OpenOptions, ReadConn, Tx, migrate};
 pub use error::Error;
+pub use error_chain::error_chain;
 pub use write::{Mutation, MutationError, MutationFuture, Store};
