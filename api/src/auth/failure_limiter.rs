@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    http::problem::{Kind, Problem},
+    http::error::{ApiError, Kind},
     rate_limit::gcra::{Quota, SECOND},
 };
 
@@ -99,13 +99,13 @@ impl Throttled {
     }
 }
 
-impl From<Throttled> for Problem {
+impl From<Throttled> for ApiError {
     fn from(throttled: Throttled) -> Self {
         let kind = match throttled.kind {
             AttemptKind::Credential | AttemptKind::Cookie => Kind::RateLimited,
             AttemptKind::Password => Kind::LoginLocked,
         };
-        Self::new(kind, throttled.message()).with_retry_after(throttled.wait)
+        Self::new(kind, throttled.message()).with_code("rate_limit_exceeded").with_retry_after(throttled.wait)
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use paddock_accounts::access::{Permission, Principal};
 
-use super::error::GatewayError;
 use crate::{
     auth::{Authenticator, credential_from_headers},
-    http::request_context::RequestContext,
+    http::{
+        error::{ApiError, Kind},
+        request_context::RequestContext,
+    },
 };
 
 /// Returns the principal behind a request, if its limits allow the request. The request counts
@@ -17,7 +19,7 @@ pub(super) async fn authenticate(
     authenticator: &Authenticator,
     headers: &HeaderMap,
     context: &RequestContext,
-) -> Result<Arc<Principal>, GatewayError> {
+) -> Result<Arc<Principal>, ApiError> {
     Ok(authenticator.admit(headers, context).await?)
 }
 
@@ -26,14 +28,13 @@ pub(super) async fn reauthorize(
     authenticator: &Authenticator,
     headers: &HeaderMap,
     permission: Permission,
-) -> Result<Arc<Principal>, GatewayError> {
+) -> Result<Arc<Principal>, ApiError> {
     let principal = authenticator.reauthenticate(credential_from_headers(headers)).await?;
     authorize(&principal, permission)?;
     Ok(principal)
 }
 
 /// Checks that the principal has the permission.
-pub(super) fn authorize(principal: &Principal, permission: Permission) -> Result<(), GatewayError> {
-    let denied = |denied| GatewayError::new(StatusCode::FORBIDDEN, "forbidden", format!("{denied}"));
-    principal.may(permission).map_err(denied)
+pub(super) fn authorize(principal: &Principal, permission: Permission) -> Result<(), ApiError> {
+    principal.may(permission).map_err(|denied| ApiError::new(Kind::Forbidden, denied.to_string()))
 }

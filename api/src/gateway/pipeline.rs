@@ -9,11 +9,12 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, head
 use hyper::body::Incoming;
 use paddock_accounts::access::{Permission, Principal};
 use paddock_ollama::{Dialect, Endpoint, ModelName, Operation, RouteError, filter_openai_models, filter_tags};
+use paddock_store::error_chain;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Gateway, authorize,
-    error::GatewayError,
+    error::{self, gateway_error},
     headers,
     model_cache::{Found, LIST_TIMEOUT},
     policy,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::http::{
     body::{BodyError, MAX_DISCARDED, discard, read_body},
-    error_chain::causes,
+    error::{ApiError, Kind},
     host::HostError,
     request_context::RequestContext,
     slot::evictable_while,
@@ -54,10 +55,10 @@ pub(crate) async fn serve(
         Ok(Ok(response)) => return response,
         Ok(Err(error)) => error,
         // The panic hook has logged where and why.
-        Err(_) => GatewayError::internal("panic"),
+        Err(_) => ApiError::internal().with_code("panic"),
     };
-    error.record(endpoint.path, context, gateway_request.started.elapsed());
-    error.render(endpoint.dialect)
+    error::record(&error, endpoint.path, context, gateway_request.started.elapsed());
+    error.render_dialect(endpoint.dialect)
 }
 
 /// Answers a request that the route table refuses. A forbidden endpoint asks anonymous callers for
@@ -69,7 +70,12 @@ pub(crate) async fn refuse(
     context: &RequestContext,
 ) -> Response {
     let started = Instant::now();
-    let mut error = GatewayError::new(refused.status, CLOSED, refused.reason);
+    let kind = match refused.status {
+        StatusCode::FORBIDDEN => Kind::Forbidden,
+        StatusCode::METHOD_NOT_ALLOWED => Kind::MethodNotAllowed,
+        _ => Kind::NotFound,
+    };
+    let mut error = gateway_error(kind, CLOSED, refused.reason);
     if let Some(path) = refused.forbidden_path {
         match authorize::authenticate(&gateway.authenticator, request.headers(), context).await {
             Ok(principal) => {
@@ -82,9 +88,9 @@ pub(crate) async fn refuse(
             Err(unauthenticated) => error = unauthenticated,
         }
     }
-    error.record(CLOSED, context, started.elapsed());
+    error::record(&error, CLOSED, context, started.elapsed());
     tracing::debug!(method = %request.method(), path = request.uri().path(), "not served");
-    let mut response = error.render(refused.dialect);
+    let mut response = error.render_dialect(refused.dialect);
     if let Some(allow) = refused.allow {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     }
@@ -100,9 +106,9 @@ fn method_name(method: &Method) -> &str {
 
 /// Answers a request for a gateway path whose `Host` header is refused.
 pub(crate) fn refuse_host(path: &'static str, dialect: Dialect, why: HostError, context: &RequestContext) -> Response {
-    let error = GatewayError::new(why.status(), "invalid_host", why.message());
-    error.record(path, context, Duration::ZERO);
-    error.render(dialect)
+    let error = ApiError::from(why);
+    error::record(&error, path, context, Duration::ZERO);
+    error.render_dialect(dialect)
 }
 
 /// Records the denial of an authenticated caller in the audit log.
@@ -112,14 +118,14 @@ async fn record_denial(
     user_agent: Option<&HeaderValue>,
     principal: &Principal,
     target: &str,
-    error: &GatewayError,
+    error: &ApiError,
 ) {
     let audit_context = context.audit_context(user_agent, principal.actor());
-    gateway.authenticator.record_denial(&audit_context, principal, target, error.message()).await;
+    gateway.authenticator.record_denial(&audit_context, principal, target, error.gateway_detail()).await;
 }
 
 impl GatewayRequest<'_> {
-    async fn respond(&self, request: Request<Incoming>) -> Result<Response, GatewayError> {
+    async fn respond(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
         let (head, body) = request.into_parts();
         let Some(permission) = self.gateway.required_permission(self.endpoint) else {
             // Anonymous requests must not keep other clients out while they wait for Ollama.
@@ -160,11 +166,11 @@ impl GatewayRequest<'_> {
         headers: HeaderMap,
         body: Incoming,
         permission: Permission,
-    ) -> Result<Response, GatewayError> {
+    ) -> Result<Response, ApiError> {
         let gateway = self.gateway;
         if headers.contains_key(header::CONTENT_ENCODING) {
             let reason = "send the body without a Content-Encoding";
-            return Err(GatewayError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", reason));
+            return Err(gateway_error(Kind::UnsupportedMediaType, "content_encoding", reason));
         }
         let body = evictable_while(extensions, self.read_body(body)).await?;
         // The client may have sent the body slowly. Check its rights again.
@@ -193,9 +199,9 @@ impl GatewayRequest<'_> {
             biased;
             () = revocation.token().cancelled() => {
                 let (outcome, refusal) = if revocation.is_revoked() {
-                    (RequestOutcome::Revoked, GatewayError::revoked())
+                    (RequestOutcome::Revoked, error::revoked())
                 } else {
-                    (RequestOutcome::Shutdown, GatewayError::shutdown())
+                    (RequestOutcome::Shutdown, error::shutdown())
                 };
                 return Err(usage.fail(outcome, refusal));
             }
@@ -204,13 +210,13 @@ impl GatewayRequest<'_> {
         let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if error.is_connect() => {
-                return Err(usage.fail(RequestOutcome::UpstreamUnavailable, GatewayError::upstream_unavailable()));
+                return Err(usage.fail(RequestOutcome::UpstreamUnavailable, error::upstream_unavailable()));
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, cause = causes(&error), "Ollama failed before it answered");
-                return Err(usage.fail(RequestOutcome::UpstreamError, GatewayError::upstream_failed()));
+                tracing::warn!(error = error_chain(&error), "Ollama failed before it answered");
+                return Err(usage.fail(RequestOutcome::UpstreamError, error::upstream_failed()));
             }
-            Err(_) => return Err(usage.fail(RequestOutcome::UpstreamTimeout, GatewayError::upstream_timeout())),
+            Err(_) => return Err(usage.fail(RequestOutcome::UpstreamTimeout, error::upstream_timeout())),
         };
         if answer.status() == StatusCode::NOT_FOUND {
             // The text is the same as for a model that is not allowed, so the client cannot tell
@@ -224,36 +230,27 @@ impl GatewayRequest<'_> {
     }
 
     /// Reads the request's body.
-    async fn read_body(&self, body: Incoming) -> Result<Bytes, GatewayError> {
+    async fn read_body(&self, body: Incoming) -> Result<Bytes, ApiError> {
         let Gateway { body_limit, timeouts, .. } = self.gateway;
         let read = timeout_at(self.started + timeouts.lifetime, read_body(body, *body_limit, timeouts.idle)).await;
-        read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
-            BodyError::TooLarge => {
-                let reason = format!("the body is larger than {body_limit} bytes");
-                GatewayError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", reason)
-            }
-            BodyError::TooSlow => {
-                GatewayError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not come in time")
-            }
-            BodyError::Broken => GatewayError::new(StatusCode::BAD_REQUEST, "body_broken", "the body broke off"),
-        })
+        read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| error.for_limit(*body_limit))
     }
 
     /// Fails unless Ollama has the model and runs it locally.
-    async fn find_model(&self, plan: &policy::AuthorizedRequest) -> Result<(), GatewayError> {
+    async fn find_model(&self, plan: &policy::AuthorizedRequest) -> Result<(), ApiError> {
         match self.gateway.model_cache.find(&plan.model, self.started).await {
             Ok(Found::Local) => Ok(()),
             Ok(Found::Remote) => Err(policy::remote()),
             Ok(Found::Missing) => Err(policy::not_found(&plan.written)),
             Err(error) => {
-                tracing::warn!(%error, cause = causes(&error), "Ollama's models cannot be listed");
-                Err(GatewayError::upstream_unavailable())
+                tracing::warn!(error = error_chain(&*error), "Ollama's models cannot be listed");
+                Err(error::upstream_unavailable())
             }
         }
     }
 
     /// Lists the local models that the caller may use.
-    async fn list(&self, headers: HeaderMap, principal: &Principal) -> Result<Response, GatewayError> {
+    async fn list(&self, headers: HeaderMap, principal: &Principal) -> Result<Response, ApiError> {
         let (mut response, body) = self.fetch(headers).await?;
         if response.status() != StatusCode::OK {
             *response.body_mut() = Body::from(body);
@@ -264,14 +261,14 @@ impl GatewayRequest<'_> {
             Dialect::OpenAi | Dialect::Anthropic => {
                 // This list does not name remote models; the native list does.
                 let snapshot = self.gateway.model_cache.snapshot_since(self.started).await;
-                let snapshot = snapshot.map_err(|_| GatewayError::upstream_unavailable())?;
+                let snapshot = snapshot.map_err(|_| error::upstream_unavailable())?;
                 let is_local = |name: &ModelName| snapshot.find(name) == Found::Local;
                 filter_openai_models(&body, |name| policy::allows(principal, name) && is_local(name))
             }
         };
         let filtered = filtered.map_err(|error| {
             tracing::error!(%error, "Ollama's list of models was not understood");
-            GatewayError::upstream_failed()
+            error::upstream_failed()
         })?;
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = Body::from(filtered);
@@ -279,31 +276,31 @@ impl GatewayRequest<'_> {
     }
 
     /// Forwards a request without a body, and returns the response unchanged.
-    async fn relay(&self, headers: HeaderMap) -> Result<Response, GatewayError> {
+    async fn relay(&self, headers: HeaderMap) -> Result<Response, ApiError> {
         let (mut response, body) = self.fetch(headers).await?;
         *response.body_mut() = Body::from(body);
         Ok(response)
     }
 
     /// Forwards a request and reads the whole response: its head, and its body apart.
-    async fn fetch(&self, headers: HeaderMap) -> Result<(Response, Bytes), GatewayError> {
+    async fn fetch(&self, headers: HeaderMap) -> Result<(Response, Bytes), ApiError> {
         let gateway = self.gateway;
         let deadline = self.started + LIST_TIMEOUT;
         let fetched = async {
             let headers = headers::to_ollama(headers, self.context.id());
             let answer = gateway.upstream.get(self.endpoint.path, headers).await.map_err(|error| {
-                if error.is_connect() { GatewayError::upstream_unavailable() } else { GatewayError::upstream_failed() }
+                if error.is_connect() { error::upstream_unavailable() } else { error::upstream_failed() }
             })?;
             let (head, body) = answer.into_parts();
             let body = read_body(body, MAX_LIST, gateway.timeouts.idle).await;
-            let body = body.map_err(|_| GatewayError::upstream_failed())?;
+            let body = body.map_err(|_| error::upstream_failed())?;
             let mut response = Response::default();
             *response.status_mut() = head.status;
             *response.headers_mut() = headers::to_client(head.headers);
             Ok((response, body))
         };
         let (response, body) =
-            timeout_at(deadline, fetched).await.unwrap_or_else(|_| Err(GatewayError::upstream_timeout()))?;
+            timeout_at(deadline, fetched).await.unwrap_or_else(|_| Err(error::upstream_timeout()))?;
         record_unmetered(self.endpoint, response.status(), self.context, self.started.elapsed());
         Ok((response, body))
     }

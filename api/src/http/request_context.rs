@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use paddock_accounts::Accounts;
 use paddock_store::context::{Actor, AuditContext};
+use tokio::task_local;
 
 use crate::rate_limit::headers::RateLimitStatus;
 
@@ -27,7 +28,23 @@ pub(crate) struct RequestContext {
     pub(crate) rate_limit_status: RateLimitStatus,
 }
 
+task_local! {
+    /// The context of the request that the current task serves.
+    static CURRENT: RequestContext;
+}
+
 impl RequestContext {
+    /// The context of the request that the current task serves. `None` outside of
+    /// [`RequestContext::scope`].
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Serves the request as the current one, so that its errors can name its id.
+    pub(crate) async fn scope<F: Future>(self, serving: F) -> F::Output {
+        CURRENT.scope(self, serving).await
+    }
+
     /// Builds the context of a request from `ip`. A well-formed request id of the client is kept;
     /// otherwise a new one is made.
     pub(crate) fn new(headers: &HeaderMap, ip: IpAddr, accounts: &Accounts) -> Self {

@@ -16,7 +16,7 @@ use utoipa::{
 use crate::{
     auth::refresh_cookie,
     http::{
-        problem::{Body, FieldError},
+        error::problem::{Body, FieldError},
         problem_responses::problem,
     },
     routes,

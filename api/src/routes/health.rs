@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     http::{
-        problem::{Kind, Problem},
+        error::{ApiError, Kind},
         problem_responses::NotReadyResponse,
     },
     readiness::Readiness,
@@ -47,10 +47,10 @@ pub(crate) struct Ready {
     get, path = "/readyz", operation_id = "readyz", tag = "health",
     responses((status = 200, description = "The process is ready.", body = Ready), NotReadyResponse)
 )]
-pub(crate) async fn ready(State(readiness): State<Readiness>) -> Result<Json<Ready>, Problem> {
+pub(crate) async fn ready(State(readiness): State<Readiness>) -> Result<Json<Ready>, ApiError> {
     let report = readiness.report();
     if !report.is_ready() {
-        return Err(Problem::new(Kind::NotReady, format!("not ready: {}", report.missing.join(", "))));
+        return Err(ApiError::new(Kind::NotReady, format!("not ready: {}", report.missing.join(", "))));
     }
     Ok(Json(Ready { status: "ready", degraded: report.degraded }))
 }

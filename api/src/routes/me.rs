@@ -17,8 +17,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::{ApiError, Kind},
         extract::NoQuery,
-        problem::{Kind, Problem},
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
@@ -85,12 +85,12 @@ pub(crate) async fn profile(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     _: NoQuery,
-) -> Result<Json<Profile>, Problem> {
+) -> Result<Json<Profile>, ApiError> {
     caller.require(Permission::Profile).await?;
     let principal = caller.principal;
     let user = with_db_timeout(accounts.users().find(principal.user_id)).await?;
     // Deleted since it was authenticated.
-    let user = user.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the user does not exist any more"))?;
+    let user = user.ok_or_else(|| ApiError::new(Kind::Unauthenticated, "the user does not exist any more"))?;
     let (today, this_month) = with_db_timeout(accounts.usage().totals_of_user(principal.user_id)).await?;
     let scopes = principal.effective_scopes();
     let key = match &principal.via {

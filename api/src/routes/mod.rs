@@ -13,13 +13,14 @@ mod usage;
 mod users;
 
 use axum::{Router, middleware};
+use http::Method;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App,
     http::{
+        error::{ApiError, Kind},
         metrics::attach_route,
-        problem::{Kind, Problem},
     },
 };
 
@@ -53,7 +54,10 @@ pub(crate) fn router(app: App) -> Router {
     router
         .merge(docs::pages())
         .merge(problems::pages())
-        .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path"))
+        .method_not_allowed_fallback(async |method: Method| {
+            ApiError::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
+        })
+        .fallback(async || ApiError::new(Kind::NotFound, "there is nothing at this path"))
         .layer(middleware::from_fn(attach_route))
         .with_state(app)
 }

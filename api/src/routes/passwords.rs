@@ -17,8 +17,8 @@ use crate::{
     auth::{Caller, refresh_cookie::RefreshCookie},
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Id, LazyBody, NoQuery},
-        problem::Problem,
         problem_responses::{BodyErrors, CallerErrors, CommonErrors, LoginLockedResponse, NotFoundResponse},
     },
 };
@@ -48,7 +48,7 @@ pub(crate) async fn set(
     Id(id): Id,
     _: NoQuery,
     body: LazyBody,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     require_session(&caller).await?;
     let SetPassword { password } = body.json(&mut caller).await?;
@@ -84,7 +84,7 @@ pub(crate) async fn change(
     mut caller: Caller,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Profile).await?;
     require_session(&caller).await?;
     let ChangePassword { current_password, new_password } = body.json(&mut caller).await?;
@@ -100,7 +100,7 @@ pub(crate) async fn change(
 }
 
 /// Denies API keys.
-async fn require_session(caller: &Caller) -> Result<(), Problem> {
+async fn require_session(caller: &Caller) -> Result<(), ApiError> {
     match caller.principal.via {
         AuthMethod::Session { .. } => Ok(()),
         AuthMethod::Key { .. } => Err(caller.deny("no API key can set a password: sign in for it".to_owned()).await),

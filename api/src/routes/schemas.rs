@@ -17,7 +17,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-use crate::http::{extract::within, problem::Problem};
+use crate::http::{error::ApiError, extract::within};
 
 /// The Kubernetes object that owns a resource: change the object instead.
 #[derive(Serialize, ToSchema)]
@@ -151,10 +151,10 @@ impl ToSchema for ScopeName {
 pub(crate) const MAX_PATTERNS: usize = 256;
 
 /// Parses model patterns into canonical form. Fails with every pattern that is invalid.
-pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
+pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, ApiError> {
     if given.len() > MAX_PATTERNS {
         let rule = format!("must have at most {MAX_PATTERNS} patterns; `*` stands for many names");
-        return Err(Problem::invalid(vec![Violation::new("/models", rule)]));
+        return Err(ApiError::invalid(vec![Violation::new("/models", rule)]));
     }
     let mut canonical = BTreeSet::new();
     let mut violations = Vec::new();
@@ -166,7 +166,7 @@ pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
             Err(error) => violations.push(Violation::new(format!("/models/{index}"), error.to_string())),
         }
     }
-    if violations.is_empty() { Ok(canonical.into_iter().collect()) } else { Err(Problem::invalid(violations)) }
+    if violations.is_empty() { Ok(canonical.into_iter().collect()) } else { Err(ApiError::invalid(violations)) }
 }
 
 /// Returns a list of patterns as texts.
@@ -175,7 +175,7 @@ pub(crate) fn texts(patterns: Option<&ModelPatterns>) -> Option<Vec<String>> {
 }
 
 /// Returns the checked limit and offset of a page.
-pub(crate) fn page(limit: Option<i64>, max: u16, default: u16, offset: Option<i64>) -> Result<(u16, u32), Problem> {
+pub(crate) fn page(limit: Option<i64>, max: u16, default: u16, offset: Option<i64>) -> Result<(u16, u32), ApiError> {
     let limit = within("?limit", limit.unwrap_or(default.into()), 1, max.into())?;
     let offset = within("?offset", offset.unwrap_or(0), 0, u32::MAX.into())?;
     Ok((u16::try_from(limit).unwrap_or(max), u32::try_from(offset).unwrap_or(u32::MAX)))

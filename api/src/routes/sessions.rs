@@ -23,8 +23,8 @@ use crate::{
     },
     http::{
         deadline::{DbError, with_db_timeout},
+        error::{ApiError, Kind},
         extract::{LazyBody, NoBody, NoQuery, Query, deserialize::parsed},
-        problem::{Kind, Problem},
         problem_responses::{
             BodyErrors, CommonErrors, ForeignOriginResponse, NoSessionResponse, OptionalBodyErrors,
             RefreshLimitedResponse, SignInsLockedResponse, WrongCookiesResponse, WrongPasswordResponse,
@@ -100,7 +100,7 @@ pub(crate) async fn login(
     Extension(context): Extension<RequestContext>,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let Credentials { username, password } = body.json(&mut caller).await?;
     let attempt = sessions.failure_limiter.begin_sign_in(context.ip)?;
     // Another process may have set the development password in this database. Unless only local
@@ -134,7 +134,7 @@ pub(crate) async fn refresh(
     _: NoQuery,
     headers: HeaderMap,
     _: NoBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let Some(token) = sessions.refresh_cookie.token(&headers)? else { return Ok(no_session(&sessions)) };
     let attempt = sessions.failure_limiter.begin(context.ip, AttemptKind::Cookie, || true)?;
     let login = with_db_timeout(refresh_session(&sessions, &audit, &context, &token)).await;
@@ -166,7 +166,7 @@ async fn refresh_session(
 }
 
 fn no_session(sessions: &Sessions) -> Response {
-    let problem = Problem::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
+    let problem = ApiError::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
     ([(header::SET_COOKIE, sessions.refresh_cookie.clear())], problem).into_response()
 }
 
@@ -216,7 +216,7 @@ pub(crate) async fn logout(
     query: Query,
     headers: HeaderMap,
     _: NoBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let LogoutOptions { all } = query.read()?;
     let all = all == Some(true);
     let cookie = sessions.refresh_cookie.token(&headers)?;
@@ -245,7 +245,7 @@ async fn end_by_token(
     headers: &HeaderMap,
     context: &RequestContext,
     all: bool,
-) -> Result<bool, Problem> {
+) -> Result<bool, ApiError> {
     let principal = match sessions.authenticator.authenticate(headers, context).await {
         Ok(principal) => principal,
         Err(AuthError::Database(error)) => return Err(error.into()),

@@ -21,11 +21,11 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{
             Query,
             deserialize::{number, parsed},
         },
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
@@ -167,7 +167,7 @@ pub(crate) async fn totals(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Listed<GroupView>, Problem> {
+) -> Result<Listed<GroupView>, ApiError> {
     // Without any right to usage, the parameters do not matter.
     caller.require(Permission::See(Scope::UsageRead, caller.principal.user_id)).await?;
     let asked: UsageQuery = query.read()?;
@@ -180,7 +180,7 @@ pub(crate) async fn totals(
     if let (Some(from), Some(to)) = (asked.from, asked.to)
         && to <= from
     {
-        return Err(Problem::invalid(vec![Violation::new("?to", "must be later than from")]));
+        return Err(ApiError::invalid(vec![Violation::new("?to", "must be later than from")]));
     }
     let filter = UsageFilter {
         from: asked.from,
@@ -195,7 +195,7 @@ pub(crate) async fn totals(
 
 /// Denies a key of another user, unless the caller may see all usage. A key that does not exist is
 /// denied in the same words.
-async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
+async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), ApiError> {
     if caller.principal.may(Permission::Manage(Scope::UsageRead)).is_ok() {
         return Ok(());
     }

@@ -20,11 +20,11 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::{ApiError, Kind},
         extract::{
             Id, LazyBody, NoQuery, Query,
             deserialize::{ObjectOnly, not_null, number, parsed},
         },
-        problem::{Kind, Problem},
         problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
     },
 };
@@ -123,12 +123,12 @@ pub(crate) async fn list(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Listed<UserView>, Problem> {
+) -> Result<Listed<UserView>, ApiError> {
     caller.require(Permission::Manage(Scope::UsersRead)).await?;
     let ListUsers { limit, offset, q } = query.read()?;
     let (limit, offset) = page(limit, 200, 50, offset)?;
     if q.as_ref().is_some_and(|q| q.chars().count() > MAX_QUERY_LENGTH) {
-        return Err(Problem::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
+        return Err(ApiError::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
     }
     Ok(listed(with_db_timeout(accounts.users().list(q.as_deref(), limit, offset)).await?))
 }
@@ -170,11 +170,11 @@ pub(crate) async fn create(
     mut caller: Caller,
     _: NoQuery,
     body: LazyBody,
-) -> Result<(StatusCode, Json<UserView>), Problem> {
+) -> Result<(StatusCode, Json<UserView>), ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let CreateUser { email, display_name, roles, external_id } = body.json(&mut caller).await?;
     let email =
-        Email::parse(&email).map_err(|error| Problem::invalid(vec![Violation::new("/email", error.to_string())]))?;
+        Email::parse(&email).map_err(|error| ApiError::invalid(vec![Violation::new("/email", error.to_string())]))?;
     let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
     if new.roles.has(Role::Admin)
         && let Err(denied) = caller.principal.can_manage_admins()
@@ -199,7 +199,7 @@ pub(crate) async fn show(
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-) -> Result<Json<UserView>, Problem> {
+) -> Result<Json<UserView>, ApiError> {
     let id = UserId(id);
     caller.require(Permission::See(Scope::UsersRead, id)).await?;
     let user = with_db_timeout(accounts.users().find(id)).await?;
@@ -251,7 +251,7 @@ pub(crate) async fn change(
     Id(id): Id,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Json<UserView>, Problem> {
+) -> Result<Json<UserView>, ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let change: ChangeUser = body.json(&mut caller).await?;
     let id = UserId(id);
@@ -270,7 +270,7 @@ pub(crate) async fn change(
     let admins = caller.principal.can_manage_admins();
     match with_db_timeout(accounts.users().update(&caller.audit_context, id, patch, admins)).await {
         Ok(user) => Ok(Json(user.into())),
-        Err(why) => Err(caller.problem_from(why).await),
+        Err(why) => Err(caller.error_from(why).await),
     }
 }
 
@@ -288,15 +288,15 @@ pub(crate) async fn delete(
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let admins = caller.principal.can_manage_admins();
     match with_db_timeout(accounts.users().delete(&caller.audit_context, UserId(id), admins)).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(why) => Err(caller.problem_from(why).await),
+        Err(why) => Err(caller.error_from(why).await),
     }
 }
 
-fn no_user(id: UserId) -> Problem {
-    Problem::new(Kind::NotFound, format!("user {id} does not exist"))
+fn no_user(id: UserId) -> ApiError {
+    ApiError::new(Kind::NotFound, format!("user {id} does not exist"))
 }

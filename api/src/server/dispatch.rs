@@ -3,13 +3,9 @@
 
 use std::{borrow::Cow, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, time::Duration};
 
-use axum::{
-    Router,
-    body::Body,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Router, body::Body, response::Response};
 use futures_util::FutureExt;
-use http::{Method, Request, StatusCode, header};
+use http::Request;
 use hyper::body::Incoming;
 use paddock_ollama::{Endpoint, Lookup, RouteError, lookup};
 use tokio::time::Instant;
@@ -20,8 +16,8 @@ use crate::{
     app::App,
     gateway::{self, CLOSED},
     http::{
+        error::ApiError,
         host, metrics,
-        problem::{Kind, Problem},
         request_context::{RequestContext, X_REQUEST_ID},
         security_headers::set_security_headers,
         spans,
@@ -89,7 +85,7 @@ impl Dispatcher {
                 Lookup::Rejected(RouteError { dialect, .. }) => {
                     return Some((CLOSED, gateway::refuse_host(CLOSED, dialect, error, context)));
                 }
-                Lookup::NotOllama => ("malformed", Problem::from(error).render(context)),
+                Lookup::NotOllama => ("malformed", ApiError::from(error).render_problem(context.id_text())),
             },
             Ok(()) => ("preflight", self.app.origins.preflight(request)?),
         };
@@ -117,38 +113,17 @@ impl Dispatcher {
         let started = Instant::now();
         let method = request.method().clone();
         request.extensions_mut().insert(context.clone());
-        let routed = AssertUnwindSafe(self.routes.oneshot(request.map(Body::new))).catch_unwind().await;
-        let mut response = match routed {
+        let routed = context.clone().scope(self.routes.oneshot(request.map(Body::new)));
+        let response = match AssertUnwindSafe(routed).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(impossible)) => match impossible {},
             Err(_) => {
                 // The panic hook has logged where and why.
                 tracing::error!("a handler panicked");
-                Problem::internal().into_response()
+                ApiError::internal().render_problem(context.id_text())
             }
         };
-        render_problem(&method, &mut response, context);
         metrics::record(&method, metrics::route(&response), response.status(), context, started.elapsed());
         response
     }
-}
-
-/// Renders the problem that a handler has put into the response's extensions, or one for a method
-/// that the path lacks.
-fn render_problem(method: &Method, response: &mut Response, context: &RequestContext) {
-    let problem = response.extensions_mut().remove::<Problem>();
-    let problem = match (problem, response.status()) {
-        (Some(problem), _) => problem,
-        // The response of the router itself.
-        (None, StatusCode::METHOD_NOT_ALLOWED) => {
-            Problem::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
-        }
-        _ => return,
-    };
-    let rendered = problem.render(context);
-    let (parts, body) = rendered.into_parts();
-    *response.status_mut() = parts.status;
-    response.headers_mut().remove(header::CONTENT_LENGTH);
-    response.headers_mut().extend(parts.headers);
-    *response.body_mut() = body;
 }

@@ -13,7 +13,7 @@ use super::{
     outcome::RequestOutcome,
     recorder::{Recorder, UsageEvent},
 };
-use crate::{gateway::error::GatewayError, http::request_context::RequestContext};
+use crate::http::{error::ApiError, request_context::RequestContext};
 
 /// The status of a request whose client left before it got one, as nginx records it.
 const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
@@ -53,7 +53,7 @@ impl UsageGuard {
         recorder: &Recorder,
         accounts: &Accounts,
         request: &UsageRequest<'_>,
-    ) -> Result<Self, GatewayError> {
+    ) -> Result<Self, ApiError> {
         let UsageRequest { endpoint, context, principal, model, started } = *request;
         let permit = recorder.reserve()?;
         let record = UsageRecord {
@@ -100,7 +100,7 @@ impl UsageGuard {
     }
 
     /// Ends the request with an error of the gateway, and returns the error.
-    pub(crate) fn fail(mut self, outcome: RequestOutcome, error: GatewayError) -> GatewayError {
+    pub(crate) fn fail(mut self, outcome: RequestOutcome, error: ApiError) -> ApiError {
         self.end(outcome, error.status(), None);
         error
     }

@@ -7,7 +7,7 @@ use paddock_accounts::usage::UsageRecord;
 use tokio::sync::mpsc;
 
 use super::backlog::UsageBacklog;
-use crate::gateway::error::GatewayError;
+use crate::{gateway::error::usage_full, http::error::ApiError};
 
 /// How many events the channel holds, reserved places included. Each in-flight request reserves
 /// one.
@@ -38,15 +38,15 @@ pub(crate) fn channel(backlog: Arc<UsageBacklog>) -> (Recorder, UsageEvents) {
 
 impl Recorder {
     /// Reserves the place of the event that ends a request. Fails if usage cannot be recorded now.
-    pub(super) fn reserve(&self) -> Result<mpsc::OwnedPermit<UsageEvent>, GatewayError> {
+    pub(super) fn reserve(&self) -> Result<mpsc::OwnedPermit<UsageEvent>, ApiError> {
         if self.backlog.is_full() {
-            return Err(GatewayError::usage_full());
+            return Err(usage_full());
         }
-        self.events.clone().try_reserve_owned().map_err(|_| GatewayError::usage_full())
+        self.events.clone().try_reserve_owned().map_err(|_| usage_full())
     }
 
     /// Sends the event that begins a request.
-    pub(super) fn begin(&self, record: &UsageRecord) -> Result<(), GatewayError> {
-        self.events.try_send(UsageEvent::Began(record.clone())).map_err(|_| GatewayError::usage_full())
+    pub(super) fn begin(&self, record: &UsageRecord) -> Result<(), ApiError> {
+        self.events.try_send(UsageEvent::Began(record.clone())).map_err(|_| usage_full())
     }
 }

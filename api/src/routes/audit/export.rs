@@ -21,8 +21,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Query, Revalidate},
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
@@ -46,7 +46,7 @@ pub(crate) async fn export(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Manage(Scope::AuditRead)).await?;
     let asked: ExportEvents = query.read()?;
     let format = asked.format.unwrap_or(ExportFormat::Ndjson);
@@ -57,7 +57,7 @@ pub(crate) async fn export(
     // A failure of the first page is a problem. A later failure can only break the response off.
     let first = pages.next().await?;
     let body = match first {
-        None => Body::from(pages.encoder.take().map_err(|_| Problem::internal())?),
+        None => Body::from(pages.encoder.take().map_err(|_| ApiError::internal())?),
         Some(first) => {
             let rest = stream::try_unfold(pages, async |mut pages| match pages.next().await {
                 Ok(page) => Ok(page.map(|page| (page, pages))),
@@ -68,7 +68,7 @@ pub(crate) async fn export(
     };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
-        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| Problem::internal())?),
+        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| ApiError::internal())?),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok((headers, body).into_response())
@@ -84,13 +84,13 @@ struct Pages {
 impl Pages {
     /// Returns the next page. The client may read slowly, so the caller is re-authenticated before
     /// each page.
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         self.caller.revalidate().await?;
         let rows = with_db_timeout(self.export.next_page(|row| self.encoder.push(row))).await?;
         if rows.is_empty() {
             return Ok(None);
         }
         let text = rows.into_iter().collect::<io::Result<()>>().and_then(|()| self.encoder.take());
-        Ok(Some(text.map_err(|_| Problem::internal())?.into()))
+        Ok(Some(text.map_err(|_| ApiError::internal())?.into()))
     }
 }

@@ -15,8 +15,8 @@ use utoipa::{
 
 use super::encoder::ExportFormat;
 use crate::http::{
+    error::ApiError,
     extract::deserialize::{number, parsed},
-    problem::Problem,
 };
 
 /// Documents the closed set of event types.
@@ -59,11 +59,11 @@ macro_rules! filtered {
 
         impl $name {
             /// Returns the filter of these parameters. Fails if `until` is not later than `since`.
-            pub(super) fn filter(&self) -> Result<AuditFilter, Problem> {
+            pub(super) fn filter(&self) -> Result<AuditFilter, ApiError> {
                 if let (Some(since), Some(until)) = (self.since, self.until)
                     && until <= since
                 {
-                    return Err(Problem::invalid(vec![Violation::new("?until", "must be later than since")]));
+                    return Err(ApiError::invalid(vec![Violation::new("?until", "must be later than since")]));
                 }
                 Ok(AuditFilter {
                     event_type: self.event_type.map(|event_type| event_type.text().to_owned()),

@@ -23,8 +23,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Query, deserialize::number},
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
@@ -132,7 +132,7 @@ pub(crate) async fn list(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Listed<CredentialView>, Problem> {
+) -> Result<Listed<CredentialView>, ApiError> {
     // Without any right to keys, the parameters do not matter.
     caller.require(Permission::See(Scope::KeysRead, caller.principal.user_id)).await?;
     let asked: ListCredentials = query.read()?;

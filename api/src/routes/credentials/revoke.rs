@@ -7,8 +7,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Id, NoQuery},
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors, NotFoundResponse},
     },
 };
@@ -29,7 +29,7 @@ pub(crate) async fn revoke(
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiError> {
     caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     with_db_timeout(accounts.credentials().revoke(&caller.audit_context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -51,7 +51,7 @@ pub(crate) async fn clear_override(
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiError> {
     caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     with_db_timeout(accounts.credentials().clear_override(&caller.audit_context, CredentialId(id))).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -15,8 +15,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{LazyBody, NoQuery, Revalidate, deserialize::not_null},
-        problem::Problem,
         problem_responses::{BodyErrors, CallerErrors, CommonErrors},
     },
 };
@@ -84,7 +84,7 @@ pub(crate) async fn revoke_many(
     mut caller: Caller,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Json<BulkRevokeResult>, Problem> {
+) -> Result<Json<BulkRevokeResult>, ApiError> {
     caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: RevokeMany = body.json(&mut caller).await?;
     let RevokeMany { include_self, dry_run, .. } = asked;
@@ -99,15 +99,15 @@ pub(crate) async fn revoke_many(
 }
 
 /// One that would take every key is a slip.
-fn filter(asked: RevokeMany) -> Result<KeyFilter, Problem> {
+fn filter(asked: RevokeMany) -> Result<KeyFilter, ApiError> {
     let RevokeMany { user_id, label, created_before, unused_since, .. } = asked;
     if let Some(Err(error)) = label.as_deref().map(|label| display_text::check(label, MAX_LABEL_LENGTH)) {
-        return Err(Problem::invalid(vec![Violation::new("/label", error.to_string())]));
+        return Err(ApiError::invalid(vec![Violation::new("/label", error.to_string())]));
     }
     let filter = KeyFilter { user_id: user_id.map(UserId), label, created_before, unused_since };
     if filter.is_empty() {
         let detail = "must have at least one of user_id, label, created_before and unused_since";
-        return Err(Problem::invalid(vec![Violation::new("", detail)]));
+        return Err(ApiError::invalid(vec![Violation::new("", detail)]));
     }
     Ok(filter)
 }
@@ -128,13 +128,13 @@ async fn revoke_each(
     accounts: &Accounts,
     caller: &mut Caller,
     keys: Vec<CredentialId>,
-) -> Result<Vec<CredentialId>, Problem> {
+) -> Result<Vec<CredentialId>, ApiError> {
     let all = keys.len();
     let mut revoked = Vec::with_capacity(all);
     for id in keys {
         let done = match caller.revalidate().await {
             Ok(()) => {
-                with_db_timeout(accounts.credentials().revoke(&caller.audit_context, id)).await.map_err(Problem::from)
+                with_db_timeout(accounts.credentials().revoke(&caller.audit_context, id)).await.map_err(ApiError::from)
             }
             Err(problem) => Err(problem),
         };

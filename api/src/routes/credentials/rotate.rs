@@ -13,8 +13,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Id, LazyBody, NoQuery, deserialize::not_null, within},
-        problem::Problem,
         problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
         security_headers::no_store,
     },
@@ -50,7 +50,7 @@ pub(crate) async fn rotate(
     Id(id): Id,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let Rotation { grace_seconds } = body.json_or_default(&mut caller).await?;
     let grace = match grace_seconds {
@@ -63,6 +63,6 @@ pub(crate) async fn rotate(
     let within = caller.principal.delegation_limits(covers);
     match with_db_timeout(accounts.credentials().rotate(&caller.audit_context, CredentialId(id), grace, within)).await {
         Ok(issued) => Ok(no_store(Json(IssuedKey::from(issued)))),
-        Err(why) => Err(caller.problem_from(why).await),
+        Err(why) => Err(caller.error_from(why).await),
     }
 }
