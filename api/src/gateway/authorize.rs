@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use paddock_accounts::access::{Permission, Principal};
+use paddock_accounts::{
+    access::{Permission, Principal},
+    types::UnknownVariant,
+};
+use paddock_ollama::{Access, Endpoint};
 
 use crate::{
     auth::{Authenticator, credential_from_headers},
@@ -32,6 +36,16 @@ pub(super) async fn reauthorize(
     let principal = authenticator.reauthenticate(credential_from_headers(headers)).await?;
     authorize(&principal, permission)?;
     Ok(principal)
+}
+
+/// Returns the permission that an endpoint requires. `None`: the endpoint is open to anonymous
+/// callers. Fails if its scope is unknown, which the start of the gateway rules out.
+pub(super) fn required_permission(endpoint: &Endpoint) -> Result<Option<Permission>, UnknownVariant> {
+    Ok(match endpoint.access {
+        Access::Public => None,
+        Access::Authenticated => Some(Permission::Profile),
+        Access::Scope(scope) => Some(Permission::Use(scope.parse()?)),
+    })
 }
 
 /// Checks that the principal has the permission.

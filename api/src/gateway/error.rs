@@ -1,15 +1,10 @@
 //! The errors that only the gateway has.
 
-use std::{borrow::Cow, time::Duration};
-
-use metrics::counter;
+use std::borrow::Cow;
 
 use crate::{
     auth::REFUSED,
-    http::{
-        error::{ApiError, Kind},
-        request_context::RequestContext,
-    },
+    http::error::{ApiError, Kind},
 };
 
 /// An error with a code of its own.
@@ -49,19 +44,4 @@ pub(super) fn shutdown() -> ApiError {
 /// Usage cannot be recorded, so the request is not admitted.
 pub(super) fn usage_full() -> ApiError {
     unavailable("usage_full", "the gateway cannot record usage at the moment")
-}
-
-/// Records the metrics and the log line of a refused request. `endpoint` is a path of the route
-/// table, or `closed`.
-pub(super) fn record(error: &ApiError, endpoint: &'static str, context: &RequestContext, duration: Duration) {
-    let status = error.status().as_u16();
-    counter!(
-        "paddock_gateway_requests_total",
-        "endpoint" => endpoint, "status" => status.to_string(), "outcome" => "refused"
-    )
-    .increment(1);
-    let duration_ms = duration.as_millis();
-    tracing::info!(
-        ip = %context.ip, endpoint, status, outcome = "refused", reason = error.code(), duration_ms, "gateway request"
-    );
 }

@@ -1,10 +1,9 @@
 //! The steps of a gateway request, from authentication to the response.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use paddock_accounts::access::{Permission, Principal};
@@ -17,22 +16,24 @@ use super::{
     error::{self, gateway_error},
     headers,
     model_cache::{Found, LIST_TIMEOUT},
-    policy,
+    policy::{self, AuthorizedRequest},
+    revocation::RevocationGuard,
     stream::{self, Metering, StreamDeadlines},
-    usage::{RequestOutcome, UsageGuard, UsageRequest, record_unmetered},
+    usage::{UsageGuard, UsagePermits, UsageRequest},
 };
 use crate::http::{
     body::{BodyError, MAX_DISCARDED, discard, read_body},
     error::{ApiError, Kind},
-    host::HostError,
+    metrics::RequestMetrics,
     request_context::RequestContext,
+    request_outcome::RequestOutcome,
     slot::evictable_while,
 };
 
 /// The largest response that is read whole, in bytes: a list of models.
 const MAX_LIST: usize = 32 << 20;
-/// The endpoint label of paths that the gateway does not serve, in log and metrics.
-pub(crate) const CLOSED: &str = "closed";
+/// The code of the error for a path that the gateway does not serve.
+const CLOSED: &str = "closed";
 
 /// A request of a served endpoint.
 struct GatewayRequest<'a> {
@@ -42,22 +43,46 @@ struct GatewayRequest<'a> {
     started: Instant,
 }
 
+/// What the checks of a request lead to.
+enum Checked {
+    /// The response is complete.
+    Answered(Response),
+    /// The request may run a model.
+    Admitted(Box<AdmittedRequest>),
+}
+
+/// A request that may run a model.
+struct AdmittedRequest {
+    headers: HeaderMap,
+    plan: AuthorizedRequest,
+    principal: Arc<Principal>,
+    revocation: RevocationGuard,
+    permits: UsagePermits,
+}
+
 /// Answers a request that the route table serves.
 pub(crate) async fn serve(
     gateway: &Gateway,
     endpoint: &'static Endpoint,
     request: Request<Incoming>,
     context: &RequestContext,
+    metrics: RequestMetrics,
 ) -> Response {
-    let gateway_request = GatewayRequest { gateway, endpoint, context, started: Instant::now() };
-    let responded = AssertUnwindSafe(gateway_request.respond(request)).catch_unwind().await;
-    let error = match responded {
-        Ok(Ok(response)) => return response,
-        Ok(Err(error)) => error,
-        // The panic hook has logged where and why.
-        Err(_) => ApiError::internal().with_code("panic"),
+    let gateway_request = GatewayRequest { gateway, endpoint, context, started: metrics.started() };
+    let error = match gateway_request.check(request).await {
+        Ok(Checked::Answered(response)) => {
+            metrics.complete(response.status());
+            return response;
+        }
+        Ok(Checked::Admitted(admitted)) => match gateway_request.forward(*admitted, metrics).await {
+            Ok(response) => return response,
+            Err(error) => error,
+        },
+        Err(error) => {
+            metrics.refuse(&error);
+            error
+        }
     };
-    error::record(&error, endpoint.path, context, gateway_request.started.elapsed());
     error.render_dialect(endpoint.dialect)
 }
 
@@ -68,8 +93,8 @@ pub(crate) async fn refuse(
     refused: &RouteError,
     request: &Request<Incoming>,
     context: &RequestContext,
+    metrics: RequestMetrics,
 ) -> Response {
-    let started = Instant::now();
     let kind = match refused.status {
         StatusCode::FORBIDDEN => Kind::Forbidden,
         StatusCode::METHOD_NOT_ALLOWED => Kind::MethodNotAllowed,
@@ -88,8 +113,8 @@ pub(crate) async fn refuse(
             Err(unauthenticated) => error = unauthenticated,
         }
     }
-    error::record(&error, CLOSED, context, started.elapsed());
-    tracing::debug!(method = %request.method(), path = request.uri().path(), "not served");
+    metrics.refuse(&error);
+    tracing::debug!(method = %request.method(), path = request.uri().path(), "path not served");
     let mut response = error.render_dialect(refused.dialect);
     if let Some(allow) = refused.allow {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -102,13 +127,6 @@ fn method_name(method: &Method) -> &str {
     const DEFINED: [Method; 7] =
         [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
     if DEFINED.contains(method) { method.as_str() } else { "(another method)" }
-}
-
-/// Answers a request for a gateway path whose `Host` header is refused.
-pub(crate) fn refuse_host(path: &'static str, dialect: Dialect, why: HostError, context: &RequestContext) -> Response {
-    let error = ApiError::from(why);
-    error::record(&error, path, context, Duration::ZERO);
-    error.render_dialect(dialect)
 }
 
 /// Records the denial of an authenticated caller in the audit log.
@@ -125,11 +143,13 @@ async fn record_denial(
 }
 
 impl GatewayRequest<'_> {
-    async fn respond(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
+    /// Checks the request, and answers it unless it runs a model.
+    async fn check(&self, request: Request<Incoming>) -> Result<Checked, ApiError> {
         let (head, body) = request.into_parts();
-        let Some(permission) = self.gateway.required_permission(self.endpoint) else {
+        let permission = authorize::required_permission(self.endpoint).map_err(|_| ApiError::internal())?;
+        let Some(permission) = permission else {
             // Anonymous requests must not keep other clients out while they wait for Ollama.
-            return evictable_while(&head.extensions, self.relay(head.headers)).await;
+            return evictable_while(&head.extensions, self.relay(head.headers)).await.map(Checked::Answered);
         };
         let user_agent = head.headers.get(header::USER_AGENT).cloned();
         let principal = match authorize::authenticate(&self.gateway.authenticator, &head.headers, self.context).await {
@@ -139,34 +159,37 @@ impl GatewayRequest<'_> {
                 return Err(error);
             }
         };
-        let responded = match authorize::authorize(&principal, permission) {
+        let checked = match authorize::authorize(&principal, permission) {
             Ok(()) if self.endpoint.known_fields.is_some() => {
-                self.infer(&head.extensions, head.headers, body, permission).await
+                let admitted = self.admit(&head.extensions, head.headers, body, permission).await;
+                admitted.map(|admitted| Checked::Admitted(Box::new(admitted)))
             }
-            Ok(()) if self.endpoint.operation == Operation::ListModels => self.list(head.headers, &principal).await,
-            Ok(()) => self.relay(head.headers).await,
+            Ok(()) if self.endpoint.operation == Operation::ListModels => {
+                self.list(head.headers, &principal).await.map(Checked::Answered)
+            }
+            Ok(()) => self.relay(head.headers).await.map(Checked::Answered),
             Err(error) => {
                 evictable_while(&head.extensions, discard(body, MAX_DISCARDED)).await;
                 Err(error)
             }
         };
-        if let Err(error) = &responded
+        if let Err(error) = &checked
             && error.status() == StatusCode::FORBIDDEN
         {
             let target = format!("{} {}", self.endpoint.method, self.endpoint.path);
             record_denial(self.gateway, self.context, user_agent.as_ref(), &principal, &target, error).await;
         }
-        responded
+        checked
     }
 
-    /// Forwards a request that runs a model, and streams the response.
-    async fn infer(
+    /// Reads a request that runs a model, and checks whether it may.
+    async fn admit(
         &self,
         extensions: &Extensions,
         headers: HeaderMap,
         body: Incoming,
         permission: Permission,
-    ) -> Result<Response, ApiError> {
+    ) -> Result<AdmittedRequest, ApiError> {
         let gateway = self.gateway;
         if headers.contains_key(header::CONTENT_ENCODING) {
             let reason = "send the body without a Content-Encoding";
@@ -182,14 +205,17 @@ impl GatewayRequest<'_> {
             return Err(policy::not_found(&plan.written));
         }
         self.find_model(&plan).await?;
-        let usage = UsageRequest {
-            endpoint: self.endpoint,
-            context: self.context,
-            principal: &principal,
-            model: &plan.model,
-            started: self.started,
-        };
-        let usage = UsageGuard::begin(&gateway.recorder, &gateway.accounts, &usage)?;
+        let permits = gateway.recorder.reserve()?;
+        Ok(AdmittedRequest { headers, plan, principal, revocation, permits })
+    }
+
+    /// Forwards a request that runs a model, and streams the response.
+    async fn forward(&self, admitted: AdmittedRequest, metrics: RequestMetrics) -> Result<Response, ApiError> {
+        let AdmittedRequest { headers, plan, principal, revocation, permits } = admitted;
+        let gateway = self.gateway;
+        let usage =
+            UsageRequest { endpoint: self.endpoint, context: self.context, principal: &principal, model: &plan.model };
+        let usage = UsageGuard::begin(permits, &gateway.accounts, &usage, metrics);
         let headers = headers::to_ollama(headers, self.context.id());
         let end_of_life = self.started + gateway.timeouts.lifetime;
         let sent = Instant::now();
@@ -237,7 +263,7 @@ impl GatewayRequest<'_> {
     }
 
     /// Fails unless Ollama has the model and runs it locally.
-    async fn find_model(&self, plan: &policy::AuthorizedRequest) -> Result<(), ApiError> {
+    async fn find_model(&self, plan: &AuthorizedRequest) -> Result<(), ApiError> {
         match self.gateway.model_cache.find(&plan.model, self.started).await {
             Ok(Found::Local) => Ok(()),
             Ok(Found::Remote) => Err(policy::remote()),
@@ -299,9 +325,6 @@ impl GatewayRequest<'_> {
             *response.headers_mut() = headers::to_client(head.headers);
             Ok((response, body))
         };
-        let (response, body) =
-            timeout_at(deadline, fetched).await.unwrap_or_else(|_| Err(error::upstream_timeout()))?;
-        record_unmetered(self.endpoint, response.status(), self.context, self.started.elapsed());
-        Ok((response, body))
+        timeout_at(deadline, fetched).await.unwrap_or_else(|_| Err(error::upstream_timeout()))
     }
 }

@@ -16,11 +16,8 @@ use paddock_ollama::{Chunks, Endpoint, Meter};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{
-    headers,
-    revocation::RevocationGuard,
-    usage::{RequestOutcome, UsageGuard},
-};
+use super::{headers, revocation::RevocationGuard, usage::UsageGuard};
+use crate::http::request_outcome::RequestOutcome;
 
 /// When a response times out.
 #[derive(Clone, Copy, Debug)]

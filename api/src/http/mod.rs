@@ -11,6 +11,7 @@ pub(crate) mod host;
 pub(crate) mod metrics;
 pub(crate) mod problem_responses;
 pub(crate) mod request_context;
+pub(crate) mod request_outcome;
 pub(crate) mod response_headers;
 pub(crate) mod security_headers;
 pub(crate) mod slot;

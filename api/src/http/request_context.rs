@@ -1,7 +1,11 @@
-//! The context of a request: the client's address, the request id and the status of its rate
-//! limits.
+//! The context of a request: the client's address, the request id, the route, and the status of its
+//! rate limits.
 
-use std::net::IpAddr;
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use paddock_accounts::Accounts;
@@ -24,8 +28,27 @@ pub(crate) struct RequestContext {
     /// The client's address.
     pub(crate) ip: IpAddr,
     id: HeaderValue,
+    /// The route of the request.
+    pub(crate) route: Route,
     /// The status of the limits that the request counted against.
     pub(crate) rate_limit_status: RateLimitStatus,
+}
+
+/// The route of a request, for its metrics, log line and span. The router sets it once; every clone
+/// shares the same route.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route(Arc<OnceLock<Cow<'static, str>>>);
+
+impl Route {
+    /// Sets the route, which must be of a closed set. Only the first call has an effect.
+    pub(crate) fn set(&self, route: impl Into<Cow<'static, str>>) {
+        let _ = self.0.set(route.into());
+    }
+
+    /// The route as a label.
+    pub(crate) fn label(&self) -> &str {
+        self.0.get().map_or("unmatched", |route| route)
+    }
 }
 
 task_local! {
@@ -55,7 +78,7 @@ impl RequestContext {
             let text = accounts.usage().new_id().hyphenated().encode_lower(&mut buffer);
             HeaderValue::from_str(text).expect("a UUID is ASCII")
         });
-        Self { ip, id, rate_limit_status: RateLimitStatus::default() }
+        Self { ip, id, route: Route::default(), rate_limit_status: RateLimitStatus::default() }
     }
 
     /// The request id as a header value.

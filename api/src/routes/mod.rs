@@ -12,7 +12,12 @@ mod sessions;
 mod usage;
 mod users;
 
-use axum::{Router, middleware};
+use axum::{
+    Extension, Router,
+    extract::{MatchedPath, Request},
+    middleware::{self, Next},
+    response::Response,
+};
 use http::Method;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,7 +25,7 @@ use crate::{
     app::App,
     http::{
         error::{ApiError, Kind},
-        metrics::attach_route,
+        request_context::RequestContext,
     },
 };
 
@@ -48,7 +53,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(docs::document))
 }
 
-/// Returns the router of the management API. An unknown path gets a problem.
+/// Returns the router of the management API. An unknown path gets an error.
 pub(crate) fn router(app: App) -> Router {
     let (router, _) = operations().split_for_parts();
     router
@@ -58,6 +63,19 @@ pub(crate) fn router(app: App) -> Router {
             ApiError::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
         })
         .fallback(async || ApiError::new(Kind::NotFound, "there is nothing at this path"))
-        .layer(middleware::from_fn(attach_route))
+        .layer(middleware::from_fn(set_route))
         .with_state(app)
+}
+
+/// Middleware that sets the route in the request's context.
+async fn set_route(
+    Extension(context): Extension<RequestContext>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(matched) = matched {
+        context.route.set(matched.as_str().to_owned());
+    }
+    next.run(request).await
 }

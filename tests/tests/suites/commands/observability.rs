@@ -68,7 +68,7 @@ async fn a_log_line_names_the_request_the_user_and_the_key() {
         let user = served.admin.create_user(json!({"roles": ["user"]})).await?;
         let (credential, caller) = served.admin.create_key(user, json!({})).await?;
         caller.get("/me").header("X-Request-Id", "profile").send().await?.error_for_status()?;
-        let profile = line(&served.paddock, "request", "profile").await?;
+        let profile = line(&served.paddock, "management request", "profile").await?;
         for (name, value) in [
             ("user_id", json!(user)),
             ("credential_id", json!(credential)),
@@ -80,7 +80,7 @@ async fn a_log_line_names_the_request_the_user_and_the_key() {
         ] {
             ensure!(profile[name] == value, "{name}: {profile}");
         }
-        ensure!(profile["duration_ms"].is_u64() && profile["timestamp"].is_string(), "{profile}");
+        ensure!(profile["duration_us"].is_u64() && profile["timestamp"].is_string(), "{profile}");
         Ok(())
     })
     .await;
@@ -111,7 +111,7 @@ async fn a_refusal_is_logged_with_its_user() {
         let user = served.admin.create_user(json!({"roles": ["user"]})).await?;
         let (_, caller) = served.admin.create_key(user, json!({})).await?;
         caller.get("/users").header("X-Request-Id", "refused").send().await?;
-        let refused = line(&served.paddock, "request", "refused").await?;
+        let refused = line(&served.paddock, "management request", "refused").await?;
         ensure!(refused["user_id"] == user && refused["status"] == 403, "{refused}");
         Ok(())
     })
@@ -123,7 +123,7 @@ async fn a_request_with_a_wrong_key_is_logged_without_a_user() {
     story(async {
         let served = served(&[("LOG_FORMAT", "json")]).await?;
         served.paddock.caller("pdk_nonsense").get("/me").header("X-Request-Id", "unknown").send().await?;
-        let unknown = line(&served.paddock, "request", "unknown").await?;
+        let unknown = line(&served.paddock, "management request", "unknown").await?;
         ensure!(unknown["user_id"].is_null() && unknown["status"] == 401, "{unknown}");
         Ok(())
     })
