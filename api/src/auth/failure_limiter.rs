@@ -9,21 +9,19 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use metrics::counter;
-use moka::{policy::EvictionPolicy, sync::Cache};
+use moka::sync::Cache;
 use paddock_store::context::network;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
     http::error::{ApiError, Kind},
-    rate_limit::gcra::{Quota, SECOND},
+    rate_limit::{
+        BUCKETS_CAPACITY, bucket_cache,
+        gcra::{Quota, SECOND},
+    },
 };
 
-/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full
-/// again.
-const BUCKETS_CAPACITY: u64 = 100_000;
-/// After this long without a failure every bucket is full, so it need not be kept.
-const BUCKET_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 /// The time between two log lines about one address, in microseconds.
 const LOG_INTERVAL: u64 = 60 * SECOND;
 /// How many of these log lines are written a minute, for all addresses together.
@@ -128,14 +126,9 @@ impl AuthFailureLimiter {
         Self::with_capacity(limit, BUCKETS_CAPACITY)
     }
 
-    fn with_capacity(limit: u64, buckets: u64) -> Self {
-        let buckets = Cache::builder()
-            .max_capacity(buckets)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(BUCKET_IDLE_TIMEOUT)
-            .build();
+    fn with_capacity(limit: u64, capacity: u64) -> Self {
         let quota = (limit > 0).then(|| Quota::per_minute(limit));
-        Self { quota, started: Instant::now(), buckets, log_lines: Mutex::new(0) }
+        Self { quota, started: Instant::now(), buckets: bucket_cache(capacity), log_lines: Mutex::new(0) }
     }
 
     /// Begins to verify a credential or a cookie. After recent failures of the address, an

@@ -16,3 +16,5 @@ pub(crate) mod response_headers;
 pub(crate) mod security_headers;
 pub(crate) mod slot;
 pub(crate) mod spans;
+#[cfg(test)]
+pub(crate) mod test_headers;
