@@ -39,12 +39,12 @@ pub(crate) enum AttemptKind {
 }
 
 impl AttemptKind {
-    /// The log message when the bucket is empty.
-    const fn warning(self) -> &'static str {
+    /// The value of the log field `attempts`.
+    const fn text(self) -> &'static str {
         match self {
-            Self::Credential => "one wrong credential after another; no more are judged for now",
-            Self::Cookie => "one wrong cookie after another; no more are judged for now",
-            Self::Password => "one failed sign-in after another; no more are judged for now",
+            Self::Credential => "credential",
+            Self::Cookie => "cookie",
+            Self::Password => "sign-in",
         }
     }
 }
@@ -191,7 +191,8 @@ impl AuthFailureLimiter {
         counter!("paddock_rate_limited_total", "limit" => "address").increment(1);
         if now >= bucket.silent_until && self.may_log(now) {
             bucket.silent_until = now.saturating_add(LOG_INTERVAL);
-            tracing::warn!(address = %key.network, "{}", key.kind.warning());
+            let attempts = key.kind.text();
+            tracing::warn!(ip = %key.network, attempts, "too many failed attempts; address throttled");
         }
         let wait = quota.status(bucket.full, now, false).wait.unwrap_or_default();
         Err(Throttled { kind: key.kind, wait })

@@ -269,7 +269,7 @@ impl GatewayRequest<'_> {
             Ok(Found::Remote) => Err(policy::remote()),
             Ok(Found::Missing) => Err(policy::not_found(&plan.written)),
             Err(error) => {
-                tracing::warn!(error = error_chain(&*error), "Ollama's models cannot be listed");
+                tracing::warn!(error = error_chain(&*error), "models of Ollama not listed");
                 Err(error::upstream_unavailable())
             }
         }
@@ -293,7 +293,7 @@ impl GatewayRequest<'_> {
             }
         };
         let filtered = filtered.map_err(|error| {
-            tracing::error!(%error, "Ollama's list of models was not understood");
+            tracing::error!(%error, "list of models of Ollama is malformed");
             error::upstream_failed()
         })?;
         response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -165,7 +165,7 @@ impl MeteredBody {
             None => RequestOutcome::UpstreamIncomplete,
         };
         if let Some(error) = &ended.error {
-            tracing::warn!(error, "Ollama sent an error within its response");
+            tracing::warn!(error, "Ollama reported an error in its stream");
         }
         let tokens = self.status.is_success().then_some(&ended.usage);
         self.usage.end(outcome, self.status, tokens);

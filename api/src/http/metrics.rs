@@ -243,7 +243,7 @@ pub fn describe_metrics() {
     describe_counter!("paddock_rate_limited_total", "Requests over a limit, by limit: user, key or address");
     describe_gauge!(
         "paddock_shared_limits_available",
-        "1 while Redis counts the requests of all replicas, 0 while this process counts by itself; absent without REDIS_URL"
+        "1 while Redis counts requests for all replicas, 0 while this process counts alone; absent without REDIS_URL"
     );
     describe_counter!(
         "paddock_shared_limits_fallbacks_total",

@@ -27,12 +27,15 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetPassword {
-    /// The password: at least `PASSWORD_MIN_LENGTH` characters (15 by default), at most 512 bytes, and hard to guess.
+    /// The password: at least `PASSWORD_MIN_LENGTH` characters (15 by default), at most 512 bytes,
+    /// and hard to guess.
     #[schema(format = Password, example = "violet harbour tangle 93")]
     password: String,
 }
 
-/// Sets a user's password, which ends every session of the user. No API key may.
+/// Sets the password of a user.
+///
+/// This ends every session of the user. The caller must use a session, not an API key.
 #[utoipa::path(
     post, path = "/users/{id}/password", operation_id = "set_password", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")), request_body = SetPassword,
@@ -56,24 +59,27 @@ pub(crate) async fn set(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The present password and the one to be.
+/// The current and the new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangePassword {
-    /// The present password.
+    /// The current password.
     #[schema(format = Password)]
     current_password: String,
-    /// The password to be, by the same rules as for `POST /users/{id}/password`.
+    /// The new password. The rules are those of `POST /users/{id}/password`.
     #[schema(format = Password, example = "violet harbour tangle 93")]
     new_password: String,
 }
 
-/// Changes the caller's own password, which ends every session of the caller, this one too. No API key may.
+/// Changes the password of the caller.
+///
+/// This ends every session of the caller, including the current one. The caller must use a session,
+/// not an API key.
 #[utoipa::path(
     post, path = "/me/password", operation_id = "change_password", tag = "me", request_body = ChangePassword,
     responses(
-        (status = 204, description = "The password is changed: sign in with it.",
-         headers(("Set-Cookie" = String, description = "Takes the cookie `paddock_refresh` away."))),
+        (status = 204, description = "The password is changed. Sign in again.",
+         headers(("Set-Cookie" = String, description = "Removes the cookie `paddock_refresh`."))),
         CommonErrors, CallerErrors, BodyErrors, LoginLockedResponse
     ),
     security(("bearer" = []))

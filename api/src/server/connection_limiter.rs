@@ -69,7 +69,7 @@ impl ConnectionLimiter {
         true
     }
 
-    /// Counts a connection that was evicted or refused, and logs that from time to time.
+    /// Counts a connection that was evicted or refused, and logs that at most once a minute.
     fn record_over_limit(&self, action: &'static str) {
         counter!("paddock_connections_over_limit_total", "action" => action).increment(1);
         let mut last_logged = self.last_logged.lock();
@@ -77,8 +77,7 @@ impl ConnectionLimiter {
             *last_logged = Some(Instant::now());
             tracing::warn!(
                 max = self.limits.max,
-                "every place for a connection is taken: idle connections are closed for new ones, and without an idle one \
-                 new ones are refused"
+                "connection limit reached: idle connections are evicted, and new ones are refused if none is idle"
             );
         }
     }

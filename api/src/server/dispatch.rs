@@ -152,7 +152,8 @@ impl Dispatcher {
     }
 }
 
-/// Renders an error in the dialect of a gateway path. `None`: the path is one of the management API.
+/// Renders an error. `dialect` is that of a path of the gateway. `None`: the path belongs to the
+/// management API.
 fn render(error: &ApiError, dialect: Option<Dialect>, context: &RequestContext) -> Response {
     match dialect {
         Some(dialect) => error.render_dialect(dialect),

@@ -4,10 +4,21 @@ use http::StatusCode;
 
 macro_rules! kinds {
     (
-        problems { $(#[doc = $meaning:literal] $name:ident = $status:ident, $slug:literal, $title:literal, $remedy:literal;)+ }
-        gateway { $(#[doc = $own_meaning:literal] $own_name:ident = $own_status:ident, $own_slug:literal, $own_title:literal;)+ }
+        problems {
+            $(
+                #[doc = $meaning:literal]
+                $name:ident = $status:ident, $slug:literal, $title:literal, $remedy:literal;
+            )+
+        }
+        gateway {
+            $(
+                #[doc = $own_meaning:literal]
+                $own_name:ident = $own_status:ident, $own_slug:literal, $own_title:literal;
+            )+
+        }
     ) => {
-        /// The kind of an error. In the management API, `type` is `/problems/<slug>`, the path of a page that explains it.
+        /// The kind of an error. In the management API, `type` is `/problems/<slug>`, the path of a
+        /// page that explains it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Kind {
             $(#[doc = $meaning] $name,)+
@@ -40,40 +51,40 @@ macro_rules! kinds {
 
 kinds! {
     problems {
-        /// The request cannot be read.
+        /// The request is not well-formed.
         Malformed = BAD_REQUEST, "malformed", "Malformed request",
-            "Mend what `detail` names: mostly, send valid JSON.";
-        /// Two credentials that are not the same.
+            "Correct the part of the request that `detail` names. Most often the body is not valid JSON.";
+        /// The request has two different credentials.
         ConflictingCredentials = BAD_REQUEST, "conflicting-credentials", "Conflicting credentials",
             "Send one credential.";
-        /// No credential, or one that does not count.
+        /// The request has no credential, or its credential is not valid.
         Unauthenticated = UNAUTHORIZED, "unauthenticated", "Authentication required",
             "Send a valid credential, or sign in again.";
         /// The sign-in was refused.
         WrongPassword = UNAUTHORIZED, "wrong-password", "Wrong user name or password",
-            "Try again. The answer is the same for users that are unknown, disabled or without a password.";
-        /// Known, and not allowed.
+            "Check name and password. A user that is unknown, disabled or without a password gets the same answer.";
+        /// The credential is valid, but does not allow the operation.
         Forbidden = FORBIDDEN, "forbidden", "Not allowed",
-            "Ask for the role or scopes that `detail` names. The refusal is in the audit log.";
-        /// There is no such thing.
+            "Ask an admin for the role or scope that `detail` names. The denial is in the audit log.";
+        /// The path or the resource does not exist.
         NotFound = NOT_FOUND, "not-found", "Not found",
-            "Look at the path and the id.";
-        /// The path takes other methods.
+            "Check the path and the id.";
+        /// The path does not support the method.
         MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed",
-            "Use a method that the header `Allow` lists.";
-        /// The body did not come.
+            "Use a method from the header `Allow`.";
+        /// The body did not arrive in time.
         BodyTimeout = REQUEST_TIMEOUT, "body-timeout", "The body took too long",
-            "Send the body faster: a piece every 10 seconds at least.";
-        /// The address or external id is another user's.
+            "Send the body without pauses of more than 10 seconds.";
+        /// Another user has the address or the external id.
         UserExists = CONFLICT, "user-exists", "User exists",
-            "Use another address, or the `external_id` that belongs to this one.";
-        /// The user may not act, so that it can be given no key.
+            "Use another address, or the `external_id` of the user with this address.";
+        /// The user is disabled and cannot get a key.
         UserDisabled = CONFLICT, "user-disabled", "User disabled",
             "Enable the user first.";
-        /// Nobody could administer any more.
+        /// After the change no admin could act.
         LastAdmin = CONFLICT, "last-admin", "Last admin",
             "Make another user an admin first.";
-        /// A Kubernetes object owns it.
+        /// A Kubernetes object owns the resource.
         Managed = CONFLICT, "managed", "Managed by Kubernetes",
             "Change the Kubernetes object that `detail` names.";
         /// The key is revoked.
@@ -82,33 +93,33 @@ kinds! {
         /// The key has expired.
         Expired = CONFLICT, "expired", "Credential expired",
             "Issue a new key.";
-        /// More bytes than are taken.
+        /// The body is larger than the limit.
         TooLarge = PAYLOAD_TOO_LARGE, "too-large", "Body too large",
-            "Send less: at most 1 MiB, and 16 KiB where no credential is needed.";
-        /// Not JSON by its own word.
+            "Send at most 1 MiB, or 16 KiB to an operation that needs no credential.";
+        /// The body is not declared as JSON.
         UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type",
-            "Say `Content-Type: application/json`.";
-        /// Fields or parameters break rules.
+            "Send `Content-Type: application/json`.";
+        /// A field or parameter breaks a rule.
         Invalid = UNPROCESSABLE_ENTITY, "invalid", "Invalid value",
-            "Mend what `errors` names.";
-        /// Too many sign-ins failed before it.
+            "Correct the values in `errors`.";
+        /// Too many sign-ins failed.
         LoginLocked = TOO_MANY_REQUESTS, "login-locked", "Too many failed sign-ins",
-            "Come back after `Retry-After` seconds. Sign-ins from other addresses are not held up.";
-        /// More requests than a limit allows.
+            "Try again after `Retry-After` seconds. Sign-ins from other addresses are not delayed.";
+        /// The user, the key or the address exceeds a limit.
         RateLimited = TOO_MANY_REQUESTS, "rate-limited", "Too many requests",
-            "Come back after `Retry-After` seconds; `X-RateLimit-Remaining` tells how many requests are left.";
-        /// A defect.
+            "Try again after `Retry-After` seconds. `X-RateLimit-Remaining` is the number of requests left.";
+        /// The server has a defect.
         Internal = INTERNAL_SERVER_ERROR, "internal", "Internal error",
-            "Report it with its `request_id`, which the log of the server has too.";
-        /// The database, or something else without which nothing goes, is away.
+            "Report the `request_id`. The server's log has a line with the same id.";
+        /// The database, or another required part, is unavailable.
         Unavailable = SERVICE_UNAVAILABLE, "unavailable", "Not available",
-            "Come back after `Retry-After` seconds. `detail` says whether anything can have been changed.";
-        /// Too much at once.
+            "Try again after `Retry-After` seconds. `detail` says whether the change may have been made.";
+        /// Too many passwords are being verified at once.
         Busy = SERVICE_UNAVAILABLE, "busy", "Busy",
-            "Come back after `Retry-After` seconds.";
-        /// `/readyz` says no.
+            "Try again after `Retry-After` seconds.";
+        /// The process is not ready for requests.
         NotReady = SERVICE_UNAVAILABLE, "not-ready", "Not ready",
-            "Mend what `detail` names.";
+            "Restore the parts that `detail` names.";
     }
     gateway {
         /// Ollama failed before it answered.

@@ -13,24 +13,26 @@ use crate::http::request_context::RequestContext;
 /// The `Retry-After` of an unavailable part.
 const OUTAGE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The answer to a request that failed, as RFC 9457 defines it. Its content type is `application/problem+json`.
+/// Problem details of a failed request (RFC 9457). The content type is
+/// `application/problem+json`.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Body<'a> {
-    /// What kind of problem it is: the path of a page that tells of it, whose last word stays the same over versions.
+    /// The type of the problem: the path of a page that explains it. Its last word is stable across
+    /// versions.
     #[schema(format = "uri-reference", pattern = "^/problems/[a-z-]+$", example = "/problems/invalid")]
     r#type: String,
-    /// The kind, for people.
+    /// The type as text.
     #[schema(example = "Invalid value")]
     title: &'a str,
-    /// The HTTP status again.
+    /// The HTTP status.
     #[schema(minimum = 400, maximum = 599, example = 422)]
     status: u16,
-    /// What is wrong with this request, for people.
+    /// The cause of this failure, as text.
     detail: &'a str,
-    /// The id of the request, as in the header `X-Request-Id`.
+    /// The request id, as in the header `X-Request-Id`.
     request_id: &'a str,
-    /// With status 422: each value that breaks a rule.
+    /// The values that break a rule, at most 20. Only with status 422.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError<'a>>,
@@ -39,11 +41,11 @@ pub(crate) struct Body<'a> {
 /// A value that breaks a rule.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FieldError<'a> {
-    /// Where it is: a JSON pointer into the body (`/email`), `?` and the name of a query parameter (`?limit`), or the
-    /// name of a path parameter in braces (`{id}`).
+    /// The place of the value: a JSON pointer into the body (`/email`), `?` and the name of a query
+    /// parameter (`?limit`), or the name of a path parameter in braces (`{id}`).
     #[schema(example = "/email")]
     pointer: &'a str,
-    /// The rule.
+    /// The rule that the value breaks.
     detail: &'a str,
 }
 

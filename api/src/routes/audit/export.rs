@@ -27,17 +27,17 @@ use crate::{
     },
 };
 
-/// Takes all events away, oldest first, to where the log ended when it was asked.
+/// Exports all audit events, oldest first, up to the newest one at the time of the request.
 ///
-/// The answer is a stream, of any length. If it breaks off, it is not whole: ask again. It breaks off, too, when the right
-/// to it ends. In CSV a text that a spreadsheet would take for a formula has an apostrophe before it, and so has one that
-/// begins with an apostrophe.
+/// The answer is a stream of any length. It breaks off if the export fails or the caller loses the
+/// right to it; such an answer is not complete. In CSV, a text that a spreadsheet would take for a
+/// formula, or that begins with an apostrophe, gets an apostrophe in front.
 #[utoipa::path(
     get, path = "/audit/export", operation_id = "export_audit", tag = "audit", params(ExportEvents),
     responses(
-        (status = 200, description = "The events: a line of names and a line each, or one `AuditEvent` a line.",
+        (status = 200, description = "The events: a header line and a line for each event, or one `AuditEvent` per line.",
          content((String = "text/csv"), (String = "application/x-ndjson")),
-         headers(("Content-Disposition" = String, description = "`attachment`, with the name of a file."))),
+         headers(("Content-Disposition" = String, description = "`attachment` with a file name."))),
         CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -54,7 +54,7 @@ pub(crate) async fn export(
     let mut pages = Pages { caller, export, encoder: AuditEncoder::new(format) };
     let date: String = accounts.now().to_string().chars().take(10).collect();
     let name = format!("attachment; filename=\"paddock-audit-{date}.{}\"", format.text());
-    // A failure of the first page is a problem. A later failure can only break the response off.
+    // A failure of the first page is an error. A later failure can only break the response off.
     let first = pages.next().await?;
     let body = match first {
         None => Body::from(pages.encoder.take().map_err(|_| ApiError::internal())?),

@@ -26,12 +26,14 @@ pub use encoder::{AuditEncoder, ExportFormat};
 use filter::ListEvents;
 use view::AuditView;
 
-/// Lists events, newest first. How many there are in all is not counted: follow the cursor.
+/// Lists audit events, newest first.
+///
+/// The total is not counted. Follow the cursor to the last page.
 #[utoipa::path(
     get, path = "/audit", operation_id = "list_audit", tag = "audit", params(ListEvents),
     responses(
         (status = 200, description = "The events.", body = Vec<AuditView>,
-         headers(("X-Next-Cursor" = i64, description = "The `cursor` of the next page. Absent: this was the last one."))),
+         headers(("X-Next-Cursor" = i64, description = "The `cursor` of the next page. Absent on the last page."))),
         CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))

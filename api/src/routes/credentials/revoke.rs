@@ -13,8 +13,10 @@ use crate::{
     },
 };
 
-/// Ends a key for good. One that has ended already stays as it is. On a key that Kubernetes owns it is kept against the object,
-/// which is given no other key until the override is cleared.
+/// Revokes a key permanently.
+///
+/// A key that is revoked already stays the same. If Kubernetes owns the key, the revocation
+/// overrides the object, which gets no other key until an admin clears the override.
 #[utoipa::path(
     post, path = "/credentials/{id}/revoke", operation_id = "revoke_credential", tag = "credentials",
     params(("id" = i64, Path, description = "The credential's id.")),
@@ -35,13 +37,14 @@ pub(crate) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Clears the override of a key that an admin revoked against its Kubernetes object. The key stays revoked and is no longer
-/// the object's, which is given another one. Without an override nothing changes.
+/// Clears the override of a revoked key that Kubernetes owns.
+///
+/// The key stays revoked, and its object gets another key. Without an override nothing changes.
 #[utoipa::path(
     post, path = "/credentials/{id}/clear-override", operation_id = "clear_credential_override", tag = "credentials",
     params(("id" = i64, Path, description = "The credential's id.")),
     responses(
-        (status = 204, description = "There is no override."),
+        (status = 204, description = "The key has no override."),
         CommonErrors, CallerErrors, NotFoundResponse
     ),
     security(("bearer" = []), ("api_key" = []))

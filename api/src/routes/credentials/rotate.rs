@@ -23,23 +23,25 @@ use crate::{
 /// The longest grace period of an old secret, in seconds.
 const MAX_GRACE: i64 = 30 * 24 * 60 * 60;
 
-/// How to rotate.
+/// The options of a rotation.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rotation {
-    /// For how many seconds the old secret is still accepted; absent: a day.
+    /// How long the old secret is still accepted, in seconds. Absent: one day.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 2_592_000, default = 86_400)]
     grace_seconds: Option<i64>,
 }
 
-/// Gives a key a new secret; the old one is accepted for a while. A key cannot rotate one that has more than it has itself,
-/// and a secret that was rotated away none that would outlive it.
+/// Gives a key a new secret. The old secret is accepted until its grace ends.
+///
+/// A key cannot rotate a key with more rights than its own. A retiring secret cannot rotate a key
+/// that would outlive it.
 #[utoipa::path(
     post, path = "/credentials/{id}/rotate", operation_id = "rotate_credential", tag = "credentials",
     params(("id" = i64, Path, description = "The credential's id.")), request_body = Option<Rotation>,
     responses(
-        (status = 200, description = "The new key. It is shown this once.", body = IssuedKey),
+        (status = 200, description = "The key with its new secret. No later answer shows it.", body = IssuedKey),
         CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))

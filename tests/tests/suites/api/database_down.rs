@@ -83,7 +83,7 @@ async fn a_read_only_database_is_not_ready() {
         set_read_only("on").await?;
         eventually("the state to be noticed", Duration::from_secs(20), async || {
             let refused = api.anonymous().get("/readyz").expect(503).await?;
-            assert_eq!(refused.problem(), "unavailable");
+            assert_eq!(refused.problem(), "not-ready");
             ensure!(refused.text("detail")?.contains("database"), "{refused}");
             Ok(())
         })

@@ -119,6 +119,45 @@ async fn a_refusal_is_logged_with_its_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_gateway_request_is_recorded_once_however_it_ends() {
+    story(async {
+        let served = served(&[("LOG_FORMAT", "json")]).await?;
+        let send = async |id: &'static str, body: Value| {
+            let request = served.admin.post("/api/chat", &body).header("X-Request-Id", id);
+            request.timeout(Duration::from_secs(2)).send().await
+        };
+        send("missing", json!({"model": "missing", "messages": []})).await?;
+        let not_found = json!({"error": "model not found"});
+        served.ollama.script("/api/chat", Script::json(StatusCode::NOT_FOUND, &not_found));
+        send("failed", chat()).await?;
+        let slow = Script::ndjson(chat_lines(MODEL, 3)).headers_after(Duration::from_mins(1));
+        served.ollama.script("/api/chat", slow);
+        ensure!(send("left", chat()).await.is_err(), "the client waited");
+        for (id, status, outcome, reason) in [
+            ("missing", 404, "refused", json!("model_not_found")),
+            ("failed", 404, "upstream_error", Value::Null),
+            ("left", 499, "client_gone", Value::Null),
+        ] {
+            let recorded = line(&served.paddock, "gateway request", id).await?;
+            ensure!(recorded["status"] == status && recorded["outcome"] == outcome, "{recorded}");
+            ensure!(recorded["reason"] == reason && recorded["duration_us"].is_u64(), "{recorded}");
+            ensure!(recorded["method"] == "POST" && recorded["route"] == "/api/chat", "{recorded}");
+            let lines = lines(&served.paddock)?;
+            let of_it = lines.iter().filter(|line| line["message"] == "gateway request" && line["request_id"] == id);
+            ensure!(of_it.count() == 1, "{id} is logged more than once");
+        }
+        let (_, text) = series(&served.paddock).await?;
+        let counted = text.lines().filter(|line| line.starts_with("paddock_gateway_requests_total{"));
+        let counted: Vec<_> = counted.filter(|line| line.contains("route=\"/api/chat\"")).collect();
+        ensure!(counted.len() == 3 && counted.iter().all(|line| line.ends_with(" 1")), "{counted:?}");
+        let durations = text.lines().find(|line| line.starts_with("paddock_gateway_request_duration_seconds_count{"));
+        ensure!(durations.is_some_and(|line| line.ends_with(" 3")), "{durations:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_with_a_wrong_key_is_logged_without_a_user() {
     story(async {
         let served = served(&[("LOG_FORMAT", "json")]).await?;
