@@ -24,7 +24,7 @@ pub struct Config {
     /// Requests a minute of users without a limit of their own; 0 means unlimited.
     pub requests_per_minute: u64,
     /// The Redis in which all replicas count requests together:
-    /// `redis://:password@host:port/number`, or `rediss:`. `None`: each process counts by itself.
+    /// `redis://:password@host:port/number`, or `rediss:`. `None`: each process counts alone.
     pub redis_url: Option<SecretString>,
     /// How many wrong credentials, wrong cookies and failed sign-ins a minute are allowed from one
     /// address, counted apart; 0 means unlimited.

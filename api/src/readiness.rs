@@ -31,7 +31,7 @@ struct State {
     has_schema: AtomicBool,
     has_ollama: AtomicBool,
     has_cache: AtomicBool,
-    /// Whether this process counts requests by itself that all replicas should count together.
+    /// Whether this process counts requests alone although `REDIS_URL` is set.
     has_local_limits: AtomicBool,
     is_stopping: AtomicBool,
 }
@@ -44,7 +44,7 @@ pub struct Report {
     pub missing: Vec<&'static str>,
     /// What is unavailable without keeping the process from serving: `ollama`; `cache` while
     /// changes of rights cannot be received and every request asks the database; `limits` while
-    /// each process counts requests by itself that all replicas should count together.
+    /// each process counts requests alone although `REDIS_URL` is set.
     pub degraded: Vec<&'static str>,
 }
 
@@ -81,7 +81,7 @@ impl Readiness {
 
     pub(crate) fn set_ollama(&self, is_available: bool) {
         if self.state.has_ollama.swap(is_available, Relaxed) != is_available {
-            tracing::info!(answers = is_available, "Ollama");
+            tracing::info!(is_available, "Ollama availability changed");
         }
     }
 
@@ -92,7 +92,7 @@ impl Readiness {
     fn set_database(&self, is_available: bool, has_schema: bool) {
         self.state.has_schema.store(has_schema, Relaxed);
         if self.state.has_database.swap(is_available, Relaxed) != is_available {
-            tracing::info!(answers = is_available, "database");
+            tracing::info!(is_available, "database availability changed");
         }
     }
 
@@ -103,7 +103,7 @@ impl Readiness {
             Ok(Ok(())) => self.set_database(true, true),
             Ok(Err(OpenError::Behind { .. })) => self.set_database(true, false),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "database");
+                tracing::debug!(%error, "database probe failed");
                 self.set_database(false, false);
             }
             Err(_) => self.set_database(false, false),

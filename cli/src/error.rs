@@ -3,7 +3,7 @@
 use std::{fmt, process::ExitCode};
 
 use paddock_accounts::bootstrap::SeedError;
-use paddock_store::OpenError;
+use paddock_store::{OpenError, error_chain};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -59,15 +59,6 @@ impl fmt::Display for Error {
     }
 }
 
-/// An error and its causes, joined by colons.
-fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts: Vec<String> =
-        std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect();
-    // Many errors of libraries end in the text of their source.
-    texts.dedup_by(|next, before| before.ends_with(next.as_str()));
-    texts.join(": ")
-}
-
 impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
         Self::Other(error)
@@ -110,17 +101,5 @@ impl From<OpenError> for Error {
             OpenError::Url(_) | OpenError::Missing(_) => Self::Config(error.to_string()),
             other => Self::Open(other),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn repeated_causes_are_printed_once() {
-        let cause = std::io::Error::other("the disk is gone");
-        let repeated = anyhow::Error::new(cause).context("cannot read it: the disk is gone").context("no luck");
-        assert_eq!(Error::from(repeated).to_string(), "no luck: cannot read it: the disk is gone");
     }
 }

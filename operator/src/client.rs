@@ -8,11 +8,12 @@ use kube::{
     Api, Client, Resource, ResourceExt, api::ListParams, config::KubeConfigOptions, core::NamespaceResourceScope,
 };
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
+use paddock_store::error_chain;
 use serde::de::DeserializeOwned;
 
 use crate::{
     backoff,
-    error::{Error, ErrorChain, is_not_found},
+    error::{Error, is_not_found},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -117,7 +118,7 @@ async fn retry_until_ok<'a, T>(what: &str, attempt: impl Fn() -> BoxFuture<'a, R
         match attempt().await {
             Ok(value) => return value,
             Err(error) => {
-                tracing::warn!(error = %ErrorChain(&error), waiting_for = what, "Kubernetes is not ready; retrying");
+                tracing::warn!(error = error_chain(&error), waiting_for = what, "Kubernetes is not ready; retrying");
                 tokio::time::sleep(backoff::delay_after(failures, what)).await;
                 failures += 1;
             }

@@ -1,6 +1,6 @@
 //! The errors that end the operator, and those that make one reconcile fail.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use paddock_accounts::Error as AccountsError;
 use paddock_ollama::ClientError;
@@ -42,19 +42,4 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 /// Whether the API server answered 404: the object does not exist.
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
-}
-
-/// Displays an error and its sources on one line.
-pub(crate) struct ErrorChain<'a>(pub(crate) &'a dyn std::error::Error);
-
-impl fmt::Display for ErrorChain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod context;
 pub mod db;
 mod error;
+mod error_chain;
 pub mod ids;
 mod open;
 mod retry;
@@ -17,5 +18,6 @@ mod write;
 
 pub use db::{Conn, Connections, OpenError, OpenOptions, ReadConn, migrate};
 pub use error::Error;
+pub use error_chain::error_chain;
 pub use retry::{LostRace, retry_lost_race};
 pub use write::{RecordTx, Store, Tx};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use metrics::counter;
 use paddock_accounts::{Accounts, access::Principal};
-use paddock_store::context::AuditContext;
+use paddock_store::{context::AuditContext, error_chain};
 
 use super::{
     credential::credential_from_headers,
@@ -105,7 +105,7 @@ impl Authenticator {
     pub(crate) async fn record_denial(&self, audit: &AuditContext, principal: &Principal, target: &str, reason: &str) {
         let recorded = with_db_timeout(self.accounts.access().record_denial(audit, principal, target, reason)).await;
         if let Err(error) = recorded {
-            tracing::error!(?error, target, "a refusal could not be recorded");
+            tracing::error!(error = error_chain(&error), target, "denial not recorded");
         }
     }
 }

@@ -18,8 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{authenticator::Authenticator, credential::credential_from_headers};
 use crate::http::{
     deadline::DbError,
+    error::{ApiError, Kind},
     extract::Revalidate,
-    problem::{Kind, Problem},
     request_context::RequestContext,
 };
 
@@ -40,7 +40,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Fails unless the caller has the permission. A denial is recorded in the audit log.
-    pub(crate) async fn require(&mut self, permission: Permission) -> Result<(), Problem> {
+    pub(crate) async fn require(&mut self, permission: Permission) -> Result<(), ApiError> {
         self.required.push(permission);
         self.check(permission).await
     }
@@ -52,7 +52,7 @@ impl Caller {
         &mut self,
         scope: Scope,
         requested: Option<UserId>,
-    ) -> Result<Option<UserId>, Problem> {
+    ) -> Result<Option<UserId>, ApiError> {
         match requested {
             None => Ok(self.principal.may(Permission::Manage(scope)).is_err().then_some(self.principal.user_id)),
             Some(user) => {
@@ -62,7 +62,7 @@ impl Caller {
         }
     }
 
-    async fn check(&self, permission: Permission) -> Result<(), Problem> {
+    async fn check(&self, permission: Permission) -> Result<(), ApiError> {
         match self.principal.may(permission) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.deny(denied.to_string()).await),
@@ -70,7 +70,7 @@ impl Caller {
     }
 
     /// Converts the error of a database call. A denial is recorded in the audit log.
-    pub(crate) async fn problem_from(&self, error: DbError) -> Problem {
+    pub(crate) async fn error_from(&self, error: DbError) -> ApiError {
         match error {
             DbError::Failed(error @ (Error::ExceedsGrant(_) | Error::AccessDenied(_))) => {
                 self.deny(error.to_string()).await
@@ -80,9 +80,9 @@ impl Caller {
     }
 
     /// Records a denial in the audit log and returns the problem for the response.
-    pub(crate) async fn deny(&self, reason: String) -> Problem {
+    pub(crate) async fn deny(&self, reason: String) -> ApiError {
         self.authenticator.record_denial(&self.audit_context, &self.principal, &self.route, &reason).await;
-        Problem::new(Kind::Forbidden, reason)
+        ApiError::new(Kind::Forbidden, reason)
     }
 }
 
@@ -91,9 +91,9 @@ where
     S: Send + Sync,
     Authenticator: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let authenticator = Authenticator::from_ref(state);
         let context = request_context(parts)?;
         let principal = authenticator.admit(&parts.headers, context).await?;
@@ -108,7 +108,7 @@ where
 impl Revalidate for Caller {
     const IS_AUTHENTICATED: bool = true;
 
-    async fn revalidate(&mut self) -> Result<(), Problem> {
+    async fn revalidate(&mut self) -> Result<(), ApiError> {
         self.principal = self.authenticator.reauthenticate(Ok(self.credential.expose_secret())).await?;
         for permission in &self.required {
             self.check(*permission).await?;
@@ -121,9 +121,9 @@ impl Revalidate for Caller {
 pub(crate) struct Anonymous(pub(crate) AuditContext);
 
 impl<S: Sync> FromRequestParts<S> for Anonymous {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Ok(Self(request_context(parts)?.audit_context(parts.headers.get(header::USER_AGENT), Actor::Anonymous)))
     }
 }
@@ -132,12 +132,12 @@ impl Revalidate for Anonymous {
     const IS_AUTHENTICATED: bool = false;
 
     /// Anonymous callers have no rights to revoke.
-    async fn revalidate(&mut self) -> Result<(), Problem> {
+    async fn revalidate(&mut self) -> Result<(), ApiError> {
         Ok(())
     }
 }
 
-fn request_context(parts: &Parts) -> Result<&RequestContext, Problem> {
+fn request_context(parts: &Parts) -> Result<&RequestContext, ApiError> {
     // The dispatcher inserts it into every request before routing.
-    parts.extensions.get::<RequestContext>().ok_or_else(Problem::internal)
+    parts.extensions.get::<RequestContext>().ok_or_else(ApiError::internal)
 }

@@ -38,14 +38,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::http::test_headers::headers;
 
     #[rstest]
     #[case::bearer(&[("authorization", "Bearer abc")])]

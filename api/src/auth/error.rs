@@ -6,7 +6,7 @@ use super::failure_limiter::Throttled;
 use crate::{
     http::{
         deadline::DbError,
-        problem::{Kind, Problem},
+        error::{ApiError, Kind},
     },
     rate_limit::Exceeded,
 };
@@ -29,9 +29,9 @@ pub(crate) enum AuthError {
 }
 
 /// The message for [`AuthError::Absent`].
-pub(crate) const ABSENT: &str = "send an API key or a session's access token as `Authorization: Bearer ...`";
+const ABSENT: &str = "send an API key or a session's access token as `Authorization: Bearer ...`";
 /// The message for [`AuthError::Conflicting`].
-pub(crate) const CONFLICTING: &str = "two different credentials were sent: send one";
+const CONFLICTING: &str = "two different credentials were sent: send one";
 /// The message for [`AuthError::Refused`]: one text for every reason, so that no client learns
 /// which keys exist.
 pub(crate) const REFUSED: &str = "the credential is not valid";
@@ -50,15 +50,15 @@ impl AuthError {
     }
 }
 
-impl From<AuthError> for Problem {
+impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Absent => Self::new(Kind::Unauthenticated, ABSENT),
-            AuthError::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING),
-            AuthError::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED),
-            AuthError::Limited(exceeded) => {
-                Self::new(Kind::RateLimited, exceeded.message()).with_retry_after(exceeded.wait)
-            }
+            AuthError::Absent => Self::new(Kind::Unauthenticated, ABSENT).with_code("absent"),
+            AuthError::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING).with_code("conflicting"),
+            AuthError::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED).with_code("invalid_api_key"),
+            AuthError::Limited(exceeded) => Self::new(Kind::RateLimited, exceeded.message())
+                .with_code("rate_limit_exceeded")
+                .with_retry_after(exceeded.wait),
             AuthError::Throttled(throttled) => throttled.into(),
             AuthError::Database(error) => error.into(),
         }

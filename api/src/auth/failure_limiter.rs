@@ -9,21 +9,19 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use metrics::counter;
-use moka::{policy::EvictionPolicy, sync::Cache};
+use moka::sync::Cache;
 use paddock_store::context::network;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    http::problem::{Kind, Problem},
-    rate_limit::gcra::{Quota, SECOND},
+    http::error::{ApiError, Kind},
+    rate_limit::{
+        BUCKETS_CAPACITY, bucket_cache,
+        gcra::{Quota, SECOND},
+    },
 };
 
-/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full
-/// again.
-const BUCKETS_CAPACITY: u64 = 100_000;
-/// After this long without a failure every bucket is full, so it need not be kept.
-const BUCKET_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 /// The time between two log lines about one address, in microseconds.
 const LOG_INTERVAL: u64 = 60 * SECOND;
 /// How many of these log lines are written a minute, for all addresses together.
@@ -41,12 +39,12 @@ pub(crate) enum AttemptKind {
 }
 
 impl AttemptKind {
-    /// The log message when the bucket is empty.
-    const fn warning(self) -> &'static str {
+    /// The value of the log field `attempts`.
+    const fn text(self) -> &'static str {
         match self {
-            Self::Credential => "one wrong credential after another; no more are judged for now",
-            Self::Cookie => "one wrong cookie after another; no more are judged for now",
-            Self::Password => "one failed sign-in after another; no more are judged for now",
+            Self::Credential => "credential",
+            Self::Cookie => "cookie",
+            Self::Password => "sign-in",
         }
     }
 }
@@ -99,13 +97,13 @@ impl Throttled {
     }
 }
 
-impl From<Throttled> for Problem {
+impl From<Throttled> for ApiError {
     fn from(throttled: Throttled) -> Self {
         let kind = match throttled.kind {
             AttemptKind::Credential | AttemptKind::Cookie => Kind::RateLimited,
             AttemptKind::Password => Kind::LoginLocked,
         };
-        Self::new(kind, throttled.message()).with_retry_after(throttled.wait)
+        Self::new(kind, throttled.message()).with_code("rate_limit_exceeded").with_retry_after(throttled.wait)
     }
 }
 
@@ -128,14 +126,9 @@ impl AuthFailureLimiter {
         Self::with_capacity(limit, BUCKETS_CAPACITY)
     }
 
-    fn with_capacity(limit: u64, buckets: u64) -> Self {
-        let buckets = Cache::builder()
-            .max_capacity(buckets)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(BUCKET_IDLE_TIMEOUT)
-            .build();
+    fn with_capacity(limit: u64, capacity: u64) -> Self {
         let quota = (limit > 0).then(|| Quota::per_minute(limit));
-        Self { quota, started: Instant::now(), buckets, log_lines: Mutex::new(0) }
+        Self { quota, started: Instant::now(), buckets: bucket_cache(capacity), log_lines: Mutex::new(0) }
     }
 
     /// Begins to verify a credential or a cookie. After recent failures of the address, an
@@ -198,7 +191,8 @@ impl AuthFailureLimiter {
         counter!("paddock_rate_limited_total", "limit" => "address").increment(1);
         if now >= bucket.silent_until && self.may_log(now) {
             bucket.silent_until = now.saturating_add(LOG_INTERVAL);
-            tracing::warn!(address = %key.network, "{}", key.kind.warning());
+            let attempts = key.kind.text();
+            tracing::warn!(ip = %key.network, attempts, "too many failed attempts; address throttled");
         }
         let wait = quota.status(bucket.full, now, false).wait.unwrap_or_default();
         Err(Throttled { kind: key.kind, wait })

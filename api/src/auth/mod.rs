@@ -11,4 +11,4 @@ pub(crate) mod refresh_cookie;
 pub(crate) use authenticator::Authenticator;
 pub(crate) use caller::{Anonymous, Caller};
 pub(crate) use credential::credential_from_headers;
-pub(crate) use error::{ABSENT, AuthError, CONFLICTING, REFUSED};
+pub(crate) use error::{AuthError, REFUSED};

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::http::{
     cors::Origins,
-    problem::{Kind, Problem},
+    error::{ApiError, Kind},
 };
 
 /// The name of the cookie.
@@ -57,16 +57,16 @@ impl RefreshCookie {
     /// Returns the token that the browser sends. Fails if a page of another origin sends it, or if
     /// there are several different cookies, because another host of the same domain may have set
     /// one.
-    pub(crate) fn token(&self, headers: &HeaderMap) -> Result<Option<SecretString>, Problem> {
+    pub(crate) fn token(&self, headers: &HeaderMap) -> Result<Option<SecretString>, ApiError> {
         let mut tokens = cookie_tokens(headers);
         let Some(token) = tokens.next() else { return Ok(None) };
         if tokens.any(|other| other != token) {
             let detail = "the request has several cookies `paddock_refresh`: remove those that another host has set";
-            return Err(Problem::new(Kind::Forbidden, detail));
+            return Err(ApiError::new(Kind::Forbidden, detail));
         }
         if self.is_foreign(headers) {
             let detail = "the request comes from a page of another origin, which must not use the session's cookie";
-            return Err(Problem::new(Kind::Forbidden, detail));
+            return Err(ApiError::new(Kind::Forbidden, detail));
         }
         Ok(Some(token.into()))
     }
@@ -108,14 +108,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(*name, value.parse().unwrap());
-        }
-        headers
-    }
+    use crate::http::test_headers::headers;
 
     #[rstest]
     #[case(&[("cookie", "paddock_refresh=ab")], Some("ab"))]

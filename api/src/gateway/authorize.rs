@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
-use paddock_accounts::access::{Permission, Principal};
+use http::HeaderMap;
+use paddock_accounts::{
+    access::{Permission, Principal},
+    types::UnknownVariant,
+};
+use paddock_ollama::{Access, Endpoint};
 
-use super::error::GatewayError;
 use crate::{
     auth::{Authenticator, credential_from_headers},
-    http::request_context::RequestContext,
+    http::{
+        error::{ApiError, Kind},
+        request_context::RequestContext,
+    },
 };
 
 /// Returns the principal behind a request, if its limits allow the request. The request counts
@@ -17,7 +23,7 @@ pub(super) async fn authenticate(
     authenticator: &Authenticator,
     headers: &HeaderMap,
     context: &RequestContext,
-) -> Result<Arc<Principal>, GatewayError> {
+) -> Result<Arc<Principal>, ApiError> {
     Ok(authenticator.admit(headers, context).await?)
 }
 
@@ -26,14 +32,23 @@ pub(super) async fn reauthorize(
     authenticator: &Authenticator,
     headers: &HeaderMap,
     permission: Permission,
-) -> Result<Arc<Principal>, GatewayError> {
+) -> Result<Arc<Principal>, ApiError> {
     let principal = authenticator.reauthenticate(credential_from_headers(headers)).await?;
     authorize(&principal, permission)?;
     Ok(principal)
 }
 
+/// Returns the permission that an endpoint requires. `None`: the endpoint is open to anonymous
+/// callers. Fails if its scope is unknown, which the start of the gateway rules out.
+pub(super) fn required_permission(endpoint: &Endpoint) -> Result<Option<Permission>, UnknownVariant> {
+    Ok(match endpoint.access {
+        Access::Public => None,
+        Access::Authenticated => Some(Permission::Profile),
+        Access::Scope(scope) => Some(Permission::Use(scope.parse()?)),
+    })
+}
+
 /// Checks that the principal has the permission.
-pub(super) fn authorize(principal: &Principal, permission: Permission) -> Result<(), GatewayError> {
-    let denied = |denied| GatewayError::new(StatusCode::FORBIDDEN, "forbidden", format!("{denied}"));
-    principal.may(permission).map_err(denied)
+pub(super) fn authorize(principal: &Principal, permission: Permission) -> Result<(), ApiError> {
+    principal.may(permission).map_err(|denied| ApiError::new(Kind::Forbidden, denied.to_string()))
 }

@@ -17,8 +17,8 @@ mod stream;
 mod upstream;
 pub(crate) mod usage;
 
-use paddock_accounts::{Accounts, access::Permission};
-use paddock_ollama::{Access, ENDPOINTS, Endpoint};
+use paddock_accounts::Accounts;
+use paddock_ollama::ENDPOINTS;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 };
 use model_cache::ModelCache;
 pub(crate) use model_cache::REFRESH_INTERVAL as MODELS_REFRESH_INTERVAL;
-pub(crate) use pipeline::{CLOSED, refuse, refuse_host, serve};
+pub(crate) use pipeline::{refuse, serve};
 use revocation::RevocationWatcher;
 use upstream::{InvalidUrl, UpstreamClient};
 use usage::Recorder;
@@ -46,13 +46,6 @@ pub enum SetupError {
     Scope(#[from] paddock_accounts::types::UnknownVariant),
 }
 
-/// An endpoint of Ollama with the permission that it requires.
-struct Route {
-    endpoint: &'static Endpoint,
-    /// `None`: the endpoint is open to anonymous callers.
-    required_permission: Option<Permission>,
-}
-
 /// Serves the paths of Ollama's route table.
 pub(crate) struct Gateway {
     accounts: Accounts,
@@ -61,7 +54,6 @@ pub(crate) struct Gateway {
     model_cache: ModelCache,
     recorder: Recorder,
     revocations: RevocationWatcher,
-    routes: Vec<Route>,
     timeouts: Timeouts,
     upstream: UpstreamClient,
 }
@@ -75,15 +67,9 @@ impl Gateway {
         recorder: Recorder,
         hard_shutdown: CancellationToken,
     ) -> Result<Self, SetupError> {
-        let route = |endpoint: &'static Endpoint| {
-            let required_permission = match endpoint.access {
-                Access::Public => None,
-                Access::Authenticated => Some(Permission::Profile),
-                Access::Scope(scope) => Some(Permission::Use(scope.parse()?)),
-            };
-            Ok(Route { endpoint, required_permission })
-        };
-        let routes = ENDPOINTS.iter().map(route).collect::<Result<_, SetupError>>()?;
+        for endpoint in ENDPOINTS {
+            authorize::required_permission(endpoint)?;
+        }
         let upstream = UpstreamClient::new(&config.ollama_url).map_err(|InvalidUrl(why)| SetupError::Url(why))?;
         Ok(Self {
             accounts,
@@ -92,7 +78,6 @@ impl Gateway {
             model_cache: ModelCache::new(&config.ollama_url)?,
             recorder,
             revocations: RevocationWatcher::new(hard_shutdown),
-            routes,
             timeouts: config.timeouts,
             upstream,
         })
@@ -106,9 +91,5 @@ impl Gateway {
     /// Refreshes the list of models once. Returns whether Ollama answered.
     pub(crate) async fn refresh_models(&self) -> bool {
         self.model_cache.refresh().await.is_ok()
-    }
-
-    fn required_permission(&self, endpoint: &Endpoint) -> Option<Permission> {
-        self.routes.iter().find(|route| std::ptr::eq(route.endpoint, endpoint))?.required_permission
     }
 }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::StatusCode;
 use paddock_accounts::{access::Principal, types::Role};
 use paddock_ollama::{
     AllowList, Dialect, Edit, Endpoint, Member, ModelName, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan,
     splice,
 };
 
-use super::error::GatewayError;
+use super::error::gateway_error;
+use crate::http::error::{ApiError, Kind};
 
 /// The member that keeps a model in memory after the request, which concerns all users.
 const KEEP_ALIVE: &str = "keep_alive";
@@ -33,12 +33,12 @@ pub(super) struct AuthorizedRequest {
 
 /// Checks a request against the rules for its principal, and edits its body where a rule requires
 /// it.
-pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<AuthorizedRequest, GatewayError> {
-    let Some(known_fields) = endpoint.known_fields else { return Err(GatewayError::internal("no_keys")) };
+pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<AuthorizedRequest, ApiError> {
+    let Some(known_fields) = endpoint.known_fields else { return Err(ApiError::internal().with_code("no_keys")) };
     let scanned = scan(&body, known_fields).map_err(|error| unreadable(&error))?;
     let written = model_name(&scanned)?.to_owned();
     let model = ModelName::parse(&written)
-        .map_err(|error| GatewayError::new(StatusCode::BAD_REQUEST, "invalid_model_name", error.to_string()))?;
+        .map_err(|error| gateway_error(Kind::Malformed, "invalid_model_name", error.to_string()))?;
     if model.is_cloud() {
         return Err(remote());
     }
@@ -69,13 +69,13 @@ pub(super) fn allows(principal: &Principal, model: &ModelName) -> bool {
 }
 
 /// The error for a model that is missing, and for one that is not allowed, in Ollama's own words.
-pub(super) fn not_found(written: &str) -> GatewayError {
-    GatewayError::new(StatusCode::NOT_FOUND, "model_not_found", format!("model '{}' not found", truncated(written)))
+pub(super) fn not_found(written: &str) -> ApiError {
+    gateway_error(Kind::NotFound, "model_not_found", format!("model '{}' not found", truncated(written)))
 }
 
 /// The error for a model that Ollama would run on a remote host.
-pub(super) fn remote() -> GatewayError {
-    GatewayError::new(StatusCode::FORBIDDEN, "remote_model", "models that run outside this Ollama are not served")
+pub(super) fn remote() -> ApiError {
+    gateway_error(Kind::Forbidden, "remote_model", "models that run outside this Ollama are not served")
 }
 
 /// Truncates a name, for an error message.
@@ -87,29 +87,29 @@ fn truncated(name: &str) -> Cow<'_, str> {
     }
 }
 
-fn unreadable(error: &ScanError) -> GatewayError {
-    GatewayError::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
+fn unreadable(error: &ScanError) -> ApiError {
+    gateway_error(Kind::Malformed, "invalid_request", error.to_string())
 }
 
 /// Returns the model's name: `model`, or `name` where the endpoint accepts it. Two different names
 /// are an error.
-fn model_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, GatewayError> {
+fn model_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, ApiError> {
     let names = [scanned.model(), scanned.name()];
     let mut given = names.into_iter().flatten().filter(|name| !name.is_empty());
     match (given.next(), given.next()) {
-        (None, _) => Err(GatewayError::new(StatusCode::BAD_REQUEST, "invalid_model_name", "model is required")),
+        (None, _) => Err(gateway_error(Kind::Malformed, "invalid_model_name", "model is required")),
         (Some(name), None) => Ok(name),
         (Some(model), Some(name)) if model == name => Ok(model),
         (Some(_), Some(_)) => {
             let reason = "model and name are two different models";
-            Err(GatewayError::new(StatusCode::BAD_REQUEST, "invalid_model_name", reason))
+            Err(gateway_error(Kind::Malformed, "invalid_model_name", reason))
         }
     }
 }
 
 /// Refuses every option that is not about sampling: the others change the loaded model for all
 /// users, and so may unknown options of a later Ollama. Null counts as absent.
-fn check_options(scanned: &Scanned<'_>) -> Result<(), GatewayError> {
+fn check_options(scanned: &Scanned<'_>) -> Result<(), ApiError> {
     let closed = |member: &&Member<'_>| member.kind != ValueKind::Null && !SAMPLING_OPTIONS.contains(&&*member.key);
     match scanned.members_of("options").iter().find(closed) {
         None => Ok(()),
@@ -119,7 +119,7 @@ fn check_options(scanned: &Scanned<'_>) -> Result<(), GatewayError> {
                 truncated(&member.key),
                 SAMPLING_OPTIONS.join(", ")
             );
-            Err(GatewayError::new(StatusCode::BAD_REQUEST, "option_not_allowed", reason))
+            Err(gateway_error(Kind::Malformed, "option_not_allowed", reason))
         }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    fn decide(path: &str, body: &str, caller: &Principal) -> Result<AuthorizedRequest, GatewayError> {
+    fn decide(path: &str, body: &str, caller: &Principal) -> Result<AuthorizedRequest, ApiError> {
         plan(endpoint(path), Bytes::copy_from_slice(body.as_bytes()), caller)
     }
 

@@ -18,7 +18,7 @@ use paddock_accounts::{
     access::{Permission, Principal},
 };
 use paddock_ollama::ModelName;
-use paddock_store::rights::RightsChanged;
+use paddock_store::{error_chain, rights::RightsChanged};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -144,7 +144,7 @@ async fn reauthorize(accounts: &Accounts, registration: &Registration) -> Result
     }
     let reason = match accounts.access().reauthenticate(&registration.principal).await {
         Err(error) => {
-            tracing::debug!(%error, "an open stream cannot be re-authorized yet");
+            tracing::debug!(error = error_chain(&error), "open stream not re-authorized yet");
             return Err(Undecided);
         }
         Ok(Err(refused)) => refused.text(),

@@ -16,11 +16,8 @@ use paddock_ollama::{Chunks, Endpoint, Meter};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{
-    headers,
-    revocation::RevocationGuard,
-    usage::{RequestOutcome, UsageGuard},
-};
+use super::{headers, revocation::RevocationGuard, usage::UsageGuard};
+use crate::http::request_outcome::RequestOutcome;
 
 /// When a response times out.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +165,7 @@ impl MeteredBody {
             None => RequestOutcome::UpstreamIncomplete,
         };
         if let Some(error) = &ended.error {
-            tracing::warn!(error, "Ollama sent an error within its response");
+            tracing::warn!(error, "Ollama reported an error in its stream");
         }
         let tokens = self.status.is_success().then_some(&ended.usage);
         self.usage.end(outcome, self.status, tokens);

@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
+use super::error::{ApiError, Kind};
+
 /// How many bytes of an unread body are discarded. A client that is still sending would not see the
 /// response otherwise.
 pub(crate) const MAX_DISCARDED: usize = 4 << 20;
@@ -18,6 +20,21 @@ pub(crate) enum BodyError {
     TooLarge,
     TooSlow,
     Broken,
+}
+
+impl BodyError {
+    /// Returns the error of the request. `limit` is the one that the body was read with.
+    pub(crate) fn for_limit(self, limit: usize) -> ApiError {
+        match self {
+            Self::TooLarge => {
+                ApiError::new(Kind::TooLarge, format!("the body is larger than {limit} bytes")).with_code("too_large")
+            }
+            Self::TooSlow => {
+                ApiError::new(Kind::BodyTimeout, "the body did not come in time").with_code("body_timeout")
+            }
+            Self::Broken => ApiError::new(Kind::Malformed, "the body broke off").with_code("body_broken"),
+        }
+    }
 }
 
 /// Reads a whole body of at most `limit` bytes. `chunk_timeout` bounds the time between two chunks.

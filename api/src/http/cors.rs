@@ -17,7 +17,7 @@ const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
 );
 /// How long a browser may cache a preflight, in seconds. No browser accepts more than two hours.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
-const YES: HeaderValue = HeaderValue::from_static("true");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 /// The origins whose pages may call Paddock.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +75,7 @@ impl Origins {
         }
         if let Some(page) = page {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, YES);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
         }
     }

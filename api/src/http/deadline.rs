@@ -10,11 +10,13 @@ use tokio::time::timeout;
 const DB_TIMEOUT: Duration = Duration::from_millis(4_500);
 
 /// Why a database call returned no value.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum DbError {
     /// The call took longer than the deadline. A change may have been made or not.
+    #[error("the database did not answer in time")]
     Timeout,
     /// The call failed, in the database or by a rule above it.
+    #[error(transparent)]
     Failed(Error),
 }
 

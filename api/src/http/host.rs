@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 
-use super::problem::{Kind, Problem};
+use super::error::{ApiError, Kind};
 
 /// Why the `Host` header is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,30 +15,13 @@ pub(crate) enum HostError {
     NotLocal,
 }
 
-impl HostError {
-    pub(crate) fn status(self) -> StatusCode {
-        self.kind().status()
-    }
-
-    /// The error message for the client.
-    pub(crate) fn message(self) -> &'static str {
-        match self {
-            Self::Malformed(why) => why,
-            Self::NotLocal => NOT_LOCAL,
-        }
-    }
-
-    fn kind(self) -> Kind {
-        match self {
-            Self::Malformed(_) => Kind::Malformed,
-            Self::NotLocal => Kind::Forbidden,
-        }
-    }
-}
-
-impl From<HostError> for Problem {
+impl From<HostError> for ApiError {
     fn from(error: HostError) -> Self {
-        Self::new(error.kind(), error.message())
+        let error = match error {
+            HostError::Malformed(why) => Self::new(Kind::Malformed, why),
+            HostError::NotLocal => Self::new(Kind::Forbidden, NOT_LOCAL),
+        };
+        error.with_code("invalid_host")
     }
 }
 

@@ -1,122 +1,202 @@
-//! Metrics: their descriptions, and the metric and log line of each management request.
+//! Metrics: their descriptions, and the guard that records each request.
 
-use std::time::Duration;
+use std::{net::IpAddr, thread, time::Duration};
 
-use axum::{
-    extract::{MatchedPath, Request},
-    middleware::Next,
-    response::Response,
-};
 use http::{Method, StatusCode};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use paddock_ollama::{ModelName, Usage};
+use tokio::time::Instant;
+use tracing::Span;
 
-use super::request_context::RequestContext;
+use super::{
+    error::ApiError,
+    request_context::{RequestContext, Route},
+    request_outcome::RequestOutcome,
+};
 
-/// Describes the metrics of the API to the installed recorder. Call it once, after installing the
-/// recorder.
-pub fn describe_metrics() {
-    describe_counter!("paddock_http_requests_total", "Management requests, by route, method and status");
-    describe_histogram!(
-        "paddock_http_request_duration_seconds",
-        Unit::Seconds,
-        "Time from a management request to its answer"
-    );
-    describe_gauge!("paddock_connections_open", "Connections to the API and the gateway");
-    describe_gauge!("paddock_connections_max", "The most of them at once: MAX_CONNECTIONS");
-    describe_counter!(
-        "paddock_connections_turned_away_total",
-        "Connections for which there was no place: displaced, having kept still the longest, or refused, all others being \
-         at work"
-    );
-    describe_counter!("paddock_authentication_failures_total", "Requests without a credential that counts, by reason");
-    describe_counter!(
-        "paddock_credential_cache_misses_total",
-        "Credentials that were looked up in the database, by reason: unknown to the cache, or the cache is bypassed"
-    );
-    describe_gauge!(
-        "paddock_credential_cache_enabled",
-        "1 while changes of rights are heard, 0 while the cache is bypassed"
-    );
-    describe_counter!(
-        "paddock_rate_limited_total",
-        "Requests over a limit, by whose limit it is: user, key or address"
-    );
-    describe_gauge!(
-        "paddock_shared_limits_available",
-        "1 while Redis counts the requests of all replicas, 0 while this process counts by itself; absent without REDIS_URL"
-    );
-    describe_counter!(
-        "paddock_shared_limits_fallbacks_total",
-        "Requests that this process counted because Redis did not, by reason: away, slow or failed"
-    );
-    describe_counter!("paddock_gateway_requests_total", "Requests to the gateway, by endpoint, status and outcome");
-    describe_histogram!(
-        "paddock_gateway_first_byte_seconds",
-        Unit::Seconds,
-        "Time from a request to the first byte of its answer, by endpoint"
-    );
-    describe_histogram!(
-        "paddock_gateway_duration_seconds",
-        Unit::Seconds,
-        "Time from a request to the end of its answer, by endpoint"
-    );
-    describe_counter!("paddock_gateway_tokens_total", "Tokens through the gateway, by kind: prompt or completion");
-    describe_gauge!("paddock_gateway_in_flight", "Requests that have been admitted and have not ended");
-    describe_counter!(
-        "paddock_audit_aggregated_total",
-        "Audit events that were counted in another's row, by event type"
-    );
-    describe_counter!("paddock_audit_trimmed_rows_total", "Audit rows removed because their time was over");
-    describe_counter!(
-        "paddock_audit_head_failures_total",
-        "Times the audit head file did not follow the log, by reason"
-    );
-    describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored; each stands in the log");
-    describe_counter!("paddock_usage_spooled_total", "Usage records that went to the spool, the database being away");
-    describe_counter!("paddock_usage_replayed_total", "Usage records that came from a spool to the database");
-    describe_counter!(
-        "paddock_usage_settled_total",
-        "Requests of processes that are gone, settled by this one as usage with the status unknown"
-    );
-    describe_gauge!("paddock_usage_spool_bytes", Unit::Bytes, "What waits in the spool of this process");
+/// The status of a request whose client left before it got one, as nginx records it.
+pub(crate) const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+
+/// The part of Paddock that a request is for. Each has metrics and a log message of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Management,
+    Gateway,
 }
 
-/// The matched route, as a response extension.
-#[derive(Clone)]
-pub(crate) struct Route(MatchedPath);
+/// Guards a request: when dropped, it records the metrics and the log line of the request, once.
+///
+/// A guard that is dropped before the end of its request records that the client has left or, while
+/// a panic unwinds, that the handler panicked.
+pub(crate) struct RequestMetrics {
+    part: Part,
+    ip: IpAddr,
+    method: &'static str,
+    route: Route,
+    span: Span,
+    started: Instant,
+    first_byte: Option<Duration>,
+    /// `None`: the request has not ended.
+    end: Option<RequestEnd>,
+    model: Option<String>,
+    usage: Option<Usage>,
+}
 
-/// Middleware that copies the matched route into the response.
-pub(crate) async fn attach_route(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned().map(Route);
-    let mut response = next.run(request).await;
-    if let Some(route) = route {
-        response.extensions_mut().insert(route);
+/// How the request ended.
+struct RequestEnd {
+    status: StatusCode,
+    outcome: RequestOutcome,
+    /// The code of the error.
+    reason: Option<&'static str>,
+}
+
+impl RequestMetrics {
+    /// Begins a request to the management API. The current span is that of the request.
+    pub(crate) fn management(method: &Method, context: &RequestContext) -> Self {
+        Self::new(Part::Management, method, context)
     }
-    response
-}
 
-/// Records the metrics and the log line of a management request.
-pub(crate) fn record(method: &Method, route: &str, status: StatusCode, context: &RequestContext, duration: Duration) {
-    let method = method_label(method);
-    let status = status.as_u16();
-    counter!(
-        "paddock_http_requests_total",
-        "route" => route.to_owned(), "method" => method, "status" => status.to_string()
-    )
-    .increment(1);
-    histogram!("paddock_http_request_duration_seconds", "route" => route.to_owned(), "method" => method)
-        .record(duration.as_secs_f64());
-    let (ip, duration_ms) = (context.ip, duration.as_millis());
-    if matches!(route, "/healthz" | "/readyz" | "preflight") {
-        tracing::debug!(%ip, method, route, status, duration_ms, "request");
-    } else {
-        tracing::info!(%ip, method, route, status, duration_ms, "request");
+    /// Begins a request to the gateway. The current span is that of the request.
+    pub(crate) fn gateway(method: &Method, context: &RequestContext) -> Self {
+        Self::new(Part::Gateway, method, context)
+    }
+
+    fn new(part: Part, method: &Method, context: &RequestContext) -> Self {
+        Self {
+            part,
+            ip: context.ip,
+            method: method_label(method),
+            route: context.route.clone(),
+            span: Span::current(),
+            started: Instant::now(),
+            first_byte: None,
+            end: None,
+            model: None,
+            usage: None,
+        }
+    }
+
+    /// When the request arrived.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The span of the request.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// The time from the request to the first byte of its answer.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        self.first_byte
+    }
+
+    /// Records the time of the first byte. Later calls have no effect.
+    pub(crate) fn record_first_byte(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// Ends a request that was answered.
+    pub(crate) fn complete(mut self, status: StatusCode) {
+        self.end = Some(RequestEnd { status, outcome: RequestOutcome::Complete, reason: None });
+    }
+
+    /// Ends a request with an error of Paddock.
+    pub(crate) fn refuse(mut self, error: &ApiError) {
+        self.end =
+            Some(RequestEnd { status: error.status(), outcome: RequestOutcome::Refused, reason: Some(error.code()) });
+    }
+
+    /// Sets the model that the request uses.
+    pub(crate) fn set_model(&mut self, model: &ModelName) {
+        self.model = Some(model.as_str().to_owned());
+    }
+
+    /// Ends a request that used a model.
+    pub(crate) fn end(mut self, outcome: RequestOutcome, status: StatusCode, usage: Option<Usage>) {
+        self.end = Some(RequestEnd { status, outcome, reason: None });
+        self.usage = usage;
+    }
+
+    fn record_management(&self, status: u16, duration: Duration) {
+        let (ip, method, route, duration_us) = (self.ip, self.method, self.route.label(), duration_us(duration));
+        counter!(
+            "paddock_management_requests_total",
+            "method" => method, "route" => route.to_owned(), "status" => status.to_string()
+        )
+        .increment(1);
+        histogram!("paddock_management_request_duration_seconds", "method" => method, "route" => route.to_owned())
+            .record(duration.as_secs_f64());
+        if matches!(route, "/healthz" | "/readyz" | "preflight") {
+            tracing::debug!(%ip, method, route, status, duration_us, "management request");
+        } else {
+            tracing::info!(%ip, method, route, status, duration_us, "management request");
+        }
+    }
+
+    fn record_gateway(&self, end: &RequestEnd, duration: Duration) {
+        let (method, route, outcome) = (self.method, self.route.label(), end.outcome.text());
+        let status = end.status.as_u16();
+        counter!(
+            "paddock_gateway_requests_total",
+            "method" => method, "route" => route.to_owned(), "status" => status.to_string(), "outcome" => outcome
+        )
+        .increment(1);
+        histogram!("paddock_gateway_request_duration_seconds", "method" => method, "route" => route.to_owned())
+            .record(duration.as_secs_f64());
+        if let Some(first_byte) = self.first_byte {
+            histogram!("paddock_gateway_first_byte_seconds", "method" => method, "route" => route.to_owned())
+                .record(first_byte.as_secs_f64());
+        }
+        if let Some(usage) = self.usage {
+            counter!("paddock_gateway_tokens_total", "kind" => "prompt").increment(usage.prompt_tokens);
+            counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
+        }
+        tracing::info!(
+            ip = %self.ip,
+            method,
+            route,
+            status,
+            outcome,
+            reason = end.reason,
+            model = self.model,
+            prompt_tokens = self.usage.map(|usage| usage.prompt_tokens),
+            completion_tokens = self.usage.map(|usage| usage.completion_tokens),
+            tokens_estimated = self.usage.map(|usage| usage.is_estimated),
+            first_byte_us = self.first_byte.map(duration_us),
+            duration_us = duration_us(duration),
+            "gateway request"
+        );
     }
 }
 
-/// Returns the route of a response as a label: one of a closed set.
-pub(crate) fn route(response: &Response) -> &str {
-    response.extensions().get::<Route>().map_or("unmatched", |route| route.0.as_str())
+impl Drop for RequestMetrics {
+    fn drop(&mut self) {
+        let span = self.span.clone();
+        let _within = span.enter();
+        let duration = self.started.elapsed();
+        let end = match self.end.take() {
+            _ if thread::panicking() => RequestEnd {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                outcome: RequestOutcome::Refused,
+                reason: Some("panic"),
+            },
+            Some(end) => end,
+            None => RequestEnd { status: CLIENT_GONE, outcome: RequestOutcome::ClientGone, reason: None },
+        };
+        match self.part {
+            Part::Management => self.record_management(end.status.as_u16(), duration),
+            Part::Gateway => self.record_gateway(&end, duration),
+        }
+    }
+}
+
+/// Returns a duration in microseconds, as log lines have it.
+fn duration_us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Returns the method as a label: one of a closed set.
@@ -131,4 +211,78 @@ pub(crate) fn method_label(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
+}
+
+/// Describes the metrics of the API to the installed recorder. Call it once, after installing the
+/// recorder.
+pub fn describe_metrics() {
+    describe_counter!(
+        "paddock_management_requests_total",
+        "Requests to the management API, by method, route and status"
+    );
+    describe_histogram!(
+        "paddock_management_request_duration_seconds",
+        Unit::Seconds,
+        "Time from a request to the management API to its answer, by method and route"
+    );
+    describe_gauge!("paddock_connections_open", "Connections to the API and the gateway");
+    describe_gauge!("paddock_connections_max", "The most connections at once: MAX_CONNECTIONS");
+    describe_counter!(
+        "paddock_connections_over_limit_total",
+        "Connections over MAX_CONNECTIONS, by action: an idle one was evicted, or a new one was refused"
+    );
+    describe_counter!("paddock_authentication_failures_total", "Requests without a valid credential, by reason");
+    describe_counter!(
+        "paddock_credential_cache_misses_total",
+        "Credentials that were looked up in the database, by reason: unknown to the cache, or the cache is bypassed"
+    );
+    describe_gauge!(
+        "paddock_credential_cache_enabled",
+        "1 while changes of rights are received, 0 while the cache is bypassed"
+    );
+    describe_counter!("paddock_rate_limited_total", "Requests over a limit, by limit: user, key or address");
+    describe_gauge!(
+        "paddock_shared_limits_available",
+        "1 while Redis counts requests for all replicas, 0 while this process counts alone; absent without REDIS_URL"
+    );
+    describe_counter!(
+        "paddock_shared_limits_fallbacks_total",
+        "Requests that this process counted because Redis did not, by reason: away, slow or failed"
+    );
+    describe_counter!(
+        "paddock_gateway_requests_total",
+        "Requests to the gateway, by method, route, status and outcome"
+    );
+    describe_histogram!(
+        "paddock_gateway_first_byte_seconds",
+        Unit::Seconds,
+        "Time from a request to the first byte of its answer, by method and route"
+    );
+    describe_histogram!(
+        "paddock_gateway_request_duration_seconds",
+        Unit::Seconds,
+        "Time from a request to the end of its answer, by method and route"
+    );
+    describe_counter!("paddock_gateway_tokens_total", "Tokens through the gateway, by kind: prompt or completion");
+    describe_gauge!("paddock_gateway_in_flight", "Requests that have been admitted and have not ended");
+    describe_counter!(
+        "paddock_audit_aggregated_total",
+        "Audit events that were counted in the row of an earlier one, by event type"
+    );
+    describe_counter!(
+        "paddock_audit_trimmed_rows_total",
+        "Audit rows removed because they were older than AUDIT_RETENTION_DAYS"
+    );
+    describe_counter!("paddock_audit_head_failures_total", "Failed updates of the audit head file, by reason");
+    describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored; the log has each of them");
+    describe_counter!(
+        "paddock_usage_spooled_total",
+        "Usage records that were appended to the spool because the database was unavailable"
+    );
+    describe_counter!("paddock_usage_replayed_total", "Usage records that were stored in the database from a spool");
+    describe_counter!(
+        "paddock_usage_settled_total",
+        "Requests of dead processes that this process recorded as usage with the status unknown"
+    );
+    describe_gauge!("paddock_usage_spool_bytes", Unit::Bytes, "Size of the spool of this process");
 }

@@ -1,18 +1,20 @@
 //! Parts that the gateway and the management API share: the request context, client address, CORS,
-//! headers, spans and metrics, request bodies, and errors as RFC 9457 problems.
+//! headers, spans and metrics, request bodies, and the error of a request.
 
 pub(crate) mod body;
 pub(crate) mod client_ip;
 pub(crate) mod cors;
 pub(crate) mod deadline;
-pub(crate) mod error_chain;
+pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod host;
 pub(crate) mod metrics;
-pub(crate) mod problem;
 pub(crate) mod problem_responses;
 pub(crate) mod request_context;
+pub(crate) mod request_outcome;
 pub(crate) mod response_headers;
 pub(crate) mod security_headers;
 pub(crate) mod slot;
 pub(crate) mod spans;
+#[cfg(test)]
+pub(crate) mod test_headers;

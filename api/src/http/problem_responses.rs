@@ -28,37 +28,37 @@ macro_rules! group {
 group! {
     /// Errors of any operation.
     CommonErrors {
-        "422": "A parameter or field breaks a rule, or is not known; `errors` names each one.",
-        "500": "A defect; the log has the request id.",
-        "503": "The database is not available, or there is too much to do at once. `detail` says whether anything can have been changed.",
+        "422": "A parameter or field is unknown or breaks a rule. `errors` names each of them.",
+        "500": "The server has a defect. Its log has the request id.",
+        "503": "The database is unavailable, or the server is busy. `detail` says whether the change may have been made.",
     }
 }
 
 group! {
     /// Errors of an operation that needs a credential.
     CallerErrors {
-        "400": "Two different credentials were sent, the body is not valid JSON, or the request does not name one host.",
-        "401": "There is no credential, or it is not valid.",
-        "403": "The caller's roles, or the key's scopes, do not allow it.",
+        "400": "The request has two different credentials, a malformed body, or no valid `Host`.",
+        "401": "The credential is missing or not valid.",
+        "403": "The roles of the user, or the scopes of the key, do not allow the operation.",
     }
 }
 
 group! {
     /// Errors of an operation with a body.
     BodyErrors {
-        "400": "The body is not valid JSON, two different credentials were sent, or the request does not name one host.",
-        "408": "The body did not come in time.",
-        "413": "The body is too large: more than 1 MiB, or 16 KiB where no credential is needed.",
-        "415": "The body is not said to be JSON.",
-        "422": "A parameter or field breaks a rule, or is not known; `errors` names each one.",
+        "400": "The request has a malformed body, two different credentials, or no valid `Host`.",
+        "408": "The body did not arrive in time.",
+        "413": "The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential.",
+        "415": "The body is not declared as JSON.",
+        "422": "A parameter or field is unknown or breaks a rule. `errors` names each of them.",
     }
 }
 
 group! {
     /// Errors of an anonymous operation whose body is ignored.
     OptionalBodyErrors {
-        "400": "The body broke off, or the request does not name one host.",
-        "408": "The body did not come in time.",
+        "400": "The body is not complete, or the request has no valid `Host`.",
+        "408": "The body did not arrive in time.",
         "413": "The body is larger than 16 KiB.",
     }
 }
@@ -66,49 +66,49 @@ group! {
 group! {
     /// The resource does not exist.
     NotFoundResponse {
-        "404": "There is no such thing.",
+        "404": "The resource does not exist.",
     }
 }
 
 group! {
     /// The request conflicts with the present state.
     ConflictResponse {
-        "409": "It would break a rule over the present state: `type` says which.",
+        "409": "The request conflicts with the current state. `type` names the conflict.",
     }
 }
 
 group! {
     /// The sign-in was refused.
     WrongPasswordResponse {
-        "401": "The user name or the password is wrong, or the user may not sign in.",
+        "401": "The user name or the password is wrong, or the user cannot sign in.",
     }
 }
 
 group! {
     /// The account is locked after failed sign-ins.
     LoginLockedResponse {
-        "429": "Too many sign-ins of this account failed from this address: this one was not judged.",
+        "429": "Too many sign-ins to this account failed from this address. The password was not verified.",
     }
 }
 
 group! {
     /// The account or the address is locked after failed sign-ins.
     SignInsLockedResponse {
-        "429": "Too many sign-ins of this account, or of all together, failed from this address: this one was not judged.",
+        "429": "Too many sign-ins, to this account or in total, failed from this address. The password was not verified.",
     }
 }
 
 group! {
     /// The refresh exceeds a limit.
     RefreshLimitedResponse {
-        "429": "The user has made more requests than its limit allows; or too many cookies from the address are not valid. The cookie still counts.",
+        "429": "The user exceeds its limit, or the address has sent too many wrong cookies. The cookie stays valid.",
     }
 }
 
 group! {
     /// The address has sent too many wrong cookies.
     WrongCookiesResponse {
-        "429": "Too many cookies from the address are not valid: this one was not looked at.",
+        "429": "The address has sent too many wrong cookies. The cookie was not verified.",
     }
 }
 
@@ -117,8 +117,8 @@ pub(crate) struct NoSessionResponse;
 
 impl IntoResponses for NoSessionResponse {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut response = problem("401", "The cookie is missing, was used before, or its session has ended.");
-        let cleared = response_headers::text("Takes the cookie `paddock_refresh` away.");
+        let mut response = problem("401", "The cookie is missing or was used before, or its session has ended.");
+        let cleared = response_headers::text("Removes the cookie `paddock_refresh`.");
         response.headers.insert("Set-Cookie".to_owned(), cleared.into());
         [("401".to_owned(), response.into())].into()
     }
@@ -134,7 +134,7 @@ group! {
 group! {
     /// The process is not ready.
     NotReadyResponse {
-        "503": "Not ready; `detail` names what is missing.",
+        "503": "The process is not ready. `detail` names the missing parts.",
     }
 }
 

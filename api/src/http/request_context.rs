@@ -1,11 +1,16 @@
-//! The context of a request: the client's address, the request id and the status of its rate
-//! limits.
+//! The context of a request: the client's address, the request id, the route, and the status of its
+//! rate limits.
 
-use std::net::IpAddr;
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use paddock_accounts::Accounts;
 use paddock_store::context::{Actor, AuditContext};
+use tokio::task_local;
 
 use crate::rate_limit::headers::RateLimitStatus;
 
@@ -23,11 +28,46 @@ pub(crate) struct RequestContext {
     /// The client's address.
     pub(crate) ip: IpAddr,
     id: HeaderValue,
+    /// The route of the request.
+    pub(crate) route: Route,
     /// The status of the limits that the request counted against.
     pub(crate) rate_limit_status: RateLimitStatus,
 }
 
+/// The route of a request, for its metrics, log line and span. The router sets it once; every clone
+/// shares the same route.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route(Arc<OnceLock<Cow<'static, str>>>);
+
+impl Route {
+    /// Sets the route, which must be of a closed set. Only the first call has an effect.
+    pub(crate) fn set(&self, route: impl Into<Cow<'static, str>>) {
+        let _ = self.0.set(route.into());
+    }
+
+    /// The route as a label.
+    pub(crate) fn label(&self) -> &str {
+        self.0.get().map_or("unmatched", |route| route)
+    }
+}
+
+task_local! {
+    /// The context of the request that the current task serves.
+    static CURRENT: RequestContext;
+}
+
 impl RequestContext {
+    /// The context of the request that the current task serves. `None` outside of
+    /// [`RequestContext::scope`].
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Serves the request as the current one, so that its errors can name its id.
+    pub(crate) async fn scope<F: Future>(self, serving: F) -> F::Output {
+        CURRENT.scope(self, serving).await
+    }
+
     /// Builds the context of a request from `ip`. A well-formed request id of the client is kept;
     /// otherwise a new one is made.
     pub(crate) fn new(headers: &HeaderMap, ip: IpAddr, accounts: &Accounts) -> Self {
@@ -38,7 +78,7 @@ impl RequestContext {
             let text = accounts.usage().new_id().hyphenated().encode_lower(&mut buffer);
             HeaderValue::from_str(text).expect("a UUID is ASCII")
         });
-        Self { ip, id, rate_limit_status: RateLimitStatus::default() }
+        Self { ip, id, route: Route::default(), rate_limit_status: RateLimitStatus::default() }
     }
 
     /// The request id as a header value.

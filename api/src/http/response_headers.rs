@@ -6,8 +6,8 @@ use utoipa::openapi::{Header, Response, Type, header::HeaderBuilder, schema::Obj
 /// gateway.
 pub(crate) fn describe(status: &str, response: &mut Response) {
     let (name, header) = match status {
-        "401" => ("WWW-Authenticate", text("How to authenticate: `Bearer`.")),
-        "429" | "503" => ("Retry-After", number("When to come back, in seconds.")),
+        "401" => ("WWW-Authenticate", text("The authentication scheme: `Bearer`.")),
+        "429" | "503" => ("Retry-After", number("The time until a retry may succeed, in seconds.")),
         _ => return,
     };
     response.headers.insert(name.to_owned(), header.into());

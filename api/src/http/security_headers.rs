@@ -1,24 +1,17 @@
 //! Security headers of every response.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderValue, header};
 
 /// The content security policy of API responses: load nothing, allow no frames.
-const STRICT_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+pub(crate) const STRICT_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
-const ALWAYS: [(HeaderName, HeaderValue); 3] = [
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-];
-
-/// Sets the security headers. A page with a content security policy of its own keeps it.
-pub(crate) fn set_security_headers(headers: &mut HeaderMap) {
-    for (name, value) in ALWAYS {
-        headers.insert(name, value);
-    }
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(STRICT_POLICY);
-}
+/// Browsers take the content type as sent.
+pub(crate) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// No page may show a response in a frame.
+pub(crate) const DENY: HeaderValue = HeaderValue::from_static("DENY");
+/// Browsers name no page of ours to other sites.
+pub(crate) const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 /// Forbids caches to store the response, which contains a secret.
 pub(crate) fn no_store(response: impl IntoResponse) -> Response {

@@ -30,7 +30,7 @@ pub(super) fn describe(document: &mut OpenApi) {
 fn operation(endpoint: &Endpoint) -> ApiOperation {
     let (summary, media_types) = summary(endpoint);
     let answer =
-        media_types.iter().fold(ResponseBuilder::new().description("Ollama's answer."), |answer, media_type| {
+        media_types.iter().fold(ResponseBuilder::new().description("The answer of Ollama."), |answer, media_type| {
             answer.content(*media_type, anything(media_type))
         });
     let mut operation = OperationBuilder::new()
@@ -40,7 +40,7 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
         .response("200", answer.build());
     if endpoint.known_fields.is_some() {
         let body = RequestBodyBuilder::new()
-            .description(Some("As Ollama takes it; `model` names the model."))
+            .description(Some("A request of Ollama's API. `model` names the model."))
             .content("application/json", for_model())
             .required(Some(Required::True));
         operation = operation.request_body(Some(body.build()));
@@ -67,13 +67,17 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
 /// Returns the summary of an endpoint and the media types of its response.
 fn summary(endpoint: &Endpoint) -> (&'static str, &'static [&'static str]) {
     match (endpoint.operation, endpoint.dialect) {
-        (Operation::Root, _) => ("Says that Ollama is there", &["text/plain"]),
-        (Operation::Version, _) => ("Ollama's version", &["application/json"]),
-        (Operation::ListModels, _) => ("The models that the caller may use", &["application/json"]),
+        (Operation::Root, _) => ("Reports that Ollama runs", &["text/plain"]),
+        (Operation::Version, _) => ("Returns the version of Ollama", &["application/json"]),
+        (Operation::ListModels, _) => ("Lists the models that the caller may use", &["application/json"]),
         (Operation::Chat, Dialect::Ollama) => ("Answers a conversation", &["application/x-ndjson", "application/json"]),
-        (Operation::Chat, _) => ("Answers a conversation, as OpenAI does", &["text/event-stream", "application/json"]),
+        (Operation::Chat, _) => {
+            ("Answers a conversation, in OpenAI's format", &["text/event-stream", "application/json"])
+        }
         (Operation::Generate, Dialect::Ollama) => ("Completes a prompt", &["application/x-ndjson", "application/json"]),
-        (Operation::Generate, _) => ("Completes a prompt, as OpenAI does", &["text/event-stream", "application/json"]),
+        (Operation::Generate, _) => {
+            ("Completes a prompt, in OpenAI's format", &["text/event-stream", "application/json"])
+        }
         (Operation::Embed, _) => ("Embeds texts", &["application/json"]),
     }
 }
@@ -88,32 +92,32 @@ fn operation_id(endpoint: &Endpoint) -> String {
 
 fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
     let mut failures = vec![
-        ("400", "The request does not name one host."),
+        ("400", "The request has no valid `Host`."),
         ("403", "The request names another host than this machine, while only that is served."),
-        ("500", "A defect of the gateway, or an error of Ollama's."),
+        ("500", "The gateway has a defect, or Ollama answered with an error."),
         ("502", "Ollama failed before it answered."),
-        ("503", "Ollama or the database is not available."),
+        ("503", "Ollama or the database is unavailable."),
         ("504", "Ollama did not answer in time."),
     ];
     if endpoint.access != Access::Public {
         failures.extend([
             (
                 "400",
-                "The request cannot be read, asks for what is not open to the caller, has two credentials, or does not name \
-                 one host.",
+                "The request is malformed, asks for an option that is closed to the caller, has two different credentials, or \
+                 no valid `Host`.",
             ),
-            ("401", "There is no credential, or it is not valid."),
+            ("401", "The credential is missing or not valid."),
             ("429", limits::EXCEEDED),
         ]);
     }
     if matches!(endpoint.access, Access::Scope(_)) {
         failures
-            .push(("403", "The caller's roles, or the key's scopes, do not allow it; or the model runs elsewhere."));
+            .push(("403", "The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host."));
     }
     if endpoint.known_fields.is_some() {
         failures.extend([
-            ("404", "There is no such model, or the caller may not use it."),
-            ("408", "The body did not come in time."),
+            ("404", "The model does not exist, or the caller may not use it."),
+            ("408", "The body did not arrive in time."),
             ("413", "The body is too large."),
             ("415", "The body has a `Content-Encoding`."),
         ]);
@@ -140,21 +144,21 @@ fn text(description: &str) -> Object {
 
 fn ollama_error() -> Object {
     ObjectBuilder::new()
-        .description(Some("An error, as Ollama writes it."))
-        .property("error", text("What is wrong."))
+        .description(Some("An error in Ollama's format."))
+        .property("error", text("The cause, as text."))
         .required("error")
         .build()
 }
 
 fn openai_error() -> Object {
     let error = ObjectBuilder::new()
-        .property("message", text("What is wrong."))
+        .property("message", text("The cause, as text."))
         .required("message")
-        .property("type", text("What kind of error it is."))
+        .property("type", text("The type of the error."))
         .required("type")
         .build();
     ObjectBuilder::new()
-        .description(Some("An error, as OpenAI writes it."))
+        .description(Some("An error in OpenAI's format."))
         .property("error", error)
         .required("error")
         .build()

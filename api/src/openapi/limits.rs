@@ -5,13 +5,16 @@ use utoipa::openapi::{OpenApi, PathItem, RefOr, path::Operation, security::Secur
 
 use crate::http::{problem_responses::problem, response_headers};
 
-pub(super) const EXCEEDED: &str = "The user, or the key, has made more requests than its limit allows; or too many credentials \
-                                   from the address are not valid.";
+pub(super) const EXCEEDED: &str =
+    "The user or the key exceeds its limit, or the address has sent too many wrong credentials.";
 
 const HEADERS: [(&str, &str); 3] = [
-    ("X-RateLimit-Limit", "Requests a minute: of the user or the key, whichever has fewer left."),
-    ("X-RateLimit-Remaining", "How many requests are left at the moment."),
-    ("X-RateLimit-Reset", "When all of them are there again, in seconds."),
+    (
+        "X-RateLimit-Limit",
+        "The limit in requests per minute: that of the user or of the key, whichever has fewer requests left.",
+    ),
+    ("X-RateLimit-Remaining", "The number of requests left now."),
+    ("X-RateLimit-Reset", "The time until the whole limit is available again, in seconds."),
 ];
 
 /// Adds the limits to the document.

@@ -16,7 +16,7 @@ use utoipa::{
 use crate::{
     auth::refresh_cookie,
     http::{
-        problem::{Body, FieldError},
+        error::problem::{Body, FieldError},
         problem_responses::problem,
     },
     routes,
@@ -24,10 +24,10 @@ use crate::{
 
 /// The errors of a refused `Host` header.
 const HOST_ERRORS: [(&str, &str); 2] = [
-    ("400", "The request does not name one host."),
+    ("400", "The request has no valid `Host`."),
     (
         "403",
-        "The request names another host than this machine, while the first admin's password is one that everybody knows.",
+        "The request names another host than this machine, while the admin has the well-known development password.",
     ),
 ];
 
@@ -51,7 +51,7 @@ pub fn openapi() -> OpenApi {
     components.add_security_scheme("bearer", bearer());
     let key = ApiKeyValue::with_description("X-API-Key", "An API key.");
     components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
-    let cookie = "What `POST /auth/login` and `POST /auth/refresh` set: good for `/auth` alone.";
+    let cookie = "The refresh cookie of a session, set by `POST /auth/login` and `POST /auth/refresh`. Browsers send it to `/auth` only.";
     let cookie = ApiKeyValue::with_description(refresh_cookie::NAME, cookie);
     components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     add_host_errors(&mut document);
@@ -102,14 +102,14 @@ fn bearer() -> SecurityScheme {
 
 fn tags() -> Vec<Tag> {
     [
-        ("auth", "Signing in and out."),
-        ("me", "The caller's own profile."),
-        ("users", "Users, their roles, models and limits."),
+        ("auth", "Sign-in, refresh and sign-out."),
+        ("me", "The caller's profile and password."),
+        ("users", "Users with their roles, models and limits."),
         ("credentials", "API keys."),
-        ("audit", "Who did what, when, from where."),
-        ("usage", "Requests and tokens, added up."),
-        ("gateway", "Ollama's own API and OpenAI's, for the models that the caller may use."),
-        ("health", "For load balancers and orchestrators."),
+        ("audit", "The audit log."),
+        ("usage", "Totals of requests and tokens."),
+        ("gateway", "The APIs of Ollama and OpenAI, for the models that the caller may use."),
+        ("health", "Probes for load balancers and orchestrators."),
         ("docs", "This document."),
     ]
     .map(|(name, description)| TagBuilder::new().name(name).description(Some(description)).build())

@@ -1,6 +1,28 @@
 //! Buckets by name: which bucket counts a request, and under which quota.
 
+use std::{hash::Hash, time::Duration};
+
+use moka::{policy::EvictionPolicy, sync::Cache};
+
 use super::gcra::{LimitStatus, Quota};
+
+/// How many buckets a process keeps. An evicted bucket is full again.
+pub(crate) const BUCKETS_CAPACITY: u64 = 100_000;
+/// After this long without a request every bucket is full, so it need not be kept.
+const BUCKET_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Returns an empty cache of buckets, which evicts the least recently used one.
+pub(crate) fn bucket_cache<K, B>(capacity: u64) -> Cache<K, B>
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    B: Clone + Send + Sync + 'static,
+{
+    Cache::builder()
+        .max_capacity(capacity)
+        .eviction_policy(EvictionPolicy::lru())
+        .time_to_idle(BUCKET_IDLE_TIMEOUT)
+        .build()
+}
 
 /// Names the bucket that counts a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,20 +1,14 @@
 //! The buckets of one process, in its memory.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use moka::{policy::EvictionPolicy, sync::Cache};
+use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use super::{
-    bucket::{BucketKey, BucketRequest, most_restrictive},
+    bucket::{BUCKETS_CAPACITY, BucketKey, BucketRequest, bucket_cache, most_restrictive},
     gcra::{LimitStatus, Quota},
 };
-
-/// How many buckets are kept. The cache evicts the least recently used; an evicted bucket is full
-/// again.
-const BUCKETS_CAPACITY: u64 = 100_000;
-/// After this long without a request every bucket is full, so it need not be kept.
-const BUCKET_IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A bucket under the quota of its last request.
 struct BucketState {
@@ -40,12 +34,7 @@ pub struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        let buckets = Cache::builder()
-            .max_capacity(BUCKETS_CAPACITY)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(BUCKET_IDLE_TIMEOUT)
-            .build();
-        Self { buckets }
+        Self { buckets: bucket_cache(BUCKETS_CAPACITY) }
     }
 }
 
@@ -77,6 +66,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const USER: BucketKey = BucketKey::User(1);

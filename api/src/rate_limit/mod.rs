@@ -13,6 +13,7 @@ mod memory;
 mod redis;
 mod script;
 
+pub(crate) use bucket::{BUCKETS_CAPACITY, bucket_cache};
 pub use bucket::{BucketKey, BucketRequest};
 pub use gcra::{LimitStatus, Quota};
 pub(crate) use limiter::{Exceeded, RateLimiter};

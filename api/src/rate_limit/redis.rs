@@ -171,9 +171,9 @@ impl RedisLimiter {
             return;
         }
         match result {
-            Ok(()) => tracing::info!("Redis counts the requests of all replicas"),
+            Ok(()) => tracing::info!("Redis counts requests for all replicas"),
             Err(error) => {
-                tracing::warn!(%error, "Redis does not count: until it does, this process counts requests by itself");
+                tracing::warn!(%error, "Redis does not count requests; this process counts alone");
             }
         }
     }

@@ -14,7 +14,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::{
     app::OpenApiJson,
-    http::problem::{Kind, Problem},
+    http::error::{ApiError, Kind},
 };
 
 /// The content security policy of Swagger UI: its own scripts, and inline styles.
@@ -43,12 +43,12 @@ pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/docs/{*file}", get(async |Path(file): Path<String>| page(&file)))
 }
 
-fn page(file: &str) -> Result<Response, Problem> {
+fn page(file: &str) -> Result<Response, ApiError> {
     let found = utoipa_swagger_ui::serve(file, Arc::clone(&CONFIG)).map_err(|error| {
-        tracing::error!(%error, "a page of Swagger UI could not be served");
-        Problem::internal()
+        tracing::error!(%error, "page of Swagger UI not served");
+        ApiError::internal()
     })?;
-    let file = found.ok_or_else(|| Problem::new(Kind::NotFound, "there is nothing at this path"))?;
+    let file = found.ok_or_else(|| ApiError::new(Kind::NotFound, "there is nothing at this path"))?;
     let mut response = Response::new(Body::from(file.bytes.into_owned()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);

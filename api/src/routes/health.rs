@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     http::{
-        problem::{Kind, Problem},
+        error::{ApiError, Kind},
         problem_responses::NotReadyResponse,
     },
     readiness::Readiness,
@@ -20,7 +20,9 @@ pub(crate) struct Alive {
     status: &'static str,
 }
 
-/// Whether the process is alive. It does not look at anything else.
+/// Reports that the process is alive.
+///
+/// It does not check the database or Ollama.
 #[utoipa::path(
     get, path = "/healthz", operation_id = "healthz", tag = "health",
     responses((status = 200, description = "The process is alive.", body = Alive))
@@ -35,22 +37,24 @@ pub(crate) struct Ready {
     /// Always `ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// What is away without keeping the rest from serving: `ollama`, `cache` while changes of rights cannot be heard and
-    /// every request asks the database, and `limits` while each process counts requests by itself that all should count
-    /// together.
+    /// The unavailable parts without which the process still serves: `ollama`; `cache` while
+    /// changes of rights cannot be received and every request asks the database; `limits` while
+    /// each process counts requests alone although they should be shared.
     #[schema(value_type = Vec<String>)]
     degraded: Vec<&'static str>,
 }
 
-/// Whether the process is ready for requests. 503 names what is missing: the database, or a shutdown that has begun.
+/// Reports whether the process is ready for requests.
+///
+/// The detail of a 503 names the cause: the database, its schema, or a shutdown.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "health",
     responses((status = 200, description = "The process is ready.", body = Ready), NotReadyResponse)
 )]
-pub(crate) async fn ready(State(readiness): State<Readiness>) -> Result<Json<Ready>, Problem> {
+pub(crate) async fn ready(State(readiness): State<Readiness>) -> Result<Json<Ready>, ApiError> {
     let report = readiness.report();
     if !report.is_ready() {
-        return Err(Problem::new(Kind::NotReady, format!("not ready: {}", report.missing.join(", "))));
+        return Err(ApiError::new(Kind::NotReady, format!("not ready: {}", report.missing.join(", "))));
     }
     Ok(Json(Ready { status: "ready", degraded: report.degraded }))
 }

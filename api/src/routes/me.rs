@@ -17,13 +17,13 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::{ApiError, Kind},
         extract::NoQuery,
-        problem::{Kind, Problem},
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
 
-/// Who the caller is and what it may do.
+/// The caller and its rights.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Profile {
     /// The user's id.
@@ -31,51 +31,52 @@ pub(crate) struct Profile {
     /// The user's address.
     #[schema(format = Email)]
     email: String,
-    /// The name people see.
+    /// The display name.
     #[schema(required)]
     display_name: Option<String>,
-    /// What the user is.
+    /// The roles of the user.
     #[schema(value_type = Vec<RoleName>)]
     roles: Roles,
-    /// The scopes in force: what the roles grant and, by key, what the key was given.
+    /// The effective scopes: those of the roles, restricted to those of the key.
     #[schema(value_type = Vec<ScopeName>)]
     scopes: Scopes,
-    /// The patterns of models that the user is narrowed to. Null: all.
+    /// The patterns of the models that the user may use. Null: all models.
     #[schema(required)]
     models: Option<Vec<String>>,
-    /// The user's limits.
+    /// The limits of the user.
     limits: LimitsView,
-    /// What the user has used, by whichever key.
+    /// The usage of the user, with all its keys.
     usage: UsageOfCaller,
-    /// The key that was presented. Null: a session was.
+    /// The key that authenticated the request. Null: a session did.
     #[schema(required)]
     key: Option<PresentedKey>,
 }
 
-/// What a user has used, by the UTC calendar.
+/// The usage of a user, by UTC calendar.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct UsageOfCaller {
     /// Since midnight UTC.
     today: TotalsView,
-    /// Since the first of the month.
+    /// Since the first day of the month.
     this_month: TotalsView,
 }
 
-/// The key that the caller presented.
+/// The key that authenticated the request.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PresentedKey {
     /// The credential's id.
     credential_id: i64,
-    /// What people call it.
+    /// The label.
     label: String,
-    /// The patterns of models that the key is narrowed to, beside the user's. Null: not narrowed.
+    /// The patterns of the models that the key may use, in addition to those of the user. Null:
+    /// not restricted.
     #[schema(required)]
     models: Option<Vec<String>>,
-    /// The key's limits, beside the user's.
+    /// The limits of the key, in addition to those of the user.
     limits: LimitsView,
 }
 
-/// The caller's own profile, roles, scopes, limits and usage.
+/// Shows the caller's profile, roles, scopes, limits and usage.
 #[utoipa::path(
     get, path = "/me", operation_id = "show_me", tag = "me",
     responses((status = 200, description = "The caller.", body = Profile), CommonErrors, CallerErrors),
@@ -85,12 +86,12 @@ pub(crate) async fn profile(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     _: NoQuery,
-) -> Result<Json<Profile>, Problem> {
+) -> Result<Json<Profile>, ApiError> {
     caller.require(Permission::Profile).await?;
     let principal = caller.principal;
     let user = with_db_timeout(accounts.users().find(principal.user_id)).await?;
     // Deleted since it was authenticated.
-    let user = user.ok_or_else(|| Problem::new(Kind::Unauthenticated, "the user does not exist any more"))?;
+    let user = user.ok_or_else(|| ApiError::new(Kind::Unauthenticated, "the user does not exist any more"))?;
     let (today, this_month) = with_db_timeout(accounts.usage().totals_of_user(principal.user_id)).await?;
     let scopes = principal.effective_scopes();
     let key = match &principal.via {

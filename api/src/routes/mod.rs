@@ -12,14 +12,20 @@ mod sessions;
 mod usage;
 mod users;
 
-use axum::{Router, middleware};
+use axum::{
+    Extension, Router,
+    extract::{MatchedPath, Request},
+    middleware::{self, Next},
+    response::Response,
+};
+use http::Method;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::App,
     http::{
-        metrics::attach_route,
-        problem::{Kind, Problem},
+        error::{ApiError, Kind},
+        request_context::RequestContext,
     },
 };
 
@@ -47,13 +53,29 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(docs::document))
 }
 
-/// Returns the router of the management API. An unknown path gets a problem.
+/// Returns the router of the management API. An unknown path gets an error.
 pub(crate) fn router(app: App) -> Router {
     let (router, _) = operations().split_for_parts();
     router
         .merge(docs::pages())
         .merge(problems::pages())
-        .fallback(async || Problem::new(Kind::NotFound, "there is nothing at this path"))
-        .layer(middleware::from_fn(attach_route))
+        .method_not_allowed_fallback(async |method: Method| {
+            ApiError::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
+        })
+        .fallback(async || ApiError::new(Kind::NotFound, "there is nothing at this path"))
+        .layer(middleware::from_fn(set_route))
         .with_state(app)
+}
+
+/// Middleware that sets the route in the request's context.
+async fn set_route(
+    Extension(context): Extension<RequestContext>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if let Some(matched) = matched {
+        context.route.set(matched.as_str().to_owned());
+    }
+    next.run(request).await
 }

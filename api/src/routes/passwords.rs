@@ -17,8 +17,8 @@ use crate::{
     auth::{Caller, refresh_cookie::RefreshCookie},
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Id, LazyBody, NoQuery},
-        problem::Problem,
         problem_responses::{BodyErrors, CallerErrors, CommonErrors, LoginLockedResponse, NotFoundResponse},
     },
 };
@@ -27,12 +27,15 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetPassword {
-    /// The password: at least `PASSWORD_MIN_LENGTH` characters (15 by default), at most 512 bytes, and hard to guess.
+    /// The password: at least `PASSWORD_MIN_LENGTH` characters (15 by default), at most 512 bytes,
+    /// and hard to guess.
     #[schema(format = Password, example = "violet harbour tangle 93")]
     password: String,
 }
 
-/// Sets a user's password, which ends every session of the user. No API key may.
+/// Sets the password of a user.
+///
+/// This ends every session of the user. The caller must use a session, not an API key.
 #[utoipa::path(
     post, path = "/users/{id}/password", operation_id = "set_password", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")), request_body = SetPassword,
@@ -48,7 +51,7 @@ pub(crate) async fn set(
     Id(id): Id,
     _: NoQuery,
     body: LazyBody,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     require_session(&caller).await?;
     let SetPassword { password } = body.json(&mut caller).await?;
@@ -56,24 +59,27 @@ pub(crate) async fn set(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The present password and the one to be.
+/// The current and the new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangePassword {
-    /// The present password.
+    /// The current password.
     #[schema(format = Password)]
     current_password: String,
-    /// The password to be, by the same rules as for `POST /users/{id}/password`.
+    /// The new password. The rules are those of `POST /users/{id}/password`.
     #[schema(format = Password, example = "violet harbour tangle 93")]
     new_password: String,
 }
 
-/// Changes the caller's own password, which ends every session of the caller, this one too. No API key may.
+/// Changes the password of the caller.
+///
+/// This ends every session of the caller, including the current one. The caller must use a session,
+/// not an API key.
 #[utoipa::path(
     post, path = "/me/password", operation_id = "change_password", tag = "me", request_body = ChangePassword,
     responses(
-        (status = 204, description = "The password is changed: sign in with it.",
-         headers(("Set-Cookie" = String, description = "Takes the cookie `paddock_refresh` away."))),
+        (status = 204, description = "The password is changed. Sign in again.",
+         headers(("Set-Cookie" = String, description = "Removes the cookie `paddock_refresh`."))),
         CommonErrors, CallerErrors, BodyErrors, LoginLockedResponse
     ),
     security(("bearer" = []))
@@ -84,7 +90,7 @@ pub(crate) async fn change(
     mut caller: Caller,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Profile).await?;
     require_session(&caller).await?;
     let ChangePassword { current_password, new_password } = body.json(&mut caller).await?;
@@ -100,7 +106,7 @@ pub(crate) async fn change(
 }
 
 /// Denies API keys.
-async fn require_session(caller: &Caller) -> Result<(), Problem> {
+async fn require_session(caller: &Caller) -> Result<(), ApiError> {
     match caller.principal.via {
         AuthMethod::Session { .. } => Ok(()),
         AuthMethod::Key { .. } => Err(caller.deny("no API key can set a password: sign in for it".to_owned()).await),

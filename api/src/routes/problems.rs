@@ -10,7 +10,7 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
-use crate::http::problem::{Kind, Problem};
+use crate::http::error::{ApiError, Kind};
 
 /// The content security policy of the pages: inline styles, and nothing else.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -25,15 +25,15 @@ pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/problems", get(async || index())).route(
         "/problems/{slug}",
         get(async |Path(slug): Path<String>| {
-            let kind = Kind::ALL.iter().copied().find(|kind| kind.slug() == slug);
-            kind.map(kind_page).ok_or_else(|| Problem::new(Kind::NotFound, "there is no such kind of problem"))
+            let kind = Kind::PROBLEMS.iter().copied().find(|kind| kind.slug() == slug);
+            kind.map(kind_page).ok_or_else(|| ApiError::new(Kind::NotFound, "there is no such kind of problem"))
         }),
     )
 }
 
 fn index() -> Response {
     let mut body = String::from("<h1>Problems</h1>\n");
-    for kind in Kind::ALL {
+    for kind in Kind::PROBLEMS {
         section(&mut body, *kind, "h2");
     }
     page("Problems", &body)

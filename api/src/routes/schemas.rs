@@ -17,9 +17,9 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-use crate::http::{extract::within, problem::Problem};
+use crate::http::{error::ApiError, extract::within};
 
-/// The Kubernetes object that owns a resource: change the object instead.
+/// The Kubernetes object that owns a resource. Change the object, not the resource.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Owner)]
 pub(crate) struct OwnerView {
@@ -40,24 +40,24 @@ impl From<ManagedBy> for OwnerView {
     }
 }
 
-/// Limits of a user or key. Null: no limit but the default. 0: none allowed. All are kept and shown; so far only
-/// `requests_per_minute` is enforced.
+/// The limits of a user or a key. Null: the default applies. 0: no requests are allowed. All limits
+/// are stored; only `requests_per_minute` is enforced so far.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Limits)]
 pub(crate) struct LimitsView {
-    /// Requests in a minute.
+    /// Requests per minute.
     #[schema(required, minimum = 0)]
     requests_per_minute: Option<i64>,
-    /// Prompt and completion tokens in a minute.
+    /// Prompt and completion tokens per minute.
     #[schema(required, minimum = 0)]
     tokens_per_minute: Option<i64>,
-    /// Prompt and completion tokens in a UTC day.
+    /// Prompt and completion tokens per UTC day.
     #[schema(required, minimum = 0)]
     tokens_per_day: Option<i64>,
-    /// Prompt and completion tokens in a UTC month.
+    /// Prompt and completion tokens per UTC month.
     #[schema(required, minimum = 0)]
     tokens_per_month: Option<i64>,
-    /// Requests in flight at once.
+    /// Concurrent requests.
     #[schema(required, minimum = 0)]
     max_concurrent: Option<i64>,
 }
@@ -74,28 +74,28 @@ impl From<Limits> for LimitsView {
     }
 }
 
-/// Limits to set: what is absent stays as it is, null takes a limit away, 0 allows none. All are kept and shown; so far only
-/// `requests_per_minute` is enforced.
+/// The limits to change. An absent limit stays the same, null removes it, 0 allows no requests. All
+/// limits are stored; only `requests_per_minute` is enforced so far.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LimitsPatch {
-    /// Requests in a minute.
+    /// Requests per minute.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 0)]
     requests_per_minute: Option<Option<i64>>,
-    /// Prompt and completion tokens in a minute.
+    /// Prompt and completion tokens per minute.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 0)]
     tokens_per_minute: Option<Option<i64>>,
-    /// Prompt and completion tokens in a UTC day.
+    /// Prompt and completion tokens per UTC day.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 0)]
     tokens_per_day: Option<Option<i64>>,
-    /// Prompt and completion tokens in a UTC month.
+    /// Prompt and completion tokens per UTC month.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 0)]
     tokens_per_month: Option<Option<i64>>,
-    /// Requests in flight at once.
+    /// Concurrent requests.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 0)]
     max_concurrent: Option<Option<i64>>,
@@ -124,7 +124,7 @@ fn words<W: TextEnum>(description: &str) -> RefOr<Schema> {
 
 impl PartialSchema for RoleName {
     fn schema() -> RefOr<Schema> {
-        words::<Role>("What a user is. `admin` includes all that `user` may do.")
+        words::<Role>("A role of a user. `admin` includes the rights of `user`.")
     }
 }
 
@@ -136,7 +136,7 @@ impl ToSchema for RoleName {
 
 impl PartialSchema for ScopeName {
     fn schema() -> RefOr<Schema> {
-        words::<Scope>("What an API key may be used for, as far as its owner's roles allow it.")
+        words::<Scope>("A scope of an API key. The roles of its owner must allow it too.")
     }
 }
 
@@ -151,10 +151,10 @@ impl ToSchema for ScopeName {
 pub(crate) const MAX_PATTERNS: usize = 256;
 
 /// Parses model patterns into canonical form. Fails with every pattern that is invalid.
-pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
+pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, ApiError> {
     if given.len() > MAX_PATTERNS {
         let rule = format!("must have at most {MAX_PATTERNS} patterns; `*` stands for many names");
-        return Err(Problem::invalid(vec![Violation::new("/models", rule)]));
+        return Err(ApiError::invalid(vec![Violation::new("/models", rule)]));
     }
     let mut canonical = BTreeSet::new();
     let mut violations = Vec::new();
@@ -166,7 +166,7 @@ pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, Problem> {
             Err(error) => violations.push(Violation::new(format!("/models/{index}"), error.to_string())),
         }
     }
-    if violations.is_empty() { Ok(canonical.into_iter().collect()) } else { Err(Problem::invalid(violations)) }
+    if violations.is_empty() { Ok(canonical.into_iter().collect()) } else { Err(ApiError::invalid(violations)) }
 }
 
 /// Returns a list of patterns as texts.
@@ -175,7 +175,7 @@ pub(crate) fn texts(patterns: Option<&ModelPatterns>) -> Option<Vec<String>> {
 }
 
 /// Returns the checked limit and offset of a page.
-pub(crate) fn page(limit: Option<i64>, max: u16, default: u16, offset: Option<i64>) -> Result<(u16, u32), Problem> {
+pub(crate) fn page(limit: Option<i64>, max: u16, default: u16, offset: Option<i64>) -> Result<(u16, u32), ApiError> {
     let limit = within("?limit", limit.unwrap_or(default.into()), 1, max.into())?;
     let offset = within("?offset", offset.unwrap_or(0), 0, u32::MAX.into())?;
     Ok((u16::try_from(limit).unwrap_or(max), u32::try_from(offset).unwrap_or(u32::MAX)))

@@ -23,8 +23,8 @@ use crate::{
     },
     http::{
         deadline::{DbError, with_db_timeout},
+        error::{ApiError, Kind},
         extract::{LazyBody, NoBody, NoQuery, Query, deserialize::parsed},
-        problem::{Kind, Problem},
         problem_responses::{
             BodyErrors, CommonErrors, ForeignOriginResponse, NoSessionResponse, OptionalBodyErrors,
             RefreshLimitedResponse, SignInsLockedResponse, WrongCookiesResponse, WrongPasswordResponse,
@@ -75,22 +75,24 @@ pub(crate) struct Credentials {
 #[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the names are OAuth's")]
 pub(crate) struct AccessToken {
-    /// To be sent as `Authorization: Bearer ...`.
+    /// The token. Send it as `Authorization: Bearer ...`.
     access_token: String,
     /// Always `bearer`.
     #[schema(example = "bearer")]
     token_type: &'static str,
-    /// For how many seconds it is good.
+    /// The lifetime of the token, in seconds.
     #[schema(example = 900)]
     expires_in: u64,
 }
 
-/// Signs in with a password. The cookie `paddock_refresh` that comes with the answer is for `POST /auth/refresh`.
+/// Signs in with a password.
+///
+/// The answer sets the cookie `paddock_refresh`, which `POST /auth/refresh` needs.
 #[utoipa::path(
     post, path = "/auth/login", operation_id = "login", tag = "auth", request_body = Credentials,
     responses(
-        (status = 200, description = "A session has begun.", body = AccessToken,
-         headers(("Set-Cookie" = String, description = "The token to go on with: `paddock_refresh`, `HttpOnly`, `SameSite=Strict`, for `/auth` alone."))),
+        (status = 200, description = "The session has begun.", body = AccessToken,
+         headers(("Set-Cookie" = String, description = "The refresh token: `paddock_refresh`, `HttpOnly`, `SameSite=Strict`, for `/auth` only."))),
         CommonErrors, BodyErrors, WrongPasswordResponse, SignInsLockedResponse
     )
 )]
@@ -100,29 +102,29 @@ pub(crate) async fn login(
     Extension(context): Extension<RequestContext>,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let Credentials { username, password } = body.json(&mut caller).await?;
     let attempt = sessions.failure_limiter.begin_sign_in(context.ip)?;
     // Another process may have set the development password in this database. Unless only local
     // hosts are served, it is treated as a wrong password, which takes as long to verify.
     let password = if password == DEV_PASSWORD && !sessions.only_local_hosts { String::new() } else { password };
     let login = with_db_timeout(sessions.accounts.sessions().login(&caller.0, &username, password.into())).await;
-    // A failed sign-in keeps its token. One that could not be verified gets it back.
+    // A failed sign-in keeps its token. If the password was not verified, the token is refunded.
     if !matches!(login, Err(DbError::Failed(Error::WrongPassword | Error::LoginLocked { .. }))) {
         attempt.refund();
     }
     Ok(signed_in(&sessions, &login?))
 }
 
-/// Goes on with a session: takes the cookie's token, which counts once, for an access token and another cookie. A token
-/// that comes a second time ends its session.
+/// Refreshes a session: exchanges the cookie for an access token and a new cookie.
 ///
-/// It counts towards the limit of the user. One that is over it is refused, and the token counts still.
+/// A refresh token is valid once. A second use ends its session. The request counts against the
+/// limit of the user. A request over the limit is refused, and the refresh token stays valid.
 #[utoipa::path(
     post, path = "/auth/refresh", operation_id = "refresh", tag = "auth",
     responses(
-        (status = 200, description = "The session goes on.", body = AccessToken,
-         headers(("Set-Cookie" = String, description = "The token to go on with next time."))),
+        (status = 200, description = "The session is refreshed.", body = AccessToken,
+         headers(("Set-Cookie" = String, description = "The next refresh token."))),
         CommonErrors, OptionalBodyErrors, NoSessionResponse, ForeignOriginResponse, RefreshLimitedResponse
     ),
     security(("refresh_cookie" = []))
@@ -134,7 +136,7 @@ pub(crate) async fn refresh(
     _: NoQuery,
     headers: HeaderMap,
     _: NoBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let Some(token) = sessions.refresh_cookie.token(&headers)? else { return Ok(no_session(&sessions)) };
     let attempt = sessions.failure_limiter.begin(context.ip, AttemptKind::Cookie, || true)?;
     let login = with_db_timeout(refresh_session(&sessions, &audit, &context, &token)).await;
@@ -166,7 +168,7 @@ async fn refresh_session(
 }
 
 fn no_session(sessions: &Sessions) -> Response {
-    let problem = Problem::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
+    let problem = ApiError::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
     ([(header::SET_COOKIE, sessions.refresh_cookie.clear())], problem).into_response()
 }
 
@@ -180,11 +182,11 @@ fn signed_in(sessions: &Sessions, login: &Login) -> Response {
     no_store(([(header::SET_COOKIE, cookie)], Json(token)))
 }
 
-/// What is said after signing out.
+/// The result of a sign-out.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Farewell)]
 pub(crate) struct LogoutResponse {
-    /// For people.
+    /// The result, as text.
     #[schema(example = "signed out")]
     message: &'static str,
 }
@@ -193,18 +195,18 @@ pub(crate) struct LogoutResponse {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogoutOptions {
-    /// Every session of the user, not only this one.
+    /// Whether to end every session of the user.
     #[serde(default, deserialize_with = "parsed")]
     all: Option<bool>,
 }
 
-/// Signs out: ends the session whose access token or cookie is sent, and takes the cookie away.
+/// Signs out: ends the session of the access token or of the cookie, and removes the cookie.
 #[utoipa::path(
     post, path = "/auth/logout", operation_id = "logout", tag = "auth",
-    params(("all" = Option<bool>, Query, description = "End every session of the user, not only this one.")),
+    params(("all" = Option<bool>, Query, description = "Whether to end every session of the user.")),
     responses(
-        (status = 200, description = "The session, if there was one, has ended.", body = LogoutResponse,
-         headers(("Set-Cookie" = String, description = "Takes the cookie `paddock_refresh` away."))),
+        (status = 200, description = "The session has ended, if there was any.", body = LogoutResponse,
+         headers(("Set-Cookie" = String, description = "Removes the cookie `paddock_refresh`."))),
         CommonErrors, OptionalBodyErrors, ForeignOriginResponse, WrongCookiesResponse
     ),
     security((), ("bearer" = []), ("refresh_cookie" = []))
@@ -216,7 +218,7 @@ pub(crate) async fn logout(
     query: Query,
     headers: HeaderMap,
     _: NoBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     let LogoutOptions { all } = query.read()?;
     let all = all == Some(true);
     let cookie = sessions.refresh_cookie.token(&headers)?;
@@ -245,7 +247,7 @@ async fn end_by_token(
     headers: &HeaderMap,
     context: &RequestContext,
     all: bool,
-) -> Result<bool, Problem> {
+) -> Result<bool, ApiError> {
     let principal = match sessions.authenticator.authenticate(headers, context).await {
         Ok(principal) => principal,
         Err(AuthError::Database(error)) => return Err(error.into()),

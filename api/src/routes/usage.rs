@@ -1,6 +1,6 @@
 //! Totals of usage.
 
-#![expect(clippy::option_option, reason = "a group may be that of no key, or there may be no such groups")]
+#![expect(clippy::option_option, reason = "a group may have no key, and the totals may not be grouped by key")]
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
 use std::str::FromStr;
@@ -21,11 +21,11 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{
             Query,
             deserialize::{number, parsed},
         },
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
@@ -33,19 +33,20 @@ use crate::{
 /// The longest page, and the default.
 const MAX_PAGE: u16 = 1000;
 
-/// Requests and tokens.
+/// Totals of requests and tokens.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Totals)]
 pub(crate) struct TotalsView {
-    /// Requests that were admitted.
+    /// The number of admitted requests.
     requests: i64,
-    /// Those of them that broke off, or ended in an error.
+    /// The number of these requests that were incomplete or ended in an error.
     failed: i64,
-    /// Tokens of prompts.
+    /// The tokens of prompts.
     prompt_tokens: i64,
-    /// Tokens of answers.
+    /// The tokens of answers.
     completion_tokens: i64,
-    /// Requests whose tokens were counted from what was sent, because the answer was cut before its totals.
+    /// The number of requests whose tokens are estimated, because the answer ended before its
+    /// totals.
     estimated: i64,
 }
 
@@ -56,23 +57,23 @@ impl From<Totals> for TotalsView {
     }
 }
 
-/// What was used by one group.
+/// The totals of one group.
 #[derive(Serialize, ToSchema)]
 #[schema(as = UsageGroup)]
 pub(crate) struct GroupView {
-    /// The UTC day, if it is grouped by that.
+    /// The UTC day, if the totals are grouped by day.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Option<String>, format = Date)]
     day: Option<Day>,
-    /// The user, if it is grouped by that.
+    /// The user, if the totals are grouped by user.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user_id: Option<i64>,
-    /// The key, if it is grouped by that. Null: sessions.
+    /// The key, if the totals are grouped by key. Null: sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>, required = false)]
     credential_id: Option<Option<i64>>,
-    /// The canonical model, if it is grouped by that.
+    /// The canonical name of the model, if the totals are grouped by model.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     model: Option<String>,
@@ -92,7 +93,7 @@ impl From<UsageTotals> for GroupView {
     }
 }
 
-/// `user,key,model,day`: any of them, each once.
+/// The value of `group_by`: some of `user`, `key`, `model` and `day`, each once.
 struct Groups(GroupBy);
 
 impl FromStr for Groups {
@@ -116,49 +117,50 @@ impl FromStr for Groups {
     }
 }
 
-/// What to add up.
+/// The filter and the groups of the totals.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsageQuery {
-    /// From this UTC date on, as `2026-11-01`. Absent: from the beginning.
+    /// The first UTC date, such as `2026-11-01`. Absent: no lower bound.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, format = Date)]
     from: Option<Day>,
-    /// Before this UTC date. Absent: until now.
+    /// The UTC date after the last one. Absent: no upper bound.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, format = Date)]
     to: Option<Day>,
-    /// A row for each of these: some of `user`, `key`, `model` and `day`, with commas between. Absent: one row.
+    /// The groups: some of `user`, `key`, `model` and `day`, separated by commas. Absent: one row
+    /// of totals.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, example = "user,model")]
     group_by: Option<Groups>,
-    /// Only this user. Absent: to an admin all, to others themselves.
+    /// Only this user. Absent: all users for an admin, the caller for others.
     #[serde(default, deserialize_with = "number")]
     user_id: Option<i64>,
     /// Only this key.
     #[serde(default, deserialize_with = "number")]
     credential_id: Option<i64>,
-    /// Only this model, in any of its spellings; without a tag `latest` is meant, so `smollm2` is `smollm2:latest`.
+    /// Only this model, in any spelling. Without a tag the name means the tag `latest`.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>)]
     model: Option<ModelName>,
-    /// How many rows at the most.
+    /// The maximum number of rows.
     #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<i64>,
-    /// How many to skip.
+    /// The number of rows to skip.
     #[serde(default, deserialize_with = "number")]
     #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
     offset: Option<i64>,
 }
 
-/// Adds up what was used, in order of day, user, key and model, as far as it is grouped by them.
+/// Returns totals of usage, in order of day, user, key and model.
 #[utoipa::path(
     get, path = "/usage", operation_id = "add_up_usage", tag = "usage", params(UsageQuery),
     responses(
         (status = 200, description = "The totals.", body = Vec<GroupView>,
-         headers(("X-Total-Count" = i64, description = "How many rows there are in all."))),
+         headers(("X-Total-Count" = i64, description = "The number of rows on all pages."))),
         CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -167,7 +169,7 @@ pub(crate) async fn totals(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Listed<GroupView>, Problem> {
+) -> Result<Listed<GroupView>, ApiError> {
     // Without any right to usage, the parameters do not matter.
     caller.require(Permission::See(Scope::UsageRead, caller.principal.user_id)).await?;
     let asked: UsageQuery = query.read()?;
@@ -180,7 +182,7 @@ pub(crate) async fn totals(
     if let (Some(from), Some(to)) = (asked.from, asked.to)
         && to <= from
     {
-        return Err(Problem::invalid(vec![Violation::new("?to", "must be later than from")]));
+        return Err(ApiError::invalid(vec![Violation::new("?to", "must be later than from")]));
     }
     let filter = UsageFilter {
         from: asked.from,
@@ -195,7 +197,7 @@ pub(crate) async fn totals(
 
 /// Denies a key of another user, unless the caller may see all usage. A key that does not exist is
 /// denied in the same words.
-async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), Problem> {
+async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), ApiError> {
     if caller.principal.may(Permission::Manage(Scope::UsageRead)).is_ok() {
         return Ok(());
     }

@@ -20,11 +20,11 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::{ApiError, Kind},
         extract::{
             Id, LazyBody, NoQuery, Query,
             deserialize::{ObjectOnly, not_null, number, parsed},
         },
-        problem::{Kind, Problem},
         problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
     },
 };
@@ -36,34 +36,34 @@ const MAX_QUERY_LENGTH: usize = 200;
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
 pub(crate) struct UserView {
-    /// The identity; never used again after a deletion.
+    /// The id. It is never reused.
     id: i64,
-    /// The address, canonical.
+    /// The canonical address.
     #[schema(format = Email)]
     email: String,
-    /// The name people see.
+    /// The display name.
     #[schema(required)]
     display_name: Option<String>,
-    /// The identity in another system.
+    /// The id of the user in another system.
     #[schema(required)]
     external_id: Option<String>,
-    /// Whether the user and its keys may act at all.
+    /// Whether the user and its keys may act.
     is_active: bool,
-    /// What the user is. Without a role, only its own profile is open to it.
+    /// The roles of the user. Without a role, the user can access its own profile only.
     #[schema(value_type = Vec<RoleName>)]
     roles: Roles,
-    /// The patterns of models that the user is narrowed to. Null: all. Empty: none.
+    /// The patterns of the models that the user may use. Null: all models. Empty: no model.
     #[schema(required)]
     models: Option<Vec<String>>,
-    /// The user's limits.
+    /// The limits of the user.
     limits: LimitsView,
-    /// The Kubernetes object that owns the user. Null: the API does.
+    /// The Kubernetes object that owns the user. Null: the user was created over the API.
     #[schema(required)]
     managed_by: Option<OwnerView>,
-    /// When an admin disabled the user against the object that owns it.
+    /// When an admin overrode the Kubernetes object and disabled the user.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     overridden_at: Option<Timestamp>,
-    /// When the user came to be.
+    /// When the user was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When the user last changed.
@@ -90,20 +90,21 @@ impl From<User> for UserView {
     }
 }
 
-/// Which users to list.
+/// The filter of a list of users.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListUsers {
-    /// How many at the most.
+    /// The maximum number of users.
     #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
-    /// How many to skip.
+    /// The number of users to skip.
     #[serde(default, deserialize_with = "number")]
     #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
     offset: Option<i64>,
-    /// Only users with this text in their e-mail address, display name or external id, in any case.
+    /// Only users with this text in the address, the display name or the external id. The case does
+    /// not matter.
     #[serde(default, deserialize_with = "parsed")]
     #[param(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     q: Option<String>,
@@ -114,7 +115,7 @@ pub(crate) struct ListUsers {
     get, path = "/users", operation_id = "list_users", tag = "users", params(ListUsers),
     responses(
         (status = 200, description = "The users.", body = Vec<UserView>,
-         headers(("X-Total-Count" = i64, description = "How many users there are in all."))),
+         headers(("X-Total-Count" = i64, description = "The number of users on all pages."))),
         CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -123,17 +124,17 @@ pub(crate) async fn list(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Listed<UserView>, Problem> {
+) -> Result<Listed<UserView>, ApiError> {
     caller.require(Permission::Manage(Scope::UsersRead)).await?;
     let ListUsers { limit, offset, q } = query.read()?;
     let (limit, offset) = page(limit, 200, 50, offset)?;
     if q.as_ref().is_some_and(|q| q.chars().count() > MAX_QUERY_LENGTH) {
-        return Err(Problem::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
+        return Err(ApiError::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
     }
     Ok(listed(with_db_timeout(accounts.users().list(q.as_deref(), limit, offset)).await?))
 }
 
-/// A user to be.
+/// A new user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewUser)]
@@ -141,26 +142,29 @@ pub(crate) struct CreateUser {
     /// The address.
     #[schema(format = Email, example = "ada@example.com")]
     email: String,
-    /// The name people see.
+    /// The display name.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]
     display_name: Option<String>,
-    /// What the user is; absent: nothing yet.
+    /// The roles. Absent: no role.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = Vec<RoleName>, required = false)]
     roles: Option<Roles>,
-    /// The identity in another system. The same one again, with the same address, answers with the user that is there.
+    /// The id of the user in another system. A second request with the same external id and address
+    /// returns the existing user.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]
     external_id: Option<String>,
 }
 
-/// Creates a user: active, and without a password. By key, an admin is only made by one that has every scope.
+/// Creates a user.
+///
+/// The user is active and has no password. A key can create an admin only if it has every scope.
 #[utoipa::path(
     post, path = "/users", operation_id = "create_user", tag = "users", request_body = CreateUser,
     responses(
-        (status = 201, description = "The user has been created.", body = UserView),
-        (status = 200, description = "A user with this `external_id` and address was there already.", body = UserView),
+        (status = 201, description = "The user is created.", body = UserView),
+        (status = 200, description = "A user with this `external_id` and address exists already.", body = UserView),
         CommonErrors, CallerErrors, BodyErrors, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -170,11 +174,11 @@ pub(crate) async fn create(
     mut caller: Caller,
     _: NoQuery,
     body: LazyBody,
-) -> Result<(StatusCode, Json<UserView>), Problem> {
+) -> Result<(StatusCode, Json<UserView>), ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let CreateUser { email, display_name, roles, external_id } = body.json(&mut caller).await?;
     let email =
-        Email::parse(&email).map_err(|error| Problem::invalid(vec![Violation::new("/email", error.to_string())]))?;
+        Email::parse(&email).map_err(|error| ApiError::invalid(vec![Violation::new("/email", error.to_string())]))?;
     let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
     if new.roles.has(Role::Admin)
         && let Err(denied) = caller.principal.can_manage_admins()
@@ -187,7 +191,7 @@ pub(crate) async fn create(
     })
 }
 
-/// A user, to admins and to itself.
+/// Shows a user, to admins and to the user itself.
 #[utoipa::path(
     get, path = "/users/{id}", operation_id = "show_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")),
@@ -199,48 +203,50 @@ pub(crate) async fn show(
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-) -> Result<Json<UserView>, Problem> {
+) -> Result<Json<UserView>, ApiError> {
     let id = UserId(id);
     caller.require(Permission::See(Scope::UsersRead, id)).await?;
     let user = with_db_timeout(accounts.users().find(id)).await?;
     Ok(Json(user.ok_or_else(|| no_user(id))?.into()))
 }
 
-/// What to change of a user. What is absent stays as it is; null clears.
+/// The changes of a user. An absent field stays the same; null clears it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = UserPatch)]
 pub(crate) struct ChangeUser {
-    /// The name people see.
+    /// The display name.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
     display_name: Option<Option<String>>,
-    /// Whether the user and its keys may act at all.
+    /// Whether the user and its keys may act.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = bool, required = false)]
     is_active: Option<bool>,
-    /// What the user is. Null: nothing.
+    /// The roles. Null: no role.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Vec<RoleName>>)]
     roles: Option<Option<Roles>>,
-    /// The patterns of models to narrow the user to. Null: all. Empty: none.
+    /// The patterns of the models that the user may use. Null: all models. Empty: no model.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     models: Option<Option<Vec<String>>>,
-    /// The user's limits. Null takes all of them away.
+    /// The limits of the user. Null removes all of them.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<LimitsPatch>)]
     limits: Option<Option<ObjectOnly<LimitsPatch>>>,
 }
 
-/// Changes a user, as a merge patch (RFC 7396). Of a user that Kubernetes owns only `is_active` can be changed: false is kept
-/// against the object until it is set to true. By key, an admin is only made or changed by one that has every scope. The last
-/// admin who can act cannot be disabled, demoted or limited to 0 requests a minute.
+/// Changes a user, with a merge patch (RFC 7396).
+///
+/// If Kubernetes owns the user, only `is_active` can be changed: false overrides the object until
+/// an admin sets it to true. A key can make or change an admin only if it has every scope. The last
+/// admin that can act cannot be disabled, demoted or limited to 0 requests per minute.
 #[utoipa::path(
     patch, path = "/users/{id}", operation_id = "change_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")), request_body = ChangeUser,
     responses(
-        (status = 200, description = "The user, as it is now.", body = UserView),
+        (status = 200, description = "The changed user.", body = UserView),
         CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -251,7 +257,7 @@ pub(crate) async fn change(
     Id(id): Id,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Json<UserView>, Problem> {
+) -> Result<Json<UserView>, ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let change: ChangeUser = body.json(&mut caller).await?;
     let id = UserId(id);
@@ -270,13 +276,16 @@ pub(crate) async fn change(
     let admins = caller.principal.can_manage_admins();
     match with_db_timeout(accounts.users().update(&caller.audit_context, id, patch, admins)).await {
         Ok(user) => Ok(Json(user.into())),
-        Err(why) => Err(caller.problem_from(why).await),
+        Err(why) => Err(caller.error_from(why).await),
     }
 }
 
-/// Deletes a user for good: its address, names, password and sessions go and its keys are revoked. Its id is never used
-/// again; its address and external id may be at once. The last admin who can act cannot be deleted, and what Kubernetes owns
-/// not here. By key, an admin is only deleted by one that has every scope.
+/// Deletes a user permanently.
+///
+/// This removes its address, names, password and sessions, and revokes its keys. The id is never
+/// reused; the address and the external id can be reused at once. The last admin that can act, and
+/// a user that Kubernetes owns, cannot be deleted. A key can delete an admin only if it has every
+/// scope.
 #[utoipa::path(
     delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
     params(("id" = i64, Path, description = "The user's id.")),
@@ -288,15 +297,15 @@ pub(crate) async fn delete(
     mut caller: Caller,
     Id(id): Id,
     _: NoQuery,
-) -> Result<StatusCode, Problem> {
+) -> Result<StatusCode, ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
     let admins = caller.principal.can_manage_admins();
     match with_db_timeout(accounts.users().delete(&caller.audit_context, UserId(id), admins)).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(why) => Err(caller.problem_from(why).await),
+        Err(why) => Err(caller.error_from(why).await),
     }
 }
 
-fn no_user(id: UserId) -> Problem {
-    Problem::new(Kind::NotFound, format!("user {id} does not exist"))
+fn no_user(id: UserId) -> ApiError {
+    ApiError::new(Kind::NotFound, format!("user {id} does not exist"))
 }

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use paddock_accounts::Accounts;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use paddock_accounts::Error;
+use paddock_store::error_chain;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -40,9 +41,18 @@ pub(super) fn spawn_all(
     spawn(tasks, stop, app.readiness.clone().run_database_probes(accounts()));
     spawn(tasks, stop, replay::replay(accounts(), backlog));
     spawn(tasks, stop, writer::heartbeat(accounts(), process));
-    spawn(tasks, stop, store_last_used(accounts()));
-    spawn(tasks, stop, sweep_keys(accounts(), key_sweep_interval));
-    spawn(tasks, stop, sweep_sessions(accounts()));
+    let store = accounts();
+    spawn(tasks, stop, async move {
+        run_every(LAST_USED_INTERVAL, "store times of last use", || store.usage().store_last_used()).await;
+    });
+    let sweep = accounts();
+    spawn(tasks, stop, async move {
+        run_every(key_sweep_interval, "record expired keys", || sweep.credentials().sweep()).await;
+    });
+    let sweep = accounts();
+    spawn(tasks, stop, async move {
+        run_every(SESSION_SWEEP_INTERVAL, "remove ended sessions", || sweep.sessions().sweep()).await;
+    });
     spawn(tasks, stop, run_model_refreshes(app.clone()));
     let accounts = accounts();
     spawn(tasks, stop, async move { accounts.access().run_cache_invalidation().await });
@@ -68,43 +78,14 @@ async fn run_model_refreshes(app: App) {
     }
 }
 
-/// Records the expiry of keys. Every replica looks for expired keys; each expiry is recorded once.
-async fn sweep_keys(accounts: Accounts, every: Duration) {
-    let mut ticks = ticks(every);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = with_db_timeout(accounts.credentials().sweep()).await {
-            // The next tick finds the same keys.
-            tracing::warn!(?error, "the expiry of keys could not be recorded");
-        }
-    }
-}
-
-/// Removes sessions and failed sign-ins that ended long ago.
-async fn sweep_sessions(accounts: Accounts) {
-    let mut ticks = ticks(SESSION_SWEEP_INTERVAL);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = with_db_timeout(accounts.sessions().sweep()).await {
-            // The next tick finds the same sessions.
-            tracing::warn!(?error, "ended sessions could not be removed");
-        }
-    }
-}
-
-/// Stores when keys were last used.
-async fn store_last_used(accounts: Accounts) {
-    let mut ticks = ticks(LAST_USED_INTERVAL);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = with_db_timeout(accounts.usage().store_last_used()).await {
-            tracing::warn!(?error, "the last uses of keys could not be stored yet");
-        }
-    }
-}
-
-fn ticks(every: Duration) -> Interval {
+/// Runs a task at every interval. The next run makes up for one that fails.
+async fn run_every<F: Future<Output = Result<(), Error>>>(every: Duration, task: &'static str, run: impl Fn() -> F) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+    loop {
+        ticks.tick().await;
+        if let Err(error) = with_db_timeout(run()).await {
+            tracing::warn!(task, error = error_chain(&error), "background task failed");
+        }
+    }
 }

@@ -48,7 +48,7 @@ impl ConnectionLimiter {
             Ok(permit) => permit,
             Err(_) if self.evict_idle() => Arc::clone(&self.permits).acquire_owned().await.ok()?,
             Err(_) => {
-                self.record_exhaustion("refused");
+                self.record_over_limit("refused");
                 return None;
             }
         };
@@ -65,20 +65,19 @@ impl ConnectionLimiter {
         let first = self.queue.lock().waiting.pop_first();
         let Some((_, eviction)) = first else { return false };
         eviction.cancel();
-        self.record_exhaustion("displaced");
+        self.record_over_limit("evicted");
         true
     }
 
-    /// Counts a connection that was evicted or refused, and logs that from time to time.
-    fn record_exhaustion(&self, how: &'static str) {
-        counter!("paddock_connections_turned_away_total", "how" => how).increment(1);
+    /// Counts a connection that was evicted or refused, and logs that at most once a minute.
+    fn record_over_limit(&self, action: &'static str) {
+        counter!("paddock_connections_over_limit_total", "action" => action).increment(1);
         let mut last_logged = self.last_logged.lock();
         if last_logged.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
             *last_logged = Some(Instant::now());
             tracing::warn!(
                 max = self.limits.max,
-                "every place for a connection is taken: idle connections are closed for new ones, and without an idle one \
-                 new ones are refused"
+                "connection limit reached: idle connections are evicted, and new ones are refused if none is idle"
             );
         }
     }

@@ -1,33 +1,33 @@
 //! The dispatcher: sends each request to the gateway or to a route, and completes the response with
-//! the request id and the headers that every response has.
+//! the headers that every response has.
 
-use std::{borrow::Cow, convert::Infallible, net::IpAddr, panic::AssertUnwindSafe, time::Duration};
+use std::{convert::Infallible, net::IpAddr, panic::AssertUnwindSafe};
 
-use axum::{
-    Router,
-    body::Body,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Router, body::Body, response::Response};
 use futures_util::FutureExt;
-use http::{Method, Request, StatusCode, header};
+use http::{Request, header};
 use hyper::body::Incoming;
-use paddock_ollama::{Endpoint, Lookup, RouteError, lookup};
-use tokio::time::Instant;
-use tower::{Service, ServiceExt as _, service_fn};
+use paddock_ollama::{Dialect, Endpoint, Lookup, RouteError, lookup};
+use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument as _;
 
 use crate::{
     app::App,
-    gateway::{self, CLOSED},
+    gateway,
     http::{
-        host, metrics,
-        problem::{Kind, Problem},
+        error::ApiError,
+        host::{self, HostError},
+        metrics::{RequestMetrics, method_label},
         request_context::{RequestContext, X_REQUEST_ID},
-        security_headers::set_security_headers,
+        security_headers::{DENY, NO_REFERRER, NOSNIFF, STRICT_POLICY},
         spans,
     },
     readiness::Readiness,
 };
+
+/// The route label of paths that the gateway does not serve.
+const CLOSED: &str = "closed";
 
 /// Dispatches requests. Cheap to clone.
 #[derive(Clone)]
@@ -51,104 +51,112 @@ impl Dispatcher {
         peer: IpAddr,
     ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
         let dispatcher = self.clone();
-        service_fn(move |request| dispatcher.clone().respond(peer, request))
+        ServiceBuilder::new()
+            .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+            .layer(SetResponseHeaderLayer::overriding(header::X_FRAME_OPTIONS, DENY))
+            .layer(SetResponseHeaderLayer::overriding(header::REFERRER_POLICY, NO_REFERRER))
+            // A page with a policy of its own keeps it.
+            .layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, STRICT_POLICY))
+            .service(service_fn(move |request| dispatcher.clone().respond(peer, request)))
     }
 
+    /// Answers a request, and sets the headers that depend on it.
+    ///
+    /// The request id is not tower-http's: that keeps a malformed id of the client. Nor is CORS: it
+    /// answers every OPTIONS request, of any origin and for any path, with 200.
     async fn respond(self, peer: IpAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let client = self.app.trusted_proxies.client_ip(peer, request.headers());
         let context = RequestContext::new(request.headers(), client, &self.app.accounts);
         let page = self.app.origins.allowed_origin(request.headers());
         let app = self.app.clone();
         let span = spans::request(request.headers(), &context);
-        let method = metrics::method_label(request.method());
-        let (route, mut response) = match span.in_scope(|| self.early_response(&request, &context)) {
-            Some((route, response)) => (route.into(), response),
-            None => self.dispatch(request, &context).instrument(span.clone()).await,
-        };
-        spans::record_response(&span, method, &route, response.status());
+        let method = method_label(request.method());
+        let mut response = self.answer(request, &context).instrument(span.clone()).await;
+        spans::record_response(&span, method, context.route.label(), response.status());
         let headers = response.headers_mut();
         context.rate_limit_status.write(headers);
         headers.insert(X_REQUEST_ID, context.id().clone());
         app.origins.set_headers(page, headers);
-        set_security_headers(headers);
         Ok(response)
     }
 
-    /// Answers a preflight, or a request with a refused `Host`. Returns the response and its route
-    /// label.
-    fn early_response(
-        &self,
-        request: &Request<Incoming>,
-        context: &RequestContext,
-    ) -> Option<(&'static str, Response)> {
-        let (route, response) = match host::check(request.version(), request.headers(), self.app.only_local_hosts) {
-            Err(error) => match lookup(request.method(), request.uri().path()) {
-                Lookup::Served(Endpoint { path, dialect, .. }) => {
-                    return Some((path, gateway::refuse_host(path, *dialect, error, context)));
-                }
-                Lookup::Rejected(RouteError { dialect, .. }) => {
-                    return Some((CLOSED, gateway::refuse_host(CLOSED, dialect, error, context)));
-                }
-                Lookup::NotOllama => ("malformed", Problem::from(error).render(context)),
-            },
-            Ok(()) => ("preflight", self.app.origins.preflight(request)?),
+    async fn answer(self, request: Request<Incoming>, context: &RequestContext) -> Response {
+        let host = host::check(request.version(), request.headers(), self.app.only_local_hosts);
+        if host.is_ok()
+            && let Some(response) = self.app.origins.preflight(&request)
+        {
+            context.route.set("preflight");
+            RequestMetrics::management(request.method(), context).complete(response.status());
+            return response;
+        }
+        let target = lookup(request.method(), request.uri().path());
+        let dialect = match &target {
+            Lookup::Served(Endpoint { dialect, .. }) | Lookup::Rejected(RouteError { dialect, .. }) => Some(*dialect),
+            Lookup::NotOllama => None,
         };
-        metrics::record(request.method(), route, response.status(), context, Duration::ZERO);
-        Some((route, response))
+        // tower-http's CatchPanic does not know in which dialect to answer.
+        let answered = AssertUnwindSafe(self.dispatch(host, target, request, context)).catch_unwind().await;
+        let error = match answered {
+            Ok(Ok(response)) => return response,
+            Ok(Err(refused)) => ApiError::from(refused),
+            // The panic hook has logged where and why.
+            Err(_) => ApiError::internal().with_code("panic"),
+        };
+        render(&error, dialect, context)
     }
 
-    /// Returns the response and its route label.
-    async fn dispatch(self, request: Request<Incoming>, context: &RequestContext) -> (Cow<'static, str>, Response) {
+    /// Sends a request to the gateway or to the routes. Fails if its `Host` is refused.
+    async fn dispatch(
+        self,
+        host: Result<(), HostError>,
+        target: Lookup,
+        request: Request<Incoming>,
+        context: &RequestContext,
+    ) -> Result<Response, HostError> {
         let gateway = &self.app.gateway;
-        match lookup(request.method(), request.uri().path()) {
+        let metrics = match &target {
             Lookup::Served(endpoint) => {
-                (endpoint.path.into(), gateway::serve(gateway, endpoint, request, context).await)
+                context.route.set(endpoint.path);
+                RequestMetrics::gateway(request.method(), context)
             }
-            Lookup::Rejected(refusal) => (CLOSED.into(), gateway::refuse(gateway, &refusal, &request, context).await),
-            Lookup::NotOllama => {
-                let response = self.route(request, context).await;
-                (metrics::route(&response).to_owned().into(), response)
+            Lookup::Rejected(_) => {
+                context.route.set(CLOSED);
+                RequestMetrics::gateway(request.method(), context)
             }
+            Lookup::NotOllama => RequestMetrics::management(request.method(), context),
+        };
+        if let Err(refused) = host {
+            // The label of management requests, whose route is not known yet.
+            context.route.set("malformed");
+            metrics.refuse(&refused.into());
+            return Err(refused);
         }
+        Ok(match target {
+            Lookup::Served(endpoint) => gateway::serve(gateway, endpoint, request, context, metrics).await,
+            Lookup::Rejected(refused) => gateway::refuse(gateway, &refused, &request, context, metrics).await,
+            Lookup::NotOllama => self.route(request, context, metrics).await,
+        })
     }
 
     /// Serves a request of the management API.
-    async fn route(self, mut request: Request<Incoming>, context: &RequestContext) -> Response {
-        let started = Instant::now();
-        let method = request.method().clone();
+    async fn route(
+        self,
+        mut request: Request<Incoming>,
+        context: &RequestContext,
+        metrics: RequestMetrics,
+    ) -> Response {
         request.extensions_mut().insert(context.clone());
-        let routed = AssertUnwindSafe(self.routes.oneshot(request.map(Body::new))).catch_unwind().await;
-        let mut response = match routed {
-            Ok(Ok(response)) => response,
-            Ok(Err(impossible)) => match impossible {},
-            Err(_) => {
-                // The panic hook has logged where and why.
-                tracing::error!("a handler panicked");
-                Problem::internal().into_response()
-            }
-        };
-        render_problem(&method, &mut response, context);
-        metrics::record(&method, metrics::route(&response), response.status(), context, started.elapsed());
+        let Ok(response) = context.clone().scope(self.routes.oneshot(request.map(Body::new))).await;
+        metrics.complete(response.status());
         response
     }
 }
 
-/// Renders the problem that a handler has put into the response's extensions, or one for a method
-/// that the path lacks.
-fn render_problem(method: &Method, response: &mut Response, context: &RequestContext) {
-    let problem = response.extensions_mut().remove::<Problem>();
-    let problem = match (problem, response.status()) {
-        (Some(problem), _) => problem,
-        // The response of the router itself.
-        (None, StatusCode::METHOD_NOT_ALLOWED) => {
-            Problem::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
-        }
-        _ => return,
-    };
-    let rendered = problem.render(context);
-    let (parts, body) = rendered.into_parts();
-    *response.status_mut() = parts.status;
-    response.headers_mut().remove(header::CONTENT_LENGTH);
-    response.headers_mut().extend(parts.headers);
-    *response.body_mut() = body;
+/// Renders an error. `dialect` is that of a path of the gateway. `None`: the path belongs to the
+/// management API.
+fn render(error: &ApiError, dialect: Option<Dialect>, context: &RequestContext) -> Response {
+    match dialect {
+        Some(dialect) => error.render_dialect(dialect),
+        None => error.render_problem(context.id_text()),
+    }
 }

@@ -99,7 +99,7 @@ pub async fn serve(
         let _ = writer.await;
     }
     if !matches!(last_used, Ok(Ok(()))) {
-        tracing::warn!("the last uses of keys could not be stored");
+        tracing::warn!("times of last use not stored");
     }
     Ok(())
 }

@@ -42,12 +42,12 @@ pub(super) async fn drain(connections: &TaskTracker, signals: &ShutdownSignals, 
     if timeout(drain_timeout, connections.wait()).await.is_ok() {
         return;
     }
-    tracing::warn!(open = connections.len(), "the drain is over: ending open requests");
+    tracing::warn!(open = connections.len(), "drain timed out; open requests end");
     signals.hard.cancel();
     if timeout(ERROR_EVENT_TIMEOUT, connections.wait()).await.is_ok() {
         return;
     }
-    tracing::warn!(open = connections.len(), "dropping connections that do not end");
+    tracing::warn!(open = connections.len(), "open connections are dropped");
     signals.abort.cancel();
     connections.wait().await;
 }

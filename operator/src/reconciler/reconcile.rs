@@ -4,11 +4,12 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 use paddock_crds::annotation;
+use paddock_store::error_chain;
 use tokio::time::Instant;
 
 use crate::{
     backoff::jitter,
-    error::{ErrorChain, ReconcileError},
+    error::ReconcileError,
     object::{Guarded, Object, is_annotation_true},
     reconciler::{
         Reconciler, Requeue,
@@ -60,7 +61,7 @@ pub(crate) async fn reconcile<R: Reconciler>(
         }
         Err(error) => {
             let delay = context.backoff.next_delay(&uid);
-            tracing::warn!(error = %ErrorChain(&error), ?delay, "the reconcile failed; retrying");
+            tracing::warn!(error = error_chain(&error), ?delay, "the reconcile failed; retrying");
             Action::requeue(delay)
         }
     })

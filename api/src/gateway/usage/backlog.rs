@@ -77,7 +77,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, String> {
     let done = spawn_blocking(f).await.map_err(|error| error.to_string())?;
     done.map_err(|error| {
-        tracing::error!(%error, "the usage spool failed");
+        tracing::error!(%error, "usage spool failed");
         error.to_string()
     })
 }

@@ -1,24 +1,20 @@
-//! The guard of an admitted request, which records its usage, metrics and log line once.
+//! The guard of an admitted request, which records its usage once.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use http::StatusCode;
-use metrics::{counter, gauge, histogram};
+use metrics::gauge;
 use paddock_accounts::{Accounts, access::Principal, usage::UsageRecord};
 use paddock_ollama::{Endpoint, ModelName, Usage};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tracing::Span;
 
-use super::{
-    outcome::RequestOutcome,
-    recorder::{Recorder, UsageEvent},
-};
-use crate::{gateway::error::GatewayError, http::request_context::RequestContext};
-
-/// The status of a request whose client left before it got one, as nginx records it.
-const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
-    Ok(status) => status,
-    Err(_) => StatusCode::BAD_REQUEST,
+use super::recorder::{UsageEvent, UsagePermits};
+use crate::http::{
+    error::ApiError,
+    metrics::{CLIENT_GONE, RequestMetrics},
+    request_context::RequestContext,
+    request_outcome::RequestOutcome,
 };
 
 /// The request that a guard is for.
@@ -27,12 +23,10 @@ pub(crate) struct UsageRequest<'a> {
     pub(crate) context: &'a RequestContext,
     pub(crate) principal: &'a Principal,
     pub(crate) model: &'a ModelName,
-    /// When the request arrived.
-    pub(crate) started: Instant,
 }
 
 /// Guards an admitted request. However the request ends, even dropped with its client, the guard
-/// leaves one usage record and one log line.
+/// sends one usage record and ends the metrics of the request.
 pub(crate) struct UsageGuard {
     /// `None` after the end of the request.
     open: Option<OpenRequest>,
@@ -41,21 +35,19 @@ pub(crate) struct UsageGuard {
 struct OpenRequest {
     permit: mpsc::OwnedPermit<UsageEvent>,
     record: UsageRecord,
-    endpoint: &'static str,
-    started: Instant,
-    ip: IpAddr,
-    span: Span,
+    metrics: RequestMetrics,
 }
 
 impl UsageGuard {
-    /// Begins to record a request. Fails if usage cannot be recorded now.
+    /// Begins to record a request, and takes over its metrics.
     pub(crate) fn begin(
-        recorder: &Recorder,
+        permits: UsagePermits,
         accounts: &Accounts,
         request: &UsageRequest<'_>,
-    ) -> Result<Self, GatewayError> {
-        let UsageRequest { endpoint, context, principal, model, started } = *request;
-        let permit = recorder.reserve()?;
+        mut metrics: RequestMetrics,
+    ) -> Self {
+        let UsageRequest { endpoint, context, principal, model } = *request;
+        metrics.set_model(model);
         let record = UsageRecord {
             usage_id: accounts.usage().new_id(),
             request_id: context.id_text().to_owned(),
@@ -66,29 +58,26 @@ impl UsageGuard {
             prompt_tokens: None,
             completion_tokens: None,
             tokens_estimated: false,
-            started_at: accounts.now() - started.elapsed(),
+            started_at: accounts.now() - metrics.started().elapsed(),
             first_byte_us: None,
             duration_us: 0,
             status: RequestOutcome::ClientGone.text().into(),
             http_status: CLIENT_GONE.as_u16(),
         };
-        recorder.begin(&record)?;
+        let permit = permits.begin(&record);
         gauge!("paddock_gateway_in_flight").increment(1);
-        let span = Span::current();
-        Ok(Self { open: Some(OpenRequest { permit, record, endpoint: endpoint.path, started, ip: context.ip, span }) })
+        Self { open: Some(OpenRequest { permit, record, metrics }) }
     }
 
     /// Returns the span of the request, which lives as long as the guard.
     pub(crate) fn span(&self) -> Span {
-        self.open.as_ref().map_or_else(Span::none, |open| open.span.clone())
+        self.open.as_ref().map_or_else(Span::none, |open| open.metrics.span().clone())
     }
 
     /// Records the time of the first byte. Later calls have no effect.
     pub(crate) fn record_first_byte(&mut self) {
-        if let Some(open) = &mut self.open
-            && open.record.first_byte_us.is_none()
-        {
-            open.record.first_byte_us = Some(micros(open.started.elapsed()));
+        if let Some(open) = &mut self.open {
+            open.metrics.record_first_byte();
         }
     }
 
@@ -100,7 +89,7 @@ impl UsageGuard {
     }
 
     /// Ends the request with an error of the gateway, and returns the error.
-    pub(crate) fn fail(mut self, outcome: RequestOutcome, error: GatewayError) -> GatewayError {
+    pub(crate) fn fail(mut self, outcome: RequestOutcome, error: ApiError) -> ApiError {
         self.end(outcome, error.status(), None);
         error
     }
@@ -114,57 +103,20 @@ impl Drop for UsageGuard {
 
 impl OpenRequest {
     fn end(self, outcome: RequestOutcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { permit, mut record, endpoint, started, ip, span } = self;
-        let _within = span.enter();
-        let duration = started.elapsed();
-        record.duration_us = micros(duration);
+        let Self { permit, mut record, metrics } = self;
+        record.duration_us = micros(metrics.started().elapsed());
+        record.first_byte_us = metrics.first_byte().map(micros);
         record.status = outcome.text().into();
         record.http_status = status.as_u16();
         if let Some(usage) = usage {
             record.prompt_tokens = Some(i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX));
             record.completion_tokens = Some(i64::try_from(usage.completion_tokens).unwrap_or(i64::MAX));
             record.tokens_estimated = usage.is_estimated;
-            counter!("paddock_gateway_tokens_total", "kind" => "prompt").increment(usage.prompt_tokens);
-            counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
-        count(endpoint, status, outcome);
-        histogram!("paddock_gateway_duration_seconds", "endpoint" => endpoint).record(duration.as_secs_f64());
-        if let Some(first) = record.first_byte_us.and_then(|us| u64::try_from(us).ok()) {
-            let first = Duration::from_micros(first);
-            histogram!("paddock_gateway_first_byte_seconds", "endpoint" => endpoint).record(first.as_secs_f64());
-        }
-        tracing::info!(
-            %ip, model = record.model, endpoint, status = record.http_status,
-            outcome = outcome.text(), prompt_tokens = record.prompt_tokens,
-            completion_tokens = record.completion_tokens, estimated = record.tokens_estimated,
-            first_byte_us = record.first_byte_us, duration_us = record.duration_us, "gateway request"
-        );
+        metrics.end(outcome, status, usage.copied());
         permit.send(UsageEvent::Ended(record));
     }
-}
-
-/// Records the metrics and the log line of a response that uses no model.
-pub(crate) fn record_unmetered(
-    endpoint: &'static Endpoint,
-    status: StatusCode,
-    context: &RequestContext,
-    duration: Duration,
-) {
-    count(endpoint.path, status, RequestOutcome::Complete);
-    histogram!("paddock_gateway_duration_seconds", "endpoint" => endpoint.path).record(duration.as_secs_f64());
-    tracing::info!(
-        ip = %context.ip, endpoint = endpoint.path, status = status.as_u16(),
-        outcome = RequestOutcome::Complete.text(), duration_us = micros(duration), "gateway request"
-    );
-}
-
-fn count(endpoint: &'static str, status: StatusCode, outcome: RequestOutcome) {
-    counter!(
-        "paddock_gateway_requests_total",
-        "endpoint" => endpoint, "status" => status.as_u16().to_string(), "outcome" => outcome.text()
-    )
-    .increment(1);
 }
 
 fn micros(time: Duration) -> i64 {

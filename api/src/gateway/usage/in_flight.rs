@@ -4,13 +4,14 @@
 use std::{collections::HashMap, time::Duration};
 
 use paddock_accounts::{Accounts, usage::UsageRecord};
+use paddock_store::error_chain;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::recorder::UsageEvent;
 
-/// The age at which an in-flight request is stored, and the time between two looks for such
-/// requests. Most requests end before that.
+/// The age at which an in-flight request is stored, and the interval at which such requests are
+/// looked for. Most requests end before that.
 pub(super) const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How many requests one transaction stores.
 const MAX_BATCH: usize = 512;
@@ -53,8 +54,8 @@ impl InFlightTable {
                     self.0.remove(&record.usage_id);
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "requests in flight could not be stored"),
-            Err(_) => tracing::warn!("requests in flight could not be stored: the database does not answer"),
+            Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "in-flight requests not stored"),
+            Err(_) => tracing::warn!(error = "timeout", "in-flight requests not stored"),
         }
     }
 }

@@ -6,12 +6,10 @@
 mod backlog;
 mod guard;
 mod in_flight;
-mod outcome;
 mod recorder;
 pub(crate) mod replay;
 pub(crate) mod writer;
 
 pub(crate) use backlog::UsageBacklog;
-pub(super) use guard::{UsageGuard, UsageRequest, record_unmetered};
-pub(super) use outcome::RequestOutcome;
-pub(crate) use recorder::{Recorder, channel};
+pub(super) use guard::{UsageGuard, UsageRequest};
+pub(crate) use recorder::{Recorder, UsagePermits, channel};

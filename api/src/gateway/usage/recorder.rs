@@ -1,5 +1,5 @@
-//! The channel from requests to the writer. A request reserves its place at the start, so that its
-//! end always finds room.
+//! The channel from requests to the writer. A request reserves its places at the start, so
+//! that its end always finds room.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use paddock_accounts::usage::UsageRecord;
 use tokio::sync::mpsc;
 
 use super::backlog::UsageBacklog;
-use crate::gateway::error::GatewayError;
+use crate::{gateway::error::usage_full, http::error::ApiError};
 
-/// How many events the channel holds, reserved places included. Each in-flight request reserves
-/// one.
+/// How many events the channel holds, reserved places included. Each in-flight request reserves one
+/// for its end.
 const CHANNEL_CAPACITY: usize = 16 * 1024;
 
 /// A change of a request's usage.
@@ -27,6 +27,20 @@ pub(crate) struct Recorder {
     backlog: Arc<UsageBacklog>,
 }
 
+/// The places of the events of one request.
+pub(crate) struct UsagePermits {
+    begin: mpsc::OwnedPermit<UsageEvent>,
+    end: mpsc::OwnedPermit<UsageEvent>,
+}
+
+impl UsagePermits {
+    /// Sends the event that begins the request. Returns the place of the event that ends it.
+    pub(super) fn begin(self, record: &UsageRecord) -> mpsc::OwnedPermit<UsageEvent> {
+        self.begin.send(UsageEvent::Began(record.clone()));
+        self.end
+    }
+}
+
 /// The receiver of usage events, for the writer.
 pub(crate) struct UsageEvents(pub(super) mpsc::Receiver<UsageEvent>);
 
@@ -37,16 +51,12 @@ pub(crate) fn channel(backlog: Arc<UsageBacklog>) -> (Recorder, UsageEvents) {
 }
 
 impl Recorder {
-    /// Reserves the place of the event that ends a request. Fails if usage cannot be recorded now.
-    pub(super) fn reserve(&self) -> Result<mpsc::OwnedPermit<UsageEvent>, GatewayError> {
+    /// Reserves the places of the events of one request. Fails if usage cannot be recorded now.
+    pub(crate) fn reserve(&self) -> Result<UsagePermits, ApiError> {
         if self.backlog.is_full() {
-            return Err(GatewayError::usage_full());
+            return Err(usage_full());
         }
-        self.events.clone().try_reserve_owned().map_err(|_| GatewayError::usage_full())
-    }
-
-    /// Sends the event that begins a request.
-    pub(super) fn begin(&self, record: &UsageRecord) -> Result<(), GatewayError> {
-        self.events.try_send(UsageEvent::Began(record.clone())).map_err(|_| GatewayError::usage_full())
+        let permit = || self.events.clone().try_reserve_owned().map_err(|_| usage_full());
+        Ok(UsagePermits { begin: permit()?, end: permit()? })
     }
 }

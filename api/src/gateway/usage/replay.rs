@@ -1,7 +1,7 @@
 //! The task that uploads spooled usage records to the database: those of this process, and those of
-//! processes that are gone.
+//! dead processes.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use metrics::counter;
 use paddock_accounts::{
@@ -17,7 +17,7 @@ use super::{
 
 /// How long the database may take to store a batch of the spool.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two searches for spools of processes that are gone.
+/// The time between two searches for spools of dead processes.
 const ORPHAN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Uploads spooled records. Never returns.
@@ -48,7 +48,7 @@ async fn replay_once(accounts: &Accounts, backlog: &Arc<UsageBacklog>) -> Result
         if let Some(damage) = chunk.damage {
             // Only a disk that loses synced data causes this.
             counter!("paddock_usage_lost_total").increment(1);
-            tracing::error!(?damage, "the usage spool is damaged; the rest of it is lost");
+            tracing::error!(?damage, "usage spool is damaged; the rest of it is lost");
             backlog.with_spool(Spool::discard).await?;
         }
     }
@@ -58,29 +58,29 @@ async fn replay_once(accounts: &Accounts, backlog: &Arc<UsageBacklog>) -> Result
     Ok(())
 }
 
-/// Uploads the spool of a process that is gone.
+/// Uploads the spool of a dead process.
 async fn recover_orphan(accounts: &Accounts, orphan: Orphan) -> Result<(), String> {
-    let path: PathBuf = orphan.path().to_owned();
+    let path = orphan.path().display().to_string();
     let orphan = Arc::new(orphan);
-    let (mut from, mut count) = (0, 0);
+    let (mut offset, mut records) = (0, 0);
     let damage = loop {
         let reading = Arc::clone(&orphan);
-        let chunk = blocking(move || reading.read(from)).await?;
+        let chunk = blocking(move || reading.read(offset)).await?;
         upload(accounts, &chunk).await?;
-        count += chunk.records.len();
+        records += chunk.records.len();
         if chunk.damage.is_some() || chunk.records.is_empty() {
             break chunk.damage;
         }
-        from = chunk.end;
+        offset = chunk.end;
     };
     match damage {
-        None => tracing::info!(path = %path.display(), records = count, "stored the usage that a process left"),
+        None => tracing::info!(path, records, "orphaned usage spool stored"),
         Some(Damage::Torn) => {
-            tracing::warn!(path = %path.display(), records = count, at = from, "stored the usage that a process left; its last write was torn off");
+            tracing::warn!(path, records, offset, "orphaned usage spool stored without its torn last write");
         }
         Some(Damage::Corrupt) => {
             counter!("paddock_usage_lost_total").increment(1);
-            tracing::error!(path = %path.display(), records = count, at = from, "a usage spool is damaged; it is kept as .damaged");
+            tracing::error!(path, records, offset, "orphaned usage spool is damaged; kept as .damaged");
         }
     }
     let Some(orphan) = Arc::into_inner(orphan) else { return Err("the spool is still read".to_owned()) };

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::counter;
 use paddock_accounts::{Accounts, Error, usage::UsageRecord};
+use paddock_store::error_chain;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -61,7 +62,7 @@ pub(crate) async fn write(
     }
     let left = flush_deadline.run_until_cancelled(timeout(STORE_TIMEOUT, accounts.usage().leave(process))).await;
     if !matches!(left, Some(Ok(Ok(())))) {
-        tracing::debug!("the end of this process could not be stored; its heartbeat will expire");
+        tracing::debug!("end of process not stored; its heartbeat will expire");
     }
 }
 
@@ -76,10 +77,10 @@ pub(crate) async fn heartbeat(accounts: Accounts, process: Uuid) {
             Ok(Ok(0)) => {}
             Ok(Ok(requests)) => {
                 counter!("paddock_usage_settled_total").increment(requests as u64);
-                tracing::warn!(requests, "requests of a process that is gone were settled as unknown");
+                tracing::warn!(requests, "requests of a dead process settled as unknown");
             }
-            Ok(Err(error)) => tracing::debug!(%error, "the heartbeat of this process failed"),
-            Err(_) => tracing::debug!("the heartbeat of this process failed: the database does not answer"),
+            Ok(Err(error)) => tracing::debug!(error = error_chain(&error), "heartbeat failed"),
+            Err(_) => tracing::debug!(error = "timeout", "heartbeat failed"),
         }
     }
 }
@@ -94,7 +95,7 @@ async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[Usag
         }
         match backlog.append(batch).await {
             Ok(()) => break,
-            Err(reason) => tracing::error!(reason, records = batch.len(), "usage records cannot be stored"),
+            Err(reason) => tracing::error!(reason, records = batch.len(), "usage records not stored; retrying"),
         }
         backlog.set_stuck(true);
         sleep(backoff).await;
@@ -116,11 +117,11 @@ pub(super) async fn store(
     match timeout(store_timeout, accounts.usage().record(batch)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ Error::Store(paddock_store::Error::Unavailable(_)))) => {
-            tracing::warn!(%error, waiting = batch.len(), "usage waits for the database");
+            tracing::warn!(error = error_chain(&error), records = batch.len(), "usage waits for the database");
             Err(DbUnavailable)
         }
         Err(_) => {
-            tracing::warn!(waiting = batch.len(), "usage waits for the database, which does not answer");
+            tracing::warn!(error = "timeout", records = batch.len(), "usage waits for the database");
             Err(DbUnavailable)
         }
         Ok(Err(error)) if batch.len() == 1 => {

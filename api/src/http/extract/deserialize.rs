@@ -15,7 +15,7 @@ use serde::{
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-use crate::http::problem::MAX_VIOLATIONS;
+use crate::http::error::MAX_VIOLATIONS;
 
 /// The longest text of a rule, in characters.
 const MAX_RULE_LENGTH: usize = 500;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{deserialize, revalidate::Revalidate, unique_keys::UniqueKeys};
 use crate::http::{
     body::{BodyError, read_body},
-    problem::{Kind, Problem},
+    error::{ApiError, Kind},
     slot::evictable_while,
 };
 
@@ -28,29 +28,29 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct LazyBody(Request);
 
 impl<S: Sync> FromRequest<S> for LazyBody {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         Ok(Self(request))
     }
 }
 
 impl LazyBody {
     /// Reads the JSON object in the body.
-    pub(crate) async fn json<T: DeserializeOwned>(self, sender: &mut impl Revalidate) -> Result<T, Problem> {
+    pub(crate) async fn json<T: DeserializeOwned>(self, sender: &mut impl Revalidate) -> Result<T, ApiError> {
         if !is_json(self.0.headers()) {
             let detail = "the body must be JSON, and say so: Content-Type: application/json";
-            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+            return Err(ApiError::new(Kind::UnsupportedMediaType, detail));
         }
         if self.0.headers().contains_key(header::CONTENT_ENCODING) {
             let detail = "the body must be sent as it is, without Content-Encoding";
-            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+            return Err(ApiError::new(Kind::UnsupportedMediaType, detail));
         }
         parse_object(&self.bytes(sender).await?)
     }
 
     /// Reads the JSON object in the body. A request without a body gives the default.
-    pub(crate) async fn json_or_default<T>(self, sender: &mut impl Revalidate) -> Result<T, Problem>
+    pub(crate) async fn json_or_default<T>(self, sender: &mut impl Revalidate) -> Result<T, ApiError>
     where
         T: DeserializeOwned + Default,
     {
@@ -61,10 +61,10 @@ impl LazyBody {
             return Ok(T::default());
         }
         let detail = "the body must be JSON, and say so: Content-Type: application/json";
-        Err(Problem::new(Kind::UnsupportedMediaType, detail))
+        Err(ApiError::new(Kind::UnsupportedMediaType, detail))
     }
 
-    async fn bytes<R: Revalidate>(self, sender: &mut R) -> Result<Bytes, Problem> {
+    async fn bytes<R: Revalidate>(self, sender: &mut R) -> Result<Bytes, ApiError> {
         let bytes = read_whole(self.0, R::IS_AUTHENTICATED).await?;
         sender.revalidate().await?;
         Ok(bytes)
@@ -72,16 +72,12 @@ impl LazyBody {
 }
 
 /// Reads the body of a management request. Meanwhile the connection may be evicted.
-async fn read_whole(request: Request, is_authenticated: bool) -> Result<Bytes, Problem> {
+async fn read_whole(request: Request, is_authenticated: bool) -> Result<Bytes, ApiError> {
     let (head, body) = request.into_parts();
     let limit = if is_authenticated { MAX_BODY } else { MAX_ANONYMOUS_BODY };
     let reading = timeout(BODY_TIMEOUT, read_body(body, limit, CHUNK_TIMEOUT));
     let read = evictable_while(&head.extensions, reading).await;
-    read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| match error {
-        BodyError::TooLarge => Problem::new(Kind::TooLarge, format!("the body is larger than {limit} bytes")),
-        BodyError::TooSlow => Problem::new(Kind::BodyTimeout, "the body did not come in time"),
-        BodyError::Broken => Problem::new(Kind::Malformed, "the body broke off"),
-    })
+    read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| error.for_limit(limit))
 }
 
 /// Extractor for anonymous requests that need no body. It reads a body that comes all the same, and
@@ -89,9 +85,9 @@ async fn read_whole(request: Request, is_authenticated: bool) -> Result<Bytes, P
 pub(crate) struct NoBody;
 
 impl<S: Sync> FromRequest<S> for NoBody {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         read_whole(request, false).await.map(|_| Self)
     }
 }
@@ -106,10 +102,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value: UniqueKeys = serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(Kind::Malformed, format!("the body is not valid JSON: {error}")))?;
-    deserialize::read(value.into()).map_err(Problem::invalid)
+        .map_err(|error| ApiError::new(Kind::Malformed, format!("the body is not valid JSON: {error}")))?;
+    deserialize::read(value.into()).map_err(ApiError::invalid)
 }
 
 #[cfg(test)]

@@ -9,22 +9,22 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::deserialize;
-use crate::http::problem::Problem;
+use crate::http::error::ApiError;
 
 /// The query of a request. It is parsed when the handler asks for it.
 pub(crate) struct Query(String);
 
 impl<S: Sync> FromRequestParts<S> for Query {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Ok(Self(parts.uri.query().unwrap_or_default().to_owned()))
     }
 }
 
 impl Query {
     /// Parses the parameters. Fails with every parameter that is unknown, given twice or malformed.
-    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         let mut violations = Vec::new();
         let mut parameters = Map::new();
         for (name, value) in form_urlencoded::parse(self.0.as_bytes()).into_owned() {
@@ -42,7 +42,7 @@ impl Query {
                 detail: violation.detail.replacen("unknown field", "unknown parameter", 1),
             })),
         }
-        Err(Problem::invalid(violations))
+        Err(ApiError::invalid(violations))
     }
 }
 
@@ -54,9 +54,9 @@ pub(crate) struct NoQuery;
 struct NoParameters {}
 
 impl<S: Sync> FromRequestParts<S> for NoQuery {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         Query::from_request_parts(parts, state).await?.read::<NoParameters>()?;
         Ok(Self)
     }
@@ -66,23 +66,23 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
 pub(crate) struct Id(pub(crate) i64);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
-    type Rejection = Problem;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let number = match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(text)) => deserialize::whole_number(&text),
             Err(_) => None,
         };
-        number.map(Self).ok_or_else(|| Problem::invalid(vec![Violation::new("{id}", "must be a whole number")]))
+        number.map(Self).ok_or_else(|| ApiError::invalid(vec![Violation::new("{id}", "must be a whole number")]))
     }
 }
 
 /// Checks that a number lies within bounds. `pointer` names it in the problem.
-pub(crate) fn within(pointer: &str, number: i64, low: i64, high: i64) -> Result<i64, Problem> {
+pub(crate) fn within(pointer: &str, number: i64, low: i64, high: i64) -> Result<i64, ApiError> {
     if (low..=high).contains(&number) {
         return Ok(number);
     }
-    Err(Problem::invalid(vec![Violation::new(pointer, format!("must be {low} to {high}"))]))
+    Err(ApiError::invalid(vec![Violation::new(pointer, format!("must be {low} to {high}"))]))
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::http::problem::Kind;
+    use crate::http::error::Kind;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -101,7 +101,7 @@ mod tests {
         q: Option<String>,
     }
 
-    fn query(text: &str) -> Result<Parameters, Problem> {
+    fn query(text: &str) -> Result<Parameters, ApiError> {
         Query(text.to_owned()).read()
     }
 

@@ -1,6 +1,6 @@
 //! The check that a sender may still act.
 
-use crate::http::problem::Problem;
+use crate::http::error::ApiError;
 
 /// The sender of a request, whose rights may end while the request is under way.
 pub(crate) trait Revalidate {
@@ -9,5 +9,5 @@ pub(crate) trait Revalidate {
 
     /// Re-authenticates the sender and repeats the permission checks that it has passed. Fails if
     /// it lost a right meanwhile.
-    fn revalidate(&mut self) -> impl Future<Output = Result<(), Problem>> + Send;
+    fn revalidate(&mut self) -> impl Future<Output = Result<(), ApiError>> + Send;
 }

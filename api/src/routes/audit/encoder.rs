@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 
 use super::view::AuditView;
 
-/// How an export is written.
+/// The format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
-    /// RFC 4180, with a line of names. What a spreadsheet would take for a formula has an apostrophe before it.
+    /// RFC 4180 with a header line. A text that a spreadsheet would take for a formula gets an
+    /// apostrophe in front.
     Csv,
-    /// One JSON object a line, with every column as it is stored.
+    /// One JSON object per line, with every column as stored.
     Ndjson,
 }
 

@@ -21,23 +21,23 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Query, Revalidate},
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
 
-/// Takes all events away, oldest first, to where the log ended when it was asked.
+/// Exports all audit events, oldest first, up to the newest one at the time of the request.
 ///
-/// The answer is a stream, of any length. If it breaks off, it is not whole: ask again. It breaks off, too, when the right
-/// to it ends. In CSV a text that a spreadsheet would take for a formula has an apostrophe before it, and so has one that
-/// begins with an apostrophe.
+/// The answer is a stream of any length. It breaks off if the export fails or the caller loses the
+/// right to it; such an answer is not complete. In CSV, a text that a spreadsheet would take for a
+/// formula, or that begins with an apostrophe, gets an apostrophe in front.
 #[utoipa::path(
     get, path = "/audit/export", operation_id = "export_audit", tag = "audit", params(ExportEvents),
     responses(
-        (status = 200, description = "The events: a line of names and a line each, or one `AuditEvent` a line.",
+        (status = 200, description = "The events: a header line and a line for each event, or one `AuditEvent` per line.",
          content((String = "text/csv"), (String = "application/x-ndjson")),
-         headers(("Content-Disposition" = String, description = "`attachment`, with the name of a file."))),
+         headers(("Content-Disposition" = String, description = "`attachment` with a file name."))),
         CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -46,7 +46,7 @@ pub(crate) async fn export(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Manage(Scope::AuditRead)).await?;
     let asked: ExportEvents = query.read()?;
     let format = asked.format.unwrap_or(ExportFormat::Ndjson);
@@ -54,10 +54,10 @@ pub(crate) async fn export(
     let mut pages = Pages { caller, export, encoder: AuditEncoder::new(format) };
     let date: String = accounts.now().to_string().chars().take(10).collect();
     let name = format!("attachment; filename=\"paddock-audit-{date}.{}\"", format.text());
-    // A failure of the first page is a problem. A later failure can only break the response off.
+    // A failure of the first page is an error. A later failure can only break the response off.
     let first = pages.next().await?;
     let body = match first {
-        None => Body::from(pages.encoder.take().map_err(|_| Problem::internal())?),
+        None => Body::from(pages.encoder.take().map_err(|_| ApiError::internal())?),
         Some(first) => {
             let rest = stream::try_unfold(pages, async |mut pages| match pages.next().await {
                 Ok(page) => Ok(page.map(|page| (page, pages))),
@@ -68,7 +68,7 @@ pub(crate) async fn export(
     };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
-        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| Problem::internal())?),
+        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| ApiError::internal())?),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok((headers, body).into_response())
@@ -84,13 +84,13 @@ struct Pages {
 impl Pages {
     /// Returns the next page. The client may read slowly, so the caller is re-authenticated before
     /// each page.
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         self.caller.revalidate().await?;
         let rows = with_db_timeout(self.export.next_page(|row| self.encoder.push(row))).await?;
         if rows.is_empty() {
             return Ok(None);
         }
         let text = rows.into_iter().collect::<io::Result<()>>().and_then(|()| self.encoder.take());
-        Ok(Some(text.map_err(|_| Problem::internal())?.into()))
+        Ok(Some(text.map_err(|_| ApiError::internal())?.into()))
     }
 }

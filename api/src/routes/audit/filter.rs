@@ -15,8 +15,8 @@ use utoipa::{
 
 use super::encoder::ExportFormat;
 use crate::http::{
+    error::ApiError,
     extract::deserialize::{number, parsed},
-    problem::Problem,
 };
 
 /// Documents the closed set of event types.
@@ -44,14 +44,15 @@ macro_rules! filtered {
             /// Only events about this credential.
             #[serde(default, deserialize_with = "number")]
             credential_id: Option<i64>,
-            /// Only what this one did, written as an event has it: `user:1`, `key:1`, `system:seed`, `anonymous`.
+            /// Only events of this actor, as events name it: `user:1`, `key:1`, `system:seed`,
+            /// `anonymous`.
             #[serde(default, deserialize_with = "parsed")]
             actor: Option<String>,
-            /// Not before this time, in RFC 3339.
+            /// Only events at or after this time, in RFC 3339.
             #[serde(default, deserialize_with = "parsed")]
             #[param(value_type = Option<String>, format = DateTime)]
             since: Option<Timestamp>,
-            /// Before this time, in RFC 3339.
+            /// Only events before this time, in RFC 3339.
             #[serde(default, deserialize_with = "parsed")]
             #[param(value_type = Option<String>, format = DateTime)]
             until: Option<Timestamp>,
@@ -59,11 +60,11 @@ macro_rules! filtered {
 
         impl $name {
             /// Returns the filter of these parameters. Fails if `until` is not later than `since`.
-            pub(super) fn filter(&self) -> Result<AuditFilter, Problem> {
+            pub(super) fn filter(&self) -> Result<AuditFilter, ApiError> {
                 if let (Some(since), Some(until)) = (self.since, self.until)
                     && until <= since
                 {
-                    return Err(Problem::invalid(vec![Violation::new("?until", "must be later than since")]));
+                    return Err(ApiError::invalid(vec![Violation::new("?until", "must be later than since")]));
                 }
                 Ok(AuditFilter {
                     event_type: self.event_type.map(|event_type| event_type.text().to_owned()),
@@ -80,22 +81,22 @@ macro_rules! filtered {
 }
 
 filtered! {
-    /// Which events to list.
+    /// The filter of a list of events.
     ListEvents {
-        /// How many at the most.
+        /// The maximum number of events.
         #[serde(default, deserialize_with = "number")]
         #[param(minimum = 1, maximum = 500, default = 100)]
         pub(super) limit: Option<i64>,
-        /// Where the page before ended: its `X-Next-Cursor`.
+        /// The `X-Next-Cursor` of the previous page.
         #[serde(default, deserialize_with = "number")]
         pub(super) cursor: Option<i64>,
     }
 }
 
 filtered! {
-    /// Which events to take away, and how.
+    /// The filter and the format of an export.
     ExportEvents {
-        /// How they are written: `csv` or `ndjson`.
+        /// The format: `csv` or `ndjson`.
         #[serde(default, deserialize_with = "parsed")]
         #[param(value_type = Option<ExportFormat>, inline, default = "ndjson")]
         pub(super) format: Option<ExportFormat>,

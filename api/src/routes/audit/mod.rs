@@ -17,8 +17,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Query, within},
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
@@ -26,12 +26,14 @@ pub use encoder::{AuditEncoder, ExportFormat};
 use filter::ListEvents;
 use view::AuditView;
 
-/// Lists events, newest first. How many there are in all is not counted: follow the cursor.
+/// Lists audit events, newest first.
+///
+/// The total is not counted. Follow the cursor to the last page.
 #[utoipa::path(
     get, path = "/audit", operation_id = "list_audit", tag = "audit", params(ListEvents),
     responses(
         (status = 200, description = "The events.", body = Vec<AuditView>,
-         headers(("X-Next-Cursor" = i64, description = "The `cursor` of the next page. Absent: this was the last one."))),
+         headers(("X-Next-Cursor" = i64, description = "The `cursor` of the next page. Absent on the last page."))),
         CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -40,7 +42,7 @@ pub(crate) async fn list(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Manage(Scope::AuditRead)).await?;
     let asked: ListEvents = query.read()?;
     let limit = within("?limit", asked.limit.unwrap_or(100), 1, 500)?;
@@ -48,7 +50,7 @@ pub(crate) async fn list(
     let limit = u16::try_from(limit).unwrap_or(u16::MAX);
     let mut page = Page::new(limit);
     let rows = with_db_timeout(accounts.audit().list(&filter, limit + 1, |row| page.push(row))).await?;
-    rows.into_iter().collect::<serde_json::Result<()>>().map_err(|_| Problem::internal())?;
+    rows.into_iter().collect::<serde_json::Result<()>>().map_err(|_| ApiError::internal())?;
     Ok(page.into_response())
 }
 

@@ -5,18 +5,18 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-/// An event.
+/// An audit event.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEvent)]
 pub(crate) struct AuditView<'a> {
-    /// The place in the chain, from 1, without a gap.
+    /// The position in the chain, from 1, without gaps.
     id: i64,
-    /// The event's own id.
+    /// The id of the event.
     #[schema(value_type = String, format = "uuid")]
     event_id: uuid::Uuid,
-    /// What happened.
+    /// The type of the event.
     event_type: &'a str,
-    /// When.
+    /// When the event happened.
     #[schema(value_type = String, format = DateTime)]
     occurred_at: Timestamp,
     /// The user that the event is about.
@@ -25,9 +25,10 @@ pub(crate) struct AuditView<'a> {
     /// The credential that the event is about.
     #[schema(required)]
     credential_id: Option<i64>,
-    /// Who acted: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`, `system:<part>`, `anonymous`.
+    /// The actor: `user:1`, `key:1`, `operator:<field manager>:<kind>/<namespace>/<name>`,
+    /// `system:<part>`, `anonymous`.
     actor: &'a str,
-    /// What else the event is about: a model, an e-mail address, a route.
+    /// Another subject of the event: a model, an e-mail address or a route.
     #[schema(required)]
     target: Option<&'a str>,
     /// The client's address.
@@ -36,18 +37,18 @@ pub(crate) struct AuditView<'a> {
     /// The client's User-Agent.
     #[schema(required)]
     user_agent: Option<&'a str>,
-    /// The request's id.
+    /// The request id.
     #[schema(required)]
     request_id: Option<&'a str>,
-    /// One line for people.
+    /// A description in one line.
     #[schema(required)]
     detail: Option<&'a str>,
-    /// What changed: `before` and `after`, without secrets. Its text is what the hash was made over.
+    /// The change: `before` and `after`, without secrets. The hash covers its text.
     #[schema(required, value_type = Option<std::collections::HashMap<String, serde_json::Value>>)]
     change: Option<&'a RawValue>,
-    /// How the hash is made.
+    /// The version of the hash.
     chain_version: i64,
-    /// The hash of the event before.
+    /// The hash of the previous event.
     prev_hash: &'a str,
     /// HMAC-SHA-256 over every column and `prev_hash`, in hexadecimal.
     hash: &'a str,

@@ -17,55 +17,55 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{
             LazyBody, NoQuery,
             deserialize::{ObjectOnly, not_null},
         },
-        problem::Problem,
         problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
         security_headers::no_store,
     },
     routes::schemas::{LimitsPatch, ScopeName, patterns},
 };
 
-/// A key to be.
+/// A new key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewCredential)]
 pub(crate) struct IssueKey {
-    /// Whose it will be.
+    /// The user that will own the key.
     user_id: i64,
-    /// What people call it; absent: `api-key`.
+    /// The label. Absent: `api-key`.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 100)]
     label: Option<String>,
-    /// What it may be used for; absent: `chat`, `generate`, `embed` and `models:read`.
+    /// The scopes. Absent: `chat`, `generate`, `embed` and `models:read`.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = Vec<ScopeName>, required = false)]
     scopes: Option<Scopes>,
-    /// The patterns of models to narrow it to, beside its owner's.
+    /// The patterns of the models that the key may use, in addition to those of the owner.
     #[serde(default)]
     #[schema(max_items = 256)]
     models: Option<Vec<String>>,
-    /// Its own limits, beside its owner's.
+    /// The limits, in addition to those of the owner.
     #[serde(default)]
     #[schema(value_type = Option<LimitsPatch>)]
     limits: Option<ObjectOnly<LimitsPatch>>,
-    /// When it ends, in RFC 3339.
+    /// When the key expires, in RFC 3339. Absent: never.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 
-/// A key just made.
+/// An issued key.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct IssuedKey {
     /// The credential's id.
     credential_id: i64,
-    /// The key. It is shown this once, and cannot be had again.
+    /// The key. No later answer shows it.
     #[schema(format = Password)]
     plaintext: String,
-    /// When it ends. Null: never.
+    /// When the key expires. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
@@ -80,13 +80,15 @@ impl From<Issued> for IssuedKey {
     }
 }
 
-/// Issues an API key. A key that issues one gives at the most what it has itself: its scopes, models within its own list,
-/// limits no higher and an end no later than that of the secret that asks, each named in the request. For another user than
-/// its owner it is held to its owner's models and limits too.
+/// Issues an API key.
+///
+/// A key can give another key at most its own rights: its scopes, models of its own list, no higher
+/// limits, and no later expiry than that of its own secret. The request must name each of them. For
+/// another user than its owner, the models and limits of the owner apply too.
 #[utoipa::path(
     post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
     responses(
-        (status = 201, description = "The key. It is shown this once.", body = IssuedKey),
+        (status = 201, description = "The issued key. No later answer shows it.", body = IssuedKey),
         CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -96,7 +98,7 @@ pub(crate) async fn issue(
     mut caller: Caller,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: IssueKey = body.json(&mut caller).await?;
     let new = NewKey {

@@ -23,8 +23,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Query, deserialize::number},
-        problem::Problem,
         problem_responses::{CallerErrors, CommonErrors},
     },
 };
@@ -36,44 +36,45 @@ const MAX_PAGE: u16 = 1_000;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Credential)]
 pub(crate) struct CredentialView {
-    /// The identity; rotation keeps it.
+    /// The id. A rotation keeps it.
     id: i64,
-    /// Whose it is.
+    /// The user that owns the key.
     user_id: i64,
-    /// What people call it; not unique.
+    /// The label. Labels are not unique.
     label: String,
-    /// How its secret is stored: always `argon2id`.
+    /// The hash algorithm of the secret: always `argon2id`.
     #[schema(example = "argon2id")]
     alg: &'static str,
-    /// The public part of its present secret, with which the key begins. Null: it has none.
+    /// The public beginning of the current secret. Null: the key has no secret.
     #[schema(required, example = "pdk_4fQ2mZ81xT")]
     prefix: Option<String>,
-    /// What it may be used for, as far as its owner may.
+    /// The scopes. The roles of the owner must allow them too.
     #[schema(value_type = Vec<ScopeName>)]
     scopes: Scopes,
-    /// The patterns of models that it is narrowed to, beside its owner's. Null: not narrowed.
+    /// The patterns of the models that the key may use, in addition to those of the owner. Null:
+    /// not restricted.
     #[schema(required)]
     models: Option<Vec<String>>,
-    /// Its own limits, beside its owner's.
+    /// The limits, in addition to those of the owner.
     limits: LimitsView,
-    /// Whether it was revoked.
+    /// Whether the key is revoked.
     revoked: bool,
-    /// When it was revoked.
+    /// When the key was revoked.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
-    /// When it came to be.
+    /// When the key was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it ends. Null: never.
+    /// When the key expires. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
-    /// When it was last used, to about a minute.
+    /// When the key was last used, accurate to about a minute.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
-    /// The Kubernetes object that owns it. Null: the API does.
+    /// The Kubernetes object that owns the key. Null: the key was issued over the API.
     #[schema(required)]
     managed_by: Option<OwnerView>,
-    /// When an admin revoked it against the object that owns it.
+    /// When an admin overrode the Kubernetes object and revoked the key.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     overridden_at: Option<Timestamp>,
 }
@@ -100,30 +101,30 @@ impl From<Credential> for CredentialView {
     }
 }
 
-/// Which keys to list.
+/// The filter of a list of keys.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListCredentials {
-    /// Only keys of this user. Absent: to an admin all keys, to others their own.
+    /// Only keys of this user. Absent: all keys for an admin, the caller's keys for others.
     #[serde(default, deserialize_with = "number")]
     user_id: Option<i64>,
-    /// How many at the most.
+    /// The maximum number of keys.
     #[serde(default, deserialize_with = "number")]
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<i64>,
-    /// How many to skip.
+    /// The number of keys to skip.
     #[serde(default, deserialize_with = "number")]
     #[param(minimum = 0, maximum = 4_294_967_295_i64, default = 0)]
     offset: Option<i64>,
 }
 
-/// Lists API keys, newest first, revoked ones too.
+/// Lists API keys, newest first. The list includes revoked keys.
 #[utoipa::path(
     get, path = "/credentials", operation_id = "list_credentials", tag = "credentials", params(ListCredentials),
     responses(
         (status = 200, description = "The keys.", body = Vec<CredentialView>,
-         headers(("X-Total-Count" = i64, description = "How many keys there are in all."))),
+         headers(("X-Total-Count" = i64, description = "The number of keys on all pages."))),
         CommonErrors, CallerErrors
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -132,7 +133,7 @@ pub(crate) async fn list(
     State(accounts): State<Accounts>,
     mut caller: Caller,
     query: Query,
-) -> Result<Listed<CredentialView>, Problem> {
+) -> Result<Listed<CredentialView>, ApiError> {
     // Without any right to keys, the parameters do not matter.
     caller.require(Permission::See(Scope::KeysRead, caller.principal.user_id)).await?;
     let asked: ListCredentials = query.read()?;

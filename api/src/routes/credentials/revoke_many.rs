@@ -15,8 +15,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{LazyBody, NoQuery, Revalidate, deserialize::not_null},
-        problem::Problem,
         problem_responses::{BodyErrors, CallerErrors, CommonErrors},
     },
 };
@@ -26,7 +26,8 @@ const MAX_REVOKED: usize = 1_000;
 /// The longest label, in characters.
 const MAX_LABEL_LENGTH: usize = 100;
 
-/// Which keys to revoke: those that all of it holds for. At least one of the first four must be there.
+/// The filter of the keys to revoke. A key must match every given field. At least one of the first
+/// four fields is required.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RevokeCredentials)]
@@ -39,42 +40,44 @@ pub(crate) struct RevokeMany {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, min_length = 1, max_length = 100)]
     label: Option<String>,
-    /// Keys that came to be before, in RFC 3339.
+    /// Keys that were created before this time, in RFC 3339.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
     created_before: Option<Timestamp>,
-    /// Keys that were not used since; of those never used, the ones that came to be before.
+    /// Keys that were not used since this time. For a key that was never used, its creation counts.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String, required = false, format = DateTime)]
     unused_since: Option<Timestamp>,
-    /// Also the key that asks, if it is among them; it comes last.
+    /// Whether the caller's own key is included. It is revoked last.
     #[serde(default)]
     include_self: bool,
-    /// Only tell which ones they are.
+    /// Whether to list the keys without revoking them.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// The keys that were revoked.
+/// The result of a bulk revocation.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RevokedCredentials)]
 pub(crate) struct BulkRevokeResult {
-    /// Their ids, oldest first; with `dry_run`, of those that would be.
+    /// The ids of the revoked keys, oldest first. In a dry run: of the keys to revoke.
     revoked: Vec<i64>,
-    /// How many are left beyond the 1,000 of one request: ask again.
+    /// The number of matching keys beyond the 1,000 of one request. Repeat the request for them.
     #[schema(minimum = 0)]
     left: usize,
-    /// Whether it was only asked.
+    /// Whether the request was a dry run.
     dry_run: bool,
 }
 
-/// Revokes the keys that fit, oldest first, each one for good and with an audit event of its own, as if one by one. The key
-/// that asks is spared. If it breaks off, `detail` says which keys are revoked; asked again, it goes on.
+/// Revokes all matching keys, oldest first.
+///
+/// Each key gets an audit event of its own. The caller's own key is left out by default. If the
+/// request fails midway, `detail` names the revoked keys; a repeated request continues.
 #[utoipa::path(
     post, path = "/credentials/revoke", operation_id = "revoke_credentials", tag = "credentials",
     request_body = RevokeMany,
     responses(
-        (status = 200, description = "What was revoked, or would be.", body = BulkRevokeResult),
+        (status = 200, description = "The revoked keys or, in a dry run, the keys that would be revoked.", body = BulkRevokeResult),
         CommonErrors, CallerErrors, BodyErrors
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -84,7 +87,7 @@ pub(crate) async fn revoke_many(
     mut caller: Caller,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Json<BulkRevokeResult>, Problem> {
+) -> Result<Json<BulkRevokeResult>, ApiError> {
     caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let asked: RevokeMany = body.json(&mut caller).await?;
     let RevokeMany { include_self, dry_run, .. } = asked;
@@ -98,16 +101,16 @@ pub(crate) async fn revoke_many(
     Ok(Json(BulkRevokeResult { revoked: keys.into_iter().map(i64::from).collect(), left, dry_run }))
 }
 
-/// One that would take every key is a slip.
-fn filter(asked: RevokeMany) -> Result<KeyFilter, Problem> {
+/// Checks the filter. A filter that matches every key is refused as a mistake.
+fn filter(asked: RevokeMany) -> Result<KeyFilter, ApiError> {
     let RevokeMany { user_id, label, created_before, unused_since, .. } = asked;
     if let Some(Err(error)) = label.as_deref().map(|label| display_text::check(label, MAX_LABEL_LENGTH)) {
-        return Err(Problem::invalid(vec![Violation::new("/label", error.to_string())]));
+        return Err(ApiError::invalid(vec![Violation::new("/label", error.to_string())]));
     }
     let filter = KeyFilter { user_id: user_id.map(UserId), label, created_before, unused_since };
     if filter.is_empty() {
         let detail = "must have at least one of user_id, label, created_before and unused_since";
-        return Err(Problem::invalid(vec![Violation::new("", detail)]));
+        return Err(ApiError::invalid(vec![Violation::new("", detail)]));
     }
     Ok(filter)
 }
@@ -128,13 +131,13 @@ async fn revoke_each(
     accounts: &Accounts,
     caller: &mut Caller,
     keys: Vec<CredentialId>,
-) -> Result<Vec<CredentialId>, Problem> {
+) -> Result<Vec<CredentialId>, ApiError> {
     let all = keys.len();
     let mut revoked = Vec::with_capacity(all);
     for id in keys {
         let done = match caller.revalidate().await {
             Ok(()) => {
-                with_db_timeout(accounts.credentials().revoke(&caller.audit_context, id)).await.map_err(Problem::from)
+                with_db_timeout(accounts.credentials().revoke(&caller.audit_context, id)).await.map_err(ApiError::from)
             }
             Err(problem) => Err(problem),
         };

@@ -13,8 +13,8 @@ use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
+        error::ApiError,
         extract::{Id, LazyBody, NoQuery, deserialize::not_null, within},
-        problem::Problem,
         problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
         security_headers::no_store,
     },
@@ -23,23 +23,25 @@ use crate::{
 /// The longest grace period of an old secret, in seconds.
 const MAX_GRACE: i64 = 30 * 24 * 60 * 60;
 
-/// How to rotate.
+/// The options of a rotation.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rotation {
-    /// For how many seconds the old secret is still accepted; absent: a day.
+    /// How long the old secret is still accepted, in seconds. Absent: one day.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = i64, required = false, minimum = 0, maximum = 2_592_000, default = 86_400)]
     grace_seconds: Option<i64>,
 }
 
-/// Gives a key a new secret; the old one is accepted for a while. A key cannot rotate one that has more than it has itself,
-/// and a secret that was rotated away none that would outlive it.
+/// Gives a key a new secret. The old secret is accepted until its grace ends.
+///
+/// A key cannot rotate a key with more rights than its own. A retiring secret cannot rotate a key
+/// that would outlive it.
 #[utoipa::path(
     post, path = "/credentials/{id}/rotate", operation_id = "rotate_credential", tag = "credentials",
     params(("id" = i64, Path, description = "The credential's id.")), request_body = Option<Rotation>,
     responses(
-        (status = 200, description = "The new key. It is shown this once.", body = IssuedKey),
+        (status = 200, description = "The key with its new secret. No later answer shows it.", body = IssuedKey),
         CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, ConflictResponse
     ),
     security(("bearer" = []), ("api_key" = []))
@@ -50,7 +52,7 @@ pub(crate) async fn rotate(
     Id(id): Id,
     _: NoQuery,
     body: LazyBody,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     caller.require(Permission::Manage(Scope::KeysWrite)).await?;
     let Rotation { grace_seconds } = body.json_or_default(&mut caller).await?;
     let grace = match grace_seconds {
@@ -63,6 +65,6 @@ pub(crate) async fn rotate(
     let limits = caller.principal.delegation_limits(covers);
     match with_db_timeout(accounts.credentials().rotate(&caller.audit_context, CredentialId(id), grace, limits)).await {
         Ok(issued) => Ok(no_store(Json(IssuedKey::from(issued)))),
-        Err(why) => Err(caller.problem_from(why).await),
+        Err(why) => Err(caller.error_from(why).await),
     }
 }

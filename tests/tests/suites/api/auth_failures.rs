@@ -141,7 +141,7 @@ async fn wrong_keys_are_logged_once_a_minute(#[case] engine: Engine) {
         let began = Instant::now();
         fixture.exhaust().await?;
         let log = fixture.paddock.process().log().text();
-        let lines = log.lines().filter(|line| line.contains("one wrong credential after another")).count() as u64;
+        let lines = log.lines().filter(|line| line.contains("address throttled")).count() as u64;
         ensure!((1..=1 + began.elapsed().as_secs() / 60).contains(&lines), "{lines} lines");
         Ok(())
     })

@@ -68,7 +68,7 @@ async fn a_log_line_names_the_request_the_user_and_the_key() {
         let user = served.admin.create_user(json!({"roles": ["user"]})).await?;
         let (credential, caller) = served.admin.create_key(user, json!({})).await?;
         caller.get("/me").header("X-Request-Id", "profile").send().await?.error_for_status()?;
-        let profile = line(&served.paddock, "request", "profile").await?;
+        let profile = line(&served.paddock, "management request", "profile").await?;
         for (name, value) in [
             ("user_id", json!(user)),
             ("credential_id", json!(credential)),
@@ -80,7 +80,7 @@ async fn a_log_line_names_the_request_the_user_and_the_key() {
         ] {
             ensure!(profile[name] == value, "{name}: {profile}");
         }
-        ensure!(profile["duration_ms"].is_u64() && profile["timestamp"].is_string(), "{profile}");
+        ensure!(profile["duration_us"].is_u64() && profile["timestamp"].is_string(), "{profile}");
         Ok(())
     })
     .await;
@@ -111,8 +111,47 @@ async fn a_refusal_is_logged_with_its_user() {
         let user = served.admin.create_user(json!({"roles": ["user"]})).await?;
         let (_, caller) = served.admin.create_key(user, json!({})).await?;
         caller.get("/users").header("X-Request-Id", "refused").send().await?;
-        let refused = line(&served.paddock, "request", "refused").await?;
+        let refused = line(&served.paddock, "management request", "refused").await?;
         ensure!(refused["user_id"] == user && refused["status"] == 403, "{refused}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_gateway_request_is_recorded_once_however_it_ends() {
+    story(async {
+        let served = served(&[("LOG_FORMAT", "json")]).await?;
+        let send = async |id: &'static str, body: Value| {
+            let request = served.admin.post("/api/chat", &body).header("X-Request-Id", id);
+            request.timeout(Duration::from_secs(2)).send().await
+        };
+        send("missing", json!({"model": "missing", "messages": []})).await?;
+        let not_found = json!({"error": "model not found"});
+        served.ollama.script("/api/chat", Script::json(StatusCode::NOT_FOUND, &not_found));
+        send("failed", chat()).await?;
+        let slow = Script::ndjson(chat_lines(MODEL, 3)).headers_after(Duration::from_mins(1));
+        served.ollama.script("/api/chat", slow);
+        ensure!(send("left", chat()).await.is_err(), "the client waited");
+        for (id, status, outcome, reason) in [
+            ("missing", 404, "refused", json!("model_not_found")),
+            ("failed", 404, "upstream_error", Value::Null),
+            ("left", 499, "client_gone", Value::Null),
+        ] {
+            let recorded = line(&served.paddock, "gateway request", id).await?;
+            ensure!(recorded["status"] == status && recorded["outcome"] == outcome, "{recorded}");
+            ensure!(recorded["reason"] == reason && recorded["duration_us"].is_u64(), "{recorded}");
+            ensure!(recorded["method"] == "POST" && recorded["route"] == "/api/chat", "{recorded}");
+            let lines = lines(&served.paddock)?;
+            let of_it = lines.iter().filter(|line| line["message"] == "gateway request" && line["request_id"] == id);
+            ensure!(of_it.count() == 1, "{id} is logged more than once");
+        }
+        let (_, text) = series(&served.paddock).await?;
+        let counted = text.lines().filter(|line| line.starts_with("paddock_gateway_requests_total{"));
+        let counted: Vec<_> = counted.filter(|line| line.contains("route=\"/api/chat\"")).collect();
+        ensure!(counted.len() == 3 && counted.iter().all(|line| line.ends_with(" 1")), "{counted:?}");
+        let durations = text.lines().find(|line| line.starts_with("paddock_gateway_request_duration_seconds_count{"));
+        ensure!(durations.is_some_and(|line| line.ends_with(" 3")), "{durations:?}");
         Ok(())
     })
     .await;
@@ -123,7 +162,7 @@ async fn a_request_with_a_wrong_key_is_logged_without_a_user() {
     story(async {
         let served = served(&[("LOG_FORMAT", "json")]).await?;
         served.paddock.caller("pdk_nonsense").get("/me").header("X-Request-Id", "unknown").send().await?;
-        let unknown = line(&served.paddock, "request", "unknown").await?;
+        let unknown = line(&served.paddock, "management request", "unknown").await?;
         ensure!(unknown["user_id"].is_null() && unknown["status"] == 401, "{unknown}");
         Ok(())
     })
@@ -147,8 +186,8 @@ async fn a_failure_is_logged_once_with_its_causes_and_the_request() {
             admin.post("/users", &json!({"email": "ada@example.com"})).header("X-Request-Id", "lost").send().await?;
         ensure!(created.status().is_server_error(), "{}", created.status());
         let failed = line(&paddock, "request failed", "lost").await?;
-        ensure!(failed["user_id"].is_i64() && failed["error"].is_string(), "{failed}");
-        ensure!(failed["cause"].as_str().is_some_and(|cause| cause.contains("audit_logs")), "{failed}");
+        ensure!(failed["user_id"].is_i64(), "{failed}");
+        ensure!(failed["error"].as_str().is_some_and(|error| error.contains("audit_logs")), "{failed}");
         let of_it = lines(&paddock)?.into_iter().filter(|line| line["request_id"] == "lost").count();
         ensure!(of_it == 1, "{of_it} lines about one failure");
         Ok(())

@@ -82,10 +82,10 @@ async fn silent_connections_do_not_block_other_requests(#[case] engine: Engine) 
         ensure!(String::from_utf8(text)?.lines().count() == 61, "the stream was cut");
         let log = paddock.process().log().text();
         ensure!(!log.contains("Too many open files"), "{log}");
-        let evicted = metric(&paddock, "paddock_connections_turned_away_total{how=\"displaced\"}").await?;
+        let evicted = metric(&paddock, "paddock_connections_over_limit_total{action=\"evicted\"}").await?;
         ensure!(evicted >= SILENT as u64 - u64::from(MAX_DESCRIPTORS), "{evicted}");
         ensure!(metric(&paddock, "paddock_connections_open").await? < u64::from(MAX_DESCRIPTORS));
-        let warnings = log.lines().filter(|line| line.contains("every place for a connection is taken")).count();
+        let warnings = log.lines().filter(|line| line.contains("connection limit reached")).count();
         ensure!(warnings == 1, "{warnings} lines in {log}");
         Ok(())
     })

@@ -58,7 +58,7 @@ fn count_lines(replica: &Paddock, message: &str) -> usize {
 }
 
 /// The log message when Redis counts again.
-const REDIS_UP: &str = "Redis counts the requests of all replicas";
+const REDIS_UP: &str = "Redis counts requests for all replicas";
 /// The log message when Redis does not count.
 const REDIS_DOWN: &str = "Redis does not count";
 

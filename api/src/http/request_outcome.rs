@@ -1,10 +1,12 @@
-//! How a gateway request ended.
+//! How a request ended.
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
     /// The response is complete.
     Complete,
+    /// Paddock answered with an error, and the request did not reach Ollama.
+    Refused,
     /// The client left before the end of the response.
     ClientGone,
     /// Ollama's response broke off.
@@ -26,6 +28,7 @@ impl RequestOutcome {
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Complete => "ok",
+            Self::Refused => "refused",
             Self::ClientGone => "client_gone",
             Self::UpstreamIncomplete => "upstream_incomplete",
             Self::UpstreamError => "upstream_error",
