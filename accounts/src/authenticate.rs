@@ -14,10 +14,10 @@ use paddock_store::{
 use crate::{
     access::principal::{AuthMethod, Principal},
     accounts::Accounts,
+    auth_failure::AuthFailure,
     cache::{CachedDecision, Digest, run_invalidation},
     credentials::secrets::SecretState,
     error::Error,
-    rejection::AuthFailure,
     sessions::jwt::{AccessToken, MAX_TOKEN_BYTES},
     types::{ApiKeyToken, Email, Limits, ModelPatterns, Roles, Scopes},
 };

@@ -20,8 +20,9 @@ use crate::{
     passwords::{about_address, policy::normalize, set},
     types::{ApiKeyToken, Email, Limits, Role, Scope, TextEnum as _},
     users::{
-        AdminBlocker, NewUser, admins,
+        AdminBlocker, NewUser,
         create::{initial_fields, insert},
+        last_admin,
         update::{change, put},
         user::{self, User},
     },
@@ -142,7 +143,7 @@ impl Accounts {
     }
 
     async fn has_admin(&self) -> Result<bool, Error> {
-        admins::has_admin(self.reader().await?.conn()).await
+        last_admin::has_admin(self.reader().await?.conn()).await
     }
 
     /// Hashes the first password. With `is_checked`, the password policy applies.
@@ -233,7 +234,7 @@ async fn with_admin_restored(
 ) -> Result<Result<(User, Change), SeedError>, Error> {
     let before = user::locked(tx, id).await?;
     let Some(admin_blocker) = before.admin_blocker() else { return Ok(Ok((before, Change::default()))) };
-    if admins::has_other_admin(tx, id).await? {
+    if last_admin::has_other_admin(tx, id).await? {
         return Ok(Err(SeedError::Withheld(admin_blocker)));
     }
     if let Some(owner) = before.managed_by {

@@ -6,33 +6,33 @@
 
 pub mod access;
 mod accounts;
+mod auth_failure;
 mod authenticate;
 pub mod bootstrap;
 mod cache;
 pub mod credentials;
 mod error;
 mod hasher;
-mod lifecycle;
 mod login_throttle;
 pub mod managed_resources;
 mod open;
 pub mod passwords;
-mod rejection;
 pub mod sessions;
 pub mod types;
 pub mod usage;
+mod user_deletion;
 pub mod users;
 
 pub use accounts::Accounts;
+pub use auth_failure::AuthFailure;
 pub use authenticate::Access;
 pub use error::Error;
 pub use paddock_store::ids::{CredentialId, SecretId, SessionId, UserId};
-pub use rejection::AuthFailure;
 pub use types::Violation;
 
 /// All named statements. Opening a database prepares each of them.
 pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [authenticate::STATEMENTS, bootstrap::STATEMENTS, lifecycle::STATEMENTS, login_throttle::STATEMENTS]
+    [authenticate::STATEMENTS, bootstrap::STATEMENTS, user_deletion::STATEMENTS, login_throttle::STATEMENTS]
         .into_iter()
         .flatten()
         .chain(paddock_store::audit::statements())

@@ -75,8 +75,8 @@ pub enum Permission {
 impl Principal {
     /// Checks a permission. The roles of the principal must allow it; for a key, its scopes must
     /// allow it too.
-    pub fn may(&self, need: Permission) -> Result<(), AccessDenied> {
-        let (role, scope) = match need {
+    pub fn may(&self, permission: Permission) -> Result<(), AccessDenied> {
+        let (role, scope) = match permission {
             Permission::Profile => return Ok(()),
             Permission::Use(scope) => (Role::User, scope),
             Permission::See(scope, owner) if owner == self.user_id => (Role::User, scope),

@@ -25,7 +25,7 @@ use paddock_store::{
 };
 use tokio::sync::Mutex;
 
-use crate::{access::principal::Principal, rejection::AuthFailure};
+use crate::{access::principal::Principal, auth_failure::AuthFailure};
 
 /// The number of accepted credentials in the cache.
 const MAX_ACCEPTED: u64 = 100_000;

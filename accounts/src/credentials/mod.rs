@@ -5,10 +5,10 @@
 
 mod bulk;
 pub(crate) mod credential;
-mod expire;
 pub(crate) mod issue;
 mod list;
 mod overrides;
+mod record_expiry;
 pub(crate) mod revoke;
 mod rotate;
 pub(crate) mod secrets;
@@ -27,7 +27,7 @@ use crate::{accounts::Accounts, error::Error};
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     [
         credential::STATEMENTS,
-        expire::STATEMENTS,
+        record_expiry::STATEMENTS,
         issue::STATEMENTS,
         list::STATEMENTS,
         overrides::STATEMENTS,

@@ -5,8 +5,8 @@ use paddock_store::{Tx, audit::Event, context::AuditContext, ids::UserId, retry_
 use super::{ManagedResources, OnUidMismatch, owner::check_uid};
 use crate::{
     error::Error,
-    lifecycle::tombstone,
     types::{Email, Limits, ManagedBy, ModelPatterns, Role, Roles},
+    user_deletion::tombstone,
     users::{
         NewUser,
         create::{check, created_event, insert},

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{error::Error, rejection::AuthFailure, types::Roles};
+use crate::{auth_failure::AuthFailure, error::Error, types::Roles};
 
 /// How long an access token is valid.
 pub const ACCESS_LIFETIME: Duration = Duration::from_mins(15);

@@ -5,7 +5,7 @@ mod email;
 mod limits;
 mod managed_by;
 mod patterns;
-mod sets;
+mod roles_and_scopes;
 mod token;
 mod violation;
 
@@ -15,6 +15,6 @@ pub use limits::{Limits, LimitsPatch};
 pub use managed_by::ManagedBy;
 pub(crate) use managed_by::ManagedColumns;
 pub use patterns::ModelPatterns;
-pub use sets::{EnumSet, Role, Roles, Scope, Scopes, TextEnum, UnknownVariant, parse_variant};
+pub use roles_and_scopes::{EnumSet, Role, Roles, Scope, Scopes, TextEnum, UnknownVariant, parse_variant};
 pub use token::{ApiKeyToken, MalformedKey, prefix_of};
 pub use violation::Violation;

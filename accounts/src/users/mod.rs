@@ -1,13 +1,13 @@
 //! Users: one file for each operation.
 
-pub(crate) mod admins;
 pub(crate) mod create;
+pub(crate) mod last_admin;
 mod list;
 pub(crate) mod update;
 pub(crate) mod user;
 
-pub use admins::AdminBlocker;
 pub use create::{Created, NewUser};
+pub use last_admin::AdminBlocker;
 use paddock_store::ids::UserId;
 pub use update::UserPatch;
 pub use user::User;
@@ -16,7 +16,7 @@ use crate::{accounts::Accounts, error::Error, types::Email};
 
 /// The statements of this module.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    [admins::STATEMENTS, create::STATEMENTS, list::STATEMENTS, update::STATEMENTS, user::STATEMENTS]
+    [last_admin::STATEMENTS, create::STATEMENTS, list::STATEMENTS, update::STATEMENTS, user::STATEMENTS]
         .into_iter()
         .flatten()
 }

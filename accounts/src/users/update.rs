@@ -10,8 +10,9 @@ use paddock_store::{
 };
 
 use super::{
-    Users, admins,
+    Users,
     create::check,
+    last_admin,
     user::{User, locked},
 };
 use crate::{
@@ -75,14 +76,14 @@ impl UserPatch {
 
 impl Users<'_> {
     /// Changes a user. A user that a Kubernetes object owns can only be disabled and enabled: disabling
-    /// sets an override, and enabling clears it. `admins` says whether the caller may create and change
+    /// sets an override, and enabling clears it. `can_manage_admins` says whether the caller may create and change
     /// admins.
     pub async fn update(
         self,
         context: &AuditContext,
         id: UserId,
         patch: UserPatch,
-        admins: Result<(), AccessDenied>,
+        can_manage_admins: Result<(), AccessDenied>,
     ) -> Result<User, Error> {
         let display_name = patch.display_name.as_ref().and_then(|name| name.as_deref());
         check(display_name, None, &patch.limits.over(Limits::default()))?;
@@ -90,7 +91,7 @@ impl Users<'_> {
             let mut tx = self.accounts.begin(context).await?;
             let before = locked(&mut tx, id).await?;
             if before.roles.has(Role::Admin) || patch.roles.as_ref().is_some_and(|roles| roles.has(Role::Admin)) {
-                admins.clone()?;
+                can_manage_admins.clone()?;
             }
             if let Some(owner) = &before.managed_by
                 && patch.edits()
@@ -116,7 +117,7 @@ pub(crate) async fn replace(
     now: Timestamp,
 ) -> Result<Option<(User, Event)>, Error> {
     let Some(event) = difference(before, &after) else { return Ok(None) };
-    admins::check_last_admin(tx, before, Some(&after)).await?;
+    last_admin::check_last_admin(tx, before, Some(&after)).await?;
     Ok(Some((put(tx, before, &after, now).await?, event)))
 }
 

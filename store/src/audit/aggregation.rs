@@ -6,7 +6,7 @@ use metrics::counter;
 use super::{
     aggregator::{AggregateKey, Window, aggregated, by_type},
     event::Event,
-    log::AuditLog,
+    handle::AuditLog,
 };
 use crate::{context::AuditContext, error::Error, retry::retry_lost_race};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::counter;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::log::AuditLog;
+use super::handle::AuditLog;
 
 /// How often the counts of repeated events are flushed.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{FromRow as _, QueryBuilder};
 
 use super::{
-    log::AuditLog,
+    handle::AuditLog,
     row::{AuditRow, columns},
     verify,
 };

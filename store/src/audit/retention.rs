@@ -6,8 +6,8 @@ use super::{
     anchor::{self, Anchor},
     chain::Chain,
     event::{Change, Event, EventType},
+    handle::AuditLog,
     head::Head,
-    log::AuditLog,
     row::{AuditRow, columns},
     verify_error::VerifyError,
 };

@@ -2,8 +2,8 @@
 
 use super::{
     anchor::{self, Anchor},
+    handle::AuditLog,
     head::Head,
-    log::AuditLog,
     row::{AuditRow, columns},
     verify_error::VerifyError,
 };

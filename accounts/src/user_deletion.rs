@@ -14,7 +14,7 @@ use crate::{
     error::{AccessDenied, Error},
     types::Role,
     users::{
-        Users, admins,
+        Users, last_admin,
         user::{User, locked},
     },
 };
@@ -34,19 +34,19 @@ impl Users<'_> {
     /// are revoked. The id remains for audit and usage; the address and the external id become free.
     /// One event records the deletion and lists the keys.
     ///
-    /// `admins` says whether the caller may delete admins. Fails for a user that a Kubernetes object
+    /// `can_manage_admins` says whether the caller may delete admins. Fails for a user that a Kubernetes object
     /// owns, and with [`Error::LastAdmin`] for the last admin who can act.
     pub async fn delete(
         self,
         context: &AuditContext,
         id: UserId,
-        admins: Result<(), AccessDenied>,
+        can_manage_admins: Result<(), AccessDenied>,
     ) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
             let user = locked(&mut tx, id).await?;
             if user.roles.has(Role::Admin) {
-                admins.clone()?;
+                can_manage_admins.clone()?;
             }
             if let Some(owner) = user.managed_by {
                 return Err(Error::Managed { kind: "ApiUser", owner });
@@ -66,7 +66,7 @@ pub(crate) async fn tombstone(tx: &mut Tx, user: &User, now: Timestamp) -> Resul
     let revoked = revoke_all_of(tx, user.id, now).await?;
     with_conn!(tx.conn(), |c| sqlx::query(DELETE_PASSWORD).bind(user.id).execute(c).await.map(|_| ()))?;
     with_conn!(tx.conn(), |c| sqlx::query(DELETE_SESSIONS).bind(user.id).execute(c).await.map(|_| ()))?;
-    admins::check_last_admin(tx, user, None).await?;
+    last_admin::check_last_admin(tx, user, None).await?;
     with_conn!(tx.conn(), |c| sqlx::query(TOMBSTONE).bind(user.id).bind(now).execute(c).await.map(|_| ()))?;
     let mut change = Change::default();
     change.field("roles", Some(&user.roles), None);
