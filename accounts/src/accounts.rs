@@ -46,8 +46,8 @@ impl Accounts {
         self.store().connections()
     }
 
-    /// Closes every connection, after running transactions have ended and the aggregated audit events
-    /// are written.
+    /// Closes every connection, after running transactions have ended and the aggregated audit
+    /// events are written.
     pub async fn close(&self) {
         self.audit().finish().await;
         self.store().close().await;

@@ -100,14 +100,14 @@ fn remedy(admin_blocker: AdminBlocker) -> String {
 impl Accounts {
     /// Ensures that an admin exists. Idempotent.
     ///
-    /// If no user can administer and no user has the address [`ADMIN_EMAIL`], creates this user as an
-    /// admin, with a password and a key labelled `bootstrap`. If the user is an admin without such a
-    /// key, issues one.
+    /// If no user can administer and no user has the address [`ADMIN_EMAIL`], creates this user as
+    /// an admin, with a password and a key labelled `bootstrap`. If the user is an admin without
+    /// such a key, issues one.
     ///
-    /// A user that was disabled, demoted or deleted stays so while another user can administer. If no
-    /// user can, seeding fails with [`SeedError::NoAdmin`]. [`Seed::force`] creates the user if it does
-    /// not exist, and restores it as the admin if there is no other admin. Otherwise forcing a blocked
-    /// user fails with [`SeedError::Withheld`].
+    /// A user that was disabled, demoted or deleted stays so while another user can administer. If
+    /// no user can, seeding fails with [`SeedError::NoAdmin`]. [`Seed::force`] creates the user if
+    /// it does not exist, and restores it as the admin if there is no other admin. Otherwise
+    /// forcing a blocked user fails with [`SeedError::Withheld`].
     pub async fn seed(&self, seed: &Seed) -> Result<Seeded, SeedError> {
         self.seed_by(seed, true).await
     }
@@ -157,8 +157,8 @@ impl Accounts {
         self.hasher().hash_password(normal).await
     }
 
-    /// Makes the user of [`ADMIN_EMAIL`] the admin and sets its password. Returns the admin, and whether
-    /// the password was set. Without `force` an existing user stays as it is.
+    /// Makes the user of [`ADMIN_EMAIL`] the admin and sets its password. Returns the admin, and
+    /// whether the password was set. Without `force` an existing user stays as it is.
     async fn bootstrap(
         &self,
         context: &AuditContext,

@@ -41,7 +41,8 @@ pub enum Error {
         owner: ManagedBy,
     },
     /// The row belongs to an object of the same name with another UID. Check that yours is current,
-    /// then retry with [`OnUidMismatch::TakeOver`](crate::managed_resources::OnUidMismatch::TakeOver).
+    /// then retry with
+    /// [`OnUidMismatch::TakeOver`](crate::managed_resources::OnUidMismatch::TakeOver).
     #[error("{0} was applied by an object with another uid ({uid})", uid = .0.uid)]
     UidMismatch(ManagedBy),
     /// The credential is revoked.
@@ -50,8 +51,8 @@ pub enum Error {
     /// The secret is not staged, so it cannot be activated.
     #[error("the secret is not staged any more")]
     NotStaged,
-    /// The calling API key has fewer rights than the key it would issue or rotate. Each line names a
-    /// field and its bound.
+    /// The calling API key has fewer rights than the key it would issue or rotate. Each line names
+    /// a field and its bound.
     #[error("this API key cannot give more than it has: {}", .0.join("; "))]
     ExceedsGrant(Vec<String>),
     /// The caller may not do this to such a user.

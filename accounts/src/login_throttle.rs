@@ -103,16 +103,17 @@ impl LoginAttempt {
 }
 
 impl LoginAttempt {
-    /// Takes a permit to check the password and counts the attempt. Fails while the account is locked
-    /// for this address, or if there is no permit. The permit comes first, so that an attempt without
-    /// a permit costs no query.
+    /// Takes a permit to check the password and counts the attempt. Fails while the account is
+    /// locked for this address, or if there is no permit. The permit comes first, so that an
+    /// attempt without a permit costs no query.
     pub(crate) async fn admit(&self, accounts: &Accounts, context: &AuditContext) -> Result<HashPermit, Error> {
         let permit = accounts.hasher().acquire_for(&self.address)?;
         self.count(accounts, context).await?;
         Ok(permit)
     }
 
-    /// Counts the attempt. Fails with [`Error::LoginLocked`] while the account is locked for this address.
+    /// Counts the attempt. Fails with [`Error::LoginLocked`] while the account is locked for this
+    /// address.
     async fn count(&self, accounts: &Accounts, context: &AuditContext) -> Result<(), Error> {
         let now = accounts.now();
         let mut tx = accounts.begin_record().await?;
@@ -143,8 +144,8 @@ impl LoginAttempt {
         Err(Error::LoginLocked { retry_after: until.since(now).max(Duration::from_secs(1)) })
     }
 
-    /// Records that attempts are refused: once for each lock. Events of consecutive locks of one account
-    /// and address are aggregated.
+    /// Records that attempts are refused: once for each lock. Events of consecutive locks of one
+    /// account and address are aggregated.
     async fn record_locked(&self, accounts: &Accounts, context: &AuditContext) -> Result<(), Error> {
         let mut tx = accounts.begin_record().await?;
         let told: Option<i64> = with_conn!(tx.conn(), |c| sqlx::query_scalar(TELL)

@@ -30,12 +30,12 @@ statements! {
 }
 
 impl Users<'_> {
-    /// Deletes a user. The address, the names, the password and the sessions are deleted, and the keys
-    /// are revoked. The id remains for audit and usage; the address and the external id become free.
-    /// One event records the deletion and lists the keys.
+    /// Deletes a user. The address, the names, the password and the sessions are deleted, and the
+    /// keys are revoked. The id remains for audit and usage; the address and the external id become
+    /// free. One event records the deletion and lists the keys.
     ///
-    /// `can_manage_admins` says whether the caller may delete admins. Fails for a user that a Kubernetes object
-    /// owns, and with [`Error::LastAdmin`] for the last admin who can act.
+    /// `can_manage_admins` says whether the caller may delete admins. Fails for a user that a
+    /// Kubernetes object owns, and with [`Error::LastAdmin`] for the last admin who can act.
     pub async fn delete(
         self,
         context: &AuditContext,

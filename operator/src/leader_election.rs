@@ -1,7 +1,7 @@
 //! Leader election by a Kubernetes `Lease`: only the leader reconciles.
 //!
-//! `k8s-controller` provides the election. It gives the lease up while the API server is unreachable;
-//! `kube-lease-manager` does not.
+//! `k8s-controller` provides the election. It gives the lease up while the API server is
+//! unreachable; `kube-lease-manager` does not.
 
 use std::future::pending;
 
@@ -23,7 +23,8 @@ pub(crate) fn build(config: &Config) -> Result<LeaderElection, Error> {
     Ok(LeaderElection::new(client, &lease.namespace, &lease.name, &lease.identity))
 }
 
-/// Waits for the lease, runs `controllers` while this instance is the leader, and releases the lease.
+/// Waits for the lease, runs `controllers` while this instance is the leader, and releases the
+/// lease.
 ///
 /// Returns when `controllers` end, or at `shutdown` if this instance is not the leader. Fails with
 /// [`Error::LeaseLost`] if another instance becomes the leader; `controllers` is dropped then.

@@ -19,9 +19,10 @@ impl LostRace for Error {
 
 /// Runs an operation, and runs it again after a lost race: at most three times.
 ///
-/// A race is lost to a transaction that inserted the same unique value, or that ran at the same time
-/// and cannot be serialized with this one. The next run sees the result of the other transaction, and
-/// answers accordingly: a second user with the same address fails because the first user exists.
+/// A race is lost to a transaction that inserted the same unique value, or that ran at the same
+/// time and cannot be serialized with this one. The next run sees the result of the other
+/// transaction, and answers accordingly: a second user with the same address fails because the
+/// first user exists.
 ///
 /// The operation begins its transaction itself, and has no effect outside the transaction.
 pub async fn retry_lost_race<T, E: LostRace, F: Future<Output = Result<T, E>> + Send>(

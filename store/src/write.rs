@@ -13,9 +13,9 @@
 //! - **A failure is reported as it is.** [`Error::InDoubt`] says that the commit may have happened.
 //!   After every other error nothing was changed.
 //!
-//! [`Store::begin_record`] begins a transaction without an event, [`RecordTx`]. It is for tables that
-//! grant nothing: usage, requests in flight, times of last use, sign-in attempts, and the clean-up of
-//! expired rows.
+//! [`Store::begin_record`] begins a transaction without an event, [`RecordTx`]. It is for tables
+//! that grant nothing: usage, requests in flight, times of last use, sign-in attempts, and the
+//! clean-up of expired rows.
 //!
 //! [`retry_lost_race`](crate::retry_lost_race) repeats an operation that lost a race.
 
@@ -188,11 +188,12 @@ impl Tx {
 
     /// Commits the changes together with their event.
     ///
-    /// Notifies the other processes, as a part of the transaction, of the users whose rights changed.
-    /// After the commit it reports these users in this process, and advances the head file.
+    /// Notifies the other processes, as a part of the transaction, of the users whose rights
+    /// changed. After the commit it reports these users in this process, and advances the head
+    /// file.
     ///
-    /// Fails with [`Error::Audit`] if the event cannot be appended, and with [`Error::InDoubt`] if the
-    /// connection breaks during the commit.
+    /// Fails with [`Error::Audit`] if the event cannot be appended, and with [`Error::InDoubt`] if
+    /// the connection breaks during the commit.
     pub async fn commit(self, event: Event) -> Result<(), Error> {
         let Self { store, context, mut transaction } = self;
         let changed = event.rights_changed();

@@ -49,8 +49,8 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    /// Checks that a caller within these limits may issue this key. [`Error::ExceedsGrant`] names every
-    /// field that exceeds them. An absent field means everything.
+    /// Checks that a caller within these limits may issue this key. [`Error::ExceedsGrant`] names
+    /// every field that exceeds them. An absent field means everything.
     pub fn check_within(&self, limits: &DelegationLimits<'_>) -> Result<(), Error> {
         let scopes = self.scopes.clone().unwrap_or_else(Scopes::default_for_keys);
         let asked = Constraints { models: self.models.as_ref(), limits: &self.limits };
@@ -187,8 +187,8 @@ pub(crate) fn check(label: &str, limits: &Limits, expires_at: Option<Timestamp>,
         violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
     }
     if let Some(at) = expires_at.filter(|at| *at <= now) {
-        // Without the present time: the text goes into the status of an object, which must not change
-        // with every reconcile.
+        // Without the present time: the text goes into the status of an object, which must not
+        // change with every reconcile.
         violations.push(Violation::new("/expires_at", format!("must lie in the future, and {at} does not")));
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }

@@ -17,7 +17,8 @@ statements! {
 
 impl Credentials<'_> {
     /// Clears an admin's override of a key that an object owns. The key stays revoked and loses its
-    /// owner, so that the object gets a new key at its next reconcile. Does nothing without an override.
+    /// owner, so that the object gets a new key at its next reconcile. Does nothing without an
+    /// override.
     pub async fn clear_override(self, context: &AuditContext, id: CredentialId) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;

@@ -24,8 +24,8 @@ statements! {
 }
 
 impl Credentials<'_> {
-    /// Revokes a key with all its secrets. Returns whether anything changed. On a key that an object
-    /// owns, this sets an override, even if the object has revoked the key already.
+    /// Revokes a key with all its secrets. Returns whether anything changed. On a key that an
+    /// object owns, this sets an override, even if the object has revoked the key already.
     pub async fn revoke(self, context: &AuditContext, id: CredentialId) -> Result<bool, Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
@@ -50,7 +50,8 @@ impl Credentials<'_> {
     }
 }
 
-/// Revokes a locked credential and its secrets. Returns the event. With `overriding`, sets an override.
+/// Revokes a locked credential and its secrets. Returns the event. With `overriding`, sets an
+/// override.
 pub(crate) async fn revoke(
     tx: &mut Tx,
     credential: Credential,

@@ -21,8 +21,8 @@ use crate::{access::delegation::DelegationLimits, error::Error, types::ApiKeyTok
 pub const DEFAULT_GRACE: Duration = Duration::from_hours(24);
 
 impl Credentials<'_> {
-    /// Gives a key a new secret. The old secret is accepted for `grace`. A caller with the limits `within`
-    /// may not rotate a key that exceeds them, because the caller receives the new secret.
+    /// Gives a key a new secret. The old secret is accepted for `grace`. A caller with the limits
+    /// `within` may not rotate a key that exceeds them, because the caller receives the new secret.
     pub async fn rotate(
         self,
         context: &AuditContext,

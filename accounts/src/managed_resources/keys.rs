@@ -95,8 +95,8 @@ impl ManagedResources<'_> {
         .await
     }
 
-    /// Revokes the credential of an object that is deleted or has `revoked: true`. Returns the id of the
-    /// credential, also if it was revoked already; `None` if there is no credential.
+    /// Revokes the credential of an object that is deleted or has `revoked: true`. Returns the id
+    /// of the credential, also if it was revoked already; `None` if there is no credential.
     pub async fn revoke_key(
         self,
         context: &AuditContext,

@@ -106,8 +106,8 @@ impl ManagedResources<'_> {
         }))
     }
 
-    /// Records that Ollama now has the model of an object. Does nothing if the same is recorded already.
-    /// A model that was pulled for another object counts as pulled for this one too.
+    /// Records that Ollama now has the model of an object. Does nothing if the same is recorded
+    /// already. A model that was pulled for another object counts as pulled for this one too.
     pub async fn record_model(self, context: &AuditContext, owner: &ManagedBy, model: Model) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
@@ -142,8 +142,9 @@ impl ManagedResources<'_> {
         .await
     }
 
-    /// Decides whether the model of a deleted object is removed from Ollama. Returns [`Removal::Gone`] if
-    /// the row belongs to another UID, and [`Removal::Keep`] if the row names another model.
+    /// Decides whether the model of a deleted object is removed from Ollama. Returns
+    /// [`Removal::Gone`] if the row belongs to another UID, and [`Removal::Keep`] if the row names
+    /// another model.
     pub async fn plan_model_removal(self, owner: &ManagedBy, model: &str) -> Result<Removal, Error> {
         let Some(row) = by_owner(self.accounts.reader().await?.conn(), owner).await? else {
             return Ok(Removal::Gone);
@@ -163,8 +164,8 @@ impl ManagedResources<'_> {
         Ok(if others == 0 && row.origin != ModelSource::Adopted { Removal::Delete } else { Removal::Keep })
     }
 
-    /// Deletes the record of an object's model. `detail` goes into the audit event: what happened to the
-    /// model in Ollama. Does nothing if there is no record, or if it belongs to another UID.
+    /// Deletes the record of an object's model. `detail` goes into the audit event: what happened
+    /// to the model in Ollama. Does nothing if there is no record, or if it belongs to another UID.
     pub async fn forget_model(self, context: &AuditContext, owner: &ManagedBy, detail: &str) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;

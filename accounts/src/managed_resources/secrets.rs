@@ -3,12 +3,12 @@
 //! Issuing a secret takes three writes: the secret is *staged* here, written into the Kubernetes
 //! Secret, and made *active* here.
 //!
-//! A staged secret is accepted at once, so that the Kubernetes Secret authenticates at every moment.
-//! Only the activation of another secret drops it. This happens after a write to the Kubernetes
-//! Secret, which makes the precondition of any earlier writer fail.
+//! A staged secret is accepted at once, so that the Kubernetes Secret authenticates at every
+//! moment. Only the activation of another secret drops it. This happens after a write to the
+//! Kubernetes Secret, which makes the precondition of any earlier writer fail.
 //!
-//! A leader may die between the writes, and two leaders may interleave them. In the end one secret is
-//! active, and the Kubernetes Secret holds an accepted one.
+//! A leader may die between the writes, and two leaders may interleave them. In the end one secret
+//! is active, and the Kubernetes Secret holds an accepted one.
 
 use std::time::Duration;
 
@@ -47,7 +47,8 @@ pub struct Staged {
 
 impl ManagedResources<'_> {
     /// The first write of the protocol: stores a new secret, which is accepted at once. Concurrent
-    /// leaders may stage several. Fails with [`Error::UidMismatch`] if the key belongs to another UID.
+    /// leaders may stage several. Fails with [`Error::UidMismatch`] if the key belongs to another
+    /// UID.
     pub async fn stage_secret(
         self,
         context: &AuditContext,
@@ -73,9 +74,9 @@ impl ManagedResources<'_> {
         Ok(Staged { id: secret, token, expires_at })
     }
 
-    /// The third write of the protocol: activates the staged secret, revokes every other staged secret,
-    /// and accepts the formerly active one for `grace`. Idempotent. Fails with [`Error::NotStaged`] if
-    /// another leader has revoked the secret.
+    /// The third write of the protocol: activates the staged secret, revokes every other staged
+    /// secret, and accepts the formerly active one for `grace`. Idempotent. Fails with
+    /// [`Error::NotStaged`] if another leader has revoked the secret.
     pub async fn activate_secret(
         self,
         context: &AuditContext,
@@ -119,7 +120,8 @@ impl ManagedResources<'_> {
     }
 }
 
-/// Locks the credential. Fails unless an object of this name and UID owns it, and it is not revoked.
+/// Locks the credential. Fails unless an object of this name and UID owns it, and it is not
+/// revoked.
 async fn owned_by(tx: &mut Tx, owner: &ManagedBy, id: CredentialId) -> Result<Credential, Error> {
     let credential = locked(tx, id).await?;
     match &credential.managed_by {

@@ -96,8 +96,8 @@ impl ManagedResources<'_> {
         user::by_owner(self.accounts.reader().await?.conn(), owner).await
     }
 
-    /// Deletes, disables or retains the user of a deleted object. Does nothing if there is no user, or if
-    /// the user belongs to another UID.
+    /// Deletes, disables or retains the user of a deleted object. Does nothing if there is no user,
+    /// or if the user belongs to another UID.
     pub async fn release_user(
         self,
         context: &AuditContext,
@@ -175,8 +175,8 @@ async fn find_owned(
     Ok(Owned { user, former })
 }
 
-/// Locks a user that no object owns, if it may be adopted. Only some namespaces may adopt an admin, or
-/// a user that an admin disabled.
+/// Locks a user that no object owns, if it may be adopted. Only some namespaces may adopt an admin,
+/// or a user that an admin disabled.
 async fn adopted(tx: &mut Tx, id: UserId, adoption: Adoption) -> Result<User, Error> {
     let user = user::locked(tx, id).await?;
     if let Some(other) = user.managed_by {

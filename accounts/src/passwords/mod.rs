@@ -24,8 +24,8 @@ use crate::{
     users::user::{self, User, locked},
 };
 
-/// The password of the first admin in `paddock run --env dev`. It is public, and no policy accepts it
-/// otherwise.
+/// The password of the first admin in `paddock run --env dev`. It is public, and no policy accepts
+/// it otherwise.
 pub const DEV_PASSWORD: &str = "admin";
 
 statements! {
@@ -61,8 +61,8 @@ impl Passwords<'_> {
         self.replace(context, &user, None, password).await
     }
 
-    /// Changes a password, which ends the sessions of the user. A wrong current password is throttled
-    /// like a failed sign-in.
+    /// Changes a password, which ends the sessions of the user. A wrong current password is
+    /// throttled like a failed sign-in.
     pub async fn change(
         self,
         context: &AuditContext,
@@ -86,8 +86,8 @@ impl Passwords<'_> {
         self.replace(context, &user, Some(&attempt), new).await
     }
 
-    /// Whether this is the user's password. Neither throttled nor recorded, because the caller has access
-    /// to the database anyway.
+    /// Whether this is the user's password. Neither throttled nor recorded, because the caller has
+    /// access to the database anyway.
     pub async fn matches(self, id: UserId, password: &SecretString) -> Result<bool, Error> {
         let hash: Option<String> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(OF_USER)
             .bind(id)
@@ -99,8 +99,8 @@ impl Passwords<'_> {
         Ok(verdict.is_right)
     }
 
-    /// Normalizes and checks a new password. A check takes as long as several hashes, so it waits in the
-    /// queue of the hasher.
+    /// Normalizes and checks a new password. A check takes as long as several hashes, so it waits
+    /// in the queue of the hasher.
     pub(crate) async fn check(
         self,
         pointer: &'static str,

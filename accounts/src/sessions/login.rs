@@ -30,8 +30,8 @@ struct Rehash {
 }
 
 impl Sessions<'_> {
-    /// Begins a session. A sign-in of an unknown or disabled user, or of a user without a password, takes
-    /// the same time, runs the same queries and returns the same error as a wrong password.
+    /// Begins a session. A sign-in of an unknown or disabled user, or of a user without a password,
+    /// takes the same time, runs the same queries and returns the same error as a wrong password.
     pub async fn login(self, context: &AuditContext, username: &str, password: SecretString) -> Result<Login, Error> {
         let email = Email::parse(username).ok();
         let attempt = LoginAttempt::new(context, email.as_ref());
@@ -43,8 +43,8 @@ impl Sessions<'_> {
             Some(password) => (password, hash.clone()),
             None => (SecretString::default(), None),
         };
-        // The permit is held until the result is recorded, which also limits the concurrent queries of
-        // one address.
+        // The permit is held until the result is recorded, which also limits the concurrent queries
+        // of one address.
         let verdict = self.accounts.hasher().verify_password(permit.clone(), password.clone(), hash_of).await?;
         match (user, hash) {
             (Some(user), Some(old)) if verdict.is_right && user.is_active => {
@@ -68,8 +68,8 @@ impl Sessions<'_> {
         }
     }
 
-    /// Stores a session, and the new hash if there is one. Fails with [`Error::WrongPassword`] if the user
-    /// was disabled or changed since the password was read.
+    /// Stores a session, and the new hash if there is one. Fails with [`Error::WrongPassword`] if
+    /// the user was disabled or changed since the password was read.
     async fn begin_session(
         self,
         context: &AuditContext,

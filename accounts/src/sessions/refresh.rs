@@ -1,9 +1,9 @@
 //! Continuing a session: each refresh token is used once, and a reused token ends its session.
 //!
-//! Every token of a session has the same random first half, so used tokens need not be stored. If only
-//! the first half of a token is known, the token was used before, or a client that had such a token
-//! made it up. A session has two rows however often it continues: one for its current token, and one
-//! for all earlier tokens.
+//! Every token of a session has the same random first half, so used tokens need not be stored. If
+//! only the first half of a token is known, the token was used before, or a client that had such a
+//! token made it up. A session has two rows however often it continues: one for its current token,
+//! and one for all earlier tokens.
 
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ impl NewRefreshToken {
         Self::next(&random_half(), now, now)
     }
 
-    /// Creates the next token of a session that began at this time. Its tokens have this first half.
+    /// Creates the next token of a session that began at this time. Its tokens have this first
+    /// half.
     fn next(family: &str, began: Timestamp, now: Timestamp) -> Self {
         let expires_at = (now + REFRESH_IDLE_TIMEOUT).min(began + SESSION_LIFETIME);
         Self { token: format!("{family}{}", random_half()).into(), expires_at }
@@ -148,8 +149,8 @@ impl ValidRefreshToken {
 }
 
 impl Sessions<'_> {
-    /// Checks a refresh token without using it; `None` if it is invalid. A reused token ends its session
-    /// even if the rate limits are exceeded.
+    /// Checks a refresh token without using it; `None` if it is invalid. A reused token ends its
+    /// session even if the rate limits are exceeded.
     pub async fn check_refresh_token(
         self,
         context: &AuditContext,
@@ -164,8 +165,8 @@ impl Sessions<'_> {
         Ok(Some(ValidRefreshToken { presented, found }))
     }
 
-    /// Exchanges a refresh token for an access token and a new refresh token; `None` if it is no longer
-    /// valid.
+    /// Exchanges a refresh token for an access token and a new refresh token; `None` if it is no
+    /// longer valid.
     pub async fn refresh(self, context: &AuditContext, token: &ValidRefreshToken) -> Result<Option<Login>, Error> {
         let ValidRefreshToken { presented, found } = token;
         let context = context.acting(Actor::User(found.user_id));
@@ -189,8 +190,8 @@ impl Sessions<'_> {
         }))
     }
 
-    /// Ends the session of a refresh token, or every session of its user. Returns `false` for an invalid
-    /// token.
+    /// Ends the session of a refresh token, or every session of its user. Returns `false` for an
+    /// invalid token.
     pub async fn logout_by_refresh_token(
         self,
         context: &AuditContext,

@@ -1,4 +1,5 @@
-//! Requests in flight. They are stored, so that another process settles the requests of a dead process.
+//! Requests in flight. They are stored, so that another process settles the requests of a dead
+//! process.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use super::{
 };
 use crate::error::Error;
 
-/// A process without a heartbeat for this long counts as dead. If it is alive after all, its records
-/// replace the settled ones.
+/// A process without a heartbeat for this long counts as dead. If it is alive after all, its
+/// records replace the settled ones.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_mins(2);
 /// The status of a settled request: how the request ended is not known.
 pub const UNKNOWN: &str = "unknown";
@@ -75,8 +76,9 @@ impl Usage<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// Records that a process is alive, and settles the requests of dead processes, each once. Returns
-    /// the number of settled requests. A SQLite file has one process, so every other process is dead.
+    /// Records that a process is alive, and settles the requests of dead processes, each once.
+    /// Returns the number of settled requests. A SQLite file has one process, so every other
+    /// process is dead.
     pub async fn heartbeat(self, process: Uuid) -> Result<usize, Error> {
         let now = self.accounts.now();
         let mut tx = self.accounts.begin_record().await?;

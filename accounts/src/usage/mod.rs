@@ -43,7 +43,8 @@ impl Usage<'_> {
         uuid_v7(self.accounts.now())
     }
 
-    /// Stores records, all or none. An existing record is replaced only if it was settled as `unknown`.
+    /// Stores records, all or none. An existing record is replaced only if it was settled as
+    /// `unknown`.
     pub async fn record(self, records: &[UsageRecord]) -> Result<(), Error> {
         let rows = record::deduplicate(records);
         retry_lost_race(|| async {

@@ -43,8 +43,8 @@ pub struct UserPatch {
 }
 
 impl UserPatch {
-    /// Whether the patch contains a field besides `is_active`, the only field that an admin may override
-    /// on a managed user.
+    /// Whether the patch contains a field besides `is_active`, the only field that an admin may
+    /// override on a managed user.
     fn edits(&self) -> bool {
         self.display_name.is_some()
             || self.roles.is_some()
@@ -56,8 +56,8 @@ impl UserPatch {
     fn over(&self, user: User, now: Timestamp) -> User {
         let managed = user.managed_by.is_some();
         let overridden_at = match self.is_active {
-            // The override keeps the user disabled until an admin enables it, even if Git has disabled
-            // the user already and enables it later.
+            // The override keeps the user disabled until an admin enables it, even if Git has
+            // disabled the user already and enables it later.
             Some(false) if managed => user.overridden_at.or(Some(now)),
             Some(true) => None,
             _ => user.overridden_at,
@@ -75,9 +75,9 @@ impl UserPatch {
 }
 
 impl Users<'_> {
-    /// Changes a user. A user that a Kubernetes object owns can only be disabled and enabled: disabling
-    /// sets an override, and enabling clears it. `can_manage_admins` says whether the caller may create and change
-    /// admins.
+    /// Changes a user. A user that a Kubernetes object owns can only be disabled and enabled:
+    /// disabling sets an override, and enabling clears it. `can_manage_admins` says whether the
+    /// caller may create and change admins.
     pub async fn update(
         self,
         context: &AuditContext,

@@ -1,5 +1,5 @@
-//! The finalizer: added before the first reconcile, removed after the clean-up; and the annotation that
-//! skips the clean-up.
+//! The finalizer: added before the first reconcile, removed after the clean-up; and the annotation
+//! that skips the clean-up.
 
 use std::{fmt::Debug, sync::Arc};
 

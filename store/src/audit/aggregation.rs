@@ -17,8 +17,8 @@ const AGGREGATE_BATCH: usize = 500;
 impl AuditLog {
     /// Records an event that may be repeated often: writes it at once, or counts it.
     ///
-    /// The write continues if the caller is dropped. If the write fails, the event is counted and the
-    /// error is returned.
+    /// The write continues if the caller is dropped. If the write fails, the event is counted and
+    /// the error is returned.
     pub async fn record_aggregated(
         &self,
         context: &AuditContext,

@@ -26,13 +26,13 @@ statements! {
 }
 
 impl AuditLog {
-    /// Removes a batch of rows that are older than `AUDIT_RETENTION_DAYS`, and records the removal as
-    /// an event. Returns the number of removed rows. It is 0 while another process trims the log, and
-    /// if rows are kept for ever.
+    /// Removes a batch of rows that are older than `AUDIT_RETENTION_DAYS`, and records the removal
+    /// as an event. Returns the number of removed rows. It is 0 while another process trims the
+    /// log, and if rows are kept for ever.
     ///
-    /// Rows are kept to the end of their UTC day, so that each day has one event of this type. A row is
-    /// removed only if its seal is right. Otherwise Paddock would remove backdated rows, and seal an
-    /// anchor that confirms them.
+    /// Rows are kept to the end of their UTC day, so that each day has one event of this type. A
+    /// row is removed only if its seal is right. Otherwise Paddock would remove backdated rows, and
+    /// seal an anchor that confirms them.
     pub async fn trim(&self) -> Result<i64, Error> {
         let Some(days) = self.retention_days() else { return Ok(0) };
         let today = (self.store().now() - DAY * days).since(Timestamp::from_micros(0)).as_secs() / DAY.as_secs();
