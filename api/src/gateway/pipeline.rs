@@ -24,8 +24,8 @@ use super::{
 use crate::http::{
     body::{BodyError, MAX_DISCARDED, discard, read_body},
     error::{ApiError, Kind},
-    metrics::RequestMetrics,
     request_context::RequestContext,
+    request_metrics::RequestMetrics,
     request_outcome::RequestOutcome,
     slot::evictable_while,
 };

@@ -11,7 +11,7 @@ use utoipa::openapi::{
 };
 
 use super::limits;
-use crate::http::response_headers;
+use crate::http::openapi_headers;
 
 const OLLAMA_ERROR: &str = "OllamaError";
 const OPENAI_ERROR: &str = "OpenAiError";
@@ -58,7 +58,7 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
         let response = ResponseBuilder::new().description(description).content("application/json", content);
         let mut response = response.build();
-        response_headers::describe(status, &mut response);
+        openapi_headers::describe(status, &mut response);
         operation = operation.response(status, response);
     }
     operation.build()

@@ -3,7 +3,7 @@
 
 use utoipa::openapi::{OpenApi, PathItem, RefOr, path::Operation, security::SecurityRequirement};
 
-use crate::http::{problem_responses::problem, response_headers};
+use crate::http::{openapi_headers, openapi_problems::problem};
 
 pub(super) const EXCEEDED: &str =
     "The user or the key exceeds its limit, or the address has sent too many wrong credentials.";
@@ -45,7 +45,7 @@ fn add(operation: &mut Operation) {
     for response in responses.values_mut() {
         let RefOr::T(response) = response else { continue };
         for (name, description) in HEADERS {
-            response.headers.insert(name.to_owned(), response_headers::number(description).into());
+            response.headers.insert(name.to_owned(), openapi_headers::number(description).into());
         }
     }
 }

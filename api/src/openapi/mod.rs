@@ -17,7 +17,7 @@ use crate::{
     auth::refresh_cookie,
     http::{
         error::problem::{Body, FieldError},
-        problem_responses::problem,
+        openapi_problems::problem,
     },
     routes,
 };

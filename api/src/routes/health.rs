@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     http::{
         error::{ApiError, Kind},
-        problem_responses::NotReadyResponse,
+        openapi_problems::NotReadyResponse,
     },
     readiness::Readiness,
 };

@@ -19,7 +19,7 @@ use crate::{
         deadline::with_db_timeout,
         error::{ApiError, Kind},
         extract::NoQuery,
-        problem_responses::{CallerErrors, CommonErrors},
+        openapi_problems::{CallerErrors, CommonErrors},
     },
 };
 

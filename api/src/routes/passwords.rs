@@ -19,7 +19,7 @@ use crate::{
         deadline::with_db_timeout,
         error::ApiError,
         extract::{Id, LazyBody, NoQuery},
-        problem_responses::{BodyErrors, CallerErrors, CommonErrors, LoginLockedResponse, NotFoundResponse},
+        openapi_problems::{BodyErrors, CallerErrors, CommonErrors, LoginLockedResponse, NotFoundResponse},
     },
 };
 

@@ -25,7 +25,7 @@ use crate::{
         deadline::{DbError, with_db_timeout},
         error::{ApiError, Kind},
         extract::{LazyBody, NoBody, NoQuery, Query, deserialize::parsed},
-        problem_responses::{
+        openapi_problems::{
             BodyErrors, CommonErrors, ForeignOriginResponse, NoSessionResponse, OptionalBodyErrors,
             RefreshLimitedResponse, SignInsLockedResponse, WrongCookiesResponse, WrongPasswordResponse,
         },

@@ -26,7 +26,7 @@ use crate::{
             Query,
             deserialize::{number, parsed},
         },
-        problem_responses::{CallerErrors, CommonErrors},
+        openapi_problems::{CallerErrors, CommonErrors},
     },
 };
 

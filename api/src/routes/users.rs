@@ -25,7 +25,7 @@ use crate::{
             Id, LazyBody, NoQuery, Query,
             deserialize::{ObjectOnly, not_null, number, parsed},
         },
-        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+        openapi_problems::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
     },
 };
 

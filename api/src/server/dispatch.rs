@@ -18,8 +18,8 @@ use crate::{
     http::{
         error::ApiError,
         host::{self, HostError},
-        metrics::{RequestMetrics, method_label},
         request_context::{RequestContext, X_REQUEST_ID},
+        request_metrics::{RequestMetrics, method_label},
         security_headers::{DENY, NO_REFERRER, NOSNIFF, STRICT_POLICY},
         spans,
     },

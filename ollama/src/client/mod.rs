@@ -2,7 +2,6 @@
 //! the gateway do not use it.
 
 mod error;
-mod progress;
 mod pull;
 
 use std::time::Duration;
@@ -16,8 +15,7 @@ use tokio::time::timeout;
 use crate::names::{ModelName, NameError};
 
 pub use error::ClientError;
-pub use progress::{Progress, PullProgress};
-pub use pull::{PullError, PullEvent, PullStream};
+pub use pull::{Progress, PullError, PullEvent, PullProgress, PullStream};
 
 /// Maximum number of bytes of an error answer that the client reads.
 const MAX_ERROR_BODY_BYTES: usize = 4 * 1024;

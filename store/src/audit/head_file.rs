@@ -96,8 +96,8 @@ impl HeadFile {
             tracing::info!(position = newest.position, hash = newest.hash, "audit head");
         }
         let Some(path) = &self.path else { return };
-        if let FileState::Preserved(why) | FileState::At(_, Some(why)) = &*self.state.lock().await {
-            tracing::error!(file = %path.display(), why, "the audit head file is behind the audit log");
+        if let FileState::Preserved(reason) | FileState::At(_, Some(reason)) = &*self.state.lock().await {
+            tracing::error!(file = %path.display(), reason, "the audit head file does not hold the newest head");
         }
     }
 
@@ -121,11 +121,11 @@ impl FileState {
             return;
         }
         match Self::load(database, path).await {
-            Ok(Self::Preserved(why)) => {
+            Ok(Self::Preserved(reason)) => {
                 if matches!(self, Self::Unread) {
-                    tracing::error!(file = %path.display(), why, "the audit head file is not overwritten");
+                    tracing::error!(file = %path.display(), reason, "cannot use the audit head file; it stays unchanged");
                 }
-                *self = Self::Preserved(why);
+                *self = Self::Preserved(reason);
             }
             Ok(state) => *self = state,
             Err(error) => tracing::warn!(%error, "failed to compare the audit head file with the audit log"),

@@ -12,8 +12,8 @@ use tracing::Span;
 use super::recorder::{UsageEvent, UsagePermits};
 use crate::http::{
     error::ApiError,
-    metrics::{CLIENT_GONE, RequestMetrics},
     request_context::RequestContext,
+    request_metrics::{CLIENT_GONE, RequestMetrics},
     request_outcome::RequestOutcome,
 };
 

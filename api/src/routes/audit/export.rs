@@ -23,7 +23,7 @@ use crate::{
         deadline::with_db_timeout,
         error::ApiError,
         extract::{Query, Revalidate},
-        problem_responses::{CallerErrors, CommonErrors},
+        openapi_problems::{CallerErrors, CommonErrors},
     },
 };
 

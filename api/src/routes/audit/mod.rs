@@ -19,7 +19,7 @@ use crate::{
         deadline::with_db_timeout,
         error::ApiError,
         extract::{Query, within},
-        problem_responses::{CallerErrors, CommonErrors},
+        openapi_problems::{CallerErrors, CommonErrors},
     },
 };
 pub use encoder::{AuditEncoder, ExportFormat};

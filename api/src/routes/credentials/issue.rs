@@ -22,7 +22,7 @@ use crate::{
             LazyBody, NoQuery,
             deserialize::{ObjectOnly, not_null},
         },
-        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+        openapi_problems::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
         security_headers::no_store,
     },
     routes::schemas::{LimitsPatch, ScopeName, patterns},

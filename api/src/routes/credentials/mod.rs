@@ -25,7 +25,7 @@ use crate::{
         deadline::with_db_timeout,
         error::ApiError,
         extract::{Query, deserialize::number},
-        problem_responses::{CallerErrors, CommonErrors},
+        openapi_problems::{CallerErrors, CommonErrors},
     },
 };
 

@@ -9,7 +9,7 @@ use crate::{
         deadline::with_db_timeout,
         error::ApiError,
         extract::{Id, NoQuery},
-        problem_responses::{CallerErrors, CommonErrors, NotFoundResponse},
+        openapi_problems::{CallerErrors, CommonErrors, NotFoundResponse},
     },
 };
 

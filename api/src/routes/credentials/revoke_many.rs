@@ -17,7 +17,7 @@ use crate::{
         deadline::with_db_timeout,
         error::ApiError,
         extract::{LazyBody, NoQuery, Revalidate, deserialize::not_null},
-        problem_responses::{BodyErrors, CallerErrors, CommonErrors},
+        openapi_problems::{BodyErrors, CallerErrors, CommonErrors},
     },
 };
 

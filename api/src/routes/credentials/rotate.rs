@@ -15,7 +15,7 @@ use crate::{
         deadline::with_db_timeout,
         error::ApiError,
         extract::{Id, LazyBody, NoQuery, deserialize::not_null, within},
-        problem_responses::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
+        openapi_problems::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
         security_headers::no_store,
     },
 };

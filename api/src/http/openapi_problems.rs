@@ -7,7 +7,7 @@ use utoipa::{
     openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder},
 };
 
-use super::response_headers;
+use super::openapi_headers;
 
 macro_rules! group {
     ($(#[$doc:meta])* $name:ident { $($status:literal: $description:literal,)+ }) => {
@@ -118,7 +118,7 @@ pub(crate) struct NoSessionResponse;
 impl IntoResponses for NoSessionResponse {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let mut response = problem("401", "The cookie is missing or was used before, or its session has ended.");
-        let cleared = response_headers::text("Removes the cookie `paddock_refresh`.");
+        let cleared = openapi_headers::text("Removes the cookie `paddock_refresh`.");
         response.headers.insert("Set-Cookie".to_owned(), cleared.into());
         [("401".to_owned(), response.into())].into()
     }
@@ -143,6 +143,6 @@ pub(crate) fn problem(status: &str, description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let mut response =
         ResponseBuilder::new().description(description).content("application/problem+json", content).build();
-    response_headers::describe(status, &mut response);
+    openapi_headers::describe(status, &mut response);
     response
 }

@@ -1,4 +1,6 @@
-//! The answer of a pull: a stream of JSON lines.
+//! The response to a pull: a stream of JSON lines, parsed into events.
+
+mod progress;
 
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use memchr::memchr;
 use reqwest::Response;
 use serde::Deserialize;
 use tokio::time::timeout;
+
+pub use progress::{Progress, PullProgress};
 
 use super::error::ClientError;
 

@@ -1,0 +1,214 @@
+//! The guard that records the metrics and the log line of each request.
+
+use std::{net::IpAddr, thread, time::Duration};
+
+use http::{Method, StatusCode};
+use metrics::{counter, histogram};
+use paddock_ollama::{ModelName, Usage};
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::{
+    error::ApiError,
+    request_context::{RequestContext, Route},
+    request_outcome::RequestOutcome,
+};
+
+/// The status of a request whose client left before it got one, as nginx records it.
+pub(crate) const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+
+/// The part of Paddock that a request is for. Each has metrics and a log message of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Management,
+    Gateway,
+}
+
+/// Guards a request: when dropped, it records the metrics and the log line of the request, once.
+///
+/// A guard that is dropped before the end of its request records that the client has left or, while
+/// a panic unwinds, that the handler panicked.
+pub(crate) struct RequestMetrics {
+    part: Part,
+    ip: IpAddr,
+    method: &'static str,
+    route: Route,
+    span: Span,
+    started: Instant,
+    first_byte: Option<Duration>,
+    /// `None`: the request has not ended.
+    end: Option<RequestEnd>,
+    model: Option<String>,
+    usage: Option<Usage>,
+}
+
+/// How the request ended.
+struct RequestEnd {
+    status: StatusCode,
+    outcome: RequestOutcome,
+    /// The code of the error.
+    reason: Option<&'static str>,
+}
+
+impl RequestMetrics {
+    /// Begins a request to the management API. The current span is that of the request.
+    pub(crate) fn management(method: &Method, context: &RequestContext) -> Self {
+        Self::new(Part::Management, method, context)
+    }
+
+    /// Begins a request to the gateway. The current span is that of the request.
+    pub(crate) fn gateway(method: &Method, context: &RequestContext) -> Self {
+        Self::new(Part::Gateway, method, context)
+    }
+
+    fn new(part: Part, method: &Method, context: &RequestContext) -> Self {
+        Self {
+            part,
+            ip: context.ip,
+            method: method_label(method),
+            route: context.route.clone(),
+            span: Span::current(),
+            started: Instant::now(),
+            first_byte: None,
+            end: None,
+            model: None,
+            usage: None,
+        }
+    }
+
+    /// When the request arrived.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The span of the request.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// The time from the request to the first byte of its answer.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        self.first_byte
+    }
+
+    /// Records the time of the first byte. Later calls have no effect.
+    pub(crate) fn record_first_byte(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// Ends a request that was answered.
+    pub(crate) fn complete(mut self, status: StatusCode) {
+        self.end = Some(RequestEnd { status, outcome: RequestOutcome::Complete, reason: None });
+    }
+
+    /// Ends a request with an error of Paddock.
+    pub(crate) fn refuse(mut self, error: &ApiError) {
+        self.end =
+            Some(RequestEnd { status: error.status(), outcome: RequestOutcome::Refused, reason: Some(error.code()) });
+    }
+
+    /// Sets the model that the request uses.
+    pub(crate) fn set_model(&mut self, model: &ModelName) {
+        self.model = Some(model.as_str().to_owned());
+    }
+
+    /// Ends a request that used a model.
+    pub(crate) fn end(mut self, outcome: RequestOutcome, status: StatusCode, usage: Option<Usage>) {
+        self.end = Some(RequestEnd { status, outcome, reason: None });
+        self.usage = usage;
+    }
+
+    fn record_management(&self, status: u16, duration: Duration) {
+        let (ip, method, route, duration_us) = (self.ip, self.method, self.route.label(), duration_us(duration));
+        counter!(
+            "paddock_management_requests_total",
+            "method" => method, "route" => route.to_owned(), "status" => status.to_string()
+        )
+        .increment(1);
+        histogram!("paddock_management_request_duration_seconds", "method" => method, "route" => route.to_owned())
+            .record(duration.as_secs_f64());
+        if matches!(route, "/healthz" | "/readyz" | "preflight") {
+            tracing::debug!(%ip, method, route, status, duration_us, "management request");
+        } else {
+            tracing::info!(%ip, method, route, status, duration_us, "management request");
+        }
+    }
+
+    fn record_gateway(&self, end: &RequestEnd, duration: Duration) {
+        let (method, route, outcome) = (self.method, self.route.label(), end.outcome.text());
+        let status = end.status.as_u16();
+        counter!(
+            "paddock_gateway_requests_total",
+            "method" => method, "route" => route.to_owned(), "status" => status.to_string(), "outcome" => outcome
+        )
+        .increment(1);
+        histogram!("paddock_gateway_request_duration_seconds", "method" => method, "route" => route.to_owned())
+            .record(duration.as_secs_f64());
+        if let Some(first_byte) = self.first_byte {
+            histogram!("paddock_gateway_first_byte_seconds", "method" => method, "route" => route.to_owned())
+                .record(first_byte.as_secs_f64());
+        }
+        if let Some(usage) = self.usage {
+            counter!("paddock_gateway_tokens_total", "kind" => "prompt").increment(usage.prompt_tokens);
+            counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
+        }
+        tracing::info!(
+            ip = %self.ip,
+            method,
+            route,
+            status,
+            outcome,
+            reason = end.reason,
+            model = self.model,
+            prompt_tokens = self.usage.map(|usage| usage.prompt_tokens),
+            completion_tokens = self.usage.map(|usage| usage.completion_tokens),
+            tokens_estimated = self.usage.map(|usage| usage.is_estimated),
+            first_byte_us = self.first_byte.map(duration_us),
+            duration_us = duration_us(duration),
+            "gateway request"
+        );
+    }
+}
+
+impl Drop for RequestMetrics {
+    fn drop(&mut self) {
+        let span = self.span.clone();
+        let _within = span.enter();
+        let duration = self.started.elapsed();
+        let end = match self.end.take() {
+            _ if thread::panicking() => RequestEnd {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                outcome: RequestOutcome::Refused,
+                reason: Some("panic"),
+            },
+            Some(end) => end,
+            None => RequestEnd { status: CLIENT_GONE, outcome: RequestOutcome::ClientGone, reason: None },
+        };
+        match self.part {
+            Part::Management => self.record_management(end.status.as_u16(), duration),
+            Part::Gateway => self.record_gateway(&end, duration),
+        }
+    }
+}
+
+/// Returns a duration in microseconds, as log lines have it.
+fn duration_us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Returns the method as a label: one of a closed set.
+pub(crate) fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
