@@ -31,7 +31,7 @@ pub(crate) async fn replay(accounts: Accounts, backlog: Arc<UsageBacklog>) {
                 tracing::trace!(appended = appended.is_ok(), "looking for spooled usage");
             }
             Err(reason) => {
-                tracing::debug!(reason, "spooled usage still waits");
+                tracing::debug!(reason, "spooled usage not uploaded yet; retrying");
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(MAX_BACKOFF);
             }
@@ -76,7 +76,7 @@ async fn recover_orphan(accounts: &Accounts, orphan: Orphan) -> Result<(), Strin
     match damage {
         None => tracing::info!(path, records, "orphaned usage spool stored"),
         Some(Damage::Torn) => {
-            tracing::warn!(path, records, offset, "orphaned usage spool stored without its torn last write");
+            tracing::warn!(path, records, offset, "orphaned usage spool stored; its incomplete last record is dropped");
         }
         Some(Damage::Corrupt) => {
             counter!("paddock_usage_lost_total").increment(1);
