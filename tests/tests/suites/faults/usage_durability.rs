@@ -134,7 +134,7 @@ async fn usage_spooled_while_postgres_is_frozen_survives_a_crash_and_is_recorded
         let (first, second) = futures_util::future::try_join(launch.clone().start(), second.start()).await?;
         wait_for_records(&url, 1 + STREAMS).await?;
         let log = [first.process().log().text(), second.process().log().text()].concat();
-        ensure!(log.contains("torn last write"), "the torn record is not logged");
+        ensure!(log.contains("incomplete last record"), "the torn record is not logged");
         stream(&first.caller(workload.key())).await?;
         wait_for_records(&url, 2 + STREAMS).await?;
         for paddock in [first, second] {
