@@ -6,7 +6,7 @@
 pub enum AuthFailure {
     /// Neither a well-formed API key nor a valid access token of Paddock.
     Malformed,
-    /// The key, or the user of the session, does not exist, or the secret is wrong.
+    /// No such key or session user exists, or the secret is wrong.
     Unknown,
     /// The credential has expired.
     Expired,

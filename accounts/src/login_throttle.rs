@@ -68,7 +68,7 @@ impl LoginAttempt {
         (!self.account.is_empty()).then(|| self.account.clone())
     }
 
-    /// The kind of audit events that are counted together.
+    /// Returns the key by which repeated events of this account and address are aggregated.
     fn aggregate_key(&self, event_type: EventType) -> AggregateKey {
         AggregateKey::sign_in(event_type, self.target(), &self.address)
     }

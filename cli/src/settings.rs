@@ -18,7 +18,7 @@ pub(crate) const MIN_CONNECTIONS: u32 = 16;
 /// The kind of installation, which selects defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Environment {
-    /// One machine: every setting has a default.
+    /// One machine: every setting has a default, except the signing secrets with PostgreSQL.
     #[value(alias = "dev")]
     Local,
     /// Production: secrets have no default.

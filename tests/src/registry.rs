@@ -44,11 +44,11 @@ const CHUNK_SIZE: usize = 64 << 10;
 pub enum Fault {
     /// Each connection gets this many bytes per second of a blob.
     Throttle(u32),
-    /// Every answer for a blob has this status.
+    /// Every response for a blob has this status.
     Blobs(StatusCode),
-    /// Every answer for a manifest has this status.
+    /// Every response for a manifest has this status.
     Manifests(StatusCode),
-    /// Blobs have a byte changed, so that their digest is wrong.
+    /// The first byte of each blob response is changed, so that the digest does not match.
     Corrupt,
 }
 

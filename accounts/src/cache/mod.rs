@@ -117,7 +117,7 @@ impl CredentialCache {
         self.rights.subscribe()
     }
 
-    /// Finds the current result for a credential.
+    /// Returns the cached decision for a credential, if it is still current.
     pub(crate) fn find(&self, digest: &Digest) -> Option<CachedDecision> {
         if !self.is_enabled() {
             counter!("paddock_credential_cache_misses_total", "reason" => "bypassed").increment(1);
@@ -159,8 +159,8 @@ impl CredentialCache {
         self.verified.insert(digest, hash.into());
     }
 
-    /// Locks the verification of a credential, so that concurrent requests with a new key hash it
-    /// once.
+    /// Locks the verification of a credential, so that when many requests bring the same new key at
+    /// once, only one of them hashes it.
     pub(crate) async fn verification_lock(&self, digest: &Digest) -> tokio::sync::MutexGuard<'_, ()> {
         self.verification_locks[usize::from(digest.0[0]) % LOCK_STRIPES].lock().await
     }

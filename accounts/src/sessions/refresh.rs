@@ -211,7 +211,8 @@ impl Sessions<'_> {
         Ok(true)
     }
 
-    /// Finds a token of a live session, if the token is used or has not expired.
+    /// Finds the presented token if its session is alive. An expired token is found only if it was
+    /// used before.
     async fn live_token(self, presented: &Presented) -> Result<Option<Found>, Error> {
         let found: Option<Found> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(FIND)
             .bind(&presented.hash)

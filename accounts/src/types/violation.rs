@@ -10,7 +10,7 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// Creates a violation of a field and its rule.
+    /// Creates a violation: `pointer` is the field, `detail` the rule that it violates.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }

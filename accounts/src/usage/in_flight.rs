@@ -98,12 +98,14 @@ impl Usage<'_> {
         Ok(settled)
     }
 
-    /// Records that a process ends with no request in flight.
+    /// Removes the process, which is about to end, and settles the requests that it still has in
+    /// flight.
     pub async fn leave(self, process: Uuid) -> Result<(), Error> {
         self.settle(process, self.accounts.now() + HEARTBEAT_TIMEOUT, self.accounts.now()).await.map(|_| ())
     }
 
-    /// Settles the requests of a process without a heartbeat since `before`. Returns their number.
+    /// Settles the in-flight requests of the process `gone`, if its last heartbeat is older than
+    /// `before`. Returns the number of settled requests; 0 if another process settled them first.
     async fn settle(self, gone: Uuid, before: Timestamp, now: Timestamp) -> Result<usize, Error> {
         let mut tx = self.accounts.begin_record().await?;
         let forgotten = with_conn!(tx.conn(), |c| sqlx::query(FORGET)

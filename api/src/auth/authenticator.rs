@@ -58,9 +58,9 @@ impl Authenticator {
         Ok(principal)
     }
 
-    /// Returns the principal as it is now. A principal may lose rights after the head of its
-    /// request was read, so a handler that acts later authenticates again. Without a change of
-    /// rights this costs no query.
+    /// Authenticates the credential again and returns the principal with its current rights. A
+    /// handler calls this before it acts, if the principal may have lost rights since the headers
+    /// of the request were read. Without a change of rights this costs no query.
     pub(crate) async fn reauthenticate(
         &self,
         credential: Result<&str, AuthError>,

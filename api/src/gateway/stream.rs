@@ -149,8 +149,9 @@ impl MeteredBody {
         }
     }
 
-    /// Records the usage, and queues an error event if the client would otherwise take the response
-    /// for complete.
+    /// Ends the response and records its usage. If the response is incomplete, queues an error
+    /// event, so that the client does not take the response for complete. Returns [`Truncated`] if
+    /// an event cannot be sent.
     fn end(&mut self, why: Option<RequestOutcome>) -> Result<(), Truncated> {
         self.upstream = None;
         let Some(meter) = self.meter.take() else { return Ok(()) };

@@ -129,7 +129,7 @@ mod tests {
             prop_assert_eq!(proxies.client_ip(peer, &forwarded(lines)), peer.to_canonical());
         }
 
-        /// Behind proxies that each add a line, or add to the last one, as they do.
+        /// Each proxy either adds a header line or appends to the last line, as real proxies do.
         #[test]
         fn no_client_chooses_its_address(
             client in any_address(), said in vec(any_line(), 0..4), hops in vec((0_u8..8, any::<bool>()), 0..3)

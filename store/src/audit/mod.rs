@@ -25,7 +25,7 @@ pub use row::AuditRow;
 pub use verify::{KnownHead, Verified};
 pub use verify_error::VerifyError;
 
-/// The statements of the audit log.
+/// Returns the name and SQL of every statement of this module.
 pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     [
         anchor::STATEMENTS,
