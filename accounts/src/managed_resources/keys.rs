@@ -40,7 +40,7 @@ pub struct DesiredKey {
 }
 
 impl ManagedResources<'_> {
-    /// Finds the credential of an object of this name, whatever its UID.
+    /// Finds the credential of an object of this name. The UID of the object may differ.
     pub async fn find_key(self, owner: &ManagedBy) -> Result<Option<Credential>, Error> {
         credential::by_owner(self.accounts.reader().await?.conn(), owner).await
     }

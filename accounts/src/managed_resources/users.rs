@@ -91,7 +91,7 @@ impl ManagedResources<'_> {
         .await
     }
 
-    /// Finds the user of an object of this name, whatever its UID.
+    /// Finds the user of an object of this name. The UID of the object may differ.
     pub async fn find_user(self, owner: &ManagedBy) -> Result<Option<User>, Error> {
         user::by_owner(self.accounts.reader().await?.conn(), owner).await
     }

@@ -23,7 +23,7 @@ use crate::{
 
 /// Make sure that there is an admin, and print new secrets once.
 ///
-/// If nobody can administer, admin@example.com becomes an admin, with a password and a key labelled
+/// If no user can administer, admin@example.com becomes an admin, with a password and a key labelled
 /// `bootstrap`. New secrets are written once, as BOOTSTRAP_ADMIN_EMAIL=, BOOTSTRAP_ADMIN_PASSWORD=
 /// and BOOTSTRAP_ADMIN_API_KEY=: to standard output, a file, or a Kubernetes Secret. A second run
 /// changes nothing and prints no secret.
@@ -101,8 +101,8 @@ async fn write(destination: &Destination, seeded: &Seeded) -> Result<(), Error> 
     if pairs.is_empty() { Ok(()) } else { destination.write(&pairs).await }
 }
 
-/// Revokes the key that could not be written, since nobody knows it. The returned error says so,
-/// and how to replace the password.
+/// Revokes the key that could not be written, because its text is lost. The returned error says
+/// so, and how to replace the password.
 async fn revoke_unwritten(accounts: &Accounts, seeded: &Seeded, error: &Error) -> Error {
     let mut notes = Vec::new();
     if let Some(key) = &seeded.key {

@@ -1,5 +1,5 @@
-//! `paddock user --local`: recovery directly on the database, when no server runs or nobody can
-//! sign in.
+//! `paddock user --local`: recovery directly on the database, when no server runs or no admin
+//! can sign in.
 
 use paddock_accounts::{
     Accounts, UserId,

@@ -87,7 +87,7 @@ struct Create {
 /// Where to apply the change: through a server, or directly to the database.
 #[derive(Args)]
 struct Target {
-    /// Work directly on the database of DATABASE_URL, when no server runs or nobody can sign in
+    /// Work directly on the database of DATABASE_URL, when no server runs or no admin can sign in
     #[arg(long)]
     local: bool,
     #[command(flatten)]
