@@ -226,7 +226,8 @@ impl Accounts {
 }
 
 /// Restores the user as an admin. Returns the user and the changes. Refuses while another admin can
-/// act, because that admin may have blocked the user on purpose. Fails if a Kubernetes object owns the user.
+/// act, because that admin may have blocked the user on purpose. Fails if a Kubernetes object owns
+/// the user.
 async fn with_admin_restored(
     tx: &mut Tx,
     id: UserId,
