@@ -18,7 +18,7 @@ use crate::{
     http::error::{ApiError, Kind},
     rate_limit::{
         BUCKETS_CAPACITY, bucket_cache,
-        gcra::{Quota, SECOND},
+        quota::{Quota, SECOND},
     },
 };
 

@@ -4,7 +4,7 @@ use std::{hash::Hash, time::Duration};
 
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-use super::gcra::{LimitStatus, Quota};
+use super::quota::{LimitStatus, Quota};
 
 /// How many buckets a process keeps. An evicted bucket is full again.
 pub(crate) const BUCKETS_CAPACITY: u64 = 100_000;
@@ -60,9 +60,9 @@ pub struct BucketRequest {
     pub quota: Quota,
 }
 
-/// Returns the status of the most restrictive bucket after a request at `now`: the longest wait if
-/// any bucket is empty, else the fewest remaining requests. Each bucket comes with the time at
-/// which it is full again, in microseconds.
+/// Returns the status of the most restrictive bucket after a request at `now`: if any bucket is
+/// empty, the one with the longest wait; otherwise the one with the fewest requests left. Each
+/// bucket comes with the time at which it is full again, in microseconds.
 pub(super) fn most_restrictive(
     buckets: impl Iterator<Item = (BucketRequest, u64)>,
     now: u64,

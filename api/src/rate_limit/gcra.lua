@@ -1,10 +1,13 @@
--- Counts a request in every bucket, or in none if one of them is empty. The rule is that of gcra.rs, to the microsecond.
+-- Counts a request in every bucket, or in none if one of them is empty. The generic cell rate
+-- algorithm (GCRA), with the arithmetic of quota.rs, to the microsecond.
 --
 -- KEYS: the buckets. ARGV: the limit of each, in the same order.
--- A key holds "<full> <limit>": when the bucket is full again, and the limit of its last request. An absent key, and a key that
--- holds anything else, is a full bucket. Returns {now, 1 if the request was counted or else 0, when each bucket is full again}.
+-- A key holds "<full> <limit>": when the bucket is full again, and the limit of its last request.
+-- An absent key, and a key that holds anything else, is a full bucket. Returns {now, 1 if the
+-- request was counted or else 0, when each bucket is full again}.
 --
--- Numbers are doubles: the largest product, a span of two minutes by an interval of one, is below 2^53.
+-- Numbers are doubles: the largest product, a span of two minutes by an interval of one, is below
+-- 2^53.
 
 local MINUTE, MAX_LIMIT = 60000000, 60000000
 

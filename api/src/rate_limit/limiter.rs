@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::{
     bucket::{BucketKey, BucketRequest},
-    gcra::{LimitStatus, Quota},
     headers::RateLimitStatus,
     memory::Memory,
+    quota::{LimitStatus, Quota},
     redis::RedisLimiter,
 };
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::{
     bucket::{BUCKETS_CAPACITY, BucketKey, BucketRequest, bucket_cache, most_restrictive},
-    gcra::{LimitStatus, Quota},
+    quota::{LimitStatus, Quota},
 };
 
 /// A bucket under the quota of its last request.

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     bucket::{BucketKey, BucketRequest},
-    gcra::LimitStatus,
+    quota::LimitStatus,
     script::RedisScript,
 };
 use crate::readiness::Readiness;

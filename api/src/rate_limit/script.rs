@@ -9,7 +9,7 @@ use redis::{ErrorKind, RedisResult, Script, aio::ConnectionLike};
 
 use super::{
     bucket::{BucketKey, BucketRequest, most_restrictive},
-    gcra::{LimitStatus, Quota},
+    quota::{LimitStatus, Quota},
 };
 
 /// The bucket of probes. No request counts in it.

@@ -1,6 +1,7 @@
 //! Reconciles an `ApiKey` into a credential, and a Secret that holds its plaintext.
 
 mod apply;
+mod clean_up;
 mod pending_secrets;
 mod plan;
 mod secret;
@@ -11,7 +12,7 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use paddock_crds::{ApiKey, KeyDeletionPolicy};
+use paddock_crds::ApiKey;
 use paddock_store::clock::Timestamp;
 
 use crate::{
@@ -123,17 +124,7 @@ impl Reconciler for KeyReconciler {
     }
 
     async fn clean_up(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Cleanup, ReconcileError> {
-        let object = object.as_ref();
-        let secret = self.secret_writer(object);
-        match object.spec.deletion_policy {
-            KeyDeletionPolicy::Retain => secret.orphan().await?,
-            KeyDeletionPolicy::Revoke => {
-                self.revoke(object).await?;
-                secret.delete().await?;
-            }
-        }
-        self.report_key_change(object);
-        Ok(Cleanup::Done)
+        self.clean_up_key(&object).await
     }
 }
 

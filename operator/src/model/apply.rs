@@ -1,13 +1,11 @@
-//! Pulls the model where it is missing, and records it; deletes it with the last object that names
-//! it.
+//! Pulls the model where it is missing, and records it.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use kube::{Resource, ResourceExt};
-use paddock_accounts::managed_resources::{Model, ModelSource, Removal};
+use kube::ResourceExt;
+use paddock_accounts::managed_resources::{Model, ModelSource};
 use paddock_crds::{BackendState, OllamaModel};
-use paddock_ollama::ModelName;
 
 use crate::{
     context::{Context, audit_context},
@@ -110,43 +108,4 @@ async fn record_model(
     accounts.managed().record_model(&audit_context(object), &owner, model).await?;
     let recorded = accounts.managed().find_model(&owner).await?;
     Ok(recorded.map_or(origin, |model| model.origin))
-}
-
-/// Deletes the record of the model. Deletes the model from every backend if the operator pulled it
-/// and no other object names it.
-pub(crate) async fn delete(
-    context: &Context,
-    backends: &[Backend],
-    object: &OllamaModel,
-) -> Result<(), ReconcileError> {
-    let accounts = &context.accounts;
-    let owner = context.owner(object);
-    let Ok(model) = ModelName::parse(&object.spec.model) else { return Ok(()) };
-    let removal = match accounts.managed().plan_model_removal(&owner, model.as_str()).await? {
-        Removal::Delete if is_named_by_other(context, object) => Removal::Keep,
-        other => other,
-    };
-    let detail = match removal {
-        Removal::Gone => return Ok(()),
-        Removal::Keep => "left in Ollama: it was there before, or another object names it",
-        Removal::Delete => {
-            for backend in backends {
-                backend.delete_model(&model).await?;
-            }
-            "removed from Ollama"
-        }
-    };
-    accounts.managed().forget_model(&audit_context(object), &owner, detail).await?;
-    Ok(())
-}
-
-/// Whether another object, which is not being deleted, names the same model.
-fn is_named_by_other(context: &Context, object: &OllamaModel) -> bool {
-    let model = ModelName::parse(&object.spec.model).ok();
-    let names_it = |other: &OllamaModel| {
-        other.uid() != object.uid()
-            && other.meta().deletion_timestamp.is_none()
-            && ModelName::parse(&other.spec.model).ok() == model
-    };
-    !context.models.filter(names_it).is_empty()
 }

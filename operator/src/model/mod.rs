@@ -2,6 +2,7 @@
 
 mod apply;
 mod backend;
+mod clean_up;
 mod plan;
 mod pulls;
 mod status;
@@ -9,8 +10,7 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use kube::ResourceExt;
-use paddock_crds::{ModelDeletionPolicy, OllamaModel};
+use paddock_crds::OllamaModel;
 use paddock_ollama::Client;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::DropGuard;
@@ -19,7 +19,6 @@ use crate::{
     context::Context,
     error::ReconcileError,
     model::{apply::Applied, backend::Backend, pulls::Pulls},
-    object::namespace_of,
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
 };
 
@@ -88,13 +87,6 @@ impl Reconciler for ModelReconciler {
     }
 
     async fn clean_up(self: Arc<Self>, object: Arc<OllamaModel>) -> Result<Cleanup, ReconcileError> {
-        let object = object.as_ref();
-        self.pulls.unsubscribe(&(namespace_of(object), object.name_any()));
-        if object.spec.deletion_policy == ModelDeletionPolicy::Delete {
-            self.context.models.wait_until_synced().await;
-            let _guard = self.deletion_lock.lock().await;
-            apply::delete(&self.context, &self.backends, object).await?;
-        }
-        Ok(Cleanup::Done)
+        self.clean_up_model(&object).await
     }
 }

@@ -1,25 +1,20 @@
 //! Reconciles an `ApiUser` into a user.
 
 mod apply;
+mod clean_up;
 mod status;
 pub(crate) mod validate;
 
 use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
-use paddock_accounts::{Error as AccountsError, managed_resources::DeletionAction};
-use paddock_crds::{ApiKey, ApiUser, ApiUserStatus, UserDeletionPolicy};
+use paddock_crds::{ApiKey, ApiUser, ApiUserStatus};
 
 use crate::{
-    context::{Context, audit_context},
+    context::Context,
     error::ReconcileError,
     object::namespace_of,
-    reconciler::{
-        Cleanup, Reconciler, Requeue, WriteCache,
-        finalizer::{has_finalizer, skips_cleanup},
-        report_status,
-    },
-    status::conditions::{Blocked, Reason},
+    reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
     user::apply::Applied,
 };
 
@@ -46,31 +41,6 @@ impl UserReconciler {
         for key in self.context.keys.filter(|key| is_key_of(key, object)) {
             self.context.keys.enqueue(&namespace_of(key.as_ref()), &key.name_any());
         }
-    }
-
-    /// Reconciles the other objects with the same e-mail: the address may be free now.
-    fn enqueue_rivals(&self, object: &ApiUser) {
-        let Some(email) = validate::desired_email(object) else { return };
-        let rivals = self.context.users.filter(|other| {
-            other.uid() != object.uid() && validate::desired_email(other).is_some_and(|address| address == email)
-        });
-        for rival in rivals {
-            self.context.users.enqueue(&namespace_of(rival.as_ref()), &rival.name_any());
-        }
-    }
-
-    /// Whether any of the user's keys is still being cleaned up. Keys go before their user, so that
-    /// each key's own object revokes it.
-    fn has_keys_to_clean_up(&self, object: &ApiUser) -> bool {
-        let needs_cleanup = |key: &ApiKey| {
-            key.meta().deletion_timestamp.is_some()
-                && has_finalizer(key)
-                && !skips_cleanup(key)
-                // A key in a namespace that the user does not allow must not delay the user's
-                // deletion.
-                && validate::check_key_namespace(object, &namespace_of(key)).is_ok()
-        };
-        !self.context.keys.filter(|key| is_key_of(key, object) && needs_cleanup(key)).is_empty()
     }
 }
 
@@ -101,29 +71,7 @@ impl Reconciler for UserReconciler {
     }
 
     async fn clean_up(self: Arc<Self>, object: Arc<ApiUser>) -> Result<Cleanup, ReconcileError> {
-        let object = object.as_ref();
-        self.context.keys.wait_until_synced().await;
-        if self.has_keys_to_clean_up(object) {
-            return Ok(Cleanup::Waiting);
-        }
-        let end = match object.spec.deletion_policy {
-            UserDeletionPolicy::Delete => DeletionAction::Delete,
-            UserDeletionPolicy::Disable => DeletionAction::Disable,
-            UserDeletionPolicy::Retain => DeletionAction::Retain,
-        };
-        let owner = self.context.owner(object);
-        match self.context.accounts.managed().release_user(&audit_context(object), &owner, end).await {
-            Ok(()) => {}
-            Err(error @ AccountsError::LastAdmin) => {
-                let applied = Applied::Blocked(Blocked::new(Reason::LastAdmin, error.to_string()));
-                self.report(object, status::build(object, &applied, self.context.now())).await?;
-                return Ok(Cleanup::Waiting);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        self.enqueue_keys(object);
-        self.enqueue_rivals(object);
-        Ok(Cleanup::Done)
+        self.clean_up_user(&object).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The audit log: an append-only table whose rows form a hash chain.
 
-mod aggregation;
+mod aggregated_writes;
 mod aggregator;
 mod anchor;
 pub(crate) mod chain;

@@ -5,7 +5,7 @@
 
 mod backlog;
 mod guard;
-mod in_flight;
+mod in_flight_table;
 mod recorder;
 pub(crate) mod replay;
 pub(crate) mod writer;

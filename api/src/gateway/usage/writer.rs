@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     backlog::UsageBacklog,
-    in_flight::{InFlightTable, STORE_INTERVAL},
+    in_flight_table::{InFlightTable, STORE_INTERVAL},
     recorder::UsageEvents,
 };
 

@@ -2,13 +2,13 @@
 //! minute's worth.
 //!
 //! A bucket is one number: the time at which it is full again. Each request moves that time on by
-//! one interval. A request is refused if that would lead further into the future than the span of a
-//! whole bucket. So a full bucket allows `limit` requests at once, then one each interval; in any
+//! one interval. A request is refused if the new time would be further ahead than an empty bucket
+//! takes to fill. So a full bucket allows `limit` requests at once, then one each interval; in any
 //! minute at most twice the limit: the burst, and the tokens that came back meanwhile.
 //!
-//! Times are whole microseconds. The script in Redis, whose numbers are doubles, therefore computes
-//! the same results. An interval is rounded up to a microsecond, which slows a limit of *n* by at
-//! most *n* / 60,000,000.
+//! Times are whole microseconds. All values are below 2^53, so the Redis script, which uses
+//! doubles, gets the same results. An interval is rounded up to a microsecond, which slows a limit
+//! of *n* by at most *n* / 60,000,000.
 
 use std::time::Duration;
 
