@@ -137,12 +137,16 @@ fn read_head(file: &Path) -> Result<KnownHead, Error> {
 
 /// The result of a successful verification, and what it does not prove.
 fn report(verified: &Verified, heads: usize) -> String {
-    let mut lines = vec![format!("the audit log is whole: {} row(s), head {}", verified.rows, verified.head)];
+    let mut lines = vec![format!("the audit log is whole: {}, head {}", counted(verified.rows, "row"), verified.head)];
     if verified.trimmed > 0 {
-        lines.push(format!("{} row(s) before them were removed when their time was over", verified.trimmed));
+        lines.push(format!("{} before them removed by retention", counted(verified.trimmed, "row")));
     }
     lines.push(match verified.beyond {
-        Some(beyond) => format!("{beyond} row(s) are newer than the newest of {heads} known head(s)"),
+        Some(beyond) => {
+            let verb = if beyond == 1 { "is" } else { "are" };
+            let heads = counted(i64::try_from(heads).unwrap_or(i64::MAX), "known head");
+            format!("{heads} checked; {} {verb} newer than the newest of them", counted(beyond, "row"))
+        }
         None => {
             "no head is known: a cut that took the database's own head along would not be seen (--head FILE)".into()
         }
@@ -150,6 +154,11 @@ fn report(verified: &Verified, heads: usize) -> String {
     let outlived = verified.outlived.iter();
     lines.extend(outlived.map(|source| format!("{source} proves nothing any more: its row was removed since")));
     lines.join("\n") + "\n"
+}
+
+/// Returns a number with its noun in the singular or plural, such as `2 rows`.
+fn counted(count: i64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 impl Export {

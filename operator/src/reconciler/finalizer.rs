@@ -32,7 +32,7 @@ pub(super) async fn handle_finalizer<R: Reconciler>(
         (true, false) => Ok(Requeue::Never),
         (true, true) => {
             if skips_cleanup(object.as_ref()) {
-                tracing::warn!("removing the finalizer without a clean-up, as the annotation asks");
+                tracing::warn!("annotation skips the clean-up; removing the finalizer without it");
             } else if Arc::clone(reconciler).clean_up(Arc::clone(&object)).await? == Cleanup::Waiting {
                 return Ok(Requeue::Backoff);
             }
@@ -55,7 +55,8 @@ pub(crate) fn has_finalizer<K: Resource>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// Whether the annotation asks to remove the finalizer of a stuck object without a clean-up.
+/// Whether an annotation skips the clean-up, so that the finalizer of a stuck object is removed
+/// without it.
 pub(crate) fn skips_cleanup<K: Resource>(object: &K) -> bool {
     is_annotation_true(object, annotation::SKIP_CLEANUP)
 }

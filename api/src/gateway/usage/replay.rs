@@ -74,9 +74,14 @@ async fn recover_orphan(accounts: &Accounts, orphan: Orphan) -> Result<(), Strin
         offset = chunk.end;
     };
     match damage {
-        None => tracing::info!(path, records, "orphaned usage spool stored"),
+        None => tracing::info!(path, records, "stored records of an orphaned usage spool"),
         Some(Damage::Torn) => {
-            tracing::warn!(path, records, offset, "orphaned usage spool stored; its incomplete last record is dropped");
+            tracing::warn!(
+                path,
+                records,
+                offset,
+                "stored records of an orphaned usage spool; dropped its incomplete last record"
+            );
         }
         Some(Damage::Corrupt) => {
             counter!("paddock_usage_lost_total").increment(1);

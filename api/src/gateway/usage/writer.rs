@@ -62,7 +62,7 @@ pub(crate) async fn write(
     }
     let left = flush_deadline.run_until_cancelled(timeout(STORE_TIMEOUT, accounts.usage().leave(process))).await;
     if !matches!(left, Some(Ok(Ok(())))) {
-        tracing::debug!("end of process not stored; its heartbeat will expire");
+        tracing::debug!("end of process not recorded; other processes will notice when its heartbeat expires");
     }
 }
 
@@ -117,11 +117,15 @@ pub(super) async fn store(
     match timeout(store_timeout, accounts.usage().record(batch)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ Error::Store(paddock_store::Error::Unavailable(_)))) => {
-            tracing::warn!(error = error_chain(&error), records = batch.len(), "usage waits for the database");
+            tracing::warn!(
+                error = error_chain(&error),
+                records = batch.len(),
+                "usage not stored: database unavailable"
+            );
             Err(DbUnavailable)
         }
         Err(_) => {
-            tracing::warn!(error = "timeout", records = batch.len(), "usage waits for the database");
+            tracing::warn!(error = "timeout", records = batch.len(), "usage not stored: database unavailable");
             Err(DbUnavailable)
         }
         Ok(Err(error)) if batch.len() == 1 => {

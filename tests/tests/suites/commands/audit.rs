@@ -22,9 +22,9 @@ use tempfile::TempDir;
 
 use super::{assert_refused, successful};
 
-/// The numbers in the second line of `audit verify`: the rows after the newest known head, and the
-/// known heads.
-fn newer_rows(verified: &str) -> Result<Vec<u64>> {
+/// The numbers in the second line of `audit verify`: the known heads, and the rows after the newest
+/// of them.
+fn heads_and_newer_rows(verified: &str) -> Result<Vec<u64>> {
     let line = verified.lines().nth(1).context("a second line")?;
     let numbers = line.split(|char: char| !char.is_ascii_digit()).filter(|number| !number.is_empty());
     Ok(numbers.map(str::parse).collect::<Result<_, _>>()?)
@@ -85,12 +85,12 @@ async fn verify_reports_the_rows_after_the_newest_known_head(#[case] engine: Eng
     story(async {
         let served = Served::start(engine).await?;
         let verified = successful(served.run(&["audit", "verify"])?)?;
-        assert_eq!(newer_rows(&verified)?, [0, 1], "{verified}");
+        assert_eq!(heads_and_newer_rows(&verified)?, [1, 0], "{verified}");
         let earlier = served.folder.path().join("earlier");
         fs::copy(served.head(), &earlier)?;
         served.admin.create_user(json!({"email": "ada@example.com"})).await?;
         let verified = successful(served.run(&["audit", "verify", "--head", path(&earlier)?])?)?;
-        assert_eq!(newer_rows(&verified)?, [0, 2], "{verified}");
+        assert_eq!(heads_and_newer_rows(&verified)?, [2, 0], "{verified}");
         Ok(())
     })
     .await;
