@@ -1,4 +1,4 @@
-//! Opening a database, and its readiness.
+//! Opens a database and checks its readiness.
 
 use std::sync::Arc;
 

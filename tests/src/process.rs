@@ -1,5 +1,5 @@
-//! Child processes. Each runs in its own process group, which ends with this process. Its output
-//! goes to a file, whose last lines are shown when a test fails.
+//! Child processes. Each child has its own process group, which is stopped when the test process
+//! exits. The output of a child goes to a file, whose last lines are shown when a test fails.
 
 use std::{
     fs::File,

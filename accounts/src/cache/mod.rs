@@ -165,7 +165,7 @@ impl CredentialCache {
         self.verification_locks[usize::from(digest.0[0]) % LOCK_STRIPES].lock().await
     }
 
-    /// Removes all results, because notifications may have been lost.
+    /// Clears all cached authentication results, because change notifications may have been lost.
     fn clear(&self) {
         self.rights.report_any();
         self.accepted.invalidate_all();

@@ -4,8 +4,8 @@
 //! Secret, and made *active* here.
 //!
 //! A staged secret is accepted at once, so that the Kubernetes Secret authenticates at every
-//! moment. Only the activation of another secret drops it. This happens after a write to the
-//! Kubernetes Secret, which makes the precondition of any earlier writer fail.
+//! moment. Only the activation of another secret drops it. Activation follows a write to the
+//! Kubernetes Secret. That write makes the preconditions of earlier writers fail.
 //!
 //! A leader may die between the writes, and two leaders may interleave them. In the end one secret
 //! is active, and the Kubernetes Secret holds an accepted one.

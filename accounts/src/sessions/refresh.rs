@@ -211,8 +211,8 @@ impl Sessions<'_> {
         Ok(true)
     }
 
-    /// Finds the presented token if its session is alive. An expired token is found only if it was
-    /// used before.
+    /// Finds the presented token if its session is alive. Returns an expired token only if it was
+    /// already used, so that reuse is detected.
     async fn live_token(self, presented: &Presented) -> Result<Option<Found>, Error> {
         let found: Option<Found> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(FIND)
             .bind(&presented.hash)

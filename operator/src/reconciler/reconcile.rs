@@ -18,7 +18,8 @@ use crate::{
 };
 
 const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Interval between reconciles of a settled object, before jitter. They repair drift in the database.
+/// Interval between reconciles of a settled object, before jitter. They repair drift in the
+/// database.
 const RECHECK_INTERVAL: Duration = Duration::from_mins(10);
 /// Delay after a conflict with another writer.
 const CONFLICT_DELAY: Duration = Duration::from_millis(50);
@@ -31,7 +32,8 @@ pub(crate) async fn reconcile<R: Reconciler>(
 ) -> Result<Action, Infallible> {
     let context = reconciler.context();
     let uid = guarded.uid().unwrap_or_default();
-    // A deletion ignores the pause: the annotation could otherwise block the deletion of a namespace.
+    // A deletion ignores the pause: the annotation could otherwise block the deletion of a
+    // namespace.
     if guarded.meta().deletion_timestamp.is_none() && is_annotation_true(guarded.as_ref(), annotation::PAUSED) {
         return Ok(Action::await_change());
     }

@@ -1,4 +1,4 @@
-//! The anchor: the checkpoint that the log continues from after retention removed older rows.
+//! The checkpoint that the log continues from after retention removed older rows.
 
 use super::{chain::Chain, head::Head};
 use crate::{db::Conn, error::Error, statements, with_conn};
@@ -8,7 +8,8 @@ statements! {
     MOVE_ANCHOR = "UPDATE audit_anchor SET position = $1, hash = $2, seal = $3";
 }
 
-/// The checkpoint of the chain: the last row that retention removed, sealed with the signing key.
+/// The row of `audit_anchor`: the checkpoint of the chain, sealed with the signing key. The
+/// checkpoint is the last row that retention removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Anchor {
     pub(super) at: Head,
@@ -26,7 +27,7 @@ impl Anchor {
         (self.seal == seal).then_some(&self.at)
     }
 
-    /// Stores this as the anchor of the log.
+    /// Stores this as the checkpoint of the log.
     pub(super) async fn store(&self, conn: Conn<'_>) -> Result<(), Error> {
         with_conn!(conn, |c| sqlx::query(MOVE_ANCHOR)
             .bind(self.at.position)
@@ -43,13 +44,13 @@ impl Anchor {
     }
 }
 
-/// Loads the anchor of the log.
+/// Loads the checkpoint of the log. Returns `None` if the row of `audit_anchor` is missing.
 pub(super) async fn load(conn: Conn<'_>) -> Result<Option<Anchor>, Error> {
     Ok(with_conn!(conn, |c| sqlx::query_as(ANCHOR).fetch_optional(c).await?).map(Anchor::from_row))
 }
 
-/// Loads the anchor and locks it until the transaction ends. Returns `None` while another process
-/// holds the lock.
+/// Loads the checkpoint and locks its row until the transaction ends. Returns `None` if the row is
+/// missing, or while another process holds the lock.
 pub(super) async fn load_locked(conn: Conn<'_>) -> Result<Option<Anchor>, Error> {
     const LOCKED: &str = "SELECT position, hash, seal FROM audit_anchor FOR UPDATE SKIP LOCKED";
     match conn {

@@ -226,7 +226,7 @@ impl Chain {
         mac.text()
     }
 
-    /// The seal of an anchor. Its first column differs from the first column of every row.
+    /// The seal of a checkpoint. Its first column differs from the first column of every row.
     pub(super) fn seal_anchor(&self, at: &Head) -> String {
         let mut mac = RowMac(hmac::Context::with_key(&self.key));
         mac.column(Some(b"paddock audit anchor"));

@@ -32,7 +32,7 @@ impl AuditLog {
     ///
     /// Rows are kept to the end of their UTC day, so that each day has one event of this type. A
     /// row is removed only if its seal is right. Otherwise Paddock would remove backdated rows, and
-    /// seal an anchor that confirms them.
+    /// seal a checkpoint that confirms them.
     pub async fn trim(&self) -> Result<i64, Error> {
         let Some(days) = self.retention_days() else { return Ok(0) };
         let today = (self.store().now() - DAY * days).since(Timestamp::from_micros(0)).as_secs() / DAY.as_secs();

@@ -57,7 +57,8 @@ impl AuditLog {
         loop {
             let result = self.verify_from(anchor.as_ref(), heads, &mut progress).await?;
             let current = anchor::load(self.store().reader().await?.conn()).await?;
-            // If the anchor moved, retention may have removed the missing rows during the check.
+            // If the checkpoint moved, retention may have removed the missing rows during the
+            // check.
             if result.is_ok() || current == anchor {
                 return Ok(result);
             }

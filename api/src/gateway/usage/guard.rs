@@ -26,7 +26,8 @@ pub(crate) struct UsageRequest<'a> {
 }
 
 /// Guards an admitted request. However the request ends, even dropped with its client, the guard
-/// sends one usage record and ends the metrics of the request.
+/// sends one usage record and ends the metrics of the request. A response that has begun is ended
+/// by `MeteredBody` in stream.rs.
 pub(crate) struct UsageGuard {
     /// `None` after the end of the request.
     open: Option<OpenRequest>,

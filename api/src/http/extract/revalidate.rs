@@ -8,6 +8,6 @@ pub(crate) trait Revalidate {
     const IS_AUTHENTICATED: bool;
 
     /// Re-authenticates the sender and repeats the permission checks that it has passed. Fails if
-    /// it lost a right meanwhile.
+    /// the sender has since lost one of these rights.
     fn revalidate(&mut self) -> impl Future<Output = Result<(), ApiError>> + Send;
 }

@@ -23,10 +23,10 @@ use crate::{
 
 /// Make sure that there is an admin, and print new secrets once.
 ///
-/// If no user can administer, admin@example.com becomes an admin, with a password and a key labelled
-/// `bootstrap`. New secrets are written once, as BOOTSTRAP_ADMIN_EMAIL=, BOOTSTRAP_ADMIN_PASSWORD=
-/// and BOOTSTRAP_ADMIN_API_KEY=: to standard output, a file, or a Kubernetes Secret. A second run
-/// changes nothing and prints no secret.
+/// If no user can administer, admin@example.com becomes an admin, with a password and a key
+/// labelled `bootstrap`. New secrets are written once, as BOOTSTRAP_ADMIN_EMAIL=,
+/// BOOTSTRAP_ADMIN_PASSWORD= and BOOTSTRAP_ADMIN_API_KEY=: to standard output, a file, or a
+/// Kubernetes Secret. A second run changes nothing and prints no secret.
 #[derive(Args)]
 pub(crate) struct Seed {
     #[command(flatten)]

@@ -84,7 +84,7 @@ impl Sender {
     }
 }
 
-/// A request whose head the server has authorized, and whose body it waits for.
+/// A request that is authorized by its headers; the server is waiting for its body.
 struct PendingRequest {
     stream: TcpStream,
     body: String,

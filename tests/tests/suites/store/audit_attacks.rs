@@ -39,7 +39,7 @@ const COLUMNS: [&str; 16] = [
     "hash",
 ];
 
-/// The attacked log: its rows after the anchor, oldest first.
+/// The attacked log: its rows after the checkpoint, oldest first.
 struct Target {
     engine: Engine,
     rows: Vec<AuditRow>,
@@ -58,7 +58,7 @@ impl Target {
             7 => (self.swapped_rows(rng), "swapped rows"),
             8 => (self.swapped_values(rng), "swapped values"),
             9 => (self.early_trimming(rng), "rows removed as if they had expired"),
-            10 => (self.anchor(rng), "another anchor"),
+            10 => (self.anchor(rng), "another checkpoint"),
             _ => (self.head(rng), "another head"),
         }
     }
@@ -157,7 +157,7 @@ impl Target {
         )
     }
 
-    /// Deletes the oldest rows, with or without an anchor that is moved without the key.
+    /// Deletes the oldest rows, with or without a checkpoint that is moved without the key.
     fn early_trimming(&self, rng: &mut SeededRng) -> String {
         let last = &self.rows[rng.index(self.rows.len() - 1)];
         let removed = format!("DELETE FROM audit_logs WHERE id <= {}", last.id);
@@ -178,7 +178,7 @@ impl Target {
             2 => format!("UPDATE audit_anchor SET hash = '{}'", rng.pick(&self.rows).hash),
             3 => "DELETE FROM audit_anchor".to_owned(),
             4 => "UPDATE audit_anchor SET position = 0, hash = '', seal = ''".to_owned(),
-            // An earlier anchor, which was right once.
+            // An earlier checkpoint, which was right once.
             _ => "DELETE FROM audit_anchor; INSERT INTO audit_anchor SELECT * FROM earlier_anchor".to_owned(),
         }
     }
