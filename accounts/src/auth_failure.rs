@@ -6,8 +6,10 @@
 pub enum AuthFailure {
     /// Neither a well-formed API key nor a valid access token of Paddock.
     Malformed,
-    /// No such key or session user exists, or the secret is wrong.
+    /// No such key or session user exists.
     Unknown,
+    /// The key exists, and its secret is another one.
+    WrongSecret,
     /// The credential has expired.
     Expired,
     /// The credential was revoked or replaced by a rotation.
@@ -25,6 +27,7 @@ impl AuthFailure {
         match self {
             Self::Malformed => "malformed",
             Self::Unknown => "unknown",
+            Self::WrongSecret => "wrong_secret",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::Disabled => "disabled",

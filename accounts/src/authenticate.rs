@@ -7,9 +7,10 @@ use paddock_store::{
     clock::Timestamp,
     context::AuditContext,
     ids::{CredentialId, SessionId, UserId},
-    rights::RightsChanges,
+    rights::{Generation, RightsChanges},
     statements, with_conn,
 };
+use secrecy::ExposeSecret;
 
 use crate::{
     access::principal::{AuthMethod, Principal},
@@ -18,7 +19,8 @@ use crate::{
     cache::{CachedDecision, Digest, run_invalidation},
     credentials::secrets::SecretState,
     error::Error,
-    sessions::jwt::{AccessToken, MAX_TOKEN_BYTES},
+    presented_credential::{Authenticated, Form, PresentedCredential},
+    sessions::jwt::AccessToken,
     types::{ApiKeyToken, Email, Limits, ModelPatterns, Roles, Scopes},
 };
 
@@ -114,46 +116,70 @@ impl Accounts {
 }
 
 impl Access<'_> {
-    /// Authenticates the credential of an `Authorization: Bearer` or `X-API-Key` header: an API
-    /// key, or the access token of a session. Uses the cached result while the rights of the owner
-    /// are unchanged.
-    pub async fn authenticate(self, presented: &str) -> Result<Result<Arc<Principal>, AuthFailure>, Error> {
-        if presented.len() > MAX_TOKEN_BYTES {
+    /// Authenticates the credential of a request. Uses the cached result while the rights of the
+    /// owner are unchanged.
+    pub async fn authenticate(
+        self,
+        presented: &PresentedCredential,
+    ) -> Result<Result<Authenticated, AuthFailure>, Error> {
+        if matches!(presented.form, Form::Malformed) {
             return Ok(Err(AuthFailure::Malformed));
         }
-        let digest = Digest::of(presented);
-        if let Some(decision) = self.accounts.cache().find(&digest) {
-            return Ok(self.decide(&decision));
+        if let Some((decision, read_at)) = self.accounts.cache().find(&presented.digest) {
+            return Ok(self.decide(&decision, read_at));
         }
         let generation = self.accounts.cache().generation();
-        let decision = if ApiKeyToken::looks_like_key(presented) {
-            let Ok(token) = ApiKeyToken::parse(presented) else { return Ok(Err(AuthFailure::Malformed)) };
-            self.verify_key(&token, digest).await?
-        } else {
-            match self.accounts.session_key().read(presented, self.accounts.now()) {
-                Ok(access) => self.verify_session(access.session, Some(&access)).await?,
-                Err(failure) => return Ok(Err(failure)),
+        let decision = match &presented.form {
+            Form::Key(token) => self.verify_key(token, presented.digest).await?,
+            Form::AccessToken(text) => {
+                match self.accounts.session_key().read(text.expose_secret(), self.accounts.now()) {
+                    Ok(access) => self.verify_session(access.session, Some(&access)).await?,
+                    Err(failure) => return Ok(Err(failure)),
+                }
             }
+            Form::Malformed => return Ok(Err(AuthFailure::Malformed)),
         };
-        self.accounts.cache().insert(digest, generation, &decision);
-        Ok(self.decide(&decision))
+        self.accounts.cache().insert(presented.digest, generation, &decision);
+        Ok(self.decide(&decision, generation))
     }
 
-    /// Whether this looks like an API key that this process never verified, so it may be a guess.
-    /// An access token cannot be guessed, because it is signed.
+    /// Returns the principal with its current rights. While the rights of the owner are unchanged,
+    /// this compares the generation of the earlier result and the time, and looks nothing up.
+    pub async fn recheck(
+        self,
+        presented: &PresentedCredential,
+        earlier: &Authenticated,
+    ) -> Result<Result<Authenticated, AuthFailure>, Error> {
+        if !self.accounts.cache().is_current(earlier.read_at, earlier.user_id) {
+            return self.authenticate(presented).await;
+        }
+        Ok(match earlier.until {
+            Some((end, failure)) if end <= self.accounts.now() => Err(failure),
+            _ => Ok(earlier.clone()),
+        })
+    }
+
+    /// Whether this is an API key about which nothing is cached, so the database is read.
     #[must_use]
-    pub fn is_unverified_key(self, presented: &str) -> bool {
-        ApiKeyToken::looks_like_key(presented) && !self.accounts.cache().was_verified(&Digest::of(presented))
+    pub fn needs_lookup(self, presented: &PresentedCredential) -> bool {
+        self.is_unverified_key(presented) && self.accounts.cache().find(&presented.digest).is_none()
+    }
+
+    /// Whether this is an API key that this process never verified, so it may be a guess. An access
+    /// token cannot be guessed, because it is signed.
+    #[must_use]
+    pub fn is_unverified_key(self, presented: &PresentedCredential) -> bool {
+        presented.key_id().is_some() && !self.accounts.cache().was_verified(&presented.digest)
     }
 
     /// Returns the result at the current time, and records the use of an accepted key.
-    fn decide(self, decision: &CachedDecision) -> Result<Arc<Principal>, AuthFailure> {
+    fn decide(self, decision: &CachedDecision, read_at: Generation) -> Result<Authenticated, AuthFailure> {
         let now = self.accounts.now();
-        let decision = decision.at(now);
-        if let Some(key) = decision.as_ref().ok().and_then(|principal| principal.credential_id()) {
+        let principal = decision.at(now)?;
+        if let Some(key) = principal.credential_id() {
             self.accounts.last_used().note(key, now);
         }
-        decision
+        Ok(Authenticated::new(principal, read_at, decision))
     }
 
     /// Authenticates a principal again. Reads the database and not the cache.
@@ -215,7 +241,7 @@ impl Access<'_> {
         };
         // Checked first: without the secret, a client must not learn the state of the key.
         if !self.is_secret_of(token, digest, &row.hash).await? {
-            return Ok(CachedDecision::rejected(AuthFailure::Unknown));
+            return Ok(CachedDecision::rejected(AuthFailure::WrongSecret));
         }
         Ok(decide_key(token.key_id(), row))
     }

@@ -17,6 +17,7 @@ mod login_throttle;
 pub mod managed_resources;
 mod open;
 pub mod passwords;
+mod presented_credential;
 pub mod sessions;
 pub mod types;
 pub mod usage;
@@ -28,6 +29,7 @@ pub use auth_failure::AuthFailure;
 pub use authenticate::Access;
 pub use error::Error;
 pub use paddock_store::ids::{CredentialId, SecretId, SessionId, UserId};
+pub use presented_credential::{Authenticated, PresentedCredential};
 pub use types::Violation;
 
 /// All named statements. Opening a database prepares each of them.

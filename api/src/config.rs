@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use paddock_ollama::Backend;
 use secrecy::SecretString;
 
 use crate::readiness::Readiness;
@@ -10,8 +11,8 @@ use crate::readiness::Readiness;
 /// The configuration of the API and the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The Ollama behind the gateway: `http://host:port`, without a path.
-    pub ollama_url: String,
+    /// The Ollama behind the gateway.
+    pub ollama: Backend,
     /// The timeouts of a request through the gateway.
     pub timeouts: Timeouts,
     /// The maximum number of connections, and their idle timeouts.
@@ -56,11 +57,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the defaults for the Ollama at this URL.
+    /// Returns the defaults for this Ollama.
     #[must_use]
-    pub fn new(ollama_url: impl Into<String>) -> Self {
+    pub fn new(ollama: Backend) -> Self {
         Self {
-            ollama_url: ollama_url.into(),
+            ollama,
             timeouts: Timeouts::default(),
             connections: ConnectionLimits::default(),
             drain_timeout: Duration::from_secs(30),
@@ -85,15 +86,51 @@ impl Config {
 /// The timeouts of a request through the gateway. Each one ends the request by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the forwarded request to the headers of the response. It must suffice to load a model
-    /// from a cold disk. A response that is not a stream has its headers only when it is complete.
+    /// From the forwarded request to the headers of a stream. It must suffice to load a model from a
+    /// cold disk. A response that is not a stream has no such timeout, because it has its headers
+    /// only when it is complete.
     pub headers: Duration,
-    /// Between two chunks of a response, and between two chunks of a request body.
+    /// Between two chunks of a stream, and between two chunks of a request body.
     pub idle: Duration,
     /// From the forwarded request to the end of the response.
     pub total: Duration,
     /// From the first byte of the request to the end of the response.
     pub lifetime: Duration,
+}
+
+/// One of the timeouts of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// [`Timeouts::headers`]
+    Headers,
+    /// [`Timeouts::idle`]
+    Idle,
+    /// [`Timeouts::total`]
+    Total,
+    /// [`Timeouts::lifetime`]
+    Lifetime,
+}
+
+impl Clock {
+    /// The setting of the timeout.
+    pub(crate) const fn setting(self) -> &'static str {
+        match self {
+            Self::Headers => "UPSTREAM_HEADERS_TIMEOUT",
+            Self::Idle => "UPSTREAM_IDLE_TIMEOUT",
+            Self::Total => "UPSTREAM_TOTAL_TIMEOUT",
+            Self::Lifetime => "UPSTREAM_LIFETIME_TIMEOUT",
+        }
+    }
+
+    /// The reason in the log, and the code of the error.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::Headers => "upstream_headers_timeout",
+            Self::Idle => "upstream_idle_timeout",
+            Self::Total => "upstream_total_timeout",
+            Self::Lifetime => "upstream_lifetime_timeout",
+        }
+    }
 }
 
 impl Default for Timeouts {

@@ -26,8 +26,7 @@ pub(crate) fn api_config(
     ollama: &OllamaSettings,
     environment: Environment,
 ) -> Result<paddock_api::Config, Error> {
-    let url = config::ollama_url(ollama, environment)?;
-    let mut config = paddock_api::Config::new(url.as_str().trim_end_matches('/'));
+    let mut config = paddock_api::Config::new(config::ollama_backend(ollama, environment)?);
     config.public_url = config::public_url(ollama)?.map(String::from);
     config.secure_cookies = environment == Environment::Prod;
     config.drain_timeout = serve.drain_timeout;
@@ -37,12 +36,7 @@ pub(crate) fn api_config(
     config.trusted_proxies.clone_from(&serve.trusted_proxies);
     config.cors_allowed_origins.clone_from(&serve.cors_allowed_origins);
     config.cors_allow_local = environment == Environment::Local;
-    config.timeouts = paddock_api::Timeouts {
-        headers: serve.upstream_headers_timeout,
-        idle: serve.upstream_idle_timeout,
-        total: serve.upstream_total_timeout,
-        lifetime: serve.upstream_lifetime_timeout,
-    };
+    config.timeouts = config::timeouts(serve)?;
     Ok(config)
 }
 
@@ -128,8 +122,8 @@ pub(crate) fn ollama_client(
     ollama: &OllamaSettings,
     environment: Environment,
 ) -> Result<paddock_ollama::Client, Error> {
-    let url = config::ollama_url(ollama, environment)?;
-    Ok(paddock_ollama::Client::new(url.as_str(), paddock_ollama::Timeouts::default()).context("OLLAMA_BASE_URL")?)
+    let backend = config::ollama_backend(ollama, environment)?;
+    Ok(paddock_ollama::Client::new(backend, paddock_ollama::Timeouts::default()).context("OLLAMA_BASE_URL")?)
 }
 
 /// Runs the operator until it stops. Losing the lease is an error.

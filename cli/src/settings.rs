@@ -136,18 +136,22 @@ pub(crate) struct ServeSettings {
     /// How long open streams may continue after SIGTERM
     #[arg(long, env = "DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub(crate) drain_timeout: Duration,
-    /// How long Ollama may take to begin an answer; loading a model takes minutes
-    #[arg(long, env = "UPSTREAM_HEADERS_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
-    pub(crate) upstream_headers_timeout: Duration,
-    /// How long Ollama may pause within an answer
-    #[arg(long, env = "UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
-    pub(crate) upstream_idle_timeout: Duration,
-    /// How long an answer may take in total
-    #[arg(long, env = "UPSTREAM_TOTAL_TIMEOUT", value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
-    pub(crate) upstream_total_timeout: Duration,
-    /// How long a request may take in total, body and answer
-    #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = parse_duration)]
-    pub(crate) upstream_lifetime_timeout: Duration,
+    /// How long Ollama may take to begin a stream; loading a model takes minutes [default: 10m, or
+    /// UPSTREAM_TOTAL_TIMEOUT if that is less]
+    #[arg(long, env = "UPSTREAM_HEADERS_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) upstream_headers_timeout: Option<Duration>,
+    /// How long Ollama may pause within a stream [default: 5m, or UPSTREAM_TOTAL_TIMEOUT if that is
+    /// less]
+    #[arg(long, env = "UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) upstream_idle_timeout: Option<Duration>,
+    /// How long an answer may take in total [default: 1h, or UPSTREAM_LIFETIME_TIMEOUT if that is
+    /// less]
+    #[arg(long, env = "UPSTREAM_TOTAL_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) upstream_total_timeout: Option<Duration>,
+    /// How long a request may take in total, body and answer [default: 2h, or UPSTREAM_TOTAL_TIMEOUT
+    /// if that is more]
+    #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) upstream_lifetime_timeout: Option<Duration>,
     /// Folder for usage records while the database is unavailable [default: beside the SQLite file;
     /// else /var/lib/paddock/usage, in local a temporary folder]
     #[arg(long, env = "USAGE_SPOOL_DIR", value_name = "DIR")]
@@ -197,6 +201,16 @@ pub(crate) struct OllamaSettings {
     /// http://ollama.default.svc.cluster.local:11434 in prod]
     #[arg(long, env = "OLLAMA_BASE_URL", value_name = "URL")]
     pub(crate) ollama_base_url: Option<String>,
+    /// File with certificates in PEM form that connections to Ollama trust, besides the system's
+    #[arg(long, env = "OLLAMA_CA_FILE", value_name = "FILE")]
+    pub(crate) ollama_ca_file: Option<PathBuf>,
+    /// Value of the header Authorization for an Ollama behind a proxy that wants one, such as
+    /// `Bearer <token>`
+    #[arg(long, env = "OLLAMA_AUTHORIZATION", value_name = "VALUE", hide_env_values = true)]
+    pub(crate) ollama_authorization: Option<SecretString>,
+    /// File with the value of OLLAMA_AUTHORIZATION
+    #[arg(long, env = "OLLAMA_AUTHORIZATION_FILE", value_name = "FILE")]
+    pub(crate) ollama_authorization_file: Option<PathBuf>,
     /// Registries to pull models from; http://host:port allows insecure pulls from it
     #[arg(
         long,

@@ -8,12 +8,14 @@
 //! | `answer` | meter of an answer: completeness, token counts, removal of the usage chunk |
 //! | `listing` | filters for the lists of models |
 //! | `names`, `patterns` | model names, and the patterns that allow them |
+//! | `backend` | where an Ollama server is, and how to connect to it |
 //! | `client` | administrative client: lists, pulls with progress, deletes |
 //!
 //! The crate contains no HTTP server and no database. It interprets bytes; its callers act on the
 //! result.
 
 mod answer;
+mod backend;
 mod client;
 mod dialect;
 mod endpoints;
@@ -25,10 +27,11 @@ mod patterns;
 mod request;
 
 pub use answer::{AnswerSummary, Chunks, Meter, Usage};
+pub use backend::{Backend, BackendError};
 pub use client::{Client, ClientError, Progress, PullError, PullEvent, PullProgress, PullStream, Tag, Timeouts};
 pub use dialect::{Dialect, dialect_of};
-pub use endpoints::{Access, ENDPOINTS, Endpoint, Lookup, Operation, RouteError, lookup};
-pub use listing::{filter_openai_models, filter_tags};
+pub use endpoints::{Access, ENDPOINTS, Endpoint, Lookup, Operation, RouteError, RouteErrorKind, lookup};
+pub use listing::{filter_openai_models, filter_tags, find_openai_model, hide_prompts};
 pub use names::{ModelName, NameError, Part};
 pub use patterns::{AllowList, ModelPattern, any_matches, covers};
 pub use request::{Edit, KnownFields, Member, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan, splice};

@@ -29,7 +29,7 @@ pub enum RightsChanged {
 }
 
 /// The number of a change of rights.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(u64);
 
 struct Changes {

@@ -35,13 +35,13 @@ const MAX_REJECTED: u64 = 10_000;
 /// How long an accepted credential is cached, in case an invalidation is lost.
 const ACCEPTED_TTL: Duration = Duration::from_mins(5);
 /// How long a rejected credential is cached.
-const REJECTED_TTL: Duration = Duration::from_secs(10);
+const REJECTED_TTL: Duration = Duration::from_secs(30);
 /// The number of locks for first verifications, which bounds how many run in parallel.
 const LOCK_STRIPES: usize = 64;
 
 /// The SHA-256 of a credential. A credential has 256 random bits or is signed, so it cannot be
 /// guessed from its digest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digest([u8; 32]);
 
 impl Digest {
@@ -117,8 +117,15 @@ impl CredentialCache {
         self.rights.subscribe()
     }
 
-    /// Returns the cached decision for a credential, if it is still current.
-    pub(crate) fn find(&self, digest: &Digest) -> Option<CachedDecision> {
+    /// Whether a result read at this generation is still current: the cache is enabled, and the
+    /// rights of the user are unchanged since.
+    pub(crate) fn is_current(&self, read_at: Generation, user: UserId) -> bool {
+        self.is_enabled() && self.rights.is_current(read_at, Some(user))
+    }
+
+    /// Returns the cached decision for a credential, if it is still current, and the generation at
+    /// which it was read.
+    pub(crate) fn find(&self, digest: &Digest) -> Option<(CachedDecision, Generation)> {
         if !self.is_enabled() {
             counter!("paddock_credential_cache_misses_total", "reason" => "bypassed").increment(1);
             return None;
@@ -127,7 +134,7 @@ impl CredentialCache {
         if let Some(entry) = entry
             && self.rights.is_current(entry.read_at, entry.decision.user)
         {
-            return Some(entry.decision);
+            return Some((entry.decision, entry.read_at));
         }
         counter!("paddock_credential_cache_misses_total", "reason" => "unknown").increment(1);
         None

@@ -18,7 +18,7 @@ pub const ACCESS_LIFETIME: Duration = Duration::from_mins(15);
 /// The longest credential, in bytes.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 << 10;
 
-const ISSUER: &str = "paddock";
+pub(crate) const ISSUER: &str = "paddock";
 const AUDIENCE: &str = "paddock-api";
 const TYPE: &str = "JWT";
 /// The tolerated difference between the clocks of two replicas, in seconds.

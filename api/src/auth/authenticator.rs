@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use metrics::counter;
-use paddock_accounts::{Accounts, access::Principal};
+use paddock_accounts::{Accounts, AuthFailure, Authenticated, PresentedCredential, access::Principal};
 use paddock_store::{context::AuditContext, error_chain};
 
 use super::{
     credential::credential_from_headers,
     error::AuthError,
-    failure_limiter::{AttemptKind, AuthFailureLimiter},
+    failure_limiter::{AttemptKind, AttemptPermit, AuthFailureLimiter},
 };
 use crate::{
     http::{deadline::with_db_timeout, request_context::RequestContext, spans},
@@ -25,6 +25,20 @@ pub(crate) struct Authenticator {
     rate_limiter: Arc<RateLimiter>,
 }
 
+/// The credential of a request, and its principal.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthenticatedRequest {
+    credential: PresentedCredential,
+    authenticated: Authenticated,
+}
+
+impl AuthenticatedRequest {
+    /// Returns the principal, with its rights as of the last check.
+    pub(crate) fn principal(&self) -> &Arc<Principal> {
+        self.authenticated.principal()
+    }
+}
+
 impl Authenticator {
     pub(crate) fn new(
         accounts: Accounts,
@@ -34,67 +48,82 @@ impl Authenticator {
         Self { accounts, failure_limiter, rate_limiter }
     }
 
-    /// Returns the principal behind a request, if its limits allow the request. The request counts
-    /// once.
+    /// Authenticates a request, if the limits of its principal allow it. The request counts once.
     pub(crate) async fn admit(
         &self,
         headers: &HeaderMap,
         context: &RequestContext,
-    ) -> Result<Arc<Principal>, AuthError> {
-        let principal = self.authenticate(headers, context).await?;
-        self.rate_limiter.admit(&principal, &context.rate_limit_status).await.map_err(AuthError::Limited)?;
-        Ok(principal)
+    ) -> Result<AuthenticatedRequest, AuthError> {
+        let request = self.authenticate(headers, context).await?;
+        self.rate_limiter.admit(request.principal(), &context.rate_limit_status).await.map_err(AuthError::Limited)?;
+        Ok(request)
     }
 
-    /// Returns the principal behind a request, without counting the request.
+    /// Authenticates a request, without counting it.
     pub(crate) async fn authenticate(
         &self,
         headers: &HeaderMap,
         context: &RequestContext,
-    ) -> Result<Arc<Principal>, AuthError> {
-        let verified = self.verify(credential_from_headers(headers), context).await;
-        let principal = verified.inspect_err(count_failure)?;
-        spans::record_principal(&principal);
-        Ok(principal)
-    }
-
-    /// Authenticates the credential again and returns the principal with its current rights. A
-    /// handler calls this before it acts, if the principal may have lost rights since the headers
-    /// of the request were read. Without a change of rights this costs no query.
-    pub(crate) async fn reauthenticate(
-        &self,
-        credential: Result<&str, AuthError>,
-    ) -> Result<Arc<Principal>, AuthError> {
-        let verified = match credential {
-            Ok(text) => match with_db_timeout(self.accounts.access().authenticate(text)).await {
-                Ok(verified) => verified.map_err(AuthError::Refused),
-                Err(error) => Err(AuthError::Database(error)),
-            },
-            Err(error) => Err(error),
+    ) -> Result<AuthenticatedRequest, AuthError> {
+        let request = async {
+            let credential = credential_from_headers(headers)?;
+            let authenticated = self.verify(&credential, context).await?;
+            Ok(AuthenticatedRequest { credential, authenticated })
         };
-        verified.inspect_err(count_failure)
+        let request = request.await.inspect_err(count_failure)?;
+        spans::record_principal(request.principal());
+        Ok(request)
     }
 
-    /// Verifies a credential, unless its address is throttled and the credential is unverified.
+    /// Replaces the principal of a request by one with its current rights. A handler calls this
+    /// before it acts, if the principal may have lost rights since the headers of the request were
+    /// read. Without a change of rights this looks nothing up.
+    pub(crate) async fn recheck(&self, request: &mut AuthenticatedRequest) -> Result<(), AuthError> {
+        let access = self.accounts.access();
+        let checked = match with_db_timeout(access.recheck(&request.credential, &request.authenticated)).await {
+            Ok(checked) => checked.map_err(AuthError::Refused),
+            Err(error) => Err(AuthError::Database(error)),
+        };
+        request.authenticated = checked.inspect_err(count_failure)?;
+        Ok(())
+    }
+
+    /// Verifies a credential, unless it is throttled.
+    ///
+    /// Failures count by address and key id. So a dead key that a client repeats throttles itself
+    /// and no other key. Keys that do not exist count by address too, because each costs a query.
     async fn verify(
         &self,
-        credential: Result<&str, AuthError>,
+        credential: &PresentedCredential,
         context: &RequestContext,
-    ) -> Result<Arc<Principal>, AuthError> {
-        let text = credential?;
-        let is_unverified = || self.accounts.access().is_unverified_key(text);
-        let attempt = self.failure_limiter.begin(context.ip, AttemptKind::Credential, is_unverified);
-        let attempt = attempt.map_err(AuthError::Throttled)?;
-        match with_db_timeout(self.accounts.access().authenticate(text)).await {
-            Ok(Ok(principal)) => {
+    ) -> Result<Authenticated, AuthError> {
+        let access = self.accounts.access();
+        let begin = |kind, is_unverified| {
+            self.failure_limiter.begin(context.ip, kind, || is_unverified).map_err(AuthError::Throttled)
+        };
+        let kind = credential.key_id().map_or(AttemptKind::Malformed, AttemptKind::key);
+        let attempt = begin(kind, access.is_unverified_key(credential))?;
+        let lookup = if access.needs_lookup(credential) { Some(begin(AttemptKind::UnknownKey, true)?) } else { None };
+        match with_db_timeout(access.authenticate(credential)).await {
+            Ok(Ok(authenticated)) => {
                 attempt.refund();
-                Ok(principal)
+                lookup.into_iter().for_each(AttemptPermit::refund);
+                Ok(authenticated)
             }
             Ok(Err(reason)) => {
-                Err(attempt.consume().map_or_else(AuthError::Throttled, |()| AuthError::Refused(reason)))
+                let counted = lookup.map_or(Ok(()), |lookup| {
+                    if reason == AuthFailure::Unknown {
+                        return lookup.consume();
+                    }
+                    lookup.refund();
+                    Ok(())
+                });
+                let counted = attempt.consume().and(counted);
+                Err(counted.map_or_else(AuthError::Throttled, |()| AuthError::Refused(reason)))
             }
             Err(error) => {
                 attempt.refund();
+                lookup.into_iter().for_each(AttemptPermit::refund);
                 Err(AuthError::Database(error))
             }
         }

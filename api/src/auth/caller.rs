@@ -13,9 +13,8 @@ use paddock_accounts::{
     types::Scope,
 };
 use paddock_store::context::{Actor, AuditContext};
-use secrecy::{ExposeSecret, SecretString};
 
-use super::{authenticator::Authenticator, credential::credential_from_headers};
+use super::authenticator::{AuthenticatedRequest, Authenticator};
 use crate::http::{
     deadline::DbError,
     error::{ApiError, Kind},
@@ -25,20 +24,22 @@ use crate::http::{
 
 /// The authenticated caller of a management request.
 pub(crate) struct Caller {
-    /// The principal, as the last authentication found it.
-    pub(crate) principal: Arc<Principal>,
     /// The audit context of what this principal does.
     pub(crate) audit_context: AuditContext,
     authenticator: Authenticator,
     /// The route in audit events: `PATCH /users/{id}`.
     route: String,
-    /// The credential, for re-authentication.
-    credential: SecretString,
-    /// The permissions that the request has required so far, for re-authentication.
+    request: AuthenticatedRequest,
+    /// The permissions that the request has required so far, for the next check.
     required: Vec<Permission>,
 }
 
 impl Caller {
+    /// Returns the principal, with its rights as of the last check.
+    pub(crate) fn principal(&self) -> &Arc<Principal> {
+        self.request.principal()
+    }
+
     /// Fails unless the caller has the permission. A denial is recorded in the audit log.
     pub(crate) async fn require(&mut self, permission: Permission) -> Result<(), ApiError> {
         self.required.push(permission);
@@ -54,7 +55,7 @@ impl Caller {
         requested: Option<UserId>,
     ) -> Result<Option<UserId>, ApiError> {
         match requested {
-            None => Ok(self.principal.may(Permission::Manage(scope)).is_err().then_some(self.principal.user_id)),
+            None => Ok(self.principal().may(Permission::Manage(scope)).is_err().then_some(self.principal().user_id)),
             Some(user) => {
                 self.require(Permission::See(scope, user)).await?;
                 Ok(Some(user))
@@ -63,7 +64,7 @@ impl Caller {
     }
 
     async fn check(&self, permission: Permission) -> Result<(), ApiError> {
-        match self.principal.may(permission) {
+        match self.principal().may(permission) {
             Ok(()) => Ok(()),
             Err(denied) => Err(self.deny(denied.to_string()).await),
         }
@@ -81,7 +82,7 @@ impl Caller {
 
     /// Records a denial in the audit log and returns the problem for the response.
     pub(crate) async fn deny(&self, reason: String) -> ApiError {
-        self.authenticator.record_denial(&self.audit_context, &self.principal, &self.route, &reason).await;
+        self.authenticator.record_denial(&self.audit_context, self.principal(), &self.route, &reason).await;
         ApiError::new(Kind::Forbidden, reason)
     }
 }
@@ -96,12 +97,12 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let authenticator = Authenticator::from_ref(state);
         let context = request_context(parts)?;
-        let principal = authenticator.admit(&parts.headers, context).await?;
-        let credential = credential_from_headers(&parts.headers)?.into();
-        let audit_context = context.audit_context(parts.headers.get(header::USER_AGENT), principal.actor());
+        let request = authenticator.admit(&parts.headers, context).await?;
+        let actor = request.principal().actor();
+        let audit_context = context.audit_context(parts.headers.get(header::USER_AGENT), actor);
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let route = format!("{} {path}", parts.method);
-        Ok(Self { principal, audit_context, authenticator, route, credential, required: Vec::new() })
+        Ok(Self { audit_context, authenticator, route, request, required: Vec::new() })
     }
 }
 
@@ -109,7 +110,7 @@ impl Revalidate for Caller {
     const IS_AUTHENTICATED: bool = true;
 
     async fn revalidate(&mut self) -> Result<(), ApiError> {
-        self.principal = self.authenticator.reauthenticate(Ok(self.credential.expose_secret())).await?;
+        self.authenticator.recheck(&mut self.request).await?;
         for permission in &self.required {
             self.check(*permission).await?;
         }

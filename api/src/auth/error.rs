@@ -14,7 +14,7 @@ use crate::{
 /// Why a request was not authenticated or not admitted.
 #[derive(Debug)]
 pub(crate) enum AuthError {
-    /// The request has no credential, or a header of another scheme than Bearer.
+    /// The request has no credential.
     Absent,
     /// The request has two different credentials.
     Conflicting,
@@ -29,9 +29,11 @@ pub(crate) enum AuthError {
 }
 
 /// The message for [`AuthError::Absent`].
-const ABSENT: &str = "send an API key or a session's access token as `Authorization: Bearer ...`";
+const ABSENT: &str =
+    "send an API key or a session's access token as `Authorization: Bearer ...`, or an API key as `X-API-Key: ...`";
 /// The message for [`AuthError::Conflicting`].
-const CONFLICTING: &str = "two different credentials were sent: send one";
+const CONFLICTING: &str =
+    "the headers Authorization and X-API-Key hold two different credentials: send one of them, in one of the headers";
 /// The message for [`AuthError::Refused`]: one text for every reason, so that no client learns
 /// which keys exist.
 pub(crate) const REFUSED: &str = "the credential is not valid";

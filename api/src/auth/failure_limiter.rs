@@ -1,10 +1,11 @@
 //! Limits how many wrong credentials an address may present in a minute, so that guessing is slow.
 //!
-//! Each address has one bucket for each kind of attempt: credentials, cookies and passwords. A
-//! failed attempt takes one token from the address's bucket. While the bucket is empty, unverified
-//! credentials get 429 unchecked. Credentials that were valid before, and access tokens, whose
-//! signature is checked first, are still verified. So one broken client does not lock out the
-//! others behind its address. Each process counts for itself.
+//! Each address has one bucket for each kind of attempt: for each API key that it presents, for keys
+//! that do not exist, malformed credentials, cookies and passwords. A failed attempt takes one token
+//! from its bucket. While the bucket is empty, unverified credentials of the kind get 429 unchecked.
+//! Credentials that were valid before, and access tokens, whose signature is checked first, are
+//! still verified. So one broken client does not lock out the others behind its address, nor does a
+//! dead key that it repeats lock out living keys. Each process counts for itself.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -30,19 +31,33 @@ const MAX_LOG_LINES: u64 = 10;
 /// What an attempt presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AttemptKind {
-    /// An API key or an access token.
-    Credential,
+    /// The API key with this id.
+    Key([u8; KEY_ID_LENGTH]),
+    /// An API key that does not exist, which costs a query.
+    UnknownKey,
+    /// A text that is no API key and no valid access token.
+    Malformed,
     /// The cookie of a session.
     Cookie,
     /// The password of a sign-in.
     Password,
 }
 
+/// The length of the id of a key.
+const KEY_ID_LENGTH: usize = 10;
+
 impl AttemptKind {
+    /// The attempt with the API key that has this id.
+    pub(crate) fn key(id: &str) -> Self {
+        id.as_bytes().try_into().map_or(Self::Malformed, Self::Key)
+    }
+
     /// The value of the log field `attempts`.
     const fn text(self) -> &'static str {
         match self {
-            Self::Credential => "credential",
+            Self::Key(_) => "key",
+            Self::UnknownKey => "unknown key",
+            Self::Malformed => "malformed credential",
             Self::Cookie => "cookie",
             Self::Password => "sign-in",
         }
@@ -90,7 +105,10 @@ impl Throttled {
     /// The error message for the client.
     pub(crate) fn message(self) -> &'static str {
         match self.kind {
-            AttemptKind::Credential => "too many credentials from your address are not valid; come back later",
+            AttemptKind::Key(_) => "this key was refused too often; stop using it, or come back later",
+            AttemptKind::UnknownKey | AttemptKind::Malformed => {
+                "too many credentials from your address are not valid; come back later"
+            }
             AttemptKind::Cookie => "too many cookies from your address are not valid; come back later",
             AttemptKind::Password => "too many sign-ins from your address failed; come back later",
         }
@@ -100,7 +118,9 @@ impl Throttled {
 impl From<Throttled> for ApiError {
     fn from(throttled: Throttled) -> Self {
         let kind = match throttled.kind {
-            AttemptKind::Credential | AttemptKind::Cookie => Kind::RateLimited,
+            AttemptKind::Key(_) | AttemptKind::UnknownKey | AttemptKind::Malformed | AttemptKind::Cookie => {
+                Kind::RateLimited
+            }
             AttemptKind::Password => Kind::LoginLocked,
         };
         Self::new(kind, throttled.message()).with_code("rate_limit_exceeded").with_retry_after(throttled.wait)
@@ -247,12 +267,12 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2));
 
     fn begin(limiter: &AuthFailureLimiter, is_unverified: bool) -> Result<AttemptPermit<'_>, Throttled> {
-        limiter.begin_at(0, ONE, AttemptKind::Credential, || is_unverified)
+        limiter.begin_at(0, ONE, AttemptKind::UnknownKey, || is_unverified)
     }
 
     /// Whether a wrong credential is verified, and refused for being wrong.
     fn wrong(limiter: &AuthFailureLimiter, now: u64, ip: IpAddr) -> Result<(), Throttled> {
-        limiter.begin_at(now, ip, AttemptKind::Credential, || true).and_then(AttemptPermit::consume)
+        limiter.begin_at(now, ip, AttemptKind::UnknownKey, || true).and_then(AttemptPermit::consume)
     }
 
     /// How many of `times` wrong credentials are verified.
@@ -266,7 +286,7 @@ mod tests {
         assert_eq!(verified(&limiter, 0, ONE, 200), 60);
         assert_eq!(
             wrong(&limiter, 0, ONE),
-            Err(Throttled { kind: AttemptKind::Credential, wait: Duration::from_secs(1) })
+            Err(Throttled { kind: AttemptKind::UnknownKey, wait: Duration::from_secs(1) })
         );
         assert_eq!(verified(&limiter, 0, OTHER, 1), 1);
         assert_eq!(verified(&limiter, SECOND, ONE, 5), 1);
@@ -326,6 +346,16 @@ mod tests {
         let cookie = || limiter.begin_at(0, ONE, AttemptKind::Cookie, || true).and_then(AttemptPermit::consume);
         assert_eq!((0..10).filter(|_| cookie().is_ok()).count(), 3);
         assert_eq!((0..10).filter(|_| limiter.begin_sign_in_at(0, ONE).is_ok()).count(), 3);
+    }
+
+    #[test]
+    fn failures_of_one_key_leave_other_keys_alone() {
+        let limiter = AuthFailureLimiter::new(3);
+        let refused =
+            |id: &str| limiter.begin_at(0, ONE, AttemptKind::key(id), || true).and_then(AttemptPermit::consume);
+        assert_eq!((0..10).filter(|_| refused("0123456789").is_ok()).count(), 3);
+        assert!(limiter.begin_at(0, ONE, AttemptKind::key("9876543210"), || true).is_ok());
+        assert_eq!(verified(&limiter, 0, ONE, 10), 3);
     }
 
     #[test]

@@ -8,7 +8,6 @@ mod error;
 pub(crate) mod failure_limiter;
 pub(crate) mod refresh_cookie;
 
-pub(crate) use authenticator::Authenticator;
+pub(crate) use authenticator::{AuthenticatedRequest, Authenticator};
 pub(crate) use caller::{Anonymous, Caller};
-pub(crate) use credential::credential_from_headers;
 pub(crate) use error::{AuthError, REFUSED};

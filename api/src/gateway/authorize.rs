@@ -1,41 +1,32 @@
 //! Authentication and authorization of a gateway request.
 
-use std::sync::Arc;
-
 use http::HeaderMap;
 use paddock_accounts::{
     access::{Permission, Principal},
     types::UnknownVariant,
 };
-use paddock_ollama::{Access, Endpoint};
+use paddock_ollama::{Access, Endpoint, Operation};
 
 use crate::{
-    auth::{Authenticator, credential_from_headers},
+    auth::{AuthenticatedRequest, Authenticator},
     http::{
         error::{ApiError, Kind},
         request_context::RequestContext,
     },
 };
 
-/// Returns the principal behind a request, if its limits allow the request. The request counts
-/// once.
+/// Authenticates a request, if the limits of its principal allow it. The request counts once,
+/// unless it only counts tokens.
 pub(super) async fn authenticate(
     authenticator: &Authenticator,
+    operation: Operation,
     headers: &HeaderMap,
     context: &RequestContext,
-) -> Result<Arc<Principal>, ApiError> {
-    Ok(authenticator.admit(headers, context).await?)
-}
-
-/// Returns the principal as it is now, if it still has the permission.
-pub(super) async fn reauthorize(
-    authenticator: &Authenticator,
-    headers: &HeaderMap,
-    permission: Permission,
-) -> Result<Arc<Principal>, ApiError> {
-    let principal = authenticator.reauthenticate(credential_from_headers(headers)).await?;
-    authorize(&principal, permission)?;
-    Ok(principal)
+) -> Result<AuthenticatedRequest, ApiError> {
+    Ok(match operation {
+        Operation::CountTokens => authenticator.authenticate(headers, context).await?,
+        _ => authenticator.admit(headers, context).await?,
+    })
 }
 
 /// Returns the permission that an endpoint requires. `None`: the endpoint is open to anonymous
@@ -45,6 +36,7 @@ pub(super) fn required_permission(endpoint: &Endpoint) -> Result<Option<Permissi
         Access::Public => None,
         Access::Authenticated => Some(Permission::Profile),
         Access::Scope(scope) => Some(Permission::Use(scope.parse()?)),
+        Access::AdminScope(scope) => Some(Permission::Manage(scope.parse()?)),
     })
 }
 

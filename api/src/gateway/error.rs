@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use crate::{
     auth::REFUSED,
-    http::error::{ApiError, Kind},
+    config::Clock,
+    http::{
+        error::{ApiError, Kind},
+        request_outcome::RequestOutcome,
+    },
 };
 
 /// An error with a code of its own.
@@ -16,7 +20,7 @@ fn unavailable(code: &'static str, detail: &'static str) -> ApiError {
     gateway_error(Kind::Unavailable, code, detail).retry_after_outage()
 }
 
-/// The connection to Ollama failed.
+/// No connection to Ollama could be opened, or Ollama is down.
 pub(super) fn upstream_unavailable() -> ApiError {
     unavailable("upstream_unavailable", "Ollama is not available")
 }
@@ -26,8 +30,19 @@ pub(super) fn upstream_failed() -> ApiError {
     gateway_error(Kind::UpstreamFailed, "upstream_failed", "Ollama failed")
 }
 
+/// Ollama's response ended before it was complete, and the client has not seen any of it.
+pub(super) fn upstream_incomplete() -> ApiError {
+    gateway_error(Kind::UpstreamFailed, "upstream_incomplete", "Ollama broke off before its answer was complete")
+}
+
 /// Ollama did not respond in time.
-pub(super) fn upstream_timeout() -> ApiError {
+pub(super) fn upstream_timeout(clock: Clock) -> ApiError {
+    let detail = format!("Ollama did not answer within {}", clock.setting());
+    gateway_error(Kind::UpstreamTimeout, clock.code(), detail)
+}
+
+/// Ollama did not answer a short request in time.
+pub(super) fn list_timeout() -> ApiError {
     gateway_error(Kind::UpstreamTimeout, "upstream_timeout", "Ollama did not answer in time")
 }
 
@@ -44,4 +59,16 @@ pub(super) fn shutdown() -> ApiError {
 /// Usage cannot be recorded, so the request is not admitted.
 pub(super) fn usage_full() -> ApiError {
     unavailable("usage_full", "the gateway cannot record usage at the moment")
+}
+
+/// Returns the error for a request that ended before the client got any of its response.
+pub(super) fn error_of(outcome: RequestOutcome) -> ApiError {
+    match outcome {
+        RequestOutcome::Revoked => revoked(),
+        RequestOutcome::Shutdown => shutdown(),
+        RequestOutcome::UpstreamUnavailable => upstream_unavailable(),
+        RequestOutcome::UpstreamTimeout(clock) => upstream_timeout(clock),
+        RequestOutcome::UpstreamIncomplete => upstream_incomplete(),
+        _ => upstream_failed(),
+    }
 }

@@ -24,12 +24,25 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// Whether a request header concerns the gateway only. Ollama would check `Origin` against its own
-/// list. A compressed response could not be metered.
+/// list. A compressed response could not be metered. A client could make up where it comes from.
 fn is_for_gateway(name: &str) -> bool {
     matches!(
         name,
-        "accept-encoding" | "authorization" | "cookie" | "origin" | "x-api-key" | "x-request-id" | "x-trace-id"
-    )
+        "accept-encoding"
+            | "authorization"
+            | "cf-connecting-ip"
+            | "cookie"
+            | "forwarded"
+            | "origin"
+            | "true-client-ip"
+            | "via"
+            | "x-api-key"
+            | "x-client-ip"
+            | "x-real-ip"
+            | "x-request-id"
+            | "x-trace-id"
+    ) || name.starts_with("x-forwarded-")
+        || name.starts_with("x-original-")
 }
 
 /// Whether a response header describes Ollama itself, or its own CORS rules.
@@ -92,6 +105,11 @@ mod tests {
             ("expect", "100-continue"),
             ("accept-encoding", "gzip"),
             ("user-agent", "ollama-python"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-host", "evil.example"),
+            ("forwarded", "for=203.0.113.9"),
+            ("x-real-ip", "203.0.113.9"),
+            ("upgrade", "h2c"),
             ("x-many", "1"),
             ("x-many", "2"),
             ("x-request-id", "theirs"),

@@ -1,18 +1,31 @@
 //! The gateway in front of Ollama: checks which models the caller may use, and streams responses
 //! unchanged.
 //!
-//! A request passes through [`pipeline`], which calls: [`authorize`] (the caller and its
-//! permission), [`policy`] (the request, decided on its bytes), [`model_cache`] (whether the model
-//! exists), [`upstream`] (to Ollama), [`stream`] (back to the client) and [`usage`] (what the
-//! request used). [`revocation`] ends streams whose caller has lost the right to them.
+//! [`pipeline`] composes the steps of a request. Each has a file of its own:
+//!
+//! 1. [`authorize`]: the caller, and its permission;
+//! 2. [`plan`]: the request, decided on its bytes: [`model_access`], [`shared_state`];
+//! 3. [`model_cache`]: whether the model exists, and whether Ollama is up;
+//! 4. [`forward`]: to Ollama through [`upstream`], within [`clocks`];
+//! 5. [`stream`]: back to the client;
+//! 6. [`usage`]: what the request used, with [`prompt_estimate`] where Ollama does not say it.
+//!
+//! [`lists`] answers requests that run no model. [`revocation`] ends streams whose caller has lost
+//! the right to them.
 
 mod authorize;
+mod clocks;
 mod error;
+mod forward;
 mod headers;
+mod lists;
+mod model_access;
 mod model_cache;
 mod pipeline;
-mod policy;
+mod plan;
+mod prompt_estimate;
 mod revocation;
+mod shared_state;
 mod stream;
 mod upstream;
 pub(crate) mod usage;
@@ -28,16 +41,17 @@ use crate::{
 use model_cache::ModelCache;
 pub(crate) use model_cache::REFRESH_INTERVAL as MODELS_REFRESH_INTERVAL;
 pub(crate) use pipeline::{refuse, serve};
+use prompt_estimate::PromptEstimator;
 use revocation::RevocationWatcher;
-use upstream::{InvalidUrl, UpstreamClient};
+use upstream::UpstreamClient;
 use usage::Recorder;
 
 /// Why the gateway cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The URL cannot be used.
-    #[error("must be one URL like http://localhost:11434, without a path: {0}")]
-    Url(String),
+    /// The URL cannot be sent in a request.
+    #[error("the host of the URL cannot stand in a request")]
+    Url(#[from] http::Error),
     /// The HTTP client cannot be built.
     #[error(transparent)]
     Client(#[from] paddock_ollama::ClientError),
@@ -52,6 +66,7 @@ pub(crate) struct Gateway {
     authenticator: Authenticator,
     body_limit: usize,
     model_cache: ModelCache,
+    prompt_estimator: PromptEstimator,
     recorder: Recorder,
     revocations: RevocationWatcher,
     timeouts: Timeouts,
@@ -70,16 +85,16 @@ impl Gateway {
         for endpoint in ENDPOINTS {
             authorize::required_permission(endpoint)?;
         }
-        let upstream = UpstreamClient::new(&config.ollama_url).map_err(|InvalidUrl(why)| SetupError::Url(why))?;
         Ok(Self {
             accounts,
             authenticator,
             body_limit: config.body_limit,
-            model_cache: ModelCache::new(&config.ollama_url)?,
+            model_cache: ModelCache::new(config.ollama.clone())?,
+            prompt_estimator: PromptEstimator::default(),
             recorder,
             revocations: RevocationWatcher::new(hard_shutdown),
             timeouts: config.timeouts,
-            upstream,
+            upstream: UpstreamClient::new(&config.ollama)?,
         })
     }
 

@@ -1,10 +1,17 @@
 //! The list of Ollama's models, cached so that a request for an unknown model never reaches Ollama.
+//!
+//! Refreshing the list is also the health check. After several failures Ollama counts as down:
+//! requests that wait for it end, and new ones are refused at once.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use paddock_ollama::{Client, ClientError, ModelName, Timeouts};
+use paddock_ollama::{Backend, Client, ClientError, ModelName, Timeouts};
 use parking_lot::RwLock;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 /// The time between two refreshes.
 pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
@@ -12,6 +19,17 @@ pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many refreshes in a row must fail until Ollama counts as down. One may fail because Ollama
+/// is busy.
+const MAX_FAILURES: u32 = 2;
+/// How long a request may wait to learn that Ollama is back. Refusals stay fast.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(40);
+
+/// Ollama counts as down.
+#[derive(Debug, thiserror::Error)]
+#[error("Ollama is down")]
+pub(super) struct Down;
 
 /// Where a model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,24 +64,65 @@ impl Snapshot {
 pub(super) struct ModelCache {
     client: Client,
     snapshot: RwLock<Option<Arc<Snapshot>>>,
+    health: RwLock<Health>,
     /// Locked during a request to Ollama; concurrent callers wait and share its result. The value
     /// is the start and the error of the last request that failed.
     last_failure: Mutex<Option<(Instant, Arc<ClientError>)>>,
 }
 
+/// The health of Ollama.
+#[derive(Default)]
+struct Health {
+    /// How many refreshes have failed since one succeeded.
+    failures: u32,
+    /// Cancelled while Ollama counts as down.
+    down: CancellationToken,
+}
+
+/// Why a list of models cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unlisted {
+    #[error(transparent)]
+    Down(#[from] Down),
+    #[error(transparent)]
+    Client(#[from] Arc<ClientError>),
+}
+
 impl ModelCache {
-    pub(super) fn new(url: &str) -> Result<Self, ClientError> {
+    pub(super) fn new(backend: Backend) -> Result<Self, ClientError> {
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT, request: LIST_TIMEOUT, ..Timeouts::default() };
-        Ok(Self { client: Client::new(url, timeouts)?, snapshot: RwLock::default(), last_failure: Mutex::default() })
+        Ok(Self {
+            client: Client::new(backend, timeouts)?,
+            snapshot: RwLock::default(),
+            health: RwLock::default(),
+            last_failure: Mutex::default(),
+        })
     }
 
     /// Returns where a model runs. A model that is not in the snapshot may just have been pulled,
     /// so the list is requested again, unless that happened after `since`, the start of the
     /// client's request.
-    pub(super) async fn find(&self, name: &ModelName, since: Instant) -> Result<Found, Arc<ClientError>> {
+    pub(super) async fn find(&self, name: &ModelName, since: Instant) -> Result<Found, Unlisted> {
+        self.require_up(since).await?;
         match self.latest().map(|snapshot| snapshot.find(name)) {
             None | Some(Found::Missing) => Ok(self.snapshot_since(since).await?.find(name)),
             Some(found) => Ok(found),
+        }
+    }
+
+    /// Returns the token that is cancelled when Ollama goes down.
+    pub(super) fn down_token(&self) -> CancellationToken {
+        self.health.read().down.clone()
+    }
+
+    /// Fails while Ollama is down. It may just have come back, so it is asked first.
+    pub(super) async fn require_up(&self, since: Instant) -> Result<(), Down> {
+        if !self.health.read().down.is_cancelled() {
+            return Ok(());
+        }
+        match timeout(PROBE_TIMEOUT, self.snapshot_since(since)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Down),
         }
     }
 
@@ -91,15 +150,70 @@ impl ModelCache {
     }
 
     async fn request(&self, now: Instant) -> Result<Arc<Snapshot>, ClientError> {
-        let tags = self.client.tags().await?;
+        let tags = self.client.tags().await;
+        self.record_health(tags.is_ok());
         // A name that Ollama itself would refuse cannot be requested.
+        let tags = tags?;
         let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model_name().ok()?.as_str()), tag.is_remote())));
         let snapshot = Arc::new(Snapshot { requested_at: now, is_remote: named.collect() });
         *self.snapshot.write() = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
+    fn record_health(&self, is_up: bool) {
+        let mut health = self.health.write();
+        if is_up {
+            if health.down.is_cancelled() {
+                tracing::info!("Ollama is back");
+            }
+            // Requests hold clones of the token, so it is replaced only after it was cancelled.
+            if health.failures > 0 {
+                *health = if health.down.is_cancelled() {
+                    Health::default()
+                } else {
+                    Health { failures: 0, down: health.down.clone() }
+                };
+            }
+            return;
+        }
+        health.failures = health.failures.saturating_add(1);
+        if health.failures >= MAX_FAILURES && !health.down.is_cancelled() {
+            tracing::warn!("Ollama is down: requests that wait for it end");
+            health.down.cancel();
+        }
+    }
+
     fn latest(&self) -> Option<Arc<Snapshot>> {
         self.snapshot.read().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> ModelCache {
+        ModelCache::new(Backend::new("http://127.0.0.1:9").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn several_failures_in_a_row_end_waiting_requests() {
+        let cache = cache();
+        let waiting = cache.down_token();
+        cache.record_health(false);
+        cache.record_health(true);
+        cache.record_health(false);
+        assert!(!waiting.is_cancelled());
+        cache.record_health(false);
+        assert!(waiting.is_cancelled());
+    }
+
+    #[test]
+    fn requests_after_an_outage_wait_again() {
+        let cache = cache();
+        cache.record_health(false);
+        cache.record_health(false);
+        cache.record_health(true);
+        assert!(!cache.down_token().is_cancelled());
     }
 }

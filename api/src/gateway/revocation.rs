@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::policy;
+use super::model_access::allows;
 
 /// How many requests are authorized again at once. After an outage of the database all of them are
 /// due.
@@ -149,7 +149,7 @@ async fn reauthorize(accounts: &Accounts, registration: &Registration) -> Result
         }
         Ok(Err(refused)) => refused.text(),
         Ok(Ok(principal)) if principal.may(registration.permission).is_err() => "forbidden",
-        Ok(Ok(principal)) if !policy::allows(&principal, &registration.model) => "model",
+        Ok(Ok(principal)) if !allows(&principal, &registration.model) => "model",
         Ok(Ok(_)) => return Ok(()),
     };
     tracing::info!(user_id = registration.principal.user_id.0, reason, "open stream revoked");

@@ -1,10 +1,11 @@
 //! The stream back to the client: the bytes of Ollama's response, metered and otherwise unchanged.
 
 use std::{
-    future::Future,
+    borrow::Cow,
+    collections::VecDeque,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::{body::Body, response::Response};
@@ -12,59 +13,71 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use paddock_ollama::{Chunks, Endpoint, Meter};
+use paddock_ollama::{AnswerSummary, Endpoint, Meter};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{headers, revocation::RevocationGuard, usage::UsageGuard};
-use crate::http::request_outcome::RequestOutcome;
+use super::{
+    clocks::Clocks, error::error_of, headers, prompt_estimate::PromptEstimate, revocation::RevocationGuard,
+    usage::UsageGuard,
+};
+use crate::{config::Clock, http::request_outcome::RequestOutcome};
 
-/// When a response times out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct StreamDeadlines {
-    /// The longest time between two chunks.
-    pub(super) idle: Duration,
-    /// When the whole response must have ended.
-    pub(super) end: Instant,
-}
+/// How many bytes of a response that is no stream are read before the client gets its head. A shorter
+/// response that breaks off can then still be answered with an error status.
+const MAX_HELD: usize = 1 << 20;
 
 /// How a response is metered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Metering {
     /// Whether the response is a stream.
     pub(super) is_stream: bool,
     /// Whether the part of the stream that carries usage is kept from the client.
     pub(super) drop_usage: bool,
+    /// The estimate of the prompt's tokens, for a response that does not report them.
+    pub(super) prompt: PromptEstimate,
 }
 
-/// Builds the client's response from Ollama's.
-pub(super) fn respond(
+/// What belongs to a request as long as its response lasts.
+pub(super) struct RequestGuards {
+    pub(super) clocks: Clocks,
+    pub(super) revocation: RevocationGuard,
+    pub(super) usage: UsageGuard,
+}
+
+/// Builds the client's response from Ollama's. Waits for its first chunk, or for all of a response
+/// that is no stream. Fails with the outcome if Ollama's response ends before that.
+pub(super) async fn respond(
     endpoint: &'static Endpoint,
     upstream: http::Response<Incoming>,
     metering: Metering,
-    deadlines: StreamDeadlines,
-    revocation: RevocationGuard,
-    usage: UsageGuard,
-) -> Response {
+    guards: RequestGuards,
+) -> Result<Response, RequestOutcome> {
+    let RequestGuards { clocks, revocation, usage } = guards;
     let (head, upstream) = upstream.into_parts();
     let is_success = head.status.is_success();
-    let stream = MeteredBody {
+    let (is_stream, now) = (metering.is_stream && is_success, Instant::now());
+    let mut body = MeteredBody {
         size: http_body::Body::size_hint(&upstream),
         upstream: Some(upstream),
-        meter: Some(Meter::new(endpoint, metering.is_stream && is_success, metering.drop_usage && is_success)),
-        pending: Chunks::new(),
+        meter: Some(Meter::new(endpoint, is_stream, metering.drop_usage && is_success)),
+        pending: VecDeque::new(),
         status: head.status,
         usage,
-        deadlines,
-        last_chunk: Instant::now(),
-        timer: Box::pin(sleep_until(deadlines.end.min(Instant::now() + deadlines.idle))),
+        prompt: metering.prompt,
+        clocks,
+        last_chunk: now,
+        timer: Box::pin(sleep_until(clocks.chunk_deadline(now).0)),
         cancelled: Box::pin(revocation.token().clone().cancelled_owned()),
         revocation,
     };
-    let mut response = Response::new(Body::new(stream));
+    if is_success {
+        body.prefetch(if is_stream { 1 } else { MAX_HELD }).await?;
+    }
+    let mut response = Response::new(Body::new(body));
     *response.status_mut() = head.status;
     *response.headers_mut() = headers::to_client(head.headers);
-    response
+    Ok(response)
 }
 
 /// Ollama's response broke off, and the client's response has no place for an error event. The
@@ -79,13 +92,14 @@ struct MeteredBody {
     upstream: Option<Incoming>,
     /// `None` after the end of the response.
     meter: Option<Meter>,
-    /// Chunks to send before reading on, in reverse order.
-    pending: Chunks,
+    /// Chunks to send before reading on.
+    pending: VecDeque<Bytes>,
     /// The length that Ollama announced, if any.
     size: SizeHint,
     status: StatusCode,
     usage: UsageGuard,
-    deadlines: StreamDeadlines,
+    prompt: PromptEstimate,
+    clocks: Clocks,
     last_chunk: Instant,
     timer: Pin<Box<Sleep>>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -100,6 +114,29 @@ enum Next {
 }
 
 impl MeteredBody {
+    /// Reads until `limit` bytes wait for the client, or to the end of the response. Fails with the
+    /// outcome if the response is incomplete.
+    async fn prefetch(&mut self, limit: usize) -> Result<(), RequestOutcome> {
+        let mut held = 0;
+        while held < limit {
+            match poll_fn(|cx| self.poll_next(cx)).await {
+                Next::Chunk(chunk) => {
+                    held += chunk.len();
+                    self.accept(chunk);
+                }
+                Next::End(why) => {
+                    let ended = self.finish(why, |outcome| error_of(outcome).status());
+                    let outcome = ended.map_or(RequestOutcome::Complete, |ended| ended.outcome);
+                    return match outcome {
+                        RequestOutcome::Complete | RequestOutcome::UpstreamError => Ok(()),
+                        incomplete => Err(incomplete),
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let Some(upstream) = &mut self.upstream else { return Poll::Ready(Next::End(None)) };
         loop {
@@ -107,10 +144,12 @@ impl MeteredBody {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     // The timer is not polled for a response that never pauses.
-                    Ok(_) if self.deadlines.end <= Instant::now() => {
-                        return Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout)));
+                    Ok(data) => {
+                        return Poll::Ready(match self.clocks.passed(Instant::now()) {
+                            Some(clock) => Next::End(Some(RequestOutcome::UpstreamTimeout(clock))),
+                            None => Next::Chunk(data),
+                        });
                     }
-                    Ok(data) => return Poll::Ready(Next::Chunk(data)),
                     // Trailers concern the connection to Ollama, which sends none.
                     Err(_) => {}
                 },
@@ -123,17 +162,16 @@ impl MeteredBody {
             let why = if self.revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown };
             return Poll::Ready(Next::End(Some(why)));
         }
-        ready!(self.poll_timer(cx));
-        Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout)))
+        let clock = ready!(self.poll_timer(cx));
+        Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout(clock))))
     }
 
-    /// Ready when a deadline has passed. The timer is reset only when it fires, not with each
-    /// chunk.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when a timeout has passed. The timer is reset only when it fires, not with each chunk.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Clock> {
         while self.timer.as_mut().poll(cx).is_ready() {
-            let due = self.deadlines.end.min(self.last_chunk + self.deadlines.idle);
+            let (due, clock) = self.clocks.chunk_deadline(self.last_chunk);
             if due <= Instant::now() {
-                return Poll::Ready(());
+                return Poll::Ready(clock);
             }
             self.timer.as_mut().reset(due);
         }
@@ -144,37 +182,51 @@ impl MeteredBody {
         self.last_chunk = Instant::now();
         self.usage.record_first_byte();
         if let Some(meter) = &mut self.meter {
-            self.pending = meter.feed(chunk);
-            self.pending.reverse();
+            self.pending.extend(meter.feed(chunk));
         }
     }
 
-    /// Ends the response and records its usage. If the response is incomplete, queues an error
-    /// event, so that the client does not take the response for complete. Returns [`Truncated`] if
-    /// an event cannot be sent.
-    fn end(&mut self, why: Option<RequestOutcome>) -> Result<(), Truncated> {
+    /// Ends the response, and records its usage once, with the status that `incomplete_status`
+    /// returns if it is incomplete. Returns `None` if it has ended before.
+    fn finish(
+        &mut self,
+        why: Option<RequestOutcome>,
+        incomplete_status: impl FnOnce(RequestOutcome) -> StatusCode,
+    ) -> Option<Ended> {
         self.upstream = None;
-        let Some(meter) = self.meter.take() else { return Ok(()) };
+        let mut summary = self.meter.take()?.finish();
         let span = self.usage.span();
         let _within = span.enter();
-        let ended = meter.finish();
         let outcome = match why {
             _ if !self.status.is_success() => RequestOutcome::UpstreamError,
-            _ if ended.is_complete => RequestOutcome::Complete,
-            _ if ended.error.is_some() => RequestOutcome::UpstreamError,
+            _ if summary.is_complete => RequestOutcome::Complete,
+            _ if summary.error.is_some() => RequestOutcome::UpstreamError,
             Some(why) => why,
             None => RequestOutcome::UpstreamIncomplete,
         };
-        if let Some(error) = &ended.error {
+        if let Some(error) = &summary.error {
             tracing::warn!(error, "Ollama reported an error in its stream");
         }
-        let tokens = self.status.is_success().then_some(&ended.usage);
-        self.usage.end(outcome, self.status, tokens);
+        self.prompt.complete(&mut summary.usage);
+        let tokens = self.status.is_success().then_some(&summary.usage);
+        let status = match outcome {
+            RequestOutcome::Complete | RequestOutcome::UpstreamError => self.status,
+            incomplete => incomplete_status(incomplete),
+        };
+        self.usage.end(outcome, status, tokens);
+        Some(Ended { outcome, summary })
+    }
+
+    /// Ends the response. If it is incomplete, queues an error event, so that the client does not
+    /// take the response for complete. Returns [`Truncated`] if an event cannot be sent.
+    fn end(&mut self, why: Option<RequestOutcome>) -> Result<(), Truncated> {
+        let sent = self.status;
+        let Some(Ended { outcome, summary }) = self.finish(why, |_| sent) else { return Ok(()) };
         let has_length = self.size.exact().is_some();
-        let event = ended.error_event(event_status(outcome), message(outcome), Some(outcome.text()));
+        let event = summary.error_event(event_status(outcome), &message(outcome), Some(outcome.text()));
         match event {
             Some(event) if !has_length && self.status.is_success() => {
-                self.pending.push(event);
+                self.pending.push_back(event);
                 Ok(())
             }
             // All announced bytes have arrived, or the response has marked its own end.
@@ -184,21 +236,29 @@ impl MeteredBody {
     }
 }
 
+/// The end of a response.
+struct Ended {
+    outcome: RequestOutcome,
+    summary: AnswerSummary,
+}
+
 const fn event_status(outcome: RequestOutcome) -> StatusCode {
     match outcome {
         RequestOutcome::Revoked => StatusCode::UNAUTHORIZED,
         RequestOutcome::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
-        RequestOutcome::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        RequestOutcome::UpstreamTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,
     }
 }
 
-const fn message(outcome: RequestOutcome) -> &'static str {
+fn message(outcome: RequestOutcome) -> Cow<'static, str> {
     match outcome {
-        RequestOutcome::Revoked => "the right to this answer has ended; it is not complete",
-        RequestOutcome::Shutdown => "the gateway is shutting down; the answer is not complete",
-        RequestOutcome::UpstreamTimeout => "Ollama took too long; the answer is not complete",
-        _ => "Ollama broke off; the answer is not complete",
+        RequestOutcome::Revoked => "the right to this answer has ended; it is not complete".into(),
+        RequestOutcome::Shutdown => "the gateway is shutting down; the answer is not complete".into(),
+        RequestOutcome::UpstreamTimeout(clock) => {
+            format!("Ollama took longer than {}; the answer is not complete", clock.setting()).into()
+        }
+        _ => "Ollama broke off; the answer is not complete".into(),
     }
 }
 
@@ -209,7 +269,7 @@ impl http_body::Body for MeteredBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
         let this = &mut *self;
         loop {
-            if let Some(chunk) = this.pending.pop() {
+            if let Some(chunk) = this.pending.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             if this.meter.is_none() {

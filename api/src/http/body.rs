@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
@@ -38,21 +39,46 @@ impl BodyError {
 }
 
 /// Reads a whole body of at most `limit` bytes. `chunk_timeout` bounds the time between two chunks.
-/// A body of one chunk is not copied. A body that is too large is discarded, so that a client which
-/// is still sending sees the response.
+/// A body of one chunk is not copied.
 pub(crate) async fn read_body<B>(mut body: B, limit: usize, chunk_timeout: Duration) -> Result<Bytes, BodyError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
+    collect(&mut body, limit, chunk_timeout).await
+}
+
+/// Reads the whole body of a request. One that is too large is discarded; if its length says so,
+/// nothing of it is read before that.
+pub(crate) async fn read_request_body<B>(
+    headers: &HeaderMap,
+    mut body: B,
+    limit: usize,
+    chunk_timeout: Duration,
+) -> Result<Bytes, BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
     let read = collect(&mut body, limit, chunk_timeout).await;
     if read == Err(BodyError::TooLarge) {
-        discard(body, MAX_DISCARDED.max(2 * limit)).await;
+        discard_beside_response(headers, body, MAX_DISCARDED.max(2 * limit));
     }
     read
 }
 
+/// Reads and drops the rest of a refused request's body, beside the response: a client that is still
+/// sending would not see the response otherwise. A client that waits for leave to send the body gets
+/// the refusal instead.
+pub(crate) fn discard_beside_response<B>(headers: &HeaderMap, body: B, limit: usize)
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if !headers.contains_key(header::EXPECT) {
+        tokio::spawn(discard(body, limit));
+    }
+}
+
 /// Reads and drops the rest of a body, up to `limit` bytes.
-pub(crate) async fn discard<B>(mut body: B, limit: usize)
+async fn discard<B>(mut body: B, limit: usize)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {

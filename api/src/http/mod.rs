@@ -11,6 +11,7 @@ pub(crate) mod host;
 pub(crate) mod metrics;
 pub(crate) mod openapi_headers;
 pub(crate) mod openapi_problems;
+pub(crate) mod redact;
 pub(crate) mod request_context;
 pub(crate) mod request_metrics;
 pub(crate) mod request_outcome;

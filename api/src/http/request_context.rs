@@ -12,6 +12,7 @@ use paddock_accounts::Accounts;
 use paddock_store::context::{Actor, AuditContext};
 use tokio::task_local;
 
+use super::redact::{contains_key, redact_keys};
 use crate::rate_limit::headers::RateLimitStatus;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -93,18 +94,21 @@ impl RequestContext {
 
     /// The context of audit events of this request, performed by `actor`.
     pub(crate) fn audit_context(&self, user_agent: Option<&HeaderValue>, actor: Actor) -> AuditContext {
-        let user_agent = user_agent
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_USER_AGENT_LENGTH).collect());
+        let user_agent = user_agent.map(|value| {
+            let text: String = String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_USER_AGENT_LENGTH).collect();
+            redact_keys(&text).into_owned()
+        });
         AuditContext { actor, ip: Some(self.ip), user_agent, request_id: Some(self.id_text().to_owned()) }
     }
 }
 
 /// Whether an id is safe in logs and headers: 1 to 128 of the characters of UUIDs, ULIDs, trace ids
-/// and the ids of common proxies.
+/// and the ids of common proxies, and not an API key.
 fn is_well_formed(id: &HeaderValue) -> bool {
-    let bytes = id.as_bytes();
-    (1..=MAX_ID_LENGTH).contains(&bytes.len())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(byte))
+    let Ok(text) = id.to_str() else { return false };
+    (1..=MAX_ID_LENGTH).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte))
+        && !contains_key(text)
 }
 
 #[cfg(test)]
@@ -120,6 +124,7 @@ mod tests {
     #[case("two words", false)]
     #[case("quote\"", false)]
     #[case("<script>", false)]
+    #[case("pdk_0123456789_abcdefghijABCDEFGHIJabcdefghijABCDEFGHIJabc123456", false)]
     fn only_harmless_ids_are_accepted(#[case] id: &str, #[case] taken: bool) {
         assert_eq!(is_well_formed(&HeaderValue::from_str(id).unwrap()), taken);
     }

@@ -10,6 +10,7 @@ use tracing::Span;
 
 use super::{
     error::ApiError,
+    redact::redact_keys,
     request_context::{RequestContext, Route},
     request_outcome::RequestOutcome,
 };
@@ -19,6 +20,9 @@ pub(crate) const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
+
+/// How many characters of a path the log keeps.
+const MAX_PATH: usize = 200;
 
 /// The part of Paddock that a request is for. Each has metrics and a log message of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(crate) struct RequestMetrics {
     end: Option<RequestEnd>,
     model: Option<String>,
     usage: Option<Usage>,
+    /// The path of a request that no route serves.
+    path: Option<String>,
 }
 
 /// How the request ended.
@@ -76,6 +82,7 @@ impl RequestMetrics {
             end: None,
             model: None,
             usage: None,
+            path: None,
         }
     }
 
@@ -110,6 +117,13 @@ impl RequestMetrics {
             Some(RequestEnd { status: error.status(), outcome: RequestOutcome::Refused, reason: Some(error.code()) });
     }
 
+    /// Sets the path of a request that no route serves, so that an admin sees what clients ask for.
+    /// What looks like a key is left out.
+    pub(crate) fn set_path(&mut self, path: &str) {
+        let end = path.char_indices().nth(MAX_PATH).map_or(path.len(), |(end, _)| end);
+        self.path = Some(redact_keys(&path[..end]).into_owned());
+    }
+
     /// Sets the model that the request uses.
     pub(crate) fn set_model(&mut self, model: &ModelName) {
         self.model = Some(model.as_str().to_owned());
@@ -117,7 +131,7 @@ impl RequestMetrics {
 
     /// Ends a request that used a model.
     pub(crate) fn end(mut self, outcome: RequestOutcome, status: StatusCode, usage: Option<Usage>) {
-        self.end = Some(RequestEnd { status, outcome, reason: None });
+        self.end = Some(RequestEnd { status, outcome, reason: outcome.reason() });
         self.usage = usage;
     }
 
@@ -153,6 +167,8 @@ impl RequestMetrics {
         }
         if let Some(usage) = self.usage {
             counter!("paddock_gateway_tokens_total", "kind" => "prompt").increment(usage.prompt_tokens);
+            let cached = usage.cached_prompt_tokens.unwrap_or(0);
+            counter!("paddock_gateway_tokens_total", "kind" => "cached_prompt").increment(cached);
             counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
         }
         tracing::info!(
@@ -162,8 +178,10 @@ impl RequestMetrics {
             status,
             outcome,
             reason = end.reason,
+            path = self.path,
             model = self.model,
             prompt_tokens = self.usage.map(|usage| usage.prompt_tokens),
+            cached_prompt_tokens = self.usage.and_then(|usage| usage.cached_prompt_tokens),
             completion_tokens = self.usage.map(|usage| usage.completion_tokens),
             tokens_estimated = self.usage.map(|usage| usage.is_estimated),
             first_byte_us = self.first_byte.map(duration_us),

@@ -1,5 +1,7 @@
 //! How a request ended.
 
+use crate::config::Clock;
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestOutcome {
@@ -16,7 +18,7 @@ pub(crate) enum RequestOutcome {
     /// Ollama is unreachable.
     UpstreamUnavailable,
     /// A timeout has passed.
-    UpstreamTimeout,
+    UpstreamTimeout(Clock),
     /// The principal lost the right to the response.
     Revoked,
     /// The server shut down.
@@ -33,9 +35,17 @@ impl RequestOutcome {
             Self::UpstreamIncomplete => "upstream_incomplete",
             Self::UpstreamError => "upstream_error",
             Self::UpstreamUnavailable => "upstream_unavailable",
-            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamTimeout(_) => "upstream_timeout",
             Self::Revoked => "revoked",
             Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The reason in the log, where the outcome does not say it.
+    pub(crate) const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::UpstreamTimeout(clock) => Some(clock.code()),
+            _ => None,
         }
     }
 }

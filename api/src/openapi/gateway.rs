@@ -4,7 +4,7 @@
 use paddock_ollama::{Access, Dialect, ENDPOINTS, Endpoint, Operation};
 use utoipa::openapi::{
     Content, ContentBuilder, HttpMethod, OpenApi, Ref, Required, ResponseBuilder, Type,
-    path::{Operation as ApiOperation, OperationBuilder},
+    path::{Operation as ApiOperation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
     request_body::RequestBodyBuilder,
     schema::{Object, ObjectBuilder},
     security::SecurityRequirement,
@@ -15,14 +15,20 @@ use crate::http::openapi_headers;
 
 const OLLAMA_ERROR: &str = "OllamaError";
 const OPENAI_ERROR: &str = "OpenAiError";
+const ANTHROPIC_ERROR: &str = "AnthropicError";
 
 /// Adds the operations to the document.
 pub(super) fn describe(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     components.schemas.insert(OLLAMA_ERROR.to_owned(), ollama_error().into());
     components.schemas.insert(OPENAI_ERROR.to_owned(), openai_error().into());
+    components.schemas.insert(ANTHROPIC_ERROR.to_owned(), anthropic_error().into());
     for endpoint in ENDPOINTS {
-        let method = if endpoint.method == http::Method::GET { HttpMethod::Get } else { HttpMethod::Post };
+        let method = match endpoint.method {
+            http::Method::GET => HttpMethod::Get,
+            http::Method::DELETE => HttpMethod::Delete,
+            _ => HttpMethod::Post,
+        };
         document.paths.add_path_operation(endpoint.path, vec![method], operation(endpoint));
     }
 }
@@ -45,15 +51,25 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
             .required(Some(Required::True));
         operation = operation.request_body(Some(body.build()));
     }
-    if let Access::Scope(scope) = endpoint.access {
-        operation = operation.description(Some(format!("A key needs the scope `{scope}`.")));
+    let description = match endpoint.access {
+        Access::Scope(scope) => Some(format!("A key needs the scope `{scope}`.")),
+        Access::AdminScope(scope) => Some(format!("For admins. A key needs the scope `{scope}`.")),
+        Access::Public | Access::Authenticated => None,
+    };
+    operation = operation.description(description);
+    if endpoint.path.ends_with("{model}") {
+        operation = operation.parameter(model_parameter());
     }
     if endpoint.access != Access::Public {
         operation = operation
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []))
             .security(SecurityRequirement::new::<_, [&str; 0], &str>("api_key", []));
     }
-    let schema = if endpoint.dialect == Dialect::Ollama { OLLAMA_ERROR } else { OPENAI_ERROR };
+    let schema = match endpoint.dialect {
+        Dialect::Ollama => OLLAMA_ERROR,
+        Dialect::OpenAi => OPENAI_ERROR,
+        Dialect::Anthropic => ANTHROPIC_ERROR,
+    };
     for (status, description) in failures(endpoint) {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
         let response = ResponseBuilder::new().description(description).content("application/json", content);
@@ -65,26 +81,44 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
 }
 
 /// Returns the summary of an endpoint and the media types of its response.
-fn summary(endpoint: &Endpoint) -> (&'static str, &'static [&'static str]) {
-    match (endpoint.operation, endpoint.dialect) {
-        (Operation::Root, _) => ("Reports that Ollama runs", &["text/plain"]),
-        (Operation::Version, _) => ("Returns the version of Ollama", &["application/json"]),
-        (Operation::ListModels, _) => ("Lists the models that the caller may use", &["application/json"]),
-        (Operation::Chat, Dialect::Ollama) => ("Answers a conversation", &["application/x-ndjson", "application/json"]),
-        (Operation::Chat, _) => {
-            ("Answers a conversation, in OpenAI's format", &["text/event-stream", "application/json"])
-        }
-        (Operation::Generate, Dialect::Ollama) => ("Completes a prompt", &["application/x-ndjson", "application/json"]),
-        (Operation::Generate, _) => {
-            ("Completes a prompt, in OpenAI's format", &["text/event-stream", "application/json"])
-        }
-        (Operation::Embed, _) => ("Embeds texts", &["application/json"]),
-    }
+fn summary(endpoint: &Endpoint) -> (String, &'static [&'static str]) {
+    const JSON: &[&str] = &["application/json"];
+    let (what, is_streamed) = match endpoint.operation {
+        Operation::Root => return ("Reports that Ollama runs".to_owned(), &["text/plain"]),
+        Operation::Version => ("Returns the version of Ollama", false),
+        Operation::ListModels => ("Lists the models that the caller may use", false),
+        Operation::ListLoaded => ("Lists the models in memory that the caller may use", false),
+        Operation::RetrieveModel | Operation::ShowModel => ("Describes a model", false),
+        Operation::Chat => ("Answers a conversation", true),
+        Operation::Generate => ("Completes a prompt", true),
+        Operation::Embed => ("Embeds texts", false),
+        Operation::Compact => ("Shortens the history of a conversation", false),
+        Operation::CountTokens => ("Counts the tokens of a conversation, where Ollama can", false),
+        Operation::Pull => ("Pulls a model", true),
+        Operation::Delete => ("Deletes a model", false),
+    };
+    let (format, stream): (&str, &[&str]) = match endpoint.dialect {
+        Dialect::Ollama => ("", &["application/x-ndjson", "application/json"]),
+        Dialect::OpenAi => (", in OpenAI's format", &["text/event-stream", "application/json"]),
+        Dialect::Anthropic => (", in Anthropic's format", &["text/event-stream", "application/json"]),
+    };
+    (format!("{what}{format}"), if is_streamed { stream } else { JSON })
+}
+
+/// Documents the name of a model in a path.
+fn model_parameter() -> Parameter {
+    ParameterBuilder::new()
+        .name("model")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some("The model's name. Its slashes need no encoding."))
+        .schema(Some(Object::with_type(Type::String)))
+        .build()
 }
 
 /// `post_api_chat`.
 fn operation_id(endpoint: &Endpoint) -> String {
-    let words = endpoint.path.split('/').filter(|word| !word.is_empty());
+    let words = endpoint.path.split(['/', '{', '}']).filter(|word| !word.is_empty());
     let words = std::iter::once(endpoint.method.as_str()).chain(words).collect::<Vec<_>>();
     let id = words.join("_").to_ascii_lowercase();
     if endpoint.operation == Operation::Root { format!("{id}_root") } else { id }
@@ -101,18 +135,17 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
     ];
     if endpoint.access != Access::Public {
         failures.extend([
-            (
-                "400",
-                "The request is malformed, asks for an option that is closed to the caller, has two different credentials, or \
-                 no valid `Host`.",
-            ),
+            ("400", "The request is malformed, has two different credentials, or no valid `Host`."),
             ("401", "The credential is missing or not valid."),
             ("429", limits::EXCEEDED),
         ]);
     }
-    if matches!(endpoint.access, Access::Scope(_)) {
+    if matches!(endpoint.access, Access::Scope(_) | Access::AdminScope(_)) {
         failures
-            .push(("403", "The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host."));
+            .push(("403", "The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet."));
+    }
+    if endpoint.operation == Operation::RetrieveModel {
+        failures.push(("404", "The model does not exist, or the caller may not use it."));
     }
     if endpoint.known_fields.is_some() {
         failures.extend([
@@ -159,6 +192,22 @@ fn openai_error() -> Object {
         .build();
     ObjectBuilder::new()
         .description(Some("An error in OpenAI's format."))
+        .property("error", error)
+        .required("error")
+        .build()
+}
+
+fn anthropic_error() -> Object {
+    let error = ObjectBuilder::new()
+        .property("type", text("The type of the error."))
+        .required("type")
+        .property("message", text("The cause, as text."))
+        .required("message")
+        .build();
+    ObjectBuilder::new()
+        .description(Some("An error in Anthropic's format."))
+        .property("type", text("Always `error`."))
+        .required("type")
         .property("error", error)
         .required("error")
         .build()

@@ -88,7 +88,7 @@ pub(crate) async fn profile(
     _: NoQuery,
 ) -> Result<Json<Profile>, ApiError> {
     caller.require(Permission::Profile).await?;
-    let principal = caller.principal;
+    let principal = caller.principal();
     let user = with_db_timeout(accounts.users().find(principal.user_id)).await?;
     // Deleted since it was authenticated.
     let user = user.ok_or_else(|| ApiError::new(Kind::Unauthenticated, "the user does not exist any more"))?;

@@ -94,7 +94,7 @@ pub(crate) async fn change(
     caller.require(Permission::Profile).await?;
     require_session(&caller).await?;
     let ChangePassword { current_password, new_password } = body.json(&mut caller).await?;
-    let user = caller.principal.user_id;
+    let user = caller.principal().user_id;
     with_db_timeout(accounts.passwords().change(
         &caller.audit_context,
         user,
@@ -107,7 +107,7 @@ pub(crate) async fn change(
 
 /// Denies API keys.
 async fn require_session(caller: &Caller) -> Result<(), ApiError> {
-    match caller.principal.via {
+    match caller.principal().via {
         AuthMethod::Session { .. } => Ok(()),
         AuthMethod::Key { .. } => Err(caller.deny("no API key can set a password: sign in for it".to_owned()).await),
     }

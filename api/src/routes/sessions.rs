@@ -248,11 +248,12 @@ async fn end_by_token(
     context: &RequestContext,
     all: bool,
 ) -> Result<bool, ApiError> {
-    let principal = match sessions.authenticator.authenticate(headers, context).await {
-        Ok(principal) => principal,
+    let caller = match sessions.authenticator.authenticate(headers, context).await {
+        Ok(caller) => caller,
         Err(AuthError::Database(error)) => return Err(error.into()),
         Err(_) => return Ok(false),
     };
+    let principal = caller.principal();
     let audit = audit.acting(principal.actor());
     match principal.via {
         AuthMethod::Session { .. } if all => {

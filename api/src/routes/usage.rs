@@ -171,7 +171,7 @@ pub(crate) async fn totals(
     query: Query,
 ) -> Result<Listed<GroupView>, ApiError> {
     // Without any right to usage, the parameters do not matter.
-    caller.require(Permission::See(Scope::UsageRead, caller.principal.user_id)).await?;
+    caller.require(Permission::See(Scope::UsageRead, caller.principal().user_id)).await?;
     let asked: UsageQuery = query.read()?;
     let user_id = caller.scope_to_user(Scope::UsageRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, MAX_PAGE, MAX_PAGE, asked.offset)?;
@@ -198,11 +198,11 @@ pub(crate) async fn totals(
 /// Denies a key of another user, unless the caller may see all usage. A key that does not exist is
 /// denied in the same words.
 async fn require_own_key(accounts: &Accounts, caller: &Caller, key: CredentialId) -> Result<(), ApiError> {
-    if caller.principal.may(Permission::Manage(Scope::UsageRead)).is_ok() {
+    if caller.principal().may(Permission::Manage(Scope::UsageRead)).is_ok() {
         return Ok(());
     }
     match with_db_timeout(accounts.credentials().find(key)).await? {
-        Some(credential) if credential.user_id == caller.principal.user_id => Ok(()),
+        Some(credential) if credential.user_id == caller.principal().user_id => Ok(()),
         _ => Err(caller.deny("this key is not yours".to_owned()).await),
     }
 }

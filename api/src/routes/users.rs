@@ -181,7 +181,7 @@ pub(crate) async fn create(
         Email::parse(&email).map_err(|error| ApiError::invalid(vec![Violation::new("/email", error.to_string())]))?;
     let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
     if new.roles.has(Role::Admin)
-        && let Err(denied) = caller.principal.can_manage_admins()
+        && let Err(denied) = caller.principal().can_manage_admins()
     {
         return Err(caller.deny(denied.to_string()).await);
     }
@@ -273,7 +273,7 @@ pub(crate) async fn change(
         models: change.models.map(|models| models.map(|models| patterns(&models)).transpose()).transpose()?,
         limits,
     };
-    let admins = caller.principal.can_manage_admins();
+    let admins = caller.principal().can_manage_admins();
     match with_db_timeout(accounts.users().update(&caller.audit_context, id, patch, admins)).await {
         Ok(user) => Ok(Json(user.into())),
         Err(why) => Err(caller.error_from(why).await),
@@ -299,7 +299,7 @@ pub(crate) async fn delete(
     _: NoQuery,
 ) -> Result<StatusCode, ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
-    let admins = caller.principal.can_manage_admins();
+    let admins = caller.principal().can_manage_admins();
     match with_db_timeout(accounts.users().delete(&caller.audit_context, UserId(id), admins)).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(why) => Err(caller.error_from(why).await),

@@ -1,6 +1,6 @@
 //! `paddock config`
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use clap::{ArgMatches, Args, CommandFactory as _, parser::ValueSource};
 use paddock_store::OpenOptions;
@@ -97,13 +97,25 @@ fn check_settings(settings: &Settings) -> Effective {
     effective.value("METRICS_ADDR", metrics);
     let traces = effective.check(config::otlp_url(&settings.metrics)).flatten();
     effective.value("OTEL_EXPORTER_OTLP_ENDPOINT", traces);
-    let ollama = effective.check(config::ollama_url(&settings.ollama, environment));
-    effective.value("OLLAMA_BASE_URL", ollama);
+    let ollama = effective.check(config::ollama_backend(&settings.ollama, environment));
+    effective.value("OLLAMA_BASE_URL", ollama.map(|backend| backend.base_url().clone()));
+    if let Some(timeouts) = effective.check(config::timeouts(&settings.serve)) {
+        effective.value("UPSTREAM_HEADERS_TIMEOUT", Some(duration(timeouts.headers)));
+        effective.value("UPSTREAM_IDLE_TIMEOUT", Some(duration(timeouts.idle)));
+        effective.value("UPSTREAM_TOTAL_TIMEOUT", Some(duration(timeouts.total)));
+        effective.value("UPSTREAM_LIFETIME_TIMEOUT", Some(duration(timeouts.lifetime)));
+    }
     let gateway = effective.check(config::gateway_url(&settings.ollama, listen_addr, environment)).flatten();
     effective.value("PUBLIC_URL", gateway);
     effective.check(server::model_registries(&settings.ollama));
     effective.check(config::seed(&settings.seed));
     effective
+}
+
+/// Returns a duration as settings write it, such as `10m`.
+fn duration(duration: Duration) -> String {
+    jiff::SignedDuration::try_from(duration)
+        .map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
 }
 
 /// Validates the database settings and the signing secrets.

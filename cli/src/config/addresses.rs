@@ -40,15 +40,6 @@ fn default_host(environment: Environment) -> IpAddr {
     }
 }
 
-/// The base URL of Ollama.
-pub(crate) fn ollama_url(settings: &OllamaSettings, environment: Environment) -> Result<url::Url, Error> {
-    let text = settings.ollama_base_url.as_deref().unwrap_or(match environment {
-        Environment::Local => "http://localhost:11434",
-        Environment::Prod => "http://ollama.default.svc.cluster.local:11434",
-    });
-    parse_base_url("OLLAMA_BASE_URL", text, "http://ollama.default.svc:11434")
-}
-
 /// The configured URL of the gateway for workloads.
 pub(crate) fn public_url(settings: &OllamaSettings) -> Result<Option<url::Url>, Error> {
     settings

@@ -4,17 +4,18 @@
 mod addresses;
 mod database;
 mod fd_limit;
+mod ollama;
 mod secrets;
 
 use paddock_accounts::bootstrap::Seed;
 
 pub(crate) use self::{
     addresses::{
-        DEFAULT_PORT, gateway_url, listen_addr, metrics_addr, ollama_url, otlp_url, parse_base_url, public_url,
-        redis_url,
+        DEFAULT_PORT, gateway_url, listen_addr, metrics_addr, otlp_url, parse_base_url, public_url, redis_url,
     },
     database::{Database, audit_head_file, check_jwt_alg, database_url, postgres_parts, usage_spool_dir},
     fd_limit::{max_connections, raise_fd_limit},
+    ollama::{ollama_backend, ollama_url, timeouts},
     secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SecretSource, locate_signing_secret, random_bytes, read_secret},
 };
 use crate::{

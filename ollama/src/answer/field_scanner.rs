@@ -7,26 +7,28 @@
 
 use memchr::memchr2;
 
-/// Maximum length of a key or number, in bytes. Ollama's are shorter.
-const MAX_TOKEN_BYTES: usize = 24;
+/// Maximum length of a key, number or event type, in bytes. Ollama's are shorter.
+const MAX_TOKEN_BYTES: usize = 40;
 /// Maximum length of a stored error message, in bytes as written.
 const MAX_ERROR_BYTES: usize = 1024;
 
+/// Maximum depth at which a field is read: `response.usage.input_tokens_details.cached_tokens`.
+const MAX_KNOWN_DEPTH: usize = 4;
+
 /// Scans one JSON object.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "the state of a byte-wise scanner")]
 pub(super) struct FieldScanner {
     /// The fields found so far.
     pub(super) fields: FrameFields,
-    depth: u32,
+    depth: usize,
+    /// The number of enclosing objects whose keys are read, from the outermost one.
+    known_depth: usize,
+    /// The current key of each of these objects.
+    path: [Key; MAX_KNOWN_DEPTH],
     in_string: bool,
     is_escaped: bool,
     /// The next string is a key that is read.
     expects_key: bool,
-    /// Depth 2 is inside `usage` or `error`.
-    in_known_object: bool,
-    outer_key: Key,
-    inner_key: Key,
     capture: Capture,
     token: Token,
 }
@@ -41,16 +43,49 @@ pub(super) struct FrameFields {
     pub(super) is_closed: bool,
     /// `done` is true.
     pub(super) is_done: bool,
+    /// `type`, as far as it matters.
+    pub(super) event_type: EventType,
     /// The content of `choices`.
     pub(super) choices: Choices,
-    /// `usage` is an object.
+    /// There is a member `usage`, of any kind.
+    pub(super) has_usage_member: bool,
+    /// `usage` or `response.usage` is an object.
     pub(super) has_usage: bool,
-    /// `prompt_eval_count`, or `usage.prompt_tokens`.
+    /// `prompt_eval_count`, or `prompt_tokens` or `input_tokens` of the usage.
     pub(super) prompt_tokens: Option<u64>,
-    /// `eval_count`, or `usage.completion_tokens`.
+    /// `eval_count`, or `completion_tokens` or `output_tokens` of the usage.
     pub(super) completion_tokens: Option<u64>,
-    /// `error`, or `error.message`: the bytes between the quotes, at most [`MAX_ERROR_BYTES`].
+    /// The prompt tokens that came from the cache, which `prompt_tokens` includes:
+    /// `prompt_eval_cached_count`, or `cached_tokens` of the usage's details.
+    pub(super) cached_tokens: Option<u64>,
+    /// The same in Anthropic's usage, whose `input_tokens` do not include them:
+    /// `cache_read_input_tokens`.
+    pub(super) cache_read_tokens: Option<u64>,
+    /// `error`, `error.message` or `response.error.message`: the bytes between the quotes, at most
+    /// [`MAX_ERROR_BYTES`].
     pub(super) error: Option<Vec<u8>>,
+}
+
+/// The `type` of an event of Anthropic's API or OpenAI's responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum EventType {
+    #[default]
+    Other,
+    /// A part of the answer.
+    Delta,
+    /// The end of the answer.
+    Terminal,
+}
+
+impl EventType {
+    fn of(text: &[u8]) -> Self {
+        match text {
+            b"message_stop" | b"response.completed" | b"response.incomplete" => Self::Terminal,
+            b"content_block_delta" => Self::Delta,
+            text if text.starts_with(b"response.") && text.ends_with(b".delta") => Self::Delta,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The content of the `choices` of an OpenAI chunk.
@@ -68,9 +103,14 @@ enum Key {
     #[default]
     Other,
     Done,
+    Type,
     PromptTokens,
     CompletionTokens,
+    CachedTokens,
+    CacheReadTokens,
+    Details,
     Choices,
+    Response,
     Usage,
     Error,
     Message,
@@ -80,9 +120,14 @@ impl Key {
     fn of(name: &[u8]) -> Self {
         match name {
             b"done" => Self::Done,
-            b"prompt_eval_count" | b"prompt_tokens" => Self::PromptTokens,
-            b"eval_count" | b"completion_tokens" => Self::CompletionTokens,
+            b"type" => Self::Type,
+            b"prompt_eval_count" | b"prompt_tokens" | b"input_tokens" => Self::PromptTokens,
+            b"eval_count" | b"completion_tokens" | b"output_tokens" => Self::CompletionTokens,
+            b"prompt_eval_cached_count" | b"cached_tokens" => Self::CachedTokens,
+            b"cache_read_input_tokens" => Self::CacheReadTokens,
+            b"prompt_tokens_details" | b"input_tokens_details" => Self::Details,
             b"choices" => Self::Choices,
+            b"response" => Self::Response,
             b"usage" => Self::Usage,
             b"error" => Self::Error,
             b"message" => Self::Message,
@@ -98,14 +143,21 @@ enum Capture {
     None,
     Key,
     Scalar,
+    EventType,
     Error,
 }
 
 /// A key or number. A text longer than [`MAX_TOKEN_BYTES`] becomes empty.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Token {
     bytes: [u8; MAX_TOKEN_BYTES],
     length: usize,
+}
+
+impl Default for Token {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_TOKEN_BYTES], length: 0 }
+    }
 }
 
 impl Token {
@@ -158,7 +210,17 @@ impl FieldScanner {
     /// Returns whether the current value has no field that is read. Its scalars can be skipped, for
     /// example the numbers of an embedding.
     fn is_in_skipped_value(&self) -> bool {
-        self.depth > 2 || (self.depth == 2 && !self.in_known_object && self.outer_key != Key::Choices)
+        self.depth > self.known_depth && !self.is_in_choices()
+    }
+
+    /// Returns whether the scanner is directly inside the array `choices`.
+    fn is_in_choices(&self) -> bool {
+        self.depth == 2 && self.known_depth == 1 && self.path[0] == Key::Choices
+    }
+
+    /// Returns the keys that lead to the current value, if that is read.
+    fn known_path(&self) -> &[Key] {
+        if self.reads_keys() { &self.path[..self.known_depth] } else { &[] }
     }
 
     /// Ends the object, returns its fields, and resets the scanner for the next object.
@@ -173,7 +235,7 @@ impl FieldScanner {
             return;
         }
         self.fields.has_begun = true;
-        if self.depth == 2 && self.outer_key == Key::Choices && byte != b']' {
+        if self.is_in_choices() && byte != b']' {
             self.fields.choices = Choices::NonEmpty;
         }
         match byte {
@@ -191,55 +253,72 @@ impl FieldScanner {
 
     /// Returns whether the keys of the innermost open object are read.
     fn reads_keys(&self) -> bool {
-        self.depth == 1 || (self.depth == 2 && self.in_known_object)
+        self.depth == self.known_depth && self.depth > 0
     }
 
     fn open(&mut self, byte: u8) {
-        self.depth = self.depth.saturating_add(1);
-        if self.depth == 2 {
-            self.in_known_object = byte == b'{' && matches!(self.outer_key, Key::Usage | Key::Error);
-            self.fields.has_usage |= self.in_known_object && self.outer_key == Key::Usage;
-            if byte == b'[' && self.outer_key == Key::Choices {
+        let is_root = self.depth == 0;
+        let is_known = match self.known_path() {
+            [] => is_root,
+            [Key::Usage | Key::Error | Key::Response]
+            | [Key::Response, Key::Usage | Key::Error]
+            | [Key::Usage, Key::Details]
+            | [Key::Response, Key::Usage, Key::Details] => true,
+            [Key::Choices] if byte == b'[' => {
                 self.fields.choices = Choices::Empty;
+                false
             }
+            _ => false,
+        };
+        if is_known && byte == b'{' {
+            self.fields.has_usage |= matches!(self.known_path(), [.., Key::Usage]);
+            self.known_depth += 1;
+            self.path[self.known_depth - 1] = Key::Other;
         }
+        self.depth += 1;
         self.expects_key = byte == b'{' && self.reads_keys();
     }
 
     fn close(&mut self) {
         self.end_scalar();
+        if self.reads_keys() {
+            self.known_depth -= 1;
+        }
         self.depth = self.depth.saturating_sub(1);
         self.fields.is_closed |= self.depth == 0;
-        self.in_known_object &= self.depth > 1;
         self.expects_key = false;
     }
 
     fn begin_string(&mut self) {
         self.in_string = true;
-        let is_error_text = match self.depth {
-            1 => self.outer_key == Key::Error,
-            2 => self.in_known_object && self.outer_key == Key::Error && self.inner_key == Key::Message,
-            _ => false,
-        };
         if self.expects_key {
             self.token = Token::default();
             self.capture = Capture::Key;
-        } else if is_error_text {
-            self.fields.error = Some(Vec::new());
-            self.capture = Capture::Error;
+            return;
+        }
+        match self.known_path() {
+            [Key::Error] | [Key::Error, Key::Message] | [Key::Response, Key::Error, Key::Message] => {
+                self.fields.error = Some(Vec::new());
+                self.capture = Capture::Error;
+            }
+            [Key::Type] => {
+                self.token = Token::default();
+                self.capture = Capture::EventType;
+            }
+            _ => {}
         }
     }
 
     fn end_string(&mut self) {
         self.in_string = false;
-        if self.capture == Capture::Key {
-            let key = Key::of(self.token.get());
-            if self.depth == 1 {
-                self.outer_key = key;
-                self.inner_key = Key::Other;
-            } else {
-                self.inner_key = key;
+        match self.capture {
+            Capture::Key => {
+                let key = Key::of(self.token.get());
+                self.path[self.known_depth - 1] = key;
+                self.fields.has_usage_member |= self.known_depth == 1 && key == Key::Usage;
             }
+            Capture::EventType => self.fields.event_type = EventType::of(self.token.get()),
+            Capture::None | Capture::Scalar | Capture::Error => {}
         }
         self.capture = Capture::None;
     }
@@ -255,7 +334,7 @@ impl FieldScanner {
     fn store(&mut self, bytes: &[u8]) {
         match self.capture {
             Capture::None => {}
-            Capture::Key | Capture::Scalar => self.token.push(bytes),
+            Capture::Key | Capture::Scalar | Capture::EventType => self.token.push(bytes),
             Capture::Error => {
                 let error = self.fields.error.get_or_insert_default();
                 let room = MAX_ERROR_BYTES.saturating_sub(error.len()).min(bytes.len());
@@ -271,14 +350,21 @@ impl FieldScanner {
         self.capture = Capture::None;
         let text = str::from_utf8(self.token.get()).unwrap_or_default();
         let number = text.parse::<u64>().ok();
-        let key = if self.depth == 1 { self.outer_key } else { self.inner_key };
+        let is_outermost = self.known_depth == 1;
+        let key = self.known_path().last().copied().unwrap_or_default();
         let fields = &mut self.fields;
-        match key {
-            Key::Done => fields.is_done |= self.depth == 1 && text == "true",
-            Key::PromptTokens => fields.prompt_tokens = number.or(fields.prompt_tokens),
-            Key::CompletionTokens => fields.completion_tokens = number.or(fields.completion_tokens),
-            Key::Choices | Key::Usage | Key::Error | Key::Message | Key::Other => {}
-        }
+        let field = match key {
+            Key::Done => {
+                fields.is_done |= is_outermost && text == "true";
+                return;
+            }
+            Key::PromptTokens => &mut fields.prompt_tokens,
+            Key::CompletionTokens => &mut fields.completion_tokens,
+            Key::CachedTokens => &mut fields.cached_tokens,
+            Key::CacheReadTokens => &mut fields.cache_read_tokens,
+            _ => return,
+        };
+        *field = number.or(*field);
     }
 }
 

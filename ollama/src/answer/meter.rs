@@ -28,12 +28,23 @@ pub struct Meter {
 /// The format of an answer, with its parser.
 #[derive(Debug)]
 enum Format {
-    /// One object. `requires_done`: it is complete only with `"done":true`.
-    Object { scanner: Box<FieldScanner>, requires_done: bool },
+    /// One object.
+    Object { scanner: Box<FieldScanner>, kind: ObjectKind },
     /// A stream with one object per line.
     Lines(Box<FieldScanner>),
     /// A stream of server-sent events.
     Events(Box<EventParser>),
+}
+
+/// What makes an answer of one object complete.
+#[derive(Debug, Clone, Copy)]
+enum ObjectKind {
+    /// Its end, and `"done":true`.
+    Done,
+    /// Its end. Without a count of prompt tokens, it reports no usage.
+    Embedding,
+    /// Its end.
+    Any,
 }
 
 impl Meter {
@@ -49,8 +60,12 @@ impl Meter {
             (true, Dialect::Ollama) => Format::Lines(Box::default()),
             (true, Dialect::OpenAi | Dialect::Anthropic) => Format::Events(Box::default()),
             (false, _) => {
-                let generates = matches!(endpoint.operation, Operation::Chat | Operation::Generate);
-                Format::Object { scanner: Box::default(), requires_done: generates && dialect == Dialect::Ollama }
+                let kind = match endpoint.operation {
+                    Operation::Chat | Operation::Generate if dialect == Dialect::Ollama => ObjectKind::Done,
+                    Operation::Embed => ObjectKind::Embedding,
+                    _ => ObjectKind::Any,
+                };
+                Format::Object { scanner: Box::default(), kind }
             }
         };
         Self { dialect, format, totals: Totals::default(), filter: drop_usage.then(UsageFilter::default) }
@@ -93,8 +108,13 @@ impl Meter {
     #[must_use]
     pub fn finish(mut self) -> AnswerSummary {
         let end = match self.format {
-            Format::Object { mut scanner, requires_done } => {
-                self.totals.add_object(&scanner.take_fields(), requires_done);
+            Format::Object { mut scanner, kind } => {
+                let fields = scanner.take_fields();
+                match kind {
+                    ObjectKind::Done => self.totals.add_object(&fields, true),
+                    ObjectKind::Embedding => self.totals.add_embedding(&fields),
+                    ObjectKind::Any => self.totals.add_object(&fields, false),
+                }
                 EndPosition::SingleObject
             }
             Format::Lines(mut scanner) => {

@@ -2,8 +2,9 @@
 //! the usage chunk that the client did not request.
 //!
 //! Ollama answers 200 and ends the body normally even when its engine crashes in the middle. Only a
-//! terminal marker proves that an answer is complete: `"done":true` in the native API, `[DONE]` in
-//! an OpenAI stream, and the closing brace of any other answer.
+//! terminal marker proves that an answer is complete: `"done":true` in the native API, `[DONE]`,
+//! `response.completed` or `message_stop` in a stream of events, and the closing brace of any other
+//! answer.
 //!
 //! In this module a frame is one JSON object of a stream: a line of the native API, or the data of
 //! one server-sent event.

@@ -1,4 +1,4 @@
-//! Parser for the server-sent events of an OpenAI stream.
+//! Parser for the server-sent events of the OpenAI and Anthropic dialects.
 
 use memchr::memchr;
 
@@ -138,16 +138,18 @@ impl SseEvent {
     /// Returns whether the event is a usage chunk: one object with `usage` and without choices.
     pub(super) fn is_usage_chunk(&self) -> bool {
         let fields = self.fields();
-        self.can_be_usage_chunk() && fields.is_closed && fields.has_usage && fields.choices == Choices::Empty
+        self.is_one_object() && fields.is_closed && fields.has_usage && fields.choices == Choices::Empty
     }
 
-    /// Returns whether an unfinished event can still become a usage chunk.
-    pub(super) fn can_be_usage_chunk(&self) -> bool {
+    /// Returns whether the event is a chunk of the answer that has a member `usage` besides.
+    pub(super) fn is_chunk_with_usage(&self) -> bool {
         let fields = self.fields();
-        !self.has_other_text
-            && !self.has_done_marker
-            && self.object_count <= 1
-            && fields.choices != Choices::NonEmpty
-            && fields.error.is_none()
+        self.is_one_object() && fields.is_closed && fields.has_usage_member && fields.choices == Choices::NonEmpty
+    }
+
+    /// Returns whether the event, as far as it has arrived, has nothing besides one object of an
+    /// answer.
+    pub(super) fn is_one_object(&self) -> bool {
+        !self.has_other_text && !self.has_done_marker && self.object_count <= 1 && self.fields().error.is_none()
     }
 }

@@ -89,7 +89,10 @@ fn chat_lines(count: usize) -> String {
 fn native_stream_reports_usage_in_its_last_line() {
     let summary = summarize(stream_meter("/api/chat"), CHAT);
     assert!(summary.is_complete);
-    assert_eq!(summary.usage, Usage { prompt_tokens: 26, completion_tokens: 298, is_estimated: false });
+    assert_eq!(
+        summary.usage,
+        Usage { prompt_tokens: 26, completion_tokens: 298, is_estimated: false, ..Usage::default() }
+    );
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn last_line_of_generate_may_contain_a_long_context() {
 fn truncated_native_stream_has_an_estimated_usage() {
     let summary = summarize(stream_meter("/api/chat"), &chat_lines(2));
     assert!(!summary.is_complete);
-    assert_eq!(summary.usage, Usage { prompt_tokens: 0, completion_tokens: 2, is_estimated: true });
+    assert_eq!(summary.usage, Usage { prompt_tokens: 0, completion_tokens: 2, is_estimated: true, ..Usage::default() });
 }
 
 #[test]
@@ -185,14 +188,17 @@ fn stream_that_reported_an_error_gets_no_second_one() {
 fn openai_stream_reports_usage_in_its_usage_chunk() {
     let summary = summarize(stream_meter("/v1/chat/completions"), &openai(USAGE_CHUNK));
     assert!(summary.is_complete);
-    assert_eq!(summary.usage, Usage { prompt_tokens: 31, completion_tokens: 7, is_estimated: false });
+    assert_eq!(
+        summary.usage,
+        Usage { prompt_tokens: 31, completion_tokens: 7, is_estimated: false, ..Usage::default() }
+    );
 }
 
 #[test]
 fn openai_stream_without_a_usage_chunk_has_an_estimated_usage() {
     let summary = summarize(stream_meter("/v1/chat/completions"), &openai(""));
     assert!(summary.is_complete);
-    assert_eq!(summary.usage, Usage { prompt_tokens: 0, completion_tokens: 3, is_estimated: true });
+    assert_eq!(summary.usage, Usage { prompt_tokens: 0, completion_tokens: 3, is_estimated: true, ..Usage::default() });
 }
 
 #[rstest]
@@ -278,13 +284,110 @@ fn chunks_without_the_usage_chunk_pass_at_once_and_uncopied() {
 }
 
 #[test]
-fn event_is_held_until_it_cannot_be_the_usage_chunk() {
+fn event_is_held_until_its_end() {
     let stream = openai(USAGE_CHUNK);
     let mut meter = filtering_meter();
-    let head = stream.find("\"choices\"").expect("choices");
-    assert!(meter.feed(Bytes::copy_from_slice(&stream.as_bytes()[..head])).is_empty());
-    let released = meter.feed(Bytes::copy_from_slice(&stream.as_bytes()[head..head + 12]));
-    assert_eq!(released.concat(), &stream.as_bytes()[..head + 12]);
+    let end = stream.find("\n\n").expect("an end") + 2;
+    assert!(meter.feed(Bytes::copy_from_slice(&stream.as_bytes()[..end - 1])).is_empty());
+    let released = meter.feed(Bytes::copy_from_slice(&stream.as_bytes()[end - 1..=end]));
+    assert_eq!(released.concat(), &stream.as_bytes()[..end]);
+}
+
+#[rstest]
+#[case::zero(r#"{"choices":[{"text":",\"usage\":null"}],"model":"m","usage":{"prompt_tokens":0,"total_tokens":0}}"#)]
+#[case::details(r#"{"choices":[{"text":",\"usage\":null"}],"model":"m","usage":{"prompt_tokens":0,"prompt_tokens_details":{"cached_tokens":1}}}"#)]
+#[case::null(r#"{"choices":[{"text":",\"usage\":null"}],"model":"m","usage":null}"#)]
+fn filter_removes_the_usage_of_other_chunks(#[case] chunk: &str) {
+    let stream = format!("data: {chunk}\n\ndata: [DONE]\n\n");
+    let expected = "data: {\"choices\":[{\"text\":\",\\\"usage\\\":null\"}],\"model\":\"m\"}\n\ndata: [DONE]\n\n";
+    for length in [stream.len(), 7, 1] {
+        let (out, _) = run(filtering_meter(), stream.as_bytes().chunks(length));
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
+    }
+}
+
+const MESSAGES: &str = concat!(
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"usage\":{\"input_tokens\":9,\"output_tokens\":0}}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"message_stop\",\"text\":\"a\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"b\"}}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"input_tokens\":21,\"cache_read_input_tokens\":10,\"output_tokens\":5}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+);
+
+#[test]
+fn anthropic_stream_reports_usage_in_its_message_delta() {
+    let summary = summarize(stream_meter("/v1/messages"), MESSAGES);
+    assert!(summary.is_complete);
+    let usage = Usage { prompt_tokens: 31, cached_prompt_tokens: Some(10), completion_tokens: 5, is_estimated: false };
+    assert_eq!(summary.usage, usage);
+}
+
+#[test]
+fn truncated_anthropic_stream_has_an_estimated_usage_and_gets_an_error_event() {
+    let cut = MESSAGES.find("event: message_delta").expect("an event");
+    let summary = summarize(stream_meter("/v1/messages"), &MESSAGES[..cut]);
+    assert!(!summary.is_complete);
+    assert_eq!(summary.usage, Usage { completion_tokens: 2, is_estimated: true, ..Usage::default() });
+    assert!(error_event(&summary).expect("an event").starts_with(b"event: error\ndata: "));
+}
+
+const RESPONSES: &str = concat!(
+    "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"error\":null,\"usage\":null}}\n\n",
+    "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"response.completed\"}\n\n",
+    "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"output\":[{\"usage\":{\"input_tokens\":1}}],\"usage\":{\"input_tokens\":8,\"output_tokens\":3,\"input_tokens_details\":{\"cached_tokens\":2}}}}\n\n",
+);
+
+#[test]
+fn responses_stream_reports_usage_in_its_last_event() {
+    let summary = summarize(stream_meter("/v1/responses"), RESPONSES);
+    assert!(summary.is_complete);
+    let usage = Usage { prompt_tokens: 8, cached_prompt_tokens: Some(2), completion_tokens: 3, is_estimated: false };
+    assert_eq!(summary.usage, usage);
+}
+
+#[test]
+fn responses_stream_without_its_last_event_is_truncated() {
+    let cut = RESPONSES.find("event: response.completed").expect("an event");
+    let summary = summarize(stream_meter("/v1/responses"), &RESPONSES[..cut]);
+    assert!(!summary.is_complete);
+    assert_eq!(summary.usage, Usage { completion_tokens: 1, is_estimated: true, ..Usage::default() });
+}
+
+#[test]
+fn failed_response_is_an_error() {
+    let event = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"x\",\"message\":\"why\"}}}\n\n";
+    assert_eq!(summarize(stream_meter("/v1/responses"), event).error.as_deref(), Some("why"));
+}
+
+#[rstest]
+#[case(
+    "/api/chat",
+    r#"{"done":true,"prompt_eval_count":30,"prompt_eval_cached_count":20,"eval_count":1}"#,
+    30,
+    Some(20)
+)]
+#[case("/v1/chat/completions", r#"{"choices":[{}],"usage":{"prompt_tokens":30,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens":1}}"#, 30, Some(0))]
+#[case(
+    "/v1/messages",
+    r#"{"type":"message","usage":{"input_tokens":10,"cache_read_input_tokens":20,"output_tokens":1}}"#,
+    30,
+    Some(20)
+)]
+#[case("/v1/responses", r#"{"object":"response","usage":{"input_tokens":30,"output_tokens":1}}"#, 30, None)]
+fn cached_prompt_tokens_are_a_part_of_the_prompt(
+    #[case] path: &str,
+    #[case] answer: &str,
+    #[case] prompt_tokens: u64,
+    #[case] cached_prompt_tokens: Option<u64>,
+) {
+    let usage = summarize(object_meter(path), answer).usage;
+    assert_eq!((usage.prompt_tokens, usage.cached_prompt_tokens), (prompt_tokens, cached_prompt_tokens));
+}
+
+#[test]
+fn embedding_without_counts_has_an_estimated_usage() {
+    let summary = summarize(object_meter("/api/embeddings"), r#"{"embedding":[0.1,2]}"#);
+    assert!(summary.is_complete && summary.usage.is_estimated);
 }
 
 #[test]

@@ -1,26 +1,31 @@
 //! Token counts of an answer, and the totals that the meter collects.
 
 use super::{
-    field_scanner::{Choices, FrameFields},
+    field_scanner::{Choices, EventType, FrameFields},
     sse::SseEvent,
 };
 
 /// The token counts of an answer, as reported by Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Tokens of the prompt.
+    /// Tokens of the prompt, cached ones included.
     pub prompt_tokens: u64,
+    /// Tokens of the prompt that Ollama took from its cache. `None` if it does not report them, as
+    /// before 0.34.
+    pub cached_prompt_tokens: Option<u64>,
     /// Tokens of the answer.
     pub completion_tokens: u64,
-    /// Ollama reported no counts, because the answer was truncated. `completion_tokens` is then the
-    /// number of frames, and `prompt_tokens` is 0.
+    /// Ollama reported no counts, because the answer was truncated or has none.
+    /// `completion_tokens` is then the number of frames, and `prompt_tokens` is 0.
     pub is_estimated: bool,
 }
 
 impl Usage {
     fn of(fields: &FrameFields) -> Self {
+        let prompt_tokens = fields.prompt_tokens.unwrap_or(0).saturating_add(fields.cache_read_tokens.unwrap_or(0));
         Self {
-            prompt_tokens: fields.prompt_tokens.unwrap_or(0),
+            prompt_tokens,
+            cached_prompt_tokens: fields.cached_tokens.or(fields.cache_read_tokens),
             completion_tokens: fields.completion_tokens.unwrap_or(0),
             is_estimated: false,
         }
@@ -40,13 +45,22 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Adds the only object of an answer, or the last frame of a stream.
+    /// Adds the only object of an answer, or the last frame of a stream. `requires_done`: it is
+    /// complete only with `"done":true`.
     pub(super) fn add_object(&mut self, fields: &FrameFields, requires_done: bool) {
         if fields.error.is_some() {
             self.error = fields.error_text();
         } else if fields.is_closed && (fields.is_done || !requires_done) {
             self.is_complete = true;
             self.reported = Some(Usage::of(fields));
+        }
+    }
+
+    /// Adds the only object of an answer that always has the prompt's tokens if it has any counts.
+    pub(super) fn add_embedding(&mut self, fields: &FrameFields) {
+        self.add_object(fields, false);
+        if fields.prompt_tokens.is_none() {
+            self.reported = None;
         }
     }
 
@@ -59,7 +73,7 @@ impl Totals {
         }
     }
 
-    /// Adds an event of an OpenAI stream.
+    /// Adds a server-sent event.
     pub(super) fn add_event(&mut self, event: &SseEvent) {
         let fields = event.fields();
         if event.is_done() {
@@ -70,16 +84,18 @@ impl Totals {
             if fields.has_usage {
                 self.reported = Some(Usage::of(fields));
             }
-            self.frames += u64::from(fields.choices == Choices::NonEmpty);
+            self.is_complete |= fields.event_type == EventType::Terminal;
+            let is_part = fields.choices == Choices::NonEmpty || fields.event_type == EventType::Delta;
+            self.frames += u64::from(is_part);
         }
     }
 
     /// Returns the reported usage, or an estimate from the number of frames.
     pub(super) fn usage(&self) -> Usage {
         self.reported.unwrap_or(Usage {
-            prompt_tokens: 0,
             completion_tokens: self.frames,
             is_estimated: self.frames > 0 || self.error.is_none(),
+            ..Usage::default()
         })
     }
 }

@@ -6,9 +6,6 @@ use http::StatusCode;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The base URL is not an `http` or `https` URL with a host.
-    #[error("the URL of Ollama must be like http://host:11434")]
-    BaseUrl,
     /// The HTTP client could not be created.
     #[error("the HTTP client could not be set up")]
     Setup(#[source] reqwest::Error),

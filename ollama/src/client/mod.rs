@@ -7,12 +7,15 @@ mod pull;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header::AUTHORIZATION};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use crate::names::{ModelName, NameError};
+use crate::{
+    backend::Backend,
+    names::{ModelName, NameError},
+};
 
 pub use error::ClientError;
 pub use pull::{Progress, PullError, PullEvent, PullProgress, PullStream};
@@ -65,11 +68,11 @@ impl Tag {
     }
 }
 
-/// Client of the Ollama at one base URL. Clones are cheap and share its connections.
+/// Client of one Ollama. Clones are cheap and share its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    base_url: Url,
+    backend: Backend,
     timeouts: Timeouts,
 }
 
@@ -97,26 +100,22 @@ struct ErrorBody {
 }
 
 impl Client {
-    /// Creates a client of the Ollama at `base_url`, such as `http://localhost:11434`. It follows
-    /// no redirects and uses no proxy.
-    pub fn new(base_url: &str, timeouts: Timeouts) -> Result<Self, ClientError> {
-        let base_url = Url::parse(base_url).map_err(|_| ClientError::BaseUrl)?;
-        if !matches!(base_url.scheme(), "http" | "https") || base_url.host().is_none() {
-            return Err(ClientError::BaseUrl);
-        }
+    /// Creates a client of an Ollama. It follows no redirects and uses no proxy.
+    pub fn new(backend: Backend, timeouts: Timeouts) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
             .connect_timeout(timeouts.connect)
             .redirect(reqwest::redirect::Policy::none())
+            .tls_backend_preconfigured(backend.tls().clone())
             .no_proxy()
             .build()
             .map_err(ClientError::Setup)?;
-        Ok(Self { http, base_url, timeouts })
+        Ok(Self { http, backend, timeouts })
     }
 
     /// Returns the base URL.
     #[must_use]
     pub fn base_url(&self) -> &Url {
-        &self.base_url
+        self.backend.base_url()
     }
 
     /// Lists the models of this Ollama.
@@ -156,9 +155,13 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!("{}/{path}", self.base_url.path().trim_end_matches('/')));
-        self.http.request(method, url)
+        let mut url = self.base_url().clone();
+        url.set_path(&format!("{}/{path}", self.backend.path_prefix()));
+        let request = self.http.request(method, url);
+        match self.backend.authorization() {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        }
     }
 
     fn request_with_timeout(&self, method: Method, path: &str) -> RequestBuilder {

@@ -5,12 +5,17 @@
 //! decoding or trimming, so that Ollama cannot route a request to another endpoint than the one
 //! authorized here.
 
-use http::{Method, StatusCode};
+mod rejection;
+mod table;
+
+use http::Method;
+
+pub use rejection::{RouteError, RouteErrorKind};
+pub use table::ENDPOINTS;
 
 use crate::{
     dialect::{Dialect, dialect_of},
-    path::is_below,
-    request::known_fields::{self, KnownFields},
+    request::known_fields::KnownFields,
 };
 
 /// The function of an endpoint, independent of its dialect.
@@ -22,12 +27,34 @@ pub enum Operation {
     Version,
     /// Lists the models. The gateway filters the list to the models that the caller may use.
     ListModels,
+    /// Lists the models in memory. The gateway filters the list in the same way.
+    ListLoaded,
+    /// Describes the model in the path.
+    RetrieveModel,
+    /// Describes the model in the body.
+    ShowModel,
     /// Answers a conversation.
     Chat,
     /// Completes a prompt.
     Generate,
     /// Computes embeddings of texts.
     Embed,
+    /// Shortens the history of a conversation, with the model of the conversation.
+    Compact,
+    /// Counts the tokens of a conversation, without running a model.
+    CountTokens,
+    /// Pulls a model from a registry.
+    Pull,
+    /// Deletes a model.
+    Delete,
+}
+
+impl Operation {
+    /// Returns whether the operation runs a model, so that its request is metered.
+    #[must_use]
+    pub const fn runs_model(self) -> bool {
+        matches!(self, Self::Chat | Self::Generate | Self::Embed | Self::Compact)
+    }
 }
 
 /// The permission that a route requires.
@@ -39,6 +66,8 @@ pub enum Access {
     Authenticated,
     /// The credential must have this scope.
     Scope(&'static str),
+    /// The credential must have this scope, and belong to an admin.
+    AdminScope(&'static str),
 }
 
 /// A route that the gateway serves.
@@ -46,7 +75,8 @@ pub enum Access {
 pub struct Endpoint {
     /// The method. An endpoint for GET also serves HEAD.
     pub method: Method,
-    /// The complete path. It is sent upstream, and labels metrics and usage records.
+    /// The complete path, which labels metrics and usage records. A final `{model}` stands for a
+    /// model name, which may contain slashes.
     pub path: &'static str,
     /// The required permission.
     pub access: Access,
@@ -58,49 +88,36 @@ pub struct Endpoint {
     pub known_fields: Option<&'static KnownFields>,
 }
 
+/// The end of a path that contains a model name.
+const MODEL_PARAMETER: &str = "{model}";
+
 impl Endpoint {
     /// Returns whether the answer is a stream. `requested` is the request's own `stream` field.
     ///
-    /// Without that field the native API streams and the OpenAI API does not.
+    /// Without that field the native API streams and the other dialects do not.
     #[must_use]
     pub fn is_streaming(&self, requested: Option<bool>) -> bool {
         match self.operation {
-            Operation::Chat | Operation::Generate => requested.unwrap_or(self.dialect == Dialect::Ollama),
-            Operation::Root | Operation::Version | Operation::ListModels | Operation::Embed => false,
+            Operation::Chat | Operation::Generate | Operation::Pull => {
+                requested.unwrap_or(self.dialect == Dialect::Ollama)
+            }
+            _ => false,
         }
     }
+
+    /// Returns whether the endpoint serves a path.
+    fn has_path(&self, path: &str) -> bool {
+        self.path == path || self.model_in(path).is_some()
+    }
+
+    /// Returns the model name in a path of this endpoint, as written and not decoded. `None` if
+    /// paths of this endpoint contain none.
+    #[must_use]
+    pub fn model_in<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let prefix = self.path.strip_suffix(MODEL_PARAMETER)?;
+        path.strip_prefix(prefix).filter(|model| !model.is_empty())
+    }
 }
-
-const fn get(path: &'static str, access: Access, dialect: Dialect, operation: Operation) -> Endpoint {
-    Endpoint { method: Method::GET, path, access, dialect, operation, known_fields: None }
-}
-
-const fn post(
-    path: &'static str,
-    scope: &'static str,
-    dialect: Dialect,
-    operation: Operation,
-    known_fields: &'static KnownFields,
-) -> Endpoint {
-    let known_fields = Some(known_fields);
-    Endpoint { method: Method::POST, path, access: Access::Scope(scope), dialect, operation, known_fields }
-}
-
-/// All routes that the gateway serves.
-pub static ENDPOINTS: &[Endpoint] = &[
-    get("/", Access::Public, Dialect::Ollama, Operation::Root),
-    get("/api/version", Access::Authenticated, Dialect::Ollama, Operation::Version),
-    get("/api/tags", Access::Scope("models:read"), Dialect::Ollama, Operation::ListModels),
-    get("/v1/models", Access::Scope("models:read"), Dialect::OpenAi, Operation::ListModels),
-    post("/api/chat", "chat", Dialect::Ollama, Operation::Chat, &known_fields::CHAT),
-    post("/api/generate", "generate", Dialect::Ollama, Operation::Generate, &known_fields::GENERATE),
-    post("/api/embed", "embed", Dialect::Ollama, Operation::Embed, &known_fields::EMBED),
-    post("/v1/chat/completions", "chat", Dialect::OpenAi, Operation::Chat, &known_fields::OPENAI_CHAT),
-];
-
-/// Paths that are rejected with 403 for every method and caller, because they change state that all
-/// callers share or send data out of Ollama.
-const FORBIDDEN_PATHS: &[&str] = &["/api/push", "/api/create", "/api/copy", "/api/blobs"];
 
 /// The result of a lookup in the route table.
 #[derive(Debug)]
@@ -113,47 +130,24 @@ pub enum Lookup {
     NotOllama,
 }
 
-/// Why the route table rejects a request, and the parts of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RouteError {
-    /// The answer's status: 403, 404 or 405.
-    pub status: StatusCode,
-    /// The message for the client.
-    pub reason: &'static str,
-    /// The dialect of the answer.
-    pub dialect: Dialect,
-    /// The value of the `Allow` header of a 405.
-    pub allow: Option<&'static str>,
-    /// The forbidden path of a 403: the request's path or a parent of it.
-    pub forbidden_path: Option<&'static str>,
-}
-
 /// Finds the endpoint of a request. `path` is the raw path of the request target, without the
 /// query.
 #[must_use]
 pub fn lookup(method: &Method, path: &str) -> Lookup {
-    if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) {
-        let is_allowed = endpoint.method == *method || (endpoint.method == Method::GET && *method == Method::HEAD);
-        if is_allowed {
-            return Lookup::Served(endpoint);
-        }
-        return Lookup::Rejected(RouteError {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            reason: "this path does not take this method",
-            dialect: endpoint.dialect,
-            allow: Some(if endpoint.method == Method::GET { "GET, HEAD" } else { "POST" }),
-            forbidden_path: None,
-        });
+    let mut of_path = ENDPOINTS.iter().filter(|endpoint| endpoint.has_path(path)).peekable();
+    if let Some(&first) = of_path.peek() {
+        let serves = |endpoint: &&Endpoint| {
+            endpoint.method == *method || (endpoint.method == Method::GET && *method == Method::HEAD)
+        };
+        return match of_path.find(serves) {
+            Some(endpoint) => Lookup::Served(endpoint),
+            None => Lookup::Rejected(RouteError::wrong_method(first)),
+        };
     }
-    let Some(dialect) = dialect_of(path) else {
-        return Lookup::NotOllama;
-    };
-    let forbidden_path = FORBIDDEN_PATHS.iter().copied().find(|forbidden| is_below(path, forbidden));
-    let (status, reason) = match forbidden_path {
-        Some(_) => (StatusCode::FORBIDDEN, "this part of Ollama's API is closed here"),
-        None => (StatusCode::NOT_FOUND, "this path is not served here"),
-    };
-    Lookup::Rejected(RouteError { status, reason, dialect, allow: None, forbidden_path })
+    if let Some(endpoint) = rejection::intended_endpoint(method, path) {
+        return Lookup::Rejected(RouteError::wrong_base_url(endpoint));
+    }
+    dialect_of(path).map_or(Lookup::NotOllama, |dialect| Lookup::Rejected(RouteError::not_served(path, dialect)))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
-//! Filters that reduce a list of models to the models that a caller may use. The bytes of the
-//! remaining entries do not change.
+//! Filters that reduce lists and descriptions of models to what a caller may see. The bytes of what
+//! remains do not change.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::names::ModelName;
+use crate::{
+    names::ModelName,
+    request::{KnownFields, ScanError, scan, splice},
+};
 
 #[derive(Deserialize)]
 struct Tags<'a> {
@@ -28,14 +31,14 @@ struct Entry {
     remote_host: String,
 }
 
-/// Filters the answer of `GET /api/tags` to the models that `allows` accepts. Fails if the answer
-/// is not such a list.
+/// Filters the answer of `GET /api/tags` or `GET /api/ps` to the models that `allows` accepts. Fails
+/// if the answer is not such a list.
 ///
 /// Always removes models that Ollama runs in its cloud or on a remote host, and entries whose name
 /// cannot be parsed.
 pub fn filter_tags(body: &[u8], allows: impl Fn(&ModelName) -> bool) -> Result<Bytes, serde_json::Error> {
     let list: Tags<'_> = serde_json::from_slice(body)?;
-    Ok(filter_entries(r#"{"models":["#, list.models.unwrap_or_default(), allows))
+    Ok(filter_entries(r#"{"models":["#, list.models.unwrap_or_default(), end_of(body), allows))
 }
 
 /// Filters the answer of `GET /v1/models` in the same way.
@@ -43,10 +46,49 @@ pub fn filter_tags(body: &[u8], allows: impl Fn(&ModelName) -> bool) -> Result<B
 /// This list does not state the remote host of a model, so `allows` must reject remote models.
 pub fn filter_openai_models(body: &[u8], allows: impl Fn(&ModelName) -> bool) -> Result<Bytes, serde_json::Error> {
     let list: OpenAiModels<'_> = serde_json::from_slice(body)?;
-    Ok(filter_entries(r#"{"object":"list","data":["#, list.data.unwrap_or_default(), allows))
+    Ok(filter_entries(r#"{"object":"list","data":["#, list.data.unwrap_or_default(), end_of(body), allows))
 }
 
-fn filter_entries(prefix: &str, entries: Vec<&RawValue>, allows: impl Fn(&ModelName) -> bool) -> Bytes {
+/// An entry of OpenAI's list.
+#[derive(Deserialize, Serialize)]
+struct OpenAiModel<'a> {
+    id: &'a str,
+    object: &'a str,
+    created: i64,
+    owned_by: &'a str,
+}
+
+/// Finds a model in the answer of `GET /v1/models`, and returns it as Ollama answers `GET
+/// /v1/models/{model}`: with its name as `written` in the path. `None` if the list lacks it.
+pub fn find_openai_model(body: &[u8], name: &ModelName, written: &str) -> Result<Option<Bytes>, serde_json::Error> {
+    let list: OpenAiModels<'_> = serde_json::from_slice(body)?;
+    for entry in list.data.unwrap_or_default() {
+        let model: OpenAiModel<'_> = serde_json::from_str(entry.get())?;
+        if ModelName::parse(model.id).is_ok_and(|found| found == *name) {
+            let mut found = serde_json::to_vec(&OpenAiModel { id: written, ..model })?;
+            found.push(b'\n');
+            return Ok(Some(found.into()));
+        }
+    }
+    Ok(None)
+}
+
+/// The members of the answer of `POST /api/show` that contain prompts of the model's owner.
+const PROMPTS: &[&str] = &["modelfile", "template", "system", "messages"];
+
+/// Removes the prompts from the answer of `POST /api/show`. Fails if the answer is not an object.
+pub fn hide_prompts(body: &Bytes) -> Result<Bytes, ScanError> {
+    let described = scan(body, &KnownFields { top_level: &[], nested: &[] })?;
+    let edits = described.remove_members(|member| PROMPTS.contains(&&*member.key));
+    Ok(if edits.is_empty() { body.clone() } else { splice(body, &edits) })
+}
+
+/// Returns the white space after an answer's object.
+fn end_of(body: &[u8]) -> &'static str {
+    if body.ends_with(b"\n") { "\n" } else { "" }
+}
+
+fn filter_entries(prefix: &str, entries: Vec<&RawValue>, end: &str, allows: impl Fn(&ModelName) -> bool) -> Bytes {
     let is_visible = |entry: &&RawValue| {
         serde_json::from_str::<Entry>(entry.get()).is_ok_and(|entry| {
             let name = ModelName::parse(&entry.id);
@@ -54,7 +96,7 @@ fn filter_entries(prefix: &str, entries: Vec<&RawValue>, allows: impl Fn(&ModelN
         })
     };
     let kept: Vec<&str> = entries.into_iter().filter(is_visible).map(RawValue::get).collect();
-    format!("{prefix}{}]}}", kept.join(",")).into()
+    format!("{prefix}{}]}}{end}", kept.join(",")).into()
 }
 
 #[cfg(test)]

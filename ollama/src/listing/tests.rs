@@ -47,3 +47,39 @@ fn null_lists_are_empty() {
 fn answers_without_a_list_are_errors() {
     assert!(filter_tags(b"502 Bad Gateway", all_but_secret).is_err());
 }
+
+const OPENAI: &str = concat!(
+    r#"{"object":"list","data":[{"id":"smollm2:135m","object":"model","created":5,"owned_by":"library"},"#,
+    r#"{"id":"hf.co/u/m:latest","object":"model","created":6,"owned_by":"u"}]}"#,
+    "\n"
+);
+
+fn found(written: &str) -> Option<String> {
+    let name = ModelName::parse(written).expect("a name");
+    let found = find_openai_model(OPENAI.as_bytes(), &name, written).expect("a list");
+    found.map(|model| String::from_utf8(model.to_vec()).expect("UTF-8"))
+}
+
+#[test]
+fn openai_model_is_found_by_any_spelling() {
+    let expected = "{\"id\":\"library/SmolLM2:135m\",\"object\":\"model\",\"created\":5,\"owned_by\":\"library\"}\n";
+    assert_eq!(found("library/SmolLM2:135m").as_deref(), Some(expected));
+    assert!(found("hf.co/u/m").is_some());
+    assert_eq!(found("other"), None);
+}
+
+#[test]
+fn filtered_openai_list_ends_as_ollamas_does() {
+    assert_eq!(text(filter_openai_models(OPENAI.as_bytes(), |_| true)), OPENAI);
+}
+
+#[test]
+fn prompts_of_a_description_are_hidden() {
+    let described = Bytes::from_static(
+        br#"{"license":"l","modelfile":"FROM x\nSYSTEM s","template":"t","system":"s","details":{"template":"kept"},"messages":[]}"#,
+    );
+    assert_eq!(
+        hide_prompts(&described).expect("an object"),
+        r#"{"license":"l","details":{"template":"kept"}}"#.as_bytes()
+    );
+}

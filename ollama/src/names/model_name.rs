@@ -120,7 +120,9 @@ fn parse_tag(text: &str) -> Result<Cow<'_, str>, NameError> {
             Part::Tag.check(&tag, false)?;
             Ok(Cow::Owned(tag))
         }
-        Some(_) => Err(NameError::InvalidCharacter(Part::Tag)),
+        Some(_) => {
+            Err(NameError::InvalidCharacter { part: Part::Tag, character: ':', position: tag.chars().count() + 1 })
+        }
     }
 }
 

@@ -27,8 +27,15 @@ pub enum NameError {
     #[error("the {0} of the model name is longer than {max} bytes", max = .0.max_bytes())]
     TooLong(Part),
     /// A part contains a character that Ollama does not accept in it.
-    #[error("the {0} of the model name has a character that is not allowed there")]
-    InvalidCharacter(Part),
+    #[error("the {part} of the model name must not {} {character:?}, its character {position}", if *.position == 1 { "begin with" } else { "contain" })]
+    InvalidCharacter {
+        /// The part.
+        part: Part,
+        /// The character.
+        character: char,
+        /// Its place in the part, in characters from 1.
+        position: usize,
+    },
     /// The text has more parts than `registry/namespace/model`.
     #[error("a model name has at most three parts: registry/namespace/model:tag")]
     TooManyParts,
@@ -65,11 +72,11 @@ impl Part {
         }
     }
 
-    const fn accepts(self, byte: u8) -> bool {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => true,
-            b'.' => !matches!(self, Self::Namespace),
-            b':' => matches!(self, Self::Registry),
+    const fn accepts(self, character: char) -> bool {
+        match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => true,
+            '.' => !matches!(self, Self::Namespace),
+            ':' => matches!(self, Self::Registry),
             _ => false,
         }
     }
@@ -84,12 +91,14 @@ impl Part {
         if text.len() > self.max_bytes() {
             return Err(NameError::TooLong(self));
         }
-        let is_forbidden_first = |byte| matches!(byte, b'-' | b'.' | b':');
-        let is_allowed = |byte| self.accepts(byte) || (is_pattern && byte == b'*');
-        if is_forbidden_first(text.as_bytes()[0]) || !text.bytes().all(is_allowed) {
-            return Err(NameError::InvalidCharacter(self));
+        let is_allowed = |(at, character): &(usize, char)| {
+            let is_forbidden_first = *at == 0 && matches!(character, '-' | '.' | ':');
+            !is_forbidden_first && (self.accepts(*character) || (is_pattern && *character == '*'))
+        };
+        match text.chars().enumerate().find(|character| !is_allowed(character)) {
+            None => Ok(()),
+            Some((at, character)) => Err(NameError::InvalidCharacter { part: self, character, position: at + 1 }),
         }
-        Ok(())
     }
 }
 

@@ -3,6 +3,10 @@ use rstest::rstest;
 
 use super::*;
 
+fn invalid(part: Part, character: char, position: usize) -> NameError {
+    NameError::InvalidCharacter { part, character, position }
+}
+
 #[rstest]
 #[case("*", "*")]
 #[case("smollm2", "registry.ollama.ai/library/smollm2:*")]
@@ -21,8 +25,8 @@ fn patterns_have_one_canonical_form(#[case] text: &str, #[case] canonical: &str)
 #[rstest]
 #[case("", NameError::Empty)]
 #[case("m:", NameError::EmptyPart(Part::Tag))]
-#[case("m?", NameError::InvalidCharacter(Part::Model))]
-#[case("[ab]", NameError::InvalidCharacter(Part::Model))]
+#[case("m?", invalid(Part::Model, '?', 2))]
+#[case("[ab]", invalid(Part::Model, '[', 1))]
 #[case("a/b/c/d", NameError::TooManyParts)]
 #[case("ftp://*/*/*", NameError::UnsupportedScheme)]
 fn invalid_patterns_are_rejected_with_the_reason(#[case] text: &str, #[case] error: NameError) {

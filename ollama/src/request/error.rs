@@ -28,20 +28,37 @@ pub enum ScanError {
     #[error("the body has too many members")]
     TooManyMembers,
     /// An object has two members with the same key.
-    #[error("the key {0:?} is given more than once")]
-    DuplicateKey(String),
+    #[error("the key {key:?} is given more than once: byte {at}")]
+    DuplicateKey {
+        /// The key, truncated.
+        key: String,
+        /// Offset of the second one, from 0.
+        at: usize,
+    },
     /// Ollama would take the key for a known field, but it is spelled differently.
-    #[error("write the key {0:?} in exactly this way")]
-    NonCanonicalKey(&'static str),
+    #[error("write the key {key:?} in exactly this way: byte {at}")]
+    NonCanonicalKey {
+        /// The known field.
+        key: &'static str,
+        /// Offset of the key, from 0.
+        at: usize,
+    },
     /// The key begins with `_`, which Ollama uses for debugging options, or is not valid text.
-    #[error("the key {0:?} is not accepted")]
-    ReservedKey(String),
+    #[error("the key {key:?} is not accepted: byte {at}")]
+    ReservedKey {
+        /// The key, truncated.
+        key: String,
+        /// Offset of the key, from 0.
+        at: usize,
+    },
     /// The value has the wrong kind.
-    #[error("{key:?} must be {expected}")]
+    #[error("{key:?} must be {expected}: byte {at}")]
     WrongKind {
         /// The key.
         key: &'static str,
         /// The required kind.
         expected: &'static str,
+        /// Offset of the value, from 0.
+        at: usize,
     },
 }

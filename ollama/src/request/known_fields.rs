@@ -1,4 +1,5 @@
-//! The fields that Ollama 0.32 reads in each request (`api/types.go`, `openai/openai.go`).
+//! The fields that Ollama 0.32 to 0.34 reads in each request (`api/types.go`, `openai/*.go`,
+//! `anthropic/anthropic.go`). `make drift` compares them with another version.
 //!
 //! The scan rejects every key that Ollama would take for one of these fields but that is spelled
 //! differently.
@@ -96,6 +97,89 @@ pub(crate) const EMBED: KnownFields = KnownFields {
     nested: &[("options", OPTIONS)],
 };
 
+/// The fields of `POST /api/embeddings`.
+pub(crate) const EMBEDDINGS: KnownFields =
+    KnownFields { top_level: &["model", "prompt", "keep_alive", "options"], nested: &[("options", OPTIONS)] };
+
+/// The fields of `POST /api/show`.
+pub(crate) const SHOW: KnownFields =
+    KnownFields { top_level: &["model", "system", "template", "verbose", "options", "name"], nested: &[] };
+
+/// The fields of `POST /v1/completions`.
+pub(crate) const OPENAI_COMPLETION: KnownFields = KnownFields {
+    top_level: &[
+        "model",
+        "prompt",
+        "frequency_penalty",
+        "max_tokens",
+        "presence_penalty",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_p",
+        "suffix",
+        "logprobs",
+    ],
+    nested: STREAM_OPTIONS,
+};
+
+/// The fields of `POST /v1/embeddings`.
+pub(crate) const OPENAI_EMBED: KnownFields =
+    KnownFields { top_level: &["model", "input", "dimensions", "encoding_format"], nested: &[] };
+
+/// The fields of `POST /v1/responses` and `POST /v1/responses/compact`.
+pub(crate) const RESPONSES: KnownFields = KnownFields {
+    top_level: &[
+        "model",
+        "background",
+        "conversation",
+        "include",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "reasoning",
+        "temperature",
+        "text",
+        "top_p",
+        "truncation",
+        "tools",
+        "stream",
+        // Since 0.34.
+        "think",
+    ],
+    nested: &[],
+};
+
+/// The fields of `POST /v1/messages`.
+pub(crate) const MESSAGES: KnownFields = KnownFields {
+    top_level: &[
+        "model",
+        "max_tokens",
+        "messages",
+        "system",
+        "stream",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop_sequences",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "metadata",
+        "output_config",
+    ],
+    nested: &[],
+};
+
+/// The fields of `POST /v1/messages/count_tokens`.
+pub(crate) const COUNT_TOKENS: KnownFields =
+    KnownFields { top_level: &["model", "messages", "system", "tools", "thinking"], nested: &[] };
+
+/// The fields of `stream_options` in OpenAI's API.
+const STREAM_OPTIONS: &[(&str, &[&str])] = &[("stream_options", &["include_usage"])];
+
 /// The fields of `POST /v1/chat/completions`.
 pub(crate) const OPENAI_CHAT: KnownFields = KnownFields {
     top_level: &[
@@ -117,5 +201,5 @@ pub(crate) const OPENAI_CHAT: KnownFields = KnownFields {
         "logprobs",
         "top_logprobs",
     ],
-    nested: &[("stream_options", &["include_usage"])],
+    nested: STREAM_OPTIONS,
 };

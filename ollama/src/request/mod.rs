@@ -6,6 +6,8 @@
 //! rejects every ambiguous request. The bytes of all others reach Ollama unchanged, except for the
 //! edits that the gateway applies with [`splice`].
 
+mod content;
+mod edits;
 mod error;
 mod json;
 pub(crate) mod known_fields;

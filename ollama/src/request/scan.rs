@@ -6,7 +6,6 @@ use super::{
     error::ScanError,
     json::{Cursor, MAX_DEPTH, RawString, ValueKind},
     known_fields::KnownFields,
-    splice::Edit,
 };
 
 /// Maximum number of members of the top-level object, of `options` and of `stream_options`.
@@ -32,6 +31,7 @@ pub struct Member<'a> {
 /// The scanned parts of a valid request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned<'a> {
+    text: &'a str,
     top_level: Object<'a>,
     nested: Vec<(&'static str, Object<'a>)>,
     model: Option<Cow<'a, str>>,
@@ -41,10 +41,10 @@ pub struct Scanned<'a> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Object<'a> {
+pub(super) struct Object<'a> {
     /// Offset of the byte after the opening brace.
-    content_start: usize,
-    members: Vec<Member<'a>>,
+    pub(super) content_start: usize,
+    pub(super) members: Vec<Member<'a>>,
 }
 
 /// Scans a request body in one pass. Allocates the list of members, and the strings that contain
@@ -60,7 +60,7 @@ pub fn scan<'a>(body: &'a [u8], known: &KnownFields) -> Result<Scanned<'a>, Scan
         if cursor.peek() != Some(b'{') {
             return match cursor.skip_value(MAX_DEPTH - 1)? {
                 (span, ValueKind::Null) => Ok((span, ValueKind::Null)),
-                _ => Err(ScanError::WrongKind { key: name, expected: "an object" }),
+                (span, _) => Err(ScanError::WrongKind { key: name, expected: "an object", at: span.start }),
             };
         }
         let start = cursor.position();
@@ -73,6 +73,7 @@ pub fn scan<'a>(body: &'a [u8], known: &KnownFields) -> Result<Scanned<'a>, Scan
     }
     let options = find_object(&nested, "stream_options");
     Ok(Scanned {
+        text,
         model: top_level.string_value(text, known, "model")?,
         name: top_level.string_value(text, known, "name")?,
         stream: top_level.bool_value("stream")?,
@@ -101,9 +102,9 @@ fn scan_object<'a>(
     loop {
         cursor.peek();
         let start = cursor.position();
-        let key = check_key(&cursor.string()?, known)?;
+        let key = check_key(&cursor.string()?, known, start)?;
         if members.iter().any(|member| member.key == key) {
-            return Err(ScanError::DuplicateKey(truncate(&key)));
+            return Err(ScanError::DuplicateKey { key: truncate(&key), at: start });
         }
         if members.len() == MAX_MEMBERS {
             return Err(ScanError::TooManyMembers);
@@ -118,15 +119,15 @@ fn scan_object<'a>(
     }
 }
 
-/// Decodes a key. Fails if Ollama would take it for a known field that is spelled differently, or
-/// if it is reserved.
-fn check_key<'a>(raw: &RawString<'a>, known: &[&'static str]) -> Result<Cow<'a, str>, ScanError> {
-    let key = decode(raw).ok_or_else(|| ScanError::ReservedKey(truncate(raw.text)))?;
+/// Decodes the key at this offset. Fails if Ollama would take it for a known field that is spelled
+/// differently, or if it is reserved.
+fn check_key<'a>(raw: &RawString<'a>, known: &[&'static str], at: usize) -> Result<Cow<'a, str>, ScanError> {
+    let key = decode(raw).ok_or_else(|| ScanError::ReservedKey { key: truncate(raw.text), at })?;
     if let Some(canonical) = known.iter().find(|known| folds_to(&key, known)) {
-        return if raw.text == *canonical { Ok(key) } else { Err(ScanError::NonCanonicalKey(canonical)) };
+        return if raw.text == *canonical { Ok(key) } else { Err(ScanError::NonCanonicalKey { key: canonical, at }) };
     }
     if key.starts_with('_') {
-        return Err(ScanError::ReservedKey(truncate(&key)));
+        return Err(ScanError::ReservedKey { key: truncate(&key), at });
     }
     Ok(key)
 }
@@ -135,7 +136,7 @@ fn check_key<'a>(raw: &RawString<'a>, known: &[&'static str]) -> Result<Cow<'a, 
 ///
 /// Go compares keys under Unicode simple case folding. Besides the ASCII letters this maps two
 /// other characters to ASCII: the Kelvin sign and the long s.
-fn folds_to(key: &str, known: &str) -> bool {
+pub(super) fn folds_to(key: &str, known: &str) -> bool {
     let fold = |letter| match letter {
         '\u{212a}' => 'k',
         '\u{17f}' => 's',
@@ -158,7 +159,7 @@ fn truncate(key: &str) -> String {
 }
 
 impl<'a> Object<'a> {
-    fn member(&self, key: &str) -> Option<&Member<'a>> {
+    pub(super) fn member(&self, key: &str) -> Option<&Member<'a>> {
         self.members.iter().find(|member| member.key == key)
     }
 
@@ -171,7 +172,7 @@ impl<'a> Object<'a> {
         let Some(member) = self.member(key).filter(|_| known.top_level.contains(&key)) else {
             return Ok(None);
         };
-        let wrong_kind = ScanError::WrongKind { key, expected: "a string" };
+        let wrong_kind = ScanError::WrongKind { key, expected: "a string", at: member.value_span.start };
         match member.kind {
             ValueKind::Null => Ok(None),
             ValueKind::String => {
@@ -183,10 +184,11 @@ impl<'a> Object<'a> {
     }
 
     fn bool_value(&self, key: &'static str) -> Result<Option<bool>, ScanError> {
-        match self.member(key).map(|member| member.kind) {
-            None | Some(ValueKind::Null) => Ok(None),
-            Some(ValueKind::Bool(value)) => Ok(Some(value)),
-            Some(_) => Err(ScanError::WrongKind { key, expected: "true or false" }),
+        let Some(member) = self.member(key) else { return Ok(None) };
+        match member.kind {
+            ValueKind::Null => Ok(None),
+            ValueKind::Bool(value) => Ok(Some(value)),
+            _ => Err(ScanError::WrongKind { key, expected: "true or false", at: member.value_span.start }),
         }
     }
 }
@@ -224,31 +226,23 @@ impl<'a> Scanned<'a> {
         self.stream
     }
 
-    /// Returns the edit that sets `stream_options.include_usage`, or `None` if the client has set
-    /// it.
-    ///
-    /// With it, Ollama ends the stream with a usage chunk, from which [`crate::Meter`] reads the
-    /// token counts.
-    #[must_use]
-    pub fn request_usage(&self) -> Option<Edit> {
-        if self.include_usage == Some(true) {
-            return None;
-        }
-        let insert = |object: &Object<'_>, member: &str| {
-            let comma = if object.members.is_empty() { "" } else { "," };
-            let span = object.content_start..object.content_start;
-            Edit { span, replacement: format!("{member}{comma}").into() }
-        };
-        let replace =
-            |member: &Member<'_>, value| Edit { span: member.value_span.clone(), replacement: Cow::Borrowed(value) };
-        let options = find_object(&self.nested, "stream_options");
-        Some(match (options, self.top_level.member("stream_options")) {
-            (Some(options), _) => match options.member("include_usage") {
-                Some(member) => replace(member, "true"),
-                None => insert(options, r#""include_usage":true"#),
-            },
-            (None, Some(null)) => replace(null, r#"{"include_usage":true}"#),
-            (None, None) => insert(&self.top_level, r#""stream_options":{"include_usage":true}"#),
-        })
+    /// Returns the text of a member's value, as written.
+    pub(super) fn value_of(&self, member: &Member<'_>) -> &'a str {
+        &self.text[member.value_span.clone()]
+    }
+
+    /// Returns the top-level object.
+    pub(super) fn top_level(&self) -> &Object<'a> {
+        &self.top_level
+    }
+
+    /// Returns the nested object `key`.
+    pub(super) fn nested(&self, key: &str) -> Option<&Object<'a>> {
+        find_object(&self.nested, key)
+    }
+
+    /// Whether the client has set `stream_options.include_usage`.
+    pub(super) fn includes_usage(&self) -> bool {
+        self.include_usage == Some(true)
     }
 }

@@ -3,7 +3,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::request::known_fields::{CHAT, OPENAI_CHAT};
+use crate::{
+    endpoints::{Endpoint, Lookup, lookup},
+    request::known_fields::{CHAT, OPENAI_CHAT},
+};
 
 fn chat(body: &str) -> Result<Scanned<'_>, ScanError> {
     scan(body.as_bytes(), &CHAT)
@@ -74,7 +77,7 @@ fn name_is_read_only_where_it_is_a_known_field() {
 #[case::two_options(r#"{"options":{},"options":{"num_ctx":1}}"#)]
 #[case::in_options(r#"{"options":{"num_ctx":1,"num_ctx":2}}"#)]
 fn repeated_keys_are_rejected(#[case] body: &str) {
-    assert!(matches!(chat(body), Err(ScanError::DuplicateKey(_))), "{:?}", chat(body));
+    assert!(matches!(chat(body), Err(ScanError::DuplicateKey { .. })), "{:?}", chat(body));
 }
 
 #[rstest]
@@ -89,7 +92,7 @@ fn repeated_keys_are_rejected(#[case] body: &str) {
 #[case::case_in_options(r#"{"options":{"NUM_CTX":2}}"#)]
 #[case::escape_in_options(r#"{"options":{"num\u005fctx":2}}"#)]
 fn other_spellings_of_known_fields_are_rejected(#[case] body: &str) {
-    assert!(matches!(chat(body), Err(ScanError::NonCanonicalKey(_))), "{:?}", chat(body));
+    assert!(matches!(chat(body), Err(ScanError::NonCanonicalKey { .. })), "{:?}", chat(body));
 }
 
 #[rstest]
@@ -99,7 +102,7 @@ fn other_spellings_of_known_fields_are_rejected(#[case] body: &str) {
 #[case::reserved_in_options(r#"{"options":{"_x":2}}"#)]
 #[case::surrogate_in_key(r#"{"\ud800":2}"#)]
 fn reserved_keys_are_rejected(#[case] body: &str) {
-    assert!(matches!(chat(body), Err(ScanError::ReservedKey(_))), "{:?}", chat(body));
+    assert!(matches!(chat(body), Err(ScanError::ReservedKey { .. })), "{:?}", chat(body));
 }
 
 #[rstest]
@@ -147,10 +150,10 @@ fn errors_name_the_key_and_the_correction() {
         scan(b"{\"a\":\"\xff\"}", &CHAT).expect_err("an error").to_string(),
     ];
     insta::assert_snapshot!(all.join("\n"), @r#"
-    the key "model" is given more than once
-    write the key "model" in exactly this way
-    the key "_debug_render_only" is not accepted
-    "model" must be a string
+    the key "model" is given more than once: byte 13
+    write the key "model" in exactly this way: byte 1
+    the key "_debug_render_only" is not accepted: byte 1
+    "model" must be a string: byte 9
     the body is not valid JSON: byte 9: expected a colon
     the body is not valid UTF-8: byte 6
     "#);
@@ -205,6 +208,76 @@ fn request_usage_is_none_when_the_client_requests_usage() {
     assert_eq!(openai(r#"{"stream_options":{"include_usage":true}}"#).request_usage(), None);
 }
 
+/// Applies the removal of the members with these keys.
+fn without(body: &str, keys: &[&str]) -> String {
+    let edits = chat(body).expect("a request").remove_members(|member| keys.contains(&&*member.key));
+    String::from_utf8(splice(body.as_bytes(), &edits).to_vec()).expect("UTF-8")
+}
+
+#[rstest]
+#[case::first(&["a"], r#"{ "b" :2, "c":3 }"#)]
+#[case::middle(&["b"], r#"{ "a": 1, "c":3 }"#)]
+#[case::last(&["c"], r#"{ "a": 1, "b" :2 }"#)]
+#[case::first_two(&["a", "b"], r#"{ "c":3 }"#)]
+#[case::last_two(&["b", "c"], r#"{ "a": 1 }"#)]
+#[case::outer(&["a", "c"], r#"{ "b" :2 }"#)]
+#[case::all(&["a", "b", "c"], "{  }")]
+#[case::none(&["x"], r#"{ "a": 1, "b" :2, "c":3 }"#)]
+fn removed_members_take_one_comma_along(#[case] removed: &[&str], #[case] left: &str) {
+    assert_eq!(without(r#"{ "a": 1, "b" :2, "c":3 }"#, removed), left);
+}
+
+#[test]
+fn members_of_a_nested_object_are_removed() {
+    let body = r#"{"options":{"num_ctx":1,"seed":2,"numa":true},"model":"m"}"#;
+    let edits = chat(body).expect("a request").remove_members_of("options", |member| member.key != "seed");
+    assert_eq!(splice(body.as_bytes(), &edits), r#"{"options":{"seed":2},"model":"m"}"#.as_bytes());
+}
+
+fn endpoint(path: &str) -> &'static Endpoint {
+    match lookup(&http::Method::POST, path) {
+        Lookup::Served(endpoint) => endpoint,
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+#[rstest]
+#[case("/api/generate", r#"{"model":"m"}"#, true)]
+#[case("/api/generate", r#"{"model":"m","prompt":""}"#, true)]
+#[case("/api/generate", r#"{"model":"m","prompt":null,"system":"s"}"#, true)]
+#[case("/api/generate", r#"{"model":"m","prompt":" "}"#, false)]
+#[case("/api/chat", r#"{"model":"m","prompt":"x"}"#, true)]
+#[case("/api/chat", r#"{"model":"m","messages":[ ]}"#, true)]
+#[case("/api/chat", r#"{"model":"m","messages":[{}]}"#, false)]
+#[case("/api/embed", r#"{"model":"m","input":[]}"#, true)]
+#[case("/api/embed", r#"{"model":"m","input":[""]}"#, false)]
+#[case("/api/embeddings", r#"{"model":"m","prompt":""}"#, true)]
+#[case("/api/embeddings", r#"{"model":"m","prompt":"x"}"#, false)]
+#[case("/api/show", r#"{"model":"m"}"#, false)]
+fn request_without_input_only_loads_its_model(#[case] path: &str, #[case] body: &str, #[case] load_only: bool) {
+    let endpoint = endpoint(path);
+    let scanned = scan(body.as_bytes(), endpoint.known_fields.expect("a body")).expect("a request");
+    assert_eq!(scanned.is_load_only(endpoint), load_only);
+}
+
+#[rstest]
+#[case(r#"{"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#, true)]
+#[case(r#"{"tools":[{"name":"f"},{"Type":"web_search"}]}"#, true)]
+#[case(r#"{"tools":[{"type":"\u0077eb_search"}]}"#, true)]
+#[case(r#"{"tools":[{"type":"function","type":"web_search"}]}"#, true)]
+#[case(r#"{"tools":[{"type":"function","name":"web_search"}]}"#, false)]
+#[case(r#"{"tools":null}"#, false)]
+#[case(r#"{"messages":[{"type":"web_search"}]}"#, false)]
+fn web_search_is_found_in_the_type_of_a_tool(#[case] body: &str, #[case] searches: bool) {
+    let scanned = scan(body.as_bytes(), &known_fields::MESSAGES).expect("a request");
+    assert_eq!(scanned.searches_web(), searches);
+}
+
+#[test]
+fn size_of_the_prompt_is_that_of_what_the_model_reads() {
+    assert_eq!(chat(r#"{"model":"m","messages":[1,2],"x":"long"}"#).expect("a request").prompt_bytes(), 5);
+}
+
 #[test]
 fn splice_applies_edits_in_order() {
     let edit = |span, text: &'static str| Edit { span, replacement: text.into() };
@@ -244,7 +317,7 @@ fn agrees_with_serde_json(body: &[u8]) -> bool {
     let is_object = body.trim_ascii_start().first() == Some(&b'{');
     let is_json = str::from_utf8(body).is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
     match scan(body, &NO_FIELDS) {
-        Err(ScanError::ReservedKey(_) | ScanError::DuplicateKey(_)) => true,
+        Err(ScanError::ReservedKey { .. } | ScanError::DuplicateKey { .. }) => true,
         scanned => scanned.is_ok() == (is_object && is_json),
     }
 }

@@ -10,11 +10,14 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use super::recorder::{UsageEvent, UsagePermits};
-use crate::http::{
-    error::ApiError,
-    request_context::RequestContext,
-    request_metrics::{CLIENT_GONE, RequestMetrics},
-    request_outcome::RequestOutcome,
+use crate::{
+    gateway::prompt_estimate::PromptEstimate,
+    http::{
+        error::ApiError,
+        request_context::RequestContext,
+        request_metrics::{CLIENT_GONE, RequestMetrics},
+        request_outcome::RequestOutcome,
+    },
 };
 
 /// The request that a guard is for.
@@ -36,15 +39,17 @@ pub(crate) struct UsageGuard {
 struct OpenRequest {
     permit: mpsc::OwnedPermit<UsageEvent>,
     record: UsageRecord,
+    prompt: PromptEstimate,
     metrics: RequestMetrics,
 }
 
 impl UsageGuard {
     /// Begins to record a request, and takes over its metrics.
-    pub(crate) fn begin(
+    pub(in crate::gateway) fn begin(
         permits: UsagePermits,
         accounts: &Accounts,
         request: &UsageRequest<'_>,
+        prompt: PromptEstimate,
         mut metrics: RequestMetrics,
     ) -> Self {
         let UsageRequest { endpoint, context, principal, model } = *request;
@@ -67,7 +72,7 @@ impl UsageGuard {
         };
         let permit = permits.begin(&record);
         gauge!("paddock_gateway_in_flight").increment(1);
-        Self { open: Some(OpenRequest { permit, record, metrics }) }
+        Self { open: Some(OpenRequest { permit, record, prompt, metrics }) }
     }
 
     /// Returns the span of the request, which lives as long as the guard.
@@ -104,7 +109,9 @@ impl Drop for UsageGuard {
 
 impl OpenRequest {
     fn end(self, outcome: RequestOutcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { permit, mut record, metrics } = self;
+        let Self { permit, mut record, prompt, metrics } = self;
+        let unanswered = (usage.is_none() && may_have_run(outcome)).then(|| prompt.of_unanswered());
+        let usage = usage.or(unanswered.as_ref());
         record.duration_us = micros(metrics.started().elapsed());
         record.first_byte_us = metrics.first_byte().map(micros);
         record.status = outcome.text().into();
@@ -118,6 +125,18 @@ impl OpenRequest {
         metrics.end(outcome, status, usage.copied());
         permit.send(UsageEvent::Ended(record));
     }
+}
+
+/// Whether Ollama may have read the prompt of a request that ended so before its response.
+fn may_have_run(outcome: RequestOutcome) -> bool {
+    matches!(
+        outcome,
+        RequestOutcome::ClientGone
+            | RequestOutcome::Revoked
+            | RequestOutcome::Shutdown
+            | RequestOutcome::UpstreamIncomplete
+            | RequestOutcome::UpstreamTimeout(_)
+    )
 }
 
 fn micros(time: Duration) -> i64 {

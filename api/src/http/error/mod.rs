@@ -14,6 +14,7 @@ use std::{borrow::Cow, time::Duration};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use paddock_accounts::Violation;
 
+use super::redact::redact_keys;
 use crate::rate_limit::headers::whole_seconds;
 pub(crate) use kind::Kind;
 
@@ -49,7 +50,7 @@ impl ApiError {
         Self {
             kind,
             code: kind.slug(),
-            detail: detail.into(),
+            detail: without_keys(detail.into()),
             gateway_detail: None,
             violations: Vec::new(),
             retry_after: None,
@@ -59,6 +60,10 @@ impl ApiError {
     /// Values that break rules, at most [`MAX_VIOLATIONS`] of them.
     pub(crate) fn invalid(mut violations: Vec<Violation>) -> Self {
         violations.truncate(MAX_VIOLATIONS);
+        for violation in &mut violations {
+            violation.pointer = without_keys(std::mem::take(&mut violation.pointer).into()).into_owned();
+            violation.detail = without_keys(std::mem::take(&mut violation.detail).into()).into_owned();
+        }
         let texts: Vec<_> = violations.iter().map(|found| format!("{} {}", found.pointer, found.detail)).collect();
         Self { violations, ..Self::new(Kind::Invalid, texts.join("; ")) }
     }
@@ -95,7 +100,7 @@ impl ApiError {
 
     /// Replaces the text for the client.
     pub(crate) fn with_detail(self, detail: String) -> Self {
-        Self { detail: detail.into(), ..self }
+        Self { detail: without_keys(detail.into()), ..self }
     }
 
     /// Sets another text for clients of the gateway.
@@ -136,5 +141,13 @@ impl ApiError {
         if self.status() == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+    }
+}
+
+/// Replaces keys in a text, which may repeat what the client sent.
+fn without_keys(text: Cow<'static, str>) -> Cow<'static, str> {
+    match redact_keys(&text) {
+        Cow::Owned(redacted) => redacted.into(),
+        Cow::Borrowed(_) => text,
     }
 }

@@ -109,7 +109,7 @@ pub(crate) async fn issue(
         limits: types::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
         expires_at: asked.expires_at,
     };
-    if let Some(Err(error)) = caller.principal.delegation_limits(covers).map(|limits| new.check_within(&limits)) {
+    if let Some(Err(error)) = caller.principal().delegation_limits(covers).map(|limits| new.check_within(&limits)) {
         return Err(caller.deny(error.to_string()).await);
     }
     let issued = with_db_timeout(accounts.credentials().issue(&caller.audit_context, new)).await?;

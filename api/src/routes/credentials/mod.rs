@@ -135,7 +135,7 @@ pub(crate) async fn list(
     query: Query,
 ) -> Result<Listed<CredentialView>, ApiError> {
     // Without any right to keys, the parameters do not matter.
-    caller.require(Permission::See(Scope::KeysRead, caller.principal.user_id)).await?;
+    caller.require(Permission::See(Scope::KeysRead, caller.principal().user_id)).await?;
     let asked: ListCredentials = query.read()?;
     let user = caller.scope_to_user(Scope::KeysRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, MAX_PAGE, MAX_PAGE, asked.offset)?;

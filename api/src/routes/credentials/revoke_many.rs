@@ -92,7 +92,7 @@ pub(crate) async fn revoke_many(
     let asked: RevokeMany = body.json(&mut caller).await?;
     let RevokeMany { include_self, dry_run, .. } = asked;
     let mut keys = with_db_timeout(accounts.credentials().find_live(&filter(asked)?)).await?;
-    spare_own_key(&mut keys, caller.principal.credential_id(), include_self);
+    spare_own_key(&mut keys, caller.principal().credential_id(), include_self);
     let left = keys.len().saturating_sub(MAX_REVOKED);
     keys.truncate(MAX_REVOKED);
     if !dry_run {

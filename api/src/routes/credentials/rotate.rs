@@ -62,7 +62,7 @@ pub(crate) async fn rotate(
             Duration::from_secs(seconds.unsigned_abs())
         }
     };
-    let limits = caller.principal.delegation_limits(covers);
+    let limits = caller.principal().delegation_limits(covers);
     match with_db_timeout(accounts.credentials().rotate(&caller.audit_context, CredentialId(id), grace, limits)).await {
         Ok(issued) => Ok(no_store(Json(IssuedKey::from(issued)))),
         Err(why) => Err(caller.error_from(why).await),

@@ -42,6 +42,7 @@ use paddock_accounts::{
     sessions::SessionKey,
 };
 use paddock_api::Config;
+use paddock_ollama::Backend;
 use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock, migrate};
 use paddock_tests::{
     database::{Database, Engine},
@@ -118,7 +119,7 @@ impl Api {
             requests_per_minute: NO_LIMIT,
             auth_failures_per_minute: NO_LIMIT,
             drain_timeout: DRAIN_TIMEOUT,
-            ..Config::new(fake.url())
+            ..Config::new(Backend::new(&fake.url())?)
         };
         let served = tokio::spawn(paddock_api::serve(listener, configure(config), accounts, stop.clone()));
         let contract = Contract::fetch(&url).await?;

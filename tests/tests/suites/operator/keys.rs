@@ -176,7 +176,7 @@ async fn a_paused_object_can_be_deleted() {
         cluster.assert_accepted(&key).await.context("a paused object is not changed")?;
         cluster.delete::<ApiKey>("ada").await?;
         cluster.delete::<ApiUser>("ada").await?;
-        ensure!(cluster.accounts.access().authenticate(&key).await?.is_err());
+        ensure!(cluster.accounts.access().authenticate(&key.as_str().into()).await?.is_err());
         Ok(())
     })
     .await;
@@ -195,7 +195,10 @@ async fn a_retained_key_can_be_revoked_by_its_next_object() {
         cluster.assert_accepted(&key).await?;
         cluster.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "revoked": true})).await?;
         cluster.wait_for_ready::<ApiKey>("ci", "False", "Revoked").await?;
-        ensure!(cluster.accounts.access().authenticate(&key).await?.is_err(), "the key is still accepted");
+        ensure!(
+            cluster.accounts.access().authenticate(&key.as_str().into()).await?.is_err(),
+            "the key is still accepted"
+        );
         Ok(())
     })
     .await;

@@ -12,7 +12,6 @@ use paddock_store::{
 };
 use paddock_tests::{database::Engine, eventually::eventually, story::story};
 use rstest::rstest;
-use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use super::{StoreFixture, context, keys::new_key, open, refuse_audit_events};
@@ -22,10 +21,10 @@ impl StoreFixture {
     async fn principal(&self, email: &str) -> Result<(Arc<Principal>, AuditContext)> {
         let user = self.user(email, &[]).await?;
         let token = self.accounts.credentials().issue(&context(), new_key(user.id)).await?.token;
-        let principal = self.accounts.access().authenticate(token.plaintext().expose_secret()).await?;
+        let principal = self.accounts.access().authenticate(&token.plaintext().into()).await?;
         let principal = principal.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         let context = context().acting(principal.actor());
-        Ok((principal, context))
+        Ok((Arc::clone(principal.principal()), context))
     }
 
     /// Records a refusal.

@@ -12,7 +12,6 @@ use paddock_accounts::{
 };
 use paddock_tests::{database::Engine, random::SeededRng, story::story};
 use rstest::rstest;
-use secrecy::ExposeSecret as _;
 
 use super::{StoreFixture, context, desired_key, object, open};
 
@@ -103,7 +102,7 @@ impl World<'_> {
         let active = versions.iter().filter(|version| version.state == SecretState::Active).count();
         ensure!(active <= 1, "{active} are active");
         if let Some((_, token)) = &self.secret.content {
-            let judged = self.store.accounts.access().authenticate(token.plaintext().expose_secret()).await?;
+            let judged = self.store.accounts.access().authenticate(&token.plaintext().into()).await?;
             ensure!(judged.is_ok(), "the Secret does not authenticate: {judged:?}");
         }
         Ok(())

@@ -18,7 +18,6 @@ use paddock_tests::{
     story::{soak_or, story},
 };
 use rstest::rstest;
-use secrecy::ExposeSecret as _;
 
 use super::{StoreFixture, context, keys::new_key, open};
 
@@ -207,7 +206,7 @@ impl Model<'_> {
             let owner = &self.users[key.owner];
             let live = !key.revoked && owner.active && !owner.deleted && key.expires_at.is_none_or(|end| end > now);
             for (token, retires) in &key.tokens {
-                let judged = self.accounts().access().authenticate(token.plaintext().expose_secret()).await?;
+                let judged = self.accounts().access().authenticate(&token.plaintext().into()).await?;
                 let counts = live && retires.is_none_or(|end| end > now);
                 ensure!(judged.is_ok() == counts, "{token:?} of credential {}: {judged:?}", key.id);
                 let Ok(principal) = judged else { continue };

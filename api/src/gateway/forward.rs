@@ -1,0 +1,105 @@
+//! Forwards a request that runs a model, and waits for the head of the response.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, StatusCode};
+use hyper::body::Incoming;
+use metrics::counter;
+use paddock_accounts::access::Principal;
+use paddock_ollama::Endpoint;
+use paddock_store::error_chain;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Gateway,
+    clocks::Clocks,
+    error::error_of,
+    headers,
+    plan::PlannedRequest,
+    revocation::RevocationGuard,
+    stream::{self, Metering, RequestGuards},
+    upstream::UpstreamError,
+    usage::{UsageGuard, UsagePermits, UsageRequest},
+};
+use crate::http::{
+    error::ApiError, request_context::RequestContext, request_metrics::RequestMetrics, request_outcome::RequestOutcome,
+};
+
+/// The response header that names the members of the request which were removed.
+const X_PADDOCK_IGNORED: HeaderName = HeaderName::from_static("x-paddock-ignored");
+
+/// A request that may run a model.
+pub(super) struct AdmittedRequest {
+    pub(super) headers: HeaderMap,
+    pub(super) plan: PlannedRequest,
+    pub(super) principal: Arc<Principal>,
+    pub(super) revocation: RevocationGuard,
+    pub(super) permits: UsagePermits,
+}
+
+/// Forwards the request, and streams the response. `started` is when the client's request began.
+pub(super) async fn forward(
+    gateway: &Gateway,
+    endpoint: &'static Endpoint,
+    context: &RequestContext,
+    started: Instant,
+    request: AdmittedRequest,
+    metrics: RequestMetrics,
+) -> Result<Response, ApiError> {
+    let AdmittedRequest { headers, plan, principal, revocation, permits } = request;
+    let PlannedRequest { model, body, prompt_bytes, is_stream, drop_usage, ignored, ignored_labels } = plan;
+    let prompt = gateway.prompt_estimator.request(&model.name, prompt_bytes);
+    let usage = UsageRequest { endpoint, context, principal: &principal, model: &model.name };
+    let usage = UsageGuard::begin(permits, &gateway.accounts, &usage, prompt.clone(), metrics);
+    for field in ignored_labels {
+        counter!("paddock_gateway_ignored_fields_total", "field" => field).increment(1);
+    }
+    let headers = headers::to_ollama(headers, context.id());
+    let clocks = Clocks::new(&gateway.timeouts, started, Instant::now(), is_stream);
+    let send = gateway.upstream.post(endpoint.path, headers, body);
+    let answer = match response_head(gateway, &clocks, &revocation, send).await {
+        Ok(answer) => answer,
+        Err(outcome) => return Err(usage.fail(outcome, error_of(outcome))),
+    };
+    if answer.status() == StatusCode::NOT_FOUND {
+        // The text is the same as for a model that is not allowed, so the client cannot tell the
+        // two apart.
+        return Err(usage.fail(RequestOutcome::UpstreamError, model.not_found()));
+    }
+    let metering = Metering { is_stream, drop_usage, prompt };
+    let guards = RequestGuards { clocks, revocation, usage };
+    let mut response = stream::respond(endpoint, answer, metering, guards).await.map_err(error_of)?;
+    if let Some(ignored) = ignored {
+        response.headers_mut().insert(X_PADDOCK_IGNORED, ignored);
+    }
+    Ok(response)
+}
+
+/// Waits for the head of a response. Fails with the outcome of the request if there is none.
+async fn response_head(
+    gateway: &Gateway,
+    clocks: &Clocks,
+    revocation: &RevocationGuard,
+    send: impl Future<Output = Result<http::Response<Incoming>, UpstreamError>>,
+) -> Result<http::Response<Incoming>, RequestOutcome> {
+    let down = gateway.model_cache.down_token();
+    let (deadline, clock) = clocks.head_deadline();
+    let answer = tokio::select! {
+        // First: a request that is revoked already does not reach Ollama.
+        biased;
+        () = revocation.token().cancelled() => {
+            return Err(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown });
+        }
+        answer = timeout_at(deadline, send) => answer.map_err(|_| RequestOutcome::UpstreamTimeout(clock))?,
+        // Ollama has vanished: no packet says so, and the health check has noticed it.
+        () = down.cancelled() => return Err(RequestOutcome::UpstreamUnavailable),
+    };
+    answer.map_err(|error| match error {
+        UpstreamError::Connect(_) => RequestOutcome::UpstreamUnavailable,
+        UpstreamError::Broken(_) | UpstreamError::Interim => {
+            tracing::warn!(error = error_chain(&error), "Ollama failed before it answered");
+            RequestOutcome::UpstreamError
+        }
+    })
+}

@@ -1,0 +1,192 @@
+//! Lists and descriptions of models, filtered to what the caller may see.
+
+use std::borrow::Cow;
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use paddock_accounts::{access::Principal, types::Role};
+use paddock_ollama::{
+    Dialect, Endpoint, ModelName, filter_openai_models, filter_tags, find_openai_model, hide_prompts,
+};
+use paddock_store::error_chain;
+use percent_encoding::percent_decode_str;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Gateway, error, headers,
+    model_access::{NamedModel, allowed_model, allows},
+    model_cache::{Found, LIST_TIMEOUT},
+    upstream::UpstreamError,
+};
+use crate::http::{
+    body::read_body,
+    error::{ApiError, Kind},
+    request_context::RequestContext,
+};
+
+/// The largest response that is read whole, in bytes.
+const MAX_RESPONSE: usize = 32 << 20;
+/// The path of OpenAI's list of models.
+const OPENAI_MODELS: &str = "/v1/models";
+
+/// A request whose response is read whole.
+pub(super) struct ShortRequest<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) endpoint: &'static Endpoint,
+    pub(super) context: &'a RequestContext,
+    pub(super) started: Instant,
+}
+
+impl ShortRequest<'_> {
+    /// Lists the local models that the caller may use.
+    pub(super) async fn list(&self, headers: HeaderMap, principal: &Principal) -> Result<Response, ApiError> {
+        let (response, body) = self.fetch(self.endpoint.path, headers, None).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(with_body(response, body));
+        }
+        let filtered = match self.endpoint.dialect {
+            Dialect::Ollama => filter_tags(&body, |name| allows(principal, name)),
+            Dialect::OpenAi | Dialect::Anthropic => {
+                // This list does not name remote models; the native list does.
+                let snapshot = self.gateway.model_cache.snapshot_since(self.started).await;
+                let snapshot = snapshot.map_err(|_| error::upstream_unavailable())?;
+                let is_local = |name: &ModelName| snapshot.find(name) == Found::Local;
+                filter_openai_models(&body, |name| allows(principal, name) && is_local(name))
+            }
+        };
+        Ok(with_body(response, filtered.map_err(|error| malformed(&error))?))
+    }
+
+    /// Describes the model in the path, from the list of models: Ollama cannot find a model by a
+    /// path if its name contains a slash.
+    pub(super) async fn retrieve(
+        &self,
+        headers: HeaderMap,
+        path: &str,
+        principal: &Principal,
+    ) -> Result<Response, ApiError> {
+        let written = decoded_model(self.endpoint, path)?;
+        let model = allowed_model(&written, principal)?;
+        self.find_model(&model).await?;
+        let (response, body) = self.fetch(OPENAI_MODELS, headers, None).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(with_body(response, body));
+        }
+        let found = find_openai_model(&body, &model.name, &written).map_err(|error| malformed(&error))?;
+        Ok(with_body(response, found.ok_or_else(|| model.not_found())?))
+    }
+
+    /// Describes the model in the body. Only admins see its prompts.
+    pub(super) async fn show(
+        &self,
+        headers: HeaderMap,
+        model: &NamedModel,
+        body: Bytes,
+        principal: &Principal,
+    ) -> Result<Response, ApiError> {
+        self.find_model(model).await?;
+        let (response, body) = self.fetch(self.endpoint.path, headers, Some(body)).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Err(model.not_found()),
+            StatusCode::OK if !principal.roles.has(Role::Admin) => {
+                let shown = hide_prompts(&body).map_err(|error| malformed(&error))?;
+                Ok(with_body(response, shown))
+            }
+            _ => Ok(with_body(response, body)),
+        }
+    }
+
+    /// Counts the tokens of a conversation, if Ollama can.
+    pub(super) async fn count_tokens(
+        &self,
+        headers: HeaderMap,
+        model: &NamedModel,
+        body: Bytes,
+    ) -> Result<Response, ApiError> {
+        self.find_model(model).await?;
+        let (response, body) = self.fetch(self.endpoint.path, headers, Some(body)).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            let reason = "this Ollama cannot count tokens; it has no path /v1/messages/count_tokens";
+            return Err(error::gateway_error(Kind::NotFound, "not_supported", reason));
+        }
+        Ok(with_body(response, body))
+    }
+
+    /// Forwards a request without a body, and returns the response unchanged.
+    pub(super) async fn relay(&self, headers: HeaderMap) -> Result<Response, ApiError> {
+        let (response, body) = self.fetch(self.endpoint.path, headers, None).await?;
+        Ok(with_body(response, body))
+    }
+
+    /// Fails unless Ollama has the model and runs it locally.
+    pub(super) async fn find_model(&self, model: &NamedModel) -> Result<(), ApiError> {
+        find_model(self.gateway, model, self.started).await
+    }
+
+    /// Forwards a request and reads the whole response: its head, and its body apart.
+    async fn fetch(
+        &self,
+        path: &'static str,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<(Response, Bytes), ApiError> {
+        let Gateway { upstream, model_cache, timeouts, .. } = self.gateway;
+        model_cache.require_up(self.started).await.map_err(|_| error::upstream_unavailable())?;
+        let deadline = self.started + LIST_TIMEOUT;
+        let fetched = async {
+            let headers = headers::to_ollama(headers, self.context.id());
+            let answer = match body {
+                Some(body) => upstream.post(path, headers, body).await,
+                None => upstream.get(path, headers).await,
+            };
+            let answer = answer.map_err(|error| match error {
+                UpstreamError::Connect(_) => error::upstream_unavailable(),
+                UpstreamError::Broken(_) | UpstreamError::Interim => error::upstream_failed(),
+            })?;
+            let (head, body) = answer.into_parts();
+            let body = read_body(body, MAX_RESPONSE, timeouts.idle).await;
+            let body = body.map_err(|_| error::upstream_failed())?;
+            let mut response = Response::default();
+            *response.status_mut() = head.status;
+            *response.headers_mut() = headers::to_client(head.headers);
+            Ok((response, body))
+        };
+        timeout_at(deadline, fetched).await.unwrap_or_else(|_| Err(error::list_timeout()))
+    }
+}
+
+/// Fails unless Ollama has the model and runs it locally. `since` is when the request began.
+pub(super) async fn find_model(gateway: &Gateway, model: &NamedModel, since: Instant) -> Result<(), ApiError> {
+    match gateway.model_cache.find(&model.name, since).await {
+        Ok(Found::Local) => Ok(()),
+        Ok(Found::Remote) => Err(super::model_access::remote()),
+        Ok(Found::Missing) => Err(model.not_found()),
+        Err(error) => {
+            tracing::warn!(error = error_chain(&error), "models of Ollama not listed");
+            Err(error::upstream_unavailable())
+        }
+    }
+}
+
+/// Returns the model name in a path, decoded.
+fn decoded_model<'p>(endpoint: &Endpoint, path: &'p str) -> Result<Cow<'p, str>, ApiError> {
+    let written = endpoint.model_in(path).unwrap_or_default();
+    percent_decode_str(written).decode_utf8().map_err(|_| {
+        let reason = "the model name in the path is not percent-encoded UTF-8";
+        error::gateway_error(Kind::Malformed, "invalid_model_name", reason)
+    })
+}
+
+fn with_body(mut response: Response, body: Bytes) -> Response {
+    if response.headers().contains_key(header::CONTENT_LENGTH) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    *response.body_mut() = Body::from(body);
+    response
+}
+
+fn malformed(error: &dyn std::error::Error) -> ApiError {
+    tracing::error!(%error, "response of Ollama is malformed");
+    error::upstream_failed()
+}

@@ -1,0 +1,108 @@
+//! Keeps clients from changing what all of them share: which models are in memory, and how they are
+//! loaded.
+//!
+//! Many clients always send such options. The options are removed and reported, so that the clients
+//! are served. The functions here are pure.
+
+use std::fmt::Write as _;
+
+use http::HeaderValue;
+use paddock_accounts::{access::Principal, types::Role};
+use paddock_ollama::{Edit, Endpoint, Member, SAMPLING_OPTIONS, Scanned, ValueKind};
+
+use super::error::gateway_error;
+use crate::http::error::{ApiError, Kind};
+
+/// The member that keeps a model in memory after the request.
+const KEEP_ALIVE: &str = "keep_alive";
+/// The object of options.
+const OPTIONS: &str = "options";
+/// The options that make Ollama load the model anew, for metrics.
+const LOAD_OPTIONS: [&str; 9] =
+    ["num_ctx", "num_batch", "num_gpu", "num_thread", "use_mmap", "use_mlock", "main_gpu", "draft_num_predict", "numa"];
+/// How many removed names one response reports.
+const MAX_REPORTED: usize = 16;
+/// The longest name of a client that is reported, in bytes.
+const MAX_NAME: usize = 40;
+
+/// What is removed from a request.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    /// The edits that remove it.
+    pub(super) edits: Vec<Edit>,
+    /// The names, for the response header. `None`: nothing is removed.
+    pub(super) header: Option<HeaderValue>,
+    /// The names as metric labels, of a closed set.
+    pub(super) labels: Vec<&'static str>,
+}
+
+/// Removes from a request what changes state that all clients share, unless an admin sends it.
+///
+/// Fails if the request does nothing else: without `keep_alive`, an unload would be a load.
+pub(super) fn remove_shared_state(
+    scanned: &Scanned<'_>,
+    endpoint: &Endpoint,
+    principal: &Principal,
+) -> Result<Removed, ApiError> {
+    if principal.roles.has(Role::Admin) {
+        return Ok(Removed::default());
+    }
+    if scanned.members().iter().any(is_keep_alive) && scanned.is_load_only(endpoint) {
+        let reason = "only admins may load and unload models; declare an OllamaModel object to keep a model loaded";
+        return Err(gateway_error(Kind::Forbidden, "load_not_allowed", reason));
+    }
+    let mut edits = scanned.remove_members(is_keep_alive);
+    edits.extend(scanned.remove_members_of(OPTIONS, is_closed_option));
+    let keep_alive = scanned.members().iter().filter(|member| is_keep_alive(member));
+    let options = scanned.members_of(OPTIONS).iter().filter(|member| is_closed_option(member));
+    let (keep_alive, options): (Vec<_>, Vec<_>) = (keep_alive.collect(), options.collect());
+    let labels = keep_alive.iter().map(|_| KEEP_ALIVE).chain(options.iter().map(|member| option_label(&member.key)));
+    Ok(Removed { edits, header: header_of(!keep_alive.is_empty(), &options), labels: labels.collect() })
+}
+
+/// Refuses tools for which Ollama asks a service on the internet.
+pub(super) fn refuse_web_search(scanned: &Scanned<'_>) -> Result<(), ApiError> {
+    if !scanned.searches_web() {
+        return Ok(());
+    }
+    let reason = "the tool web_search sends the conversation out of this Ollama, and is not served; remove it";
+    Err(gateway_error(Kind::Forbidden, "web_search", reason))
+}
+
+/// Whether a member keeps the model in memory. Null counts as absent.
+fn is_keep_alive(member: &Member<'_>) -> bool {
+    member.key == KEEP_ALIVE && member.kind != ValueKind::Null
+}
+
+/// Whether an option may change more than one answer: it is not one of sampling. An option that this
+/// version does not know counts as such. Null counts as absent.
+fn is_closed_option(member: &Member<'_>) -> bool {
+    member.kind != ValueKind::Null && !SAMPLING_OPTIONS.contains(&&*member.key)
+}
+
+fn option_label(key: &str) -> &'static str {
+    LOAD_OPTIONS.into_iter().find(|option| *option == key).unwrap_or("other")
+}
+
+/// Returns the value of `X-Paddock-Ignored`: `keep_alive, options.num_ctx`.
+fn header_of(keep_alive: bool, options: &[&Member<'_>]) -> Option<HeaderValue> {
+    let mut text = String::new();
+    if keep_alive {
+        text.push_str(KEEP_ALIVE);
+    }
+    for (place, option) in options.iter().enumerate() {
+        let comma = if text.is_empty() { "" } else { ", " };
+        if place == MAX_REPORTED {
+            let _ = write!(text, "{comma}{} more", options.len() - place);
+            break;
+        }
+        let _ = write!(text, "{comma}{OPTIONS}.{}", reported_name(&option.key));
+    }
+    if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
+}
+
+/// Returns an option's name if it can stand in a header.
+fn reported_name(key: &str) -> &str {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if key.len() <= MAX_NAME && key.bytes().all(is_plain) { key } else { "(another option)" }
+}
