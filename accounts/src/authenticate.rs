@@ -162,7 +162,7 @@ impl Access<'_> {
     /// Whether this is an API key about which nothing is cached, so the database is read.
     #[must_use]
     pub fn needs_lookup(self, presented: &PresentedCredential) -> bool {
-        self.is_unverified_key(presented) && self.accounts.cache().find(&presented.digest).is_none()
+        self.is_unverified_key(presented) && !self.accounts.cache().has(&presented.digest)
     }
 
     /// Whether this is an API key that this process never verified, so it may be a guess. An access

@@ -124,20 +124,27 @@ impl CredentialCache {
     }
 
     /// Returns the cached decision for a credential, if it is still current, and the generation at
-    /// which it was read.
+    /// which it was read. Counts a miss.
     pub(crate) fn find(&self, digest: &Digest) -> Option<(CachedDecision, Generation)> {
+        let found = self.current(digest);
+        if found.is_none() {
+            let reason = if self.is_enabled() { "unknown" } else { "bypassed" };
+            counter!("paddock_credential_cache_misses_total", "reason" => reason).increment(1);
+        }
+        found.map(|entry| (entry.decision, entry.read_at))
+    }
+
+    /// Whether there is a current decision for a credential.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        self.current(digest).is_some()
+    }
+
+    fn current(&self, digest: &Digest) -> Option<Entry> {
         if !self.is_enabled() {
-            counter!("paddock_credential_cache_misses_total", "reason" => "bypassed").increment(1);
             return None;
         }
-        let entry = self.accepted.get(digest).or_else(|| self.rejected.get(digest));
-        if let Some(entry) = entry
-            && self.rights.is_current(entry.read_at, entry.decision.user)
-        {
-            return Some((entry.decision, entry.read_at));
-        }
-        counter!("paddock_credential_cache_misses_total", "reason" => "unknown").increment(1);
-        None
+        let entry = self.accepted.get(digest).or_else(|| self.rejected.get(digest))?;
+        self.rights.is_current(entry.read_at, entry.decision.user).then_some(entry)
     }
 
     /// Returns the generation of the latest change. Call this before reading the database.

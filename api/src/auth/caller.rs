@@ -40,6 +40,11 @@ impl Caller {
         self.request.principal()
     }
 
+    /// Returns the authenticated request, for the gateway.
+    pub(crate) fn into_request(self) -> AuthenticatedRequest {
+        self.request
+    }
+
     /// Fails unless the caller has the permission. A denial is recorded in the audit log.
     pub(crate) async fn require(&mut self, permission: Permission) -> Result<(), ApiError> {
         self.required.push(permission);

@@ -10,11 +10,12 @@
 //! 5. [`stream`]: back to the client;
 //! 6. [`usage`]: what the request used, with [`prompt_estimate`] where Ollama does not say it.
 //!
-//! [`lists`] answers requests that run no model. [`revocation`] ends streams whose caller has lost
+//! [`lists`] answers requests that run no model. [`compatible`] serves the routes `/ollama/*`. [`revocation`] ends streams whose caller has lost
 //! the right to them.
 
 mod authorize;
 mod clocks;
+pub(crate) mod compatible;
 mod error;
 mod forward;
 mod headers;
@@ -29,6 +30,8 @@ mod shared_state;
 mod stream;
 mod upstream;
 pub(crate) mod usage;
+
+use std::time::Duration;
 
 use paddock_accounts::Accounts;
 use paddock_ollama::ENDPOINTS;
@@ -96,6 +99,11 @@ impl Gateway {
             timeouts: config.timeouts,
             upstream: UpstreamClient::new(&config.ollama)?,
         })
+    }
+
+    /// The largest request body, in bytes, and the longest pause between two chunks of it.
+    pub(crate) fn body_limits(&self) -> (usize, Duration) {
+        (self.body_limit, self.timeouts.idle)
     }
 
     /// Ends streams whose principal loses the right to them. Never returns.

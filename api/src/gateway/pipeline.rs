@@ -31,11 +31,11 @@ use crate::{
 const CLOSED: &str = "closed";
 
 /// A request of a served endpoint.
-struct GatewayRequest<'a> {
-    gateway: &'a Gateway,
-    endpoint: &'static Endpoint,
-    context: &'a RequestContext,
-    started: Instant,
+pub(super) struct GatewayRequest<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) endpoint: &'static Endpoint,
+    pub(super) context: &'a RequestContext,
+    pub(super) started: Instant,
 }
 
 /// What the checks of a request lead to.
@@ -170,53 +170,60 @@ impl GatewayRequest<'_> {
         &self,
         head: Parts,
         body: Incoming,
-        caller: AuthenticatedRequest,
+        mut caller: AuthenticatedRequest,
         permission: Permission,
     ) -> Result<Checked, ApiError> {
         if self.endpoint.operation.runs_model() {
-            let admitted = self.admit(head, body, caller, permission).await?;
+            let body = self.read_body(&head, body).await?;
+            let admitted = self.admit(head.headers, body, caller, permission).await?;
             return Ok(Checked::Admitted(Box::new(admitted)));
         }
-        let (short, principal) = (self.short(), caller.principal());
+        let short = self.short();
         let response = match self.endpoint.operation {
-            Operation::ListModels | Operation::ListLoaded => short.list(head.headers, principal).await,
-            Operation::RetrieveModel => short.retrieve(head.headers, head.uri.path(), principal).await,
-            Operation::ShowModel => {
-                let plan = plan(self.endpoint, self.read_body(&head, body).await?, principal)?;
-                short.show(head.headers, &plan.model, plan.body, principal).await
-            }
-            Operation::CountTokens => {
-                let plan = plan(self.endpoint, self.read_body(&head, body).await?, principal)?;
-                short.count_tokens(head.headers, &plan.model, plan.body).await
+            Operation::ListModels | Operation::ListLoaded => short.list(head.headers, caller.principal()).await,
+            Operation::RetrieveModel => short.retrieve(head.headers, head.uri.path(), caller.principal()).await,
+            Operation::ShowModel | Operation::CountTokens => {
+                let body = self.read_body(&head, body).await?;
+                self.recheck(&mut caller, permission).await?;
+                let plan = plan(self.endpoint, body, caller.principal())?;
+                if self.endpoint.operation == Operation::ShowModel {
+                    short.show(head.headers, &plan.model, plan.body, caller.principal()).await
+                } else {
+                    short.count_tokens(head.headers, &plan.model, plan.body).await
+                }
             }
             _ => short.relay(head.headers).await,
         };
         response.map(Checked::Answered)
     }
 
-    /// Reads a request that runs a model, and checks whether it may.
-    async fn admit(
+    /// Checks whether a request that runs a model may.
+    pub(super) async fn admit(
         &self,
-        head: Parts,
-        body: Incoming,
+        headers: HeaderMap,
+        body: Bytes,
         mut caller: AuthenticatedRequest,
         permission: Permission,
     ) -> Result<AdmittedRequest, ApiError> {
         let gateway = self.gateway;
-        let body = self.read_body(&head, body).await?;
         let plan = plan(self.endpoint, body, caller.principal())?;
         let revocation = gateway.revocations.register(caller.principal(), permission, &plan.model.name);
-        // The client may have sent the body slowly, and the watcher does not deliver changes from
-        // before the registration. Without a change of rights, this compares two numbers.
-        gateway.authenticator.recheck(&mut caller).await?;
-        authorize::authorize(caller.principal(), permission)?;
+        // The watcher does not deliver changes from before the registration.
+        self.recheck(&mut caller, permission).await?;
         if !allows(caller.principal(), &plan.model.name) {
             return Err(plan.model.not_found());
         }
         find_model(gateway, &plan.model, self.started).await?;
         let permits = gateway.recorder.reserve()?;
         let principal = caller.principal().clone();
-        Ok(AdmittedRequest { headers: head.headers, plan, principal, revocation, permits })
+        Ok(AdmittedRequest { headers, plan, principal, revocation, permits })
+    }
+
+    /// Checks the caller's rights again: it may have sent the body slowly. Without a change of
+    /// rights, this compares two numbers.
+    async fn recheck(&self, caller: &mut AuthenticatedRequest, permission: Permission) -> Result<(), ApiError> {
+        self.gateway.authenticator.recheck(caller).await?;
+        authorize::authorize(caller.principal(), permission)
     }
 
     /// Reads the request's body.
@@ -239,7 +246,7 @@ impl GatewayRequest<'_> {
         Err(error)
     }
 
-    fn short(&self) -> ShortRequest<'_> {
+    pub(super) fn short(&self) -> ShortRequest<'_> {
         let Self { gateway, endpoint, context, started } = *self;
         ShortRequest { gateway, endpoint, context, started }
     }

@@ -64,6 +64,15 @@ group! {
 }
 
 group! {
+    /// Errors of an operation that Ollama answers.
+    OllamaErrors {
+        "502": "Ollama failed before it answered.",
+        "503": "Ollama or the database is unavailable.",
+        "504": "Ollama did not answer in time.",
+    }
+}
+
+group! {
     /// The resource does not exist.
     NotFoundResponse {
         "404": "The resource does not exist.",

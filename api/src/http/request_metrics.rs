@@ -1,10 +1,11 @@
 //! The guard that records the metrics and the log line of each request.
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::{net::IpAddr, sync::Arc, thread, time::Duration};
 
 use http::{Method, StatusCode};
 use metrics::{counter, histogram};
 use paddock_ollama::{ModelName, Usage};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -51,6 +52,21 @@ pub(crate) struct RequestMetrics {
     path: Option<String>,
 }
 
+/// The metrics of a management request, which its handler may take over. Clones share them.
+#[derive(Clone)]
+pub(crate) struct MetricsSlot(Arc<Mutex<Option<RequestMetrics>>>);
+
+impl MetricsSlot {
+    pub(crate) fn new(metrics: RequestMetrics) -> Self {
+        Self(Arc::new(Mutex::new(Some(metrics))))
+    }
+
+    /// Returns the metrics, once.
+    pub(crate) fn take(&self) -> Option<RequestMetrics> {
+        self.0.lock().take()
+    }
+}
+
 /// How the request ended.
 struct RequestEnd {
     status: StatusCode,
@@ -84,6 +100,12 @@ impl RequestMetrics {
             usage: None,
             path: None,
         }
+    }
+
+    /// Counts a request to the management API as one to the gateway, because a model answers it.
+    pub(crate) fn of_gateway(mut self) -> Self {
+        self.part = Part::Gateway;
+        self
     }
 
     /// When the request arrived.

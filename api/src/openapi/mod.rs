@@ -108,7 +108,8 @@ fn tags() -> Vec<Tag> {
         ("credentials", "API keys."),
         ("audit", "The audit log."),
         ("usage", "Totals of requests and tokens."),
-        ("gateway", "The APIs of Ollama and OpenAI, for the models that the caller may use."),
+        ("ollama", "A simple way to ask a model, with the errors of this API."),
+        ("gateway", "The APIs of Ollama, OpenAI and Anthropic, for the models that the caller may use."),
         ("health", "Probes for load balancers and orchestrators."),
         ("docs", "This document."),
     ]

@@ -5,6 +5,7 @@ mod credentials;
 mod docs;
 mod health;
 mod me;
+mod ollama;
 mod passwords;
 mod problems;
 mod schemas;
@@ -48,6 +49,9 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(audit::list))
         .routes(routes!(audit::export::export))
         .routes(routes!(usage::totals))
+        .routes(routes!(ollama::models))
+        .routes(routes!(ollama::chat))
+        .routes(routes!(ollama::embeddings))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))

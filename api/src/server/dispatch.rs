@@ -19,7 +19,7 @@ use crate::{
         error::ApiError,
         host::{self, HostError},
         request_context::{RequestContext, X_REQUEST_ID},
-        request_metrics::{RequestMetrics, method_label},
+        request_metrics::{MetricsSlot, RequestMetrics, method_label},
         security_headers::{DENY, NO_REFERRER, NOSNIFF, STRICT_POLICY},
         spans,
     },
@@ -145,9 +145,13 @@ impl Dispatcher {
         context: &RequestContext,
         metrics: RequestMetrics,
     ) -> Response {
+        let metrics = MetricsSlot::new(metrics);
         request.extensions_mut().insert(context.clone());
+        request.extensions_mut().insert(metrics.clone());
         let Ok(response) = context.clone().scope(self.routes.oneshot(request.map(Body::new))).await;
-        metrics.complete(response.status());
+        if let Some(metrics) = metrics.take() {
+            metrics.complete(response.status());
+        }
         response
     }
 }

@@ -10,19 +10,12 @@ macro_rules! kinds {
                 $name:ident = $status:ident, $slug:literal, $title:literal, $remedy:literal;
             )+
         }
-        gateway {
-            $(
-                #[doc = $own_meaning:literal]
-                $own_name:ident = $own_status:ident, $own_slug:literal, $own_title:literal;
-            )+
-        }
     ) => {
         /// The kind of an error. In the management API, `type` is `/problems/<slug>`, the path of a
         /// page that explains it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Kind {
             $(#[doc = $meaning] $name,)+
-            $(#[doc = $own_meaning] $own_name,)+
         }
 
         impl Kind {
@@ -32,18 +25,17 @@ macro_rules! kinds {
             const fn parts(self) -> (StatusCode, &'static str, &'static str) {
                 match self {
                     $(Self::$name => (StatusCode::$status, $slug, $title),)+
-                    $(Self::$own_name => (StatusCode::$own_status, $own_slug, $own_title),)+
                 }
             }
 
             /// The meaning, in one sentence.
             pub(crate) const fn meaning(self) -> &'static str {
-                match self { $(Self::$name => $meaning,)+ $(Self::$own_name => $own_meaning,)+ }
+                match self { $(Self::$name => $meaning,)+ }
             }
 
             /// What the client can do about it.
             pub(crate) const fn remedy(self) -> &'static str {
-                match self { $(Self::$name => $remedy,)+ $(Self::$own_name => "",)+ }
+                match self { $(Self::$name => $remedy,)+ }
             }
         }
     };
@@ -120,12 +112,12 @@ kinds! {
         /// The process is not ready for requests.
         NotReady = SERVICE_UNAVAILABLE, "not-ready", "Not ready",
             "Restore the parts that `detail` names.";
-    }
-    gateway {
         /// Ollama failed before it answered.
-        UpstreamFailed = BAD_GATEWAY, "upstream-failed", "Ollama failed";
+        UpstreamFailed = BAD_GATEWAY, "upstream-failed", "Ollama failed",
+            "Try again. The log of Ollama has the cause.";
         /// Ollama did not answer in time.
-        UpstreamTimeout = GATEWAY_TIMEOUT, "upstream-timeout", "Ollama did not answer in time";
+        UpstreamTimeout = GATEWAY_TIMEOUT, "upstream-timeout", "Ollama did not answer in time",
+            "Try again with a shorter prompt, or ask an admin to raise the timeout that `detail` names.";
     }
 }
 

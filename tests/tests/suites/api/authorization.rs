@@ -79,6 +79,19 @@ pub(super) fn rows() -> Vec<Row> {
         ("POST /api/generate", generate,                      [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/embed", embed,                            [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /v1/chat/completions", completion,             [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("GET /api/ps", nothing,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /api/show", show,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /api/embeddings", generate,                    [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("GET /v1/models/{model}", nothing,                   [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /v1/completions", generate,                    [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /v1/embeddings", embed,                        [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /v1/responses", embed,                         [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /v1/responses/compact", embed,                 [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /v1/messages", message,                        [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /v1/messages/count_tokens", message,           [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("GET /ollama/models", nothing,                       [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /ollama/chat", generate,                       [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /ollama/embeddings", embed,                    [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
     ]
 }
 
@@ -124,6 +137,14 @@ fn generate(_: &Callers) -> Value {
 
 fn embed(_: &Callers) -> Value {
     json!({"model": MODEL, "input": "hi"})
+}
+
+fn show(_: &Callers) -> Value {
+    json!({"model": MODEL})
+}
+
+fn message(_: &Callers) -> Value {
+    json!({"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]})
 }
 
 fn completion(_: &Callers) -> Value {
@@ -250,8 +271,20 @@ pub(super) fn script_ollama(api: &Api) {
     api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
     let end = json!({"model": MODEL, "created_at": "2026-11-24T05:05:53Z", "response": "", "done": true});
     api.fake.script("/api/generate", Script::ndjson([end]));
-    let vector = json!({"model": MODEL, "embeddings": [[0.1]], "prompt_eval_count": 1});
-    api.fake.script("/api/embed", Script::json(StatusCode::OK, &vector));
+    let objects = [
+        ("/api/embed", json!({"model": MODEL, "embeddings": [[0.1]], "prompt_eval_count": 1})),
+        ("/api/embeddings", json!({"embedding": [0.1]})),
+        ("/api/show", json!({"details": {"format": "gguf"}, "capabilities": ["completion"]})),
+        ("/v1/completions", json!({"object": "text_completion", "choices": [], "usage": {"prompt_tokens": 1}})),
+        ("/v1/embeddings", json!({"object": "list", "data": [], "usage": {"prompt_tokens": 1}})),
+        ("/v1/responses", json!({"object": "response", "output": [], "usage": {"input_tokens": 1}})),
+        ("/v1/responses/compact", json!({"object": "response.compaction", "output": [], "usage": {"input_tokens": 1}})),
+        ("/v1/messages", json!({"type": "message", "content": [], "usage": {"input_tokens": 1}})),
+        ("/v1/messages/count_tokens", json!({"input_tokens": 1})),
+    ];
+    for (path, body) in objects {
+        api.fake.script(path, Script::json(StatusCode::OK, &body));
+    }
     api.fake.script("/v1/chat/completions", Script::events(chat_events(MODEL, 1, true)));
 }
 

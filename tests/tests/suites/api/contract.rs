@@ -9,6 +9,8 @@ use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::MODEL;
+
 /// The headers of every answer.
 const HEADERS: [(&str, &str); 3] =
     [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer")];
@@ -162,7 +164,10 @@ impl<'a> ApiClient<'a> {
     /// ignore `id`.
     pub(super) fn operation(self, operation: &str, id: i64) -> Request<'a> {
         let (method, path) = operation.split_once(' ').expect("a method and a path");
-        self.request(method.parse().expect("a method"), &path.replace("{id}", &id.to_string()))
+        self.request(
+            method.parse().expect("a method"),
+            &path.replace("{id}", &id.to_string()).replace("{model}", MODEL),
+        )
     }
 
     fn request(self, method: Method, path: &str) -> Request<'a> {

@@ -5,7 +5,7 @@ use paddock_tests::{database::Engine, story::story};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use super::Api;
+use super::{Api, MODEL};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_served_document_is_the_generated_one() {
@@ -126,7 +126,7 @@ async fn every_operation_needs_the_credential_that_the_document_says() {
             for (method, operation) in item.as_object().context("operations")? {
                 let name = format!("{} {path}", method.to_uppercase());
                 if operation["security"].as_array().is_some_and(|all| !all.contains(&json!({}))) {
-                    let url = format!("{}{}", api.contract.url, path.replace("{id}", "1"));
+                    let url = format!("{}{}", api.contract.url, path.replace("{id}", "1").replace("{model}", MODEL));
                     let method: Method = method.to_uppercase().parse()?;
                     let answer = Client::new().request(method, url).send().await?;
                     assert_eq!(answer.status(), 401, "{name}");

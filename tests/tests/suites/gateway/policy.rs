@@ -210,16 +210,7 @@ async fn a_body_that_ollama_could_read_differently_is_refused() {
                 format!(r#"{{"model":"{MODEL}","options":{{}},"options":{{"num_ctx":1}},{messages}}}"#),
                 400,
             ),
-            (
-                "a lever on all callers",
-                format!(r#"{{"model":"{MODEL}","options":{{"num_ctx":100000}},{messages}}}"#),
-                400,
-            ),
-            (
-                "an option that nobody knows",
-                format!(r#"{{"model":"{MODEL}","options":{{"use_mlock":true}},{messages}}}"#),
-                400,
-            ),
+            ("a load without input", format!(r#"{{"model":"{MODEL}","keep_alive":-1}}"#), 403),
             ("a cloud model", format!(r#"{{"model":"gpt-oss:120b-cloud",{messages}}}"#), 403),
             ("a name that is none", format!(r#"{{"model":"../../etc/passwd",{messages}}}"#), 400),
             ("an unknown model", format!(r#"{{"model":"no-such",{messages}}}"#), 404),

@@ -149,7 +149,8 @@ async fn prepare(api: &Api) -> Result<()> {
     let mutating = documented_operations(&api.contract.document)
         .into_iter()
         .filter(|operation| {
-            !operation.starts_with("GET ") && !operation.contains(" /api/") && !operation.contains(" /v1/")
+            let of_models = [" /api/", " /v1/", " /ollama/"];
+            !operation.starts_with("GET ") && !of_models.iter().any(|prefix| operation.contains(prefix))
         })
         .collect();
     assert_covers(&mutating, &EVENTS.map(|(operation, ..)| operation), "api/mutations/mod.rs")?;

@@ -1,0 +1,161 @@
+//! The routes `/ollama/*`: a simple way to ask a model, with the errors of the management API.
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use paddock_accounts::{access::Permission, types::Scope};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    auth::Caller,
+    gateway::compatible::{self, CompatibleRequest},
+    http::{
+        body::read_request_body,
+        error::ApiError,
+        extract::{NoQuery, parse_object},
+        openapi_problems::{BodyErrors, CallerErrors, CommonErrors, NotFoundResponse, OllamaErrors},
+        request_context::RequestContext,
+        request_metrics::MetricsSlot,
+    },
+};
+
+/// A prompt for a model.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Chat {
+    /// The model's name.
+    #[schema(min_length = 1, example = "smollm2:135m")]
+    model: String,
+    /// The prompt.
+    prompt: String,
+    /// Whether the answer is a stream.
+    #[serde(default)]
+    stream: bool,
+}
+
+/// The answer of a model.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(crate) struct ChatAnswer {
+    /// The text.
+    response: String,
+}
+
+/// A text for an embedding model.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Embeddings {
+    /// The model's name.
+    #[schema(min_length = 1, example = "all-minilm:l6")]
+    model: String,
+    /// The text.
+    input: String,
+}
+
+/// The embedding of a text.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Embedding {
+    /// The vector.
+    #[schema(value_type = Vec<f64>)]
+    embedding: Vec<Value>,
+}
+
+/// Lists the names of the models that the caller may use.
+#[utoipa::path(
+    get, path = "/ollama/models", operation_id = "list_model_names", tag = "ollama",
+    responses(
+        (status = 200, description = "The names.", body = Vec<String>),
+        CommonErrors, CallerErrors, OllamaErrors
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn models(
+    State(app): State<App>,
+    Extension(context): Extension<RequestContext>,
+    Extension(metrics): Extension<MetricsSlot>,
+    mut caller: Caller,
+    _: NoQuery,
+    request: Request,
+) -> Result<Json<Vec<String>>, ApiError> {
+    caller.require(Permission::Use(Scope::ModelsRead)).await?;
+    let headers = request.into_parts().0.headers;
+    let request = compatible_request(&app, &context, &metrics, headers, caller)?;
+    Ok(Json(request.models().await?))
+}
+
+/// Asks a model.
+///
+/// With `stream`, the answer is a stream of JSON objects, one on each line, as Ollama sends it.
+#[utoipa::path(
+    post, path = "/ollama/chat", operation_id = "ask_model", tag = "ollama", request_body = Chat,
+    responses(
+        (status = 200, description = "The answer.", content(
+            (ChatAnswer = "application/json"), (String = "application/x-ndjson")
+        )),
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, OllamaErrors
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn chat(
+    State(app): State<App>,
+    Extension(context): Extension<RequestContext>,
+    Extension(metrics): Extension<MetricsSlot>,
+    mut caller: Caller,
+    _: NoQuery,
+    request: Request,
+) -> Result<Response, ApiError> {
+    caller.require(Permission::Use(Scope::Chat)).await?;
+    let (headers, Chat { model, prompt, stream }) = read(&app, request).await?;
+    let request = compatible_request(&app, &context, &metrics, headers, caller)?;
+    let response = request.complete(&model, &prompt, stream).await?;
+    if stream {
+        return Ok(response);
+    }
+    Ok(Json(compatible::read::<ChatAnswer>(response).await?).into_response())
+}
+
+/// Embeds a text.
+#[utoipa::path(
+    post, path = "/ollama/embeddings", operation_id = "embed_text", tag = "ollama", request_body = Embeddings,
+    responses(
+        (status = 200, description = "The embedding.", body = Embedding),
+        CommonErrors, CallerErrors, BodyErrors, NotFoundResponse, OllamaErrors
+    ),
+    security(("bearer" = []), ("api_key" = []))
+)]
+pub(crate) async fn embeddings(
+    State(app): State<App>,
+    Extension(context): Extension<RequestContext>,
+    Extension(metrics): Extension<MetricsSlot>,
+    mut caller: Caller,
+    _: NoQuery,
+    request: Request,
+) -> Result<Json<Embedding>, ApiError> {
+    caller.require(Permission::Use(Scope::Embed)).await?;
+    let (headers, Embeddings { model, input }) = read(&app, request).await?;
+    let request = compatible_request(&app, &context, &metrics, headers, caller)?;
+    Ok(Json(Embedding { embedding: request.embed(&model, &input).await? }))
+}
+
+/// Reads a JSON body, of the size that the gateway allows. Unknown fields are ignored, as the
+/// clients of these routes expect.
+async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<(http::HeaderMap, T), ApiError> {
+    let (head, body) = request.into_parts();
+    let (limit, chunk_timeout) = app.gateway.body_limits();
+    let read = read_request_body(&head.headers, body, limit, chunk_timeout).await;
+    let body = read.map_err(|error| error.for_limit(limit))?;
+    Ok((head.headers, parse_object(&body)?))
+}
+
+fn compatible_request<'a>(
+    app: &'a App,
+    context: &'a RequestContext,
+    metrics: &MetricsSlot,
+    headers: http::HeaderMap,
+    caller: Caller,
+) -> Result<CompatibleRequest<'a>, ApiError> {
+    let metrics = metrics.take().ok_or_else(ApiError::internal)?.of_gateway();
+    Ok(CompatibleRequest { gateway: &app.gateway, context, headers, caller: caller.into_request(), metrics })
+}
