@@ -14,7 +14,7 @@ mod redis;
 mod script;
 
 pub(crate) use bucket::{BUCKETS_CAPACITY, bucket_cache};
-pub use bucket::{BucketKey, BucketRequest};
+pub use bucket::{BucketKey, BucketRequest, CountedRequest};
 pub use gcra::{LimitStatus, Quota};
 pub(crate) use limiter::{Exceeded, RateLimiter};
 pub use memory::Memory;

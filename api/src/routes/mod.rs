@@ -5,6 +5,7 @@ mod credentials;
 mod docs;
 mod health;
 mod me;
+mod own_usage;
 mod passwords;
 mod problems;
 mod schemas;
@@ -36,6 +37,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(sessions::refresh))
         .routes(routes!(sessions::logout))
         .routes(routes!(me::profile))
+        .routes(routes!(own_usage::show))
         .routes(routes!(passwords::change))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::change, users::delete))
