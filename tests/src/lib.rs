@@ -24,6 +24,7 @@ pub mod registry;
 pub mod release;
 pub mod servers;
 pub mod shared_servers;
+pub mod stopped_clock;
 pub mod story;
 pub mod testbed;
 pub mod usage_rows;

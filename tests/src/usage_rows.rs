@@ -20,6 +20,8 @@ pub struct UsageRow {
     pub endpoint: String,
     /// Prompt tokens.
     pub prompt_tokens: Option<i64>,
+    /// Those of the prompt tokens that Ollama read from its cache.
+    pub cached_prompt_tokens: Option<i64>,
     /// Completion tokens.
     pub completion_tokens: Option<i64>,
     /// 1 if Paddock counted the tokens itself, 0 if Ollama did.
@@ -35,8 +37,9 @@ pub struct UsageRow {
 }
 
 // The casts turn PostgreSQL's boolean into the number that SQLite has.
-const ROWS: &str = "select request_id, user_id, credential_id, model, endpoint, prompt_tokens, completion_tokens, \
-    cast(cast(tokens_estimated as integer) as bigint) as tokens_estimated, first_byte_us, duration_us, status, http_status \
+const ROWS: &str = "select request_id, user_id, credential_id, model, endpoint, prompt_tokens, cached_prompt_tokens, \
+    completion_tokens, cast(cast(tokens_estimated as integer) as bigint) as tokens_estimated, first_byte_us, duration_us, \
+    status, http_status \
     from usage order by started_at, usage_id";
 
 impl Database {

@@ -32,6 +32,24 @@ impl Day {
         self.date().map_or(self, |date| Self::from_date(date.first_of_month()))
     }
 
+    /// Returns the day after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Returns the first day of the next month.
+    #[must_use]
+    pub fn next_month(self) -> Self {
+        self.date().map_or(self, |date| Self::from_date(date.last_of_month())).next()
+    }
+
+    /// Returns the first microsecond of the day.
+    #[must_use]
+    pub const fn start(self) -> Timestamp {
+        Timestamp::from_micros(self.0.saturating_mul(MICROS_PER_DAY))
+    }
+
     fn from_date(date: Date) -> Self {
         let since = date.duration_since(EPOCH);
         Self(since.as_hours() / 24)
@@ -86,6 +104,19 @@ mod tests {
             assert_eq!((found.to_string().as_str(), found), (day, day.parse().unwrap()), "{time}");
         }
         assert_eq!("2024-02-29".parse::<Day>().unwrap().month().to_string(), "2024-02-01");
+    }
+
+    #[test]
+    fn a_day_starts_when_the_day_before_it_ends() {
+        for (day, next, next_month) in [
+            ("2024-02-28", "2024-02-29", "2024-03-01"),
+            ("2023-12-31", "2024-01-01", "2024-01-01"),
+            ("1969-12-31", "1970-01-01", "1970-01-01"),
+        ] {
+            let day = day.parse::<Day>().unwrap();
+            assert_eq!((day.next(), day.next_month()), (next.parse().unwrap(), next_month.parse().unwrap()), "{day}");
+            assert_eq!(day.next().start().to_string(), format!("{next}T00:00:00.000000Z"));
+        }
     }
 
     #[test]

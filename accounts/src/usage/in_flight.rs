@@ -54,6 +54,7 @@ impl InFlightRow {
             model: self.model,
             endpoint: self.endpoint.into(),
             prompt_tokens: None,
+            cached_prompt_tokens: None,
             completion_tokens: None,
             tokens_estimated: false,
             started_at: self.started_at,

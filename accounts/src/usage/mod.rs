@@ -5,6 +5,7 @@ mod in_flight;
 pub(crate) mod last_used;
 mod record;
 mod spool;
+mod token_windows;
 mod totals;
 
 pub use day::{Day, InvalidDay};
@@ -12,6 +13,7 @@ pub use in_flight::UNKNOWN;
 use paddock_store::{clock::Timestamp, ids::uuid_v7, retry_lost_race, with_conn};
 pub use record::UsageRecord;
 pub use spool::{Chunk, Damage, Orphan, Spool};
+pub use token_windows::{TokenWindow, TokenWindows};
 pub use totals::{GroupBy, Totals, UsageFilter, UsageTotals};
 use uuid::Uuid;
 
@@ -19,7 +21,7 @@ use crate::{accounts::Accounts, error::Error};
 
 /// The statements of this module.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    last_used::STATEMENTS.iter().chain(in_flight::STATEMENTS)
+    last_used::STATEMENTS.iter().chain(in_flight::STATEMENTS).chain(token_windows::STATEMENTS)
 }
 
 /// The operations on usage.

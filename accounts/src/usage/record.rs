@@ -34,6 +34,9 @@ pub struct UsageRecord {
     pub endpoint: Cow<'static, str>,
     /// Prompt tokens, as reported by Ollama.
     pub prompt_tokens: Option<i64>,
+    /// Those of the prompt tokens that Ollama read from its cache, if it reports them.
+    #[serde(default)]
+    pub cached_prompt_tokens: Option<i64>,
     /// Completion tokens.
     pub completion_tokens: Option<i64>,
     /// Whether the tokens were estimated from frames, because the response ended before its totals.
@@ -61,7 +64,8 @@ pub(super) async fn insert(tx: &mut RecordTx, records: &[&UsageRecord]) -> Resul
         ($conn:expr) => {{
             let mut query = QueryBuilder::new(
                 "INSERT INTO usage (usage_id, request_id, user_id, credential_id, model, endpoint, prompt_tokens, \
-                 completion_tokens, tokens_estimated, started_at, first_byte_us, duration_us, status, http_status) ",
+                 cached_prompt_tokens, completion_tokens, tokens_estimated, started_at, first_byte_us, duration_us, \
+                 status, http_status) ",
             );
             query.push_values(records, |mut row, record| {
                 row.push_bind(record.usage_id)
@@ -71,6 +75,7 @@ pub(super) async fn insert(tx: &mut RecordTx, records: &[&UsageRecord]) -> Resul
                     .push_bind(&record.model)
                     .push_bind(&*record.endpoint)
                     .push_bind(record.prompt_tokens)
+                    .push_bind(record.cached_prompt_tokens)
                     .push_bind(record.completion_tokens)
                     .push_bind(record.tokens_estimated)
                     .push_bind(record.started_at)
@@ -81,6 +86,7 @@ pub(super) async fn insert(tx: &mut RecordTx, records: &[&UsageRecord]) -> Resul
             });
             query.push(
                 " ON CONFLICT (usage_id) DO UPDATE SET prompt_tokens = excluded.prompt_tokens, \
+                 cached_prompt_tokens = excluded.cached_prompt_tokens, \
                  completion_tokens = excluded.completion_tokens, tokens_estimated = excluded.tokens_estimated, \
                  first_byte_us = excluded.first_byte_us, duration_us = excluded.duration_us, status = excluded.status, \
                  http_status = excluded.http_status WHERE usage.status = 'unknown' AND excluded.status <> 'unknown'",
@@ -90,4 +96,19 @@ pub(super) async fn insert(tx: &mut RecordTx, records: &[&UsageRecord]) -> Resul
     }
     with_conn!(tx.conn(), |c| inserted!(c));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_cached_tokens_is_read() {
+        let text = r#"{"usage_id":"018bcfe5-6800-7000-8000-000000000001","request_id":"r","user_id":1,
+            "credential_id":2,"model":"m","endpoint":"/api/chat","prompt_tokens":31,"completion_tokens":9,
+            "tokens_estimated":false,"started_at":"2023-11-14T22:13:20.000000Z","first_byte_us":1,"duration_us":2,
+            "status":"ok","http_status":200}"#;
+        let record: UsageRecord = serde_json::from_str(text).unwrap();
+        assert_eq!((record.prompt_tokens, record.cached_prompt_tokens), (Some(31), None));
+    }
 }

@@ -293,6 +293,7 @@ mod tests {
             model: "m".into(),
             endpoint: "/api/chat".into(),
             prompt_tokens: Some(1),
+            cached_prompt_tokens: Some(1),
             completion_tokens: None,
             tokens_estimated: true,
             started_at: Timestamp::from_micros(1_700_000_000_000_000),

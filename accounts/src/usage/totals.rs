@@ -47,6 +47,8 @@ pub struct Totals {
     pub failed: i64,
     /// Prompt tokens.
     pub prompt_tokens: i64,
+    /// Those of the prompt tokens that Ollama reported as read from its cache.
+    pub cached_prompt_tokens: i64,
     /// Completion tokens.
     pub completion_tokens: i64,
     /// Requests whose tokens were estimated from frames, because the response ended before its
@@ -130,6 +132,7 @@ impl Usage<'_> {
                     ", CAST(coalesce(sum(requests), 0) AS BIGINT) AS requests, \
                      CAST(coalesce(sum(failed), 0) AS BIGINT) AS failed, \
                      CAST(coalesce(sum(prompt_tokens), 0) AS BIGINT) AS prompt_tokens, \
+                     CAST(coalesce(sum(cached_prompt_tokens), 0) AS BIGINT) AS cached_prompt_tokens, \
                      CAST(coalesce(sum(completion_tokens), 0) AS BIGINT) AS completion_tokens, \
                      CAST(coalesce(sum(estimated), 0) AS BIGINT) AS estimated FROM usage_days WHERE TRUE",
                 );

@@ -60,20 +60,41 @@ pub struct BucketRequest {
     pub quota: Quota,
 }
 
-/// Returns the status of the most restrictive bucket after a request at `now`: if any bucket is
-/// empty, the one with the longest wait; otherwise the one with the fewest requests left. Each
-/// bucket comes with the time at which it is full again, in microseconds.
-pub(super) fn most_restrictive(
-    buckets: impl Iterator<Item = (BucketRequest, u64)>,
-    now: u64,
+/// The buckets of a request after it was counted, or refused by at least one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedRequest {
+    /// The status of each bucket, in the order of the request. If the request was refused, only the
+    /// empty buckets have a wait.
+    pub buckets: Vec<(BucketKey, LimitStatus)>,
     is_allowed: bool,
-) -> Option<(BucketKey, LimitStatus)> {
-    let statuses = buckets
-        .filter(|(request, full)| is_allowed || request.quota.take(*full, now).is_none())
-        .map(|(request, full)| (request.key, request.quota.status(full, now, is_allowed)));
-    if is_allowed {
-        statuses.min_by_key(|(_, status)| status.remaining)
-    } else {
-        statuses.max_by_key(|(_, status)| status.wait)
+}
+
+impl CountedRequest {
+    /// Each bucket comes with the time at which it is full again after the request at `now`, both
+    /// in microseconds.
+    pub(super) fn new(buckets: impl Iterator<Item = (BucketRequest, u64)>, now: u64, is_allowed: bool) -> Self {
+        let status = |(request, full): (BucketRequest, u64)| {
+            let had_room = is_allowed || request.quota.take(full, now).is_some();
+            (request.key, request.quota.status(full, now, had_room))
+        };
+        Self { buckets: buckets.map(status).collect(), is_allowed }
+    }
+
+    /// Whether every bucket had room.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.is_allowed
+    }
+
+    /// Returns the most restrictive bucket: the one with the longest wait if the request was
+    /// refused, else the one with the fewest remaining requests. `None`: no bucket was given.
+    #[must_use]
+    pub fn most_restrictive(&self) -> Option<(BucketKey, LimitStatus)> {
+        let buckets = self.buckets.iter().copied();
+        if self.is_allowed {
+            buckets.min_by_key(|(_, status)| status.remaining)
+        } else {
+            buckets.max_by_key(|(_, status)| status.wait)
+        }
     }
 }

@@ -7,7 +7,10 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::quota::LimitStatus;
+use super::{
+    bucket::{BucketKey, CountedRequest},
+    quota::LimitStatus,
+};
 
 const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -16,17 +19,22 @@ const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset
 /// The status of the limits that a request counted against. The rate limiter sets it once; the
 /// dispatcher writes it into the response. Every clone shares the same status.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RateLimitStatus(Arc<OnceLock<LimitStatus>>);
+pub(crate) struct RateLimitStatus(Arc<OnceLock<CountedRequest>>);
 
 impl RateLimitStatus {
     /// Sets the status. Only the first call has an effect.
-    pub(super) fn set(&self, status: LimitStatus) {
-        let _ = self.0.set(status);
+    pub(super) fn set(&self, counted: CountedRequest) {
+        let _ = self.0.set(counted);
     }
 
-    /// Writes the headers, if the request was counted.
+    /// The status of each bucket that counted the request; none if no limit applies.
+    pub(crate) fn buckets(&self) -> &[(BucketKey, LimitStatus)] {
+        self.0.get().map_or(&[], |counted| &counted.buckets)
+    }
+
+    /// Writes the headers of the most restrictive bucket, if the request was counted.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        let Some(status) = self.0.get() else { return };
+        let Some((_, status)) = self.0.get().and_then(CountedRequest::most_restrictive) else { return };
         headers.insert(X_RATELIMIT_LIMIT, HeaderValue::from(status.limit));
         headers.insert(X_RATELIMIT_REMAINING, HeaderValue::from(status.remaining));
         headers.insert(X_RATELIMIT_RESET, whole_seconds(status.reset));

@@ -11,10 +11,10 @@ use paddock_accounts::{
 use tokio::time::Instant;
 
 use super::{
-    bucket::{BucketKey, BucketRequest},
+    bucket::{BucketKey, BucketRequest, CountedRequest},
+    quota::Quota,
     headers::RateLimitStatus,
     memory::Memory,
-    quota::{LimitStatus, Quota},
     redis::RedisLimiter,
 };
 
@@ -73,8 +73,13 @@ impl RateLimiter {
     }
 
     async fn check(&self, requests: &[BucketRequest], reported: &RateLimitStatus) -> Result<(), Exceeded> {
-        let Some((key, status)) = self.count(requests).await else { return Ok(()) };
-        reported.set(status);
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let counted = self.count(requests).await;
+        let most_restrictive = counted.most_restrictive();
+        reported.set(counted);
+        let Some((key, status)) = most_restrictive else { return Ok(()) };
         let Some(wait) = status.wait else { return Ok(()) };
         counter!("paddock_rate_limited_total", "limit" => key.text()).increment(1);
         Err(Exceeded { subject: key.text(), limit: status.limit, wait })
@@ -97,10 +102,7 @@ impl RateLimiter {
         per_minute(limits).or(self.default_limit).map(|limit| bucket_request(key, limit))
     }
 
-    async fn count(&self, requests: &[BucketRequest]) -> Option<(BucketKey, LimitStatus)> {
-        if requests.is_empty() {
-            return None;
-        }
+    async fn count(&self, requests: &[BucketRequest]) -> CountedRequest {
         if let Some(redis) = &self.redis
             // The future is large, and most requests do not need it.
             && let Ok(counted) = Box::pin(redis.count(requests)).await

@@ -6,8 +6,8 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use super::{
-    bucket::{BUCKETS_CAPACITY, BucketKey, BucketRequest, bucket_cache, most_restrictive},
-    quota::{LimitStatus, Quota},
+    bucket::{BUCKETS_CAPACITY, BucketKey, BucketRequest, CountedRequest, bucket_cache},
+    quota::Quota,
 };
 
 /// A bucket under the quota of its last request.
@@ -39,10 +39,9 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Counts a request at `now`, in microseconds, if every bucket has room, and returns the status
-    /// of the most restrictive one. `None`: no bucket was given.
+    /// Counts a request at `now`, in microseconds, if every bucket has room.
     #[must_use]
-    pub fn count(&self, requests: &[BucketRequest], now: u64) -> Option<(BucketKey, LimitStatus)> {
+    pub fn count(&self, requests: &[BucketRequest], now: u64) -> CountedRequest {
         let full = |quota| move || Arc::new(Mutex::new(BucketState { quota, full: 0 }));
         let buckets: Vec<_> =
             requests.iter().map(|request| (request, self.buckets.get_with(request.key, full(request.quota)))).collect();
@@ -60,7 +59,7 @@ impl Memory {
         for ((_, state), next) in locked.iter_mut().zip(next.into_iter().flatten()) {
             state.full = next;
         }
-        most_restrictive(locked.iter().map(|(request, state)| (*request, state.full)), now, is_allowed)
+        CountedRequest::new(locked.iter().map(|(request, state)| (*request, state.full)), now, is_allowed)
     }
 }
 
@@ -80,7 +79,8 @@ mod tests {
     #[test]
     fn a_refused_request_counts_in_no_bucket() {
         let memory = Memory::default();
-        let count = |user, key, now| memory.count(&[request(USER, user), request(KEY, key)], now).unwrap();
+        let count =
+            |user, key, now| memory.count(&[request(USER, user), request(KEY, key)], now).most_restrictive().unwrap();
         for left in (0..2).rev() {
             let (key, status) = count(5, 2, 0);
             assert_eq!((key, status.remaining, status.wait), (KEY, left, None));
@@ -90,19 +90,30 @@ mod tests {
             assert_eq!((key, status.wait), (KEY, Some(Duration::from_secs(30))));
         }
         // The user has lost two, and not twelve.
-        let (key, status) = memory.count(&[request(USER, 5)], 0).unwrap();
+        let (key, status) = memory.count(&[request(USER, 5)], 0).most_restrictive().unwrap();
         assert_eq!((key, status.remaining), (USER, 2));
     }
 
     #[test]
+    fn every_bucket_has_a_status_and_only_an_empty_one_a_wait() {
+        let memory = Memory::default();
+        let count = || memory.count(&[request(USER, 5), request(KEY, 1)], 0);
+        let state = |counted: CountedRequest| {
+            counted.buckets.into_iter().map(|(key, status)| (key, status.remaining, status.wait)).collect::<Vec<_>>()
+        };
+        assert_eq!(state(count()), [(USER, 4, None), (KEY, 0, None)]);
+        assert_eq!(state(count()), [(USER, 4, None), (KEY, 0, Some(Duration::from_mins(1)))]);
+    }
+
+    #[test]
     fn a_request_without_limits_is_not_counted() {
-        assert_eq!(Memory::default().count(&[], 0), None);
+        assert_eq!(Memory::default().count(&[], 0).most_restrictive(), None);
     }
 
     #[test]
     fn concurrent_requests_stay_within_the_limit() {
         let memory = Memory::default();
-        let allowed = || memory.count(&[request(USER, 150), request(KEY, 90)], 0).unwrap().1.wait.is_none();
+        let allowed = || memory.count(&[request(USER, 150), request(KEY, 90)], 0).is_allowed();
         let count = || (0..100).filter(|_| allowed()).count();
         let taken = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();

@@ -16,8 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    bucket::{BucketKey, BucketRequest},
-    quota::LimitStatus,
+    bucket::{BucketRequest, CountedRequest},
     script::RedisScript,
 };
 use crate::readiness::Readiness;
@@ -90,12 +89,12 @@ impl RedisLimiter {
     }
 
     /// Counts a request. On failure the caller counts it in memory.
-    pub(crate) async fn count(&self, requests: &[BucketRequest]) -> Result<Option<(BucketKey, LimitStatus)>, Failure> {
+    pub(crate) async fn count(&self, requests: &[BucketRequest]) -> Result<CountedRequest, Failure> {
         let counted = match self.current() {
             None => Err(Failure::Away),
             Some(mut used) => {
                 let reply = within(COUNT_TIMEOUT, self.script.count(&mut used.connection, requests)).await;
-                reply.inspect_err(|failure| self.discard(&used, failure)).map(|reply| reply.most_restrictive(requests))
+                reply.inspect_err(|failure| self.discard(&used, failure)).map(|reply| reply.counted(requests))
             }
         };
         counted.inspect_err(|failure| {

@@ -8,8 +8,8 @@
 use redis::{ErrorKind, RedisResult, Script, aio::ConnectionLike};
 
 use super::{
-    bucket::{BucketKey, BucketRequest, most_restrictive},
-    quota::{LimitStatus, Quota},
+    bucket::{BucketKey, BucketRequest, CountedRequest},
+    quota::Quota,
 };
 
 /// The bucket of probes. No request counts in it.
@@ -37,10 +37,10 @@ pub struct ScriptReply {
 }
 
 impl ScriptReply {
-    /// The status of the most restrictive of these buckets, which must be those of the call.
+    /// The status of each of these buckets, which must be those of the call.
     #[must_use]
-    pub fn most_restrictive(&self, requests: &[BucketRequest]) -> Option<(BucketKey, LimitStatus)> {
-        most_restrictive(requests.iter().copied().zip(self.full.iter().copied()), self.now, self.is_allowed)
+    pub fn counted(&self, requests: &[BucketRequest]) -> CountedRequest {
+        CountedRequest::new(requests.iter().copied().zip(self.full.iter().copied()), self.now, self.is_allowed)
     }
 }
 

@@ -6,6 +6,7 @@ mod docs;
 mod health;
 mod me;
 mod ollama;
+mod own_usage;
 mod passwords;
 mod problems;
 mod schemas;
@@ -37,6 +38,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(sessions::refresh))
         .routes(routes!(sessions::logout))
         .routes(routes!(me::profile))
+        .routes(routes!(own_usage::show))
         .routes(routes!(passwords::change))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::change, users::delete))

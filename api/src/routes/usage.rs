@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The longest page, and the default.
-const MAX_PAGE: u16 = 1000;
+pub(super) const MAX_PAGE: u16 = 1000;
 
 /// Totals of requests and tokens.
 #[derive(Serialize, ToSchema)]
@@ -43,6 +43,9 @@ pub(crate) struct TotalsView {
     failed: i64,
     /// The tokens of prompts.
     prompt_tokens: i64,
+    /// Those of the prompt tokens that Ollama read from its cache. Older versions of Ollama do not
+    /// report them; their requests add nothing.
+    cached_prompt_tokens: i64,
     /// The tokens of answers.
     completion_tokens: i64,
     /// The number of requests whose tokens are estimated, because the answer ended before its
@@ -52,8 +55,8 @@ pub(crate) struct TotalsView {
 
 impl From<Totals> for TotalsView {
     fn from(totals: Totals) -> Self {
-        let Totals { requests, failed, prompt_tokens, completion_tokens, estimated } = totals;
-        Self { requests, failed, prompt_tokens, completion_tokens, estimated }
+        let Totals { requests, failed, prompt_tokens, cached_prompt_tokens, completion_tokens, estimated } = totals;
+        Self { requests, failed, prompt_tokens, cached_prompt_tokens, completion_tokens, estimated }
     }
 }
 

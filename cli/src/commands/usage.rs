@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The possible columns of the table, in this order.
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "day",
     "user_id",
     "credential_id",
@@ -19,6 +19,7 @@ const COLUMNS: [&str; 9] = [
     "requests",
     "failed",
     "prompt_tokens",
+    "cached_prompt_tokens",
     "completion_tokens",
     "estimated",
 ];

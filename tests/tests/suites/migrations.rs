@@ -115,6 +115,11 @@ async fn assert_facts(database: &Database, facts: &Facts) -> Result<()> {
     let keys = fetch_json(admin.get(&format!("/credentials?user_id={}", ada["id"]))).await?;
     let batch = keys.as_array().and_then(|keys| keys.iter().find(|key| key["label"] == "batch")).context("its key")?;
     ensure!(batch["expires_at"] == "2199-01-01T00:00:00.000000Z" && batch["limits"]["max_concurrent"] == 2, "{batch}");
+    let usage = fetch_json(admin.get(&format!("/usage?user_id={}", ada["id"]))).await?;
+    let totals = json!([{
+        "requests": 1, "failed": 0, "prompt_tokens": 31, "cached_prompt_tokens": 0, "completion_tokens": 9, "estimated": 1
+    }]);
+    ensure!(usage == totals, "{usage}");
 
     // The executable also writes to this database.
     let sign_in = json!({"username": facts.users.first(), "password": facts.password});

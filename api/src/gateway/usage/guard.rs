@@ -62,6 +62,7 @@ impl UsageGuard {
             model: model.as_str().to_owned(),
             endpoint: endpoint.path.into(),
             prompt_tokens: None,
+            cached_prompt_tokens: None,
             completion_tokens: None,
             tokens_estimated: false,
             started_at: accounts.now() - metrics.started().elapsed(),

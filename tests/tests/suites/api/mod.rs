@@ -16,6 +16,7 @@ mod forgery;
 mod key_issuance;
 mod mutations;
 mod openapi_document;
+mod own_usage;
 mod passwords;
 mod per_address_limits;
 mod problems;
@@ -43,7 +44,12 @@ use paddock_accounts::{
 };
 use paddock_api::Config;
 use paddock_ollama::Backend;
-use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock, migrate};
+use paddock_store::{
+    OpenError, OpenOptions,
+    audit::Chain,
+    clock::{Clock, SystemClock},
+    migrate,
+};
 use paddock_tests::{
     database::{Database, Engine},
     eventually::eventually,
@@ -199,13 +205,18 @@ impl Api {
 
 /// Opens the accounts of a database, after its migration.
 async fn accounts(database_url: &str) -> Result<Accounts> {
+    accounts_with_clock(database_url, Arc::new(SystemClock)).await
+}
+
+/// The same with another clock.
+async fn accounts_with_clock(database_url: &str, clock: Arc<dyn Clock>) -> Result<Accounts> {
     let options = OpenOptions { max_connections: 8, ..OpenOptions::new(database_url.into()) };
     migrate(&options).await?;
     // A child process of another story inherits this process's file locks until it executes its own
     // program.
     eventually("the lock of the file", Duration::from_secs(5), async || {
         let (chain, sessions) = (Chain::new(&SECRET.into()), SessionKey::new(&SECRET.into(), "HS256")?);
-        match Accounts::open(&options, chain, sessions, PasswordPolicy::default(), Arc::new(SystemClock)).await {
+        match Accounts::open(&options, chain, sessions, PasswordPolicy::default(), Arc::clone(&clock)).await {
             Err(locked @ OpenError::Locked(_)) => Err(anyhow::Error::from(locked)),
             opened => Ok(opened),
         }

@@ -59,12 +59,15 @@ impl TwoUsers {
 fn row(user: i64, requests: i64) -> Value {
     json!({
         "user_id": user, "requests": requests, "failed": 0, "prompt_tokens": 31 * requests,
-        "completion_tokens": 7 * requests, "estimated": 0
+        "cached_prompt_tokens": 0, "completion_tokens": 7 * requests, "estimated": 0
     })
 }
 
 fn no_usage() -> Value {
-    json!([{"requests": 0, "failed": 0, "prompt_tokens": 0, "completion_tokens": 0, "estimated": 0}])
+    json!([{
+        "requests": 0, "failed": 0, "prompt_tokens": 0, "cached_prompt_tokens": 0, "completion_tokens": 0,
+        "estimated": 0
+    }])
 }
 
 #[rstest]

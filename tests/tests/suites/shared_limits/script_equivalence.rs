@@ -51,7 +51,7 @@ async fn redis_and_memory_count_alike() {
                 let both = [BucketRequest { key: user, quota: of_user }, BucketRequest { key, quota: of_key }];
                 let draws = [&both[..], &both[..1], &both[1..]][usize::try_from(rng.below(3))?];
                 let answer = shared.count(&mut connection, draws).await?;
-                let (counted, expected) = (answer.most_restrictive(draws), memory.count(draws, answer.now + aged));
+                let (counted, expected) = (answer.counted(draws), memory.count(draws, answer.now + aged));
                 ensure!(
                     counted == expected,
                     "seed {seed}, step {step}, {draws:?}: {counted:?}, and in memory {expected:?}"
@@ -84,7 +84,7 @@ async fn an_invalid_bucket_counts_as_full_and_expires() {
             redis::cmd(command).arg(key).arg(&value).exec_async(&mut connection).await?;
             for expected in [4, 3] {
                 let answer = shared.count(&mut connection, &draws).await?;
-                let remaining = answer.most_restrictive(&draws).map(|(_, standing)| standing.remaining);
+                let remaining = answer.counted(&draws).most_restrictive().map(|(_, standing)| standing.remaining);
                 ensure!(remaining == Some(expected), "{command} {value}: {answer:?}");
             }
             let left: i64 = redis::cmd("PTTL").arg(key).query_async(&mut connection).await?;
@@ -93,7 +93,7 @@ async fn an_invalid_bucket_counts_as_full_and_expires() {
         // A bucket that would be full later than an empty one counts as empty.
         redis::cmd("SET").arg(key).arg(format!("{many} 5")).exec_async(&mut connection).await?;
         let answer = shared.count(&mut connection, &draws).await?;
-        let wait = answer.most_restrictive(&draws).and_then(|(_, standing)| standing.wait);
+        let wait = answer.counted(&draws).most_restrictive().and_then(|(_, standing)| standing.wait);
         ensure!(wait.is_some_and(|wait| wait.as_secs() == 12), "{answer:?}");
         Ok(())
     })

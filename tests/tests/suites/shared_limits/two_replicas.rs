@@ -1,7 +1,7 @@
 //! Two replicas count together while Redis is up.
 
 use anyhow::{Context as _, Result, ensure};
-use paddock_tests::{eventually::eventually, redis::Redis, story::story};
+use paddock_tests::{eventually::eventually, paddock::fetch_json, redis::Redis, story::story};
 use reqwest::{Client, Response};
 use serde_json::json;
 
@@ -84,6 +84,24 @@ async fn a_changed_limit_applies_at_both_replicas() {
             Ok(())
         })
         .await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_own_usage_shows_the_requests_that_both_replicas_leave() {
+    story(async {
+        let redis = Redis::start().await?;
+        let pair = ReplicaPair::start(&redis.url()).await?;
+        pair.wait_until(true).await?;
+        let (_, keys) = pair.user_with_keys(3, &[Some(2)]).await?;
+        assert_eq!(pair.request(0, &keys[0]).await?.status, 200);
+        let usage = fetch_json(pair.replicas[1].caller(&keys[0]).get("/me/usage")).await?;
+        for (subject, left) in [("user", 1), ("key", 0)] {
+            let limit = &usage["limits"][subject]["requests_per_minute"];
+            ensure!(limit["left"] == left, "{subject}: {usage}");
+        }
+        Ok(())
     })
     .await;
 }

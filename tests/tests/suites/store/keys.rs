@@ -231,6 +231,7 @@ async fn a_repeated_usage_record_is_stored_once(#[case] engine: Engine) {
             model: "registry.ollama.ai/library/smollm2:135m".into(),
             endpoint: "/api/chat".into(),
             prompt_tokens: Some(12),
+            cached_prompt_tokens: None,
             completion_tokens: Some(34),
             tokens_estimated: false,
             started_at: store.accounts.now(),

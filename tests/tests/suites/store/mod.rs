@@ -19,16 +19,11 @@ mod overrides;
 mod races;
 mod random_schedules;
 mod refresh_tokens;
+mod token_windows;
 mod usage;
 mod users;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use anyhow::Result;
 use paddock_accounts::{
@@ -42,27 +37,14 @@ use paddock_accounts::{
 use paddock_store::{
     OpenOptions,
     audit::{AuditFilter, AuditRow, Chain},
-    clock::{Clock, Timestamp},
+    clock::Timestamp,
     context::{Actor, AuditContext},
     migrate,
 };
-use paddock_tests::database::{Database, Engine};
-
-/// A clock that stands still until a test moves it.
-#[derive(Clone)]
-struct StoppedClock(Arc<AtomicI64>);
-
-impl StoppedClock {
-    fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).expect("the time of a test"), Ordering::SeqCst);
-    }
-}
-
-impl Clock for StoppedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
-    }
-}
+use paddock_tests::{
+    database::{Database, Engine},
+    stopped_clock::StoppedClock,
+};
 
 /// Accounts over the test's own database, and their clock.
 struct StoreFixture {
@@ -78,7 +60,7 @@ async fn open(engine: Engine) -> Result<StoreFixture> {
 /// The same with other options.
 async fn open_with(engine: Engine, adjust: impl FnOnce(&mut OpenOptions)) -> Result<StoreFixture> {
     let database = Database::new(engine).await?;
-    let clock = StoppedClock(Arc::new(AtomicI64::new(1_700_000_000_000_000)));
+    let clock = StoppedClock::at(Timestamp::from_micros(1_700_000_000_000_000));
     let accounts = accounts(&database, &clock, adjust).await?;
     Ok(StoreFixture { accounts, clock, database })
 }

@@ -25,6 +25,7 @@ fn record(store: &StoreFixture, rng: &mut SeededRng) -> UsageRecord {
         1 => ("upstream_error", 500),
         _ => ("ok", 200),
     };
+    let prompt_tokens = Some(below(100)).filter(|tokens| *tokens > 10);
     UsageRecord {
         usage_id: store.accounts.usage().new_id(),
         request_id: "r".into(),
@@ -32,7 +33,8 @@ fn record(store: &StoreFixture, rng: &mut SeededRng) -> UsageRecord {
         credential_id: Some(below(4)).filter(|id| *id > 0).map(CredentialId),
         model: MODELS[usize::try_from(below(2)).unwrap_or_default()].into(),
         endpoint: "/api/chat".into(),
-        prompt_tokens: Some(below(100)).filter(|tokens| *tokens > 10),
+        prompt_tokens,
+        cached_prompt_tokens: prompt_tokens.filter(|_| below(2) == 0).map(|tokens| tokens / 2),
         completion_tokens: Some(below(1000)).filter(|tokens| *tokens > 10),
         tokens_estimated: below(4) == 0,
         // Around the end of a month, often at the first or last microsecond of a day.
@@ -48,6 +50,7 @@ fn record(store: &StoreFixture, rng: &mut SeededRng) -> UsageRecord {
 fn unknown(record: &UsageRecord) -> UsageRecord {
     UsageRecord {
         prompt_tokens: None,
+        cached_prompt_tokens: None,
         completion_tokens: None,
         tokens_estimated: false,
         status: "unknown".into(),
@@ -90,6 +93,7 @@ fn sum_in_memory(records: &[UsageRecord], filter: &UsageFilter, by: GroupBy) -> 
         totals.requests += 1;
         totals.failed += i64::from(record.status != "ok" || record.http_status >= 400);
         totals.prompt_tokens += record.prompt_tokens.unwrap_or(0);
+        totals.cached_prompt_tokens += record.cached_prompt_tokens.unwrap_or(0);
         totals.completion_tokens += record.completion_tokens.unwrap_or(0);
         totals.estimated += i64::from(record.tokens_estimated);
     }
