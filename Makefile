@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help run demo test soak bench lint fmt generate testbed seed migrate deny audit
+.PHONY: help run demo test soak bench drift lint fmt generate testbed seed migrate deny audit
 
 CARGO ?= cargo
 # Always the whole workspace and one profile. Another selection of packages unifies features
@@ -19,6 +19,8 @@ TESTS ?=
 # More arguments for `paddock run` and `paddock-bench`.
 # Example: make run ARGS="--operator --context kind-kind"
 ARGS ?=
+# The release of Ollama that `make drift` compares with. Example: make drift VERSION=v0.34.0
+VERSION ?=
 # The pinned cargo-deny, installed on first use.
 DENY_VERSION := 0.20.2
 DENY_ROOT := $(CACHE)/cargo-deny-$(DENY_VERSION)
@@ -54,14 +56,22 @@ bench: ## Benchmark Paddock; writes target/bench/report.{json,md} (ARGS="--only 
 	@$(BUILD) --release
 	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-bench $(ARGS)
 
+drift: ## Find what a release of Ollama has and Paddock does not know (VERSION=v0.34.0)
+	@[ -n "$(VERSION)" ] || { echo "make drift: name a release of Ollama: make drift VERSION=v0.34.0" >&2; exit 1; }
+	@$(BUILD)
+	@go -C tests/drift build -o "$(abspath $(TARGET))/paddock-drift" .
+	@$(TARGET)/paddock-tests ollama-tables | $(TARGET)/paddock-drift $(VERSION)
+
 lint: ## Check formatting, clippy and that no source files import each other
 	@$(CARGO) fmt --all --check
+	@if command -v go >/dev/null; then tests/drift/check; else echo "make lint: tests/drift is not checked, because Go is missing"; fi
 	@python3 -B -m unittest discover -q -s tests/lint
 	@python3 -B tests/lint/import_cycles.py
 	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 fmt: ## Format the sources
 	@$(CARGO) fmt --all
+	@if command -v gofmt >/dev/null; then gofmt -w tests/drift; fi
 
 generate: ## Regenerate the CRD YAML and openapi.json
 	@$(BUILD)

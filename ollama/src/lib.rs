@@ -26,11 +26,13 @@ mod path;
 mod patterns;
 mod request;
 
-pub use answer::{AnswerSummary, Chunks, Meter, Usage};
+pub use answer::{AnswerSummary, Chunks, METERED_FIELDS, Meter, UNMETERED_FIELDS, Usage};
 pub use backend::{Backend, BackendError};
 pub use client::{Client, ClientError, Progress, PullError, PullEvent, PullProgress, PullStream, Tag, Timeouts};
 pub use dialect::{Dialect, dialect_of};
-pub use endpoints::{Access, ENDPOINTS, Endpoint, Lookup, Operation, RouteError, RouteErrorKind, lookup};
+pub use endpoints::{
+    Access, ENDPOINTS, Endpoint, FORBIDDEN_PATHS, Lookup, Operation, RouteError, RouteErrorKind, UNSERVED_PATHS, lookup,
+};
 pub use listing::{filter_openai_models, filter_tags, find_openai_model, hide_prompts};
 pub use names::{ModelName, NameError, Part};
 pub use patterns::{AllowList, ModelPattern, any_matches, covers};

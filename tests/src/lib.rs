@@ -14,6 +14,7 @@ pub mod kubernetes;
 pub mod login_load;
 pub mod nginx;
 pub mod ollama;
+pub mod ollama_tables;
 pub mod paddock;
 pub mod postgres;
 pub mod process;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use paddock_tests::{
-    demo::Demo, process::terminate, reaper, release, servers::Servers, shared_servers::SharedServer,
+    demo::Demo, ollama_tables, process::terminate, reaper, release, servers::Servers, shared_servers::SharedServer,
     story::SkippedTests,
 };
 use tokio::{
@@ -55,6 +55,9 @@ enum Verb {
         /// tests/releases
         folder: PathBuf,
     },
+    /// Prints Paddock's tables of Ollama's API as JSON. `make drift` compares them with a release of
+    /// Ollama.
+    OllamaTables,
 }
 
 #[derive(clap::Args)]
@@ -71,6 +74,10 @@ async fn main() -> ExitCode {
         Verb::Exec { choice, export, command } => Box::pin(exec(&choice.only, export, &command)).await,
         Verb::Demo => demo().await,
         Verb::Release { folder } => release::write(&folder).await.map(|()| ExitCode::SUCCESS),
+        Verb::OllamaTables => {
+            println!("{:#}", ollama_tables::tables());
+            Ok(ExitCode::SUCCESS)
+        }
     };
     reaper::finish();
     outcome.unwrap_or_else(|error| {

@@ -18,7 +18,7 @@ mod usage_filter;
 
 pub use meter::Meter;
 pub use summary::AnswerSummary;
-pub use usage::Usage;
+pub use usage::{METERED_FIELDS, UNMETERED_FIELDS, Usage};
 pub use usage_filter::Chunks;
 
 #[cfg(test)]

@@ -384,6 +384,24 @@ fn cached_prompt_tokens_are_a_part_of_the_prompt(
     assert_eq!((usage.prompt_tokens, usage.cached_prompt_tokens), (prompt_tokens, cached_prompt_tokens));
 }
 
+/// Returns whether the meter reads a field of the usage, or a count in an object of that name.
+fn is_metered(field: &str) -> bool {
+    let value = if field.ends_with("_details") { r#"{"cached_tokens":7}"# } else { "7" };
+    let answer = format!(r#"{{"choices":[{{}}],"usage":{{"{field}":{value}}}}}"#);
+    let usage = summarize(object_meter("/v1/chat/completions"), &answer).usage;
+    usage.prompt_tokens + usage.completion_tokens + usage.cached_prompt_tokens.unwrap_or(0) > 0
+}
+
+#[test]
+fn meter_reads_exactly_the_metered_fields() {
+    for field in METERED_FIELDS {
+        assert!(is_metered(field), "{field}");
+    }
+    for field in UNMETERED_FIELDS {
+        assert!(!is_metered(field), "{field}");
+    }
+}
+
 #[test]
 fn embedding_without_counts_has_an_estimated_usage() {
     let summary = summarize(object_meter("/api/embeddings"), r#"{"embedding":[0.1,2]}"#);

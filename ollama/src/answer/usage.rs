@@ -5,6 +5,34 @@ use super::{
     sse::SseEvent,
 };
 
+/// The fields of Ollama's token counts that the meter reads, in all dialects.
+pub const METERED_FIELDS: &[&str] = &[
+    "prompt_eval_count",
+    "eval_count",
+    "prompt_tokens",
+    "completion_tokens",
+    "input_tokens",
+    "output_tokens",
+    // Since 0.34: the part of the prompt that came from the cache.
+    "prompt_eval_cached_count",
+    "prompt_tokens_details",
+    "input_tokens_details",
+    "cached_tokens",
+    "cache_read_input_tokens",
+];
+
+/// The fields beside them that the meter does not need: durations, sums, and parts of the answer's
+/// tokens.
+pub const UNMETERED_FIELDS: &[&str] = &[
+    "total_duration",
+    "load_duration",
+    "prompt_eval_duration",
+    "eval_duration",
+    "total_tokens",
+    "output_tokens_details",
+    "reasoning_tokens",
+];
+
 /// The token counts of an answer, as reported by Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {

@@ -10,7 +10,7 @@ mod table;
 
 use http::Method;
 
-pub use rejection::{RouteError, RouteErrorKind};
+pub use rejection::{FORBIDDEN_PATHS, RouteError, RouteErrorKind, UNSERVED_PATHS};
 pub use table::ENDPOINTS;
 
 use crate::{

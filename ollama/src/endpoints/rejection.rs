@@ -7,14 +7,28 @@ use http::{Method, StatusCode};
 use super::{ENDPOINTS, Endpoint, Operation};
 use crate::{dialect::Dialect, path::is_below};
 
-/// Paths that are rejected with 403 for every method and caller, because they change state that all
-/// callers share or send data out of Ollama.
-const FORBIDDEN_PATHS: &[&str] = &["/api/push", "/api/create", "/api/copy", "/api/blobs"];
+/// Paths that are rejected with 403 for every method and caller, with all paths below them, because
+/// they change state that all callers share or send data out of Ollama.
+pub const FORBIDDEN_PATHS: &[&str] = &["/api/push", "/api/create", "/api/copy", "/api/blobs"];
 
-/// Paths of Ollama that the gateway does not serve: the account of the Ollama server, its
-/// experiments, and transcriptions, whose body is not JSON.
-const UNSERVED_PATHS: &[&str] =
-    &["/api/experimental", "/api/me", "/api/signout", "/api/status", "/api/user", "/v1/audio"];
+/// Paths of Ollama that the gateway does not serve, with all paths below them. They are rejected
+/// with 404.
+pub const UNSERVED_PATHS: &[&str] = &[
+    // Since 0.34: forwards the requests of a desktop application to OpenAI.
+    "/api/codex",
+    // Change the models that all callers share.
+    "/api/delete",
+    "/api/pull",
+    // Experiments. Some of them send the request to another server.
+    "/api/experimental",
+    // The account of the Ollama server.
+    "/api/me",
+    "/api/signout",
+    "/api/status",
+    "/api/user",
+    // Transcriptions, whose body is not JSON.
+    "/v1/audio",
+];
 
 /// The path whose rest, without its first segment, belongs to the management API.
 const MODELS: &str = "/v1/models";

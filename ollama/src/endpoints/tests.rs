@@ -1,6 +1,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::path::is_below;
 
 fn rejection(method: &Method, path: &str) -> RouteError {
     match lookup(method, path) {
@@ -112,6 +113,25 @@ fn unserved_requests_are_rejected_in_the_dialect_of_their_path(
     let error = rejection(&method, path);
     assert_eq!((error.status().as_u16(), error.dialect), (status, dialect));
     assert_eq!(matches!(error.kind, RouteErrorKind::WrongMethod { .. }), status == 405);
+}
+
+#[rstest]
+#[case(Method::POST, "/api/pull")]
+#[case(Method::DELETE, "/api/delete")]
+#[case(Method::GET, "/api/codex/_health")]
+#[case(Method::POST, "/api/experimental/web_search")]
+#[case(Method::DELETE, "/api/user/keys/x")]
+fn unserved_paths_of_ollama_are_not_called_unknown(#[case] method: Method, #[case] path: &str) {
+    assert_eq!(rejection(&method, path).kind, RouteErrorKind::Unserved);
+}
+
+#[test]
+fn no_endpoint_is_below_a_rejected_path() {
+    for rejected in FORBIDDEN_PATHS.iter().chain(UNSERVED_PATHS) {
+        for endpoint in ENDPOINTS {
+            assert!(!is_below(endpoint.path, rejected), "{endpoint:?} is below {rejected}");
+        }
+    }
 }
 
 #[rstest]

@@ -1,5 +1,6 @@
 //! The fields that Ollama 0.32 to 0.34 reads in each request (`api/types.go`, `openai/*.go`,
-//! `anthropic/anthropic.go`). `make drift` compares them with another version.
+//! `anthropic/anthropic.go`). `make drift` compares them with another release; docs/testing.md has
+//! the steps.
 //!
 //! The scan rejects every key that Ollama would take for one of these fields but that is spelled
 //! differently.
