@@ -21,7 +21,11 @@ mod routes;
 mod server;
 
 pub use config::{Config, ConnectionLimits, Timeouts};
-pub use http::metrics::describe_metrics;
+pub use http::{
+    hop_by_hop::{forwarded_request_headers, forwarded_response_headers},
+    host::{host_of, is_local},
+    metrics::describe_metrics,
+};
 pub use openapi::openapi;
 pub use readiness::{Readiness, Report};
 pub use routes::audit::{AuditEncoder, ExportFormat};

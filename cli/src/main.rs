@@ -4,6 +4,7 @@
 mod client;
 mod commands;
 mod config;
+mod contexts;
 mod dev_password;
 mod env;
 mod error;
@@ -12,6 +13,7 @@ mod otlp;
 mod output;
 mod password;
 mod probes;
+mod prompt;
 mod server;
 mod settings;
 mod signals;
@@ -37,7 +39,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "paddock", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(
     after_help = "Every flag can also be set by the environment variable beside it, and every secret by a file named in \
-                        <VARIABLE>_FILE. An empty variable counts as unset.\nExit codes: 0 success, 1 failure, 2 invalid configuration."
+                        <VARIABLE>_FILE. An empty variable counts as unset.\nCommands that call a server take its URL and the key from flags, else from \
+                        variables, else from the context of --context or PADDOCK_CONTEXT, else from the current context of `paddock login`.\nExit codes: 0 success, 1 failure, 2 invalid configuration."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -56,6 +59,10 @@ enum Command {
     /// Print the OpenAPI 3.1 document
     Openapi,
     Config(commands::config::Config),
+    Login(commands::login::Login),
+    Logout(commands::logout::Logout),
+    Context(commands::context::Context),
+    Connect(commands::connect::Connect),
     User(commands::user::User),
     Key(commands::key::Key),
     Usage(commands::usage::Usage),
@@ -97,6 +104,10 @@ fn dispatch(command: Command, matches: &clap::ArgMatches) -> Result<(), Error> {
         Command::Operator(command) => block_on(command.execute()),
         Command::Migrate(command) => block_on(command.execute()),
         Command::Seed(command) => block_on(command.execute()),
+        Command::Login(command) => block_on(command.execute()),
+        Command::Logout(command) => block_on(command.execute()),
+        Command::Context(command) => command.execute(),
+        Command::Connect(command) => block_on(command.execute()),
         Command::User(command) => block_on(command.execute()),
         Command::Key(command) => block_on(command.execute()),
         Command::Usage(command) => block_on(command.execute()),

@@ -98,6 +98,8 @@ impl Launch {
         };
         Ok(launch
             .env("ENVIRONMENT", "local")
+            // Without the contexts of the developer who runs the tests.
+            .env("XDG_CONFIG_HOME", "/nowhere")
             // On SQLite the keys would be created beside the file. On PostgreSQL they must be set.
             .env("JWT_SECRET", "a secret of tests, which is long enough")
             .env("AUDIT_SIGNING_KEY", "another secret of tests, long enough")

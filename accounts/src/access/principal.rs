@@ -70,6 +70,9 @@ pub enum Permission {
     /// Reading data of a user. That user needs the role `user`; other principals need the role
     /// `admin`.
     See(Scope, UserId),
+    /// Revoking a key. A key may revoke itself, whatever its scopes and the roles of its owner. Any
+    /// other key requires the role `admin` and the scope `keys:write`.
+    RevokeKey(CredentialId),
 }
 
 impl Principal {
@@ -78,6 +81,8 @@ impl Principal {
     pub fn may(&self, permission: Permission) -> Result<(), AccessDenied> {
         let (role, scope) = match permission {
             Permission::Profile => return Ok(()),
+            Permission::RevokeKey(id) if self.credential_id() == Some(id) => return Ok(()),
+            Permission::RevokeKey(_) => (Role::Admin, Scope::KeysWrite),
             Permission::Use(scope) => (Role::User, scope),
             Permission::See(scope, owner) if owner == self.user_id => (Role::User, scope),
             Permission::See(scope, _) | Permission::Manage(scope) => (Role::Admin, scope),
@@ -163,7 +168,7 @@ mod tests {
         let via = match scopes {
             None => AuthMethod::Session { id: SessionId(uuid::Uuid::nil()) },
             Some(scopes) => AuthMethod::Key {
-                credential_id: CredentialId(1),
+                credential_id: OWN_KEY,
                 key_id: "0123456789".into(),
                 label: "api-key".into(),
                 scopes: scopes.iter().copied().collect(),
@@ -184,6 +189,9 @@ mod tests {
 
     const ME: UserId = UserId(1);
     const OTHER: UserId = UserId(2);
+    /// The key of the principals with scopes.
+    const OWN_KEY: CredentialId = CredentialId(1);
+    const OTHER_KEY: CredentialId = CredentialId(2);
 
     #[rstest]
     #[case::every_principal_has_a_profile(&[], None, Permission::Profile, Ok(()))]
@@ -198,6 +206,11 @@ mod tests {
     #[case::scope_without_role(&[Role::User], Some(&[Scope::UsersWrite][..]), Permission::Manage(Scope::UsersWrite), Err(AccessDenied::Role(Role::Admin)))]
     #[case::role_without_scope(&[Role::Admin], Some(&[Scope::Chat][..]), Permission::Manage(Scope::UsersWrite), Err(AccessDenied::Scope(Scope::UsersWrite)))]
     #[case::inert_while_the_role_lacks(&[], Some(&[Scope::Chat][..]), Permission::Use(Scope::Chat), Err(AccessDenied::Role(Role::User)))]
+    #[case::key_revokes_itself(&[], Some(&[][..]), Permission::RevokeKey(OWN_KEY), Ok(()))]
+    #[case::key_of_a_user_revokes_no_other(&[Role::User], Some(&[Scope::KeysWrite][..]), Permission::RevokeKey(OTHER_KEY), Err(AccessDenied::Role(Role::Admin)))]
+    #[case::key_without_the_scope_revokes_no_other(&[Role::Admin], Some(&[Scope::Chat][..]), Permission::RevokeKey(OTHER_KEY), Err(AccessDenied::Scope(Scope::KeysWrite)))]
+    #[case::admin_key_revokes_another(&[Role::Admin], Some(&[Scope::KeysWrite][..]), Permission::RevokeKey(OTHER_KEY), Ok(()))]
+    #[case::user_session_revokes_none(&[Role::User], None, Permission::RevokeKey(OWN_KEY), Err(AccessDenied::Role(Role::Admin)))]
     fn roles_and_scopes_must_both_allow(
         #[case] roles: &[Role],
         #[case] scopes: Option<&[Scope]>,

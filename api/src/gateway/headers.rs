@@ -1,27 +1,11 @@
 //! Header filtering between the client and Ollama, in both directions.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 
-use crate::http::request_context::X_REQUEST_ID;
-
-/// Whether a header concerns one connection only (RFC 9110, 7.6.1) or the framing of its message.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "content-length"
-            | "expect"
-            | "host"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
+use crate::http::{
+    hop_by_hop::{forwarded_request_headers, forwarded_response_headers},
+    request_context::X_REQUEST_ID,
+};
 
 /// Whether a request header concerns the gateway only. Ollama would check `Origin` against its own
 /// list. A compressed response could not be metered. A client could make up where it comes from.
@@ -52,37 +36,14 @@ fn is_from_upstream(name: &str) -> bool {
 
 /// Filters the headers of a client's request for Ollama.
 pub(crate) fn to_ollama(headers: HeaderMap, request_id: &HeaderValue) -> HeaderMap {
-    let mut passed = filter(headers, |name| !is_hop_by_hop(name) && !is_for_gateway(name));
+    let mut passed = forwarded_request_headers(headers, is_for_gateway);
     passed.insert(X_REQUEST_ID, request_id.clone());
     passed
 }
 
-/// Filters the headers of Ollama's response for the client. `Content-Length` stays: the bytes are
-/// the same.
+/// Filters the headers of Ollama's response for the client.
 pub(crate) fn to_client(headers: HeaderMap) -> HeaderMap {
-    filter(headers, |name| name == "content-length" || !(is_hop_by_hop(name) || is_from_upstream(name)))
-}
-
-fn filter(headers: HeaderMap, may_pass: impl Fn(&str) -> bool) -> HeaderMap {
-    let named = named_by_connection(&headers);
-    let mut passed = HeaderMap::with_capacity(headers.len() + 5);
-    let mut last: Option<HeaderName> = None;
-    for (name, value) in headers {
-        // `HeaderMap` yields the name with the first value only.
-        if name.is_some() {
-            last = name.filter(|name| may_pass(name.as_str()) && !named.contains(name));
-        }
-        if let Some(name) = &last {
-            passed.append(name.clone(), value);
-        }
-    }
-    passed
-}
-
-/// Returns the headers that `Connection` declares hop-by-hop.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+    forwarded_response_headers(headers, is_from_upstream)
 }
 
 #[cfg(test)]

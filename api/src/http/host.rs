@@ -49,7 +49,8 @@ const NOT_LOCAL: &str = "while the admin's password is one that everybody knows,
                          ADMIN_BOOTSTRAP_PASSWORD";
 
 /// Whether a host is `localhost`, below it, or a loopback address.
-fn is_local(host: &str) -> bool {
+#[must_use]
+pub fn is_local(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -68,7 +69,8 @@ fn is_name(host: &str) -> bool {
 }
 
 /// Returns the host of `host` or `host:port`. `None`: the text after the colon is not a port.
-pub(crate) fn host_of(authority: &str) -> Option<&str> {
+#[must_use]
+pub fn host_of(authority: &str) -> Option<&str> {
     match authority.rsplit_once(':') {
         // A colon within an IPv6 address.
         Some((_, rest)) if rest.ends_with(']') => Some(authority),

@@ -7,6 +7,7 @@ pub(crate) mod cors;
 pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod extract;
+pub(crate) mod hop_by_hop;
 pub(crate) mod host;
 pub(crate) mod metrics;
 pub(crate) mod openapi_headers;

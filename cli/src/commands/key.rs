@@ -202,7 +202,7 @@ impl Revoke {
         for id in &self.id {
             client.post(&format!("/credentials/{id}/revoke"), None).await.map_err(|error| {
                 match revoked.as_slice() {
-                    [] => error,
+                    [] => Error::from(error),
                     done => anyhow::anyhow!("key {id}: {error} (already revoked: {done:?})").into(),
                 }
             })?;

@@ -15,6 +15,9 @@ use crate::{
 
 /// Revokes a key permanently.
 ///
+/// A key may revoke itself, whatever its scopes and the roles of its owner. Any other key needs an
+/// admin with the scope `keys:write`.
+///
 /// A key that is revoked already stays the same. If Kubernetes owns the key, the revocation
 /// overrides the object, which gets no other key until an admin clears the override.
 #[utoipa::path(
@@ -32,8 +35,9 @@ pub(crate) async fn revoke(
     Id(id): Id,
     _: NoQuery,
 ) -> Result<StatusCode, ApiError> {
-    caller.require(Permission::Manage(Scope::KeysWrite)).await?;
-    with_db_timeout(accounts.credentials().revoke(&caller.audit_context, CredentialId(id))).await?;
+    let id = CredentialId(id);
+    caller.require(Permission::RevokeKey(id)).await?;
+    with_db_timeout(accounts.credentials().revoke(&caller.audit_context, id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -278,7 +278,8 @@ impl SetPassword {
 
 async fn set_password(client: &Client, id: i64, password: &Password) -> Result<(), Error> {
     let body = json!({"password": password.text.expose_secret()});
-    client.post(&format!("/users/{id}/password"), Some(&body)).await.map(|_| ())
+    client.post(&format!("/users/{id}/password"), Some(&body)).await?;
+    Ok(())
 }
 
 /// Adds a generated password to the output. A given password is not repeated.

@@ -67,6 +67,7 @@ pub(super) fn rows() -> Vec<Row> {
         // A retiring key issues and rotates no key that outlives it.
         ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 403]),
         ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 403]),
+        // Of another key; a key may revoke itself, as a table below says.
         ("POST /credentials/{id}/revoke", nothing,            [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /credentials/{id}/clear-override", nothing,    [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /credentials/revoke", by_label,                [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
@@ -316,6 +317,33 @@ async fn every_operation_answers_every_kind_of_caller_as_the_table_says(#[case] 
         if !wrong.is_empty() {
             bail!("{} of {} cells:\n{}", wrong.len(), rows.len() * IDENTITIES.len(), wrong.join("\n"));
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::users_key(&["user"], &["chat"], 204)]
+#[case::key_without_a_scope(&["user"], &[], 204)]
+#[case::key_of_a_user_without_a_role(&[], &["chat"], 204)]
+#[case::narrow_key_of_an_admin(&["admin"], &["users:read"], 204)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_revokes_itself_and_no_other(
+    #[values(Engine::Postgres, Engine::Sqlite)] engine: Engine,
+    #[case] roles: &[&str],
+    #[case] scopes: &[&str],
+    #[case] expected: u16,
+) {
+    story(async {
+        let api = Api::start(engine).await?;
+        let user = api.user(json!({"roles": roles})).await?;
+        let (own, key) = api.key(user, json!({"scopes": scopes})).await?;
+        let (other, _) = api.key(user, json!({"scopes": scopes})).await?;
+        api.by(&key).post(format!("/credentials/{other}/revoke")).expect(403).await?;
+        api.by(&key).post(format!("/credentials/{own}/revoke")).expect(expected).await?;
+        api.by(&key).post(format!("/credentials/{own}/revoke")).expect(401).await?;
+        let actors = "SELECT actor FROM audit_logs WHERE event_type = 'api_key_revoked'";
+        assert_eq!(api.database()?.texts(actors).await?, [format!("key:{own}")]);
         Ok(())
     })
     .await;

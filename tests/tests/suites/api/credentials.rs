@@ -339,8 +339,8 @@ async fn users_see_their_own_keys_and_admins_all(#[case] engine: Engine) {
         let (_, plain) = api.plain_user().await?;
         api.by(&plain).get("/credentials").expect(403).await?;
         for operation in ["POST /credentials/{id}/rotate", "POST /credentials/{id}/revoke"] {
-            api.by(&key).operation(operation, id).expect(403).await?;
-            api.anonymous().operation(operation, id).expect(401).await?;
+            api.by(&key).operation(operation, newest).expect(403).await?;
+            api.anonymous().operation(operation, newest).expect(401).await?;
         }
         api.anonymous().get("/credentials").expect(401).await?;
         api.anonymous().post("/credentials").expect(401).await?;

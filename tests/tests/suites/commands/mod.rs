@@ -3,6 +3,11 @@
 
 mod audit;
 mod config;
+mod connect;
+mod connect_ollama;
+mod contexts;
+mod login;
+mod login_errors;
 mod observability;
 mod otlp_collector;
 mod postgres_errors;
