@@ -3,13 +3,18 @@
 
 use axum::{body::to_bytes, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
 use paddock_accounts::{access::Permission, types::Scope};
 use paddock_ollama::{Endpoint, Lookup, lookup};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Gateway, error::gateway_error, forward::forward, pipeline::GatewayRequest};
+use super::{
+    Gateway,
+    error::gateway_error,
+    forward::forward,
+    pipeline::{GatewayRequest, record_denial},
+};
 use crate::{
     auth::AuthenticatedRequest,
     http::{
@@ -87,9 +92,14 @@ impl CompatibleRequest<'_> {
         let started = metrics.started();
         let request = GatewayRequest { gateway, endpoint, context, started };
         let body = Bytes::from(body.to_string());
+        let (user_agent, principal) = (headers.get(header::USER_AGENT).cloned(), caller.principal().clone());
         match request.admit(headers, body, caller, permission).await {
             Ok(admitted) => forward(gateway, endpoint, context, started, admitted, metrics).await,
             Err(error) => {
+                if error.status() == StatusCode::FORBIDDEN {
+                    let target = format!("POST {}", context.route.label());
+                    record_denial(gateway, context, user_agent.as_ref(), &principal, &target, &error).await;
+                }
                 metrics.refuse(&error);
                 Err(error)
             }

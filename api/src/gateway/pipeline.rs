@@ -121,7 +121,7 @@ fn method_name(method: &Method) -> &str {
 }
 
 /// Records the denial of an authenticated caller in the audit log.
-async fn record_denial(
+pub(super) async fn record_denial(
     gateway: &Gateway,
     context: &RequestContext,
     user_agent: Option<&HeaderValue>,

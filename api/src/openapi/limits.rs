@@ -19,7 +19,11 @@ const HEADERS: [(&str, &str); 3] = [
 
 /// Adds the limits to the document.
 pub(super) fn describe(document: &mut OpenApi) {
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        // Not counted: it runs no model.
+        if path == "/v1/messages/count_tokens" {
+            continue;
+        }
         let PathItem { get, put, post, delete, patch, .. } = item;
         for operation in [get, put, post, delete, patch].into_iter().flatten() {
             if requires(operation, "bearer") || requires(operation, "refresh_cookie") {

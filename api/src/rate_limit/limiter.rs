@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::{
     bucket::{BucketKey, BucketRequest, CountedRequest},
-    quota::Quota,
     headers::RateLimitStatus,
     memory::Memory,
+    quota::Quota,
     redis::RedisLimiter,
 };
 

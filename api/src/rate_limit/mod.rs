@@ -6,17 +6,17 @@
 //! buckets; without one, or while it is unavailable, each process counts in [`memory`].
 
 mod bucket;
-pub(crate) mod quota;
 pub(crate) mod headers;
 mod limiter;
 mod memory;
+pub(crate) mod quota;
 mod redis;
 mod script;
 
 pub(crate) use bucket::{BUCKETS_CAPACITY, bucket_cache};
 pub use bucket::{BucketKey, BucketRequest, CountedRequest};
-pub use quota::{LimitStatus, Quota};
 pub(crate) use limiter::{Exceeded, RateLimiter};
 pub use memory::Memory;
+pub use quota::{LimitStatus, Quota};
 pub(crate) use redis::RedisLimiter;
 pub use script::{RedisScript, ScriptReply};

@@ -5,7 +5,8 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use paddock_accounts::{access::Permission, types::Scope};
+use paddock_accounts::{Violation, access::Permission, types::Scope};
+use paddock_ollama::ModelName;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -26,6 +27,7 @@ use crate::{
 
 /// A prompt for a model.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Chat {
     /// The model's name.
     #[schema(min_length = 1, example = "smollm2:135m")]
@@ -46,6 +48,7 @@ pub(crate) struct ChatAnswer {
 
 /// A text for an embedding model.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Embeddings {
     /// The model's name.
     #[schema(min_length = 1, example = "all-minilm:l6")]
@@ -108,6 +111,7 @@ pub(crate) async fn chat(
 ) -> Result<Response, ApiError> {
     caller.require(Permission::Use(Scope::Chat)).await?;
     let (headers, Chat { model, prompt, stream }) = read(&app, request).await?;
+    check_model(&model)?;
     let request = compatible_request(&app, &context, &metrics, headers, caller)?;
     let response = request.complete(&model, &prompt, stream).await?;
     if stream {
@@ -135,18 +139,26 @@ pub(crate) async fn embeddings(
 ) -> Result<Json<Embedding>, ApiError> {
     caller.require(Permission::Use(Scope::Embed)).await?;
     let (headers, Embeddings { model, input }) = read(&app, request).await?;
+    check_model(&model)?;
     let request = compatible_request(&app, &context, &metrics, headers, caller)?;
     Ok(Json(Embedding { embedding: request.embed(&model, &input).await? }))
 }
 
-/// Reads a JSON body, of the size that the gateway allows. Unknown fields are ignored, as the
-/// clients of these routes expect.
+/// Reads a JSON body, of the size that the gateway allows.
 async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<(http::HeaderMap, T), ApiError> {
     let (head, body) = request.into_parts();
     let (limit, chunk_timeout) = app.gateway.body_limits();
     let read = read_request_body(&head.headers, body, limit, chunk_timeout).await;
     let body = read.map_err(|error| error.for_limit(limit))?;
     Ok((head.headers, parse_object(&body)?))
+}
+
+/// Fails unless a text is a model's name.
+fn check_model(model: &str) -> Result<(), ApiError> {
+    match ModelName::parse(model) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ApiError::invalid(vec![Violation::new("/model", error.to_string())])),
+    }
 }
 
 fn compatible_request<'a>(

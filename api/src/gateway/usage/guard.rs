@@ -120,6 +120,8 @@ impl OpenRequest {
         if let Some(usage) = usage {
             record.prompt_tokens = Some(i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX));
             record.completion_tokens = Some(i64::try_from(usage.completion_tokens).unwrap_or(i64::MAX));
+            record.cached_prompt_tokens =
+                usage.cached_prompt_tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
             record.tokens_estimated = usage.is_estimated;
         }
         gauge!("paddock_gateway_in_flight").decrement(1);

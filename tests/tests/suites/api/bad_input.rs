@@ -94,7 +94,9 @@ async fn every_text_field_rejects_invisible_and_unstorable_characters(#[case] en
         let callers = Callers::new(&api).await?;
         let session = api.session().await?;
         let mut fields = 0;
-        for ((operation, body, _), schema) in with_bodies(&api) {
+        // A model may read any text.
+        let of_accounts = |row: &(Row, Value)| !row.0.0.contains(" /ollama/");
+        for ((operation, body, _), schema) in with_bodies(&api).into_iter().filter(of_accounts) {
             let target = callers.target(&api, operation, ADMIN_COLUMNS[0]).await?;
             let mut bodies = Vec::new();
             text_fields(&schema, &schema, &body(&callers), "", &mut bodies);

@@ -155,7 +155,6 @@ async fn a_connection_whose_client_does_not_read_is_evicted() {
 #[rstest]
 #[case::signing_in("POST /auth/login", false)]
 #[case::refreshing("POST /auth/refresh", false)]
-#[case::anonymous_at_the_gateway("POST /api/chat", false)]
 #[case::a_user_at_the_gateway("POST /api/chat", true)]
 #[case::an_admin("POST /users", true)]
 #[case::waiting_for_ollama("GET /", false)]

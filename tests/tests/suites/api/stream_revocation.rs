@@ -47,7 +47,7 @@ struct Sender {
 impl Sender {
     async fn with_key(api: &Api, role: &str) -> Result<Self> {
         let user = api.user(json!({"roles": [role]})).await?;
-        let scopes = if role == "admin" { json!(SCOPES) } else { json!(["chat", "generate", "embed"]) };
+        let scopes = if role == "admin" { json!(SCOPES) } else { json!(["chat", "generate", "embed", "models:read"]) };
         let (key, credential) = api.key(user, json!({"scopes": scopes})).await?;
         Ok(Self { user, key, credential })
     }
@@ -127,7 +127,7 @@ fn with_bodies(document: &Value, gateway: bool) -> Vec<String> {
     let has_body = |operation: &String| {
         let (method, path) = operation.split_once(' ').unwrap_or_default();
         let described = &document["paths"][path][method.to_lowercase()];
-        let of_gateway = path.starts_with("/api/") || path.starts_with("/v1/");
+        let of_gateway = ["/api/", "/v1/", "/ollama/"].iter().any(|prefix| path.starts_with(prefix));
         described["requestBody"].is_object() && path != "/auth/login" && of_gateway == gateway
     };
     documented_operations(document).into_iter().filter(has_body).collect()

@@ -12,6 +12,7 @@ use paddock_tests::{
     story::{soak_or, story},
     testbed::Part,
 };
+use reqwest::StatusCode;
 use rstest::rstest;
 use serde_json::json;
 
@@ -71,9 +72,9 @@ async fn every_answer_conforms_to_the_document(#[case] identity: Identity, #[cas
 /// An Ollama that answers every request.
 async fn ollama() -> Result<FakeOllama> {
     let fake = FakeOllama::start(&[MODEL]).await?;
-    for path in ["/api/chat", "/api/generate"] {
-        fake.script(path, Script::ndjson(chat_lines(MODEL, 2)));
-    }
+    fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 2)));
+    fake.script("/api/generate", Script::ndjson([json!({"model": MODEL, "response": "w", "done": true})]));
+    fake.script("/api/embed", Script::json(StatusCode::OK, &json!({"embeddings": [[0.5]], "prompt_eval_count": 1})));
     fake.script("/v1/chat/completions", Script::events(chat_events(MODEL, 2, true)));
     Ok(fake)
 }
