@@ -21,7 +21,7 @@ use super::{
     error_body::{ErrorBody, refused},
 };
 
-/// The end of a chat that is no stream.
+/// A whole answer to a chat that is no stream.
 const COMPLETE: &str = r#"{"model":"smollm2:135m","message":{"role":"assistant","content":"hi"},"done":true,"prompt_eval_count":31,"eval_count":1}"#;
 
 /// A Paddock in front of an upstream that answers every request with the same bytes, and a workload.
