@@ -8,11 +8,14 @@ use std::{
     collections::HashMap,
     fmt::Display,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
@@ -27,11 +30,17 @@ use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    task::AbortHandle,
-    time::{MissedTickBehavior, interval},
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
+
+use crate::recorded_answers::tags;
+pub use crate::recorded_answers::{chat_events, chat_lines};
 
 const BODY_LIMIT: usize = 64 << 20;
+/// How long the answers under way may take when the server restarts.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How an answer ends after its last frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +60,8 @@ pub struct Script {
     pub status: StatusCode,
     /// The content type.
     pub content_type: &'static str,
+    /// More headers.
+    pub headers: Vec<(&'static str, &'static str)>,
     /// The delay before the headers.
     pub headers_after: Duration,
     /// The body; each frame is one HTTP chunk.
@@ -77,6 +88,13 @@ impl Script {
         )
     }
 
+    /// Server-sent events with names, as `/v1/messages` and `/v1/responses` stream them.
+    #[must_use]
+    pub fn named_events(events: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let frames = events.into_iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n"));
+        Self::stream("text/event-stream", frames)
+    }
+
     /// One JSON document.
     #[must_use]
     pub fn json(status: StatusCode, body: &Value) -> Self {
@@ -87,6 +105,7 @@ impl Script {
         Self {
             status: StatusCode::OK,
             content_type,
+            headers: Vec::new(),
             headers_after: Duration::ZERO,
             frames: frames.into_iter().map(Bytes::from).collect(),
             every: Duration::ZERO,
@@ -104,6 +123,13 @@ impl Script {
     #[must_use]
     pub fn ending(self, end: End) -> Self {
         Self { end, ..self }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     /// Sets the delay before the headers.
@@ -162,7 +188,14 @@ struct Inner {
 pub struct FakeOllama {
     address: SocketAddr,
     inner: Arc<Mutex<Inner>>,
-    server: AbortHandle,
+    connections: Arc<AtomicUsize>,
+    server: Server,
+}
+
+/// The task that listens, and the token that makes it stop and close idle connections.
+struct Server {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl FakeOllama {
@@ -170,21 +203,41 @@ impl FakeOllama {
     pub async fn start(models: &[&str]) -> Result<Self> {
         let inner =
             Arc::new(Mutex::new(Inner { models: models.iter().map(|&m| m.to_owned()).collect(), ..Inner::default() }));
-        let router = Router::new().fallback(any(answer)).with_state(Arc::clone(&inner));
+        let connections = Arc::new(AtomicUsize::new(0));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let listener = listener.tap_io(|stream| {
-            // Each frame is sent when it is due, not when the last one is acknowledged.
-            let _ = stream.set_nodelay(true);
-        });
-        let server = tokio::spawn(async { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { address, inner, server })
+        let server = serve(listener, &inner, &connections);
+        Ok(Self { address, inner, connections, server })
+    }
+
+    /// Stops and starts again on the same port. Idle connections are closed, and answers under way
+    /// are completed.
+    ///
+    /// Errors: an answer takes longer than five seconds, or the port is taken meanwhile.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.server.stop.cancel();
+        timeout(STOP_TIMEOUT, &mut self.server.task).await.context("an answer under way")??;
+        let listener = TcpListener::bind(self.address).await?;
+        self.server = serve(listener, &self.inner, &self.connections);
+        Ok(())
     }
 
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The number of connections that were opened so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Adds a model.
@@ -204,6 +257,14 @@ impl FakeOllama {
         inner.requests.iter().filter(|s| s.path == path).cloned().collect()
     }
 
+    /// The requests that came through the gateway so far, oldest first. It gives each an id, and its
+    /// own polls have none.
+    #[must_use]
+    pub fn client_requests(&self) -> Vec<Arc<ReceivedRequest>> {
+        let inner = lock(&self.inner);
+        inner.requests.iter().filter(|s| s.headers.contains_key("x-request-id")).cloned().collect()
+    }
+
     /// The requests for inference so far, oldest first, without the polls for version and models.
     #[must_use]
     pub fn inference_requests(&self) -> Vec<Arc<ReceivedRequest>> {
@@ -214,8 +275,24 @@ impl FakeOllama {
 
 impl Drop for FakeOllama {
     fn drop(&mut self) {
-        self.server.abort();
+        self.server.task.abort();
     }
+}
+
+fn serve(listener: TcpListener, inner: &Arc<Mutex<Inner>>, connections: &Arc<AtomicUsize>) -> Server {
+    let router = Router::new().fallback(any(answer)).with_state(Arc::clone(inner));
+    let opened = Arc::clone(connections);
+    let listener = listener.tap_io(move |stream| {
+        opened.fetch_add(1, Ordering::Relaxed);
+        // Each frame is sent when it is due, not when the last one is acknowledged.
+        let _ = stream.set_nodelay(true);
+    });
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let task = tokio::spawn(async move {
+        let _ = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
+    });
+    Server { stop, task }
 }
 
 fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
@@ -244,7 +321,7 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Res
     let answer = match parts.uri.path() {
         "/" => return axum::response::IntoResponse::into_response("Ollama is running"),
         "/api/version" => json!({"version": "0.32.15"}),
-        "/api/tags" => json!({"models": models.iter().map(|m| listed(m)).collect::<Vec<_>>()}),
+        "/api/tags" => tags(models.iter().map(String::as_str)),
         "/v1/models" => {
             let entry =
                 |m: &String| json!({"id": m, "object": "model", "created": 1_795_496_747, "owned_by": "library"});
@@ -258,13 +335,6 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Res
         }
     };
     axum::response::IntoResponse::into_response(Json(answer))
-}
-
-fn listed(model: &str) -> Value {
-    json!({
-        "name": model, "model": model, "modified_at": "2026-01-02T03:04:05.678901234Z", "size": 98_000_000, "digest": "0".repeat(64),
-        "details": {"parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "134.52M", "quantization_level": "Q4_1"},
-    })
 }
 
 /// Records the outcome of an answer when it is dropped. The server drops an answer as soon as the
@@ -313,33 +383,8 @@ fn respond(script: Script, recorder: OutcomeRecorder) -> Response {
     let mut response = Response::new(Body::from_stream(body));
     *response.status_mut() = script.status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(script.content_type));
+    for (name, value) in script.headers {
+        response.headers_mut().append(name, header::HeaderValue::from_static(value));
+    }
     response
-}
-
-/// The lines of a chat by `model`, as recorded: `count` numbered words, then the final object,
-/// which counts `count` tokens and 31 prompt tokens.
-pub fn chat_lines(model: &str, count: usize) -> impl Iterator<Item = String> {
-    let start = format!(r#"{{"model":"{model}","created_at":"2026-11-24T05:05:53.637219664Z","message":"#);
-    let end = format!(
-        r#"{start}{{"role":"assistant","content":""}},"done":true,"done_reason":"stop","total_duration":5904840616,"load_duration":2165429294,"prompt_eval_count":31,"prompt_eval_duration":2670255000,"eval_count":{count},"eval_duration":1061840999}}"#
-    );
-    (0..count).map(move |n| format!(r#"{start}{{"role":"assistant","content":" w{n}"}},"done":false}}"#)).chain([end])
-}
-
-/// The events of an OpenAI chat by `model`, as recorded: `count` numbered words, then the end. With
-/// `usage`, a usage event of 31 and `count` tokens follows.
-pub fn chat_events(model: &str, count: usize, usage: bool) -> impl Iterator<Item = String> {
-    let start = format!(
-        r#"{{"id":"chatcmpl-523","object":"chat.completion.chunk","created":1795496753,"model":"{model}","system_fingerprint":"fp_ollama","choices":"#
-    );
-    let end = format!(r#"{start}[{{"index":0,"delta":{{}},"finish_reason":"stop"}}]}}"#);
-    let total = 31 + count;
-    let usage = usage.then(|| {
-        format!(r#"{start}[],"usage":{{"prompt_tokens":31,"completion_tokens":{count},"total_tokens":{total}}}}}"#)
-    });
-    let word = move |n: usize| {
-        let role = if n == 0 { r#""role":"assistant","# } else { "" };
-        format!(r#"{start}[{{"index":0,"delta":{{{role}"content":" w{n}"}},"finish_reason":null}}]}}"#)
-    };
-    (0..count).map(word).chain([end]).chain(usage)
 }

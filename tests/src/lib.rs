@@ -4,6 +4,7 @@
 //! A test is a [`story::story`]. It asks for the servers it needs, such as
 //! [`postgres::Postgres::shared`]. Where the testbed lacks one, the test is skipped and named.
 
+pub mod certificates;
 pub mod chaos_proxy;
 pub mod database;
 pub mod demo;
@@ -19,7 +20,9 @@ pub mod paddock;
 pub mod postgres;
 pub mod process;
 pub mod random;
+pub mod raw_upstream;
 pub mod reaper;
+pub mod recorded_answers;
 pub mod redis;
 pub mod registry;
 pub mod release;

@@ -1,15 +1,20 @@
-//! nginx as a proxy that checks one bearer token, which the benchmarks compare Paddock with.
+//! nginx as a proxy that checks one bearer token: the benchmarks compare Paddock with it, and stories
+//! put it in front of an Ollama.
 
 use std::{fs, process::Command, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::{
+    certificates::Certificates,
     process::{Process, Signal, free_port, run},
     reaper,
     testbed::Part,
 };
+
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running nginx with one worker.
 pub struct Nginx {
@@ -22,18 +27,12 @@ impl Nginx {
     /// Starts nginx in front of `upstream` (`host:port`). It accepts `token` only. `prefix` is a
     /// command such as `taskset -c 1`.
     pub async fn start(upstream: &str, token: &str, prefix: &[String]) -> Result<Self> {
-        let nginx = Part::Nginx.locate()?;
         let folder = reaper::scratch_dir("nginx")?;
         let port = free_port()?;
-        let configuration = folder.path().join("nginx.conf");
-        fs::write(&configuration, configure(upstream, token, port, &folder.path().display().to_string()))?;
-        let mut words = prefix.iter().map(String::as_str).chain([nginx.to_str().unwrap_or("nginx")]);
-        let mut command = Command::new(words.next().unwrap_or("nginx"));
-        command.args(words).arg("-c").arg(&configuration).arg("-p").arg(folder.path()).args(["-e", "stderr"]);
-        let server = Process::start("nginx", command, Signal::Quit)?;
+        let server = launch(&folder, &configure(upstream, token, port, &folder.path().display().to_string()), prefix)?;
         let url = format!("http://127.0.0.1:{port}");
         server
-            .wait_until_ready(Duration::from_secs(10), async || {
+            .wait_until_ready(START_TIMEOUT, async || {
                 reqwest::Client::new()
                     .get(format!("{url}/api/version"))
                     .bearer_auth(token)
@@ -44,6 +43,23 @@ impl Nginx {
             })
             .await?;
         Ok(Self { url, _server: server, _folder: folder })
+    }
+
+    /// Starts nginx with TLS in front of `upstream` (`host:port`), with the server's certificate. It
+    /// serves the upstream below `/ollama/`, to requests with this `Authorization` only, and passes
+    /// that on.
+    pub async fn start_tls(upstream: &str, authorization: &str, certificates: &Certificates) -> Result<Self> {
+        let folder = reaper::scratch_dir("nginx")?;
+        let port = free_port()?;
+        let name = folder.path().display().to_string();
+        let server = launch(&folder, &configure_tls(upstream, authorization, port, &name, certificates), &[])?;
+        server
+            .wait_until_ready(START_TIMEOUT, async || {
+                TcpStream::connect(("127.0.0.1", port)).await.context("its port")?;
+                Ok(())
+            })
+            .await?;
+        Ok(Self { url: format!("https://127.0.0.1:{port}/ollama"), _server: server, _folder: folder })
     }
 
     /// Its base URL.
@@ -61,9 +77,21 @@ impl Nginx {
     }
 }
 
-fn configure(upstream: &str, token: &str, port: u16, folder: &str) -> String {
+/// Starts nginx in this folder.
+fn launch(folder: &TempDir, configuration: &str, prefix: &[String]) -> Result<Process> {
+    let nginx = Part::Nginx.locate()?;
+    let file = folder.path().join("nginx.conf");
+    fs::write(&file, configuration)?;
+    let mut words = prefix.iter().map(String::as_str).chain([nginx.to_str().unwrap_or("nginx")]);
+    let mut command = Command::new(words.next().unwrap_or("nginx"));
+    command.args(words).arg("-c").arg(&file).arg("-p").arg(folder.path()).args(["-e", "stderr"]);
+    Process::start("nginx", command, Signal::Quit)
+}
+
+/// The first lines of both configurations, to the beginning of `http`.
+fn common(folder: &str) -> String {
     format!(
-        r#"daemon off;
+        r"daemon off;
 worker_processes 1;
 pid {folder}/pid;
 events {{ worker_connections 4096; }}
@@ -77,7 +105,39 @@ http {{
     client_max_body_size 32m;
     keepalive_requests 1000000000;
     map_hash_bucket_size 256;
-    map $http_authorization $known {{
+"
+    )
+}
+
+fn configure_tls(upstream: &str, authorization: &str, port: u16, folder: &str, certificates: &Certificates) -> String {
+    let (certificate, key) = (certificates.server(), certificates.server_key());
+    let (common, certificate, key) = (common(folder), certificate.display(), key.display());
+    format!(
+        r#"{common}    map $http_authorization $known {{
+        default 0;
+        "{authorization}" 1;
+    }}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        location /ollama/ {{
+            if ($known = 0) {{ return 401; }}
+            proxy_pass http://{upstream}/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"#
+    )
+}
+
+fn configure(upstream: &str, token: &str, port: u16, folder: &str) -> String {
+    let common = common(folder);
+    format!(
+        r#"{common}    map $http_authorization $known {{
         default 0;
         "Bearer {token}" 1;
     }}

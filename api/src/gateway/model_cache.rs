@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use paddock_ollama::{Backend, Client, ClientError, ModelName, Timeouts};
+use paddock_store::error_chain;
 use parking_lot::RwLock;
 use tokio::{
     sync::Mutex,
@@ -151,7 +152,7 @@ impl ModelCache {
 
     async fn request(&self, now: Instant) -> Result<Arc<Snapshot>, ClientError> {
         let tags = self.client.tags().await;
-        self.record_health(tags.is_ok());
+        self.record_health(tags.as_ref().err());
         // A name that Ollama itself would refuse cannot be requested.
         let tags = tags?;
         let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model_name().ok()?.as_str()), tag.is_remote())));
@@ -160,9 +161,10 @@ impl ModelCache {
         Ok(snapshot)
     }
 
-    fn record_health(&self, is_up: bool) {
+    /// Records the result of a refresh: its error, if it failed.
+    fn record_health(&self, error: Option<&ClientError>) {
         let mut health = self.health.write();
-        if is_up {
+        let Some(error) = error else {
             if health.down.is_cancelled() {
                 tracing::info!("Ollama is back");
             }
@@ -175,10 +177,10 @@ impl ModelCache {
                 };
             }
             return;
-        }
+        };
         health.failures = health.failures.saturating_add(1);
         if health.failures >= MAX_FAILURES && !health.down.is_cancelled() {
-            tracing::warn!("Ollama is down: requests that wait for it end");
+            tracing::warn!(error = error_chain(error), "Ollama is down: requests that wait for it end");
             health.down.cancel();
         }
     }
@@ -200,20 +202,20 @@ mod tests {
     fn several_failures_in_a_row_end_waiting_requests() {
         let cache = cache();
         let waiting = cache.down_token();
-        cache.record_health(false);
-        cache.record_health(true);
-        cache.record_health(false);
+        cache.record_health(Some(&ClientError::Timeout));
+        cache.record_health(None);
+        cache.record_health(Some(&ClientError::Timeout));
         assert!(!waiting.is_cancelled());
-        cache.record_health(false);
+        cache.record_health(Some(&ClientError::Timeout));
         assert!(waiting.is_cancelled());
     }
 
     #[test]
     fn requests_after_an_outage_wait_again() {
         let cache = cache();
-        cache.record_health(false);
-        cache.record_health(false);
-        cache.record_health(true);
+        cache.record_health(Some(&ClientError::Timeout));
+        cache.record_health(Some(&ClientError::Timeout));
+        cache.record_health(None);
         assert!(!cache.down_token().is_cancelled());
     }
 }

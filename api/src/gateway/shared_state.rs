@@ -11,7 +11,10 @@ use paddock_accounts::{access::Principal, types::Role};
 use paddock_ollama::{Edit, Endpoint, Member, SAMPLING_OPTIONS, Scanned, ValueKind};
 
 use super::error::gateway_error;
-use crate::http::error::{ApiError, Kind};
+use crate::http::{
+    error::{ApiError, Kind},
+    redact::contains_key,
+};
 
 /// The member that keeps a model in memory after the request.
 const KEEP_ALIVE: &str = "keep_alive";
@@ -101,8 +104,9 @@ fn header_of(keep_alive: bool, options: &[&Member<'_>]) -> Option<HeaderValue> {
     if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
 }
 
-/// Returns an option's name if it can stand in a header.
+/// Returns an option's name if it can stand in a header, and looks like no API key.
 fn reported_name(key: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    if key.len() <= MAX_NAME && key.bytes().all(is_plain) { key } else { "(another option)" }
+    let is_shown = key.len() <= MAX_NAME && key.bytes().all(is_plain) && !contains_key(key);
+    if is_shown { key } else { "(another option)" }
 }

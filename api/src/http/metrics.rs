@@ -53,6 +53,10 @@ pub fn describe_metrics() {
         "Time from a request to the end of its answer, by method and route"
     );
     describe_counter!("paddock_gateway_tokens_total", "Tokens through the gateway, by kind: prompt or completion");
+    describe_counter!(
+        "paddock_gateway_ignored_fields_total",
+        "Fields that were removed from requests because they change what all callers share, by field"
+    );
     describe_gauge!("paddock_gateway_in_flight", "Requests that have been admitted and have not ended");
     describe_counter!(
         "paddock_audit_aggregated_total",

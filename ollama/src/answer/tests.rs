@@ -306,6 +306,13 @@ fn filter_removes_the_usage_of_other_chunks(#[case] chunk: &str) {
     }
 }
 
+#[test]
+fn truncated_completion_has_an_estimated_usage() {
+    let part = "data: {\"choices\":[{\"text\":\"a\"}],\"usage\":{\"prompt_tokens\":0,\"completion_tokens\":0}}\n\n";
+    let summary = summarize(stream_meter("/v1/completions"), &part.repeat(2));
+    assert_eq!(summary.usage, Usage { completion_tokens: 2, is_estimated: true, ..Usage::default() });
+}
+
 const MESSAGES: &str = concat!(
     "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"usage\":{\"input_tokens\":9,\"output_tokens\":0}}}\n\n",
     "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"message_stop\",\"text\":\"a\"}}\n\n",

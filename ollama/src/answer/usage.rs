@@ -109,7 +109,8 @@ impl Totals {
         } else if fields.error.is_some() {
             self.error = fields.error_text();
         } else if fields.is_closed {
-            if fields.has_usage {
+            // Ollama adds an empty usage to each part of a completion, and the counts to no part.
+            if fields.has_usage && fields.choices != Choices::NonEmpty {
                 self.reported = Some(Usage::of(fields));
             }
             self.is_complete |= fields.event_type == EventType::Terminal;

@@ -1,10 +1,24 @@
 //! The gateway: policy, refusals, metering, faults, and untouched streams.
 
+mod clocks;
+mod credentials;
+mod dead_keys;
+mod early_refusals;
+mod error_body;
 mod faults;
+mod headers;
+mod honest_ends;
 mod metering;
+mod models_of_paths;
 mod policy;
 mod real_ollama;
+mod redaction;
+mod routes;
+mod shared_state;
+mod stale_connections;
 mod streaming;
+mod tls_upstream;
+mod vanished;
 
 use std::time::Duration;
 
@@ -40,8 +54,14 @@ impl GatewayFixture {
 
     async fn with_settings(settings: impl FnOnce(Launch) -> Launch) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL, OTHER_MODEL]).await?;
+        let url = fake.url();
+        Self::in_front_of(fake, &url, settings).await
+    }
+
+    /// A Paddock that reaches the fake Ollama at this URL. Its log is JSON.
+    async fn in_front_of(fake: FakeOllama, url: &str, settings: impl FnOnce(Launch) -> Launch) -> Result<Self> {
         let database = Database::new(Engine::Sqlite).await?;
-        let launch = Launch::new(&["api"], database.url())?.ollama(&fake.url());
+        let launch = Launch::new(&["api"], database.url())?.ollama(url).env("LOG_FORMAT", "json");
         let (paddock, admin) = Paddock::seeded(settings(launch)).await?;
         let workload = admin.create_workload().await?;
         Ok(Self { fake, database, paddock, admin, workload })
@@ -55,6 +75,30 @@ impl GatewayFixture {
             Ok(rows)
         })
         .await
+    }
+
+    /// Waits for the gateway's log line about the request with this id, which is written at its end.
+    ///
+    /// Errors: there are more than one.
+    async fn log_line(&self, request_id: &str) -> Result<Value> {
+        let is_about =
+            |line: &Value| line["message"] == "gateway request" && line["request_id"].as_str() == Some(request_id);
+        eventually(&format!("the log line about {request_id}"), Duration::from_secs(10), async || {
+            let text = self.paddock.process().log().text();
+            let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            let mut about: Vec<Value> = lines.filter(is_about).collect();
+            anyhow::ensure!(about.len() == 1, "{about:?}");
+            Ok(about.remove(0))
+        })
+        .await
+    }
+
+    /// The value of a counter, by its name and labels as the metrics show them; 0 without it.
+    async fn counter(&self, series: &str) -> Result<u64> {
+        let answer = reqwest::get(format!("{}/metrics", self.paddock.metrics_url())).await?.error_for_status()?;
+        let text = answer.text().await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        Ok(value.map(str::parse::<u64>).transpose()?.unwrap_or(0))
     }
 }
 
