@@ -172,7 +172,7 @@ impl ReceivedRequest {
     /// Waits until its answer has ended, for at most `limit`.
     pub async fn outcome(&self, limit: Duration) -> Result<Outcome> {
         let mut outcome = self.outcome.subscribe();
-        let found = tokio::time::timeout(limit, outcome.wait_for(Option::is_some)).await??;
+        let found = timeout(limit, outcome.wait_for(Option::is_some)).await??;
         Ok((*found).expect("waited for"))
     }
 }

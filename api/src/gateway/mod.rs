@@ -31,8 +31,6 @@ mod stream;
 mod upstream;
 pub(crate) mod usage;
 
-use std::time::Duration;
-
 use paddock_accounts::Accounts;
 use paddock_ollama::ENDPOINTS;
 use tokio_util::sync::CancellationToken;
@@ -99,11 +97,6 @@ impl Gateway {
             timeouts: config.timeouts,
             upstream: UpstreamClient::new(&config.ollama)?,
         })
-    }
-
-    /// The largest request body, in bytes, and the longest pause between two chunks of it.
-    pub(crate) fn body_limits(&self) -> (usize, Duration) {
-        (self.body_limit, self.timeouts.idle)
     }
 
     /// Ends streams whose principal loses the right to them. Never returns.

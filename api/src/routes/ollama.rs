@@ -2,12 +2,13 @@
 
 use axum::{
     Extension, Json,
-    extract::{Request, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
+use http::HeaderMap;
 use paddock_accounts::{Violation, access::Permission, types::Scope};
 use paddock_ollama::ModelName;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -16,9 +17,8 @@ use crate::{
     auth::Caller,
     gateway::compatible::{self, CompatibleRequest},
     http::{
-        body::read_request_body,
         error::ApiError,
-        extract::{NoQuery, parse_object},
+        extract::{LazyBody, NoQuery},
         openapi_problems::{BodyErrors, CallerErrors, CommonErrors, NotFoundResponse, OllamaErrors},
         request_context::RequestContext,
         request_metrics::MetricsSlot,
@@ -80,10 +80,9 @@ pub(crate) async fn models(
     Extension(metrics): Extension<MetricsSlot>,
     mut caller: Caller,
     _: NoQuery,
-    request: Request,
+    headers: HeaderMap,
 ) -> Result<Json<Vec<String>>, ApiError> {
     caller.require(Permission::Use(Scope::ModelsRead)).await?;
-    let headers = request.into_parts().0.headers;
     let request = compatible_request(&app, &context, &metrics, headers, caller)?;
     Ok(Json(request.models().await?))
 }
@@ -107,10 +106,11 @@ pub(crate) async fn chat(
     Extension(metrics): Extension<MetricsSlot>,
     mut caller: Caller,
     _: NoQuery,
-    request: Request,
+    headers: HeaderMap,
+    body: LazyBody,
 ) -> Result<Response, ApiError> {
     caller.require(Permission::Use(Scope::Chat)).await?;
-    let (headers, Chat { model, prompt, stream }) = read(&app, request).await?;
+    let Chat { model, prompt, stream } = body.json(&mut caller).await?;
     check_model(&model)?;
     let request = compatible_request(&app, &context, &metrics, headers, caller)?;
     let response = request.complete(&model, &prompt, stream).await?;
@@ -135,22 +135,14 @@ pub(crate) async fn embeddings(
     Extension(metrics): Extension<MetricsSlot>,
     mut caller: Caller,
     _: NoQuery,
-    request: Request,
+    headers: HeaderMap,
+    body: LazyBody,
 ) -> Result<Json<Embedding>, ApiError> {
     caller.require(Permission::Use(Scope::Embed)).await?;
-    let (headers, Embeddings { model, input }) = read(&app, request).await?;
+    let Embeddings { model, input } = body.json(&mut caller).await?;
     check_model(&model)?;
     let request = compatible_request(&app, &context, &metrics, headers, caller)?;
     Ok(Json(Embedding { embedding: request.embed(&model, &input).await? }))
-}
-
-/// Reads a JSON body, of the size that the gateway allows.
-async fn read<T: DeserializeOwned>(app: &App, request: Request) -> Result<(http::HeaderMap, T), ApiError> {
-    let (head, body) = request.into_parts();
-    let (limit, chunk_timeout) = app.gateway.body_limits();
-    let read = read_request_body(&head.headers, body, limit, chunk_timeout).await;
-    let body = read.map_err(|error| error.for_limit(limit))?;
-    Ok((head.headers, parse_object(&body)?))
 }
 
 /// Fails unless a text is a model's name.
@@ -165,7 +157,7 @@ fn compatible_request<'a>(
     app: &'a App,
     context: &'a RequestContext,
     metrics: &MetricsSlot,
-    headers: http::HeaderMap,
+    headers: HeaderMap,
     caller: Caller,
 ) -> Result<CompatibleRequest<'a>, ApiError> {
     let metrics = metrics.take().ok_or_else(ApiError::internal)?.of_gateway();

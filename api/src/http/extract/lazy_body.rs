@@ -102,8 +102,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Parses a JSON object. Fails if it is not one, or if a field breaks a rule.
-pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value: UniqueKeys = serde_json::from_slice(bytes)
         .map_err(|error| ApiError::new(Kind::Malformed, format!("the body is not valid JSON: {error}")))?;
     deserialize::read(value.into()).map_err(ApiError::invalid)

@@ -7,6 +7,6 @@ mod params;
 mod revalidate;
 mod unique_keys;
 
-pub(crate) use lazy_body::{LazyBody, NoBody, parse_object};
+pub(crate) use lazy_body::{LazyBody, NoBody};
 pub(crate) use params::{Id, NoQuery, Query, within};
 pub(crate) use revalidate::Revalidate;

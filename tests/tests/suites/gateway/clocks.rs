@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use paddock_tests::{
     database::{Database, Engine},
-    fake_ollama::{End, Script, chat_events, chat_lines, message_events},
+    fake_ollama::{End, Script, chat_events, chat_lines},
     paddock::Launch,
+    recorded_answers::message_events,
     story::story,
 };
 use rstest::rstest;

@@ -1,6 +1,6 @@
 //! Headers that concern one side of the gateway do not reach the other.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use http::StatusCode;
 use paddock_tests::{
     fake_ollama::{Script, chat_lines},
