@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod process;
 pub mod random;
 pub mod reaper;
+pub mod recording_proxy;
 pub mod redis;
 pub mod registry;
 pub mod release;

@@ -1,5 +1,6 @@
 //! The gateway: policy, refusals, metering, faults, and untouched streams.
 
+mod attacks;
 mod faults;
 mod metering;
 mod policy;
