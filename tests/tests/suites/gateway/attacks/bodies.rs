@@ -1,5 +1,7 @@
 //! Variants of request bodies, and the endpoints that they are sent to.
 
+use std::fmt::Write as _;
+
 use memchr::memmem;
 use paddock_tests::ollama::{CHAT_MODEL, EMBEDDING_MODEL};
 
@@ -105,7 +107,11 @@ impl Target {
 
 /// A text with an escape for each of its characters, which must be ASCII.
 fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("\\u{byte:04x}")).collect()
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        write!(escaped, "\\u{byte:04x}").expect("writing to a string");
+    }
+    escaped
 }
 
 /// Replaces texts of a template.

@@ -1,6 +1,8 @@
 //! Spellings of model names, in front of a real Ollama: a caller gets its own model in each of them,
 //! and no caller gets another one in any.
 
+use std::fmt::Write as _;
+
 use anyhow::{Result, ensure};
 use http::StatusCode;
 use paddock_ollama::ModelName;
@@ -153,26 +155,29 @@ impl Fixture {
         let (_, stranger) = admin.create_key(user, json!({"models": [EMBEDDING_MODEL]})).await?;
         Ok(Self { proxy, owner, stranger, _paddock: paddock, _database: database })
     }
+}
 
-    /// Asks for one token of a model. Returns the status and the body.
-    async fn ask(&self, caller: &Caller, path: &str, model: &str) -> Result<(StatusCode, String)> {
-        let body = json!({
-            "model": model,
-            "messages": [{"role": "user", "content": "Say hello."}],
-            "stream": false,
-            "max_tokens": 1,
-            "options": {"num_predict": 1},
-        });
-        let answer = caller.post(path, &body).send().await?;
-        Ok((answer.status(), answer.text().await?))
-    }
+/// Asks for one token of a model. Returns the status and the body.
+async fn ask(caller: &Caller, path: &str, model: &str) -> Result<(StatusCode, String)> {
+    let body = json!({
+        "model": model,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "stream": false,
+        "max_tokens": 1,
+        "options": {"num_predict": 1},
+    });
+    let answer = caller.post(path, &body).send().await?;
+    Ok((answer.status(), answer.text().await?))
+}
 
-    /// Asks for a model with its name in the path, with an escape for each byte.
-    async fn retrieve(&self, caller: &Caller, model: &str) -> Result<(StatusCode, String)> {
-        let escaped: String = model.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let answer = caller.get(&format!("/v1/models/{escaped}")).send().await?;
-        Ok((answer.status(), answer.text().await?))
+/// Asks for a model with its name in the path, with an escape for each byte.
+async fn retrieve(caller: &Caller, model: &str) -> Result<(StatusCode, String)> {
+    let mut path = "/v1/models/".to_owned();
+    for byte in model.bytes() {
+        write!(path, "%{byte:02X}")?;
     }
+    let answer = caller.get(&path).send().await?;
+    Ok((answer.status(), answer.text().await?))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,13 +187,13 @@ async fn the_allowed_model_runs_in_each_spelling() {
         let canonical = ModelName::parse(CHAT_MODEL)?;
         for spelling in SPELLINGS {
             for path in PATHS {
-                let (status, body) = fixture.ask(&fixture.owner, path, spelling).await?;
+                let (status, body) = ask(&fixture.owner, path, spelling).await?;
                 ensure!(status == StatusCode::OK, "{spelling:?} at {path}: {status} {body}");
                 let body: Value = serde_json::from_str(&body)?;
                 let ran = ModelName::parse(body["model"].as_str().unwrap_or_default())?;
                 ensure!(ran == canonical, "{spelling:?} at {path} ran {ran}");
             }
-            let (status, body) = fixture.retrieve(&fixture.owner, spelling).await?;
+            let (status, body) = retrieve(&fixture.owner, spelling).await?;
             ensure!(status == StatusCode::OK, "{spelling:?} in a path: {status} {body}");
             assert_eq!(serde_json::from_str::<Value>(&body)?["id"], spelling);
         }
@@ -205,14 +210,14 @@ async fn a_model_that_is_not_allowed_looks_missing_in_each_spelling() {
             // A model that Ollama lacks, in the same spelling.
             let missing = spelling.to_ascii_lowercase().replace("smollm2", "no-such");
             for path in PATHS {
-                let (status, refusal) = fixture.ask(&fixture.stranger, path, spelling).await?;
-                let (unknown_status, unknown) = fixture.ask(&fixture.stranger, path, &missing).await?;
+                let (status, refusal) = ask(&fixture.stranger, path, spelling).await?;
+                let (unknown_status, unknown) = ask(&fixture.stranger, path, &missing).await?;
                 ensure!(status == StatusCode::NOT_FOUND, "{spelling:?} at {path}: {status} {refusal}");
                 assert_eq!(status, unknown_status);
                 assert_eq!(refusal.replace(spelling, "?"), unknown.replace(&missing, "?"), "{path}");
             }
-            let (status, refusal) = fixture.retrieve(&fixture.stranger, spelling).await?;
-            let (_, unknown) = fixture.retrieve(&fixture.stranger, &missing).await?;
+            let (status, refusal) = retrieve(&fixture.stranger, spelling).await?;
+            let (_, unknown) = retrieve(&fixture.stranger, &missing).await?;
             assert_eq!(status, StatusCode::NOT_FOUND, "{spelling:?} in a path");
             assert_eq!(refusal.replace(spelling, "?"), unknown.replace(&missing, "?"));
         }
@@ -229,7 +234,7 @@ async fn names_of_other_models_are_not_found() {
         for name in OTHERS {
             for caller in [&fixture.owner, &fixture.stranger] {
                 for path in PATHS {
-                    let (status, body) = fixture.ask(caller, path, name).await?;
+                    let (status, body) = ask(caller, path, name).await?;
                     ensure!(status == StatusCode::NOT_FOUND, "{name:?} at {path}: {status} {body}");
                     assert_dialect(path, body.as_bytes())?;
                 }
@@ -249,7 +254,7 @@ async fn texts_that_are_no_names_are_refused_for_every_caller() {
         for (text, expected) in ambiguous.chain(REFUSED) {
             for caller in [&fixture.owner, &fixture.stranger] {
                 for path in PATHS {
-                    let (status, body) = fixture.ask(caller, path, text).await?;
+                    let (status, body) = ask(caller, path, text).await?;
                     ensure!(status.as_u16() == expected, "{text:?} at {path}: {status} {body}");
                     assert_dialect(path, body.as_bytes())?;
                 }
