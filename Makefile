@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help run demo test soak bench drift lint fmt generate testbed seed migrate deny audit
+.PHONY: help run demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit
 
 CARGO ?= cargo
 # Always the whole workspace and one profile. Another selection of packages unifies features
@@ -21,6 +21,8 @@ TESTS ?=
 ARGS ?=
 # The release of Ollama that `make drift` compares with. Example: make drift VERSION=v0.34.0
 VERSION ?=
+# How long `make fuzz` runs each target.
+SECONDS ?= 60
 # The pinned cargo-deny, installed on first use.
 DENY_VERSION := 0.20.2
 DENY_ROOT := $(CACHE)/cargo-deny-$(DENY_VERSION)
@@ -50,6 +52,22 @@ test: testbed ## Run every test against real servers (TESTS=name: only these)
 soak: testbed ## Run the tests with more iterations, for a nightly job
 	@$(CARGO) build --locked --workspace --bins --tests
 	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
+
+fuzz: ## Run each fuzz target for SECONDS=60; needs a nightly toolchain and cargo-fuzz
+	@$(CARGO) +nightly fuzz --version > /dev/null 2>&1 || { \
+	  echo "make fuzz: install a nightly toolchain and cargo-fuzz:"; \
+	  echo "  rustup toolchain install nightly --profile minimal"; \
+	  echo "  cargo install --locked cargo-fuzz"; \
+	  exit 1; \
+	}
+	@for crate in accounts ollama; do \
+	  for corpus in "$$crate"/fuzz/corpus/*; do \
+	    target=$$(basename "$$corpus"); \
+	    found="$(CACHE)/fuzz/$$target"; \
+	    mkdir -p "$$found"; \
+	    (cd "$$crate" && $(CARGO) +nightly fuzz run "$$target" "$$found" "fuzz/corpus/$$target" -- -max_total_time=$(SECONDS)); \
+	  done; \
+	done
 
 bench: ## Benchmark Paddock; writes target/bench/report.{json,md} (ARGS="--only login,writes")
 	@tests/testbed/install nginx postgres wrk

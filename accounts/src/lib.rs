@@ -12,6 +12,8 @@ pub mod bootstrap;
 mod cache;
 pub mod credentials;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_properties;
 mod hasher;
 mod login_throttle;
 pub mod managed_resources;

@@ -10,6 +10,7 @@
 //! | `names`, `patterns` | model names, and the patterns that allow them |
 //! | `backend` | where an Ollama server is, and how to connect to it |
 //! | `client` | administrative client: lists, pulls with progress, deletes |
+//! | `fuzz_properties` | properties of the parsers, for tests and fuzz targets only |
 //!
 //! The crate contains no HTTP server and no database. It interprets bytes; its callers act on the
 //! result.
@@ -20,6 +21,8 @@ mod client;
 mod dialect;
 mod endpoints;
 mod error_body;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_properties;
 mod listing;
 mod names;
 mod path;

@@ -265,6 +265,12 @@ impl FakeOllama {
         inner.requests.iter().filter(|s| s.headers.contains_key("x-request-id")).cloned().collect()
     }
 
+    /// All requests so far, oldest first, with the polls for version and models.
+    #[must_use]
+    pub fn all_requests(&self) -> Vec<Arc<ReceivedRequest>> {
+        lock(&self.inner).requests.clone()
+    }
+
     /// The requests for inference so far, oldest first, without the polls for version and models.
     #[must_use]
     pub fn inference_requests(&self) -> Vec<Arc<ReceivedRequest>> {

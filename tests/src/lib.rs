@@ -23,6 +23,7 @@ pub mod random;
 pub mod raw_upstream;
 pub mod reaper;
 pub mod recorded_answers;
+pub mod recording_proxy;
 pub mod redis;
 pub mod registry;
 pub mod release;

@@ -160,6 +160,14 @@ impl Ollama {
         Ok(())
     }
 
+    /// Gives a model a second name. Only for servers of one test.
+    pub async fn copy(&self, model: &str, name: &str) -> Result<()> {
+        let names = json!({"source": model, "destination": name});
+        let answer = self.client.post(format!("{}/api/copy", self.url)).json(&names).send().await?;
+        answer.error_for_status()?;
+        Ok(())
+    }
+
     /// The lines of a streamed answer.
     ///
     /// Errors: the last line is not `success`.

@@ -7,7 +7,10 @@ use super::{
     json::ValueKind,
     scan::{Scanned, folds_to},
 };
-use crate::endpoints::{Endpoint, Operation};
+use crate::{
+    dialect::Dialect,
+    endpoints::{Endpoint, Operation},
+};
 
 /// The members that a model reads.
 const PROMPT_FIELDS: &[&str] = &["messages", "prompt", "suffix", "input", "system", "instructions", "context", "tools"];
@@ -20,6 +23,9 @@ impl Scanned<'_> {
     /// no input for it.
     #[must_use]
     pub fn is_load_only(&self, endpoint: &Endpoint) -> bool {
+        if endpoint.dialect != Dialect::Ollama {
+            return false;
+        }
         let inputs: &[&str] = match endpoint.operation {
             Operation::Chat => &["messages"],
             Operation::Generate => &["prompt"],

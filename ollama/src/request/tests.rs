@@ -254,6 +254,9 @@ fn endpoint(path: &str) -> &'static Endpoint {
 #[case("/api/embeddings", r#"{"model":"m","prompt":""}"#, true)]
 #[case("/api/embeddings", r#"{"model":"m","prompt":"x"}"#, false)]
 #[case("/api/show", r#"{"model":"m"}"#, false)]
+// The other APIs have no such request: Ollama does not read `keep_alive` there.
+#[case("/v1/responses", r#"{"model":"m","input":"x"}"#, false)]
+#[case("/v1/chat/completions", r#"{"model":"m","messages":[]}"#, false)]
 fn request_without_input_only_loads_its_model(#[case] path: &str, #[case] body: &str, #[case] load_only: bool) {
     let endpoint = endpoint(path);
     let scanned = scan(body.as_bytes(), endpoint.known_fields.expect("a body")).expect("a request");

@@ -1,5 +1,6 @@
 //! The gateway: policy, refusals, metering, faults, and untouched streams.
 
+mod attacks;
 mod clocks;
 mod credentials;
 mod dead_keys;
