@@ -49,7 +49,8 @@ test: testbed ## Run every test against real servers (TESTS=name: only these)
 	@$(CARGO) build --locked --workspace --bins --tests
 	@$(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
-soak: testbed ## Run the tests with more iterations, for a nightly job
+soak: testbed ## Run the tests with more iterations and clients, for a nightly job
+	@tests/testbed/install llama-index
 	@$(CARGO) build --locked --workspace --bins --tests
 	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::{
+    eventually::eventually,
     process::{Log, Process, Signal, free_port},
     reaper,
     shared_servers::{self, SharedServer},
@@ -26,6 +27,7 @@ pub const CHAT_MODEL: &str = "smollm2:135m";
 pub const EMBEDDING_MODEL: &str = "all-minilm:l6";
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+const UNLOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const CHAT_MODEL_FOLDER: &str = "smollm2-135m";
 const CHAT_MODEL_FILE: &str = "model.gguf";
 /// The parts of the embedding model that Ollama's converter reads.
@@ -134,9 +136,7 @@ impl Ollama {
 
     /// The names of its models.
     pub async fn models(&self) -> Result<Vec<String>> {
-        let answer: Value = self.client.get(format!("{}/api/tags", self.url)).send().await?.json().await?;
-        let models = answer["models"].as_array().context("a list of models")?;
-        Ok(models.iter().filter_map(|m| Some(m["name"].as_str()?.to_owned())).collect())
+        self.list("/api/tags").await
     }
 
     /// Pulls a model and returns the lines of progress.
@@ -166,6 +166,40 @@ impl Ollama {
         let answer = self.client.post(format!("{}/api/copy", self.url)).json(&names).send().await?;
         answer.error_for_status()?;
         Ok(())
+    }
+
+    /// Creates a model with the weights of `from` and another template. Ollama derives from the
+    /// template what the model can do.
+    pub async fn create_with_template(&self, model: &str, from: &str, template: &str) -> Result<()> {
+        self.lines("/api/create", &json!({"model": model, "from": from, "template": template})).await?;
+        Ok(())
+    }
+
+    /// Removes all models from memory, and with them the cached prompts.
+    pub async fn unload_models(&self) -> Result<()> {
+        for model in self.loaded_models().await? {
+            let unload = json!({"model": model, "keep_alive": 0});
+            let answer = self.client.post(format!("{}/api/generate", self.url)).json(&unload).send().await?;
+            answer.error_for_status()?;
+        }
+        eventually("no model in memory", UNLOAD_TIMEOUT, async || {
+            let loaded = self.loaded_models().await?;
+            ensure!(loaded.is_empty(), "{loaded:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// The names of the models in memory.
+    async fn loaded_models(&self) -> Result<Vec<String>> {
+        self.list("/api/ps").await
+    }
+
+    /// The names in a list of models.
+    async fn list(&self, path: &str) -> Result<Vec<String>> {
+        let answer: Value = self.client.get(format!("{}{path}", self.url)).send().await?.json().await?;
+        let models = answer["models"].as_array().context("a list of models")?;
+        Ok(models.iter().filter_map(|m| Some(m["name"].as_str()?.to_owned())).collect())
     }
 
     /// The lines of a streamed answer.

@@ -38,8 +38,12 @@ pub enum Part {
     Nginx,
     /// The load generator `wrk`.
     Wrk,
-    /// A Python with the ollama and openai SDKs.
+    /// A Python with the SDKs.
     Python,
+    /// A Python with LlamaIndex, which only `make soak` installs.
+    LlamaIndex,
+    /// The folder with the `node_modules` of the JavaScript SDKs. `node` itself is on PATH.
+    NodeClients,
     /// The right to mount a small disk in memory, which only root has. The installer cannot provide
     /// it.
     SmallDisk,
@@ -58,6 +62,8 @@ impl Part {
             Self::Nginx => "nginx",
             Self::Wrk => "wrk",
             Self::Python => "python",
+            Self::LlamaIndex => "llama-index",
+            Self::NodeClients => "node-clients",
             Self::SmallDisk => "small disk",
         }
     }
@@ -66,7 +72,7 @@ impl Part {
     ///
     /// Errors: [`Missing`], if it is not installed.
     pub fn locate(self) -> Result<PathBuf> {
-        let variable = format!("PADDOCK_TESTBED_{}", self.name().to_uppercase());
+        let variable = format!("PADDOCK_TESTBED_{}", self.name().to_uppercase().replace('-', "_"));
         let found = installed_paths().get(&variable).map(PathBuf::from).filter(|path| path.exists());
         Ok(found.ok_or(Missing(self))?)
     }

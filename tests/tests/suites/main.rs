@@ -2,6 +2,7 @@
 
 mod api;
 mod bench;
+mod clients;
 mod commands;
 mod contract;
 mod e2e;
