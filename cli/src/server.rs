@@ -92,11 +92,11 @@ pub(crate) fn operator_config(
 }
 
 /// The registries of MODEL_REGISTRIES.
-pub(crate) fn model_registries(ollama: &OllamaSettings) -> Result<Vec<paddock_operator::ModelRegistry>, Error> {
+pub(crate) fn model_registries(ollama: &OllamaSettings) -> Result<Vec<paddock_ollama::ModelRegistry>, Error> {
     let entries = (1..).zip(&ollama.model_registries).filter(|(_, text)| !text.is_empty());
     let invalid = |number: u32, error| Error::config(format!("MODEL_REGISTRIES: entry {number} {error}"));
     entries
-        .map(|(number, text)| text.parse().map_err(|error: paddock_operator::InvalidRegistry| invalid(number, error)))
+        .map(|(number, text)| text.parse().map_err(|error: paddock_ollama::InvalidRegistry| invalid(number, error)))
         .collect()
 }
 
