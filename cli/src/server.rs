@@ -36,6 +36,8 @@ pub(crate) fn api_config(
     config.trusted_proxies.clone_from(&serve.trusted_proxies);
     config.cors_allowed_origins.clone_from(&serve.cors_allowed_origins);
     config.cors_allow_local = environment == Environment::Local;
+    config.model_registries = model_registries(ollama)?;
+    config.max_pulls = serve.max_pulls;
     config.timeouts = config::timeouts(serve)?;
     Ok(config)
 }

@@ -30,7 +30,10 @@ mod request;
 
 pub use answer::{AnswerSummary, Chunks, METERED_FIELDS, Meter, UNMETERED_FIELDS, Usage};
 pub use backend::{Backend, BackendError};
-pub use client::{Client, ClientError, Progress, PullError, PullEvent, PullProgress, PullStream, Tag, Timeouts};
+pub use client::{
+    Client, ClientError, LoadedModel, Progress, PullError, PullEvent, PullProgress, PullStep, PullSteps, PullStream,
+    Tag, Timeouts,
+};
 pub use dialect::{Dialect, dialect_of};
 pub use endpoints::{
     Access, ENDPOINTS, Endpoint, FORBIDDEN_PATHS, Lookup, Operation, RouteError, RouteErrorKind, UNSERVED_PATHS, lookup,
