@@ -283,6 +283,11 @@ impl Caller {
         self.client.patch(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
     }
 
+    /// A DELETE with the key.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.client.delete(format!("{}{path}", self.url)).bearer_auth(&self.key)
+    }
+
     /// As administrator: creates a user with these fields and, unless given, a new e-mail. Returns
     /// the user's id.
     pub async fn create_user(&self, mut fields: Value) -> Result<i64> {

@@ -10,6 +10,7 @@ use paddock_tests::{
     database::Engine,
     fake_ollama::{Script, chat_events, chat_lines},
     paddock::SCOPES,
+    random::random_below,
     story::story,
 };
 use rstest::rstest;
@@ -74,6 +75,13 @@ pub(super) fn rows() -> Vec<Row> {
         ("GET /audit", nothing,                               [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("GET /audit/export", nothing,                        [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("GET /usage", nothing,                               [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("GET /models", nothing,                              [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("DELETE /models/{name}", nothing,                    [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
+        ("POST /models/pull", new_pull,                       [401, 403, 403, 403, 202, 401, 401, 401, 403, 403, 202, 202]),
+        ("GET /models/pull", nothing,                         [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("GET /models/pull/{id}", nothing,                    [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("GET /models/pull/{id}/events", nothing,             [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("DELETE /models/pull/{id}", nothing,                 [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("GET /api/version", nothing,                         [401, 200, 200, 200, 200, 401, 401, 401, 200, 200, 200, 200]),
         ("GET /api/tags", nothing,                            [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("GET /v1/models", nothing,                           [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
@@ -127,6 +135,10 @@ fn new_key(callers: &Callers) -> Value {
 
 fn by_label(_: &Callers) -> Value {
     json!({"label": BULK})
+}
+
+fn new_pull(_: &Callers) -> Value {
+    json!({"model": format!("m-{}", uuid::Uuid::now_v7().simple())})
 }
 
 fn chat(_: &Callers) -> Value {
@@ -210,6 +222,19 @@ impl Callers {
                 api.database()?.execute(&overridden).await?;
                 id
             }
+            (_, "/models/{name}") => {
+                let id = i64::try_from(random_below(1 << 40))?;
+                api.fake.add_model(&model_name(id));
+                id
+            }
+            (_, path) if path.starts_with("/models/pull/{id}") => {
+                let id = api.admin().post("/models/pull").json(&new_pull(self)).expect(202).await?.id("job")?;
+                if path.ends_with("/events") {
+                    // The events of a pull that has ended end too.
+                    api.admin().delete(format!("/models/pull/{id}")).expect(204).await?;
+                }
+                id
+            }
             (_, path) if path.starts_with("/credentials/{id}") => api.key(self.user, json!({})).await?.0,
             (method, path) if path.starts_with("/users/{id}") && method != "GET" && admin => {
                 api.user(json!({"roles": ["user"]})).await?
@@ -266,6 +291,11 @@ pub(super) fn assert_covers(document: &BTreeSet<String>, table: &[&str], file: &
     let stale: Vec<_> = rows.difference(document).collect();
     ensure!(stale.is_empty(), "openapi.json does not have {stale:?}: take them out of the table in {file}");
     Ok(())
+}
+
+/// The model that an operation with `{name}` in its path names.
+pub(super) fn model_name(id: i64) -> String {
+    format!("model-{id}:latest")
 }
 
 /// Scripts an answer for each inference endpoint.
