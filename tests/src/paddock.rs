@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -285,7 +286,12 @@ impl Caller {
 
     /// A DELETE with the key.
     pub fn delete(&self, path: &str) -> RequestBuilder {
-        self.client.delete(format!("{}{path}", self.url)).bearer_auth(&self.key)
+        self.request(Method::DELETE, path)
+    }
+
+    /// A request with the key.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key)
     }
 
     /// As administrator: creates a user with these fields and, unless given, a new e-mail. Returns

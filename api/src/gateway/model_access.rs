@@ -63,7 +63,7 @@ fn truncated(name: &str) -> Cow<'_, str> {
 
 /// Returns the model's name: `model`, or `name` where the endpoint accepts it. Two different names
 /// are an error.
-fn written_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, ApiError> {
+pub(super) fn written_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, ApiError> {
     let invalid = |reason| gateway_error(Kind::Malformed, "invalid_model_name", reason);
     let names = [scanned.model(), scanned.name()];
     let mut given = names.into_iter().flatten().filter(|name| !name.is_empty());

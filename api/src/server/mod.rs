@@ -116,8 +116,10 @@ fn build_app(
     let rate_limiter = Arc::new(RateLimiter::new(config.requests_per_minute, redis));
     let failure_limiter = Arc::new(AuthFailureLimiter::new(config.auth_failures_per_minute));
     let authenticator = Authenticator::new(accounts.clone(), Arc::clone(&failure_limiter), Arc::clone(&rate_limiter));
-    let gateway = Gateway::new(config, accounts.clone(), authenticator.clone(), recorder, signals.hard().clone())?;
     let models = Models::new(config, accounts.clone(), signals.soft().clone()).map_err(SetupError::from)?;
+    let hard_shutdown = signals.hard().clone();
+    let gateway =
+        Gateway::new(config, accounts.clone(), authenticator.clone(), models.clone(), recorder, hard_shutdown)?;
     let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
     let refresh_cookie = RefreshCookie::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::StatusCode;
+use paddock_api::Config;
 use paddock_tests::{
     database::Engine,
     fake_ollama::{Script, chat_events, chat_lines},
@@ -88,6 +89,8 @@ pub(super) fn rows() -> Vec<Row> {
         ("POST /api/chat", chat,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/generate", generate,                      [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/embed", embed,                            [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /api/pull", new_pull,                          [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("DELETE /api/delete", known_model,                   [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("POST /v1/chat/completions", completion,             [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("GET /api/ps", nothing,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/show", show,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
@@ -135,6 +138,10 @@ fn new_key(callers: &Callers) -> Value {
 
 fn by_label(_: &Callers) -> Value {
     json!({"label": BULK})
+}
+
+fn known_model(_: &Callers) -> Value {
+    json!({"model": MODEL})
 }
 
 fn new_pull(_: &Callers) -> Value {
@@ -301,6 +308,7 @@ pub(super) fn model_name(id: i64) -> String {
 /// Scripts an answer for each inference endpoint.
 pub(super) fn script_ollama(api: &Api) {
     api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+    api.fake.script("/api/pull", Script::ndjson([json!({"status": "success"})]));
     let end = json!({"model": MODEL, "created_at": "2026-11-24T05:05:53Z", "response": "", "done": true});
     api.fake.script("/api/generate", Script::ndjson([end]));
     let objects = [
@@ -326,7 +334,8 @@ pub(super) fn script_ollama(api: &Api) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_answers_every_kind_of_caller_as_the_table_says(#[case] engine: Engine) {
     story(async {
-        let api = Api::start(engine).await?;
+        // Pulls run, so that an answer that waits for one ends.
+        let api = Api::start_with(engine, |config| Config { max_pulls: 2, ..config }).await?;
         let rows = rows();
         let operations: Vec<_> = rows.iter().map(|row| row.0).collect();
         assert_covers(&documented_operations(&api.contract.document), &operations, "api/authorization.rs")?;

@@ -1,6 +1,7 @@
 //! Models: pulls by a real Ollama from a registry, their progress, and deletions.
 
 mod crash;
+mod native;
 mod pulls;
 mod registries;
 mod replicas;
@@ -105,6 +106,16 @@ impl Fixture {
     async fn follow(&self, job: i64) -> Result<Events> {
         let answer = self.admin.get(&format!("/models/pull/{job}/events")).send().await?.error_for_status()?;
         Ok(Events { answer, text: String::new() })
+    }
+
+    /// Makes a Kubernetes object the owner of a model, directly in the database.
+    async fn own_model(&self, model: &str) -> Result<()> {
+        let owned = format!(
+            "INSERT INTO models (model, origin, managed_cluster, managed_namespace, managed_name, managed_uid, created_at, updated_at) \
+             SELECT '{model}', 'pulled', 'c', 'team-a', 'm', 'u', created_at, created_at FROM users WHERE id = 1"
+        );
+        self.database.execute(&owned).await?;
+        Ok(())
     }
 
     /// The types of the events about models, oldest first.

@@ -179,11 +179,7 @@ async fn a_model_is_deleted_unless_an_object_owns_it(#[case] engine: Engine) {
         let model = fixture.add_model("team/m:1", 10_000, 1)?;
         let job = fixture.start_pull(&model).await?;
         fixture.wait_for(job, "succeeded").await?;
-        let owned = format!(
-            "INSERT INTO models (model, origin, managed_cluster, managed_namespace, managed_name, managed_uid, created_at, updated_at) \
-             SELECT '{model}', 'pulled', 'c', 'team-a', 'm', 'u', created_at, created_at FROM users WHERE id = 1"
-        );
-        fixture.database.execute(&owned).await?;
+        fixture.own_model(&model).await?;
         let (plain, escaped) = (format!("/models/{model}"), format!("/models/{}", model.replace('/', "%2F")));
         let refused = fixture.admin.delete(&plain).send().await?;
         assert_eq!(refused.status(), StatusCode::CONFLICT);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use http::Method;
 use paddock_tests::{database::Engine, network, paddock::fetch_json, registry::Registry, story::story};
 use serde_json::json;
 use tokio::net::{TcpListener, UdpSocket};
@@ -64,6 +65,21 @@ const HOSTILE: &[&str] = &[
     // Other sources of a model.
     "models.example/a/b:cloud", "models.example/a/b:8b-cloud", "models.example/a/b@sha256:0000", "models.example/a/b:local",
 ];
+
+/// Bodies that two parsers may read differently.
+const TWO_NAMES: &[&str] = &[
+    r#"{"model": "models.example/a/b", "model": "evil.example/a/b"}"#,
+    r#"{"model": "models.example/a/b", "MODEL": "evil.example/a/b"}"#,
+    r#"{"model": "models.example/a/b", "\u006dodel": "evil.example/a/b"}"#,
+    r#"{"model": "models.example/a/b", "name": "evil.example/a/b"}"#,
+    r#"{"name": "models.example/a/b", "Name": "evil.example/a/b"}"#,
+    r#"{"model": "models.example/a/b"} {"model": "evil.example/a/b"}"#,
+    r#"{"model": "models.example/a/b", "insecure": "true"}"#,
+];
+
+/// The routes that pull, the field that names the model, and the status of a refusal.
+const ROUTES: [(&str, &str, u16); 3] =
+    [("/models/pull", "model", 422), ("/api/pull", "model", 400), ("/api/pull", "name", 400)];
 
 /// What left, or would have left, this machine.
 #[derive(Clone, Default)]
@@ -170,9 +186,18 @@ async fn assert_refused(fixture: &Fixture) -> Result<()> {
     ensure!(HOSTILE.len() >= 60);
     for hostile in HOSTILE {
         let name = hostile.replace("PORT", &port);
-        let answer = fixture.admin.post("/models/pull", &json!({"model": name})).send().await?;
-        let (status, body) = (answer.status().as_u16(), answer.text().await?);
-        ensure!(status == 422, "{name:?}: {status} {body}");
+        for (path, field, expected) in ROUTES {
+            let answer = fixture.admin.post(path, &json!({field: name})).send().await?;
+            let (status, body) = (answer.status().as_u16(), answer.text().await?);
+            ensure!(status == expected, "{path} {name:?}: {status} {body}");
+        }
+    }
+    for body in TWO_NAMES {
+        for path in ["/models/pull", "/api/pull"] {
+            let request = fixture.admin.request(Method::POST, path).header("content-type", "application/json");
+            let status = request.body(*body).send().await?.status().as_u16();
+            ensure!([400, 422].contains(&status), "{path} {body}: {status}");
+        }
     }
     ensure!(fetch_json(fixture.admin.get("/models/pull")).await? == json!([]));
     // A row that was written by other means is checked again before it runs.
