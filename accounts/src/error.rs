@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use paddock_store::{
     LostRace,
-    ids::{CredentialId, UserId},
+    ids::{CredentialId, PullJobId, UserId},
 };
 
 use crate::types::{ManagedBy, Role, Scope, Scopes, TextEnum as _, Violation};
@@ -21,6 +21,9 @@ pub enum Error {
     /// The credential does not exist.
     #[error("credential {0} does not exist")]
     NoCredential(CredentialId),
+    /// The pull does not exist, or was removed some time after its end.
+    #[error("pull {0} does not exist")]
+    NoPullJob(PullJobId),
     /// The e-mail address belongs to another user.
     #[error("User exists: the e-mail address belongs to user {0}")]
     EmailTaken(UserId),

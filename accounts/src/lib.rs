@@ -1,4 +1,4 @@
-//! The rules of Paddock: users, passwords, API keys, sessions, access and usage.
+//! The rules of Paddock: users, passwords, API keys, sessions, access, pulls and usage.
 //!
 //! [`Accounts`] is the handle. Its views, such as [`Accounts::users`], hold the operations. The
 //! database and the audit log are in `paddock-store`. This crate knows nothing of HTTP, Kubernetes
@@ -17,9 +17,11 @@ pub mod fuzz_properties;
 mod hasher;
 mod login_throttle;
 pub mod managed_resources;
+pub mod models;
 mod open;
 pub mod passwords;
 mod presented_credential;
+pub mod pulls;
 pub mod sessions;
 pub mod types;
 pub mod usage;
@@ -30,7 +32,7 @@ pub use accounts::Accounts;
 pub use auth_failure::AuthFailure;
 pub use authenticate::Access;
 pub use error::Error;
-pub use paddock_store::ids::{CredentialId, SecretId, SessionId, UserId};
+pub use paddock_store::ids::{CredentialId, PullJobId, SecretId, SessionId, UserId};
 pub use presented_credential::{Authenticated, PresentedCredential};
 pub use types::Violation;
 
@@ -42,7 +44,9 @@ pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str
         .chain(paddock_store::audit::statements())
         .chain(credentials::statements())
         .chain(managed_resources::statements())
+        .chain(models::STATEMENTS)
         .chain(passwords::statements())
+        .chain(pulls::statements())
         .chain(sessions::statements())
         .chain(usage::statements())
         .chain(users::statements())

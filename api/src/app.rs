@@ -10,6 +10,7 @@ use crate::{
     auth::{Authenticator, failure_limiter::AuthFailureLimiter, refresh_cookie::RefreshCookie},
     gateway::Gateway,
     http::{client_ip::TrustedProxies, cors::Origins},
+    models::Models,
     rate_limit::RateLimiter,
     readiness::Readiness,
 };
@@ -26,6 +27,7 @@ pub(crate) struct AppState {
     pub(crate) authenticator: Authenticator,
     pub(crate) failure_limiter: Arc<AuthFailureLimiter>,
     pub(crate) gateway: Gateway,
+    pub(crate) models: Models,
     /// Whether only requests to this machine are served.
     pub(crate) only_local_hosts: bool,
     pub(crate) openapi: OpenApiJson,
@@ -63,6 +65,12 @@ impl FromRef<App> for Accounts {
 impl FromRef<App> for Authenticator {
     fn from_ref(app: &App) -> Self {
         app.authenticator.clone()
+    }
+}
+
+impl FromRef<App> for Models {
+    fn from_ref(app: &App) -> Self {
+        app.models.clone()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use paddock_ollama::Backend;
+use paddock_ollama::{Backend, ModelRegistry};
 use secrecy::SecretString;
 
 use crate::readiness::Readiness;
@@ -22,6 +22,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The largest request body that the gateway accepts, in bytes.
     pub body_limit: usize,
+    /// The registries that models may be pulled from.
+    pub model_registries: Vec<ModelRegistry>,
+    /// How many pulls run at once, over all processes of the database. Further pulls wait.
+    pub max_pulls: u16,
     /// Requests a minute of users without a limit of their own; 0 means unlimited.
     pub requests_per_minute: u64,
     /// The Redis in which all replicas count requests together:
@@ -66,6 +70,8 @@ impl Config {
             connections: ConnectionLimits::default(),
             drain_timeout: Duration::from_secs(30),
             body_limit: 32 << 20,
+            model_registries: Vec::new(),
+            max_pulls: 2,
             requests_per_minute: 60,
             redis_url: None,
             auth_failures_per_minute: 60,

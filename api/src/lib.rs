@@ -3,10 +3,10 @@
 //! A request passes through these modules: `server` accepts the connection and dispatches the
 //! request. `gateway` serves the paths of Ollama's route table and answers in the client's dialect;
 //! `routes` serves everything else and answers errors as RFC 9457 problems. Both authenticate
-//! through `auth` and count through [`rate_limit`]. `http` holds what every request needs.
-//! `openapi` builds the document of all operations.
+//! through `auth` and count through [`rate_limit`]. `models` pulls and deletes models for both.
+//! `http` holds what every request needs. `openapi` builds the document of all operations.
 //!
-//! Imports point down only: `server`, `openapi`, `routes`, `app`, `gateway`, `auth`, `http`,
+//! Imports point down only: `server`, `openapi`, `routes`, `app`, `gateway`, `models`, `auth`, `http`,
 //! `rate_limit`; `config` and `readiness` lie below all of them.
 
 mod app;
@@ -14,6 +14,7 @@ mod auth;
 mod config;
 mod gateway;
 mod http;
+mod models;
 mod openapi;
 pub mod rate_limit;
 mod readiness;

@@ -36,6 +36,8 @@ pub(crate) fn api_config(
     config.trusted_proxies.clone_from(&serve.trusted_proxies);
     config.cors_allowed_origins.clone_from(&serve.cors_allowed_origins);
     config.cors_allow_local = environment == Environment::Local;
+    config.model_registries = model_registries(ollama)?;
+    config.max_pulls = serve.max_pulls;
     config.timeouts = config::timeouts(serve)?;
     Ok(config)
 }
@@ -92,11 +94,11 @@ pub(crate) fn operator_config(
 }
 
 /// The registries of MODEL_REGISTRIES.
-pub(crate) fn model_registries(ollama: &OllamaSettings) -> Result<Vec<paddock_operator::ModelRegistry>, Error> {
+pub(crate) fn model_registries(ollama: &OllamaSettings) -> Result<Vec<paddock_ollama::ModelRegistry>, Error> {
     let entries = (1..).zip(&ollama.model_registries).filter(|(_, text)| !text.is_empty());
     let invalid = |number: u32, error| Error::config(format!("MODEL_REGISTRIES: entry {number} {error}"));
     entries
-        .map(|(number, text)| text.parse().map_err(|error: paddock_operator::InvalidRegistry| invalid(number, error)))
+        .map(|(number, text)| text.parse().map_err(|error: paddock_ollama::InvalidRegistry| invalid(number, error)))
         .collect()
 }
 

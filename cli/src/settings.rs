@@ -152,6 +152,9 @@ pub(crate) struct ServeSettings {
     /// if that is more]
     #[arg(long, env = "UPSTREAM_LIFETIME_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) upstream_lifetime_timeout: Option<Duration>,
+    /// Models that the API pulls at the same time, 1 to 100, over all replicas; further pulls wait
+    #[arg(long, env = "MAX_PULLS", value_name = "N", default_value = "2", value_parser = parse_max_pulls)]
+    pub(crate) max_pulls: u16,
     /// Folder for usage records while the database is unavailable [default: beside the SQLite file;
     /// else /var/lib/paddock/usage, in local a temporary folder]
     #[arg(long, env = "USAGE_SPOOL_DIR", value_name = "DIR")]
@@ -303,6 +306,12 @@ fn parse_max_connections(text: &str) -> Result<u32, String> {
     number.ok_or_else(|| {
         format!("`{text}` is not a number of connections; use a number from {MIN_CONNECTIONS} to 1000000, such as 1000")
     })
+}
+
+/// Parses MAX_PULLS.
+fn parse_max_pulls(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|number| (1..=100).contains(number));
+    number.ok_or_else(|| format!("`{text}` is not a number of pulls; use a number from 1 to 100, such as 2"))
 }
 
 /// Parses PASSWORD_MIN_LENGTH.

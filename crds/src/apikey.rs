@@ -69,9 +69,13 @@ pub struct ApiKeySpec {
     pub scopes: Option<Vec<Scope>>,
     /// Patterns of models the key may use, within the models of its user. `*` matches within a
     /// segment of a name, `*` alone matches every model; a pattern without a tag matches every tag.
-    /// Absent: as the user; empty: none.
+    /// A pattern after `!` denies, and takes precedence. Absent: as the user; empty: none.
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.size() == 0 || self.exists(pattern, !pattern.startsWith('!'))")
+            .message("has only patterns that deny, so it allows no model; add \"*\" to allow all others")
+    )]
     pub models: Option<Vec<String>>,
     /// Limits of this key. The limits of its user apply as well.
     pub limits: Option<Limits>,

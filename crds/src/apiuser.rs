@@ -56,10 +56,14 @@ pub struct ApiUserSpec {
     #[serde(default = "default_active")]
     pub active: bool,
     /// Patterns of models the user may use. `*` matches within a segment of a name, `*` alone
-    /// matches every model; a pattern without a tag matches every tag. Absent: every model; empty:
-    /// none.
+    /// matches every model; a pattern without a tag matches every tag. A pattern after `!` denies,
+    /// and takes precedence: `["*", "!team/*"]`. Absent: every model; empty: none.
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.size() == 0 || self.exists(pattern, !pattern.startsWith('!'))")
+            .message("has only patterns that deny, so it allows no model; add \"*\" to allow all others")
+    )]
     pub models: Option<Vec<String>>,
     /// Limits of all the user's keys together.
     pub limits: Option<Limits>,

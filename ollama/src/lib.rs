@@ -7,8 +7,9 @@
 //! | `request` | strict scan of a request body, and edits of byte ranges |
 //! | `answer` | meter of an answer: completeness, token counts, removal of the usage chunk |
 //! | `listing` | filters for the lists of models |
-//! | `names`, `patterns` | model names, and the patterns that allow them |
+//! | `names`, `patterns` | model names, and the patterns that allow or deny them |
 //! | `backend` | where an Ollama server is, and how to connect to it |
+//! | `registry` | the registries that models may be pulled from |
 //! | `client` | administrative client: lists, pulls with progress, deletes |
 //! | `fuzz_properties` | properties of the parsers, for tests and fuzz targets only |
 //!
@@ -27,16 +28,21 @@ mod listing;
 mod names;
 mod path;
 mod patterns;
+mod registry;
 mod request;
 
 pub use answer::{AnswerSummary, Chunks, METERED_FIELDS, Meter, UNMETERED_FIELDS, Usage};
 pub use backend::{Backend, BackendError};
-pub use client::{Client, ClientError, Progress, PullError, PullEvent, PullProgress, PullStream, Tag, Timeouts};
+pub use client::{
+    Client, ClientError, LoadedModel, Progress, PullError, PullEvent, PullProgress, PullStep, PullSteps, PullStream,
+    Tag, Timeouts,
+};
 pub use dialect::{Dialect, dialect_of};
 pub use endpoints::{
     Access, ENDPOINTS, Endpoint, FORBIDDEN_PATHS, Lookup, Operation, RouteError, RouteErrorKind, UNSERVED_PATHS, lookup,
 };
 pub use listing::{filter_openai_models, filter_tags, find_openai_model, hide_prompts};
 pub use names::{ModelName, NameError, Part};
-pub use patterns::{AllowList, ModelPattern, any_matches, covers};
+pub use patterns::{ModelPattern, allows, covers, only_denies};
+pub use registry::{InvalidRegistry, ModelRegistry, RegistryError, check_registry};
 pub use request::{Edit, KnownFields, Member, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan, splice};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kube::{Client, Resource};
 use paddock_accounts::{Accounts, types::ManagedBy};
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
+use paddock_ollama::ModelRegistry;
 use paddock_store::{
     clock::Timestamp,
     context::{Actor, AuditContext},
@@ -13,7 +14,6 @@ use tokio::sync::{Semaphore, mpsc::UnboundedSender};
 
 use crate::{
     backoff::Backoff,
-    config::ModelRegistry,
     object::{Object, field_manager::last_spec_manager, namespace_of, store::ObjectStore},
     status::events::EventRecorder,
 };

@@ -23,7 +23,7 @@ mod time;
 mod user;
 
 pub use client::{Cluster, load_kube_config};
-pub use config::{Config, InvalidRegistry, Lease, ModelRegistry};
+pub use config::{Config, Lease};
 pub use error::Error;
 pub use readiness::Readiness;
 pub use run::run;

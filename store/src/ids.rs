@@ -53,6 +53,11 @@ row_id! {
     SecretId
 }
 
+row_id! {
+    /// The id of a pull of a model.
+    PullJobId
+}
+
 /// The id of a session, which is the claim `sid` of its access tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub Uuid);

@@ -14,8 +14,8 @@
 //!   After every other error nothing was changed.
 //!
 //! [`Store::begin_record`] begins a transaction without an event, [`RecordTx`]. It is for tables
-//! that grant nothing: usage, requests in flight, times of last use, sign-in attempts, and the
-//! clean-up of expired rows.
+//! that grant nothing: usage, requests in flight, times of last use, sign-in attempts, the progress
+//! of pulls, and the clean-up of expired rows.
 //!
 //! [`retry_lost_race`](crate::retry_lost_race) repeats an operation that lost a race.
 

@@ -13,6 +13,7 @@ pub mod eventually;
 pub mod fake_ollama;
 pub mod kubernetes;
 pub mod login_load;
+pub mod network;
 pub mod nginx;
 pub mod ollama;
 pub mod ollama_tables;

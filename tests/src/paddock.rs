@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use http::Method;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -281,6 +282,16 @@ impl Caller {
     /// A PATCH of JSON with the key.
     pub fn patch(&self, path: &str, body: &Value) -> RequestBuilder {
         self.client.patch(format!("{}{path}", self.url)).bearer_auth(&self.key).json(body)
+    }
+
+    /// A DELETE with the key.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.request(Method::DELETE, path)
+    }
+
+    /// A request with the key.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key)
     }
 
     /// As administrator: creates a user with these fields and, unless given, a new e-mail. Returns

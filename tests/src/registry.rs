@@ -9,7 +9,10 @@ use std::{
     io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -73,6 +76,8 @@ struct Contents {
     manifests: HashMap<String, Bytes>,
     fault: Option<Fault>,
     requests: Vec<String>,
+    transfers: Arc<()>,
+    bytes_sent: Arc<AtomicU64>,
 }
 
 /// A running registry on a free port of 127.0.0.1.
@@ -175,6 +180,18 @@ impl Registry {
         self.contents().requests.clone()
     }
 
+    /// The number of blobs that are being sent now.
+    #[must_use]
+    pub fn transfers(&self) -> usize {
+        Arc::strong_count(&self.contents().transfers) - 1
+    }
+
+    /// The number of bytes of blobs that were sent.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.contents().bytes_sent.load(Ordering::Relaxed)
+    }
+
     fn contents(&self) -> MutexGuard<'_, Contents> {
         lock(&self.contents)
     }
@@ -235,10 +252,11 @@ async fn blob(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let (blob, fault) = {
+    let (blob, fault, transfer) = {
         let mut contents = lock(&contents);
         contents.requests.push(format!("{method} blob {digest}"));
-        (contents.blobs.get(&digest).cloned(), contents.fault)
+        let transfer = (Arc::clone(&contents.transfers), Arc::clone(&contents.bytes_sent));
+        (contents.blobs.get(&digest).cloned(), contents.fault, transfer)
     };
     if let Some(Fault::Blobs(status)) = fault {
         return status.into_response();
@@ -260,7 +278,7 @@ async fn blob(
         Some(_) => answer.header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}")),
         None => answer,
     };
-    let body = if method == Method::HEAD { Body::empty() } else { send(blob, first, last, fault) };
+    let body = if method == Method::HEAD { Body::empty() } else { send(blob, first, last, fault, transfer) };
     answer.body(body).expect("valid headers")
 }
 
@@ -272,9 +290,10 @@ fn parse_range(range: &HeaderValue, size: u64) -> Option<(u64, u64)> {
     (first <= last && last < size).then_some((first, last))
 }
 
-fn send(blob: Blob, first: u64, last: u64, fault: Option<Fault>) -> Body {
-    let start = (blob, first, None::<File>);
-    Body::from_stream(futures_util::stream::unfold(start, move |(blob, at, file)| async move {
+/// Sends a part of a blob. `transfer` counts the transfers, as its references, and the sent bytes.
+fn send(blob: Blob, first: u64, last: u64, fault: Option<Fault>, transfer: (Arc<()>, Arc<AtomicU64>)) -> Body {
+    let start = (blob, first, None::<File>, transfer);
+    Body::from_stream(futures_util::stream::unfold(start, move |(blob, at, file, transfer)| async move {
         if at > last {
             return None;
         }
@@ -294,9 +313,10 @@ fn send(blob: Blob, first: u64, last: u64, fault: Option<Fault>) -> Body {
                     bytes[0] ^= 1;
                 }
                 let at = at + bytes.len() as u64;
-                Some((Ok(Bytes::from(bytes)), (blob, at, file)))
+                transfer.1.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Some((Ok(Bytes::from(bytes)), (blob, at, file, transfer)))
             }
-            Err(error) => Some((Err(error), (blob, last + 1, None))),
+            Err(error) => Some((Err(error), (blob, last + 1, None, transfer))),
         }
     }))
 }

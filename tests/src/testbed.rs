@@ -47,6 +47,8 @@ pub enum Part {
     /// The right to mount a small disk in memory, which only root has. The installer cannot provide
     /// it.
     SmallDisk,
+    /// The right to create a network, which only root has, and `unshare` and `ip` for it.
+    Network,
 }
 
 impl Part {
@@ -65,6 +67,7 @@ impl Part {
             Self::LlamaIndex => "llama-index",
             Self::NodeClients => "node-clients",
             Self::SmallDisk => "small disk",
+            Self::Network => "network",
         }
     }
 
@@ -84,10 +87,11 @@ pub struct Missing(pub Part);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == Part::SmallDisk {
-            return f.write_str("only root can mount a small disk");
+        match self.0 {
+            Part::SmallDisk => f.write_str("only root can mount a small disk"),
+            Part::Network => f.write_str("only root can create a network, with `unshare` and `ip`"),
+            part => write!(f, "the testbed has no {} (`make testbed` installs it)", part.name()),
         }
-        write!(f, "the testbed has no {} (`make testbed` installs it)", self.0.name())
     }
 }
 

@@ -22,10 +22,13 @@ pub struct DelegationLimits<'a> {
     pub owners: Constraints<'a>,
     /// When the calling secret expires.
     pub expires_at: Option<Timestamp>,
-    /// Whether the first pattern covers every model of the second. The caller passes this function,
-    /// because this crate does not interpret patterns.
-    pub covers: fn(&str, &str) -> bool,
+    /// The caller passes this function, because this crate does not interpret patterns.
+    pub covers: CoversModels,
 }
+
+/// Decides whether the first list of model patterns allows every model that the second list allows
+/// by the pattern in the third argument.
+pub type CoversModels = fn(&[&str], &[&str], &str) -> bool;
 
 /// The constraints of a key or a user.
 #[derive(Clone, Copy, Debug)]
@@ -72,16 +75,12 @@ impl DelegationLimits<'_> {
 
 impl Constraints<'_> {
     /// Describes the requested models that exceed these constraints; `None` if none does.
-    fn models_beyond(
-        &self,
-        whose: &str,
-        requested: Option<&ModelPatterns>,
-        covers: fn(&str, &str) -> bool,
-    ) -> Option<String> {
+    fn models_beyond(&self, whose: &str, requested: Option<&ModelPatterns>, covers: CoversModels) -> Option<String> {
         let own = self.models?;
         let Some(requested) = requested else { return Some(format!("models: name some within {whose} ({own})")) };
+        let (patterns, requested): (Vec<_>, Vec<_>) = (own.iter().collect(), requested.iter().collect());
         let missing: Vec<_> =
-            requested.iter().filter(|requested| !own.iter().any(|own| covers(own, requested))).collect();
+            requested.iter().copied().filter(|pattern| !covers(&patterns, &requested, pattern)).collect();
         (!missing.is_empty()).then(|| format!("models: {} is not within {whose} ({own})", missing.join(" ")))
     }
 }

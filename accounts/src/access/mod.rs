@@ -3,7 +3,7 @@
 pub(crate) mod delegation;
 pub(crate) mod principal;
 
-pub use delegation::{Constraints, DelegationLimits};
+pub use delegation::{Constraints, CoversModels, DelegationLimits};
 pub use principal::{AuthMethod, Permission, Principal};
 
 pub use crate::error::AccessDenied;

@@ -6,7 +6,7 @@ use paddock_store::{
     ids::{CredentialId, SessionId, UserId},
 };
 
-use super::delegation::{Constraints, DelegationLimits};
+use super::delegation::{Constraints, CoversModels, DelegationLimits};
 use crate::{
     error::AccessDenied,
     types::{Email, Limits, ModelPatterns, Role, Roles, Scope, Scopes, TextEnum as _},
@@ -104,10 +104,9 @@ impl Principal {
         if lacking.is_empty() { Ok(()) } else { Err(AccessDenied::Admins(lacking)) }
     }
 
-    /// Returns the rights that the principal may pass on; `None` means all. `covers` decides
-    /// whether the first model pattern covers the second.
+    /// Returns the rights that the principal may pass on; `None` means all.
     #[must_use]
-    pub fn delegation_limits(&self, covers: fn(&str, &str) -> bool) -> Option<DelegationLimits<'_>> {
+    pub fn delegation_limits(&self, covers: CoversModels) -> Option<DelegationLimits<'_>> {
         match &self.via {
             AuthMethod::Key { scopes, models, limits, expires_at, .. } => {
                 let own = Constraints { models: models.as_ref(), limits };

@@ -1,11 +1,12 @@
-//! Allow-lists of model patterns, in their stored form.
+//! Lists of model patterns, in their stored form.
 
 use std::{collections::BTreeSet, fmt};
 
 use paddock_store::stored_as_text;
 use serde::{Deserialize, Serialize};
 
-/// The models that a user or key may use. An empty list allows no model; a missing list allows all.
+/// The models that a user or key may use: patterns that allow, and patterns that deny. An empty list
+/// allows no model; a missing list allows all.
 ///
 /// Patterns are canonical texts. This crate does not interpret or validate them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -10,8 +10,9 @@
 //! 5. [`stream`]: back to the client;
 //! 6. [`usage`]: what the request used, with [`prompt_estimate`] where Ollama does not say it.
 //!
-//! [`lists`] answers requests that run no model. [`compatible`] serves the routes `/ollama/*`. [`revocation`] ends streams whose caller has lost
-//! the right to them.
+//! [`lists`] answers requests that run no model, and [`model_admin`] those that pull and delete
+//! models. [`compatible`] serves the routes `/ollama/*`. [`revocation`] ends streams whose caller has
+//! lost the right to them.
 
 mod authorize;
 mod clocks;
@@ -21,6 +22,7 @@ mod forward;
 mod headers;
 mod lists;
 mod model_access;
+mod model_admin;
 mod model_cache;
 mod pipeline;
 mod plan;
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::Authenticator,
     config::{Config, Timeouts},
+    models::Models,
 };
 use model_cache::ModelCache;
 pub(crate) use model_cache::REFRESH_INTERVAL as MODELS_REFRESH_INTERVAL;
@@ -67,6 +70,7 @@ pub(crate) struct Gateway {
     authenticator: Authenticator,
     body_limit: usize,
     model_cache: ModelCache,
+    models: Models,
     prompt_estimator: PromptEstimator,
     recorder: Recorder,
     revocations: RevocationWatcher,
@@ -80,6 +84,7 @@ impl Gateway {
         config: &Config,
         accounts: Accounts,
         authenticator: Authenticator,
+        models: Models,
         recorder: Recorder,
         hard_shutdown: CancellationToken,
     ) -> Result<Self, SetupError> {
@@ -91,6 +96,7 @@ impl Gateway {
             authenticator,
             body_limit: config.body_limit,
             model_cache: ModelCache::new(config.ollama.clone())?,
+            models,
             prompt_estimator: PromptEstimator::default(),
             recorder,
             revocations: RevocationWatcher::new(hard_shutdown),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use paddock_accounts::access::Principal;
-use paddock_ollama::{ModelName, Scanned, any_matches};
+use paddock_ollama::{ModelName, Scanned};
 
 use super::error::gateway_error;
 use crate::http::error::{ApiError, Kind};
@@ -33,9 +33,9 @@ pub(super) fn allowed_model(written: &str, principal: &Principal) -> Result<Name
     if allows(principal, &model.name) { Ok(model) } else { Err(model.not_found()) }
 }
 
-/// Whether the allow lists of both the user and the key contain a model.
+/// Whether the lists of both the user and the key allow a model.
 pub(super) fn allows(principal: &Principal, model: &ModelName) -> bool {
-    principal.allow_lists().all(|list| any_matches(list.iter(), model))
+    principal.allow_lists().all(|list| paddock_ollama::allows(list.iter(), model))
 }
 
 /// The error for a model that Ollama would run on a remote host.
@@ -63,7 +63,7 @@ fn truncated(name: &str) -> Cow<'_, str> {
 
 /// Returns the model's name: `model`, or `name` where the endpoint accepts it. Two different names
 /// are an error.
-fn written_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, ApiError> {
+pub(super) fn written_name<'a>(scanned: &'a Scanned<'_>) -> Result<&'a str, ApiError> {
     let invalid = |reason| gateway_error(Kind::Malformed, "invalid_model_name", reason);
     let names = [scanned.model(), scanned.name()];
     let mut given = names.into_iter().flatten().filter(|name| !name.is_empty());

@@ -14,6 +14,7 @@ use super::{
     forward::{AdmittedRequest, forward},
     lists::{ShortRequest, find_model},
     model_access::allows,
+    model_admin::AdminRequest,
     plan::plan,
 };
 use crate::{
@@ -192,9 +193,34 @@ impl GatewayRequest<'_> {
                     short.count_tokens(head.headers, &plan.model, plan.body).await
                 }
             }
+            Operation::Pull | Operation::Delete => self.administer(&head, body, caller, permission).await,
             _ => short.relay(head.headers).await,
         };
         response.map(Checked::Answered)
+    }
+
+    /// Pulls or deletes a model.
+    async fn administer(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        mut caller: AuthenticatedRequest,
+        permission: Permission,
+    ) -> Result<Response, ApiError> {
+        let body = self.read_body(head, body).await?;
+        self.recheck(&mut caller, permission).await?;
+        let principal = caller.principal();
+        let request = AdminRequest {
+            endpoint: self.endpoint,
+            models: &self.gateway.models,
+            audit_context: self.context.audit_context(head.headers.get(header::USER_AGENT), principal.actor()),
+            principal,
+            body,
+        };
+        match self.endpoint.operation {
+            Operation::Pull => request.pull(&self.gateway.revocations, permission).await,
+            _ => request.delete().await,
+        }
     }
 
     /// Checks whether a request that runs a model may.

@@ -67,6 +67,7 @@ pub fn describe_metrics() {
         "Audit rows removed because they were older than AUDIT_RETENTION_DAYS"
     );
     describe_counter!("paddock_audit_head_failures_total", "Failed updates of the audit head file, by reason");
+    describe_counter!("paddock_pulls_total", "Pulls of models that ended, by result: pulled or failed");
     describe_counter!("paddock_usage_lost_total", "Usage records that could not be stored; the log has each of them");
     describe_counter!(
         "paddock_usage_spooled_total",

@@ -87,6 +87,14 @@ group! {
 }
 
 group! {
+    /// Errors of an operation that changes Ollama.
+    UpstreamErrors {
+        "502": "Ollama failed. Repeat the request.",
+        "503": "The database or Ollama is unavailable. `detail` says whether the change may have been made.",
+    }
+}
+
+group! {
     /// The sign-in was refused.
     WrongPasswordResponse {
         "401": "The user name or the password is wrong, or the user cannot sign in.",

@@ -95,7 +95,7 @@ fn summary(endpoint: &Endpoint) -> (String, &'static [&'static str]) {
         Operation::Compact => ("Shortens the history of a conversation", false),
         Operation::CountTokens => ("Counts the tokens of a conversation, where Ollama can", false),
         Operation::Pull => ("Pulls a model", true),
-        Operation::Delete => ("Deletes a model", false),
+        Operation::Delete => return ("Deletes a model".to_owned(), &[]),
     };
     let (format, stream): (&str, &[&str]) = match endpoint.dialect {
         Dialect::Ollama => ("", &["application/x-ndjson", "application/json"]),
@@ -146,6 +146,9 @@ fn failures(endpoint: &Endpoint) -> Vec<(&'static str, &'static str)> {
     }
     if endpoint.operation == Operation::RetrieveModel {
         failures.push(("404", "The model does not exist, or the caller may not use it."));
+    }
+    if endpoint.operation == Operation::Delete {
+        failures.push(("409", "A Kubernetes object owns the model."));
     }
     if endpoint.known_fields.is_some() {
         failures.extend([

@@ -54,6 +54,7 @@ pub fn openapi() -> OpenApi {
     let cookie = "The refresh cookie of a session, set by `POST /auth/login` and `POST /auth/refresh`. Browsers send it to `/auth` only.";
     let cookie = ApiKeyValue::with_description(refresh_cookie::NAME, cookie);
     components.add_security_scheme("refresh_cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    name_wildcards(&mut document);
     add_host_errors(&mut document);
     gateway::describe(&mut document);
     remove_null_bodies(&mut document);
@@ -75,6 +76,12 @@ fn remove_null_bodies(document: &mut OpenApi) {
             }
         }
     }
+}
+
+/// Names path parameters that match several segments like all others: `{name}`, not `{*name}`.
+fn name_wildcards(document: &mut OpenApi) {
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
 }
 
 /// Adds the errors of a refused `Host` header to every operation of the management API.
@@ -108,6 +115,7 @@ fn tags() -> Vec<Tag> {
         ("credentials", "API keys."),
         ("audit", "The audit log."),
         ("usage", "Totals of requests and tokens."),
+        ("models", "Models with their state on every backend, and their pulls."),
         ("ollama", "A simple way to ask a model, with the errors of this API."),
         ("gateway", "The APIs of Ollama, OpenAI and Anthropic, for the models that the caller may use."),
         ("health", "Probes for load balancers and orchestrators."),

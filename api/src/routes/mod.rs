@@ -5,6 +5,7 @@ mod credentials;
 mod docs;
 mod health;
 mod me;
+mod models;
 mod ollama;
 mod own_usage;
 mod passwords;
@@ -54,6 +55,11 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(ollama::models))
         .routes(routes!(ollama::chat))
         .routes(routes!(ollama::embeddings))
+        .routes(routes!(models::list))
+        .routes(routes!(models::pulls::list, models::pulls::start))
+        .routes(routes!(models::pulls::show, models::pulls::cancel))
+        .routes(routes!(models::events::follow))
+        .routes(routes!(models::delete))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))

@@ -9,7 +9,7 @@ use paddock_accounts::{
     Violation,
     types::{self, Limits, ManagedBy, ModelPatterns, Role, Scope, TextEnum},
 };
-use paddock_ollama::ModelPattern;
+use paddock_ollama::{ModelPattern, only_denies};
 use serde::{Deserialize, Serialize};
 use serde_with::rust::double_option;
 use utoipa::{
@@ -116,7 +116,7 @@ pub(crate) struct RoleName;
 pub(crate) struct ScopeName;
 
 /// Documents a closed set of words.
-fn words<W: TextEnum>(description: &str) -> RefOr<Schema> {
+pub(super) fn words<W: TextEnum>(description: &str) -> RefOr<Schema> {
     let texts = W::ALL.iter().map(|word| word.text());
     let schema = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
     schema.enum_values(Some(texts)).into()
@@ -165,6 +165,10 @@ pub(crate) fn patterns(given: &[String]) -> Result<ModelPatterns, ApiError> {
             }
             Err(error) => violations.push(Violation::new(format!("/models/{index}"), error.to_string())),
         }
+    }
+    if only_denies(canonical.iter().map(String::as_str)) {
+        let rule = "has only patterns that deny, so it allows no model; add \"*\" to allow all others";
+        violations.push(Violation::new("/models", rule));
     }
     if violations.is_empty() { Ok(canonical.into_iter().collect()) } else { Err(ApiError::invalid(violations)) }
 }

@@ -227,7 +227,8 @@ pub(crate) struct ChangeUser {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Vec<RoleName>>)]
     roles: Option<Option<Roles>>,
-    /// The patterns of the models that the user may use. Null: all models. Empty: no model.
+    /// The patterns of the models that the user may use. A pattern after `!` denies, and takes
+    /// precedence. Null: all models. Empty: no model.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<Vec<String>>, max_items = 256)]
     models: Option<Option<Vec<String>>>,

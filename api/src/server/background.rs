@@ -19,6 +19,8 @@ use crate::{
 
 /// The time between two removals of expired sessions.
 const SESSION_SWEEP_INTERVAL: Duration = Duration::from_mins(10);
+/// The time between two removals of old pulls.
+const PULL_SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 /// The time between two writes of when keys were last used.
 const LAST_USED_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -53,6 +55,12 @@ pub(super) fn spawn_all(
     spawn(tasks, stop, async move {
         run_every(SESSION_SWEEP_INTERVAL, "remove ended sessions", || sweep.sessions().sweep()).await;
     });
+    let sweep = accounts();
+    spawn(tasks, stop, async move {
+        run_every(PULL_SWEEP_INTERVAL, "remove old pulls", || sweep.pulls().sweep()).await;
+    });
+    // Not stopped from outside: it gives its claims up first.
+    tasks.spawn(app.models.clone().run_pulls(stop.clone()));
     spawn(tasks, stop, run_model_refreshes(app.clone()));
     let accounts = accounts();
     spawn(tasks, stop, async move { accounts.access().run_cache_invalidation().await });

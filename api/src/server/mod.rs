@@ -28,6 +28,7 @@ use crate::{
         usage::{self, UsageBacklog},
     },
     http::{client_ip::TrustedProxies, cors::Origins},
+    models::Models,
     openapi,
     rate_limit::{RateLimiter, RedisLimiter},
     routes,
@@ -70,7 +71,7 @@ pub async fn serve(
     let process = accounts.usage().new_id();
     let backlog = UsageBacklog::new(open_spool(&config, process)?);
     let (recorder, records) = usage::channel(Arc::clone(&backlog));
-    let app = build_app(&config, accounts.clone(), recorder, signals.hard().clone())?;
+    let app = build_app(&config, accounts.clone(), recorder, &signals)?;
 
     let flush_deadline = CancellationToken::new();
     let writer = usage::writer::write(accounts.clone(), Arc::clone(&backlog), records, process, flush_deadline.clone());
@@ -108,14 +109,17 @@ fn build_app(
     config: &Config,
     accounts: Accounts,
     recorder: usage::Recorder,
-    hard_shutdown: CancellationToken,
+    signals: &ShutdownSignals,
 ) -> Result<App, Error> {
     let readiness = config.readiness.clone();
     let redis = config.redis_url.as_ref().map(|url| RedisLimiter::new(url, readiness.clone())).transpose()?;
     let rate_limiter = Arc::new(RateLimiter::new(config.requests_per_minute, redis));
     let failure_limiter = Arc::new(AuthFailureLimiter::new(config.auth_failures_per_minute));
     let authenticator = Authenticator::new(accounts.clone(), Arc::clone(&failure_limiter), Arc::clone(&rate_limiter));
-    let gateway = Gateway::new(config, accounts.clone(), authenticator.clone(), recorder, hard_shutdown)?;
+    let models = Models::new(config, accounts.clone(), signals.soft().clone()).map_err(SetupError::from)?;
+    let hard_shutdown = signals.hard().clone();
+    let gateway =
+        Gateway::new(config, accounts.clone(), authenticator.clone(), models.clone(), recorder, hard_shutdown)?;
     let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
     let refresh_cookie = RefreshCookie::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
@@ -124,6 +128,7 @@ fn build_app(
         authenticator,
         failure_limiter,
         gateway,
+        models,
         only_local_hosts: config.only_local_hosts,
         openapi: OpenApiJson(openapi),
         origins,

@@ -57,7 +57,7 @@ struct Issue {
     /// embed models:read]
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// A pattern of models that the key may use; can be repeated
+    /// A pattern of models that the key may use, or after ! may not use; can be repeated
     #[arg(long, value_name = "PATTERN")]
     model: Vec<String>,
     /// A limit of this key, such as requests_per_minute=60; can be repeated

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode, header::AUTHORIZATION};
 use reqwest::{RequestBuilder, Response, Url};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub use error::ClientError;
-pub use pull::{Progress, PullError, PullEvent, PullProgress, PullStream};
+pub use pull::{Progress, PullError, PullEvent, PullProgress, PullStep, PullSteps, PullStream};
 
 /// Maximum number of bytes of an error answer that the client reads.
 const MAX_ERROR_BODY_BYTES: usize = 4 * 1024;
@@ -68,6 +68,18 @@ impl Tag {
     }
 }
 
+/// A model that an Ollama has loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LoadedModel {
+    /// The name as Ollama prints it.
+    pub name: String,
+    /// When Ollama unloads the model if it is not used until then, as Ollama writes it (RFC 3339).
+    pub expires_at: Option<String>,
+    /// The part of the model in GPU memory, in bytes.
+    #[serde(default)]
+    pub size_vram: u64,
+}
+
 /// Client of one Ollama. Clones are cheap and share its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -92,6 +104,11 @@ struct PullRequest<'a> {
 #[derive(Deserialize)]
 struct Tags {
     models: Option<Vec<Tag>>,
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    models: Option<Vec<LoadedModel>>,
 }
 
 #[derive(Deserialize)]
@@ -120,10 +137,12 @@ impl Client {
 
     /// Lists the models of this Ollama.
     pub async fn tags(&self) -> Result<Vec<Tag>, ClientError> {
-        let response = self.send(self.request_with_timeout(Method::GET, "api/tags")).await?;
-        let body = response.bytes().await.map_err(ClientError::from_transport)?;
-        let tags: Tags = serde_json::from_slice(&body).map_err(|error| ClientError::Protocol(error.to_string()))?;
-        Ok(tags.models.unwrap_or_default())
+        Ok(self.get::<Tags>("api/tags").await?.models.unwrap_or_default())
+    }
+
+    /// Lists the models that this Ollama has loaded.
+    pub async fn loaded_models(&self) -> Result<Vec<LoadedModel>, ClientError> {
+        Ok(self.get::<Loaded>("api/ps").await?.models.unwrap_or_default())
     }
 
     /// Deletes a model. Returns false if this Ollama did not have it.
@@ -152,6 +171,12 @@ impl Client {
             Ok::<_, PullError>(pull::events(response, idle_timeout))
         };
         stream::once(opened).try_flatten().boxed()
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let response = self.send(self.request_with_timeout(Method::GET, path)).await?;
+        let body = response.bytes().await.map_err(ClientError::from_transport)?;
+        serde_json::from_slice(&body).map_err(|error| ClientError::Protocol(error.to_string()))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -16,9 +16,6 @@ pub const FORBIDDEN_PATHS: &[&str] = &["/api/push", "/api/create", "/api/copy", 
 pub const UNSERVED_PATHS: &[&str] = &[
     // Since 0.34: forwards the requests of a desktop application to OpenAI.
     "/api/codex",
-    // Change the models that all callers share.
-    "/api/delete",
-    "/api/pull",
     // Experiments. Some of them send the request to another server.
     "/api/experimental",
     // The account of the Ollama server.

@@ -9,6 +9,7 @@ use crate::{
 };
 
 const READ_MODELS: Access = Access::Scope("models:read");
+const WRITE_MODELS: Access = Access::AdminScope("models:write");
 const CHAT: Access = Access::Scope("chat");
 const GENERATE: Access = Access::Scope("generate");
 const EMBED: Access = Access::Scope("embed");
@@ -61,6 +62,8 @@ pub static ENDPOINTS: &[Endpoint] = &[
     native("/api/generate", GENERATE, Operation::Generate, &known_fields::GENERATE),
     native("/api/embed", EMBED, Operation::Embed, &known_fields::EMBED),
     native("/api/embeddings", EMBED, Operation::Embed, &known_fields::EMBEDDINGS),
+    native("/api/pull", WRITE_MODELS, Operation::Pull, &known_fields::PULL),
+    with_body(Method::DELETE, "/api/delete", WRITE_MODELS, Dialect::Ollama, Operation::Delete, &known_fields::DELETE),
     get("/v1/models", READ_MODELS, Dialect::OpenAi, Operation::ListModels),
     get("/v1/models/{model}", READ_MODELS, Dialect::OpenAi, Operation::RetrieveModel),
     openai("/v1/chat/completions", CHAT, Operation::Chat, &known_fields::OPENAI_CHAT),

@@ -31,6 +31,8 @@ fn table_lists_method_path_scope_dialect_and_operation() {
     POST /api/generate generate Ollama Generate
     POST /api/embed embed Ollama Embed
     POST /api/embeddings embed Ollama Embed
+    POST /api/pull models:write Ollama Pull
+    DELETE /api/delete models:write Ollama Delete
     GET /v1/models models:read OpenAi ListModels
     GET /v1/models/{model} models:read OpenAi RetrieveModel
     POST /v1/chat/completions chat OpenAi Chat
@@ -101,6 +103,7 @@ fn paths_that_resemble_a_served_path_are_not_served(#[case] path: &str) {
 #[case(Method::POST, "/v1/messages/batches", 404, Dialect::Anthropic)]
 #[case(Method::POST, "/v1/messagesx", 404, Dialect::OpenAi)]
 #[case(Method::GET, "/api/chat", 405, Dialect::Ollama)]
+#[case(Method::POST, "/api/delete", 405, Dialect::Ollama)]
 #[case(Method::POST, "/v1/models", 405, Dialect::OpenAi)]
 #[case(Method::DELETE, "/v1/models/m", 405, Dialect::OpenAi)]
 #[case(Method::GET, "/v1/messages", 405, Dialect::Anthropic)]
@@ -116,8 +119,6 @@ fn unserved_requests_are_rejected_in_the_dialect_of_their_path(
 }
 
 #[rstest]
-#[case(Method::POST, "/api/pull")]
-#[case(Method::DELETE, "/api/delete")]
 #[case(Method::GET, "/api/codex/_health")]
 #[case(Method::POST, "/api/experimental/web_search")]
 #[case(Method::DELETE, "/api/user/keys/x")]

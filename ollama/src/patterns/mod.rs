@@ -4,10 +4,12 @@ use std::{fmt, str::FromStr};
 
 use crate::names::{DEFAULT_NAMESPACE, DEFAULT_REGISTRY, ModelName, NameError, NameParts, Part, PartOffsets, join};
 
-/// A pattern of model names: a name in which `*` matches any text within one part.
+/// A pattern in a list of models that a user or an API key may use. It allows or denies the models
+/// whose names match it.
 ///
-/// An absent tag matches every tag. An absent namespace or registry is the default one. The pattern
-/// `*` matches every model of every registry. `Display` writes the canonical form, which the
+/// A pattern is a name in which `*` matches any text within one part. An absent tag matches every
+/// tag. An absent namespace or registry is the default one. The pattern `*` matches every model of
+/// every registry. A pattern after `!` denies. `Display` writes the canonical form, which the
 /// database stores: `registry.ollama.ai/library/smollm2:*`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelPattern {
@@ -16,12 +18,22 @@ pub struct ModelPattern {
 
 /// The canonical form of the pattern that matches every name.
 const ALL_MODELS: &str = "*";
+/// The first character of a pattern that denies.
+const DENY: char = '!';
 
 impl ModelPattern {
-    /// Parses a pattern. It may have any spelling that a name may have.
+    /// Parses a pattern. It may have any spelling that a name may have, after an optional `!`.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix(DENY) {
+            Some(denied) => Ok(Self { canonical: format!("{DENY}{}", Self::parse_names(denied)?) }),
+            None => Ok(Self { canonical: Self::parse_names(text)? }),
+        }
+    }
+
+    /// Parses a pattern of names into its canonical form.
+    fn parse_names(text: &str) -> Result<String, NameError> {
         if text == ALL_MODELS {
-            return Ok(Self { canonical: ALL_MODELS.to_owned() });
+            return Ok(ALL_MODELS.to_owned());
         }
         let parts = NameParts::split(text, true)?;
         let tag = parts.tag.unwrap_or("*");
@@ -36,7 +48,7 @@ impl ModelPattern {
         if canonical == "*/*/*:*" {
             ALL_MODELS.clone_into(&mut canonical);
         }
-        Ok(Self { canonical })
+        Ok(canonical)
     }
 
     /// Returns the canonical form.
@@ -45,10 +57,10 @@ impl ModelPattern {
         &self.canonical
     }
 
-    /// Returns whether the pattern matches the name.
+    /// Returns whether the pattern denies the models that it matches.
     #[must_use]
-    pub fn matches(&self, name: &ModelName) -> bool {
-        matches(&self.canonical, name)
+    pub fn denies(&self) -> bool {
+        self.canonical.starts_with(DENY)
     }
 }
 
@@ -66,43 +78,69 @@ impl fmt::Display for ModelPattern {
     }
 }
 
-/// The stored patterns of a user or an API key, in canonical form.
-///
-/// `None` allows every model, and an empty list allows none. A text that is not a canonical pattern
-/// matches nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct AllowList<'a>(pub Option<&'a [String]>);
-
-impl AllowList<'_> {
-    /// Returns whether the list allows the model.
-    #[must_use]
-    pub fn allows(self, name: &ModelName) -> bool {
-        self.0.is_none_or(|patterns| any_matches(patterns.iter().map(String::as_str), name))
+/// Returns whether a list allows the model: a pattern that allows matches its name, and none that
+/// denies does. The patterns must be in canonical form; any other text matches nothing. Does not
+/// allocate.
+pub fn allows<'a>(patterns: impl IntoIterator<Item = &'a str>, name: &ModelName) -> bool {
+    let mut is_allowed = false;
+    for pattern in patterns {
+        match pattern.strip_prefix(DENY) {
+            Some(denied) if matches(denied, name) => return false,
+            Some(_) => {}
+            None => is_allowed = is_allowed || matches(pattern, name),
+        }
     }
+    is_allowed
 }
 
-/// Returns whether `pattern` matches every name that `narrower` matches. Both must be in canonical
-/// form.
+/// Returns whether a list has patterns, all of which deny. Such a list allows nothing, like an
+/// empty one, which its author hardly meant.
+pub fn only_denies<'a>(patterns: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut patterns = patterns.into_iter().peekable();
+    patterns.peek().is_some() && patterns.all(|pattern| pattern.starts_with(DENY))
+}
+
+/// Returns whether `list` allows every model that the list `narrower` allows by its element
+/// `pattern`. All patterns must be in canonical form.
+///
+/// May return false although the answer is yes: two patterns of `list` that cover `pattern` only
+/// together do not count.
+#[must_use]
+pub fn covers(list: &[&str], narrower: &[&str], pattern: &str) -> bool {
+    if pattern.starts_with(DENY) {
+        return true;
+    }
+    let is_denied = |denied: &str| narrower.iter().filter_map(denied_names).any(|narrower| includes(narrower, denied));
+    list.iter().any(|allowed| includes(allowed, pattern))
+        && list.iter().filter_map(denied_names).all(|denied| !intersects(denied, pattern) || is_denied(denied))
+}
+
+/// Returns the names that a pattern denies; `None` if it allows.
+fn denied_names<'a>(pattern: &&'a str) -> Option<&'a str> {
+    pattern.strip_prefix(DENY)
+}
+
+/// Returns whether `pattern` matches every name that `narrower` matches.
 ///
 /// A `*` in `narrower` stands for any text, so only a `*` in `pattern` can match it.
-#[must_use]
-pub fn covers(pattern: &str, narrower: &str) -> bool {
-    if pattern == ALL_MODELS || narrower == ALL_MODELS {
-        return pattern == ALL_MODELS;
-    }
-    let (Some(offsets), Some(inner)) = (PartOffsets::find(pattern), PartOffsets::find(narrower)) else {
-        return false;
-    };
-    glob(offsets.model(pattern), inner.model(narrower))
-        && glob(offsets.tag(pattern), inner.tag(narrower))
-        && glob(offsets.namespace(pattern), inner.namespace(narrower))
-        && glob(offsets.registry(pattern), inner.registry(narrower))
+fn includes(pattern: &str, narrower: &str) -> bool {
+    pattern == ALL_MODELS || (narrower != ALL_MODELS && all_parts(pattern, narrower, glob))
 }
 
-/// Returns whether any pattern matches the name. The patterns must be in canonical form. Does not
-/// allocate.
-pub fn any_matches<'a>(patterns: impl IntoIterator<Item = &'a str>, name: &ModelName) -> bool {
-    patterns.into_iter().any(|pattern| matches(pattern, name))
+/// Returns whether some name matches both patterns. Texts that are no patterns match no name.
+fn intersects(a: &str, b: &str) -> bool {
+    a == ALL_MODELS || b == ALL_MODELS || all_parts(a, b, globs_intersect)
+}
+
+/// Returns whether `test` holds for each part of two patterns that are not `*`.
+fn all_parts(a: &str, b: &str, test: fn(&str, &str) -> bool) -> bool {
+    let (Some(in_a), Some(in_b)) = (PartOffsets::find(a), PartOffsets::find(b)) else {
+        return false;
+    };
+    test(in_a.model(a), in_b.model(b))
+        && test(in_a.tag(a), in_b.tag(b))
+        && test(in_a.namespace(a), in_b.namespace(b))
+        && test(in_a.registry(a), in_b.registry(b))
 }
 
 fn matches(pattern: &str, name: &ModelName) -> bool {
@@ -142,6 +180,26 @@ fn glob(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+/// Returns whether some text matches both globs.
+///
+/// Cell `j` of the row for `i` says whether the first `i` bytes of `a` and the first `j` bytes of
+/// `b` have a common text.
+fn globs_intersect(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut above: Vec<bool> = Vec::new();
+    for i in 0..=a.len() {
+        let mut row = Vec::with_capacity(b.len() + 1);
+        for j in 0..=b.len() {
+            let by_star_of_a = i > 0 && a[i - 1] == b'*' && (above[j] || (j > 0 && row[j - 1]));
+            let by_star_of_b = j > 0 && b[j - 1] == b'*' && (row[j - 1] || (i > 0 && above[j]));
+            let by_same_byte = i > 0 && j > 0 && a[i - 1] == b[j - 1] && above[j - 1];
+            row.push((i == 0 && j == 0) || by_star_of_a || by_star_of_b || by_same_byte);
+        }
+        above = row;
+    }
+    above[b.len()]
 }
 
 #[cfg(test)]

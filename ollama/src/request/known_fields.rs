@@ -106,6 +106,13 @@ pub(crate) const EMBEDDINGS: KnownFields =
 pub(crate) const SHOW: KnownFields =
     KnownFields { top_level: &["model", "system", "template", "verbose", "options", "name"], nested: &[] };
 
+/// The fields of `POST /api/pull`.
+pub(crate) const PULL: KnownFields =
+    KnownFields { top_level: &["model", "insecure", "username", "password", "stream", "name"], nested: &[] };
+
+/// The fields of `DELETE /api/delete`.
+pub(crate) const DELETE: KnownFields = KnownFields { top_level: &["model", "name"], nested: &[] };
+
 /// The fields of `POST /v1/completions`.
 pub(crate) const OPENAI_COMPLETION: KnownFields = KnownFields {
     top_level: &[

@@ -8,6 +8,9 @@ use super::{
     known_fields::KnownFields,
 };
 
+/// The field that asks Ollama to pull without TLS.
+const INSECURE: &str = "insecure";
+
 /// Maximum number of members of the top-level object, of `options` and of `stream_options`.
 const MAX_MEMBERS: usize = 256;
 
@@ -37,6 +40,7 @@ pub struct Scanned<'a> {
     model: Option<Cow<'a, str>>,
     name: Option<Cow<'a, str>>,
     stream: Option<bool>,
+    insecure: Option<bool>,
     include_usage: Option<bool>,
 }
 
@@ -77,6 +81,7 @@ pub fn scan<'a>(body: &'a [u8], known: &KnownFields) -> Result<Scanned<'a>, Scan
         model: top_level.string_value(text, known, "model")?,
         name: top_level.string_value(text, known, "name")?,
         stream: top_level.bool_value("stream")?,
+        insecure: if known.top_level.contains(&INSECURE) { top_level.bool_value(INSECURE)? } else { None },
         include_usage: options.map_or(Ok(None), |options| options.bool_value("include_usage"))?,
         top_level,
         nested,
@@ -224,6 +229,12 @@ impl<'a> Scanned<'a> {
     #[must_use]
     pub fn stream(&self) -> Option<bool> {
         self.stream
+    }
+
+    /// Returns the value of `insecure`. `None` if it is absent, null or not a known field.
+    #[must_use]
+    pub fn insecure(&self) -> Option<bool> {
+        self.insecure
     }
 
     /// Returns the text of a member's value, as written.

@@ -1,12 +1,9 @@
 //! Validates an `OllamaModel`. Pure.
 
 use paddock_crds::OllamaModel;
-use paddock_ollama::ModelName;
+use paddock_ollama::{ModelName, ModelRegistry, check_registry};
 
-use crate::{
-    config::ModelRegistry,
-    status::conditions::{Blocked, Reason},
-};
+use crate::status::conditions::{Blocked, Reason};
 
 /// A validated spec.
 #[derive(Clone, Debug)]
@@ -25,16 +22,11 @@ pub(crate) fn model_spec(object: &OllamaModel, registries: &[ModelRegistry]) -> 
         let message = "spec.model names a model of Ollama's cloud, which is not pulled";
         return Err(Blocked::new(Reason::InvalidSpec, message));
     }
-    let Some(registry) = registries.iter().find(|registry| registry.host() == model.registry()) else {
-        let allowed: Vec<_> = registries.iter().map(ModelRegistry::host).collect();
-        let message = format!(
-            "spec.model comes from registry {}, and MODEL_REGISTRIES lists only {}; use a model from there, or have the \
-             operator's configuration changed",
-            model.registry(),
-            allowed.join(", ")
-        );
-        return Err(Blocked::new(Reason::RegistryNotAllowed, message));
-    };
+    let registry = check_registry(registries, &model).map_err(|error| {
+        let message =
+            format!("spec.model {error}; use a model from there, or have the operator's configuration changed");
+        Blocked::new(Reason::RegistryNotAllowed, message)
+    })?;
     if spec.insecure_registry && !registry.is_insecure() {
         let message = format!(
             "spec.insecureRegistry: MODEL_REGISTRIES does not list {0} as http://{0}; remove the field, or have the \

@@ -7,7 +7,7 @@ use paddock_accounts::{
     types::{self, Email, Limits, ModelPatterns},
 };
 use paddock_crds::{ApiUser, Role};
-use paddock_ollama::ModelPattern;
+use paddock_ollama::{ModelPattern, only_denies};
 
 use crate::{
     object::namespace_of,
@@ -44,13 +44,16 @@ pub(crate) fn desired_email(object: &ApiUser) -> Option<Email> {
 
 /// Parses the patterns of `spec.models` into their canonical form.
 pub(crate) fn parse_patterns(texts: &[String]) -> Result<ModelPatterns, Blocked> {
-    texts
-        .iter()
-        .map(|text| match ModelPattern::parse(text) {
-            Ok(pattern) => Ok(pattern.as_str().to_owned()),
-            Err(error) => Err(Blocked::new(Reason::InvalidSpec, format!("spec.models: {text:?}: {error}"))),
-        })
-        .collect()
+    let parse = |text: &String| match ModelPattern::parse(text) {
+        Ok(pattern) => Ok(pattern.as_str().to_owned()),
+        Err(error) => Err(Blocked::new(Reason::InvalidSpec, format!("spec.models: {text:?}: {error}"))),
+    };
+    let patterns: ModelPatterns = texts.iter().map(parse).collect::<Result<_, _>>()?;
+    if only_denies(patterns.iter()) {
+        let message = "spec.models has only patterns that deny, so it allows no model; add \"*\" to allow all others";
+        return Err(Blocked::new(Reason::InvalidSpec, message));
+    }
+    Ok(patterns)
 }
 
 /// Checks that the user allows keys in the namespace.
@@ -121,6 +124,7 @@ mod tests {
     #[rstest]
     #[case::email("platform", json!({"email": "ada@.com"}), Reason::InvalidSpec, "spec.email")]
     #[case::pattern("platform", json!({"email": "a@b.c", "models": ["a/b/c/d/e"]}), Reason::InvalidSpec, "spec.models")]
+    #[case::only_denials("platform", json!({"email": "a@b.c", "models": ["!m", "!n"]}), Reason::InvalidSpec, "add \"*\"")]
     #[case::admin("team-a", json!({"email": "a@b.c", "roles": ["admin"]}), Reason::RoleNotAllowed, "ADMIN_NAMESPACES")]
     fn an_invalid_field_is_named(
         #[case] namespace: &str,

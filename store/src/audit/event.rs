@@ -71,12 +71,19 @@ event_types! {
     ApiKeyExpired = "api_key_expired",
     /// An authenticated principal lacked the permission for a request.
     AccessDenied = "access_denied",
+    /// A pull of a model was requested.
+    ModelPullStarted = "model_pull_started",
+    /// A pull was cancelled.
+    ModelPullCancelled = "model_pull_cancelled",
     /// Ollama pulled a model at the request of Paddock.
     ModelPulled = "model_pulled",
     /// An object adopted a model that Ollama already had.
     ModelAdopted = "model_adopted",
-    /// An object released its model; Ollama deleted it if the object requested that.
+    /// A model was deleted through the API, or an object released its model; Ollama deleted that if
+    /// the object requested it.
     ModelDeleted = "model_deleted",
+    /// Ollama failed to delete a model after `model_deleted` was recorded.
+    ModelDeletionFailed = "model_deletion_failed",
     /// The bootstrap admin was created or restored, or its password was reset.
     AdminBootstrapped = "admin_bootstrapped",
     /// An admin overrode the spec of the owning object.
@@ -100,9 +107,12 @@ impl EventType {
                 | Self::ApiKeyCreated
                 | Self::ApiKeyStaged
                 | Self::AccessDenied
+                | Self::ModelPullStarted
+                | Self::ModelPullCancelled
                 | Self::ModelPulled
                 | Self::ModelAdopted
                 | Self::ModelDeleted
+                | Self::ModelDeletionFailed
                 | Self::AuditTrimmed
         )
     }

@@ -9,6 +9,7 @@ mod e2e;
 mod faults;
 mod gateway;
 mod migrations;
+mod models;
 mod operator;
 mod shared_limits;
 mod store;

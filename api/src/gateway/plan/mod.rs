@@ -63,7 +63,7 @@ pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
     })
 }
 
-fn unreadable(error: &ScanError) -> ApiError {
+pub(super) fn unreadable(error: &ScanError) -> ApiError {
     gateway_error(Kind::Malformed, "invalid_request", error.to_string())
 }
 

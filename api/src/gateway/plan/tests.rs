@@ -156,6 +156,9 @@ fn a_stream_is_always_metered() {
 #[case::not_in_user_list(Some(&["registry.ollama.ai/library/llama3:*"][..]), None, 404)]
 #[case::not_in_key_list(None, Some(&["registry.ollama.ai/library/llama3:*"][..]), 404)]
 #[case::none_allowed(Some(&[][..]), None, 404)]
+#[case::denied_to_the_user(Some(&["*", "!registry.ollama.ai/library/smollm2:*"][..]), None, 404)]
+#[case::denied_to_the_key(Some(&["*"][..]), Some(&["!registry.ollama.ai/library/smollm2:135m", "*"][..]), 404)]
+#[case::another_model_denied(Some(&["*", "!registry.ollama.ai/library/llama3:*"][..]), None, 200)]
 #[case::both(Some(&["*"][..]), Some(&["registry.ollama.ai/library/smollm2:135m"][..]), 200)]
 fn user_and_key_must_both_allow_the_model(
     #[case] users: Option<&[&str]>,

@@ -45,7 +45,7 @@ impl From<Error> for ApiError {
                 log(&error);
                 return Self::database_timeout();
             }
-            Error::NoUser(_) | Error::NoCredential(_) => Kind::NotFound,
+            Error::NoUser(_) | Error::NoCredential(_) | Error::NoPullJob(_) => Kind::NotFound,
             Error::EmailTaken(_) | Error::ExternalIdTaken(_) => Kind::UserExists,
             Error::LastAdmin => Kind::LastAdmin,
             Error::Managed { .. } => Kind::Managed,

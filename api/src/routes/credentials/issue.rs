@@ -43,7 +43,8 @@ pub(crate) struct IssueKey {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = Vec<ScopeName>, required = false)]
     scopes: Option<Scopes>,
-    /// The patterns of the models that the key may use, in addition to those of the owner.
+    /// The patterns of the models that the key may use, in addition to those of the owner. A pattern
+    /// after `!` denies, and takes precedence.
     #[serde(default)]
     #[schema(max_items = 256)]
     models: Option<Vec<String>>,

@@ -124,7 +124,7 @@ struct Update {
     /// Remove all roles
     #[arg(long)]
     no_roles: bool,
-    /// A pattern of models that the user may use; can be repeated
+    /// A pattern of models that the user may use, or after ! may not use; can be repeated
     #[arg(long, value_name = "PATTERN", conflicts_with = "all_models")]
     model: Vec<String>,
     /// Allow every model

@@ -1,6 +1,7 @@
 //! The response to a pull: a stream of JSON lines, parsed into events.
 
 mod progress;
+mod steps;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 pub use progress::{Progress, PullProgress};
+pub use steps::{PullStep, PullSteps};
 
 use super::error::ClientError;
 

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::StatusCode;
+use paddock_api::Config;
 use paddock_tests::{
     database::Engine,
     fake_ollama::{Script, chat_events, chat_lines},
     paddock::SCOPES,
+    random::random_below,
     story::story,
 };
 use rstest::rstest;
@@ -74,12 +76,21 @@ pub(super) fn rows() -> Vec<Row> {
         ("GET /audit", nothing,                               [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("GET /audit/export", nothing,                        [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("GET /usage", nothing,                               [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("GET /models", nothing,                              [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("DELETE /models/{name}", nothing,                    [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
+        ("POST /models/pull", new_pull,                       [401, 403, 403, 403, 202, 401, 401, 401, 403, 403, 202, 202]),
+        ("GET /models/pull", nothing,                         [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("GET /models/pull/{id}", nothing,                    [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("GET /models/pull/{id}/events", nothing,             [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("DELETE /models/pull/{id}", nothing,                 [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("GET /api/version", nothing,                         [401, 200, 200, 200, 200, 401, 401, 401, 200, 200, 200, 200]),
         ("GET /api/tags", nothing,                            [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("GET /v1/models", nothing,                           [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/chat", chat,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/generate", generate,                      [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/embed", embed,                            [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /api/pull", new_pull,                          [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("DELETE /api/delete", known_model,                   [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("POST /v1/chat/completions", completion,             [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("GET /api/ps", nothing,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("POST /api/show", show,                              [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
@@ -127,6 +138,14 @@ fn new_key(callers: &Callers) -> Value {
 
 fn by_label(_: &Callers) -> Value {
     json!({"label": BULK})
+}
+
+fn known_model(_: &Callers) -> Value {
+    json!({"model": MODEL})
+}
+
+fn new_pull(_: &Callers) -> Value {
+    json!({"model": format!("m-{}", uuid::Uuid::now_v7().simple())})
 }
 
 fn chat(_: &Callers) -> Value {
@@ -210,6 +229,19 @@ impl Callers {
                 api.database()?.execute(&overridden).await?;
                 id
             }
+            (_, "/models/{name}") => {
+                let id = i64::try_from(random_below(1 << 40))?;
+                api.fake.add_model(&model_name(id));
+                id
+            }
+            (_, path) if path.starts_with("/models/pull/{id}") => {
+                let id = api.admin().post("/models/pull").json(&new_pull(self)).expect(202).await?.id("job")?;
+                if path.ends_with("/events") {
+                    // The events of a pull that has ended end too.
+                    api.admin().delete(format!("/models/pull/{id}")).expect(204).await?;
+                }
+                id
+            }
             (_, path) if path.starts_with("/credentials/{id}") => api.key(self.user, json!({})).await?.0,
             (method, path) if path.starts_with("/users/{id}") && method != "GET" && admin => {
                 api.user(json!({"roles": ["user"]})).await?
@@ -268,9 +300,15 @@ pub(super) fn assert_covers(document: &BTreeSet<String>, table: &[&str], file: &
     Ok(())
 }
 
+/// The model that an operation with `{name}` in its path names.
+pub(super) fn model_name(id: i64) -> String {
+    format!("model-{id}:latest")
+}
+
 /// Scripts an answer for each inference endpoint.
 pub(super) fn script_ollama(api: &Api) {
     api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+    api.fake.script("/api/pull", Script::ndjson([json!({"status": "success"})]));
     let end = json!({"model": MODEL, "created_at": "2026-11-24T05:05:53Z", "response": "", "done": true});
     api.fake.script("/api/generate", Script::ndjson([end]));
     let objects = [
@@ -296,7 +334,8 @@ pub(super) fn script_ollama(api: &Api) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_answers_every_kind_of_caller_as_the_table_says(#[case] engine: Engine) {
     story(async {
-        let api = Api::start(engine).await?;
+        // Pulls run, so that an answer that waits for one ends.
+        let api = Api::start_with(engine, |config| Config { max_pulls: 2, ..config }).await?;
         let rows = rows();
         let operations: Vec<_> = rows.iter().map(|row| row.0).collect();
         assert_covers(&documented_operations(&api.contract.document), &operations, "api/authorization.rs")?;

@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::MODEL;
+use super::{MODEL, authorization::model_name};
 
 /// The headers of every answer.
 const HEADERS: [(&str, &str); 3] =
@@ -162,12 +162,12 @@ impl<'a> ApiClient<'a> {
     }
 
     /// A request for an operation of a table, such as `GET /users/{id}`. Operations without `{id}`
-    /// ignore `id`.
+    /// ignore `id`. `{name}` is the name of the model with this number.
     pub(super) fn operation(self, operation: &str, id: i64) -> Request<'a> {
         let (method, path) = operation.split_once(' ').expect("a method and a path");
         self.request(
             method.parse().expect("a method"),
-            &path.replace("{id}", &id.to_string()).replace("{model}", MODEL),
+            &path.replace("{id}", &id.to_string()).replace("{model}", MODEL).replace("{name}", &model_name(id)),
         )
     }
 

@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use super::Api;
 
 /// Fields beyond the bounds of the narrow key, and the word that the refusal must name.
-fn beyond(later: &str) -> [(&'static str, Value, &'static str); 10] {
+fn beyond(later: &str) -> [(&'static str, Value, &'static str); 12] {
     [
         ("scopes", json!(["chat", "embed"]), "embed"),
         ("models", json!(null), "models"),
         ("models", json!(["smollm2", "llama3.2"]), "llama3.2"),
         ("models", json!(["*"]), "models"),
         ("models", json!(["team/*"]), "team/*"),
+        ("models", json!(["team/*:latest"]), "team/*"),
+        ("models", json!(["team/h*:latest", "!team/hid"]), "team/h*"),
         ("limits", json!({"requests_per_minute": 61, "tokens_per_day": 1}), "limits.requests_per_minute"),
         ("limits", json!({"requests_per_minute": 1}), "limits.tokens_per_day"),
         ("limits", json!(null), "limits.requests_per_minute"),
@@ -42,12 +44,12 @@ impl Narrow {
         let now = SystemClock.now();
         let [soon, later] = [1, 2].map(|hours| (now + Duration::from_hours(hours)).to_string());
         let narrow = json!({
-            "scopes": ["keys:write", "chat"], "models": ["smollm2", "team/*:latest"],
+            "scopes": ["keys:write", "chat"], "models": ["smollm2", "team/*:latest", "!team/hidden"],
             "limits": {"requests_per_minute": 60, "tokens_per_day": 1000}, "expires_at": soon,
         });
         let (own_id, issuer) = api.key(admin, narrow).await?;
         let within = json!({
-            "user_id": user, "scopes": ["chat"], "models": ["smollm2:135m", "team/a*:latest"],
+            "user_id": user, "scopes": ["chat"], "models": ["smollm2:135m", "team/a*:latest", "team/h*:latest", "!team/hid*"],
             "limits": {"requests_per_minute": 60, "tokens_per_day": 0, "max_concurrent": 9}, "expires_at": soon,
         });
         Ok(Self { user, own_id, issuer, within, later })

@@ -14,6 +14,7 @@ mod credentials;
 mod database_down;
 mod forgery;
 mod key_issuance;
+mod models;
 mod mutations;
 mod openapi_document;
 mod own_usage;
@@ -36,6 +37,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use contract::{ApiClient, Contract};
+use http::StatusCode;
 use paddock_accounts::{
     Accounts,
     bootstrap::{ADMIN_EMAIL, Seed},
@@ -53,7 +55,7 @@ use paddock_store::{
 use paddock_tests::{
     database::{Database, Engine},
     eventually::eventually,
-    fake_ollama::FakeOllama,
+    fake_ollama::{FakeOllama, Script},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -63,6 +65,8 @@ use tokio_util::sync::CancellationToken;
 const MODEL: &str = "smollm2:135m";
 /// A rate limit that no story reaches.
 const NO_LIMIT: u64 = 1_000_000;
+/// The registry that models may be pulled from.
+const REGISTRY: &str = "registry.ollama.ai";
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const PASSWORD: &str = "correct horse battery staple";
 const SECRET: &str = "a signing key of thirty-two bytes";
@@ -118,6 +122,7 @@ impl Api {
         configure: impl FnOnce(Config) -> Config,
     ) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL]).await?;
+        fake.script("/api/delete", Script::json(StatusCode::OK, &Value::Null));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
@@ -125,6 +130,9 @@ impl Api {
             requests_per_minute: NO_LIMIT,
             auth_failures_per_minute: NO_LIMIT,
             drain_timeout: DRAIN_TIMEOUT,
+            model_registries: vec![REGISTRY.parse()?],
+            // Pulls stay queued, so that nothing changes behind a story.
+            max_pulls: 0,
             ..Config::new(Backend::new(&fake.url())?)
         };
         let served = tokio::spawn(paddock_api::serve(listener, configure(config), accounts, stop.clone()));

@@ -132,7 +132,11 @@ async fn an_invalid_patch_names_the_fields_and_changes_nothing(#[case] engine: E
                 json!({"limits": {"requests": 1, "tokens_per_day": 1.5}}),
                 vec!["/limits/requests", "/limits/tokens_per_day"],
             ),
-            (json!({"models": ["a b", "llama3.2", ""]}), vec!["/models/0", "/models/2"]),
+            (
+                json!({"models": ["a b", "llama3.2", "", "!", "!!m"]}),
+                vec!["/models/0", "/models/2", "/models/3", "/models/4"],
+            ),
+            (json!({"models": ["!m", "!team/*"]}), vec!["/models"]),
             (json!({"limits": [7, 8]}), vec!["/limits"]),
             (json!({"display_name": "a\u{0}b"}), vec!["/display_name"]),
             (json!({"display_name": "a\u{2066}b"}), vec!["/display_name"]),

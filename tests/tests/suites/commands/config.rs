@@ -43,6 +43,7 @@ async fn effective_settings_are_shown_with_their_source() {
             ("LOG_FORMAT", json!("text"), "default".to_owned()),
             ("MODEL_REGISTRIES", json!("registry.ollama.ai"), "default".to_owned()),
             ("DRAIN_TIMEOUT", json!("30s"), "default".to_owned()),
+            ("MAX_PULLS", json!("2"), "default".to_owned()),
             ("OLLAMA_BASE_URL", json!("http://localhost:11434/"), "default".to_owned()),
             ("PUBLIC_URL", json!("http://127.0.0.1:9999"), "default".to_owned()),
         ];

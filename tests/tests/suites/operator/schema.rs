@@ -61,6 +61,9 @@ async fn bad_yaml_is_refused_with_the_field_and_the_rule() {
         assert_refused::<ApiUser>(n, json!({"email": "a@b.c", "roles": ["root"]}), &["spec.roles[0]", "admin"]).await?;
         let limits = json!({"email": "a@b.c", "limits": {"tokensPerDay": -1}});
         assert_refused::<ApiUser>(n, limits, &["spec.limits.tokensPerDay", "0"]).await?;
+        let denials = json!({"email": "a@b.c", "models": ["!team/*", "!secret"]});
+        assert_refused::<ApiUser>(n, denials, &["spec.models", "\"*\""]).await?;
+        assert_refused::<ApiKey>(n, key(json!({"models": ["!secret"]})), &["spec.models", "\"*\""]).await?;
         assert_refused::<OllamaModel>(n, json!({"model": "smollm2"}), &["spec.model"]).await?;
         Ok(())
     })

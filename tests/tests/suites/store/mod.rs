@@ -16,6 +16,7 @@ mod login_throttle;
 mod malformed_keys;
 mod managed_resources;
 mod overrides;
+mod pulls;
 mod races;
 mod random_schedules;
 mod refresh_tokens;

@@ -30,6 +30,16 @@ struct Layer {
 }
 
 impl PullProgress {
+    /// Continues a pull that has reported this progress, with the last event of each layer.
+    #[must_use]
+    pub fn resume(reported: Progress, layers: impl Iterator<Item = PullEvent>) -> Self {
+        let mut resumed = Self { reported, ..Self::default() };
+        layers.for_each(|layer| {
+            resumed.update(&layer);
+        });
+        resumed
+    }
+
     /// Applies an event and returns the new progress.
     pub fn update(&mut self, event: &PullEvent) -> Progress {
         match event {

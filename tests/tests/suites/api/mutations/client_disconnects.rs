@@ -22,7 +22,10 @@ use tokio::{
 };
 
 use super::{
-    super::{ADMIN_EMAIL, Api, PASSWORD, authorization::assert_covers},
+    super::{
+        ADMIN_EMAIL, Api, PASSWORD,
+        authorization::{assert_covers, model_name},
+    },
     EVENTS, Session, prepare,
 };
 
@@ -42,7 +45,7 @@ const SET: &str = "SELECT count(*) FROM passwords WHERE user_id = {id} AND hash 
 const REVOKED: &str = "SELECT count(*) FROM credentials WHERE id = {id} AND revoked_at IS NOT NULL";
 
 #[rustfmt::skip]
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 16] = [
     ("POST /auth/login", |mark| json!({"username": email(mark), "password": PASSWORD}),
      "SELECT count(*) FROM sessions WHERE user_agent = '{mark}'"),
     ("POST /auth/refresh", nothing,
@@ -59,7 +62,13 @@ const ROWS: [Row; 13] = [
      "SELECT count(*) FROM credentials WHERE id = {id} AND overridden_at IS NULL"),
     ("POST /credentials/{id}/rotate", nothing, "SELECT count(*) - 1 FROM credential_secrets WHERE credential_id = {id}"),
     ("POST /credentials/{id}/revoke", nothing, REVOKED),
+    ("POST /models/pull", |mark| json!({"model": mark}), "SELECT count(*) FROM pull_jobs WHERE written LIKE '%/{mark}:latest'"),
+    ("DELETE /models/pull/{id}", nothing, "SELECT count(*) FROM pull_jobs WHERE id = {id} AND state = 'cancelled'"),
+    (DELETE_MODEL, nothing, ""),
 ];
+
+/// Ollama, not the database, shows whether this operation was done.
+const DELETE_MODEL: &str = "DELETE /models/{name}";
 
 fn nothing(_: &str) -> Value {
     Value::Null
@@ -97,7 +106,15 @@ impl LeavingClient {
                 target = with_password(api, &mark).await?;
                 credential = format!("authorization: Bearer {}", Session::begin(api, ADMIN_EMAIL).await?.token);
             }
-            "POST /credentials" | "POST /users" => {}
+            "POST /credentials" | "POST /users" | "POST /models/pull" => {}
+            DELETE_MODEL => {
+                target = i64::try_from(random_below(1 << 40))?;
+                api.fake.add_model(&model_name(target));
+            }
+            "DELETE /models/pull/{id}" => {
+                let model = json!({"model": format!("target-of-{mark}")});
+                target = api.admin().post("/models/pull").json(&model).expect(202).await?.id("job")?;
+            }
             row if row.contains("/users/{id}") => target = api.user(json!({})).await?,
             _ => {
                 target = api.key(1, json!({"label": mark})).await?.0;
@@ -110,7 +127,7 @@ impl LeavingClient {
 
     fn request(&self, address: &str) -> Result<String> {
         let (method, path) = self.row.0.split_once(' ').context("a method and a path")?;
-        let path = path.replace("{id}", &self.target.to_string());
+        let path = path.replace("{id}", &self.target.to_string()).replace("{name}", &model_name(self.target));
         let (mark, credential, body) = (&self.mark, &self.credential, (self.row.1)(&self.mark));
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{credential}\r\nx-request-id: {mark}\r\nuser-agent: {mark}\r\n"
@@ -153,10 +170,15 @@ impl LeavingClient {
 
     /// Whether the request was done, and its audit events.
     async fn outcome(&self, api: &Api) -> Result<(bool, Vec<String>)> {
-        let done = self.row.2.replace("{id}", &self.target.to_string()).replace("{mark}", &self.mark);
-        let count: i64 = api.database()?.texts(&format!("SELECT CAST(({done}) AS TEXT)")).await?[0].parse()?;
+        let is_done = if self.row.0 == DELETE_MODEL {
+            let name = format!("registry.ollama.ai/library/{}", model_name(self.target));
+            api.fake.requests("/api/delete").iter().any(|request| request.json()["model"] == name)
+        } else {
+            let done = self.row.2.replace("{id}", &self.target.to_string()).replace("{mark}", &self.mark);
+            api.database()?.texts(&format!("SELECT CAST(({done}) AS TEXT)")).await?[0].parse::<i64>()? > 0
+        };
         let events = format!("SELECT event_type FROM audit_logs WHERE request_id = '{}'", self.mark);
-        Ok((count > 0, api.database()?.texts(&events).await?))
+        Ok((is_done, api.database()?.texts(&events).await?))
     }
 
     /// Whether the request was done.

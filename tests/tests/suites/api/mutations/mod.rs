@@ -24,7 +24,7 @@ use super::{
 
 /// A mutating operation, the event of its success, and whether an authenticated caller can be
 /// refused.
-const EVENTS: [(&str, &str, bool); 13] = [
+const EVENTS: [(&str, &str, bool); 16] = [
     ("POST /auth/login", "login_success", false),
     ("POST /auth/refresh", "session_refreshed", false),
     ("POST /auth/logout", "logout", false),
@@ -38,6 +38,9 @@ const EVENTS: [(&str, &str, bool); 13] = [
     ("POST /credentials/{id}/clear-override", "override_cleared", true),
     ("POST /credentials/{id}/rotate", "api_key_rotated", true),
     ("POST /credentials/{id}/revoke", "api_key_revoked", true),
+    ("POST /models/pull", "model_pull_started", true),
+    ("DELETE /models/pull/{id}", "model_pull_cancelled", true),
+    ("DELETE /models/{name}", "model_deleted", true),
 ];
 
 /// Tables and columns that change even when an operation is refused: sign-in attempts are counted
@@ -135,9 +138,12 @@ pub(super) fn body_of(operation: &str, callers: &Callers) -> Result<Value> {
 pub(super) fn success(operation: &str) -> u16 {
     match operation {
         "POST /users" | "POST /credentials" => 201,
+        "POST /models/pull" => 202,
         "POST /me/password"
         | "POST /users/{id}/password"
         | "DELETE /users/{id}"
+        | "DELETE /models/pull/{id}"
+        | "DELETE /models/{name}"
         | "POST /credentials/{id}/revoke"
         | "POST /credentials/{id}/clear-override" => 204,
         _ => 200,

@@ -1,0 +1,72 @@
+//! Deletes a model from every backend.
+
+use futures_util::future::join_all;
+use paddock_ollama::{ClientError, ModelName};
+use paddock_store::{context::AuditContext, error_chain};
+
+use super::Models;
+use crate::http::deadline::{DbError, with_db_timeout};
+
+/// Why a model was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeletionError {
+    /// No backend has the model.
+    #[error("no Ollama has the model")]
+    NotFound,
+    /// A backend did not answer, and no other has the model.
+    #[error("Ollama is not available")]
+    Unavailable,
+    /// The deletion is recorded, but a backend failed to delete the model.
+    #[error("Ollama failed to delete the model: {0}")]
+    Failed(ClientError),
+    /// An object owns the model, or the deletion could not be recorded.
+    #[error(transparent)]
+    Database(#[from] DbError),
+}
+
+impl Models {
+    /// Deletes a model from every backend that has it. Continues if the caller is dropped, so that a
+    /// recorded deletion happens.
+    pub(crate) async fn delete(&self, context: &AuditContext, model: ModelName) -> Result<(), DeletionError> {
+        with_db_timeout(self.0.accounts.models().check_unmanaged(model.as_str())).await?;
+        let present = self.backends_with(&model).await?;
+        let (models, context) = (self.clone(), context.clone());
+        let deleting = tokio::spawn(async move { models.delete_from(&context, &model, present).await });
+        deleting.await.unwrap_or_else(|_| Err(DbError::Failed(paddock_store::Error::Stopping.into()).into()))
+    }
+
+    /// Returns the indices of the backends that have the model.
+    async fn backends_with(&self, model: &ModelName) -> Result<Vec<usize>, DeletionError> {
+        let answers = join_all(self.0.backends.iter().map(|backend| backend.has(model))).await;
+        let is_complete = answers.iter().all(Result::is_ok);
+        let present: Vec<_> = (0..).zip(answers).filter(|(_, answer)| matches!(answer, Ok(true))).collect();
+        match (present.is_empty(), is_complete) {
+            (false, _) => Ok(present.into_iter().map(|(index, _)| index).collect()),
+            (true, true) => Err(DeletionError::NotFound),
+            (true, false) => Err(DeletionError::Unavailable),
+        }
+    }
+
+    async fn delete_from(
+        &self,
+        context: &AuditContext,
+        model: &ModelName,
+        backends: Vec<usize>,
+    ) -> Result<(), DeletionError> {
+        with_db_timeout(self.0.accounts.models().record_deletion(context, model.as_str())).await?;
+        let mut result = Ok(());
+        for index in backends {
+            let backend = &self.0.backends[index];
+            // A model that is gone by now is deleted.
+            let Err(error) = backend.client.delete(model).await else { continue };
+            tracing::error!(%model, backend = backend.url, error = error_chain(&error), "model not deleted");
+            let reason = format!("{}: {error}", backend.url);
+            let recorded = self.0.accounts.models().record_failed_deletion(context, model.as_str(), &reason);
+            if let Err(error) = with_db_timeout(recorded).await {
+                tracing::error!(%model, error = error_chain(&error), "failed deletion of a model not recorded");
+            }
+            result = Err(DeletionError::Failed(error));
+        }
+        result
+    }
+}
