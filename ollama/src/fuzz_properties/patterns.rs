@@ -2,11 +2,12 @@
 
 use crate::{
     names::ModelName,
-    patterns::{ModelPattern, covers},
+    patterns::{ModelPattern, allows, covers},
 };
 
-/// The input has three lines: a pattern, another one, and a name. The first pattern matches the name
-/// if a naive matcher says so, and if it covers the second one, it matches what that matches.
+/// The input has three lines: a pattern, another one, and a name. The first pattern allows the name
+/// if a naive matcher says so, and denies it beside one that allows all. If the first pattern covers
+/// the second one, it allows what that allows.
 pub fn patterns_match_as_a_naive_matcher_does(lines: &[u8]) {
     let Ok(text) = str::from_utf8(lines) else { return };
     let mut lines = text.splitn(3, '\n');
@@ -14,14 +15,21 @@ pub fn patterns_match_as_a_naive_matcher_does(lines: &[u8]) {
     let (pattern, narrower) = (next_pattern(), next_pattern());
     let Some(pattern) = pattern else { return };
     assert_eq!(ModelPattern::parse(pattern.as_str()).as_ref(), Ok(&pattern));
-    assert!(covers(pattern.as_str(), pattern.as_str()), "{pattern} does not cover itself");
+    let own = [pattern.as_str()];
+    assert!(covers(&own, &own, own[0]), "{pattern} does not cover itself");
     let Some(name) = lines.next().and_then(|line| ModelName::parse(line).ok()) else { return };
-    let is_matched = pattern.matches(&name);
+    if let Some(denied) = pattern.as_str().strip_prefix('!') {
+        let is_allowed = allows(["*", pattern.as_str()], &name);
+        assert_eq!(is_allowed, !matches_naively(denied, name.as_str()), "{pattern} and {name}");
+        return;
+    }
+    let is_matched = allows(own, &name);
     assert_eq!(is_matched, matches_naively(pattern.as_str(), name.as_str()), "{pattern} and {name}");
-    assert_eq!(is_matched, covers(pattern.as_str(), name.as_str()), "{pattern} and {name}");
+    assert_eq!(is_matched, covers(&own, &[name.as_str()], name.as_str()), "{pattern} and {name}");
     if let Some(narrower) = narrower
-        && covers(pattern.as_str(), narrower.as_str())
-        && narrower.matches(&name)
+        && !narrower.denies()
+        && covers(&own, &[narrower.as_str()], narrower.as_str())
+        && allows([narrower.as_str()], &name)
     {
         assert!(is_matched, "{pattern} covers {narrower} and does not match {name}");
     }
