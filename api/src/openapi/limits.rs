@@ -17,11 +17,13 @@ const HEADERS: [(&str, &str); 3] = [
     ("X-RateLimit-Reset", "The time until the whole limit is available again, in seconds."),
 ];
 
+/// The path whose requests are not counted, because they run no model.
+pub(super) const UNCOUNTED: &str = "/v1/messages/count_tokens";
+
 /// Adds the limits to the document.
 pub(super) fn describe(document: &mut OpenApi) {
     for (path, item) in &mut document.paths.paths {
-        // Not counted: it runs no model.
-        if path == "/v1/messages/count_tokens" {
+        if path == UNCOUNTED {
             continue;
         }
         let PathItem { get, put, post, delete, patch, .. } = item;
