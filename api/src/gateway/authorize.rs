@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use paddock_accounts::{
-    access::{Permission, Principal},
+    access::{AuthMethod, Permission, Principal},
     types::UnknownVariant,
 };
 use paddock_ollama::{Access, Endpoint, Operation};
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Authenticates a request, if the limits of its principal allow it. The request counts once,
-/// unless it only counts tokens.
+/// unless it only counts tokens and its principal may make requests.
 pub(super) async fn authenticate(
     authenticator: &Authenticator,
     operation: Operation,
@@ -24,9 +24,24 @@ pub(super) async fn authenticate(
     context: &RequestContext,
 ) -> Result<AuthenticatedRequest, ApiError> {
     Ok(match operation {
-        Operation::CountTokens => authenticator.authenticate(headers, context).await?,
+        Operation::CountTokens => {
+            let request = authenticator.authenticate(headers, context).await?;
+            if !may_make_requests(request.principal()) {
+                return Ok(authenticator.admit(headers, context).await?);
+            }
+            request
+        }
         _ => authenticator.admit(headers, context).await?,
     })
+}
+
+/// Whether neither the user nor the key has a limit of no requests at all.
+fn may_make_requests(principal: &Principal) -> bool {
+    let of_key = match &principal.via {
+        AuthMethod::Key { limits, .. } => limits.requests_per_minute,
+        AuthMethod::Session { .. } => None,
+    };
+    principal.limits.requests_per_minute != Some(0) && of_key != Some(0)
 }
 
 /// Returns the permission that an endpoint requires. `None`: the endpoint is open to anonymous

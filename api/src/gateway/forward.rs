@@ -97,7 +97,7 @@ async fn response_head(
     };
     answer.map_err(|error| match error {
         UpstreamError::Connect(_) => RequestOutcome::UpstreamUnavailable,
-        UpstreamError::Broken(_) | UpstreamError::Interim => {
+        UpstreamError::Broken(_) | UpstreamError::Unexpected => {
             tracing::warn!(error = error_chain(&error), "Ollama failed before it answered");
             RequestOutcome::UpstreamError
         }

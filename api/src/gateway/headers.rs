@@ -29,9 +29,22 @@ fn is_for_gateway(name: &str) -> bool {
         || name.starts_with("x-original-")
 }
 
-/// Whether a response header describes Ollama itself, or its own CORS rules.
+/// Whether a response header describes Ollama itself, or sets rules for browsers and clients that are
+/// the gateway's to set.
 fn is_from_upstream(name: &str) -> bool {
-    matches!(name, "server" | "set-cookie" | "www-authenticate" | "x-request-id") || name.starts_with("access-control-")
+    matches!(
+        name,
+        "alt-svc"
+            | "clear-site-data"
+            | "content-security-policy"
+            | "location"
+            | "refresh"
+            | "server"
+            | "set-cookie"
+            | "strict-transport-security"
+            | "www-authenticate"
+            | "x-request-id"
+    ) || ["access-control-", "x-paddock-", "x-ratelimit-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Filters the headers of a client's request for Ollama.
@@ -93,6 +106,9 @@ mod tests {
             ("set-cookie", "a=b"),
             ("www-authenticate", "Basic"),
             ("access-control-allow-origin", "*"),
+            ("x-ratelimit-remaining", "9"),
+            ("x-paddock-ignored", "x"),
+            ("content-security-policy", "default-src *"),
             ("transfer-encoding", "chunked"),
             ("content-type", "application/x-ndjson"),
             ("content-length", "12"),

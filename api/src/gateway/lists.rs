@@ -142,7 +142,7 @@ impl ShortRequest<'_> {
             };
             let answer = answer.map_err(|error| match error {
                 UpstreamError::Connect(_) => error::upstream_unavailable(),
-                UpstreamError::Broken(_) | UpstreamError::Interim => error::upstream_failed(),
+                UpstreamError::Broken(_) | UpstreamError::Unexpected => error::upstream_failed(),
             })?;
             let (head, body) = answer.into_parts();
             let body = read_body(body, MAX_RESPONSE, timeouts.idle).await;

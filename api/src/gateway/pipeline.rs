@@ -20,7 +20,7 @@ use super::{
 use crate::{
     auth::AuthenticatedRequest,
     http::{
-        body::{BodyError, MAX_DISCARDED, discard_beside_response, read_request_body},
+        body::{BodyError, discard_beside_response, read_request_body},
         error::{ApiError, Kind},
         request_context::RequestContext,
         request_metrics::RequestMetrics,
@@ -81,7 +81,7 @@ pub(crate) async fn serve(
 pub(crate) async fn refuse(
     gateway: &Gateway,
     refused: &RouteError,
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
     context: &RequestContext,
     mut metrics: RequestMetrics,
 ) -> Response {
@@ -106,6 +106,8 @@ pub(crate) async fn refuse(
         }
     }
     metrics.set_path(request.uri().path());
+    let (head, body) = request.into_parts();
+    discard_beside_response(&head.headers, body, gateway.body_limit);
     metrics.refuse(&error);
     let mut response = error.render_dialect(refused.dialect);
     if let RouteErrorKind::WrongMethod { allow } = refused.kind {
@@ -148,12 +150,12 @@ impl GatewayRequest<'_> {
         let caller = match caller.await {
             Ok(caller) => caller,
             Err(error) => {
-                discard_beside_response(&head.headers, body, MAX_DISCARDED);
+                discard_beside_response(&head.headers, body, self.gateway.body_limit);
                 return Err(error);
             }
         };
         if let Err(error) = authorize::authorize(caller.principal(), permission) {
-            discard_beside_response(&head.headers, body, MAX_DISCARDED);
+            discard_beside_response(&head.headers, body, self.gateway.body_limit);
             return self.deny(&head.headers, caller.principal(), error).await;
         }
         let (user_agent, principal) = (head.headers.get(header::USER_AGENT).cloned(), caller.principal().clone());
@@ -255,7 +257,7 @@ impl GatewayRequest<'_> {
     /// Reads the request's body.
     async fn read_body(&self, head: &Parts, body: Incoming) -> Result<Bytes, ApiError> {
         if head.headers.contains_key(header::CONTENT_ENCODING) {
-            discard_beside_response(&head.headers, body, MAX_DISCARDED);
+            discard_beside_response(&head.headers, body, self.gateway.body_limit);
             let reason = "send the body without a Content-Encoding";
             return Err(gateway_error(Kind::UnsupportedMediaType, "content_encoding", reason));
         }

@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 /// The tokens per byte of a model that has not been used yet: English text has some four bytes per
 /// token.
 const DEFAULT_RATIO: f64 = 0.25;
+/// The fewest and the most tokens per byte that a request can teach. A client could otherwise falsify
+/// the estimates of others, with text that the model does not read or that is not counted.
+const RATIOS: std::ops::RangeInclusive<f64> = 0.05..=1.0;
 /// The weight of the latest request in the average.
 const WEIGHT: f64 = 0.2;
 /// How many models have an average of their own.
@@ -66,7 +69,7 @@ impl PromptEstimate {
         if self.bytes == 0 {
             return;
         }
-        let latest = tokens as f64 / self.bytes as f64;
+        let latest = (tokens as f64 / self.bytes as f64).clamp(*RATIOS.start(), *RATIOS.end());
         let mut ratios = self.estimator.ratios.lock();
         if let Some(ratio) = ratios.get_mut(&self.model) {
             *ratio += WEIGHT * (latest - *ratio);
@@ -98,6 +101,16 @@ mod tests {
             estimate(&estimator, 100).complete(&mut Usage { prompt_tokens: 10, ..Usage::default() });
         }
         assert_eq!(estimate(&estimator, 1000).of_unanswered().prompt_tokens, 101);
+    }
+
+    #[test]
+    fn one_request_cannot_teach_an_absurd_ratio() {
+        let estimator = PromptEstimator::default();
+        estimate(&estimator, 1).complete(&mut Usage { prompt_tokens: 1_000_000, ..Usage::default() });
+        assert_eq!(estimate(&estimator, 1000).of_unanswered().prompt_tokens, 1000);
+        let estimator = PromptEstimator::default();
+        estimate(&estimator, 1_000_000).complete(&mut Usage { prompt_tokens: 1, ..Usage::default() });
+        assert_eq!(estimate(&estimator, 1000).of_unanswered().prompt_tokens, 50);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use paddock_ollama::{AnswerSummary, Endpoint, Meter};
@@ -57,10 +57,12 @@ pub(super) async fn respond(
     let (head, upstream) = upstream.into_parts();
     let is_success = head.status.is_success();
     let (is_stream, now) = (metering.is_stream && is_success, Instant::now());
+    let drop_usage = metering.drop_usage && is_success;
     let mut body = MeteredBody {
-        size: http_body::Body::size_hint(&upstream),
+        // Without the usage, the body is shorter than Ollama announced.
+        size: if drop_usage { SizeHint::default() } else { http_body::Body::size_hint(&upstream) },
         upstream: Some(upstream),
-        meter: Some(Meter::new(endpoint, is_stream, metering.drop_usage && is_success)),
+        meter: Some(Meter::new(endpoint, is_stream, drop_usage)),
         pending: VecDeque::new(),
         status: head.status,
         usage,
@@ -77,6 +79,9 @@ pub(super) async fn respond(
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = head.status;
     *response.headers_mut() = headers::to_client(head.headers);
+    if drop_usage {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     Ok(response)
 }
 
@@ -197,8 +202,11 @@ impl MeteredBody {
         let mut summary = self.meter.take()?.finish();
         let span = self.usage.span();
         let _within = span.enter();
+        let lacks_bytes = why == Some(RequestOutcome::UpstreamIncomplete) && self.size.exact().is_some();
         let outcome = match why {
             _ if !self.status.is_success() => RequestOutcome::UpstreamError,
+            // The client would wait for the bytes that Ollama announced.
+            _ if lacks_bytes => RequestOutcome::UpstreamIncomplete,
             _ if summary.is_complete => RequestOutcome::Complete,
             _ if summary.error.is_some() => RequestOutcome::UpstreamError,
             Some(why) => why,

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::error::{ApiError, Kind};
 
-/// How many bytes of an unread body are discarded. A client that is still sending would not see the
-/// response otherwise.
-pub(crate) const MAX_DISCARDED: usize = 4 << 20;
+/// The least number of bytes of a body over its limit that are discarded. A client that is still
+/// sending would not see the response otherwise.
+const MIN_DISCARDED: usize = 4 << 20;
 /// How long discarding may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -60,7 +60,7 @@ where
 {
     let read = collect(&mut body, limit, chunk_timeout).await;
     if read == Err(BodyError::TooLarge) {
-        discard_beside_response(headers, body, MAX_DISCARDED.max(2 * limit));
+        discard_beside_response(headers, body, MIN_DISCARDED.max(2 * limit));
     }
     read
 }

@@ -133,7 +133,7 @@ impl Dispatcher {
         }
         Ok(match target {
             Lookup::Served(endpoint) => gateway::serve(gateway, endpoint, request, context, metrics).await,
-            Lookup::Rejected(refused) => gateway::refuse(gateway, &refused, &request, context, metrics).await,
+            Lookup::Rejected(refused) => gateway::refuse(gateway, &refused, request, context, metrics).await,
             Lookup::NotOllama => self.route(request, context, metrics).await,
         })
     }

@@ -61,6 +61,22 @@ pub(crate) struct Login {
 struct Place {
     server: Url,
     context: String,
+    /// The user of the context that is replaced without being named.
+    replaced_user: Option<String>,
+}
+
+impl Place {
+    /// Fails if the sign-in of a user would replace the context of another one, and with it revoke
+    /// the key of that one, although the context was not named.
+    fn check_user(&self, email: &str) -> Result<(), Error> {
+        match &self.replaced_user {
+            Some(other) if other != email => Err(Error::config(format!(
+                "the context {name} is that of {other}: add `--context NAME` to keep both, or `--context {name}` to replace it",
+                name = self.context
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Login {
@@ -101,7 +117,9 @@ impl Login {
             (None, None) => parse_server("PADDOCK_SERVER", DEFAULT_SERVER)?,
         };
         let context = self.context.clone().or_else(|| Some(known?.0.to_owned())).unwrap_or_else(|| host(&server));
-        Ok(Place { server, context })
+        let replaced = contexts.contexts.get(&context).filter(|_| self.context.is_none());
+        let replaced_user = replaced.map(|replaced| replaced.email.clone());
+        Ok(Place { server, context, replaced_user })
     }
 
     async fn new_context(&self, place: &Place) -> Result<Context, Error> {
@@ -122,6 +140,7 @@ impl Login {
     /// Issues a key for the user of this session.
     async fn issue(&self, session: &Client, place: &Place) -> Result<Context, Error> {
         let me = session.get("/me", &[]).await?.body;
+        place.check_user(me["email"].as_str().unwrap_or_default())?;
         let expires_at = (SystemClock.now() + self.expires_in).to_string();
         let label = self.label.clone().unwrap_or_else(default_label);
         let scopes = if self.scope.is_empty() { me["scopes"].clone() } else { json!(self.scope) };
@@ -166,6 +185,7 @@ async fn begin_session(anonymous: &Client, sign_in: &SignIn) -> Result<Client, E
 async fn with_key(place: &Place, key: SecretString) -> Result<Context, Error> {
     let target = Target { server: place.server.clone(), token: key.clone(), credential: Credential::Entered };
     let me = Client::of(&target)?.get("/me", &[]).await?.body;
+    place.check_user(me["email"].as_str().unwrap_or_default())?;
     let server = text_of(&place.server);
     let Some(id) = me["key"]["credential_id"].as_i64() else {
         return Err(Error::config(format!(

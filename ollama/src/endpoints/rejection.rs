@@ -122,12 +122,18 @@ pub(super) fn intended_endpoint(method: &Method, path: &str) -> Option<&'static 
     let has_more = |endpoint: &&Endpoint| segments.ends_with(&segments_of(endpoint.path));
     let has_less =
         |endpoint: &&Endpoint| segments == segments_of(endpoint.path)[1..] && !endpoint.path.starts_with(MODELS);
+    // The base URL may end with another segment instead, as in `/api/chat/completions`.
+    let has_other = |endpoint: &&Endpoint| {
+        let wanted = segments_of(endpoint.path);
+        wanted.len() > 2 && segments.ends_with(&wanted[1..]) && !endpoint.path.starts_with(MODELS)
+    };
     // Only the base URLs of OpenAI's clients end with a segment of the path, which is easily forgotten.
     let openai = |endpoint: &&Endpoint| endpoint.dialect == Dialect::OpenAi;
     candidates()
         .find(has_more)
         .or_else(|| candidates().filter(openai).find(has_less))
         .or_else(|| candidates().find(has_less))
+        .or_else(|| candidates().filter(openai).find(has_other))
 }
 
 fn segments_of(path: &str) -> Vec<&str> {

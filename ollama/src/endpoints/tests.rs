@@ -145,6 +145,7 @@ fn no_endpoint_is_below_a_rejected_path() {
 #[case(Method::POST, "/api/v1/embeddings", "/v1/embeddings", Dialect::OpenAi)]
 #[case(Method::POST, "/chat/completions", "/v1/chat/completions", Dialect::OpenAi)]
 #[case(Method::POST, "/embeddings", "/v1/embeddings", Dialect::OpenAi)]
+#[case(Method::POST, "/api/chat/completions", "/v1/chat/completions", Dialect::OpenAi)]
 #[case(Method::POST, "/messages", "/v1/messages", Dialect::Anthropic)]
 #[case(Method::GET, "/tags", "/api/tags", Dialect::Ollama)]
 fn wrong_base_url_is_named_in_the_dialect_that_is_meant(

@@ -1,10 +1,11 @@
 //! What a request asks of a model: whether it gives the model any input, how much, and whether it
 //! leaves this Ollama.
 
-use serde::Deserialize;
+use std::borrow::Cow;
 
 use super::{
-    json::ValueKind,
+    error::ScanError,
+    json::{Cursor, MAX_DEPTH, RawString, ValueKind},
     scan::{Scanned, folds_to},
 };
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
 };
 
 /// The members that a model reads.
-const PROMPT_FIELDS: &[&str] = &["messages", "prompt", "suffix", "input", "system", "instructions", "context", "tools"];
+const PROMPT_FIELDS: &[&str] =
+    &["messages", "prompt", "suffix", "input", "system", "template", "instructions", "context", "tools"];
 
 /// The beginning of the type of the tools for which Ollama asks a search service on the internet.
 const WEB_SEARCH: &str = "web_search";
@@ -43,21 +45,12 @@ impl Scanned<'_> {
         read.map(|member| member.value_span.len()).sum()
     }
 
-    /// Returns whether a tool of the request makes Ollama search the internet. It compares keys as
-    /// Ollama does.
+    /// Returns whether a tool of the request makes Ollama search the internet. It compares keys and
+    /// texts as Ollama does. What it cannot read counts as such a tool.
     #[must_use]
     pub fn searches_web(&self) -> bool {
-        let Some(tools) = self.top_level().member("tools") else { return false };
-        let text = self.value_of(tools);
-        if tools.kind != ValueKind::Array || !may_contain(text, WEB_SEARCH) {
-            return false;
-        }
-        let Ok(tools) = serde_json::from_str::<Vec<Tool>>(text) else { return false };
-        tools.iter().any(|Tool(members)| {
-            members.iter().any(|(key, value)| {
-                folds_to(key, "type") && value.as_str().is_some_and(|kind| kind.starts_with(WEB_SEARCH))
-            })
-        })
+        let tools = self.top_level().member("tools").filter(|tools| tools.kind == ValueKind::Array);
+        tools.is_some_and(|tools| has_web_search(self.value_of(tools)).unwrap_or(true))
     }
 
     /// Whether a member is absent, or null, or an empty text or list.
@@ -73,33 +66,65 @@ impl Scanned<'_> {
     }
 }
 
-/// Whether a JSON text may contain `word` in a string. An escape may hide it.
-fn may_contain(text: &str, word: &str) -> bool {
-    text.contains(word) || text.contains("\\u")
+/// Whether an array has an object with the type of a web search. It builds no values, because the
+/// array may be large.
+fn has_web_search(array: &str) -> Result<bool, ScanError> {
+    let mut cursor = Cursor::new(array);
+    cursor.expect(b'[', "an array")?;
+    while !cursor.consume(b']') {
+        if cursor.peek() == Some(b'{') {
+            if is_web_search(&mut cursor)? {
+                return Ok(true);
+            }
+        } else {
+            cursor.skip_value(MAX_DEPTH)?;
+        }
+        cursor.consume(b',');
+    }
+    Ok(false)
 }
 
-/// The members of a tool, repeated ones included.
-#[derive(Debug)]
-struct Tool(Vec<(String, serde_json::Value)>);
-
-impl<'de> Deserialize<'de> for Tool {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> serde::de::Visitor<'de> for Members {
-            type Value = Tool;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
+/// Whether the next object has the type of a web search.
+fn is_web_search(cursor: &mut Cursor<'_>) -> Result<bool, ScanError> {
+    cursor.expect(b'{', "an object")?;
+    while !cursor.consume(b'}') {
+        let is_type = folds_to(&unescape(&cursor.string()?), "type");
+        cursor.expect(b':', "a colon")?;
+        if is_type && cursor.peek() == Some(b'"') {
+            if unescape(&cursor.string()?).starts_with(WEB_SEARCH) {
+                return Ok(true);
             }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Tool, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Tool(members))
-            }
+        } else {
+            cursor.skip_value(MAX_DEPTH)?;
         }
-        deserializer.deserialize_map(Members)
+        cursor.consume(b',');
     }
+    Ok(false)
+}
+
+/// Decodes a string as Go does: half of a surrogate pair becomes U+FFFD.
+fn unescape<'a>(raw: &RawString<'a>) -> Cow<'a, str> {
+    if !raw.has_escapes {
+        return Cow::Borrowed(raw.text);
+    }
+    let mut units: Vec<u16> = Vec::with_capacity(raw.text.len());
+    let mut rest = raw.text;
+    while let Some(at) = rest.find('\\') {
+        units.extend(rest[..at].encode_utf16());
+        let escape = &rest[at + 1..];
+        let (unit, length) = match escape.as_bytes().first() {
+            Some(b'u') => (escape.get(1..5).and_then(|digits| u16::from_str_radix(digits, 16).ok()), 5),
+            Some(b'b') => (Some(0x08), 1),
+            Some(b'f') => (Some(0x0c), 1),
+            Some(b'n') => (Some(0x0a), 1),
+            Some(b'r') => (Some(0x0d), 1),
+            Some(b't') => (Some(0x09), 1),
+            Some(byte) => (Some(u16::from(*byte)), 1),
+            None => (None, 0),
+        };
+        units.extend(unit);
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    units.extend(rest.encode_utf16());
+    Cow::Owned(String::from_utf16_lossy(&units))
 }

@@ -23,6 +23,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use paddock_ollama::Backend;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::http::spans;
@@ -31,6 +32,10 @@ use connector::Connector;
 
 /// How long an idle connection stays in the pool. Ollama itself never closes one.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How soon a request must fail to be sent again. An idle connection that Ollama has closed fails at
+/// once; one that fails later may have failed because of the request.
+const STALE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why a request to Ollama has no response.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +46,9 @@ pub(super) enum UpstreamError {
     /// The connection broke, or the response is not HTTP.
     #[error("Ollama failed before it answered")]
     Broken(#[source] hyper_util::client::legacy::Error),
-    /// Ollama asked to change the protocol, or sent an interim response.
-    #[error("Ollama answered with an interim response")]
-    Interim,
+    /// Ollama asked to change the protocol, sent an interim response, or redirected the request.
+    #[error("Ollama answered with an interim response or a redirect")]
+    Unexpected,
 }
 
 /// Sends requests to Ollama.
@@ -139,9 +144,9 @@ impl UpstreamClient {
             request
         };
         let mut first = request();
-        let connection = capture_connection(&mut first);
+        let (connection, sent) = (capture_connection(&mut first), Instant::now());
         match exchange(&self.pooled, first).await {
-            Err(UpstreamError::Broken(error)) if is_stale(&connection) => {
+            Err(UpstreamError::Broken(error)) if sent.elapsed() < STALE_LIMIT && is_stale(&connection) => {
                 tracing::debug!(%error, "idle connection to Ollama was closed; sending the request again");
                 exchange(&self.fresh, request()).await
             }
@@ -176,8 +181,9 @@ async fn exchange(
     let response = client.request(request).await.map_err(|error| {
         if error.is_connect() { UpstreamError::Connect(error) } else { UpstreamError::Broken(error) }
     })?;
-    if has_interim.load(Ordering::Relaxed) || response.status().is_informational() {
-        return Err(UpstreamError::Interim);
+    if has_interim.load(Ordering::Relaxed) || response.status().is_informational() || response.status().is_redirection()
+    {
+        return Err(UpstreamError::Unexpected);
     }
     Ok(response)
 }

@@ -118,10 +118,9 @@ impl OpenRequest {
         record.status = outcome.text().into();
         record.http_status = status.as_u16();
         if let Some(usage) = usage {
-            record.prompt_tokens = Some(i64::try_from(usage.prompt_tokens).unwrap_or(i64::MAX));
-            record.completion_tokens = Some(i64::try_from(usage.completion_tokens).unwrap_or(i64::MAX));
-            record.cached_prompt_tokens =
-                usage.cached_prompt_tokens.map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX));
+            record.prompt_tokens = Some(token_count(usage.prompt_tokens));
+            record.completion_tokens = Some(token_count(usage.completion_tokens));
+            record.cached_prompt_tokens = usage.cached_prompt_tokens.map(token_count);
             record.tokens_estimated = usage.is_estimated;
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
@@ -140,6 +139,13 @@ fn may_have_run(outcome: RequestOutcome) -> bool {
             | RequestOutcome::UpstreamIncomplete
             | RequestOutcome::UpstreamTimeout(_)
     )
+}
+
+/// Returns a count as it is stored. An absurd one of a defective Ollama is cut, so that the totals of
+/// a user do not overflow.
+fn token_count(tokens: u64) -> i64 {
+    const MAX_TOKENS: i64 = 1 << 40;
+    i64::try_from(tokens).unwrap_or(MAX_TOKENS).min(MAX_TOKENS)
 }
 
 fn micros(time: Duration) -> i64 {

@@ -125,6 +125,20 @@ async fn a_second_sign_in_revokes_the_key_that_it_replaces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_as_another_user_replaces_only_a_context_that_is_named() {
+    story(async {
+        let server = SignInFixture::start().await?;
+        server.login(&[])?;
+        let workload = server.admin.create_workload().await?;
+        let output = with_input(server.login_command(&["--with-key"])?, &format!("{}\n", workload.key()))?;
+        assert_refused(&output, 2, &[&server.bootstrap.email, "--context"])?;
+        server.run(&["user", "list"])?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_may_not_issue_keys_is_told_to_bring_one() {
     story(async {
         let server = SignInFixture::start().await?;
