@@ -58,8 +58,20 @@ pub fn openapi() -> OpenApi {
     add_host_errors(&mut document);
     gateway::describe(&mut document);
     remove_null_bodies(&mut document);
+    remove_event_schemas(&mut document);
     limits::describe(&mut document);
     document
+}
+
+/// Removes the schemas of streams of events: OpenAPI 3.1 cannot describe single events.
+fn remove_event_schemas(document: &mut OpenApi) {
+    let operations = document.paths.paths.values_mut().filter_map(|item| item.get.as_mut());
+    for response in operations.flat_map(|operation| operation.responses.responses.values_mut()) {
+        let RefOr::T(response) = response else { continue };
+        if let Some(RefOr::T(content)) = response.content.get_mut("text/event-stream") {
+            content.schema = None;
+        }
+    }
 }
 
 /// Removes the null alternative of optional bodies: a body may be absent but not null. utoipa

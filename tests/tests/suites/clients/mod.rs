@@ -4,9 +4,13 @@
 mod differences;
 mod script;
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use paddock_store::clock::{Clock as _, SystemClock};
 use paddock_tests::{
     database::{Database, Engine},
+    eventually::eventually,
     ollama::{CHAT_MODEL, Ollama},
     paddock::Paddock,
     story::{soak_or, story},
@@ -59,7 +63,9 @@ async fn compare(file: &'static str, runtime: Runtime) -> Result<()> {
     // Requests of other tests would change the cached prompts, and with them the last digits of
     // probabilities.
     let ollama = Ollama::with_models().await?;
+    next_second().await?;
     ollama.create_with_template(TOOL_MODEL, CHAT_MODEL, TOOL_TEMPLATE).await?;
+    next_second().await?;
     ollama.create_with_template(THINKING_MODEL, CHAT_MODEL, THINKING_TEMPLATE).await?;
     let database = Database::new(Engine::Sqlite).await?;
     let (paddock, admin) = Paddock::api(database.url(), ollama.url()).await?;
@@ -69,4 +75,15 @@ async fn compare(file: &'static str, runtime: Runtime) -> Result<()> {
     ollama.unload_models().await?;
     let through_paddock = script.run(paddock.url(), user.key()).await?;
     assert_same(file, &direct, &through_paddock)
+}
+
+/// Waits until the second of the clock changes. Ollama lists the models of one second in any order.
+async fn next_second() -> Result<()> {
+    let second = || SystemClock.now().seconds();
+    let first = second();
+    eventually("the next second", Duration::from_secs(5), async || {
+        ensure!(second() > first, "still {first}");
+        Ok(())
+    })
+    .await
 }
