@@ -103,7 +103,15 @@ impl Authenticator {
         };
         let kind = credential.key_id().map_or(AttemptKind::Malformed, AttemptKind::key);
         let attempt = begin(kind, access.is_unverified_key(credential))?;
-        let lookup = if access.needs_lookup(credential) { Some(begin(AttemptKind::UnknownKey, true)?) } else { None };
+        let lookup = access.needs_lookup(credential).then(|| begin(AttemptKind::UnknownKey, true)).transpose();
+        let lookup = match lookup {
+            Ok(lookup) => lookup,
+            // The key was not verified, so the attempt is no failure of it.
+            Err(throttled) => {
+                attempt.refund();
+                return Err(throttled);
+            }
+        };
         match with_db_timeout(access.authenticate(credential)).await {
             Ok(Ok(authenticated)) => {
                 attempt.refund();
