@@ -41,8 +41,8 @@ impl Caller {
     }
 
     /// Returns the authenticated request, for the gateway.
-    pub(crate) fn into_request(self) -> AuthenticatedRequest {
-        self.request
+    pub(crate) fn request(&self) -> &AuthenticatedRequest {
+        &self.request
     }
 
     /// Fails unless the caller has the permission. A denial is recorded in the audit log.

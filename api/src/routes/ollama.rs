@@ -1,11 +1,11 @@
 //! The routes `/ollama/*`: a simple way to ask a model, with the errors of the management API.
 
 use axum::{
-    Extension, Json,
-    extract::State,
+    Json,
+    extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
-use http::HeaderMap;
+use http::{HeaderMap, request::Parts};
 use paddock_accounts::{Violation, access::Permission, types::Scope};
 use paddock_ollama::ModelName;
 use serde::{Deserialize, Serialize};
@@ -74,17 +74,9 @@ pub(crate) struct Embedding {
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
-pub(crate) async fn models(
-    State(app): State<App>,
-    Extension(context): Extension<RequestContext>,
-    Extension(metrics): Extension<MetricsSlot>,
-    mut caller: Caller,
-    _: NoQuery,
-    headers: HeaderMap,
-) -> Result<Json<Vec<String>>, ApiError> {
-    caller.require(Permission::Use(Scope::ModelsRead)).await?;
-    let request = compatible_request(&app, &context, &metrics, headers, caller)?;
-    Ok(Json(request.models().await?))
+pub(crate) async fn models(mut request: ModelRequest, _: NoQuery) -> Result<Json<Vec<String>>, ApiError> {
+    request.caller.require(Permission::Use(Scope::ModelsRead)).await?;
+    Ok(Json(request.forward()?.models().await?))
 }
 
 /// Asks a model.
@@ -100,20 +92,11 @@ pub(crate) async fn models(
     ),
     security(("bearer" = []), ("api_key" = []))
 )]
-pub(crate) async fn chat(
-    State(app): State<App>,
-    Extension(context): Extension<RequestContext>,
-    Extension(metrics): Extension<MetricsSlot>,
-    mut caller: Caller,
-    _: NoQuery,
-    headers: HeaderMap,
-    body: LazyBody,
-) -> Result<Response, ApiError> {
-    caller.require(Permission::Use(Scope::Chat)).await?;
-    let Chat { model, prompt, stream } = body.json(&mut caller).await?;
+pub(crate) async fn chat(mut request: ModelRequest, _: NoQuery, body: LazyBody) -> Result<Response, ApiError> {
+    request.caller.require(Permission::Use(Scope::Chat)).await?;
+    let Chat { model, prompt, stream } = body.json(&mut request.caller).await?;
     check_model(&model)?;
-    let request = compatible_request(&app, &context, &metrics, headers, caller)?;
-    let response = request.complete(&model, &prompt, stream).await?;
+    let response = request.forward()?.complete(&model, &prompt, stream).await?;
     if stream {
         return Ok(response);
     }
@@ -130,19 +113,14 @@ pub(crate) async fn chat(
     security(("bearer" = []), ("api_key" = []))
 )]
 pub(crate) async fn embeddings(
-    State(app): State<App>,
-    Extension(context): Extension<RequestContext>,
-    Extension(metrics): Extension<MetricsSlot>,
-    mut caller: Caller,
+    mut request: ModelRequest,
     _: NoQuery,
-    headers: HeaderMap,
     body: LazyBody,
 ) -> Result<Json<Embedding>, ApiError> {
-    caller.require(Permission::Use(Scope::Embed)).await?;
-    let Embeddings { model, input } = body.json(&mut caller).await?;
+    request.caller.require(Permission::Use(Scope::Embed)).await?;
+    let Embeddings { model, input } = body.json(&mut request.caller).await?;
     check_model(&model)?;
-    let request = compatible_request(&app, &context, &metrics, headers, caller)?;
-    Ok(Json(Embedding { embedding: request.embed(&model, &input).await? }))
+    Ok(Json(Embedding { embedding: request.forward()?.embed(&model, &input).await? }))
 }
 
 /// Fails unless a text is a model's name.
@@ -153,13 +131,36 @@ fn check_model(model: &str) -> Result<(), ApiError> {
     }
 }
 
-fn compatible_request<'a>(
-    app: &'a App,
-    context: &'a RequestContext,
-    metrics: &MetricsSlot,
-    headers: HeaderMap,
+/// A request that a model answers, without its body.
+pub(crate) struct ModelRequest {
+    app: App,
     caller: Caller,
-) -> Result<CompatibleRequest<'a>, ApiError> {
-    let metrics = metrics.take().ok_or_else(ApiError::internal)?.of_gateway();
-    Ok(CompatibleRequest { gateway: &app.gateway, context, headers, caller: caller.into_request(), metrics })
+    context: RequestContext,
+    headers: HeaderMap,
+    metrics: MetricsSlot,
+}
+
+impl FromRequestParts<App> for ModelRequest {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        // The dispatcher inserts both into every request before routing.
+        let context = parts.extensions.get::<RequestContext>().ok_or_else(ApiError::internal)?.clone();
+        let metrics = parts.extensions.get::<MetricsSlot>().ok_or_else(ApiError::internal)?.clone();
+        Ok(Self { app: app.clone(), caller, context, headers: parts.headers.clone(), metrics })
+    }
+}
+
+impl ModelRequest {
+    /// Returns the request for the gateway, which takes over its metrics.
+    fn forward(&self) -> Result<CompatibleRequest<'_>, ApiError> {
+        Ok(CompatibleRequest {
+            gateway: &self.app.gateway,
+            context: &self.context,
+            headers: self.headers.clone(),
+            caller: self.caller.request().clone(),
+            metrics: self.metrics.take().ok_or_else(ApiError::internal)?.of_gateway(),
+        })
+    }
 }
