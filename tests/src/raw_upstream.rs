@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Result, ensure};
@@ -17,6 +18,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     task::AbortHandle,
+    time::sleep,
 };
 
 use crate::recorded_answers::tags;
@@ -28,6 +30,8 @@ pub enum Then {
     KeepOpen,
     /// It is closed in order.
     Close,
+    /// It is closed in order after this time.
+    CloseAfter(Duration),
     /// It is reset.
     Reset,
 }
@@ -128,6 +132,10 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> Result<()> {
         match then {
             Then::KeepOpen => {}
             Then::Close => return Ok(stream.shutdown().await?),
+            Then::CloseAfter(delay) => {
+                sleep(delay).await;
+                return Ok(stream.shutdown().await?);
+            }
             Then::Reset => return Ok(stream.set_zero_linger()?),
         }
     }

@@ -23,6 +23,8 @@ use super::{GatewayFixture, MODEL, chat, error_body::ErrorBody};
 const ANSWER: Duration = Duration::from_secs(5);
 /// The announced length of a body that the gateway accepts, in bytes.
 const ACCEPTED: usize = 1000;
+/// The length of a body that fits into no buffer, and that the gateway accepts.
+const LARGE: usize = 12 << 20;
 /// One byte more than the gateway accepts.
 const TOO_LONG: usize = (32 << 20) + 1;
 
@@ -142,6 +144,28 @@ async fn a_head_that_is_refused_is_answered_before_its_body(
             ensure!(error.dialect == dialect, "{headers:?}: {error:?}");
         }
         ensure!(gateway.fake.client_requests().is_empty());
+        Ok(())
+    })
+    .await;
+}
+
+/// A client that does not read before it has sent its whole body gets the refusal too.
+#[rstest]
+#[case::wrong_key("/v1/messages", "pdk_wrong", 401)]
+#[case::unknown_path("/api/unknown", "pdk_wrong", 404)]
+#[case::closed_path("/api/push", "pdk_wrong", 401)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_client_that_sends_a_large_body_first(
+    #[case] path: &str,
+    #[case] key: &str,
+    #[case] status: u16,
+) {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        let mut connection = Connection::open(&gateway).await?;
+        connection.send(&head(path, key, LARGE, "")).await?;
+        connection.send(&" ".repeat(LARGE)).await?;
+        assert_eq!(connection.answer().await?.0, status);
         Ok(())
     })
     .await;

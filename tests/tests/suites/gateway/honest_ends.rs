@@ -89,6 +89,7 @@ fn bodies() -> [(&'static str, Value); 6] {
     "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"done\": true} ",
     Then::KeepOpen
 )]
+#[case::a_redirect("HTTP/1.1 307 Temporary Redirect\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", Then::KeepOpen)]
 #[case::not_http("SSH-2.0-OpenSSH_9.9\r\n", Then::Close)]
 #[case::a_body_alone("{\"done\":true}\n", Then::Close)]
 #[case::two_lengths("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ", Then::Close)]
@@ -119,6 +120,36 @@ async fn half_of_an_answer_that_is_no_stream_is_a_502(#[case] then: Then) {
         let fixture = RawFixture::start(RawAnswer::new(head + half, then)).await?;
         let (path, body) = bodies()[1].clone();
         refused(fixture.workload.post(path, &body), 502).await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// The client would wait for the bytes that Ollama announced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_object_that_is_shorter_than_announced_is_a_502() {
+    story(async {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", COMPLETE.len() + 9);
+        let fixture = RawFixture::start(RawAnswer::new(head + COMPLETE, Then::Close)).await?;
+        let (path, body) = bodies()[1].clone();
+        refused(fixture.workload.post(path, &body), 502).await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Ollama announces the length of a stream that it does not flush, such as that of an empty prompt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_a_length_is_whole_without_its_usage() {
+    story(async {
+        let chunk = |usage: &str| format!("data: {{\"choices\":[{{\"text\":\"\"}}],\"model\":\"{MODEL}\"{usage}}}\n\n");
+        let end = "data: [DONE]\n\n";
+        let sent = chunk(r#","usage":{"prompt_tokens":0,"total_tokens":0}"#) + end;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", sent.len());
+        let fixture = RawFixture::start(RawAnswer::new(head + &sent, Then::KeepOpen)).await?;
+        let body = json!({"model": MODEL, "prompt": "", "stream": true});
+        let answer = fixture.workload.post("/v1/completions", &body).send().await?.error_for_status()?;
+        assert_eq!(answer.text().await?, chunk("") + end);
         Ok(())
     })
     .await;

@@ -182,6 +182,24 @@ async fn a_completion_with_requested_usage_passes_unchanged() {
     .await;
 }
 
+/// A sum beyond the range of the database would lose the later rows of the user.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absurd_count_is_cut_and_later_requests_are_recorded() {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        let end = |count: u64| json!({"model": MODEL, "done": true, "prompt_eval_count": count, "eval_count": 1});
+        for count in [u64::MAX, 9_223_372_036_854_000_000, 5] {
+            gateway.fake.script("/api/chat", Script::ndjson([end(count)]));
+            let answer = gateway.workload.post("/api/chat", &chat()).send().await?.error_for_status()?;
+            answer.bytes().await?;
+        }
+        let prompts: Vec<_> = gateway.usage_rows(3).await?.iter().map(|row| row.prompt_tokens).collect();
+        assert_eq!(prompts, [Some(1 << 40), Some(1 << 40), Some(5)]);
+        Ok(())
+    })
+    .await;
+}
+
 /// Asserts that the only row pays for a prompt, by an estimate.
 async fn assert_estimated(gateway: &GatewayFixture) -> Result<()> {
     let row = gateway.usage_rows(1).await?.remove(0);

@@ -231,3 +231,16 @@ async fn counting_tokens_does_not_count_as_a_request() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_requests_counts_no_tokens() {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        let user = gateway.admin.create_user(json!({"roles": ["user"]})).await?;
+        let (_, caller) = gateway.admin.create_key(user, json!({"limits": {"requests_per_minute": 0}})).await?;
+        refused(caller.post("/v1/messages/count_tokens", &counted_message()), 429).await?;
+        ensure!(gateway.fake.requests("/v1/messages/count_tokens").is_empty());
+        Ok(())
+    })
+    .await;
+}

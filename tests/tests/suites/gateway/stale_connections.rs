@@ -113,6 +113,21 @@ async fn a_request_is_not_sent_again_after_a_byte_of_its_answer() {
     .await;
 }
 
+/// A connection that was idle fails at once. One that fails later may have failed because of the
+/// request, which would then run twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_not_sent_again_if_its_connection_was_closed_later() {
+    story(async {
+        let late = RawAnswer::new("", Then::CloseAfter(Duration::from_millis(1500)));
+        let (upstream, _database, _paddock, workload) = with_second_answer(late).await?;
+        let statuses = send_in_turn(&workload, 4).await?;
+        ensure!(statuses.contains(&StatusCode::BAD_GATEWAY), "no connection was used twice: {statuses:?}");
+        assert_eq!(upstream.requests(), 4);
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_on_a_new_connection_is_not_sent_again() {
     story(async {
