@@ -70,7 +70,7 @@ pub enum Permission {
     /// Reading data of a user. That user needs the role `user`; other principals need the role
     /// `admin`.
     See(Scope, UserId),
-    /// Revoking a key. A key may revoke itself, whatever its scopes and the roles of its owner. Any
+    /// Revoking a key. A key may revoke itself, with any scopes and any roles of its owner. Any
     /// other key requires the role `admin` and the scope `keys:write`.
     RevokeKey(CredentialId),
 }

@@ -10,7 +10,7 @@ const MIN_LENGTH: usize = 10;
 /// What takes the place of a key.
 const REDACTED: &str = "pdk_(redacted)";
 
-/// Replaces whatever looks like an API key, in any case.
+/// Replaces each text that looks like an API key, in any case.
 pub(crate) fn redact_keys(text: &str) -> Cow<'_, str> {
     let Some(first) = find_key(text) else { return Cow::Borrowed(text) };
     let mut redacted = String::with_capacity(text.len());

@@ -15,7 +15,7 @@ use crate::{
 
 /// Revokes a key permanently.
 ///
-/// A key may revoke itself, whatever its scopes and the roles of its owner. Any other key needs an
+/// A key may revoke itself, with any scopes and any roles of its owner. Any other key needs an
 /// admin with the scope `keys:write`.
 ///
 /// A key that is revoked already stays the same. If Kubernetes owns the key, the revocation

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, Uri, header};
 use paddock_api::{host_of, is_local};
 
-/// The suffixes of names that nobody can register.
+/// The suffixes of host names that no public registry gives out.
 const PRIVATE_SUFFIXES: [&str; 3] = [".internal", ".local", ".localhost"];
 
 /// The rules about hosts and pages.

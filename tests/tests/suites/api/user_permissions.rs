@@ -1,4 +1,4 @@
-//! The last admin, and who may read and manage users.
+//! The last admin, and the roles that users need to read and manage users.
 
 use anyhow::{Result, ensure};
 use paddock_tests::{database::Engine, paddock::SCOPES, story::story};
