@@ -92,7 +92,7 @@ fn default_active() -> bool {
 pub enum Role {
     /// May do everything, for every user.
     Admin,
-    /// May use models, and manage its own profile and keys.
+    /// May use models, read its own profile, keys and usage, and change its own password.
     User,
 }
 

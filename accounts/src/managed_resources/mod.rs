@@ -1,9 +1,19 @@
 //! Users, keys and models that Kubernetes objects own: the operations of the operator.
 //!
-//! Every operation is idempotent and names the calling object. It fails with
-//! [`Error::UidMismatch`](crate::Error::UidMismatch) if the row belongs to an object of the same
-//! name with another UID. The caller then checks at the API server that its object is the current
-//! one, and retries with [`OnUidMismatch::TakeOver`].
+//! Every operation names the calling object. Every operation except
+//! [`ManagedResources::stage_secret`] is idempotent. The row may belong to an object of the same
+//! name with another UID:
+//!
+//! - [`ManagedResources::apply_user`], [`ManagedResources::apply_key`] and
+//!   [`ManagedResources::revoke_key`] then fail with
+//!   [`Error::UidMismatch`](crate::Error::UidMismatch). The caller asks the API server whether its
+//!   object is current, and retries with [`OnUidMismatch::TakeOver`].
+//! - [`ManagedResources::stage_secret`] and [`ManagedResources::activate_secret`] fail with the same
+//!   error, and cannot take the row over.
+//! - [`ManagedResources::release_user`], [`ManagedResources::plan_model_removal`] and
+//!   [`ManagedResources::forget_model`] leave the row unchanged.
+//! - [`ManagedResources::record_model`] makes the calling object the owner of the row. It needs no
+//!   check, because a recorded model grants no rights.
 
 mod keys;
 mod models;

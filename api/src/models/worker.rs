@@ -97,19 +97,22 @@ impl PullTask {
     async fn run(self, stop: CancellationToken) {
         let (job, model) = (self.claimed.job.id.0, &self.claimed.job.model);
         tracing::info!(job, model, "pulling a model");
-        tokio::select! {
-            () = self.running.cancelled() => tracing::info!(job, model, "pull cancelled"),
-            () = stop.cancelled() => self.release().await,
-            () = self.keep_claim() => tracing::info!(job, model, "pull cancelled, or continued by another process"),
+        let reason = tokio::select! {
+            () = self.running.cancelled() => "cancelled".to_owned(),
+            () = stop.cancelled() => return self.release().await,
+            reason = self.keep_claim() => reason,
             ended = self.pull() => {
-                // A claim that expires meanwhile makes the record change nothing.
+                // If the claim has expired, the record changes nothing.
                 stop.run_until_cancelled(self.record(ended)).await;
+                return;
             }
-        }
+        };
+        tracing::info!(job, model, reason, "pull stopped");
     }
 
-    /// Renews the claim and stores the progress. Returns when the claim is lost.
-    async fn keep_claim(&self) {
+    /// Renews the claim and stores the progress. Returns the reason when this process must stop the
+    /// pull.
+    async fn keep_claim(&self) -> String {
         let mut renewed = Instant::now();
         let mut ticks = interval(RENEW_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -119,14 +122,11 @@ impl PullTask {
             let (started, progress) = (Instant::now(), self.running.snapshot().progress());
             match write(self.pulls().renew(&self.claimed, &progress)).await {
                 Ok(true) => renewed = started,
-                Ok(false) => return,
+                Ok(false) => return "cancelled, or claimed by another process".to_owned(),
                 Err(error) if renewed.elapsed() < MAX_UNRENEWED => {
                     tracing::debug!(error, job = self.claimed.job.id.0, "progress of a pull not stored");
                 }
-                Err(error) => {
-                    tracing::warn!(error, job = self.claimed.job.id.0, "pull stopped until the database is back");
-                    return;
-                }
+                Err(error) => return format!("the claim could not be renewed: {error}"),
             }
         }
     }

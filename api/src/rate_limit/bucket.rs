@@ -29,8 +29,8 @@ where
 pub enum BucketKey {
     /// All keys of a user.
     User(i64),
-    /// All sessions of a user. They are counted apart from the keys, so that the holder of a stolen
-    /// key cannot keep the user from signing in and revoking it.
+    /// All sessions of a user. They have a bucket separate from the keys, so that the holder of a
+    /// stolen key cannot use up the requests of the sessions.
     Sessions(i64),
     /// One key.
     Key {
