@@ -106,7 +106,7 @@ pub struct Timeouts {
 
 /// One of the timeouts of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clock {
+pub(crate) enum Timeout {
     /// [`Timeouts::headers`]
     Headers,
     /// [`Timeouts::idle`]
@@ -117,7 +117,7 @@ pub(crate) enum Clock {
     Lifetime,
 }
 
-impl Clock {
+impl Timeout {
     /// The setting of the timeout.
     pub(crate) const fn setting(self) -> &'static str {
         match self {

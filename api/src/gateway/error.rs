@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     auth::REFUSED,
-    config::Clock,
+    config::Timeout,
     http::{
         error::{ApiError, Kind},
         request_outcome::RequestOutcome,
@@ -36,9 +36,9 @@ pub(super) fn upstream_incomplete() -> ApiError {
 }
 
 /// Ollama did not respond in time.
-pub(super) fn upstream_timeout(clock: Clock) -> ApiError {
-    let detail = format!("Ollama did not answer within {}", clock.setting());
-    gateway_error(Kind::UpstreamTimeout, clock.code(), detail)
+pub(super) fn upstream_timeout(timeout: Timeout) -> ApiError {
+    let detail = format!("Ollama did not answer within {}", timeout.setting());
+    gateway_error(Kind::UpstreamTimeout, timeout.code(), detail)
 }
 
 /// Ollama did not answer a short request in time.
@@ -67,7 +67,7 @@ pub(super) fn error_of(outcome: RequestOutcome) -> ApiError {
         RequestOutcome::Revoked => revoked(),
         RequestOutcome::Shutdown => shutdown(),
         RequestOutcome::UpstreamUnavailable => upstream_unavailable(),
-        RequestOutcome::UpstreamTimeout(clock) => upstream_timeout(clock),
+        RequestOutcome::UpstreamTimeout(timeout) => upstream_timeout(timeout),
         RequestOutcome::UpstreamIncomplete => upstream_incomplete(),
         _ => upstream_failed(),
     }

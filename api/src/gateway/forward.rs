@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Gateway,
-    clocks::Clocks,
     error::error_of,
     headers,
     plan::PlannedRequest,
     revocation::RevocationGuard,
     stream::{self, Metering, RequestGuards},
+    timeouts::Deadlines,
     upstream::UpstreamError,
     usage::{UsageGuard, UsagePermits, UsageRequest},
 };
@@ -56,9 +56,9 @@ pub(super) async fn forward(
         counter!("paddock_gateway_ignored_fields_total", "field" => field).increment(1);
     }
     let headers = headers::to_ollama(headers, context.id());
-    let clocks = Clocks::new(&gateway.timeouts, started, Instant::now(), is_stream);
+    let deadlines = Deadlines::new(&gateway.timeouts, started, Instant::now(), is_stream);
     let send = gateway.upstream.post(endpoint.path, headers, body);
-    let answer = match response_head(gateway, &clocks, &revocation, send).await {
+    let answer = match response_head(gateway, &deadlines, &revocation, send).await {
         Ok(answer) => answer,
         Err(outcome) => return Err(usage.fail(outcome, error_of(outcome))),
     };
@@ -68,7 +68,7 @@ pub(super) async fn forward(
         return Err(usage.fail(RequestOutcome::UpstreamError, model.not_found()));
     }
     let metering = Metering { is_stream, drop_usage, prompt };
-    let guards = RequestGuards { clocks, revocation, usage };
+    let guards = RequestGuards { deadlines, revocation, usage };
     let mut response = stream::respond(endpoint, answer, metering, guards).await.map_err(error_of)?;
     if let Some(ignored) = ignored {
         response.headers_mut().insert(X_PADDOCK_IGNORED, ignored);
@@ -79,19 +79,19 @@ pub(super) async fn forward(
 /// Waits for the head of a response. Fails with the outcome of the request if there is none.
 async fn response_head(
     gateway: &Gateway,
-    clocks: &Clocks,
+    deadlines: &Deadlines,
     revocation: &RevocationGuard,
     send: impl Future<Output = Result<http::Response<Incoming>, UpstreamError>>,
 ) -> Result<http::Response<Incoming>, RequestOutcome> {
     let down = gateway.model_cache.down_token();
-    let (deadline, clock) = clocks.head_deadline();
+    let (deadline, timeout) = deadlines.head_deadline();
     let answer = tokio::select! {
         // First: a request that is revoked already does not reach Ollama.
         biased;
         () = revocation.token().cancelled() => {
             return Err(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown });
         }
-        answer = timeout_at(deadline, send) => answer.map_err(|_| RequestOutcome::UpstreamTimeout(clock))?,
+        answer = timeout_at(deadline, send) => answer.map_err(|_| RequestOutcome::UpstreamTimeout(timeout))?,
         // Ollama has vanished: no packet says so, and the health check has noticed it.
         () = down.cancelled() => return Err(RequestOutcome::UpstreamUnavailable),
     };

@@ -6,7 +6,7 @@
 //! 1. [`authorize`]: the caller, and its permission;
 //! 2. [`plan`]: the request, decided on its bytes: [`model_access`], [`shared_state`];
 //! 3. [`model_cache`]: whether the model exists, and whether Ollama is up;
-//! 4. [`forward`]: to Ollama through [`upstream`], within [`clocks`];
+//! 4. [`forward`]: to Ollama through [`upstream`], within [`timeouts`];
 //! 5. [`stream`]: back to the client;
 //! 6. [`usage`]: what the request used, with [`prompt_estimate`] where Ollama does not say it.
 //!
@@ -15,7 +15,6 @@
 //! lost the right to them.
 
 mod authorize;
-mod clocks;
 pub(crate) mod compatible;
 mod error;
 mod forward;
@@ -30,6 +29,7 @@ mod prompt_estimate;
 mod revocation;
 mod shared_state;
 mod stream;
+mod timeouts;
 mod upstream;
 pub(crate) mod usage;
 

@@ -18,10 +18,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    clocks::Clocks, error::error_of, headers, prompt_estimate::PromptEstimate, revocation::RevocationGuard,
+    error::error_of, headers, prompt_estimate::PromptEstimate, revocation::RevocationGuard, timeouts::Deadlines,
     usage::UsageGuard,
 };
-use crate::{config::Clock, http::request_outcome::RequestOutcome};
+use crate::{config::Timeout, http::request_outcome::RequestOutcome};
 
 /// How many bytes of a response that is no stream are read before the client gets its head. A shorter
 /// response that breaks off can then still be answered with an error status.
@@ -40,7 +40,7 @@ pub(super) struct Metering {
 
 /// What belongs to a request as long as its response lasts.
 pub(super) struct RequestGuards {
-    pub(super) clocks: Clocks,
+    pub(super) deadlines: Deadlines,
     pub(super) revocation: RevocationGuard,
     pub(super) usage: UsageGuard,
 }
@@ -53,7 +53,7 @@ pub(super) async fn respond(
     metering: Metering,
     guards: RequestGuards,
 ) -> Result<Response, RequestOutcome> {
-    let RequestGuards { clocks, revocation, usage } = guards;
+    let RequestGuards { deadlines, revocation, usage } = guards;
     let (head, upstream) = upstream.into_parts();
     let is_success = head.status.is_success();
     let (is_stream, now) = (metering.is_stream && is_success, Instant::now());
@@ -67,9 +67,9 @@ pub(super) async fn respond(
         status: head.status,
         usage,
         prompt: metering.prompt,
-        clocks,
+        deadlines,
         last_chunk: now,
-        timer: Box::pin(sleep_until(clocks.chunk_deadline(now).0)),
+        timer: Box::pin(sleep_until(deadlines.chunk_deadline(now).0)),
         cancelled: Box::pin(revocation.token().clone().cancelled_owned()),
         revocation,
     };
@@ -104,7 +104,7 @@ struct MeteredBody {
     status: StatusCode,
     usage: UsageGuard,
     prompt: PromptEstimate,
-    clocks: Clocks,
+    deadlines: Deadlines,
     last_chunk: Instant,
     timer: Pin<Box<Sleep>>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -150,8 +150,8 @@ impl MeteredBody {
                     Ok(data) if data.is_empty() => {}
                     // The timer is not polled for a response that never pauses.
                     Ok(data) => {
-                        return Poll::Ready(match self.clocks.passed(Instant::now()) {
-                            Some(clock) => Next::End(Some(RequestOutcome::UpstreamTimeout(clock))),
+                        return Poll::Ready(match self.deadlines.passed(Instant::now()) {
+                            Some(timeout) => Next::End(Some(RequestOutcome::UpstreamTimeout(timeout))),
                             None => Next::Chunk(data),
                         });
                     }
@@ -167,16 +167,16 @@ impl MeteredBody {
             let why = if self.revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown };
             return Poll::Ready(Next::End(Some(why)));
         }
-        let clock = ready!(self.poll_timer(cx));
-        Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout(clock))))
+        let timeout = ready!(self.poll_timer(cx));
+        Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout(timeout))))
     }
 
     /// Ready when a timeout has passed. The timer is reset only when it fires, not with each chunk.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Clock> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
         while self.timer.as_mut().poll(cx).is_ready() {
-            let (due, clock) = self.clocks.chunk_deadline(self.last_chunk);
+            let (due, timeout) = self.deadlines.chunk_deadline(self.last_chunk);
             if due <= Instant::now() {
-                return Poll::Ready(clock);
+                return Poll::Ready(timeout);
             }
             self.timer.as_mut().reset(due);
         }
@@ -263,8 +263,8 @@ fn message(outcome: RequestOutcome) -> Cow<'static, str> {
     match outcome {
         RequestOutcome::Revoked => "the right to this answer has ended; it is not complete".into(),
         RequestOutcome::Shutdown => "the gateway is shutting down; the answer is not complete".into(),
-        RequestOutcome::UpstreamTimeout(clock) => {
-            format!("Ollama took longer than {}; the answer is not complete", clock.setting()).into()
+        RequestOutcome::UpstreamTimeout(timeout) => {
+            format!("Ollama took longer than {}; the answer is not complete", timeout.setting()).into()
         }
         _ => "Ollama broke off; the answer is not complete".into(),
     }

@@ -1,6 +1,6 @@
 //! How a request ended.
 
-use crate::config::Clock;
+use crate::config::Timeout;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) enum RequestOutcome {
     /// Ollama is unreachable.
     UpstreamUnavailable,
     /// A timeout has passed.
-    UpstreamTimeout(Clock),
+    UpstreamTimeout(Timeout),
     /// The principal lost the right to the response.
     Revoked,
     /// The server shut down.
@@ -44,7 +44,7 @@ impl RequestOutcome {
     /// The reason in the log, where the outcome does not say it.
     pub(crate) const fn reason(self) -> Option<&'static str> {
         match self {
-            Self::UpstreamTimeout(clock) => Some(clock.code()),
+            Self::UpstreamTimeout(timeout) => Some(timeout.code()),
             _ => None,
         }
     }

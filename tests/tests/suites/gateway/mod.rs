@@ -1,7 +1,6 @@
 //! The gateway: policy, refusals, metering, faults, and untouched streams.
 
 mod attacks;
-mod clocks;
 mod credentials;
 mod dead_keys;
 mod early_refusals;
@@ -18,6 +17,7 @@ mod routes;
 mod shared_state;
 mod stale_connections;
 mod streaming;
+mod timeouts;
 mod tls_upstream;
 mod vanished;
 
