@@ -22,11 +22,11 @@ use crate::{
     key::{
         pending_secrets::PendingSecrets,
         plan::{self, Inputs, IssueReason, Step},
-        secret::{self, ObservedSecret, SecretContent, SecretOwnership},
+        secret_content::{self, ObservedSecret, SecretContent, SecretOwnership},
         secret_writer::SecretWriter,
         validate::KeySpec,
     },
-    object::uid::with_uid_check,
+    object::takeover::with_uid_check,
     status::conditions::{Blocked, Reason},
 };
 
@@ -260,7 +260,7 @@ impl Delivery<'_> {
         self.pending_secrets.insert(credential.id, staged.clone());
         pass(Point::AfterStage).await;
         let expires_at = [staged.expires_at, credential.expires_at].into_iter().flatten().min();
-        let desired = secret::desired_secret(
+        let desired = secret_content::desired_secret(
             self.object,
             &self.spec.secret_name,
             &SecretContent {
@@ -326,7 +326,7 @@ impl Delivery<'_> {
         let (Some(active), Some(token)) = (plan::active_version(versions), observed.token.as_ref()) else {
             return Ok(observed);
         };
-        let desired = secret::desired_secret(
+        let desired = secret_content::desired_secret(
             self.object,
             &self.spec.secret_name,
             &SecretContent {
@@ -338,7 +338,7 @@ impl Delivery<'_> {
                 template: &self.spec.template,
             },
         );
-        if secret::merge_patch(&observed, &desired).is_none() {
+        if secret_content::merge_patch(&observed, &desired).is_none() {
             return Ok(observed);
         }
         self.secret.read_own(self.secret.write(Some(&observed), &desired).await?)

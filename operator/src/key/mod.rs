@@ -4,7 +4,7 @@ mod apply;
 mod clean_up;
 mod pending_secrets;
 mod plan;
-mod secret;
+mod secret_content;
 mod secret_writer;
 mod status;
 mod user;
@@ -24,7 +24,7 @@ use crate::{
         secret_writer::SecretWriter,
         user::UserLookup,
     },
-    object::{namespace_of, uid::with_uid_check},
+    object::{namespace_of, takeover::with_uid_check},
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
     status::conditions::Reason,
 };

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     error::{ReconcileError, is_conflict, is_not_found},
-    key::secret::{self, ObservedSecret, SecretOwnership},
+    key::secret_content::{self, ObservedSecret, SecretOwnership},
     object::{Object, namespace_of},
 };
 
@@ -31,7 +31,7 @@ impl<'a> SecretWriter<'a> {
 
     /// Reads the Secret.
     pub(crate) async fn observe(&self) -> Result<SecretOwnership, kube::Error> {
-        Ok(secret::observe(self.object, self.api.get_opt(&self.name).await?))
+        Ok(secret_content::observe(self.object, self.api.get_opt(&self.name).await?))
     }
 
     /// Creates the Secret, or patches the observed one. Returns the written Secret, for
@@ -41,7 +41,7 @@ impl<'a> SecretWriter<'a> {
         observed: Option<&ObservedSecret>,
         desired: &Secret,
     ) -> Result<Secret, ReconcileError> {
-        let result = match observed.map(|observed| secret::merge_patch(observed, desired)) {
+        let result = match observed.map(|observed| secret_content::merge_patch(observed, desired)) {
             None => {
                 let field_manager = Some(ApiKey::FIELD_MANAGER.to_owned());
                 let params = PostParams { field_manager, ..PostParams::default() };
@@ -61,7 +61,7 @@ impl<'a> SecretWriter<'a> {
     /// Reads the Secret that [`Self::write`] returned. Fails with a conflict if the object does not
     /// own it.
     pub(crate) fn read_own(&self, written: Secret) -> Result<ObservedSecret, ReconcileError> {
-        match secret::observe(self.object, Some(written)) {
+        match secret_content::observe(self.object, Some(written)) {
             SecretOwnership::Own(observed) => Ok(*observed),
             _ => Err(ReconcileError::Conflict("another writer changed the Secret's owner")),
         }
@@ -81,7 +81,7 @@ impl<'a> SecretWriter<'a> {
     pub(crate) async fn orphan(&self) -> Result<(), ReconcileError> {
         let found = self.api.get_opt(&self.name).await?;
         let owners: Vec<_> = found.iter().flat_map(ResourceExt::owner_references).cloned().collect();
-        let SecretOwnership::Own(observed) = secret::observe(self.object, found) else { return Ok(()) };
+        let SecretOwnership::Own(observed) = secret_content::observe(self.object, found) else { return Ok(()) };
         let uid = self.object.meta().uid.as_ref();
         let others: Vec<_> = owners.into_iter().filter(|owner| Some(&owner.uid) != uid).collect();
         let patch = json!({"metadata": {"resourceVersion": observed.resource_version, "ownerReferences": others}});

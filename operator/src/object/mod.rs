@@ -3,7 +3,7 @@
 
 pub(crate) mod field_manager;
 pub(crate) mod store;
-pub(crate) mod uid;
+pub(crate) mod takeover;
 
 use std::fmt::Debug;
 

@@ -11,7 +11,7 @@ use paddock_crds::{AdoptionPolicy, ApiUser};
 use crate::{
     context::{Context, audit_context},
     error::ReconcileError,
-    object::{namespace_of, uid::with_uid_check},
+    object::{namespace_of, takeover::with_uid_check},
     status::conditions::{Blocked, Reason},
     user::validate,
 };
