@@ -1,14 +1,14 @@
 //! Models: their state on every backend, and the pulls and deletions that admins request.
 //!
-//! The management API and the gateway call the same functions. A pull is a job: [`jobs`] queues it in
-//! the database, and [`worker`] of any process runs it, whether or not its caller waits. A
-//! [`subscription`] follows it.
+//! The management API and the gateway call the same functions. A pull is a job: [`requests`] queues
+//! the pull in the database, and the [`worker`] of any process runs it, whether or not the caller
+//! waits. A [`subscription`] follows the pull.
 
 mod backend;
 mod catalog;
 mod deletion;
 mod failure;
-mod jobs;
+mod requests;
 mod running;
 mod snapshot;
 mod speed;
@@ -27,7 +27,7 @@ use backend::BackendClient;
 pub(crate) use backend::BackendModel;
 pub(crate) use catalog::{Catalog, CatalogModel};
 pub(crate) use deletion::DeletionError;
-use jobs::PullSource;
+use requests::PullSource;
 use running::RunningPulls;
 pub(crate) use snapshot::PullSnapshot;
 pub(crate) use subscription::PullSubscription;

@@ -1,4 +1,4 @@
-//! Requesting and cancelling pulls.
+//! Requests about pulls: start, cancel, find, list and follow.
 
 use paddock_accounts::{
     PullJobId,
