@@ -101,21 +101,21 @@ struct SessionRow {
     limits: Limits,
 }
 
-/// Authentication and authorization of requests.
+/// The operations on credentials of requests: authentication, denials and the credential cache.
 #[derive(Clone, Copy)]
-pub struct Access<'a> {
+pub struct Authentication<'a> {
     accounts: &'a Accounts,
 }
 
 impl Accounts {
-    /// Authentication and authorization of requests.
+    /// The operations on credentials of requests: authentication, denials and the credential cache.
     #[must_use]
-    pub fn access(&self) -> Access<'_> {
-        Access { accounts: self }
+    pub fn authentication(&self) -> Authentication<'_> {
+        Authentication { accounts: self }
     }
 }
 
-impl Access<'_> {
+impl Authentication<'_> {
     /// Authenticates the credential of a request. Uses the cached result while the rights of the
     /// owner are unchanged.
     pub async fn authenticate(
@@ -222,7 +222,7 @@ impl Access<'_> {
     }
 
     /// Subscribes to changes of rights. Changes of other processes arrive only while
-    /// [`Access::run_cache_invalidation`] runs.
+    /// [`Authentication::run_cache_invalidation`] runs.
     #[must_use]
     pub fn rights_changes(self) -> RightsChanges {
         self.accounts.cache().rights_changes()

@@ -30,7 +30,7 @@ pub mod users;
 
 pub use accounts::Accounts;
 pub use auth_failure::AuthFailure;
-pub use authenticate::Access;
+pub use authenticate::Authentication;
 pub use error::Error;
 pub use paddock_store::ids::{CredentialId, PullJobId, SecretId, SessionId, UserId};
 pub use presented_credential::{Authenticated, PresentedCredential};

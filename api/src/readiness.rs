@@ -98,7 +98,7 @@ impl Readiness {
 
     /// Probes the database once.
     pub(crate) async fn probe_database(&self, accounts: &Accounts) {
-        self.state.has_cache.store(accounts.access().is_cache_enabled(), Relaxed);
+        self.state.has_cache.store(accounts.authentication().is_cache_enabled(), Relaxed);
         match timeout(PROBE_TIMEOUT, accounts.ready()).await {
             Ok(Ok(())) => self.set_database(true, true),
             Ok(Err(OpenError::Behind { .. })) => self.set_database(true, false),

@@ -5,6 +5,7 @@
 //! the changes of other processes. An entry carries the [`Generation`] from before its read, so a
 //! change during the read outdates the entry.
 
+mod decision;
 mod invalidation;
 
 use std::{
@@ -16,16 +17,14 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+pub(crate) use decision::CachedDecision;
 pub(crate) use invalidation::run_invalidation;
 use metrics::{counter, gauge};
 use paddock_store::{
-    clock::Timestamp,
     ids::UserId,
     rights::{Generation, Rights, RightsChanges},
 };
 use tokio::sync::Mutex;
-
-use crate::{access::principal::Principal, auth_failure::AuthFailure};
 
 /// The number of accepted credentials in the cache.
 const MAX_ACCEPTED: u64 = 100_000;
@@ -48,31 +47,6 @@ impl Digest {
     pub(crate) fn of(credential: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, credential.as_bytes());
         Self(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
-    }
-}
-
-/// The result of verifying a credential.
-#[derive(Clone, Debug)]
-pub(crate) struct CachedDecision {
-    pub(crate) outcome: Result<Arc<Principal>, AuthFailure>,
-    /// The user that the credential belongs to, if any.
-    pub(crate) user: Option<UserId>,
-    /// When the credential expires, and the failure from then on.
-    pub(crate) until: Option<(Timestamp, AuthFailure)>,
-}
-
-impl CachedDecision {
-    /// Creates a rejection without a user.
-    pub(crate) fn rejected(failure: AuthFailure) -> Self {
-        Self { outcome: Err(failure), user: None, until: None }
-    }
-
-    /// Returns the result at this time.
-    pub(crate) fn at(&self, now: Timestamp) -> Result<Arc<Principal>, AuthFailure> {
-        match self.until {
-            Some((end, failure)) if end <= now => self.outcome.clone().and(Err(failure)),
-            _ => self.outcome.clone(),
-        }
     }
 }
 
@@ -202,6 +176,7 @@ impl CredentialCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth_failure::AuthFailure;
 
     const ADA: UserId = UserId(1);
     const BOB: UserId = UserId(2);
@@ -254,13 +229,5 @@ mod tests {
         cache.set_enabled(true);
         cache.insert(digest, read_at, &disabled(ADA));
         assert!(cache.find(&digest).is_none(), "enabling the cache outdates reads in progress");
-    }
-
-    #[test]
-    fn a_rejection_keeps_its_reason_after_the_expiry() {
-        let end = Timestamp::from_micros(10);
-        let decision = CachedDecision { until: Some((end, AuthFailure::Expired)), ..disabled(ADA) };
-        assert_eq!(decision.at(Timestamp::from_micros(9)).unwrap_err(), AuthFailure::Disabled);
-        assert_eq!(decision.at(end).unwrap_err(), AuthFailure::Disabled);
     }
 }

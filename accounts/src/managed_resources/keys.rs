@@ -9,7 +9,7 @@ use paddock_store::{
     retry_lost_race,
 };
 
-use super::{ManagedResources, OnUidMismatch, owner::check_uid};
+use super::{ManagedResources, OnUidMismatch, uid_check::check_uid};
 use crate::{
     credentials::{
         credential::{self, Credential},

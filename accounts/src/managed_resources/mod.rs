@@ -17,14 +17,14 @@
 
 mod keys;
 mod models;
-mod owner;
 mod secrets;
+mod uid_check;
 mod users;
 
 pub use keys::DesiredKey;
 pub use models::{Model, ModelSource, Removal};
-pub use owner::OnUidMismatch;
 pub use secrets::Staged;
+pub use uid_check::OnUidMismatch;
 pub use users::{Adoption, DeletionAction, DesiredUser};
 
 use crate::accounts::Accounts;

@@ -2,7 +2,7 @@
 
 use paddock_store::{Tx, audit::Event, context::AuditContext, ids::UserId, retry_lost_race};
 
-use super::{ManagedResources, OnUidMismatch, owner::check_uid};
+use super::{ManagedResources, OnUidMismatch, uid_check::check_uid};
 use crate::{
     error::Error,
     types::{Email, Limits, ManagedBy, ModelPatterns, Role, Roles},

@@ -79,7 +79,7 @@ impl Authenticator {
     /// before it acts, if the principal may have lost rights since the headers of the request were
     /// read. Without a change of rights this looks nothing up.
     pub(crate) async fn recheck(&self, request: &mut AuthenticatedRequest) -> Result<(), AuthError> {
-        let access = self.accounts.access();
+        let access = self.accounts.authentication();
         let checked = match with_db_timeout(access.recheck(&request.credential, &request.authenticated)).await {
             Ok(checked) => checked.map_err(AuthError::Refused),
             Err(error) => Err(AuthError::Database(error)),
@@ -97,7 +97,7 @@ impl Authenticator {
         credential: &PresentedCredential,
         context: &RequestContext,
     ) -> Result<Authenticated, AuthError> {
-        let access = self.accounts.access();
+        let access = self.accounts.authentication();
         let begin = |kind, is_unverified| {
             self.failure_limiter.begin(context.ip, kind, || is_unverified).map_err(AuthError::Throttled)
         };
@@ -140,7 +140,8 @@ impl Authenticator {
     /// Records in the audit log that the principal was denied `target`. The denial stands even if
     /// the record fails.
     pub(crate) async fn record_denial(&self, audit: &AuditContext, principal: &Principal, target: &str, reason: &str) {
-        let recorded = with_db_timeout(self.accounts.access().record_denial(audit, principal, target, reason)).await;
+        let recorded =
+            with_db_timeout(self.accounts.authentication().record_denial(audit, principal, target, reason)).await;
         if let Err(error) = recorded {
             tracing::error!(error = error_chain(&error), target, "denial not recorded");
         }

@@ -104,7 +104,7 @@ impl RevocationWatcher {
 
     /// Authorizes affected requests again after every change of rights. Never returns.
     pub(super) async fn run(&self, accounts: &Accounts) {
-        let mut changes = accounts.access().rights_changes();
+        let mut changes = accounts.authentication().rights_changes();
         let mut undecided: Vec<Registration> = Vec::new();
         loop {
             let due = if undecided.is_empty() {
@@ -142,7 +142,7 @@ async fn reauthorize(accounts: &Accounts, registration: &Registration) -> Result
     if registration.cancellation.is_cancelled() {
         return Ok(());
     }
-    let reason = match accounts.access().reauthenticate(&registration.principal).await {
+    let reason = match accounts.authentication().reauthenticate(&registration.principal).await {
         Err(error) => {
             tracing::debug!(error = error_chain(&error), "open stream not re-authorized yet");
             return Err(Undecided);

@@ -63,7 +63,7 @@ pub(super) fn spawn_all(
     tasks.spawn(app.models.clone().run_pulls(stop.clone()));
     spawn(tasks, stop, run_model_refreshes(app.clone()));
     let accounts = accounts();
-    spawn(tasks, stop, async move { accounts.access().run_cache_invalidation().await });
+    spawn(tasks, stop, async move { accounts.authentication().run_cache_invalidation().await });
     let rate_limiter = Arc::clone(&app.rate_limiter);
     spawn(tasks, stop, async move { rate_limiter.run_probes().await });
     let app = app.clone();

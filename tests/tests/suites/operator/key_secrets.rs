@@ -116,7 +116,7 @@ async fn a_deleted_key_takes_its_secret_with_it() {
         let key = cluster.secret_data("llm").await?[data::API_KEY].clone();
         cluster.delete::<ApiKey>("ci").await?;
         ensure!(cluster.secrets().get_opt("llm").await?.is_none());
-        ensure!(cluster.accounts.access().authenticate(&key.as_str().into()).await?.is_err());
+        ensure!(cluster.accounts.authentication().authenticate(&key.as_str().into()).await?.is_err());
         Ok(())
     })
     .await;
@@ -205,7 +205,7 @@ async fn rotation_on_request_is_done_once_with_its_own_grace() {
         cluster.merge_patch::<ApiKey>("ada", ask("0s")).await?;
         let third = wait_for_new_version(&cluster, &second).await?;
         ensure!(
-            cluster.accounts.access().authenticate(&newer.as_str().into()).await?.is_err(),
+            cluster.accounts.authentication().authenticate(&newer.as_str().into()).await?.is_err(),
             "a grace of 0s ends the old key at once"
         );
         drop(operator);

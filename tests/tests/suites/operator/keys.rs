@@ -176,7 +176,7 @@ async fn a_paused_object_can_be_deleted() {
         cluster.assert_accepted(&key).await.context("a paused object is not changed")?;
         cluster.delete::<ApiKey>("ada").await?;
         cluster.delete::<ApiUser>("ada").await?;
-        ensure!(cluster.accounts.access().authenticate(&key.as_str().into()).await?.is_err());
+        ensure!(cluster.accounts.authentication().authenticate(&key.as_str().into()).await?.is_err());
         Ok(())
     })
     .await;
@@ -196,7 +196,7 @@ async fn a_retained_key_can_be_revoked_by_its_next_object() {
         cluster.create::<ApiKey>("ci", json!({"userRef": {"name": "ada"}, "revoked": true})).await?;
         cluster.wait_for_ready::<ApiKey>("ci", "False", "Revoked").await?;
         ensure!(
-            cluster.accounts.access().authenticate(&key.as_str().into()).await?.is_err(),
+            cluster.accounts.authentication().authenticate(&key.as_str().into()).await?.is_err(),
             "the key is still accepted"
         );
         Ok(())

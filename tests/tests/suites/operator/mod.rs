@@ -188,7 +188,7 @@ impl ClusterFixture {
 
     /// Asserts that the key is accepted.
     async fn assert_accepted(&self, key: &str) -> Result<()> {
-        let refused = self.accounts.access().authenticate(&key.into()).await?.err();
+        let refused = self.accounts.authentication().authenticate(&key.into()).await?.err();
         ensure!(refused.is_none(), "the key is refused: {refused:?}");
         Ok(())
     }

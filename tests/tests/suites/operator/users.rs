@@ -145,7 +145,7 @@ async fn a_deleted_namespace_takes_its_users_and_keys_with_it() {
             }
         })
         .await?;
-        ensure!(cluster.accounts.access().authenticate(&text.as_str().into()).await?.is_err());
+        ensure!(cluster.accounts.authentication().authenticate(&text.as_str().into()).await?.is_err());
         let events = cluster.audit_events().await?;
         // The key ends by itself or with its user, depending on which object goes first.
         ensure!(events.last().is_some_and(|event| event == "user_deleted"), "{events:?}");

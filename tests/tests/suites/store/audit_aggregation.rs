@@ -21,7 +21,7 @@ impl StoreFixture {
     async fn principal(&self, email: &str) -> Result<(Arc<Principal>, AuditContext)> {
         let user = self.user(email, &[]).await?;
         let token = self.accounts.credentials().issue(&context(), new_key(user.id)).await?.token;
-        let principal = self.accounts.access().authenticate(&token.plaintext().into()).await?;
+        let principal = self.accounts.authentication().authenticate(&token.plaintext().into()).await?;
         let principal = principal.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
         let context = context().acting(principal.actor());
         Ok((Arc::clone(principal.principal()), context))
@@ -29,7 +29,7 @@ impl StoreFixture {
 
     /// Records a refusal.
     async fn deny(&self, (principal, context): &(Arc<Principal>, AuditContext), route: &str) -> Result<(), Error> {
-        self.accounts.access().record_denial(context, principal, route, "needs the role admin").await
+        self.accounts.authentication().record_denial(context, principal, route, "needs the role admin").await
     }
 
     /// The rows of a type, oldest first, each with the number of its events.

@@ -71,7 +71,7 @@ async fn a_deleted_user_loses_its_credentials(#[case] engine: Engine) {
         ensure!(store.accounts.users().find(admin).await?.is_none());
         store.assert_tombstone(admin).await?;
         for text in [bootstrap.plaintext(), live.token.plaintext(), rotated.token.plaintext(), &login.access_token] {
-            ensure!(store.accounts.access().authenticate(&text.into()).await?.is_err());
+            ensure!(store.accounts.authentication().authenticate(&text.into()).await?.is_err());
         }
         let refused = store.accounts.sessions().login(&context(), ADMIN_EMAIL, PASSWORD.into()).await;
         ensure!(matches!(refused, Err(Error::WrongPassword)), "{refused:?}");
@@ -163,7 +163,7 @@ async fn the_last_admin_cannot_be_deleted_and_keeps_its_key(#[case] engine: Engi
         let key = store.accounts.credentials().issue(&context(), new_key(root.id)).await?;
         let refused = store.accounts.users().delete(&context(), root.id, Ok(())).await;
         ensure!(matches!(refused, Err(Error::LastAdmin)), "{refused:?}");
-        ensure!(store.accounts.access().authenticate(&key.token.plaintext().into()).await?.is_ok());
+        ensure!(store.accounts.authentication().authenticate(&key.token.plaintext().into()).await?.is_ok());
         ensure!(store.events().await? == ["user_created", "api_key_issued"]);
         Ok(())
     })

@@ -102,7 +102,7 @@ impl World<'_> {
         let active = versions.iter().filter(|version| version.state == SecretState::Active).count();
         ensure!(active <= 1, "{active} are active");
         if let Some((_, token)) = &self.secret.content {
-            let judged = self.store.accounts.access().authenticate(&token.plaintext().into()).await?;
+            let judged = self.store.accounts.authentication().authenticate(&token.plaintext().into()).await?;
             ensure!(judged.is_ok(), "the Secret does not authenticate: {judged:?}");
         }
         Ok(())

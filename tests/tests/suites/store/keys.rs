@@ -28,7 +28,7 @@ pub(super) fn new_key(user_id: UserId) -> NewKey {
 impl StoreFixture {
     /// Authenticates a token.
     pub(super) async fn check(&self, token: &ApiKeyToken) -> Result<Result<(), AuthFailure>> {
-        Ok(self.accounts.access().authenticate(&token.plaintext().into()).await?.map(|_| ()))
+        Ok(self.accounts.authentication().authenticate(&token.plaintext().into()).await?.map(|_| ()))
     }
 }
 
@@ -166,7 +166,7 @@ async fn a_key_may_do_what_its_scopes_and_its_owners_present_roles_both_allow(#[
 
         let key = store.accounts.credentials().issue(&context(), new_key(ada.id)).await?;
         let ask = async || {
-            let principal = store.accounts.access().authenticate(&key.token.plaintext().into()).await?;
+            let principal = store.accounts.authentication().authenticate(&key.token.plaintext().into()).await?;
             anyhow::Ok(principal.expect("the key is valid"))
         };
         ensure!(ask().await?.may(Permission::Use(Scope::Chat)).is_err(), "a key works without a role");
@@ -197,7 +197,7 @@ async fn malformed_and_foreign_keys_are_refused(#[case] engine: Engine) {
         let key = store.accounts.credentials().issue(&context(), new_key(ada.id)).await?;
         let text = key.token.plaintext().expose_secret().to_owned();
         let check = async |text: &str| {
-            store.accounts.access().authenticate(&text.into()).await.map(|checked| checked.map(|_| ()))
+            store.accounts.authentication().authenticate(&text.into()).await.map(|checked| checked.map(|_| ()))
         };
         for malformed in
             ["", "pdk_", "Bearer", "eyJhbGciOiJub25lIn0.e30.", &text[..text.len() - 1], &format!("{text}0")]

@@ -30,13 +30,13 @@ async fn malformed_keys_are_refused_without_a_query() {
         let judged = tokio::time::timeout(Duration::from_mins(1), async {
             for _ in 0..KEYS {
                 let key = malformed(real, &mut rng);
-                let judged = accounts.access().authenticate(&key.as_str().into()).await?;
+                let judged = accounts.authentication().authenticate(&key.as_str().into()).await?;
                 ensure!(judged.as_ref().err() == Some(&AuthFailure::Malformed), "{key}: {judged:?}");
             }
             Ok(())
         });
         judged.await??;
-        let asked = accounts.access().authenticate(&real.into()).await;
+        let asked = accounts.authentication().authenticate(&real.into()).await;
         ensure!(
             matches!(asked, Err(Error::Store(paddock_store::Error::Unavailable(_)))),
             "a well-formed key is not looked up: {asked:?}"

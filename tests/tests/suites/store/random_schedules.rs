@@ -206,7 +206,7 @@ impl Model<'_> {
             let owner = &self.users[key.owner];
             let live = !key.revoked && owner.active && !owner.deleted && key.expires_at.is_none_or(|end| end > now);
             for (token, retires) in &key.tokens {
-                let judged = self.accounts().access().authenticate(&token.plaintext().into()).await?;
+                let judged = self.accounts().authentication().authenticate(&token.plaintext().into()).await?;
                 let counts = live && retires.is_none_or(|end| end > now);
                 ensure!(judged.is_ok() == counts, "{token:?} of credential {}: {judged:?}", key.id);
                 let Ok(principal) = judged else { continue };

@@ -40,7 +40,7 @@ impl StoreFixture {
 
     /// Authenticates an access token.
     async fn check_access(&self, token: &SecretString) -> Result<Result<(), AuthFailure>> {
-        Ok(self.accounts.access().authenticate(&token.into()).await?.map(|_| ()))
+        Ok(self.accounts.authentication().authenticate(&token.into()).await?.map(|_| ()))
     }
 }
 

@@ -161,7 +161,8 @@ async fn seeding_creates_an_admin_and_a_key_once(#[case] engine: Engine) {
         let first = store.accounts.seed(&Seed::default()).await?;
         let password = first.password.expect("a password was created");
         let key = first.key.expect("a key was issued");
-        let principal = store.accounts.access().authenticate(&key.plaintext().into()).await?.expect("the key is valid");
+        let principal =
+            store.accounts.authentication().authenticate(&key.plaintext().into()).await?.expect("the key is valid");
         ensure!(principal.roles.has(Role::Admin));
         store.accounts.sessions().login(&context(), ADMIN_EMAIL, password).await?;
         let second = store.accounts.seed(&Seed::default()).await?;
@@ -260,7 +261,7 @@ async fn signed_in(engine: Engine) -> Result<(StoreFixture, Login)> {
 impl StoreFixture {
     /// The reason why an access token is rejected.
     async fn refusal(&self, login: &Login) -> Result<Option<AuthFailure>> {
-        Ok(self.accounts.access().authenticate(&(&login.access_token).into()).await?.err())
+        Ok(self.accounts.authentication().authenticate(&(&login.access_token).into()).await?.err())
     }
 }
 
@@ -272,7 +273,7 @@ async fn a_logout_ends_a_session(#[case] engine: Engine) {
     story(async {
         let (store, login) = signed_in(engine).await?;
         let principal =
-            store.accounts.access().authenticate(&(&login.access_token).into()).await?.expect("it is valid");
+            store.accounts.authentication().authenticate(&(&login.access_token).into()).await?.expect("it is valid");
         let AuthMethod::Session { id } = principal.via else { anyhow::bail!("not a session") };
         store.accounts.sessions().logout(&context(), id).await?;
         ensure!(store.refusal(&login).await? == Some(AuthFailure::SessionEnded));

@@ -1,4 +1,4 @@
-//! The check that an object may change its row.
+//! The check of the UID in a row against the UID of the calling object.
 
 use crate::{error::Error, types::ManagedBy};
 
