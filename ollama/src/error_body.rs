@@ -61,7 +61,7 @@ impl Dialect {
     /// Returns the frame that reports an error inside a stream: a line of JSON, or a server-sent
     /// event.
     ///
-    /// The frame must begin at the start of a line. `AnswerSummary::error_event` ensures that.
+    /// The frame must begin at the start of a line. `ResponseSummary::error_event` ensures that.
     pub(crate) fn error_frame(self, status: StatusCode, message: &str, code: Option<&str>) -> Bytes {
         let body = self.error_body(status, message, code);
         let (prefix, suffix): (&[u8], &[u8]) = match self {

@@ -5,7 +5,7 @@
 //! | `endpoints` | the route table: which paths the gateway serves, and the error for all others |
 //! | `dialect`, `error_body` | the dialects Ollama, OpenAI and Anthropic, and the error bodies of each |
 //! | `request` | strict scan of a request body, and edits of byte ranges |
-//! | `answer` | meter of an answer: completeness, token counts, removal of the usage chunk |
+//! | `response` | meter of a response: completeness, token counts, removal of the usage chunk |
 //! | `listing` | filters for the lists of models |
 //! | `names`, `patterns` | model names, and the patterns that allow or deny them |
 //! | `backend` | where an Ollama server is, and how to connect to it |
@@ -16,7 +16,6 @@
 //! The crate contains no HTTP server and no database. It interprets bytes; its callers act on the
 //! result.
 
-mod answer;
 mod backend;
 mod client;
 mod dialect;
@@ -30,8 +29,8 @@ mod path;
 mod patterns;
 mod registry;
 mod request;
+mod response;
 
-pub use answer::{AnswerSummary, Chunks, METERED_FIELDS, Meter, UNMETERED_FIELDS, Usage};
 pub use backend::{Backend, BackendError};
 pub use client::{
     Client, ClientError, LoadedModel, Progress, PullError, PullEvent, PullProgress, PullStep, PullSteps, PullStream,
@@ -46,3 +45,4 @@ pub use names::{ModelName, NameError, Part};
 pub use patterns::{ModelPattern, allows, covers, only_denies};
 pub use registry::{InvalidRegistry, ModelRegistry, RegistryError, check_registry};
 pub use request::{Edit, KnownFields, Member, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan, splice};
+pub use response::{Chunks, METERED_FIELDS, Meter, ResponseSummary, UNMETERED_FIELDS, Usage};

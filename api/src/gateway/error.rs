@@ -32,18 +32,18 @@ pub(super) fn upstream_failed() -> ApiError {
 
 /// Ollama's response ended before it was complete, and the client has not seen any of it.
 pub(super) fn upstream_incomplete() -> ApiError {
-    gateway_error(Kind::UpstreamFailed, "upstream_incomplete", "Ollama broke off before its answer was complete")
+    gateway_error(Kind::UpstreamFailed, "upstream_incomplete", "Ollama ended its response early")
 }
 
 /// Ollama did not respond in time.
 pub(super) fn upstream_timeout(timeout: Timeout) -> ApiError {
-    let detail = format!("Ollama did not answer within {}", timeout.setting());
+    let detail = format!("Ollama did not respond within {}", timeout.setting());
     gateway_error(Kind::UpstreamTimeout, timeout.code(), detail)
 }
 
-/// Ollama did not answer a short request in time.
+/// Ollama did not respond to a short request in time.
 pub(super) fn list_timeout() -> ApiError {
-    gateway_error(Kind::UpstreamTimeout, "upstream_timeout", "Ollama did not answer in time")
+    gateway_error(Kind::UpstreamTimeout, "upstream_timeout", "Ollama did not respond in time")
 }
 
 /// The caller lost the right to the request before Ollama responded.

@@ -58,18 +58,18 @@ pub(super) async fn forward(
     let headers = headers::to_ollama(headers, context.id());
     let deadlines = Deadlines::new(&gateway.timeouts, started, Instant::now(), is_stream);
     let send = gateway.upstream.post(endpoint.path, headers, body);
-    let answer = match response_head(gateway, &deadlines, &revocation, send).await {
-        Ok(answer) => answer,
+    let upstream = match response_head(gateway, &deadlines, &revocation, send).await {
+        Ok(upstream) => upstream,
         Err(outcome) => return Err(usage.fail(outcome, error_of(outcome))),
     };
-    if answer.status() == StatusCode::NOT_FOUND {
+    if upstream.status() == StatusCode::NOT_FOUND {
         // The text is the same as for a model that is not allowed, so the client cannot tell the
         // two apart.
         return Err(usage.fail(RequestOutcome::UpstreamError, model.not_found()));
     }
     let metering = Metering { is_stream, drop_usage, prompt };
     let guards = RequestGuards { deadlines, revocation, usage };
-    let mut response = stream::respond(endpoint, answer, metering, guards).await.map_err(error_of)?;
+    let mut response = stream::respond(endpoint, upstream, metering, guards).await.map_err(error_of)?;
     if let Some(ignored) = ignored {
         response.headers_mut().insert(X_PADDOCK_IGNORED, ignored);
     }
@@ -85,17 +85,17 @@ async fn response_head(
 ) -> Result<http::Response<Incoming>, RequestOutcome> {
     let down = gateway.model_cache.down_token();
     let (deadline, timeout) = deadlines.head_deadline();
-    let answer = tokio::select! {
+    let response = tokio::select! {
         // First: a request that is revoked already does not reach Ollama.
         biased;
         () = revocation.token().cancelled() => {
             return Err(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown });
         }
-        answer = timeout_at(deadline, send) => answer.map_err(|_| RequestOutcome::UpstreamTimeout(timeout))?,
+        response = timeout_at(deadline, send) => response.map_err(|_| RequestOutcome::UpstreamTimeout(timeout))?,
         // Ollama has vanished: no packet says so, and the health check has noticed it.
         () = down.cancelled() => return Err(RequestOutcome::UpstreamUnavailable),
     };
-    answer.map_err(|error| match error {
+    response.map_err(|error| match error {
         UpstreamError::Connect(_) => RequestOutcome::UpstreamUnavailable,
         UpstreamError::Broken(_) | UpstreamError::Unexpected => {
             tracing::warn!(error = error_chain(&error), "Ollama failed before it answered");

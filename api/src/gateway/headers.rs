@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn response_headers_about_ollama_do_not_reach_the_client() {
-        let answered = headers(&[
+        let response = headers(&[
             ("server", "ollama"),
             ("set-cookie", "a=b"),
             ("www-authenticate", "Basic"),
@@ -114,6 +114,6 @@ mod tests {
             ("content-length", "12"),
         ]);
         let expected = headers(&[("content-type", "application/x-ndjson"), ("content-length", "12")]);
-        assert_eq!(to_client(answered), expected);
+        assert_eq!(to_client(response), expected);
     }
 }

@@ -136,15 +136,15 @@ impl ShortRequest<'_> {
         let deadline = self.started + LIST_TIMEOUT;
         let fetched = async {
             let headers = headers::to_ollama(headers, self.context.id());
-            let answer = match body {
+            let response = match body {
                 Some(body) => upstream.post(path, headers, body).await,
                 None => upstream.get(path, headers).await,
             };
-            let answer = answer.map_err(|error| match error {
+            let response = response.map_err(|error| match error {
                 UpstreamError::Connect(_) => error::upstream_unavailable(),
                 UpstreamError::Broken(_) | UpstreamError::Unexpected => error::upstream_failed(),
             })?;
-            let (head, body) = answer.into_parts();
+            let (head, body) = response.into_parts();
             let body = read_body(body, MAX_RESPONSE, timeouts.idle).await;
             let body = body.map_err(|_| error::upstream_failed())?;
             let mut response = Response::default();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use paddock_ollama::{AnswerSummary, Endpoint, Meter};
+use paddock_ollama::{Endpoint, Meter, ResponseSummary};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -88,7 +88,7 @@ pub(super) async fn respond(
 /// Ollama's response broke off, and the client's response has no place for an error event. The
 /// connection must be closed, so that the client does not take the response for complete.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer of Ollama broke off")]
+#[error("Ollama ended its response early")]
 struct Truncated;
 
 /// The body of the client's response. Dropping it before its end drops Ollama's response, and
@@ -247,7 +247,7 @@ impl MeteredBody {
 /// The end of a response.
 struct Ended {
     outcome: RequestOutcome,
-    summary: AnswerSummary,
+    summary: ResponseSummary,
 }
 
 const fn event_status(outcome: RequestOutcome) -> StatusCode {
@@ -261,12 +261,12 @@ const fn event_status(outcome: RequestOutcome) -> StatusCode {
 
 fn message(outcome: RequestOutcome) -> Cow<'static, str> {
     match outcome {
-        RequestOutcome::Revoked => "the right to this answer has ended; it is not complete".into(),
-        RequestOutcome::Shutdown => "the gateway is shutting down; the answer is not complete".into(),
+        RequestOutcome::Revoked => "the caller lost the permission; the response is not complete".into(),
+        RequestOutcome::Shutdown => "the gateway is shutting down; the response is not complete".into(),
         RequestOutcome::UpstreamTimeout(timeout) => {
-            format!("Ollama took longer than {}; the answer is not complete", timeout.setting()).into()
+            format!("Ollama took longer than {}; the response is not complete", timeout.setting()).into()
         }
-        _ => "Ollama broke off; the answer is not complete".into(),
+        _ => "Ollama ended its response early; the response is not complete".into(),
     }
 }
 

@@ -12,10 +12,10 @@ pub enum ClientError {
     /// The connection failed or broke.
     #[error("Ollama cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// A timeout elapsed before the answer was complete.
+    /// A timeout elapsed before the response was complete.
     #[error("Ollama did not answer in time")]
     Timeout,
-    /// The answer has an error status.
+    /// The response has an error status.
     #[error("Ollama answered {status}: {message}")]
     Status {
         /// The status.
@@ -23,13 +23,13 @@ pub enum ClientError {
         /// Ollama's message.
         message: String,
     },
-    /// The answer does not have the expected form.
-    #[error("Ollama's answer was not understood: {0}")]
+    /// The response does not have the expected form.
+    #[error("Ollama's response was not understood: {0}")]
     Protocol(String),
 }
 
 impl ClientError {
-    /// Converts an error of sending a request or of receiving an answer.
+    /// Converts an error of sending a request or of receiving a response.
     pub(super) fn from_transport(error: reqwest::Error) -> Self {
         if error.is_timeout() { Self::Timeout } else { Self::Unreachable(error) }
     }

@@ -20,7 +20,7 @@ use crate::{
 pub use error::ClientError;
 pub use pull::{Progress, PullError, PullEvent, PullProgress, PullStep, PullSteps, PullStream};
 
-/// Maximum number of bytes of an error answer that the client reads.
+/// Maximum number of bytes of an error response that the client reads.
 const MAX_ERROR_BODY_BYTES: usize = 4 * 1024;
 
 /// The timeouts of a client.

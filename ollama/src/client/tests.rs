@@ -88,7 +88,7 @@ async fn tags_lists_the_models() {
 #[tokio::test]
 async fn delete_names_the_model_in_canonical_form() {
     let (client, served) = server("200 OK", vec![]).await;
-    assert!(client.delete(&name("X")).await.expect("an answer"));
+    assert!(client.delete(&name("X")).await.expect("a response"));
     let request = served.await.expect("served");
     assert!(request.starts_with("DELETE /api/delete "), "{request}");
     assert!(request.ends_with(r#"{"model":"registry.ollama.ai/library/x:latest"}"#), "{request}");
@@ -97,7 +97,7 @@ async fn delete_names_the_model_in_canonical_form() {
 #[tokio::test]
 async fn delete_of_an_absent_model_is_not_an_error() {
     let (client, _) = server("404 Not Found", vec![r#"{"error":"model 'x' not found"}"#.to_owned()]).await;
-    assert!(!client.delete(&name("x")).await.expect("an answer"));
+    assert!(!client.delete(&name("x")).await.expect("a response"));
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn answer_of_another_form_is_a_protocol_error() {
+async fn response_of_another_form_is_a_protocol_error() {
     let (client, _) = server("200 OK", vec!["<html>".to_owned()]).await;
     assert!(matches!(client.tags().await, Err(ClientError::Protocol(_))));
 }
@@ -138,13 +138,13 @@ async fn silent_server() -> (TcpListener, Client) {
 }
 
 #[tokio::test]
-async fn request_without_answer_times_out() {
+async fn request_without_response_times_out() {
     let (_listener, client) = silent_server().await;
     assert!(matches!(client.tags().await, Err(ClientError::Timeout)));
 }
 
 #[tokio::test]
-async fn pull_without_answer_times_out() {
+async fn pull_without_response_times_out() {
     let (_listener, client) = silent_server().await;
     let first = client.pull(&name("m"), false).next().await.expect("an item");
     assert!(matches!(first, Err(PullError::Client(ClientError::Timeout))));

@@ -92,7 +92,7 @@ pub struct Endpoint {
 const MODEL_PARAMETER: &str = "{model}";
 
 impl Endpoint {
-    /// Returns whether the answer is a stream. `requested` is the request's own `stream` field.
+    /// Returns whether the response is a stream. `requested` is the request's own `stream` field.
     ///
     /// Without that field the native API streams and the other dialects do not.
     #[must_use]

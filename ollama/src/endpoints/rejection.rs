@@ -49,14 +49,14 @@ pub enum RouteErrorKind {
     Unknown,
 }
 
-/// Why the route table rejects a request, and the parts of the answer.
+/// Why the route table rejects a request, and the parts of the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteError {
     /// The kind of the error.
     pub kind: RouteErrorKind,
     /// The message for the client.
     pub reason: Cow<'static, str>,
-    /// The dialect of the answer.
+    /// The dialect of the response.
     pub dialect: Dialect,
 }
 
@@ -96,7 +96,7 @@ impl RouteError {
         Self { kind, reason: reason.into(), dialect }
     }
 
-    /// The answer's status: 403, 404 or 405.
+    /// The response's status: 403, 404 or 405.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.kind {

@@ -19,7 +19,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[rstest]
-#[case("answers", chunking_does_not_change_an_answer)]
+#[case("responses", chunking_does_not_change_a_response)]
 #[case("bodies", bodies_are_scanned_as_serde_json_parses_them)]
 #[case("names", every_form_of_a_name_parses_to_that_name)]
 #[case("patterns", patterns_match_as_a_naive_matcher_does)]
@@ -154,8 +154,8 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn changed_answers_have_the_property(input in changed("answers")) {
-        chunking_does_not_change_an_answer(&input);
+    fn changed_responses_have_the_property(input in changed("responses")) {
+        chunking_does_not_change_a_response(&input);
     }
 
     #[test]

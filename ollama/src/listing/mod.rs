@@ -31,8 +31,8 @@ struct Entry {
     remote_host: String,
 }
 
-/// Filters the answer of `GET /api/tags` or `GET /api/ps` to the models that `allows` accepts. Fails
-/// if the answer is not such a list.
+/// Filters the response of `GET /api/tags` or `GET /api/ps` to the models that `allows` accepts. Fails
+/// if the response is not such a list.
 ///
 /// Always removes models that Ollama runs in its cloud or on a remote host, and entries whose name
 /// cannot be parsed.
@@ -41,7 +41,7 @@ pub fn filter_tags(body: &[u8], allows: impl Fn(&ModelName) -> bool) -> Result<B
     Ok(filter_entries(r#"{"models":["#, list.models.unwrap_or_default(), end_of(body), allows))
 }
 
-/// Filters the answer of `GET /v1/models` in the same way.
+/// Filters the response of `GET /v1/models` in the same way.
 ///
 /// This list does not state the remote host of a model, so `allows` must reject remote models.
 pub fn filter_openai_models(body: &[u8], allows: impl Fn(&ModelName) -> bool) -> Result<Bytes, serde_json::Error> {
@@ -58,7 +58,7 @@ struct OpenAiModel<'a> {
     owned_by: &'a str,
 }
 
-/// Finds a model in the answer of `GET /v1/models`, and returns it as Ollama answers `GET
+/// Finds a model in the response of `GET /v1/models`, and returns it as Ollama answers `GET
 /// /v1/models/{model}`: with its name as `written` in the path. `None` if the list lacks it.
 pub fn find_openai_model(body: &[u8], name: &ModelName, written: &str) -> Result<Option<Bytes>, serde_json::Error> {
     let list: OpenAiModels<'_> = serde_json::from_slice(body)?;
@@ -73,17 +73,17 @@ pub fn find_openai_model(body: &[u8], name: &ModelName, written: &str) -> Result
     Ok(None)
 }
 
-/// The members of the answer of `POST /api/show` that contain prompts of the model's owner.
+/// The members of the response of `POST /api/show` that contain prompts of the model's owner.
 const PROMPTS: &[&str] = &["modelfile", "template", "system", "messages"];
 
-/// Removes the prompts from the answer of `POST /api/show`. Fails if the answer is not an object.
+/// Removes the prompts from the response of `POST /api/show`. Fails if the response is not an object.
 pub fn hide_prompts(body: &Bytes) -> Result<Bytes, ScanError> {
     let described = scan(body, &KnownFields { top_level: &[], nested: &[] })?;
     let edits = described.remove_members(|member| PROMPTS.contains(&&*member.key));
     Ok(if edits.is_empty() { body.clone() } else { splice(body, &edits) })
 }
 
-/// Returns the white space after an answer's object.
+/// Returns the white space after a response's object.
 fn end_of(body: &[u8]) -> &'static str {
     if body.ends_with(b"\n") { "\n" } else { "" }
 }

@@ -44,7 +44,7 @@ fn null_lists_are_empty() {
 }
 
 #[test]
-fn answers_without_a_list_are_errors() {
+fn responses_without_a_list_are_errors() {
     assert!(filter_tags(b"502 Bad Gateway", all_but_secret).is_err());
 }
 

@@ -42,7 +42,7 @@ macro_rules! sampling_and {
     };
 }
 
-/// The options that change a single answer and nothing that callers share.
+/// The options that change a single response and nothing that callers share.
 pub const SAMPLING_OPTIONS: &[&str] = sampling_and!();
 
 /// All fields of `options`: sampling, and the options that make Ollama reload the model.

@@ -26,24 +26,24 @@ struct State {
     /// An earlier request was answered.
     is_reused: AtomicBool,
     /// Bytes have arrived since the last byte was sent.
-    has_answer: AtomicBool,
+    has_response: AtomicBool,
 }
 
 impl ConnectionHistory {
     /// Whether Ollama has answered an earlier request on this connection, and no byte of the present
     /// one. When such a connection breaks, Ollama closed it while it was idle.
     pub(super) fn is_stale(&self) -> bool {
-        self.0.is_reused.load(Relaxed) && !self.0.has_answer.load(Relaxed)
+        self.0.is_reused.load(Relaxed) && !self.0.has_response.load(Relaxed)
     }
 
     fn record_sent(&self) {
-        if self.0.has_answer.swap(false, Relaxed) {
+        if self.0.has_response.swap(false, Relaxed) {
             self.0.is_reused.store(true, Relaxed);
         }
     }
 
     fn record_received(&self) {
-        self.0.has_answer.store(true, Relaxed);
+        self.0.has_response.store(true, Relaxed);
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_used_connection_without_an_answer_is_stale() {
+    fn only_a_used_connection_without_a_response_is_stale() {
         let history = ConnectionHistory::default();
         history.record_sent();
         assert!(!history.is_stale(), "a first request");
@@ -120,6 +120,6 @@ mod tests {
         history.record_sent();
         assert!(history.is_stale(), "more of the second request");
         history.record_received();
-        assert!(!history.is_stale(), "a second answer");
+        assert!(!history.is_stale(), "a second response");
     }
 }

@@ -44,10 +44,10 @@ pub(super) enum UpstreamError {
     #[error("Ollama cannot be reached")]
     Connect(#[source] hyper_util::client::legacy::Error),
     /// The connection broke, or the response is not HTTP.
-    #[error("Ollama failed before it answered")]
+    #[error("Ollama failed before it responded")]
     Broken(#[source] hyper_util::client::legacy::Error),
     /// Ollama asked to change the protocol, sent an interim response, or redirected the request.
-    #[error("Ollama answered with an interim response or a redirect")]
+    #[error("Ollama sent an interim response or a redirect")]
     Unexpected,
 }
 

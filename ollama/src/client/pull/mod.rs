@@ -27,10 +27,10 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PullError {
-    /// Ollama reported an error, in a line of an answer with status 200.
+    /// Ollama reported an error, in a line of a response with status 200.
     #[error("{0}")]
     Failed(String),
-    /// The answer ended before Ollama reported success.
+    /// The response ended before Ollama reported success.
     #[error("the pull ended before it was complete")]
     Truncated,
     /// The request failed.
@@ -59,7 +59,7 @@ pub enum PullEvent {
 /// The events of a pull.
 pub type PullStream = BoxStream<'static, Result<PullEvent, PullError>>;
 
-/// Reads the answer of a pull. Each wait for data fails after `idle_timeout`.
+/// Reads the response of a pull. Each wait for data fails after `idle_timeout`.
 pub(super) fn events(response: Response, idle_timeout: Duration) -> impl Stream<Item = Result<PullEvent, PullError>> {
     let lines = Lines { response, buffer: BytesMut::new(), idle_timeout };
     stream::unfold(Some(lines), async |lines| {

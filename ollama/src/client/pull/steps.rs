@@ -9,7 +9,7 @@ const MAX_STEPS: usize = 256;
 /// The status of the last line of a pull.
 const SUCCESS: &str = "success";
 
-/// A step of a pull: a layer, or another action. It serializes to a line of Ollama's answer.
+/// A step of a pull: a layer, or another action. It serializes to a line of Ollama's response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullStep {
     /// The action, such as `pulling manifest` or `pulling 797b70c4edf8`.

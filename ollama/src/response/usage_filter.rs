@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use smallvec::SmallVec;
 
-use super::{sse::EventParser, usage::Totals};
+use super::{sse::EventParser, token_counts::Totals};
 
 /// The chunks to send to the client for one chunk from Ollama, in order.
 pub type Chunks = SmallVec<[Bytes; 2]>;

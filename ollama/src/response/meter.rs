@@ -1,4 +1,4 @@
-//! The meter: parses the chunks of one answer as they pass.
+//! The meter: parses the chunks of one response as they pass.
 
 use bytes::Bytes;
 use memchr::memchr;
@@ -7,8 +7,8 @@ use smallvec::smallvec;
 use super::{
     field_scanner::FieldScanner,
     sse::EventParser,
-    summary::{AnswerSummary, EndPosition},
-    usage::Totals,
+    summary::{EndPosition, ResponseSummary},
+    token_counts::Totals,
     usage_filter::{Chunks, UsageFilter},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     endpoints::{Endpoint, Operation},
 };
 
-/// Meters one answer. Its memory is bounded, independent of the length of the answer and its lines.
+/// Meters one response. Its memory is bounded, independent of the length of the response and its lines.
 #[derive(Debug)]
 pub struct Meter {
     dialect: Dialect,
@@ -25,7 +25,7 @@ pub struct Meter {
     filter: Option<UsageFilter>,
 }
 
-/// The format of an answer, with its parser.
+/// The format of a response, with its parser.
 #[derive(Debug)]
 enum Format {
     /// One object.
@@ -36,7 +36,7 @@ enum Format {
     Events(Box<EventParser>),
 }
 
-/// What makes an answer of one object complete.
+/// What makes a response of one object complete.
 #[derive(Debug, Clone, Copy)]
 enum ObjectKind {
     /// Its end, and `"done":true`.
@@ -48,9 +48,9 @@ enum ObjectKind {
 }
 
 impl Meter {
-    /// Creates a meter for an answer of `endpoint`.
+    /// Creates a meter for a response of `endpoint`.
     ///
-    /// `is_streaming` is the result of [`Endpoint::is_streaming`], and false for an answer with an
+    /// `is_streaming` is the result of [`Endpoint::is_streaming`], and false for a response with an
     /// error status. `drop_usage` removes the usage chunk from an OpenAI stream: set it if the
     /// gateway requested the chunk and the client did not.
     #[must_use]
@@ -103,10 +103,10 @@ impl Meter {
         smallvec![chunk]
     }
 
-    /// Ends the answer and returns its summary. Drops any bytes still held back, which are the
+    /// Ends the response and returns its summary. Drops any bytes still held back, which are the
     /// beginning of an event that never ended.
     #[must_use]
-    pub fn finish(mut self) -> AnswerSummary {
+    pub fn finish(mut self) -> ResponseSummary {
         let end = match self.format {
             Format::Object { mut scanner, kind } => {
                 let fields = scanner.take_fields();
@@ -129,7 +129,7 @@ impl Meter {
                 if event.has_begun() && !is_held { EndPosition::InsideFrame } else { EndPosition::BetweenFrames }
             }
         };
-        AnswerSummary {
+        ResponseSummary {
             is_complete: self.totals.is_complete,
             usage: self.totals.usage(),
             error: self.totals.error,

@@ -34,9 +34,9 @@ fn native_stream_is_complete_only_after_its_last_line(
 }
 
 #[test]
-fn load_only_answer_is_complete_without_a_line_feed() {
-    let answer = r#"{"model":"m","created_at":"x","message":{"role":"assistant","content":""},"done":true,"done_reason":"load"}"#;
-    let summary = summarize(stream_meter("/api/chat"), answer);
+fn load_only_response_is_complete_without_a_line_feed() {
+    let response = r#"{"model":"m","created_at":"x","message":{"role":"assistant","content":""},"done":true,"done_reason":"load"}"#;
+    let summary = summarize(stream_meter("/api/chat"), response);
     assert!(summary.is_complete);
     assert_eq!(summary.usage, Usage::default());
 }
@@ -44,11 +44,11 @@ fn load_only_answer_is_complete_without_a_line_feed() {
 #[test]
 fn last_line_of_generate_may_contain_a_long_context() {
     let context: Vec<String> = (0..200_000).map(|token: u32| token.to_string()).collect();
-    let answer = format!(
+    let response = format!(
         "{{\"response\":\"a\",\"done\":false}}\n{{\"response\":\"\",\"done\":true,\"context\":[{}],\"prompt_eval_count\":5,\"eval_count\":6}}\n",
         context.join(",")
     );
-    let (_, summary) = run(stream_meter("/api/generate"), answer.as_bytes().chunks(4096));
+    let (_, summary) = run(stream_meter("/api/generate"), response.as_bytes().chunks(4096));
     assert!(summary.is_complete);
     assert_eq!(tokens(&summary), (5, 6));
 }
@@ -86,9 +86,9 @@ fn empty_stream_is_truncated_and_its_usage_estimated() {
     assert!(!summary.is_complete && summary.usage.is_estimated);
 }
 
-fn chat_with_error_line() -> AnswerSummary {
-    let answer = format!("{}{}\n", chat_lines(1), r#"{"error":"an error was \"met\" \u00e9"}"#);
-    summarize(stream_meter("/api/chat"), &answer)
+fn chat_with_error_line() -> ResponseSummary {
+    let response = format!("{}{}\n", chat_lines(1), r#"{"error":"an error was \"met\" \u00e9"}"#);
+    summarize(stream_meter("/api/chat"), &response)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The meter on whole answers, on streams in each format, and on streams in any chunks.
+//! The meter on whole responses, on streams in each format, and on streams in any chunks.
 
 mod chunking;
 mod events;
@@ -28,7 +28,7 @@ fn object_meter(path: &str) -> Meter {
 }
 
 /// Feeds the chunks. Returns the output and the summary.
-fn run<'a>(mut meter: Meter, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, AnswerSummary) {
+fn run<'a>(mut meter: Meter, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, ResponseSummary) {
     let mut out = Vec::new();
     for chunk in chunks {
         for output in meter.feed(Bytes::copy_from_slice(chunk)) {
@@ -38,18 +38,18 @@ fn run<'a>(mut meter: Meter, chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec
     (out, meter.finish())
 }
 
-/// Feeds an answer in one chunk, checks that it passes unchanged, and returns the summary.
-fn summarize(meter: Meter, answer: &str) -> AnswerSummary {
-    let (out, summary) = run(meter, [answer.as_bytes()]);
-    assert_eq!(String::from_utf8(out).expect("UTF-8"), answer, "the answer passes unchanged");
+/// Feeds a response in one chunk, checks that it passes unchanged, and returns the summary.
+fn summarize(meter: Meter, response: &str) -> ResponseSummary {
+    let (out, summary) = run(meter, [response.as_bytes()]);
+    assert_eq!(String::from_utf8(out).expect("UTF-8"), response, "the response passes unchanged");
     summary
 }
 
-fn error_event(summary: &AnswerSummary) -> Option<Bytes> {
+fn error_event(summary: &ResponseSummary) -> Option<Bytes> {
     summary.error_event(StatusCode::BAD_GATEWAY, "cut", None)
 }
 
-fn tokens(summary: &AnswerSummary) -> (u64, u64) {
+fn tokens(summary: &ResponseSummary) -> (u64, u64) {
     (summary.usage.prompt_tokens, summary.usage.completion_tokens)
 }
 
@@ -101,13 +101,13 @@ fn filtering_meter() -> Meter {
 #[case("/api/embed", r#"{"model":"m","embeddings":[[0.1,-2e-3],[1]],"total_duration":5,"prompt_eval_count":8}"#, true, (8, 0))]
 #[case("/api/embed", r#"{"model":"m","embeddings":[[0.1,"#, false, (0, 0))]
 #[case("/v1/chat/completions", "{ \"choices\" : [ {\"message\":{}} ],\n \"usage\" : { \"prompt_tokens\" : 5 , \"completion_tokens\" :6, \"total_tokens\":11 } }\n", true, (5, 6))]
-fn object_answer_is_complete_when_its_object_is(
+fn object_response_is_complete_when_its_object_is(
     #[case] path: &str,
-    #[case] answer: &str,
+    #[case] response: &str,
     #[case] complete: bool,
     #[case] expected: (u64, u64),
 ) {
-    let summary = summarize(object_meter(path), answer);
+    let summary = summarize(object_meter(path), response);
     assert_eq!((summary.is_complete, tokens(&summary)), (complete, expected));
     assert_eq!(summary.usage.is_estimated, !complete);
 }
@@ -115,8 +115,8 @@ fn object_answer_is_complete_when_its_object_is(
 #[rstest]
 #[case::complete(r#"{"message":{"content":"a"},"done":true}"#)]
 #[case::truncated(r#"{"message":{"content":"a"#)]
-fn object_answer_gets_no_error_event(#[case] answer: &str) {
-    assert_eq!(error_event(&summarize(object_meter("/api/chat"), answer)), None);
+fn object_response_gets_no_error_event(#[case] response: &str) {
+    assert_eq!(error_event(&summarize(object_meter("/api/chat"), response)), None);
 }
 
 #[rstest]
@@ -126,8 +126,8 @@ fn object_answer_gets_no_error_event(#[case] answer: &str) {
     r#"{"error":{"message":"too long","type":"invalid_request_error","param":null,"code":null}}"#,
     "too long"
 )]
-fn error_answer_has_no_usage(#[case] path: &str, #[case] answer: &str, #[case] error: &str) {
-    let summary = summarize(object_meter(path), answer);
+fn error_response_has_no_usage(#[case] path: &str, #[case] response: &str, #[case] error: &str) {
+    let summary = summarize(object_meter(path), response);
     assert!(!summary.is_complete);
     assert_eq!(summary.error.as_deref(), Some(error));
     assert_eq!(summary.usage, Usage::default());
@@ -150,19 +150,19 @@ fn error_answer_has_no_usage(#[case] path: &str, #[case] answer: &str, #[case] e
 #[case("/v1/responses", r#"{"object":"response","usage":{"input_tokens":30,"output_tokens":1}}"#, 30, None)]
 fn cached_prompt_tokens_are_a_part_of_the_prompt(
     #[case] path: &str,
-    #[case] answer: &str,
+    #[case] response: &str,
     #[case] prompt_tokens: u64,
     #[case] cached_prompt_tokens: Option<u64>,
 ) {
-    let usage = summarize(object_meter(path), answer).usage;
+    let usage = summarize(object_meter(path), response).usage;
     assert_eq!((usage.prompt_tokens, usage.cached_prompt_tokens), (prompt_tokens, cached_prompt_tokens));
 }
 
 /// Returns whether the meter reads a field of the usage, or a count in an object of that name.
 fn is_metered(field: &str) -> bool {
     let value = if field.ends_with("_details") { r#"{"cached_tokens":7}"# } else { "7" };
-    let answer = format!(r#"{{"choices":[{{}}],"usage":{{"{field}":{value}}}}}"#);
-    let usage = summarize(object_meter("/v1/chat/completions"), &answer).usage;
+    let response = format!(r#"{{"choices":[{{}}],"usage":{{"{field}":{value}}}}}"#);
+    let usage = summarize(object_meter("/v1/chat/completions"), &response).usage;
     usage.prompt_tokens + usage.completion_tokens + usage.cached_prompt_tokens.unwrap_or(0) > 0
 }
 

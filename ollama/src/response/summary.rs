@@ -1,17 +1,17 @@
-//! The result of metering an answer.
+//! The result of metering a response.
 
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::usage::Usage;
+use super::token_counts::Usage;
 use crate::dialect::Dialect;
 
-/// The facts about an answer that has ended.
+/// The facts about a response that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerSummary {
-    /// The terminal marker has passed. If false, the answer was truncated or reported an error.
+pub struct ResponseSummary {
+    /// The terminal marker has passed. If false, the response was truncated or reported an error.
     pub is_complete: bool,
-    /// The error that the answer itself reported, in Ollama's words.
+    /// The error that the response itself reported, in Ollama's words.
     pub error: Option<String>,
     /// The token counts.
     pub usage: Usage,
@@ -19,10 +19,10 @@ pub struct AnswerSummary {
     pub(super) end: EndPosition,
 }
 
-/// Where an answer ended.
+/// Where a response ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndPosition {
-    /// The answer is a single object and not a stream, so nothing can be appended.
+    /// The response is a single object and not a stream, so nothing can be appended.
     SingleObject,
     /// The stream ended between two frames.
     BetweenFrames,
@@ -30,11 +30,11 @@ pub(super) enum EndPosition {
     InsideFrame,
 }
 
-impl AnswerSummary {
+impl ResponseSummary {
     /// Returns the error event to append to a truncated stream, so that the client does not take it
     /// for complete.
     ///
-    /// `None` if the answer is complete or has reported an error itself. `None` also if it is not a
+    /// `None` if the response is complete or has reported an error itself. `None` also if it is not a
     /// stream: the caller must then close the connection instead.
     #[must_use]
     pub fn error_event(&self, status: StatusCode, message: &str, code: Option<&str>) -> Option<Bytes> {

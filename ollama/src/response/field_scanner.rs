@@ -1,6 +1,6 @@
-//! Scanner for the few fields of an answer that the meter needs.
+//! Scanner for the few fields of a response that the meter needs.
 //!
-//! It scans one JSON object byte by byte as the answer passes, and stores nothing but these fields.
+//! It scans one JSON object byte by byte as the response passes, and stores nothing but these fields.
 //! It does not check the grammar, because the client receives Ollama's bytes unchanged in any case.
 //! A field counts only at the depth where Ollama writes it, and never inside a string. Text that a
 //! model generates can therefore not change the token counts.
@@ -71,9 +71,9 @@ pub(super) struct FrameFields {
 pub(super) enum EventType {
     #[default]
     Other,
-    /// A part of the answer.
+    /// A part of the response.
     Delta,
-    /// The end of the answer.
+    /// The end of the response.
     Terminal,
 }
 

@@ -1,4 +1,4 @@
-//! How the network divides an answer changes neither its bytes nor its counts.
+//! How the network divides a response changes neither its bytes nor its counts.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Token counts of an answer, and the totals that the meter collects.
+//! Token counts of a response, and the totals that the meter collects.
 
 use super::{
     field_scanner::{Choices, EventType, FrameFields},
@@ -21,7 +21,7 @@ pub const METERED_FIELDS: &[&str] = &[
     "cache_read_input_tokens",
 ];
 
-/// The fields beside them that the meter does not need: durations, sums, and parts of the answer's
+/// The fields beside them that the meter does not need: durations, sums, and parts of the response's
 /// tokens.
 pub const UNMETERED_FIELDS: &[&str] = &[
     "total_duration",
@@ -33,7 +33,7 @@ pub const UNMETERED_FIELDS: &[&str] = &[
     "reasoning_tokens",
 ];
 
-/// The token counts of an answer, as reported by Ollama.
+/// The token counts of a response, as reported by Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Tokens of the prompt, cached ones included.
@@ -41,9 +41,9 @@ pub struct Usage {
     /// Tokens of the prompt that Ollama took from its cache. `None` if it does not report them, as
     /// before 0.34.
     pub cached_prompt_tokens: Option<u64>,
-    /// Tokens of the answer.
+    /// Tokens of the response.
     pub completion_tokens: u64,
-    /// Ollama reported no counts, because the answer was truncated or has none.
+    /// Ollama reported no counts, because the response was truncated or has none.
     /// `completion_tokens` is then the number of frames, and `prompt_tokens` is 0.
     pub is_estimated: bool,
 }
@@ -60,20 +60,20 @@ impl Usage {
     }
 }
 
-/// The facts about an answer that the meter has collected so far.
+/// The facts about a response that the meter has collected so far.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     /// The terminal marker has passed.
     pub(super) is_complete: bool,
-    /// The error that the answer reported.
+    /// The error that the response reported.
     pub(super) error: Option<String>,
     reported: Option<Usage>,
-    /// Number of frames with a part of the answer.
+    /// Number of frames with a part of the response.
     frames: u64,
 }
 
 impl Totals {
-    /// Adds the only object of an answer, or the last frame of a stream. `requires_done`: it is
+    /// Adds the only object of a response, or the last frame of a stream. `requires_done`: it is
     /// complete only with `"done":true`.
     pub(super) fn add_object(&mut self, fields: &FrameFields, requires_done: bool) {
         if fields.error.is_some() {
@@ -84,7 +84,7 @@ impl Totals {
         }
     }
 
-    /// Adds the only object of an answer that always has the prompt's tokens if it has any counts.
+    /// Adds the only object of a response that always has the prompt's tokens if it has any counts.
     pub(super) fn add_embedding(&mut self, fields: &FrameFields) {
         self.add_object(fields, false);
         if fields.prompt_tokens.is_none() {
