@@ -29,32 +29,34 @@ pub struct Config {
     /// Requests a minute of users without a limit of their own; 0 means unlimited.
     pub requests_per_minute: u64,
     /// The Redis in which all replicas count requests together:
-    /// `redis://:password@host:port/number`, or `rediss:`. `None`: each process counts alone.
+    /// `redis://:password@host:port/number`, or `rediss:`. With `None`, each process counts alone.
     pub redis_url: Option<SecretString>,
-    /// How many wrong credentials, wrong cookies and failed sign-ins a minute are allowed from one
-    /// address, counted apart; 0 means unlimited.
+    /// How many wrong credentials a minute are allowed from one address; 0 means unlimited. Wrong
+    /// cookies and failed sign-ins have separate counters with the same limit.
     pub auth_failures_per_minute: u64,
     /// The proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// The origins whose pages may call this from a browser, as browsers write them:
+    /// The origins whose pages may call the API from a browser, as browsers write them:
     /// `https://app.example.com`.
     pub cors_allowed_origins: Vec<String>,
-    /// Whether pages of this machine may call this too, from any port.
+    /// Whether pages of this machine may call the API too, from any port.
     pub cors_allow_local: bool,
     /// Whether only requests to this machine are served. Set it while the admin has the well-known
-    /// development password: a page whose host name resolves to this machine could sign in with it.
+    /// development password. Otherwise a page whose host name resolves to this machine could sign
+    /// in.
     pub only_local_hosts: bool,
     /// The time between two sweeps that record the expiry of keys.
     pub sweep_interval: Duration,
-    /// Where clients reach this, if that is known. Pages of this origin may use the session's
+    /// The URL at which clients reach the server, if known. Pages of its origin may use the session
     /// cookie.
     pub public_url: Option<String>,
-    /// Whether the session's cookie is sent over TLS alone, even if `public_url` does not say so.
+    /// Whether browsers may send the session cookie only over TLS, even if `public_url` has no TLS.
     pub secure_cookies: bool,
-    /// The folder in which usage records wait while the database is unavailable. It must belong to
-    /// this database alone. `None`: they wait in memory, and are lost when the process dies.
+    /// The folder in which usage records wait while the database is unavailable. Servers of other
+    /// databases must not use the folder. With `None`, records wait in memory, and are lost when
+    /// the process dies.
     pub usage_spool_dir: Option<PathBuf>,
-    /// How many bytes may wait there before the gateway refuses requests.
+    /// How many bytes may wait in that folder before the gateway refuses requests.
     pub usage_spool_limit: u64,
     /// Where `serve` reports its readiness, for other listeners to read.
     pub readiness: Readiness,
@@ -92,9 +94,9 @@ impl Config {
 /// The timeouts of a request through the gateway. Each one ends the request by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the forwarded request to the headers of a stream. It must suffice to load a model from a
-    /// cold disk. A response that is not a stream has no such timeout, because it has its headers
-    /// only when it is complete.
+    /// From the forwarded request to the headers of a stream. It must suffice to load a model from
+    /// a cold disk. It does not apply to a response that is not a stream, because Ollama sends the
+    /// headers of such a response only when the response is complete.
     pub headers: Duration,
     /// Between two chunks of a stream, and between two chunks of a request body.
     pub idle: Duration,
@@ -160,7 +162,7 @@ pub struct ConnectionLimits {
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
-    /// From the end of a response to the next request. Longer than the keep-alive of common
+    /// From the end of a response to the next request. It is longer than the keep-alive of common
     /// proxies, so that the proxy closes the connection and not the server.
     pub idle: Duration,
 }

@@ -103,7 +103,7 @@ impl Readiness {
             Ok(Ok(())) => self.set_database(true, true),
             Ok(Err(OpenError::Behind { .. })) => self.set_database(true, false),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "database probe failed");
+                tracing::debug!(%error, "cannot probe the database");
                 self.set_database(false, false);
             }
             Err(_) => self.set_database(false, false),

@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// Authenticates a request, if the limits of its principal allow it. The request counts once,
-/// unless it only counts tokens and its principal may make requests.
+/// Authenticates a request, and counts it against the rate limits of its principal. Fails if a
+/// limit is exceeded. A request that only counts tokens is not counted, but fails if its principal
+/// is limited to 0 requests per minute.
 pub(super) async fn authenticate(
     authenticator: &Authenticator,
     operation: Operation,
@@ -35,7 +36,7 @@ pub(super) async fn authenticate(
     })
 }
 
-/// Whether neither the user nor the key has a limit of no requests at all.
+/// Whether neither the user nor the key is limited to 0 requests per minute.
 fn may_make_requests(principal: &Principal) -> bool {
     let of_key = match &principal.via {
         AuthMethod::Key { limits, .. } => limits.requests_per_minute,
@@ -44,8 +45,9 @@ fn may_make_requests(principal: &Principal) -> bool {
     principal.limits.requests_per_minute != Some(0) && of_key != Some(0)
 }
 
-/// Returns the permission that an endpoint requires. `None`: the endpoint is open to anonymous
-/// callers. Fails if its scope is unknown, which the start of the gateway rules out.
+/// Returns the permission that an endpoint requires; `None` if the endpoint is open to anonymous
+/// callers. Fails if the scope of the endpoint is unknown. [`Gateway::new`](super::Gateway::new)
+/// rejects a route table with such a scope.
 pub(super) fn required_permission(endpoint: &Endpoint) -> Result<Option<Permission>, UnknownVariant> {
     Ok(match endpoint.access {
         Access::Public => None,

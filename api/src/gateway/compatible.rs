@@ -1,5 +1,5 @@
-//! The routes `/ollama/*` of the management API. Each is translated into a request of the native API,
-//! which passes through the same steps as every other.
+//! The routes `/ollama/*` of the management API. Each request is translated into a request of the
+//! native API, which takes the same steps as every native request.
 
 use axum::{body::to_bytes, response::Response};
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub(crate) struct CompatibleRequest<'a> {
     pub(crate) context: &'a RequestContext,
     pub(crate) headers: HeaderMap,
     pub(crate) caller: AuthenticatedRequest,
-    /// The metrics of the request, which counts as one of the gateway.
+    /// The metrics of the request. They count it as a gateway request.
     pub(crate) metrics: RequestMetrics,
 }
 
@@ -115,7 +115,7 @@ pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T, A
     let malformed = || gateway_error(Kind::UpstreamFailed, "upstream_failed", "Ollama failed");
     let body = to_bytes(response.into_body(), MAX_RESPONSE).await.map_err(|_| malformed())?;
     serde_json::from_slice(&body).map_err(|error| {
-        tracing::error!(%error, "response of Ollama is malformed");
+        tracing::error!(%error, "cannot parse the response of Ollama");
         malformed()
     })
 }
@@ -131,7 +131,7 @@ async fn failure(response: Response) -> ApiError {
     let text = serde_json::from_slice::<OllamaError>(&body).map(|body| body.error);
     match text {
         Ok(text) if is_refusal => {
-            gateway_error(Kind::Malformed, "upstream_refused", format!("Ollama refused it: {text}"))
+            gateway_error(Kind::Malformed, "upstream_refused", format!("Ollama refused the request: {text}"))
         }
         _ => gateway_error(Kind::UpstreamFailed, "upstream_failed", "Ollama failed"),
     }

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// An error with a code of its own.
+/// Creates an error with its own code.
 pub(super) fn gateway_error(kind: Kind, code: &'static str, detail: impl Into<Cow<'static, str>>) -> ApiError {
     ApiError::new(kind, detail).with_code(code)
 }
@@ -30,7 +30,7 @@ pub(super) fn upstream_failed() -> ApiError {
     gateway_error(Kind::UpstreamFailed, "upstream_failed", "Ollama failed")
 }
 
-/// Ollama's response ended before it was complete, and the client has not seen any of it.
+/// Ollama's response ended before it was complete, and the client has received no byte of it.
 pub(super) fn upstream_incomplete() -> ApiError {
     gateway_error(Kind::UpstreamFailed, "upstream_incomplete", "Ollama ended its response early")
 }
@@ -51,7 +51,7 @@ pub(super) fn revoked() -> ApiError {
     gateway_error(Kind::Unauthenticated, "invalid_api_key", REFUSED)
 }
 
-/// The server shuts down, and the drain is over.
+/// The server shuts down, and the drain timeout has passed.
 pub(super) fn shutdown() -> ApiError {
     unavailable("shutdown", "the gateway is shutting down")
 }
@@ -61,7 +61,7 @@ pub(super) fn usage_full() -> ApiError {
     unavailable("usage_full", "the gateway cannot record usage at the moment")
 }
 
-/// Returns the error for a request that ended before the client got any of its response.
+/// Returns the error for a request that ended before the client received any byte of the response.
 pub(super) fn error_of(outcome: RequestOutcome) -> ApiError {
     match outcome {
         RequestOutcome::Revoked => revoked(),

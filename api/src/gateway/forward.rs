@@ -26,7 +26,7 @@ use crate::http::{
     error::ApiError, request_context::RequestContext, request_metrics::RequestMetrics, request_outcome::RequestOutcome,
 };
 
-/// The response header that names the members of the request which were removed.
+/// The response header that names the removed members of the request.
 const X_PADDOCK_IGNORED: HeaderName = HeaderName::from_static("x-paddock-ignored");
 
 /// A request that may run a model.
@@ -76,7 +76,7 @@ pub(super) async fn forward(
     Ok(response)
 }
 
-/// Waits for the head of a response. Fails with the outcome of the request if there is none.
+/// Waits for the head of the response. Fails with the outcome of the request if no head arrives.
 async fn response_head(
     gateway: &Gateway,
     deadlines: &Deadlines,
@@ -86,19 +86,19 @@ async fn response_head(
     let down = gateway.model_cache.down_token();
     let (deadline, timeout) = deadlines.head_deadline();
     let response = tokio::select! {
-        // First: a request that is revoked already does not reach Ollama.
+        // Polled first, so that a request that is already revoked does not reach Ollama.
         biased;
         () = revocation.token().cancelled() => {
             return Err(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown });
         }
         response = timeout_at(deadline, send) => response.map_err(|_| RequestOutcome::UpstreamTimeout(timeout))?,
-        // Ollama has vanished: no packet says so, and the health check has noticed it.
+        // The health check found Ollama down, although the connection is still open.
         () = down.cancelled() => return Err(RequestOutcome::UpstreamUnavailable),
     };
     response.map_err(|error| match error {
         UpstreamError::Connect(_) => RequestOutcome::UpstreamUnavailable,
         UpstreamError::Broken(_) | UpstreamError::Unexpected => {
-            tracing::warn!(error = error_chain(&error), "Ollama failed before it answered");
+            tracing::warn!(error = error_chain(&error), "cannot get a response from Ollama");
             RequestOutcome::UpstreamError
         }
     })

@@ -7,8 +7,9 @@ use crate::http::{
     request_context::X_REQUEST_ID,
 };
 
-/// Whether a request header concerns the gateway only. Ollama would check `Origin` against its own
-/// list. A compressed response could not be metered. A client could make up where it comes from.
+/// Whether a request header must not reach Ollama, because the gateway alone evaluates it. Ollama
+/// would check `Origin` against its own list. The meter cannot read a compressed response. A client
+/// can forge the headers about its address.
 fn is_for_gateway(name: &str) -> bool {
     matches!(
         name,
@@ -29,8 +30,8 @@ fn is_for_gateway(name: &str) -> bool {
         || name.starts_with("x-original-")
 }
 
-/// Whether a response header describes Ollama itself, or sets rules for browsers and clients that are
-/// the gateway's to set.
+/// Whether a response header must not reach the client, because it describes Ollama itself, or
+/// because only the gateway may set its rules for browsers and clients.
 fn is_from_upstream(name: &str) -> bool {
     matches!(
         name,

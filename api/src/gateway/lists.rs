@@ -48,7 +48,7 @@ impl ShortRequest<'_> {
         let filtered = match self.endpoint.dialect {
             Dialect::Ollama => filter_tags(&body, |name| allows(principal, name)),
             Dialect::OpenAi | Dialect::Anthropic => {
-                // This list does not name remote models; the native list does.
+                // OpenAI's list does not mark remote models. The native list does.
                 let snapshot = self.gateway.model_cache.snapshot_since(self.started).await;
                 let snapshot = snapshot.map_err(|_| error::upstream_unavailable())?;
                 let is_local = |name: &ModelName| snapshot.find(name) == Found::Local;
@@ -58,8 +58,8 @@ impl ShortRequest<'_> {
         Ok(with_body(response, filtered.map_err(|error| malformed(&error))?))
     }
 
-    /// Describes the model in the path, from the list of models: Ollama cannot find a model by a
-    /// path if its name contains a slash.
+    /// Describes the model in the path. Reads the list of models, because Ollama cannot find a
+    /// model whose name contains a slash by a path.
     pub(super) async fn retrieve(
         &self,
         headers: HeaderMap,
@@ -97,7 +97,7 @@ impl ShortRequest<'_> {
         }
     }
 
-    /// Counts the tokens of a conversation, if Ollama can.
+    /// Counts the tokens of a conversation. Fails if this release of Ollama has no such endpoint.
     pub(super) async fn count_tokens(
         &self,
         headers: HeaderMap,
@@ -124,7 +124,7 @@ impl ShortRequest<'_> {
         find_model(self.gateway, model, self.started).await
     }
 
-    /// Forwards a request and reads the whole response: its head, and its body apart.
+    /// Forwards a request and reads the whole response. Returns the head and the body separately.
     async fn fetch(
         &self,
         path: &'static str,
@@ -163,7 +163,7 @@ pub(super) async fn find_model(gateway: &Gateway, model: &NamedModel, since: Ins
         Ok(Found::Remote) => Err(super::model_access::remote()),
         Ok(Found::Missing) => Err(model.not_found()),
         Err(error) => {
-            tracing::warn!(error = error_chain(&error), "models of Ollama not listed");
+            tracing::warn!(error = error_chain(&error), "cannot list the models of Ollama");
             Err(error::upstream_unavailable())
         }
     }
@@ -187,6 +187,6 @@ fn with_body(mut response: Response, body: Bytes) -> Response {
 }
 
 fn malformed(error: &dyn std::error::Error) -> ApiError {
-    tracing::error!(%error, "response of Ollama is malformed");
+    tracing::error!(%error, "cannot parse the response of Ollama");
     error::upstream_failed()
 }

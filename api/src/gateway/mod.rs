@@ -1,18 +1,19 @@
 //! The gateway in front of Ollama: checks which models the caller may use, and streams responses
 //! unchanged.
 //!
-//! [`pipeline`] composes the steps of a request. Each has a file of its own:
+//! [`pipeline`] composes the steps of a request. Each step has its own file:
 //!
-//! 1. [`authorize`]: the caller, and its permission;
-//! 2. [`plan`]: the request, decided on its bytes: [`model_access`], [`shared_state`];
-//! 3. [`model_cache`]: whether the model exists, and whether Ollama is up;
-//! 4. [`forward`]: to Ollama through [`upstream`], within [`timeouts`];
-//! 5. [`stream`]: back to the client;
-//! 6. [`usage`]: what the request used, with [`prompt_estimate`] where Ollama does not say it.
+//! 1. [`authorize`] authenticates the caller and checks its permission.
+//! 2. [`plan`] checks and edits the body, with [`model_access`] and [`shared_state`].
+//! 3. [`model_cache`] decides whether the model exists and whether Ollama is up.
+//! 4. [`forward`] sends the request to Ollama through [`upstream`], within [`timeouts`].
+//! 5. [`stream`] returns the response to the client.
+//! 6. [`usage`] records the tokens of the request. If Ollama reports no counts,
+//!    [`prompt_estimate`] estimates the prompt.
 //!
-//! [`lists`] answers requests that run no model, and [`model_admin`] those that pull and delete
-//! models. [`compatible`] serves the routes `/ollama/*`. [`revocation`] ends streams whose caller has
-//! lost the right to them.
+//! [`lists`] answers requests that run no model, and [`model_admin`] pulls and deletes models.
+//! [`compatible`] serves the routes `/ollama/*`. [`revocation`] ends streams whose caller has lost
+//! the permission.
 
 mod authorize;
 pub(crate) mod compatible;
@@ -54,7 +55,7 @@ use usage::Recorder;
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The URL cannot be sent in a request.
-    #[error("the host of the URL cannot stand in a request")]
+    #[error("the host of the URL cannot be sent in a request")]
     Url(#[from] http::Error),
     /// The HTTP client cannot be built.
     #[error(transparent)]
@@ -105,7 +106,7 @@ impl Gateway {
         })
     }
 
-    /// Ends streams whose principal loses the right to them. Never returns.
+    /// Ends streams whose principal loses the permission. Never returns.
     pub(crate) async fn run_revocations(&self) {
         self.revocations.run(&self.accounts).await;
     }

@@ -44,8 +44,8 @@ pub(super) fn remote() -> ApiError {
 }
 
 impl NamedModel {
-    /// The error for a model that is missing, and for one that is not allowed, in Ollama's own
-    /// words. A client cannot tell the two apart.
+    /// The error for a missing model and for a forbidden model, in Ollama's own words. A client
+    /// cannot distinguish the two cases.
     pub(super) fn not_found(&self) -> ApiError {
         let detail = format!("model '{}' not found", truncated(&self.written));
         gateway_error(Kind::NotFound, "model_not_found", detail)

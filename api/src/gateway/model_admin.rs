@@ -1,5 +1,5 @@
-//! Pulls and deletions in Ollama's dialect. They go through the jobs of the management API: a pull
-//! continues without its caller, and joins the unfinished pull of the same model.
+//! Pulls and deletions in Ollama's dialect. They use the jobs of the management API, so a pull
+//! continues without its caller, and joins an unfinished pull of the same model.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -35,7 +35,7 @@ pub(super) struct AdminRequest<'a> {
 }
 
 impl AdminRequest<'_> {
-    /// Starts or joins a pull. Answers with its progress as a stream, or once at its end.
+    /// Starts or joins a pull. Returns the progress as a stream, or one response after the pull.
     pub(super) async fn pull(
         self,
         revocations: &RevocationWatcher,
@@ -65,7 +65,7 @@ impl AdminRequest<'_> {
         Ok(with_type("application/json; charset=utf-8", Body::from(line)))
     }
 
-    /// Deletes a model. Answers as Ollama does, without a body.
+    /// Deletes a model. Returns a response without a body, as Ollama does.
     pub(super) async fn delete(self) -> Result<Response, ApiError> {
         let written = written_name(&self.scan()?)?.to_owned();
         let name = ModelName::parse(&written)
@@ -96,8 +96,8 @@ struct FollowedPull {
 }
 
 impl FollowedPull {
-    /// Returns the next state; `None` after the final one. Fails if the caller has lost the right to
-    /// it, or if the server shuts down.
+    /// Returns the next state; `None` after the final state. Fails if the caller has lost the
+    /// permission, or if the server shuts down.
     async fn next(&mut self) -> Result<Option<PullSnapshot>, ApiError> {
         tokio::select! {
             biased;
@@ -132,8 +132,7 @@ impl FollowedPull {
         with_type("application/x-ndjson", Body::from_stream(lines))
     }
 
-    /// Returns the lines of the steps that are new or have changed, and of the error of a pull that
-    /// failed.
+    /// Returns a line for each step that is new or has changed, and for the error of a failed pull.
     fn lines(&mut self, state: &PullSnapshot) -> Vec<u8> {
         let mut lines = Vec::new();
         for step in state.steps.changed_since(&self.seen) {

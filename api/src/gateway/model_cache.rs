@@ -21,10 +21,11 @@ pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many refreshes in a row must fail until Ollama counts as down. One may fail because Ollama
-/// is busy.
+/// The number of failed refreshes in a row after which Ollama counts as down. A single refresh may
+/// fail because Ollama is busy.
 const MAX_FAILURES: u32 = 2;
-/// How long a request may wait to learn that Ollama is back. Refusals stay fast.
+/// How long a request may wait for the check whether Ollama is back. The timeout is short, so that
+/// the gateway refuses requests quickly while Ollama is down.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// Ollama counts as down.
@@ -66,21 +67,21 @@ pub(super) struct ModelCache {
     client: Client,
     snapshot: RwLock<Option<Arc<Snapshot>>>,
     health: RwLock<Health>,
-    /// Locked during a request to Ollama; concurrent callers wait and share its result. The value
-    /// is the start and the error of the last request that failed.
+    /// Start and error of the last failed request to Ollama. The lock is held during a request;
+    /// concurrent callers wait for the lock and then share the result.
     last_failure: Mutex<Option<(Instant, Arc<ClientError>)>>,
 }
 
 /// The health of Ollama.
 #[derive(Default)]
 struct Health {
-    /// How many refreshes have failed since one succeeded.
+    /// The number of failed refreshes since the last success.
     failures: u32,
     /// Cancelled while Ollama counts as down.
     down: CancellationToken,
 }
 
-/// Why a list of models cannot be had.
+/// Why the list of models is not available.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unlisted {
     #[error(transparent)]
@@ -100,9 +101,9 @@ impl ModelCache {
         })
     }
 
-    /// Returns where a model runs. A model that is not in the snapshot may just have been pulled,
-    /// so the list is requested again, unless that happened after `since`, the start of the
-    /// client's request.
+    /// Returns where a model runs. `since` is the start of the client's request. A model that is
+    /// not in the snapshot may have been pulled after the snapshot was requested. If the snapshot
+    /// was requested before `since`, this requests the list again.
     pub(super) async fn find(&self, name: &ModelName, since: Instant) -> Result<Found, Unlisted> {
         self.require_up(since).await?;
         match self.latest().map(|snapshot| snapshot.find(name)) {
@@ -116,7 +117,7 @@ impl ModelCache {
         self.health.read().down.clone()
     }
 
-    /// Fails while Ollama is down. It may just have come back, so it is asked first.
+    /// Fails while Ollama is down. Before it fails, it checks whether Ollama is back.
     pub(super) async fn require_up(&self, since: Instant) -> Result<(), Down> {
         if !self.health.read().down.is_cancelled() {
             return Ok(());
@@ -128,7 +129,7 @@ impl ModelCache {
     }
 
     /// Returns a snapshot that was requested no earlier than `since`. Concurrent callers share one
-    /// request to Ollama, and its failure: otherwise each would wait in turn for an Ollama that
+    /// request to Ollama and its failure. Otherwise each caller would wait in turn while Ollama
     /// hangs.
     pub(super) async fn snapshot_since(&self, since: Instant) -> Result<Arc<Snapshot>, Arc<ClientError>> {
         let mut last_failure = self.last_failure.lock().await;
@@ -153,7 +154,7 @@ impl ModelCache {
     async fn request(&self, now: Instant) -> Result<Arc<Snapshot>, ClientError> {
         let tags = self.client.tags().await;
         self.record_health(tags.as_ref().err());
-        // A name that Ollama itself would refuse cannot be requested.
+        // The filter drops names that Ollama lists but refuses in requests.
         let tags = tags?;
         let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model_name().ok()?.as_str()), tag.is_remote())));
         let snapshot = Arc::new(Snapshot { requested_at: now, is_remote: named.collect() });
@@ -161,14 +162,14 @@ impl ModelCache {
         Ok(snapshot)
     }
 
-    /// Records the result of a refresh: its error, if it failed.
+    /// Records the result of a refresh. `error` is `None` if the refresh succeeded.
     fn record_health(&self, error: Option<&ClientError>) {
         let mut health = self.health.write();
         let Some(error) = error else {
             if health.down.is_cancelled() {
                 tracing::info!("Ollama is back");
             }
-            // Requests hold clones of the token, so it is replaced only after it was cancelled.
+            // Requests hold clones of the token, so only a cancelled token is replaced.
             if health.failures > 0 {
                 *health = if health.down.is_cancelled() {
                     Health::default()
@@ -180,7 +181,7 @@ impl ModelCache {
         };
         health.failures = health.failures.saturating_add(1);
         if health.failures >= MAX_FAILURES && !health.down.is_cancelled() {
-            tracing::warn!(error = error_chain(error), "Ollama is down: requests that wait for it end");
+            tracing::warn!(error = error_chain(error), "Ollama is down; waiting requests end");
             health.down.cancel();
         }
     }

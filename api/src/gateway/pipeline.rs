@@ -20,7 +20,7 @@ use super::{
 use crate::{
     auth::AuthenticatedRequest,
     http::{
-        body::{BodyError, discard_beside_response, read_request_body},
+        body::{BodyError, discard_while_responding, read_request_body},
         error::{ApiError, Kind},
         request_context::RequestContext,
         request_metrics::RequestMetrics,
@@ -39,7 +39,7 @@ pub(super) struct GatewayRequest<'a> {
     pub(super) started: Instant,
 }
 
-/// What the checks of a request lead to.
+/// The result of the checks of a request.
 enum Checked {
     /// The response is complete.
     Answered(Response),
@@ -76,8 +76,8 @@ pub(crate) async fn serve(
     error.render_dialect(endpoint.dialect)
 }
 
-/// Answers a request that the route table refuses. A forbidden endpoint asks anonymous callers for
-/// a credential first, and records the denial of authenticated callers.
+/// Answers a request that the route table refuses. For a forbidden endpoint, an anonymous caller
+/// gets the error of a missing credential, and the denial of an authenticated caller is recorded.
 pub(crate) async fn refuse(
     gateway: &Gateway,
     refused: &RouteError,
@@ -96,8 +96,8 @@ pub(crate) async fn refuse(
     if let RouteErrorKind::Forbidden(path) = refused.kind {
         match gateway.authenticator.admit(request.headers(), context).await {
             Ok(caller) => {
-                // The client chooses path and method freely. Recorded as sent, they could flood the
-                // audit log.
+                // The client chooses the path and the method. Unbounded values would defeat the
+                // aggregation of repeated denials, and flood the audit log.
                 let target = format!("{} {path}", method_name(request.method()));
                 let user_agent = request.headers().get(header::USER_AGENT);
                 record_denial(gateway, context, user_agent, caller.principal(), &target, &error).await;
@@ -107,7 +107,7 @@ pub(crate) async fn refuse(
     }
     metrics.set_path(request.uri().path());
     let (head, body) = request.into_parts();
-    discard_beside_response(&head.headers, body, gateway.body_limit);
+    discard_while_responding(&head.headers, body, gateway.body_limit);
     metrics.refuse(&error);
     let mut response = error.render_dialect(refused.dialect);
     if let RouteErrorKind::WrongMethod { allow } = refused.kind {
@@ -150,12 +150,12 @@ impl GatewayRequest<'_> {
         let caller = match caller.await {
             Ok(caller) => caller,
             Err(error) => {
-                discard_beside_response(&head.headers, body, self.gateway.body_limit);
+                discard_while_responding(&head.headers, body, self.gateway.body_limit);
                 return Err(error);
             }
         };
         if let Err(error) = authorize::authorize(caller.principal(), permission) {
-            discard_beside_response(&head.headers, body, self.gateway.body_limit);
+            discard_while_responding(&head.headers, body, self.gateway.body_limit);
             return self.deny(&head.headers, caller.principal(), error).await;
         }
         let (user_agent, principal) = (head.headers.get(header::USER_AGENT).cloned(), caller.principal().clone());
@@ -225,7 +225,7 @@ impl GatewayRequest<'_> {
         }
     }
 
-    /// Checks whether a request that runs a model may.
+    /// Checks whether the caller may run the model. Returns the request to forward.
     pub(super) async fn admit(
         &self,
         headers: HeaderMap,
@@ -236,7 +236,7 @@ impl GatewayRequest<'_> {
         let gateway = self.gateway;
         let plan = plan(self.endpoint, body, caller.principal())?;
         let revocation = gateway.revocations.register(caller.principal(), permission, &plan.model.name);
-        // The watcher does not deliver changes from before the registration.
+        // The watcher does not deliver changes that happened before the registration.
         self.recheck(&mut caller, permission).await?;
         if !allows(caller.principal(), &plan.model.name) {
             return Err(plan.model.not_found());
@@ -247,8 +247,8 @@ impl GatewayRequest<'_> {
         Ok(AdmittedRequest { headers, plan, principal, revocation, permits })
     }
 
-    /// Checks the caller's rights again: it may have sent the body slowly. Without a change of
-    /// rights, this compares two numbers.
+    /// Checks the caller's rights again, because a client can send the body slowly. If no rights
+    /// have changed, this compares two numbers and reads no database.
     async fn recheck(&self, caller: &mut AuthenticatedRequest, permission: Permission) -> Result<(), ApiError> {
         self.gateway.authenticator.recheck(caller).await?;
         authorize::authorize(caller.principal(), permission)
@@ -257,7 +257,7 @@ impl GatewayRequest<'_> {
     /// Reads the request's body.
     async fn read_body(&self, head: &Parts, body: Incoming) -> Result<Bytes, ApiError> {
         if head.headers.contains_key(header::CONTENT_ENCODING) {
-            discard_beside_response(&head.headers, body, self.gateway.body_limit);
+            discard_while_responding(&head.headers, body, self.gateway.body_limit);
             let reason = "send the body without a Content-Encoding";
             return Err(gateway_error(Kind::UnsupportedMediaType, "content_encoding", reason));
         }

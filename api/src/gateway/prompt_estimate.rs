@@ -1,23 +1,23 @@
-//! Estimates of the tokens of a prompt, for responses that do not report them: those that a client or
-//! an outage cut short. Without an estimate, a client would pay for no prompt by hanging up.
+//! Estimates the tokens of a prompt if the response ends before Ollama reports them. Without an
+//! estimate, a client that disconnects early would never be charged for its prompt.
 
 use std::{collections::HashMap, sync::Arc};
 
 use paddock_ollama::{ModelName, Usage};
 use parking_lot::Mutex;
 
-/// The tokens per byte of a model that has not been used yet: English text has some four bytes per
+/// The tokens per byte of a model without a complete request. English text has about four bytes per
 /// token.
 const DEFAULT_RATIO: f64 = 0.25;
-/// The fewest and the most tokens per byte that a request can teach. A client could otherwise falsify
-/// the estimates of others, with text that the model does not read or that is not counted.
+/// The bounds of the tokens per byte that one request adds to the average. Without bounds, a client
+/// could falsify the estimates for other clients, with text that the model does not read or count.
 const RATIOS: std::ops::RangeInclusive<f64> = 0.05..=1.0;
 /// The weight of the latest request in the average.
 const WEIGHT: f64 = 0.2;
-/// How many models have an average of their own.
+/// The maximum number of models with an average.
 const MAX_MODELS: usize = 1024;
 
-/// The average number of prompt tokens per byte, of each model's complete requests.
+/// The average number of prompt tokens per byte for each model, over its complete requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PromptEstimator {
     ratios: Arc<Mutex<HashMap<String, f64>>>,
@@ -39,7 +39,8 @@ impl PromptEstimator {
 }
 
 impl PromptEstimate {
-    /// Adds the estimate to a usage without prompt tokens. Learns from a usage that was reported.
+    /// Sets the estimated prompt tokens if Ollama reported no counts. Adds reported counts to the
+    /// average of the model.
     pub(super) fn complete(&self, usage: &mut Usage) {
         if usage.is_estimated {
             usage.prompt_tokens = usage.prompt_tokens.max(self.tokens());
@@ -48,7 +49,7 @@ impl PromptEstimate {
         }
     }
 
-    /// Returns the usage of a request that Ollama got, and whose response never began.
+    /// Returns the usage of a request that was sent to Ollama, and whose response never began.
     pub(super) fn of_unanswered(&self) -> Usage {
         Usage { prompt_tokens: self.tokens(), is_estimated: true, ..Usage::default() }
     }

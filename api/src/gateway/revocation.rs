@@ -1,7 +1,7 @@
-//! Ends open streams whose principal has lost the right to them.
+//! Ends open streams whose principal has lost the permission.
 //!
 //! Each in-flight request is registered with its principal, permission and model. When the rights
-//! of a user change, its requests are authorized again, and cancelled if that fails.
+//! of a user change, the watcher authorizes its requests again, and cancels the forbidden ones.
 
 use std::{
     collections::HashMap,
@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::model_access::allows;
 
-/// How many requests are authorized again at once. After an outage of the database all of them are
-/// due.
+/// How many requests are authorized again at once. After a database outage, every in-flight request
+/// must be authorized again.
 const MAX_CONCURRENT_CHECKS: usize = 8;
-/// The pause before a check is retried that failed because the database was unavailable.
+/// The pause before a check is retried, after the database was unavailable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches changes of rights on behalf of all in-flight requests.
@@ -62,7 +62,7 @@ impl RevocationGuard {
         &self.cancellation
     }
 
-    /// Whether the request must end because its principal lost the right to it. Otherwise the
+    /// Whether the token was cancelled because the principal lost the permission. If false, the
     /// server shuts down.
     pub(super) fn is_revoked(&self) -> bool {
         self.is_revoked.load(Ordering::Acquire)
@@ -137,14 +137,15 @@ impl RevocationWatcher {
 /// The rights could not be checked, because the database is unavailable.
 struct Undecided;
 
-/// Authorizes a request again, and cancels it if it would not be admitted now.
+/// Authorizes a request again, and cancels it if its principal has lost the permission or the
+/// model.
 async fn reauthorize(accounts: &Accounts, registration: &Registration) -> Result<(), Undecided> {
     if registration.cancellation.is_cancelled() {
         return Ok(());
     }
     let reason = match accounts.authentication().reauthenticate(&registration.principal).await {
         Err(error) => {
-            tracing::debug!(error = error_chain(&error), "open stream not re-authorized yet");
+            tracing::debug!(error = error_chain(&error), "cannot re-authorize an open stream; retrying");
             return Err(Undecided);
         }
         Ok(Err(refused)) => refused.text(),

@@ -1,8 +1,8 @@
-//! Keeps clients from changing what all of them share: which models are in memory, and how they are
-//! loaded.
+//! Removes members that change the state that all clients share: which models are in memory, and
+//! with which options Ollama loads them.
 //!
-//! Many clients always send such options. The options are removed and reported, so that the clients
-//! are served. The functions here are pure.
+//! Many clients always send these members. The gateway therefore removes and reports them, and does
+//! not refuse the request. The functions here are pure.
 
 use std::fmt::Write as _;
 
@@ -25,23 +25,24 @@ const LOAD_OPTIONS: [&str; 9] =
     ["num_ctx", "num_batch", "num_gpu", "num_thread", "use_mmap", "use_mlock", "main_gpu", "draft_num_predict", "numa"];
 /// How many removed names one response reports.
 const MAX_REPORTED: usize = 16;
-/// The longest name of a client that is reported, in bytes.
+/// The longest option name that is reported, in bytes.
 const MAX_NAME: usize = 40;
 
-/// What is removed from a request.
+/// The members that are removed from a request.
 #[derive(Debug, Default)]
 pub(super) struct Removed {
-    /// The edits that remove it.
+    /// The edits that remove the members.
     pub(super) edits: Vec<Edit>,
-    /// The names, for the response header. `None`: nothing is removed.
+    /// The names, for the response header; `None` if no member is removed.
     pub(super) header: Option<HeaderValue>,
     /// The names as metric labels, of a closed set.
     pub(super) labels: Vec<&'static str>,
 }
 
-/// Removes from a request what changes state that all clients share, unless an admin sends it.
+/// Plans the removal of the members that change shared state. An admin may send them.
 ///
-/// Fails if the request does nothing else: without `keep_alive`, an unload would be a load.
+/// Fails if the request only loads or unloads a model, because a request to unload would load the
+/// model if it lost its `keep_alive`.
 pub(super) fn remove_shared_state(
     scanned: &Scanned<'_>,
     endpoint: &Endpoint,
@@ -63,7 +64,7 @@ pub(super) fn remove_shared_state(
     Ok(Removed { edits, header: header_of(!keep_alive.is_empty(), &options), labels: labels.collect() })
 }
 
-/// Refuses tools for which Ollama asks a service on the internet.
+/// Refuses tools for which Ollama calls a service on the internet.
 pub(super) fn refuse_web_search(scanned: &Scanned<'_>) -> Result<(), ApiError> {
     if !scanned.searches_web() {
         return Ok(());
@@ -77,8 +78,8 @@ fn is_keep_alive(member: &Member<'_>) -> bool {
     member.key == KEEP_ALIVE && member.kind != ValueKind::Null
 }
 
-/// Whether an option may change more than one answer: it is not one of sampling. An option that this
-/// version does not know counts as such. Null counts as absent.
+/// Whether an option may change state that clients share: every option except the sampling options,
+/// so unknown options too. Null counts as absent.
 fn is_closed_option(member: &Member<'_>) -> bool {
     member.kind != ValueKind::Null && !SAMPLING_OPTIONS.contains(&&*member.key)
 }
@@ -93,10 +94,10 @@ fn header_of(keep_alive: bool, options: &[&Member<'_>]) -> Option<HeaderValue> {
     if keep_alive {
         text.push_str(KEEP_ALIVE);
     }
-    for (place, option) in options.iter().enumerate() {
+    for (index, option) in options.iter().enumerate() {
         let comma = if text.is_empty() { "" } else { ", " };
-        if place == MAX_REPORTED {
-            let _ = write!(text, "{comma}{} more", options.len() - place);
+        if index == MAX_REPORTED {
+            let _ = write!(text, "{comma}{} more", options.len() - index);
             break;
         }
         let _ = write!(text, "{comma}{OPTIONS}.{}", reported_name(&option.key));
@@ -104,7 +105,7 @@ fn header_of(keep_alive: bool, options: &[&Member<'_>]) -> Option<HeaderValue> {
     if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
 }
 
-/// Returns an option's name if it can stand in a header, and looks like no API key.
+/// Returns an option's name if it is valid in a header and does not look like an API key.
 fn reported_name(key: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let is_shown = key.len() <= MAX_NAME && key.bytes().all(is_plain) && !contains_key(key);

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{config::Timeout, http::request_outcome::RequestOutcome};
 
-/// How many bytes of a response that is no stream are read before the client gets its head. A shorter
-/// response that breaks off can then still be answered with an error status.
+/// How many bytes of a response that is not a stream are read before the client gets the head. If a
+/// shorter response ends early, the client can still get an error status.
 const MAX_HELD: usize = 1 << 20;
 
 /// How a response is metered.
@@ -32,21 +32,22 @@ const MAX_HELD: usize = 1 << 20;
 pub(super) struct Metering {
     /// Whether the response is a stream.
     pub(super) is_stream: bool,
-    /// Whether the part of the stream that carries usage is kept from the client.
+    /// Whether the usage is removed from the stream.
     pub(super) drop_usage: bool,
     /// The estimate of the prompt's tokens, for a response that does not report them.
     pub(super) prompt: PromptEstimate,
 }
 
-/// What belongs to a request as long as its response lasts.
+/// The deadlines and guards of a request, which live as long as its response.
 pub(super) struct RequestGuards {
     pub(super) deadlines: Deadlines,
     pub(super) revocation: RevocationGuard,
     pub(super) usage: UsageGuard,
 }
 
-/// Builds the client's response from Ollama's. Waits for its first chunk, or for all of a response
-/// that is no stream. Fails with the outcome if Ollama's response ends before that.
+/// Builds the client's response from Ollama's response. Waits for the first chunk of a stream, or
+/// for up to [`MAX_HELD`] bytes of any other response. Fails with the outcome of the request if
+/// Ollama's response ends early during the wait.
 pub(super) async fn respond(
     endpoint: &'static Endpoint,
     upstream: http::Response<Incoming>,
@@ -85,14 +86,14 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-/// Ollama's response broke off, and the client's response has no place for an error event. The
-/// connection must be closed, so that the client does not take the response for complete.
+/// Ollama's response ended early, and the format of the response allows no error event. The server
+/// must close the connection, so that the client does not take the response for complete.
 #[derive(Debug, thiserror::Error)]
 #[error("Ollama ended its response early")]
 struct Truncated;
 
-/// The body of the client's response. Dropping it before its end drops Ollama's response, and
-/// Ollama stops.
+/// The body of the client's response. A drop before the end closes the connection to Ollama, so
+/// Ollama stops generating.
 struct MeteredBody {
     upstream: Option<Incoming>,
     /// `None` after the end of the response.
@@ -114,7 +115,8 @@ struct MeteredBody {
 /// The next event of Ollama's response.
 enum Next {
     Chunk(Bytes),
-    /// The response ended. The outcome is set if the gateway ended it or it broke off.
+    /// The response ended. The outcome is set if the gateway ended the response, or if the
+    /// connection to Ollama broke.
     End(Option<RequestOutcome>),
 }
 
@@ -148,14 +150,14 @@ impl MeteredBody {
             match http_body::Body::poll_frame(Pin::new(&mut *upstream), cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
-                    // The timer is not polled for a response that never pauses.
+                    // The timer below is not polled while Ollama sends without a pause.
                     Ok(data) => {
                         return Poll::Ready(match self.deadlines.passed(Instant::now()) {
                             Some(timeout) => Next::End(Some(RequestOutcome::UpstreamTimeout(timeout))),
                             None => Next::Chunk(data),
                         });
                     }
-                    // Trailers concern the connection to Ollama, which sends none.
+                    // Trailers do not reach the client. Ollama sends none.
                     Err(_) => {}
                 },
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Next::End(Some(RequestOutcome::UpstreamIncomplete))),
@@ -171,7 +173,8 @@ impl MeteredBody {
         Poll::Ready(Next::End(Some(RequestOutcome::UpstreamTimeout(timeout))))
     }
 
-    /// Ready when a timeout has passed. The timer is reset only when it fires, not with each chunk.
+    /// Returns the timeout that has passed. Resets the timer only when the timer fires, because a
+    /// reset for each chunk would cost more.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Timeout> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let (due, timeout) = self.deadlines.chunk_deadline(self.last_chunk);
@@ -191,8 +194,8 @@ impl MeteredBody {
         }
     }
 
-    /// Ends the response, and records its usage once, with the status that `incomplete_status`
-    /// returns if it is incomplete. Returns `None` if it has ended before.
+    /// Ends the response and records its usage once. `incomplete_status` returns the status to
+    /// record for an incomplete response. Returns `None` if the response has already ended.
     fn finish(
         &mut self,
         why: Option<RequestOutcome>,
@@ -205,7 +208,7 @@ impl MeteredBody {
         let lacks_bytes = why == Some(RequestOutcome::UpstreamIncomplete) && self.size.exact().is_some();
         let outcome = match why {
             _ if !self.status.is_success() => RequestOutcome::UpstreamError,
-            // The client would wait for the bytes that Ollama announced.
+            // The client still waits for the announced bytes, so the response is not complete.
             _ if lacks_bytes => RequestOutcome::UpstreamIncomplete,
             _ if summary.is_complete => RequestOutcome::Complete,
             _ if summary.error.is_some() => RequestOutcome::UpstreamError,
@@ -237,7 +240,7 @@ impl MeteredBody {
                 self.pending.push_back(event);
                 Ok(())
             }
-            // All announced bytes have arrived, or the response has marked its own end.
+            // All announced bytes have arrived, or the response has its terminal frame.
             _ if why.is_none() || outcome == RequestOutcome::Complete => Ok(()),
             _ => Err(Truncated),
         }
@@ -301,8 +304,8 @@ impl http_body::Body for MeteredBody {
 
 impl Drop for MeteredBody {
     fn drop(&mut self) {
-        // The server may drop a response of known length right after its last byte; `end` counts
-        // that one as complete. Otherwise the client has left.
+        // The server may drop a response of known length right after its last byte; `end` then
+        // records a complete response. In every other case the client has disconnected.
         if self.meter.is_some() {
             let _ = self.end(Some(RequestOutcome::ClientGone));
         }

@@ -9,16 +9,16 @@ use crate::config::{Timeout, Timeouts};
 /// The deadlines of a request that was forwarded to Ollama.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
-    /// When the headers must have arrived. `None`: the response is no stream.
+    /// When the headers must have arrived; `None` if the response is not a stream.
     headers: Option<Instant>,
-    /// The longest time between two chunks. `None`: the response is no stream.
+    /// The longest time between two chunks; `None` if the response is not a stream.
     idle: Option<Duration>,
     total: Instant,
     lifetime: Instant,
 }
 
 impl Deadlines {
-    /// `started` is when the client's request began, and `sent` when it was forwarded.
+    /// `started` is when the client's request began, and `sent` is when the gateway forwarded it.
     pub(super) fn new(timeouts: &Timeouts, started: Instant, sent: Instant, is_stream: bool) -> Self {
         Self {
             headers: is_stream.then_some(sent + timeouts.headers),

@@ -24,7 +24,7 @@ pub(crate) enum BodyError {
 }
 
 impl BodyError {
-    /// Returns the error of the request. `limit` is the one that the body was read with.
+    /// Returns the error of the request. `limit` is the size limit with which the body was read.
     pub(crate) fn for_limit(self, limit: usize) -> ApiError {
         match self {
             Self::TooLarge => {
@@ -47,8 +47,8 @@ where
     collect(&mut body, limit, chunk_timeout).await
 }
 
-/// Reads the whole body of a request. One that is too large is discarded; if its length says so,
-/// nothing of it is read before that.
+/// Reads the whole body of a request. Discards a body that is too large. If `Content-Length`
+/// already exceeds the limit, fails before it reads any byte.
 pub(crate) async fn read_request_body<B>(
     headers: &HeaderMap,
     mut body: B,
@@ -60,15 +60,15 @@ where
 {
     let read = collect(&mut body, limit, chunk_timeout).await;
     if read == Err(BodyError::TooLarge) {
-        discard_beside_response(headers, body, MIN_DISCARDED.max(2 * limit));
+        discard_while_responding(headers, body, MIN_DISCARDED.max(2 * limit));
     }
     read
 }
 
-/// Reads and drops the rest of a refused request's body, beside the response: a client that is still
-/// sending would not see the response otherwise. A client that waits for leave to send the body gets
-/// the refusal instead.
-pub(crate) fn discard_beside_response<B>(headers: &HeaderMap, body: B, limit: usize)
+/// Reads and drops the rest of a refused request's body while the response is sent. Otherwise a
+/// client that is still sending would not read the response. A client that waits for
+/// `100 Continue` gets the refusal instead.
+pub(crate) fn discard_while_responding<B>(headers: &HeaderMap, body: B, limit: usize)
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
 {

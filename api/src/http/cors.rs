@@ -44,9 +44,9 @@ impl Origins {
         origin.to_str().is_ok_and(|text| self.is_allowed(text)).then(|| origin.clone())
     }
 
-    /// Answers the preflight of an allowed page. `None`: the request is no such preflight. A path
-    /// that does not accept the method refuses the request itself, with a response that the page
-    /// can read.
+    /// Answers the preflight of an allowed page. Returns `None` for any other request. The
+    /// preflight does not check the method: a path that does not accept it refuses the later
+    /// request, with a response that the page can read.
     pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response> {
         let headers = request.headers();
         let is_preflight =
@@ -57,8 +57,8 @@ impl Origins {
         let mut response = StatusCode::NO_CONTENT.into_response();
         let allowed = response.headers_mut();
         allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        // Any header: the SDKs send dozens, others in each version, and none of them gives a right
-        // but the credential.
+        // Every header is allowed. The SDKs send dozens of headers, which change with each version,
+        // and no header except the credential grants a right.
         if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }

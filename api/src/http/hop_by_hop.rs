@@ -21,8 +21,8 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Returns the request headers that a proxy forwards: without hop-by-hop headers, and without those
-/// that `is_removed` names. The HTTP client sets `Content-Length` from the body.
+/// Returns the request headers that a proxy forwards: all headers except hop-by-hop headers and the
+/// headers that `is_removed` names. The HTTP client sets `Content-Length` from the body.
 #[must_use]
 pub fn forwarded_request_headers(headers: HeaderMap, is_removed: impl Fn(&str) -> bool) -> HeaderMap {
     filter(headers, |name| !is_hop_by_hop(name) && !is_removed(name))

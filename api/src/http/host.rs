@@ -25,9 +25,9 @@ impl From<HostError> for ApiError {
     }
 }
 
-/// Refuses a request without a `Host` header, with two, or with a malformed one: a proxy in front
-/// might have read another host. HTTP/1.0 does not require the header, and some health checks use
-/// it. `only_local` also refuses any host that is not this machine.
+/// Refuses a request whose `Host` header is missing, repeated or malformed, because a proxy in
+/// front might have read another host. HTTP/1.0 does not require the header, and some health checks
+/// use it. `only_local` also refuses any host that is not this machine.
 pub(crate) fn check(version: Version, headers: &HeaderMap, only_local: bool) -> Result<(), HostError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let wrong = match (hosts.next(), hosts.next()) {
@@ -68,7 +68,7 @@ fn is_name(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
 }
 
-/// Returns the host of `host` or `host:port`. `None`: the text after the colon is not a port.
+/// Returns the host of `host` or `host:port`; `None` if the text after the colon is not a port.
 #[must_use]
 pub fn host_of(authority: &str) -> Option<&str> {
     match authority.rsplit_once(':') {

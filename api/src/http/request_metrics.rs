@@ -16,7 +16,7 @@ use super::{
     request_outcome::RequestOutcome,
 };
 
-/// The status of a request whose client left before it got one, as nginx records it.
+/// The status of a request whose client disconnected before the response, as nginx records it.
 pub(crate) const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
@@ -44,7 +44,7 @@ pub(crate) struct RequestMetrics {
     span: Span,
     started: Instant,
     first_byte: Option<Duration>,
-    /// `None`: the request has not ended.
+    /// `None` until the request ends.
     end: Option<RequestEnd>,
     model: Option<String>,
     usage: Option<Usage>,
@@ -102,7 +102,7 @@ impl RequestMetrics {
         }
     }
 
-    /// Counts a request to the management API as one to the gateway, because a model answers it.
+    /// Counts a request to the management API as a gateway request, because a model answers it.
     pub(crate) fn of_gateway(mut self) -> Self {
         self.part = Part::Gateway;
         self
@@ -140,7 +140,7 @@ impl RequestMetrics {
     }
 
     /// Sets the path of a request that no route serves, so that an admin sees what clients ask for.
-    /// What looks like a key is left out.
+    /// Omits texts that look like a key.
     pub(crate) fn set_path(&mut self, path: &str) {
         let end = path.char_indices().nth(MAX_PATH).map_or(path.len(), |(end, _)| end);
         self.path = Some(redact_keys(&path[..end]).into_owned());

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-/// A connection's place among those that the server accepts.
+/// The permit of a connection, which the server limits in number.
 pub(crate) trait Slot: Send + Sync {
     /// Allows the eviction of the connection.
     fn release(&self);
 
-    /// Forbids it again. Returns false if the connection was evicted meanwhile.
+    /// Forbids the eviction again. Returns false if the connection was evicted meanwhile.
     fn reclaim(&self) -> bool;
 }
 
@@ -22,7 +22,8 @@ pub(crate) trait Slot: Send + Sync {
 pub(crate) struct ConnectionHandle(pub(crate) Arc<dyn Slot>);
 
 /// Awaits a slow client or upstream before any work has started. Meanwhile the connection may be
-/// evicted for a new one; then this never completes, and the server drops the connection.
+/// evicted in favour of a new connection. The future then never completes, and the server drops the
+/// connection.
 pub(crate) async fn evictable_while<T>(request: &Extensions, waiting: impl Future<Output = T>) -> T {
     let Some(ConnectionHandle(slot)) = request.get() else { return waiting.await };
     slot.release();

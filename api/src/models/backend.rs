@@ -1,4 +1,4 @@
-//! One Ollama, and what it has.
+//! One Ollama, and its models.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -41,12 +41,12 @@ impl BackendClient {
         Ok(Self { url, client: Client::new(backend, timeouts)? })
     }
 
-    /// Lists the models by canonical name. A name that Ollama lists but does not accept in a request
-    /// stands as it is.
+    /// Lists the models by canonical name. Keeps a name unchanged if Ollama lists it but does not
+    /// accept it in a request.
     pub(super) async fn models(&self) -> Result<HashMap<String, BackendModel>, ClientError> {
         let lists = async { tokio::join!(self.client.tags(), self.client.loaded_models()) };
         let (tags, loaded) = timeout(LIST_TIMEOUT, lists).await.map_err(|_| ClientError::Timeout)?;
-        // The list of loaded models is an addition: without it, the models are still known.
+        // Without the list of loaded models, the models are still known.
         let loaded = loaded.unwrap_or_default();
         let mut loaded: HashMap<String, LoadedModel> =
             loaded.into_iter().map(|model| (canonical(&model.name), model)).collect();

@@ -15,7 +15,7 @@ use crate::http::deadline::{DbError, with_db_timeout};
 
 /// The models of all backends.
 pub(crate) struct Catalog {
-    /// The URL of each backend, and its error if it did not answer.
+    /// The URL of each backend, and the error if the backend did not respond.
     pub(crate) backends: Vec<(String, Option<String>)>,
     /// The models by canonical name.
     pub(crate) models: BTreeMap<String, CatalogModel>,
@@ -28,8 +28,8 @@ pub(crate) struct CatalogModel {
     pub(crate) managed_by: Vec<ManagedBy>,
     /// The pull that is queued or running.
     pub(crate) pull: Option<PullSnapshot>,
-    /// The model on each backend, in the order of the backends. `None`: the backend does not have it
-    /// or did not answer.
+    /// The model on each backend, in the order of the backends; `None` if the backend does not have
+    /// the model or did not respond.
     pub(crate) backends: Vec<Option<BackendModel>>,
 }
 
@@ -57,7 +57,11 @@ impl Models {
                     None
                 }
                 Err(error) => {
-                    tracing::debug!(backend = backend.url, error = error_chain(&error), "models not listed");
+                    tracing::debug!(
+                        backend = backend.url,
+                        error = error_chain(&error),
+                        "cannot list the models of a backend"
+                    );
                     Some(error.to_string())
                 }
             };

@@ -13,7 +13,7 @@ pub(crate) enum DeletionError {
     /// No backend has the model.
     #[error("no Ollama has the model")]
     NotFound,
-    /// A backend did not answer, and no other has the model.
+    /// A backend did not respond, and no other backend has the model.
     #[error("Ollama is not available")]
     Unavailable,
     /// The deletion is recorded, but a backend failed to delete the model.
@@ -25,8 +25,8 @@ pub(crate) enum DeletionError {
 }
 
 impl Models {
-    /// Deletes a model from every backend that has it. Continues if the caller is dropped, so that a
-    /// recorded deletion happens.
+    /// Deletes a model from every backend that has it. Continues if the caller is dropped, because
+    /// the deletion is already recorded.
     pub(crate) async fn delete(&self, context: &AuditContext, model: ModelName) -> Result<(), DeletionError> {
         with_db_timeout(self.0.accounts.models().check_unmanaged(model.as_str())).await?;
         let present = self.backends_with(&model).await?;
@@ -37,9 +37,9 @@ impl Models {
 
     /// Returns the indices of the backends that have the model.
     async fn backends_with(&self, model: &ModelName) -> Result<Vec<usize>, DeletionError> {
-        let answers = join_all(self.0.backends.iter().map(|backend| backend.has(model))).await;
-        let is_complete = answers.iter().all(Result::is_ok);
-        let present: Vec<_> = (0..).zip(answers).filter(|(_, answer)| matches!(answer, Ok(true))).collect();
+        let results = join_all(self.0.backends.iter().map(|backend| backend.has(model))).await;
+        let is_complete = results.iter().all(Result::is_ok);
+        let present: Vec<_> = (0..).zip(results).filter(|(_, result)| matches!(result, Ok(true))).collect();
         match (present.is_empty(), is_complete) {
             (false, _) => Ok(present.into_iter().map(|(index, _)| index).collect()),
             (true, true) => Err(DeletionError::NotFound),
@@ -57,13 +57,13 @@ impl Models {
         let mut result = Ok(());
         for index in backends {
             let backend = &self.0.backends[index];
-            // A model that is gone by now is deleted.
+            // If the backend no longer has the model, the deletion has succeeded.
             let Err(error) = backend.client.delete(model).await else { continue };
-            tracing::error!(%model, backend = backend.url, error = error_chain(&error), "model not deleted");
+            tracing::error!(%model, backend = backend.url, error = error_chain(&error), "cannot delete a model");
             let reason = format!("{}: {error}", backend.url);
             let recorded = self.0.accounts.models().record_failed_deletion(context, model.as_str(), &reason);
             if let Err(error) = with_db_timeout(recorded).await {
-                tracing::error!(%model, error = error_chain(&error), "failed deletion of a model not recorded");
+                tracing::error!(%model, error = error_chain(&error), "cannot record the failed deletion of a model");
             }
             result = Err(DeletionError::Failed(error));
         }

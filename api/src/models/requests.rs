@@ -14,7 +14,7 @@ use crate::http::deadline::{DbError, with_db_timeout};
 /// Why a model cannot be pulled. The message continues a sentence that begins with the field.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidPull {
-    /// The text is no model's name.
+    /// The text is not a model name.
     #[error("is no model name: {0}")]
     Name(#[from] NameError),
     /// Ollama would run the model in its cloud.
@@ -34,7 +34,8 @@ pub(crate) struct PullSource {
 }
 
 impl Models {
-    /// Checks that a model may be pulled. The result, not the text, is what Ollama gets.
+    /// Checks that a model may be pulled. The caller must send Ollama the name in the result, and
+    /// not the text.
     pub(crate) fn check_pull(&self, model: &str) -> Result<PullSource, InvalidPull> {
         let model = ModelName::parse(model)?;
         if model.is_cloud() {
@@ -69,12 +70,12 @@ impl Models {
         })
     }
 
-    /// Cancels a pull. A pull that has ended stays as it is. The process that runs it stops within
-    /// about a second; Ollama keeps the received data.
+    /// Cancels a pull. A pull that has ended stays as it is. The process that runs the pull stops
+    /// within about a second. Ollama keeps the received data.
     pub(crate) async fn cancel_pull(&self, context: &AuditContext, id: PullJobId) -> Result<(), DbError> {
         with_db_timeout(self.0.accounts.pulls().cancel(context, id)).await?;
         self.0.running.cancel(id);
-        // Another pull may run now.
+        // The cancelled pull makes a slot free for a queued pull.
         self.0.queued.notify_one();
         Ok(())
     }

@@ -44,7 +44,7 @@ impl RunningPulls {
 
     /// Stops a pull, if this process runs it.
     pub(super) fn cancel(&self, id: PullJobId) {
-        // Removed at once, so that no caller sees the pull running after its cancellation.
+        // Removed immediately, so that no caller sees a cancelled pull as running.
         if let Some(pull) = self.0.lock().remove(&id) {
             pull.cancel.cancel();
         }
@@ -120,7 +120,7 @@ impl Deref for RunningGuard {
 impl Drop for RunningGuard {
     fn drop(&mut self) {
         let mut pulls = self.pulls.0.lock();
-        // The same job may run again by now, under another claim.
+        // The same job may already run again, under another claim.
         if pulls.get(&self.id).is_some_and(|pull| Arc::ptr_eq(pull, &self.pull)) {
             pulls.remove(&self.id);
         }

@@ -14,7 +14,7 @@ use crate::http::deadline::with_db_timeout;
 
 /// The shortest time between two states.
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
-/// The time between two looks at the database, for a pull that another process runs.
+/// The time between two reads of the database, for a pull that another process runs.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows a pull. The database has the state of a pull that another process runs, about a second
@@ -35,8 +35,8 @@ impl PullSubscription {
         Self { accounts, running, local: None, last: present, is_first: true, next: Instant::now() }
     }
 
-    /// Returns the present state, and then each new one. The final state is the last one: `None`
-    /// follows. States in quick succession are merged. Cancellation loses no state.
+    /// Returns the present state first, and then each new state. Returns `None` after the final
+    /// state. Merges states in quick succession. Cancellation loses no state.
     pub(crate) async fn next(&mut self) -> Option<PullSnapshot> {
         if std::mem::take(&mut self.is_first) {
             return Some(self.last.clone());
@@ -46,7 +46,7 @@ impl PullSubscription {
             let present = match &mut self.local {
                 Some(local) => {
                     let changed = local.changed().await.is_ok();
-                    // If it has ended here, the database says how.
+                    // If the pull has ended in this process, the database has its final state.
                     if changed { Some(local.borrow_and_update().clone()) } else { self.stored().await }
                 }
                 None => self.look().await,
@@ -62,7 +62,8 @@ impl PullSubscription {
         None
     }
 
-    /// Looks whether this process runs the pull by now, and otherwise in the database.
+    /// Reads the state from this process if the pull now runs here, and otherwise from the
+    /// database.
     async fn look(&mut self) -> Option<PullSnapshot> {
         self.local = self.running.subscribe(self.last.job.id);
         if let Some(local) = &mut self.local {
@@ -73,14 +74,14 @@ impl PullSubscription {
         stored
     }
 
-    /// Reads the state from the database. `None`: the database is unavailable, and is asked again
-    /// later.
+    /// Reads the state from the database. Returns `None` if the database is unavailable; the caller
+    /// tries again later.
     async fn stored(&mut self) -> Option<PullSnapshot> {
         self.local = None;
         match with_db_timeout(self.accounts.pulls().find(self.last.job.id)).await {
             Ok(job) => job.map(PullSnapshot::stored),
             Err(error) => {
-                tracing::debug!(error = error_chain(&error), "state of a pull not read");
+                tracing::debug!(error = error_chain(&error), "cannot read the state of a pull");
                 None
             }
         }

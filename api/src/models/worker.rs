@@ -18,22 +18,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Models, PullSource, backend::BackendClient, failure, running::RunningGuard, snapshot::PullSnapshot};
 
-/// The time between two looks for pulls that another process queued or lost.
+/// The time between two searches for pulls that another process queued, or lost by a crash.
 const CLAIM_INTERVAL: Duration = Duration::from_secs(2);
 /// The time between two writes of the progress, which also renew the claim.
 const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one write to the database may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(3);
-/// A pull stops at the next failed renewal after this time, so that it has stopped when another
-/// process may claim it.
+/// The pull stops at the first failed renewal after this time without a renewal. It is shorter than
+/// [`CLAIM_TTL`], so that this process stops before another process can claim the pull.
 const MAX_UNRENEWED: Duration = CLAIM_TTL.saturating_sub(Duration::from_secs(5));
-/// How many attempts in a row may fail without any data.
+/// After this number of failed attempts in a row without new data, the pull fails.
 const MAX_ATTEMPTS: u32 = 6;
-/// The pause after the first failed attempt. It doubles with each one.
+/// The pause after the first failed attempt. It doubles after each failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 impl Models {
-    /// Runs pulls until `stop`, then gives the claims up, so that another process continues.
+    /// Runs pulls until `stop`, then releases its claims, so that another process can continue.
     pub(crate) async fn run_pulls(self, stop: CancellationToken) {
         if self.0.max_pulls == 0 {
             return;
@@ -56,17 +56,18 @@ impl Models {
 
     async fn release_claims_of_dead(&self) {
         while let Err(error) = write(self.0.accounts.pulls().release_claims_of_dead()).await {
-            tracing::debug!(error, "claims of an earlier process not released; retrying");
+            tracing::debug!(error, "cannot release the claims of an earlier process; retrying");
             sleep(CLAIM_INTERVAL).await;
         }
     }
 
-    /// Claims the next pull. An unavailable database has none.
+    /// Claims the next pull. Returns `None` if no pull can be claimed, or if the database is
+    /// unavailable.
     async fn claim(&self) -> Option<ClaimedPull> {
         match write(self.0.accounts.pulls().claim(self.0.max_pulls)).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::debug!(error, "no pull claimed");
+                tracing::debug!(error, "cannot claim a pull");
                 None
             }
         }
@@ -124,7 +125,7 @@ impl PullTask {
                 Ok(true) => renewed = started,
                 Ok(false) => return "cancelled, or claimed by another process".to_owned(),
                 Err(error) if renewed.elapsed() < MAX_UNRENEWED => {
-                    tracing::debug!(error, job = self.claimed.job.id.0, "progress of a pull not stored");
+                    tracing::debug!(error, job = self.claimed.job.id.0, "cannot store the progress of a pull");
                 }
                 Err(error) => return format!("the claim could not be renewed: {error}"),
             }
@@ -133,7 +134,7 @@ impl PullTask {
 
     /// Pulls the model into every backend. Fails with the reason.
     async fn pull(&self) -> Result<(), String> {
-        // Again: the configuration may have changed since the request.
+        // Checked again, because the configuration may have changed since the request.
         let source = self.models.check_pull(&self.claimed.job.written);
         let source = source.map_err(|error| format!("the model {error}"))?;
         for backend in &self.models.0.backends {
@@ -159,7 +160,7 @@ impl PullTask {
                         return Err(error);
                     }
                     let (job, backend) = (self.claimed.job.id.0, &backend.url);
-                    tracing::warn!(error = error_chain(&error), job, backend, "pull interrupted; retrying");
+                    tracing::warn!(error = error_chain(&error), job, backend, "pull failed; retrying");
                     sleep(backoff).await;
                     backoff *= 2;
                 }
@@ -179,7 +180,7 @@ impl PullTask {
         Err(PullError::Truncated)
     }
 
-    /// Records the end, as soon as the database accepts it.
+    /// Records the end of the pull. Retries until the database accepts the record.
     async fn record(&self, ended: Result<(), String>) {
         let (job, model) = (self.claimed.job.id.0, &self.claimed.job.model);
         let result = match &ended {
@@ -198,7 +199,7 @@ impl PullTask {
             };
             match recorded {
                 Ok(()) => break,
-                Err(error) => tracing::warn!(error, job, "end of a pull not stored; retrying"),
+                Err(error) => tracing::warn!(error, job, "cannot store the end of a pull; retrying"),
             }
             sleep(RENEW_INTERVAL).await;
         }
@@ -209,7 +210,11 @@ impl PullTask {
 
     async fn release(&self) {
         if let Err(error) = write(self.pulls().release(&self.claimed)).await {
-            tracing::debug!(error, job = self.claimed.job.id.0, "claim on a pull not released; it will expire");
+            tracing::debug!(
+                error,
+                job = self.claimed.job.id.0,
+                "cannot release the claim on a pull; the claim expires"
+            );
         }
     }
 

@@ -80,14 +80,14 @@ impl CountedRequest {
         Self { buckets: buckets.map(status).collect(), is_allowed }
     }
 
-    /// Whether every bucket had room.
+    /// Whether every bucket allowed the request.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.is_allowed
     }
 
     /// Returns the most restrictive bucket: the one with the longest wait if the request was
-    /// refused, else the one with the fewest remaining requests. `None`: no bucket was given.
+    /// refused, else the one with the fewest remaining requests. Returns `None` without buckets.
     #[must_use]
     pub fn most_restrictive(&self) -> Option<(BucketKey, LimitStatus)> {
         let buckets = self.buckets.iter().copied();

@@ -20,11 +20,11 @@ use super::{
 
 /// Counts requests against the limits of users and keys.
 pub(crate) struct RateLimiter {
-    /// Requests a minute of users without a limit of their own. `None`: unlimited.
+    /// Requests a minute of users without a limit of their own; `None` means unlimited.
     default_limit: Option<u64>,
     started: Instant,
     memory: Memory,
-    /// Counts for all replicas. `None`: each process counts for itself.
+    /// Counts requests for all replicas; `None` if each process counts separately.
     redis: Option<RedisLimiter>,
 }
 

@@ -39,7 +39,7 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Counts a request at `now`, in microseconds, if every bucket has room.
+    /// Counts a request at `now`, in microseconds, if every bucket allows it.
     #[must_use]
     pub fn count(&self, requests: &[BucketRequest], now: u64) -> CountedRequest {
         let full = |quota| move || Arc::new(Mutex::new(BucketState { quota, full: 0 }));
@@ -89,7 +89,7 @@ mod tests {
             let (key, status) = count(5, 2, 0);
             assert_eq!((key, status.wait), (KEY, Some(Duration::from_secs(30))));
         }
-        // The user has lost two, and not twelve.
+        // The larger quota was charged for two requests, and not for twelve.
         let (key, status) = memory.count(&[request(USER, 5)], 0).most_restrictive().unwrap();
         assert_eq!((key, status.remaining), (USER, 2));
     }

@@ -1,10 +1,11 @@
 //! The arithmetic of a rate limit: the generic cell rate algorithm (GCRA), with a burst of one
 //! minute's worth.
 //!
-//! A bucket is one number: the time at which it is full again. Each request moves that time on by
-//! one interval. A request is refused if the new time would be further ahead than an empty bucket
-//! takes to fill. So a full bucket allows `limit` requests at once, then one each interval; in any
-//! minute at most twice the limit: the burst, and the tokens that came back meanwhile.
+//! A bucket is one number: the time at which the bucket is full again. Each request adds one
+//! interval to that time. A request is refused if the new time is more than one minute ahead, which
+//! is the time in which an empty bucket fills. A full bucket therefore allows `limit` requests at
+//! once, and then one request per interval. Within any minute, a bucket allows at most twice its
+//! limit: the burst, and the tokens that it regained during the minute.
 //!
 //! Times are whole microseconds. All values are below 2^53, so the Redis script, which uses
 //! doubles, gets the same results. An interval is rounded up to a microsecond, which slows a limit
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// A second, in the unit of bucket times.
 pub(crate) const SECOND: u64 = 1_000_000;
 const MINUTE: u64 = 60 * SECOND;
-/// The highest limit per minute. A higher one counts as this one.
+/// The highest limit per minute. A higher limit counts as this limit.
 const MAX_LIMIT: u64 = 60_000_000;
 
 /// A number of requests per minute.
@@ -35,7 +36,7 @@ pub struct LimitStatus {
     pub remaining: u64,
     /// The time until the bucket is full again.
     pub reset: Duration,
-    /// The time until the bucket allows the request. `None`: it was allowed.
+    /// The time until the bucket allows the request; `None` if it allowed the request.
     pub wait: Option<Duration>,
 }
 
@@ -59,8 +60,8 @@ impl Quota {
     /// Takes one token at `now` from a bucket that is full at `full`. Returns when the bucket is
     /// full again, or `None` if it is empty.
     ///
-    /// A time further ahead than that of an empty bucket, because the clock went back or the limit
-    /// was lowered, counts as empty.
+    /// The bucket counts as empty if `full` is further ahead than the time of an empty bucket. This
+    /// happens if the clock was set back or the limit was lowered.
     pub(crate) fn take(self, full: u64, now: u64) -> Option<u64> {
         let next = self.deficit(full, now) + self.interval;
         (next <= self.span()).then(|| now.saturating_add(next))
@@ -90,7 +91,7 @@ impl Quota {
         now.saturating_add(u64::try_from(taken).unwrap_or(u64::MAX).min(to.span()))
     }
 
-    /// The time until the bucket is full, at most that of an empty one.
+    /// The time until the bucket is full, at most the time in which an empty bucket fills.
     fn deficit(self, full: u64, now: u64) -> u64 {
         full.saturating_sub(now).min(self.span())
     }
@@ -145,7 +146,7 @@ mod tests {
         fn a_client_that_waits_as_told_is_allowed(limit in 1_u64..MAX_LIMIT, full in any::<u64>(), now in 0_u64..u64::MAX / 4) {
             let quota = Quota::per_minute(limit);
             if quota.take(full, now).is_none() {
-                // A time too far ahead, seen from a later moment, is still that of an empty bucket.
+                // A time that is too far ahead still counts as an empty bucket at a later moment.
                 let full = full.min(now + quota.span());
                 let wait = u64::try_from(quota.status(full, now, false).wait.unwrap().as_micros()).unwrap();
                 prop_assert!(wait > 0 && wait <= quota.interval);

@@ -1,4 +1,4 @@
-//! The connection to the Redis that counts for all replicas.
+//! The connection to the Redis that counts requests for all replicas.
 //!
 //! No request waits for an unavailable Redis. The first request without a reply in time takes the
 //! connection out of use. From then on the process counts in memory, until a background probe finds
@@ -31,9 +31,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Why the Redis did not count.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("there is no connection to it")]
+    #[error("there is no connection to Redis")]
     Away,
-    #[error("it did not answer within {} ms", .0.as_millis())]
+    #[error("Redis did not respond within {} ms", .0.as_millis())]
     Slow(Duration),
     #[error(transparent)]
     Failed(#[from] RedisError),
@@ -82,8 +82,8 @@ impl RedisLimiter {
     /// `readiness` is told whether the Redis counts.
     pub(crate) fn new(url: &SecretString, readiness: Readiness) -> RedisResult<Self> {
         let info = url.expose_secret().into_connection_info()?;
-        // Requests share the connection, and none of them should wait for another's
-        // acknowledgement.
+        // Requests share the connection. Without TCP_NODELAY, a request would wait for the
+        // acknowledgement of another request.
         let client = Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))?;
         Ok(Self { client, script: RedisScript::default(), state: RwLock::default(), readiness })
     }
@@ -143,7 +143,7 @@ impl RedisLimiter {
         self.state.read().current.clone()
     }
 
-    /// Puts a new connection into use.
+    /// Sets a new connection as the current connection.
     fn adopt(&self, connection: MultiplexedConnection) {
         let mut state = self.state.write();
         state.connected += 1;
@@ -151,7 +151,7 @@ impl RedisLimiter {
         self.report(&mut state, Ok(()));
     }
 
-    /// Takes a failed connection out of use, unless another one has replaced it.
+    /// Removes a failed connection, unless a new connection has replaced it.
     fn discard(&self, used: &NumberedConnection, failure: &Failure) {
         let mut state = self.state.write();
         if state.current.as_ref().is_some_and(|current| current.number == used.number) {
@@ -160,8 +160,7 @@ impl RedisLimiter {
         }
     }
 
-    /// Reports whether the Redis counts: to readiness and metrics always, to the log when it
-    /// changes.
+    /// Reports whether the Redis counts. Always updates readiness and metrics; logs only a change.
     fn report(&self, state: &mut LinkState, result: Result<(), &Failure>) {
         let is_counting = result.is_ok();
         self.readiness.set_limits_shared(is_counting);
@@ -170,9 +169,9 @@ impl RedisLimiter {
             return;
         }
         match result {
-            Ok(()) => tracing::info!("Redis counts requests for all replicas"),
+            Ok(()) => tracing::info!("this process counts requests in Redis"),
             Err(error) => {
-                tracing::warn!(%error, "Redis does not count requests; this process counts alone");
+                tracing::warn!(%error, "cannot count requests in Redis; this process counts in memory");
             }
         }
     }

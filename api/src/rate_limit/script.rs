@@ -37,7 +37,7 @@ pub struct ScriptReply {
 }
 
 impl ScriptReply {
-    /// The status of each of these buckets, which must be those of the call.
+    /// Returns the status of each bucket. `requests` must be the requests of the call.
     #[must_use]
     pub fn counted(&self, requests: &[BucketRequest]) -> CountedRequest {
         CountedRequest::new(requests.iter().copied().zip(self.full.iter().copied()), self.now, self.is_allowed)
@@ -45,7 +45,7 @@ impl ScriptReply {
 }
 
 impl RedisScript {
-    /// Counts a request, if every bucket has room.
+    /// Counts a request, if every bucket allows it.
     pub async fn count(
         &self,
         connection: &mut impl ConnectionLike,
@@ -60,7 +60,7 @@ impl RedisScript {
         self.take(connection, [bucket].into_iter()).await.map(drop)
     }
 
-    /// Loads the script, so that the first request need not.
+    /// Loads the script, so that the first request does not need a second round trip.
     pub(crate) async fn load(&self, connection: &mut impl ConnectionLike) -> RedisResult<()> {
         self.script.load_async(connection).await.map(drop)
     }
@@ -77,7 +77,7 @@ impl RedisScript {
         let numbers: Vec<u64> = call.invoke_async(connection).await?;
         match numbers.as_slice() {
             [now, allowed, full @ ..] => Ok(ScriptReply { now: *now, is_allowed: *allowed == 1, full: full.to_vec() }),
-            _ => Err((ErrorKind::UnexpectedReturnType, "the script answered too little").into()),
+            _ => Err((ErrorKind::UnexpectedReturnType, "the script returned too few values").into()),
         }
     }
 }

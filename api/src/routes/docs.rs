@@ -45,7 +45,7 @@ pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
 
 fn page(file: &str) -> Result<Response, ApiError> {
     let found = utoipa_swagger_ui::serve(file, Arc::clone(&CONFIG)).map_err(|error| {
-        tracing::error!(%error, "page of Swagger UI not served");
+        tracing::error!(%error, "cannot serve a page of Swagger UI");
         ApiError::internal()
     })?;
     let file = found.ok_or_else(|| ApiError::new(Kind::NotFound, "there is nothing at this path"))?;

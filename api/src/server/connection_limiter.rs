@@ -1,4 +1,5 @@
-//! Bounds the number of connections, which is limited by the file descriptors of the process.
+//! Bounds the number of connections. Each connection needs a file descriptor, and their number is
+//! limited.
 //!
 //! When every permit is taken, the connection that has been idle longest is evicted for a new one.
 //! So a client cannot keep others out by opening connections and sending nothing (a slow-loris
@@ -27,7 +28,7 @@ pub(super) struct ConnectionLimiter {
     last_logged: Mutex<Option<Instant>>,
 }
 
-/// The connections that wait for their client, longest first, with the token that evicts each.
+/// The idle connections by ticket, so in order of their idle time. The token evicts the connection.
 #[derive(Default)]
 struct IdleQueue {
     next: u64,
@@ -41,8 +42,8 @@ impl ConnectionLimiter {
         Arc::new(Self { limits, permits, queue: Mutex::default(), last_logged: Mutex::default() })
     }
 
-    /// Returns a free permit, or that of the connection that has been idle longest. `None`: every
-    /// connection is processing a request.
+    /// Returns a free permit. If no permit is free, evicts the connection that has been idle
+    /// longest and returns its permit. Returns `None` if every connection is processing a request.
     pub(super) async fn acquire(self: &Arc<Self>) -> Option<Arc<ConnectionPermit>> {
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
@@ -69,7 +70,7 @@ impl ConnectionLimiter {
         true
     }
 
-    /// Counts a connection that was evicted or refused, and logs that at most once a minute.
+    /// Counts a connection that was evicted or refused. Logs a warning at most once a minute.
     fn record_over_limit(&self, action: &'static str) {
         counter!("paddock_connections_over_limit_total", "action" => action).increment(1);
         let mut last_logged = self.last_logged.lock();
@@ -77,7 +78,7 @@ impl ConnectionLimiter {
             *last_logged = Some(Instant::now());
             tracing::warn!(
                 max = self.limits.max,
-                "connection limit reached: idle connections are evicted, and new ones are refused if none is idle"
+                "connection limit reached; idle connections are evicted, or new connections refused"
             );
         }
     }
@@ -107,7 +108,7 @@ pub(super) struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-/// What a connection waits for, and until when.
+/// The stage of a connection, and its deadline.
 struct IdleState {
     stage: Stage,
     /// The ticket in the idle queue.
@@ -140,8 +141,8 @@ impl ConnectionPermit {
         }
     }
 
-    /// Notes that the client has read bytes. So it may take its time with a long response that is
-    /// complete.
+    /// Notes that the server has written bytes to the client. Extends the timeout, because a client
+    /// may read a long response slowly after the response is complete.
     pub(super) fn on_write(&self) {
         let ConnectionLimits { head, idle, .. } = self.limiter.limits;
         let mut state = self.state.lock();
@@ -152,8 +153,8 @@ impl ConnectionPermit {
         }
     }
 
-    /// Begins to process a request. Until the guard is dropped the connection is not evicted.
-    /// `None`: it was evicted.
+    /// Begins to process a request. The connection cannot be evicted until the guard is dropped.
+    /// Returns `None` if the connection was already evicted.
     pub(super) fn begin_request(self: &Arc<Self>) -> Option<RequestGuard> {
         let mut state = self.state.lock();
         self.limiter.queue.lock().waiting.remove(&state.ticket)?;
@@ -164,7 +165,7 @@ impl ConnectionPermit {
     /// Completes when the connection has been idle for too long.
     pub(super) async fn idle_timeout(&self) {
         loop {
-            // A wait that begins meanwhile cannot time out before that.
+            // A wait that begins during the sleep cannot time out before `recheck`.
             let recheck = Instant::now() + self.limiter.min_timeout();
             match self.deadline() {
                 Some(deadline) if deadline <= Instant::now() => return,
@@ -174,7 +175,7 @@ impl ConnectionPermit {
         }
     }
 
-    /// When the connection times out. `None`: it is processing a request.
+    /// Returns when the connection times out; `None` while it processes a request.
     fn deadline(&self) -> Option<Instant> {
         let state = self.state.lock();
         (!matches!(state.stage, Stage::Processing | Stage::Evictable)).then_some(state.deadline)
@@ -207,8 +208,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Marks the connection as processing a request, until the response is complete. The client may
-/// still be reading it then.
+/// Marks the connection as processing a request. Dropped when the response is complete; the client
+/// may still be reading the response.
 pub(super) struct RequestGuard(Arc<ConnectionPermit>);
 
 impl Drop for RequestGuard {
@@ -241,7 +242,7 @@ mod tests {
         permit.evicted().now_or_never().is_some()
     }
 
-    /// Runs `waiting` as a request of this connection does.
+    /// Runs `waiting` as a request of the connection would: the connection is evictable meanwhile.
     async fn evictable<T>(permit: &Arc<ConnectionPermit>, waiting: impl Future<Output = T>) -> T {
         let mut request = http::Extensions::new();
         request.insert(ConnectionHandle(Arc::clone(permit) as Arc<dyn Slot>));
@@ -253,7 +254,7 @@ mod tests {
         let limiter = limiter(3);
         let [first, second, third] =
             [limiter.acquire().await, limiter.acquire().await, limiter.acquire().await].map(Option::unwrap);
-        // The first one is idle again, and so the last in the queue.
+        // The first connection is idle again, so it is the last in the queue.
         drop(first.begin_request().unwrap());
         let guard = third.begin_request().unwrap();
         let (fourth, ()) = tokio::join!(limiter.acquire(), async {

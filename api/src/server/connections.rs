@@ -145,7 +145,7 @@ where
     async fn serve(self, stream: TcpStream) {
         let Self { peer, permit, service, write_timeout, signals } = self;
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let service = service_fn(|mut request: Request<Incoming>| {
             let (service, permit) = (service.clone(), Arc::clone(&permit));

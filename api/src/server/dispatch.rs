@@ -55,15 +55,16 @@ impl Dispatcher {
             .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
             .layer(SetResponseHeaderLayer::overriding(header::X_FRAME_OPTIONS, DENY))
             .layer(SetResponseHeaderLayer::overriding(header::REFERRER_POLICY, NO_REFERRER))
-            // A page with a policy of its own keeps it.
+            // A page that sets its own policy keeps that policy.
             .layer(SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, STRICT_POLICY))
             .service(service_fn(move |request| dispatcher.clone().respond(peer, request)))
     }
 
     /// Answers a request, and sets the headers that depend on it.
     ///
-    /// The request id is not tower-http's: that keeps a malformed id of the client. Nor is CORS: it
-    /// answers every OPTIONS request, of any origin and for any path, with 200.
+    /// Two layers of tower-http are not used here. Its request-id layer would keep a malformed id
+    /// of the client. Its CORS layer answers every OPTIONS request with 200, for any origin and any
+    /// path.
     async fn respond(self, peer: IpAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
         let client = self.app.trusted_proxies.client_ip(peer, request.headers());
         let context = RequestContext::new(request.headers(), client, &self.app.accounts);
@@ -94,12 +95,12 @@ impl Dispatcher {
             Lookup::Served(Endpoint { dialect, .. }) | Lookup::Rejected(RouteError { dialect, .. }) => Some(*dialect),
             Lookup::NotOllama => None,
         };
-        // tower-http's CatchPanic does not know in which dialect to answer.
+        // tower-http's CatchPanic does not know the dialect of the client.
         let answered = AssertUnwindSafe(self.dispatch(host, target, request, context)).catch_unwind().await;
         let error = match answered {
             Ok(Ok(response)) => return response,
             Ok(Err(refused)) => ApiError::from(refused),
-            // The panic hook has logged where and why.
+            // The panic hook has logged the panic.
             Err(_) => ApiError::internal().with_code("panic"),
         };
         render(&error, dialect, context)
@@ -126,7 +127,7 @@ impl Dispatcher {
             Lookup::NotOllama => RequestMetrics::management(request.method(), context),
         };
         if let Err(refused) = host {
-            // The label of management requests, whose route is not known yet.
+            // The metrics label of a management request whose route is not known.
             context.route.set("malformed");
             metrics.refuse(&refused.into());
             return Err(refused);
@@ -156,7 +157,7 @@ impl Dispatcher {
     }
 }
 
-/// Renders an error. `dialect` is that of a path of the gateway. `None`: the path belongs to the
+/// Renders an error in the dialect of a gateway path. `dialect` is `None` for a path of the
 /// management API.
 fn render(error: &ApiError, dialect: Option<Dialect>, context: &RequestContext) -> Response {
     match dialect {

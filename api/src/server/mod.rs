@@ -100,7 +100,7 @@ pub async fn serve(
         let _ = writer.await;
     }
     if !matches!(last_used, Ok(Ok(()))) {
-        tracing::warn!("times of last use not stored");
+        tracing::warn!("cannot store the times of last use");
     }
     Ok(())
 }

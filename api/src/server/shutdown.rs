@@ -21,17 +21,17 @@ impl ShutdownSignals {
         Self { soft, hard: CancellationToken::new(), abort: CancellationToken::new() }
     }
 
-    /// Ends the acceptance of connections.
+    /// Cancelled at the start: the server accepts no more connections.
     pub(super) fn soft(&self) -> &CancellationToken {
         &self.soft
     }
 
-    /// Ends streams that are still open at the end of the drain.
+    /// Cancelled after the drain timeout: open streams end with an error event.
     pub(super) fn hard(&self) -> &CancellationToken {
         &self.hard
     }
 
-    /// Drops connections that are still open after that.
+    /// Cancelled last: connections that are still open are closed.
     pub(super) fn abort(&self) -> &CancellationToken {
         &self.abort
     }
@@ -42,12 +42,12 @@ pub(super) async fn drain(connections: &TaskTracker, signals: &ShutdownSignals, 
     if timeout(drain_timeout, connections.wait()).await.is_ok() {
         return;
     }
-    tracing::warn!(open = connections.len(), "drain timed out; open requests end");
+    tracing::warn!(open = connections.len(), "drain timed out; ending open requests");
     signals.hard.cancel();
     if timeout(ERROR_EVENT_TIMEOUT, connections.wait()).await.is_ok() {
         return;
     }
-    tracing::warn!(open = connections.len(), "open connections are dropped");
+    tracing::warn!(open = connections.len(), "closing open connections");
     signals.abort.cancel();
     connections.wait().await;
 }

@@ -1,4 +1,4 @@
-//! What a request may ask of Ollama, decided on its bytes alone. The functions here are pure.
+//! The plan of a request: checks the body, and edits it for Ollama. The functions here are pure.
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -19,12 +19,12 @@ pub(super) struct PlannedRequest {
     pub(super) model: NamedModel,
     /// The body for Ollama: the client's bytes, edited only where a rule requires it.
     pub(super) body: Bytes,
-    /// The size of what the model reads, in bytes.
+    /// The size of the members that the model reads, in bytes.
     pub(super) prompt_bytes: usize,
     /// Whether the response is a stream.
     pub(super) is_stream: bool,
-    /// Whether the gateway added the request for usage. The client must not see that part of the
-    /// stream.
+    /// Whether the gateway added the request for usage. The gateway then removes the usage from
+    /// the stream.
     pub(super) drop_usage: bool,
     /// The value of `X-Paddock-Ignored`, if members were removed.
     pub(super) ignored: Option<HeaderValue>,
@@ -48,7 +48,7 @@ pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
     debug_assert!(!has_usage_option || endpoint.dialect == Dialect::OpenAi);
     let drop_usage = usage_request.is_some();
     edits.extend(usage_request);
-    // An insertion comes before a removal that begins at the same place.
+    // An insertion sorts before a removal with the same start.
     edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     let spliced = (!edits.is_empty()).then(|| splice(&body, &edits));
     let prompt_bytes = scanned.prompt_bytes();

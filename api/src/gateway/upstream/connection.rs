@@ -1,5 +1,5 @@
-//! A connection to Ollama that remembers whether it was used before, and whether Ollama has answered
-//! the present request.
+//! A connection to Ollama with its history: whether an earlier request used the connection, and
+//! whether Ollama has sent a byte of the current response.
 
 use std::{
     io,
@@ -30,8 +30,8 @@ struct State {
 }
 
 impl ConnectionHistory {
-    /// Whether Ollama has answered an earlier request on this connection, and no byte of the present
-    /// one. When such a connection breaks, Ollama closed it while it was idle.
+    /// Whether Ollama has answered an earlier request on this connection, and has sent no byte of
+    /// the current response. If such a connection breaks, Ollama closed it while it was idle.
     pub(super) fn is_stale(&self) -> bool {
         self.0.is_reused.load(Relaxed) && !self.0.has_response.load(Relaxed)
     }

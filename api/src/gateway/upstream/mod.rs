@@ -30,11 +30,11 @@ use crate::http::spans;
 use connection::ConnectionHistory;
 use connector::Connector;
 
-/// How long an idle connection stays in the pool. Ollama itself never closes one.
+/// How long an idle connection stays in the pool. Ollama never closes an idle connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How soon a request must fail to be sent again. An idle connection that Ollama has closed fails at
-/// once; one that fails later may have failed because of the request.
+/// The request is sent again only if it fails within this time. A request on an idle connection
+/// that Ollama has closed fails immediately. A later failure may be caused by the request itself.
 const STALE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why a request to Ollama has no response.
@@ -94,8 +94,8 @@ impl UpstreamClient {
         self.send(Method::GET, path, headers, Bytes::new()).await
     }
 
-    /// Sends a body. Dropping the future before the response closes the connection, and Ollama
-    /// stops.
+    /// Sends a body. If the future is dropped before the response, the connection is closed, and
+    /// Ollama stops generating.
     pub(super) async fn post(
         &self,
         path: &'static str,
@@ -127,8 +127,8 @@ impl UpstreamClient {
         response
     }
 
-    /// Sends a request, and sends it again on a new connection if Ollama closed the pooled one
-    /// without answering a byte: that one was closed while it was idle.
+    /// Sends a request on a pooled connection. If Ollama closed that connection while it was idle,
+    /// sends the request again on a new connection.
     async fn send_once_or_again(
         &self,
         method: &Method,
@@ -188,7 +188,7 @@ async fn exchange(
     Ok(response)
 }
 
-/// Whether Ollama closed the connection of a request while it was idle.
+/// Whether Ollama closed the connection while the connection was idle.
 fn is_stale(connection: &CaptureConnection) -> bool {
     let mut extras = Extensions::new();
     if let Some(connected) = &*connection.connection_metadata() {

@@ -1,4 +1,4 @@
-//! Usage records that the database has not accepted yet, and whether there is room for more.
+//! Usage records that the database has not accepted yet, and whether more requests may be admitted.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ impl UsageBacklog {
         self.is_stuck.load(Ordering::Acquire) || self.spool.as_ref().is_some_and(Spool::is_full)
     }
 
-    /// How many bytes wait in the spool.
+    /// Returns the number of bytes in the spool.
     pub(super) fn spooled_bytes(&self) -> u64 {
         self.spool.as_ref().map_or(0, Spool::backlog)
     }
@@ -77,7 +77,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, String> {
     let done = spawn_blocking(f).await.map_err(|error| error.to_string())?;
     done.map_err(|error| {
-        tracing::error!(%error, "usage spool failed");
+        tracing::error!(%error, "cannot access the usage spool");
         error.to_string()
     })
 }

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The request that a guard is for.
+/// The request that a guard records.
 pub(crate) struct UsageRequest<'a> {
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) context: &'a RequestContext,
@@ -28,9 +28,9 @@ pub(crate) struct UsageRequest<'a> {
     pub(crate) model: &'a ModelName,
 }
 
-/// Guards an admitted request. However the request ends, even dropped with its client, the guard
-/// sends one usage record and ends the metrics of the request. A response that has begun is ended
-/// by `MeteredBody` in stream.rs.
+/// Guards an admitted request. However the request ends, even if the client disconnects, the guard
+/// sends one usage record and ends the metrics of the request. After the response has begun,
+/// `MeteredBody` in stream.rs ends it.
 pub(crate) struct UsageGuard {
     /// `None` after the end of the request.
     open: Option<OpenRequest>,
@@ -129,7 +129,8 @@ impl OpenRequest {
     }
 }
 
-/// Whether Ollama may have read the prompt of a request that ended so before its response.
+/// Whether Ollama may have read the prompt, if the request ended with this outcome and without a
+/// response.
 fn may_have_run(outcome: RequestOutcome) -> bool {
     matches!(
         outcome,
@@ -141,8 +142,8 @@ fn may_have_run(outcome: RequestOutcome) -> bool {
     )
 }
 
-/// Returns a count as it is stored. An absurd one of a defective Ollama is cut, so that the totals of
-/// a user do not overflow.
+/// Converts a token count to its stored form. Limits an impossibly large count of a defective
+/// Ollama, so that the totals of a user do not overflow.
 fn token_count(tokens: u64) -> i64 {
     const MAX_TOKENS: i64 = 1 << 40;
     i64::try_from(tokens).unwrap_or(MAX_TOKENS).min(MAX_TOKENS)

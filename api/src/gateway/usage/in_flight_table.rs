@@ -1,5 +1,5 @@
-//! Requests in flight, which are stored after a while, so that a crash of this process leaves a
-//! trace of them.
+//! The in-flight requests of this process. Requests older than [`STORE_INTERVAL`] are stored in the
+//! database, so that another process can settle their usage after a crash of this process.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use super::recorder::UsageEvent;
 
-/// The age at which an in-flight request is stored, and the interval at which such requests are
-/// looked for. Most requests end before that.
+/// The age at which an in-flight request is stored, and the interval between two searches for
+/// requests of this age. Most requests end earlier.
 pub(super) const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How many requests one transaction stores.
 const MAX_BATCH: usize = 512;
-/// How long storing them may take.
+/// How long the transaction may take.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The in-flight requests that are not stored yet, by usage id.
@@ -23,7 +23,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct InFlightTable(HashMap<Uuid, (Instant, UsageRecord)>);
 
 impl InFlightTable {
-    /// Applies events. Returns the records of the requests that have ended.
+    /// Adds begun requests and removes ended requests. Returns the records of the ended requests.
     pub(super) fn apply(&mut self, events: &mut Vec<UsageEvent>) -> Vec<UsageRecord> {
         let mut ended = Vec::with_capacity(events.len());
         for event in events.drain(..) {
@@ -40,7 +40,8 @@ impl InFlightTable {
         ended
     }
 
-    /// Stores the requests that are old enough, and forgets them.
+    /// Stores the requests that are at least [`STORE_INTERVAL`] old, and removes them from the
+    /// table.
     pub(super) async fn store(&mut self, accounts: &Accounts, process: Uuid) {
         let is_due = |began: &Instant| began.elapsed() >= STORE_INTERVAL;
         let due = self.0.values().filter(|(began, _)| is_due(began)).map(|(_, record)| record.clone());
@@ -54,8 +55,8 @@ impl InFlightTable {
                     self.0.remove(&record.usage_id);
                 }
             }
-            Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "in-flight requests not stored"),
-            Err(_) => tracing::warn!(error = "timeout", "in-flight requests not stored"),
+            Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "cannot store in-flight requests"),
+            Err(_) => tracing::warn!(error = "timeout", "cannot store in-flight requests"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Usage: what each request used, from its [`guard`] through the [`writer`] to the database.
+//! Usage: the tokens of each request. The [`guard`] of a request sends a record to the [`writer`],
+//! which stores it in the database.
 //!
 //! While the database is unavailable, records wait in the [`backlog`]; [`replay`] uploads them
 //! later.

@@ -1,5 +1,5 @@
-//! The channel from requests to the writer. A request reserves its places at the start, so
-//! that its end always finds room.
+//! The channel from requests to the writer. A request reserves two permits when it is admitted, so
+//! that it can always send the event of its end.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::backlog::UsageBacklog;
 use crate::{gateway::error::usage_full, http::error::ApiError};
 
-/// How many events the channel holds, reserved places included. Each in-flight request reserves one
-/// for its end.
+/// The maximum number of events in the channel. A reserved permit counts as an event; each
+/// in-flight request holds one permit, for its end.
 const CHANNEL_CAPACITY: usize = 16 * 1024;
 
 /// A change of a request's usage.
@@ -27,14 +27,14 @@ pub(crate) struct Recorder {
     backlog: Arc<UsageBacklog>,
 }
 
-/// The places of the events of one request.
+/// The permits for the two events of one request.
 pub(crate) struct UsagePermits {
     begin: mpsc::OwnedPermit<UsageEvent>,
     end: mpsc::OwnedPermit<UsageEvent>,
 }
 
 impl UsagePermits {
-    /// Sends the event that begins the request. Returns the place of the event that ends it.
+    /// Sends the event that the request began. Returns the permit for the event of its end.
     pub(super) fn begin(self, record: &UsageRecord) -> mpsc::OwnedPermit<UsageEvent> {
         self.begin.send(UsageEvent::Began(record.clone()));
         self.end
@@ -51,7 +51,7 @@ pub(crate) fn channel(backlog: Arc<UsageBacklog>) -> (Recorder, UsageEvents) {
 }
 
 impl Recorder {
-    /// Reserves the places of the events of one request. Fails if usage cannot be recorded now.
+    /// Reserves the permits for the events of one request. Fails if usage cannot be recorded now.
     pub(crate) fn reserve(&self) -> Result<UsagePermits, ApiError> {
         if self.backlog.is_full() {
             return Err(usage_full());

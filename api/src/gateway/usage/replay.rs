@@ -1,5 +1,5 @@
-//! The task that uploads spooled usage records to the database: those of this process, and those of
-//! dead processes.
+//! The task that uploads spooled usage records to the database, from the spool of this process and
+//! from the spools of dead processes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
     writer::{DbUnavailable, MAX_BACKOFF, MAX_BATCH, MIN_BACKOFF, store},
 };
 
-/// How long the database may take to store a batch of the spool.
+/// How long the database may take to store a batch from a spool.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time between two searches for spools of dead processes.
 const ORPHAN_INTERVAL: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ pub(crate) async fn replay(accounts: Accounts, backlog: Arc<UsageBacklog>) {
                 tracing::trace!(appended = appended.is_ok(), "looking for spooled usage");
             }
             Err(reason) => {
-                tracing::debug!(reason, "spooled usage not uploaded yet; retrying");
+                tracing::debug!(reason, "cannot upload spooled usage; retrying");
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(MAX_BACKOFF);
             }
@@ -48,7 +48,7 @@ async fn replay_once(accounts: &Accounts, backlog: &Arc<UsageBacklog>) -> Result
         if let Some(damage) = chunk.damage {
             // Only a disk that loses synced data causes this.
             counter!("paddock_usage_lost_total").increment(1);
-            tracing::error!(?damage, "usage spool is damaged; the rest of it is lost");
+            tracing::error!(?damage, "usage spool is damaged; its remaining records are lost");
             backlog.with_spool(Spool::discard).await?;
         }
     }
@@ -60,7 +60,7 @@ async fn replay_once(accounts: &Accounts, backlog: &Arc<UsageBacklog>) -> Result
 
 /// Uploads the spool of a dead process.
 async fn recover_orphan(accounts: &Accounts, orphan: Orphan) -> Result<(), String> {
-    let path = orphan.path().display().to_string();
+    let file = orphan.path().display().to_string();
     let orphan = Arc::new(orphan);
     let (mut offset, mut records) = (0, 0);
     let damage = loop {
@@ -74,21 +74,21 @@ async fn recover_orphan(accounts: &Accounts, orphan: Orphan) -> Result<(), Strin
         offset = chunk.end;
     };
     match damage {
-        None => tracing::info!(path, records, "stored records of an orphaned usage spool"),
+        None => tracing::info!(file, records, "orphaned usage spool stored"),
         Some(Damage::Torn) => {
-            tracing::warn!(
-                path,
-                records,
-                offset,
-                "stored records of an orphaned usage spool; dropped its incomplete last record"
-            );
+            tracing::warn!(file, records, offset, "orphaned usage spool stored, without its incomplete last record");
         }
         Some(Damage::Corrupt) => {
             counter!("paddock_usage_lost_total").increment(1);
-            tracing::error!(path, records, offset, "orphaned usage spool is damaged; kept as .damaged");
+            tracing::error!(
+                file,
+                records,
+                offset,
+                "orphaned usage spool is damaged; the file is kept with the extension .damaged"
+            );
         }
     }
-    let Some(orphan) = Arc::into_inner(orphan) else { return Err("the spool is still read".to_owned()) };
+    let Some(orphan) = Arc::into_inner(orphan) else { return Err("another task still reads the spool".to_owned()) };
     blocking(move || orphan.finish(damage)).await
 }
 

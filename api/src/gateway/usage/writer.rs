@@ -1,4 +1,5 @@
-//! The task that stores usage records: in the database or, while that is unavailable, in the spool.
+//! The task that stores usage records in the database or, while the database is unavailable, in the
+//! spool.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,10 +18,10 @@ use super::{
 
 /// How many records one transaction stores.
 pub(super) const MAX_BATCH: usize = 512;
-/// How long the database may take to store a batch. After that the batch goes to the spool. The
-/// database may still store it as well; a record that is stored twice counts once.
+/// How long the database may take to store a batch. After this time the batch goes to the spool.
+/// The database may still store the batch too. A record that is stored twice counts once.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The first pause between two attempts. It doubles with each one.
+/// The first pause between two attempts. It doubles after each failure.
 pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts.
 pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -29,8 +30,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a heartbeat may take.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Stores records until the last sender is gone. After `flush_deadline` it stores them in the spool
-/// alone. `process` identifies this process.
+/// Stores records until the last sender is dropped. After `flush_deadline` is cancelled, stores
+/// records only in the spool. `process` identifies this process.
 pub(crate) async fn write(
     accounts: Accounts,
     backlog: Arc<UsageBacklog>,
@@ -62,12 +63,12 @@ pub(crate) async fn write(
     }
     let left = flush_deadline.run_until_cancelled(timeout(STORE_TIMEOUT, accounts.usage().leave(process))).await;
     if !matches!(left, Some(Ok(Ok(())))) {
-        tracing::debug!("end of process not recorded; other processes will notice when its heartbeat expires");
+        tracing::debug!("cannot record the end of this process; another process settles its requests later");
     }
 }
 
-/// Sends heartbeats of this process, and settles the in-flight requests of processes without one.
-/// Never returns.
+/// Sends heartbeats of this process, and settles the in-flight requests of processes without a
+/// heartbeat. Never returns.
 pub(crate) async fn heartbeat(accounts: Accounts, process: Uuid) {
     let mut ticks = interval(HEARTBEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,16 +78,16 @@ pub(crate) async fn heartbeat(accounts: Accounts, process: Uuid) {
             Ok(Ok(0)) => {}
             Ok(Ok(requests)) => {
                 counter!("paddock_usage_settled_total").increment(requests as u64);
-                tracing::warn!(requests, "requests of a dead process settled as unknown");
+                tracing::warn!(requests, "settled requests of dead processes");
             }
-            Ok(Err(error)) => tracing::debug!(error = error_chain(&error), "heartbeat failed"),
-            Err(_) => tracing::debug!(error = "timeout", "heartbeat failed"),
+            Ok(Err(error)) => tracing::debug!(error = error_chain(&error), "cannot send a heartbeat"),
+            Err(_) => tracing::debug!(error = "timeout", "cannot send a heartbeat"),
         }
     }
 }
 
-/// Stores a batch in the database or in the spool, and retries until one of them accepts it.
-/// Records in the spool go first: while there are any, this does not ask the database.
+/// Stores a batch in the database or in the spool, and retries until either accepts the batch.
+/// While the spool has records, the batch goes to the spool without an attempt to use the database.
 async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[UsageRecord]) {
     let mut backoff = MIN_BACKOFF;
     loop {
@@ -95,7 +96,7 @@ async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[Usag
         }
         match backlog.append(batch).await {
             Ok(()) => break,
-            Err(reason) => tracing::error!(reason, records = batch.len(), "usage records not stored; retrying"),
+            Err(reason) => tracing::error!(reason, records = batch.len(), "cannot store usage records; retrying"),
         }
         backlog.set_stuck(true);
         sleep(backoff).await;
@@ -107,8 +108,8 @@ async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[Usag
 /// The database is unavailable.
 pub(super) struct DbUnavailable;
 
-/// Stores a batch in the database. A record that the database rejects, and would reject again, is
-/// dropped; the others of its batch are stored.
+/// Stores a batch in the database. Drops a record that the database rejects, and stores the other
+/// records of the batch. Fails if the database is unavailable.
 pub(super) async fn store(
     accounts: &Accounts,
     batch: &[UsageRecord],
@@ -120,12 +121,16 @@ pub(super) async fn store(
             tracing::warn!(
                 error = error_chain(&error),
                 records = batch.len(),
-                "usage not stored: database unavailable"
+                "cannot store usage records: the database is unavailable"
             );
             Err(DbUnavailable)
         }
         Err(_) => {
-            tracing::warn!(error = "timeout", records = batch.len(), "usage not stored: database unavailable");
+            tracing::warn!(
+                error = "timeout",
+                records = batch.len(),
+                "cannot store usage records: the database is unavailable"
+            );
             Err(DbUnavailable)
         }
         Ok(Err(error)) if batch.len() == 1 => {

@@ -1,5 +1,5 @@
-//! Deserialization of JSON values that reports every invalid field at once, and the field helpers
-//! for it.
+//! Deserialization of JSON values that reports every invalid field at once, with helpers for
+//! fields.
 
 use std::{
     fmt::{self, Display},
@@ -22,8 +22,9 @@ const MAX_RULE_LENGTH: usize = 500;
 /// How many characters of an unknown key an error repeats.
 const MAX_KEY_LENGTH: usize = 100;
 
-/// Deserializes an object. An invalid member is recorded and removed, and the rest is read again,
-/// until it fits or a required member is missing. So the client learns of all its mistakes at once.
+/// Deserializes an object, and returns all violations at once. On an invalid member, this records
+/// the violation, removes the member and tries again. The loop ends when the rest is valid or a
+/// required member is missing.
 pub(crate) fn read<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Violation>> {
     // Serde would accept an array of the fields in their order.
     if !value.is_object() {
@@ -41,7 +42,7 @@ pub(crate) fn read<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Viola
         if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
             pointer.push('/');
             pointer.push_str(&escape(field));
-            // A member that was removed above has been named already.
+            // The loop has already recorded a violation of a removed member.
             if !found.iter().any(|violation| violation.pointer == pointer) {
                 found.push(Violation::new(pointer, "is required"));
             }
@@ -54,8 +55,8 @@ pub(crate) fn read<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Viola
     }
 }
 
-/// Extracts the rule from a message of serde. The value that was sent is left out: it may be a
-/// password.
+/// Extracts the rule from a message of serde. Omits the value that the client sent, because the
+/// value may be a password.
 fn rule(message: &str) -> String {
     let quotes_value = message.starts_with("invalid type") || message.starts_with("invalid value");
     match message.rsplit_once(", expected ") {

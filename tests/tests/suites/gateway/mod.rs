@@ -78,7 +78,8 @@ impl GatewayFixture {
         .await
     }
 
-    /// Waits for the gateway's log line about the request with this id, which is written at its end.
+    /// Waits for the gateway's log line about the request with this id, which is written at its
+    /// end.
     ///
     /// Errors: there are more than one.
     async fn log_line(&self, request_id: &str) -> Result<Value> {

@@ -58,9 +58,9 @@ fn count_lines(replica: &Paddock, message: &str) -> usize {
 }
 
 /// The log message when Redis counts again.
-const REDIS_UP: &str = "Redis counts requests for all replicas";
+const REDIS_UP: &str = "this process counts requests in Redis";
 /// The log message when Redis does not count.
-const REDIS_DOWN: &str = "Redis does not count";
+const REDIS_DOWN: &str = "cannot count requests in Redis";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_process_counts_alone_until_redis_is_back() {
@@ -137,7 +137,7 @@ async fn a_redis_that_refuses_the_connection_counts_as_down() {
         let wrong = redis.url().replace("another", PASSWORD);
         // This Redis has no TLS.
         let tls = redis.url().replace("redis:", "rediss:");
-        for (url, why) in [(wrong, "Password authentication failed"), (tls, "Redis does not count")] {
+        for (url, why) in [(wrong, "Password authentication failed"), (tls, REDIS_DOWN)] {
             let database = Database::new(Engine::Sqlite).await?;
             let launch = Launch::new(&["api"], database.url())?.env("REDIS_URL", &url);
             let (paddock, admin) = Paddock::seeded(launch).await?;
