@@ -4,11 +4,11 @@
 /// and metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthFailure {
-    /// Neither a well-formed API key nor a valid access token of Paddock.
+    /// The credential is neither a well-formed API key nor a valid access token of Paddock.
     Malformed,
     /// No such key or session user exists.
     Unknown,
-    /// The key exists, and its secret is another one.
+    /// The key id exists, and the secret is wrong.
     WrongSecret,
     /// The credential has expired.
     Expired,

@@ -58,7 +58,7 @@ pub enum Error {
     /// a field and its bound.
     #[error("this API key cannot give more than it has: {}", .0.join("; "))]
     ExceedsGrant(Vec<String>),
-    /// The caller may not do this to such a user.
+    /// The caller lacks the permission for this operation.
     #[error(transparent)]
     AccessDenied(#[from] AccessDenied),
     /// The user is disabled, so a key of it would be rejected.
@@ -70,7 +70,7 @@ pub enum Error {
     /// The sign-in failed. The client does not learn which part was wrong.
     #[error("wrong user name or password")]
     WrongPassword,
-    /// Too many sign-ins to this account failed from this address, so this one was not checked.
+    /// Too many sign-ins to this account failed from this address, so this sign-in was not checked.
     #[error("too many sign-ins of this account failed from your address")]
     LoginLocked {
         /// When to retry.

@@ -4,8 +4,8 @@
 
 use crate::{presented_credential::PresentedCredential, types::ApiKeyToken};
 
-/// A text is a key only if it is exactly one: a text with another byte in any place is none. What is
-/// kept of a credential shows nothing secret of it.
+/// A text is accepted as a key only if every byte is right. A presented credential never shows the
+/// secret of a key.
 pub fn only_whole_keys_are_keys(text: &[u8]) {
     let Ok(text) = str::from_utf8(text) else { return };
     let presented = PresentedCredential::from(text);

@@ -1,11 +1,11 @@
 //! Delays repeated failures to sign in: longer each time, for one account and one network address.
 //!
-//! One statement counts an attempt and admits it, before the password is checked. So however many
-//! attempts arrive at once, at any replica, at most [`MAX_CONCURRENT_ATTEMPTS`] are checked before
-//! the first has failed. After that, each delay admits one attempt.
+//! One statement counts an attempt and admits it, before the password is checked. Of many
+//! concurrent attempts at any replicas, at most [`MAX_CONCURRENT_ATTEMPTS`] are therefore checked
+//! before the first attempt has failed. Afterwards, each delay admits one attempt.
 //!
-//! The lock of an unlocked row ended long ago, and not just now: of two concurrent attempts, the
-//! second to be counted may have read its clock first.
+//! The statement sets the lock of an unlocked row to a time long ago, and not to the present time,
+//! because of two concurrent attempts, the second to be counted may have read its clock first.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -20,7 +20,7 @@ use paddock_store::{
 
 use crate::{accounts::Accounts, error::Error, hasher::HashPermit, types::Email};
 
-/// The delay after each failure; the last one repeats.
+/// The delay after each failure; the last delay repeats.
 const BACKOFF: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5), Duration::from_secs(10)];
 /// How many sign-ins to one account may run at once from one address. Several windows, or a few

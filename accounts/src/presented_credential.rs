@@ -42,7 +42,7 @@ impl From<&str> for PresentedCredential {
         } else {
             Form::Malformed
         };
-        // What has no valid form is not looked up, so its digest is never compared.
+        // A malformed credential is not looked up, so its digest is never compared.
         Self { digest: if matches!(form, Form::Malformed) { Digest::of("") } else { Digest::of(text) }, form }
     }
 }
@@ -89,7 +89,7 @@ fn issuer_of(token: &str) -> Option<String> {
     serde_json::from_slice::<Claims>(&payload).ok().map(|claims| claims.iss)
 }
 
-/// The principal of a credential, and how long that is known to be right.
+/// The principal of a credential, with the generation and the expiry that limit its validity.
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     principal: Arc<Principal>,

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// How often an operation runs at most.
+/// The maximum number of runs of an operation.
 const MAX_TRIES: u32 = 3;
 
 /// The error of an operation that may lose a race.
@@ -17,14 +17,14 @@ impl LostRace for Error {
     }
 }
 
-/// Runs an operation, and runs it again after a lost race: at most three times.
+/// Runs an operation, and runs it again after a lost race. Runs it at most three times in all.
 ///
-/// A race is lost to a transaction that inserted the same unique value, or that ran at the same
-/// time and cannot be serialized with this one. The next run sees the result of the other
-/// transaction, and answers accordingly: a second user with the same address fails because the
-/// first user exists.
+/// An operation loses a race if another transaction inserted the same unique value first, or if the
+/// two transactions cannot be serialized. The next run sees the result of the other transaction.
+/// For example, the creation of a second user with the same address then fails, because the first
+/// user exists.
 ///
-/// The operation begins its transaction itself, and has no effect outside the transaction.
+/// The operation must begin its own transaction, and must have no effect outside the transaction.
 pub async fn retry_lost_race<T, E: LostRace, F: Future<Output = Result<T, E>> + Send>(
     operation: impl Fn() -> F,
 ) -> Result<T, E> {

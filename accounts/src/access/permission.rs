@@ -11,23 +11,24 @@ use crate::{
 /// The permission that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// Reading the own profile, and logout. Every principal has it, even without a role.
+    /// Read the own profile, sign out, and change the own password. Every principal has this
+    /// permission, even without a role.
     Profile,
-    /// Using models. Requires the role `user` or `admin`.
+    /// Use models. Requires the role `user` or `admin`.
     Use(Scope),
-    /// Managing. Requires the role `admin`.
+    /// Manage users, keys, models or the audit log. Requires the role `admin`.
     Manage(Scope),
-    /// Reading data of a user. That user needs the role `user`; other principals need the role
-    /// `admin`.
+    /// Read the data of a user. The user itself needs the role `user` or `admin`; every other
+    /// principal needs the role `admin`.
     See(Scope, UserId),
-    /// Revoking a key. A key may revoke itself, with any scopes and any roles of its owner. Any
-    /// other key requires the role `admin` and the scope `keys:write`.
+    /// Revoke a key. A key may revoke itself, with any scopes and any roles of its owner. Every
+    /// other revocation requires the role `admin` and, by a key, the scope `keys:write`.
     RevokeKey(CredentialId),
 }
 
 impl Principal {
-    /// Checks a permission. The roles of the principal must allow it; for a key, its scopes must
-    /// allow it too.
+    /// Checks a permission. The roles of the principal must allow it. If the principal presented a
+    /// key, the scopes of the key must allow it too.
     pub fn may(&self, permission: Permission) -> Result<(), AccessDenied> {
         let (role, scope) = match permission {
             Permission::Profile => return Ok(()),

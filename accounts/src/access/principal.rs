@@ -52,15 +52,15 @@ pub enum AuthMethod {
         models: Option<ModelPatterns>,
         /// The key's own limits. The limits of the owner apply too.
         limits: Limits,
-        /// The earliest end of the presented secret: the expiry of the key, its own expiry, or the
-        /// end of the grace after a rotation.
+        /// When the presented secret ends: at the expiry of the key, at the expiry of the secret or
+        /// at the end of the grace, whichever is earliest.
         expires_at: Option<Timestamp>,
     },
 }
 
 impl Principal {
-    /// Checks that the principal may create, change and delete admins. An admin has every right, so
-    /// a key needs every scope.
+    /// Checks that the principal may create, change and delete admins. A key needs every scope for
+    /// that, because an admin has every right.
     pub fn can_manage_admins(&self) -> Result<(), AccessDenied> {
         let AuthMethod::Key { scopes, .. } = &self.via else { return Ok(()) };
         let lacking = Scope::ALL.iter().copied().collect::<Scopes>().without(scopes);
@@ -80,8 +80,8 @@ impl Principal {
         }
     }
 
-    /// Returns the effective scopes: the scopes that the roles grant, and for a key only its own
-    /// scopes among them.
+    /// Returns the effective scopes: the scopes that the roles grant, without the scopes that the
+    /// key lacks.
     #[must_use]
     pub fn effective_scopes(&self) -> Scopes {
         Scope::ALL

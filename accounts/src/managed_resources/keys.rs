@@ -31,9 +31,9 @@ pub struct DesiredKey {
     pub label: String,
     /// The scopes.
     pub scopes: Scopes,
-    /// The models that the key may use, within the owner's; `None` means all of these.
+    /// The models that the key may use; `None` means all models that the owner may use.
     pub models: Option<ModelPatterns>,
-    /// The limits of the key, beside the owner's.
+    /// The limits of the key. The limits of the owner apply too.
     pub limits: Limits,
     /// When it expires.
     pub expires_at: Option<Timestamp>,

@@ -8,8 +8,8 @@
 //!   [`ManagedResources::revoke_key`] then fail with
 //!   [`Error::UidMismatch`](crate::Error::UidMismatch). The caller asks the API server whether its
 //!   object is current, and retries with [`OnUidMismatch::TakeOver`].
-//! - [`ManagedResources::stage_secret`] and [`ManagedResources::activate_secret`] fail with the same
-//!   error, and cannot take the row over.
+//! - [`ManagedResources::stage_secret`] and [`ManagedResources::activate_secret`] fail with the
+//!   same error, and cannot take the row over.
 //! - [`ManagedResources::release_user`], [`ManagedResources::plan_model_removal`] and
 //!   [`ManagedResources::forget_model`] leave the row unchanged.
 //! - [`ManagedResources::record_model`] makes the calling object the owner of the row. It needs no

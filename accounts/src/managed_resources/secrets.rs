@@ -3,9 +3,10 @@
 //! Issuing a secret takes three writes: the secret is *staged* here, written into the Kubernetes
 //! Secret, and made *active* here.
 //!
-//! A staged secret is accepted at once, so that the Kubernetes Secret authenticates at every
-//! moment. Only the activation of another secret drops it. Activation follows a write to the
-//! Kubernetes Secret. That write makes the preconditions of earlier writers fail.
+//! Paddock accepts a staged secret immediately, so the Kubernetes Secret holds an accepted key at
+//! every moment. Only the activation of another secret revokes a staged secret. An operator
+//! activates a secret only after it has written the Kubernetes Secret, and the write makes the
+//! preconditions of earlier writers fail.
 //!
 //! A leader may die between the writes, and two leaders may interleave them. In the end one secret
 //! is active, and the Kubernetes Secret holds an accepted one.

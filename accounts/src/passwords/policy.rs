@@ -12,11 +12,12 @@ pub const MAX_PASSWORD_BYTES: usize = 512;
 pub const PASSWORD_LOWEST_MINIMUM: usize = 8;
 /// The highest value of `PASSWORD_MIN_LENGTH`.
 pub const PASSWORD_HIGHEST_MINIMUM: usize = 128;
-/// The default of `PASSWORD_MIN_LENGTH`: a password is the only factor.
+/// The default of `PASSWORD_MIN_LENGTH`. It is long, because a password is the only factor of a
+/// sign-in.
 pub const DEFAULT_PASSWORD_MIN_LENGTH: usize = 15;
 
 /// Common long passwords, without spaces, punctuation, and leading and trailing digits. zxcvbn
-/// detects shorter and more regular ones.
+/// detects shorter and more regular passwords.
 const COMMON_PASSWORDS: [&str; 24] = [
     "abcdefghijklmnopqrstuvwxyz",
     "administratorpassword",
@@ -85,7 +86,7 @@ impl PasswordPolicy {
             broken.push(format!("must be at least {} characters long", self.min_length));
         }
         if is_common(password) {
-            broken.push("is one that everybody tries; choose another".to_owned());
+            broken.push("is a common password; choose another".to_owned());
         } else if broken.is_empty() {
             broken.extend(weakness(password, about));
         }
@@ -97,7 +98,7 @@ impl PasswordPolicy {
 /// is too long.
 pub(crate) fn normalize(password: &SecretString) -> Option<SecretString> {
     let password = password.expose_secret();
-    // NFC makes no text four times shorter, so this one stays too long.
+    // NFC never makes a text four times shorter, so this password would stay too long.
     if password.len() > 4 * MAX_PASSWORD_BYTES {
         return None;
     }
@@ -119,11 +120,11 @@ fn weakness(password: &str, about: &[String]) -> Option<String> {
     }
     let why = estimate.feedback().and_then(Feedback::warning);
     let why = why.map(|why| format!(" ({})", why.to_string().trim_end_matches('.'))).unwrap_or_default();
-    Some(format!("is too easy to guess{why}; several words that have nothing to do with each other are hard to"))
+    Some(format!("is too easy to guess{why}; use several unrelated words"))
 }
 
 /// Limits a password to three different substitutes for letters, as in `p@$$word`. Replaces further
-/// ones by `-`.
+/// substitutes by `-`.
 ///
 /// zxcvbn tries every combination of the letters that substitutes may stand for, which takes
 /// seconds for a dozen different ones. Digits are kept, because they also form sequences and dates,
@@ -169,7 +170,7 @@ mod tests {
     #[case::empty("", "at least 15")]
     #[case::nul("violet harbour\0tangle", "character 15 is U+0000")]
     #[case::line_end("violet harbour tangle\n", "character 22 is U+000A")]
-    #[case::everybodys("To be, or not to be: that is the question", "everybody")]
+    #[case::everybodys("To be, or not to be: that is the question", "common password")]
     #[case::with_a_number("Password-Password-2026", "everybody")]
     #[case::row_of_keys("qwertyuiopasdfghjkl1", "everybody")]
     #[case::repeated("abcabcabcabcabcabc", "easy to guess")]

@@ -1,13 +1,13 @@
 //! The claim of a process on a pull.
 //!
-//! A process claims a pull by one conditional UPDATE, so that two processes never run the same one.
-//! It renews the claim while it runs. If the process dies, the claim expires, and another process
-//! continues the pull. Every later write names the claim, so that a process that lost it changes
-//! nothing.
+//! A process claims a pull by one conditional UPDATE, so that two processes never run the same
+//! pull. The process renews the claim while the pull runs. If the process dies, the claim expires,
+//! and another process continues the pull. Every later write names the claim, so a process that
+//! lost its claim changes nothing.
 //!
-//! The order of the claims is that of the requests. A pull that lost its process comes first. All
-//! processes try the same pull first, so that the number of running pulls is exact: of two claims at
-//! the same time, one changes nothing.
+//! Processes claim a pull with an expired claim first, and then the oldest queued pull. All
+//! processes try the same pull, so at most one of several concurrent claims succeeds. The number of
+//! running pulls therefore never exceeds the maximum.
 
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ impl Pulls<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// Gives the claim up, so that another process continues the pull at once.
+    /// Releases the claim, so that another process can continue the pull immediately.
     pub async fn release(self, claimed: &ClaimedPull) -> Result<(), Error> {
         let mut tx = self.accounts.begin_record().await?;
         with_conn!(tx.conn(), |c| sqlx::query(RELEASE)
@@ -124,8 +124,8 @@ impl Pulls<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// Ends the claims of dead processes on a SQLite file, which one process serves: at its start,
-    /// every other process is dead. On PostgreSQL their claims expire.
+    /// Ends the claims of dead processes on a SQLite file. One process serves the file, so at its
+    /// start every other process is dead. On PostgreSQL, claims of dead processes expire.
     pub async fn release_claims_of_dead(self) -> Result<(), Error> {
         if self.accounts.store().database().is_shared() {
             return Ok(());

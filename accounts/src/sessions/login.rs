@@ -38,12 +38,12 @@ impl Sessions<'_> {
         let permit = attempt.admit(self.accounts, context).await?;
         let found = user::with_hash(self.accounts.reader().await?.conn(), email.as_ref()).await?;
         let (user, hash) = found.map_or((None, None), |UserWithHash { user, hash }| (Some(user), hash));
-        // The check of a password that is too long takes as long as any other check.
+        // A too long password is replaced by an empty one, so that its check takes equally long.
         let (password, hash_of) = match normalize(&password) {
             Some(password) => (password, hash.clone()),
             None => (SecretString::default(), None),
         };
-        // The permit is held until the result is recorded, which also limits the concurrent queries
+        // The permit is held until the result is recorded, so it also limits the concurrent queries
         // of one address.
         let verdict = self.accounts.hasher().verify_password(permit.clone(), password.clone(), hash_of).await?;
         match (user, hash) {

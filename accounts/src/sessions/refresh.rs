@@ -1,9 +1,9 @@
 //! Continuing a session: each refresh token is used once, and a reused token ends its session.
 //!
 //! Every token of a session has the same random first half, so used tokens need not be stored. If
-//! only the first half of a token is known, the token was used before, or a client that had such a
-//! token made it up. A session has two rows however often it continues: one for its current token,
-//! and one for all earlier tokens.
+//! the database knows only the first half of a token, the token was used before, or a client forged
+//! it from an earlier token. A session always has two rows: one for its current token, and one for
+//! all earlier tokens.
 
 use std::time::Duration;
 
@@ -59,8 +59,7 @@ impl NewRefreshToken {
         Self::next(&random_half(), now, now)
     }
 
-    /// Creates the next token of a session that began at this time. Its tokens have this first
-    /// half.
+    /// Creates the next token of a session that began at `began`, with `family` as its first half.
     fn next(family: &str, began: Timestamp, now: Timestamp) -> Self {
         let expires_at = (now + REFRESH_IDLE_TIMEOUT).min(began + SESSION_LIFETIME);
         Self { token: format!("{family}{}", random_half()).into(), expires_at }
@@ -212,7 +211,7 @@ impl Sessions<'_> {
     }
 
     /// Finds the presented token if its session is alive. Returns an expired token only if it was
-    /// already used, so that reuse is detected.
+    /// already used, so that the caller detects the reuse.
     async fn live_token(self, presented: &Presented) -> Result<Option<Found>, Error> {
         let found: Option<Found> = with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_as(FIND)
             .bind(&presented.hash)
@@ -235,7 +234,8 @@ impl Sessions<'_> {
 
 /// Replaces a token by the next one. Returns the user; `None` if the session has ended.
 ///
-/// Of concurrent uses of one token the first succeeds, and the second ends the session.
+/// If a client uses one token twice at the same time, the first use succeeds, and the second use
+/// ends the session.
 async fn rotate(
     mut tx: Tx,
     ValidRefreshToken { presented, found }: &ValidRefreshToken,

@@ -16,8 +16,8 @@ pub enum TextError {
     /// The text consists of spaces.
     #[error("must not be blank")]
     Blank,
-    /// The text contains an invisible character, or one that changes how others look. Two different
-    /// texts could look alike.
+    /// The text contains an invisible character, or a character that changes the look of other
+    /// characters. With such a character, two different texts can look the same.
     #[error("must not have control, zero-width or text-direction characters; character {at} is U+{code:04X}")]
     Unseen {
         /// The position of the character, from 1.

@@ -20,7 +20,8 @@ pub(super) const INSERT_BATCH: usize = 1000;
 /// The usage of one request through the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageRecord {
-    /// The id of the record, created at admission. Storing a record twice stores it once.
+    /// The id of the record, created at admission. A second record with the same id is ignored,
+    /// unless the stored record was settled.
     pub usage_id: Uuid,
     /// The id of the request, which the client may have chosen.
     pub request_id: String,
@@ -34,7 +35,8 @@ pub struct UsageRecord {
     pub endpoint: Cow<'static, str>,
     /// Prompt tokens, as reported by Ollama.
     pub prompt_tokens: Option<i64>,
-    /// Those of the prompt tokens that Ollama read from its cache, if it reports them.
+    /// The part of `prompt_tokens` that Ollama read from its cache; `None` if Ollama does not
+    /// report it.
     #[serde(default)]
     pub cached_prompt_tokens: Option<i64>,
     /// Completion tokens.

@@ -3,8 +3,9 @@
 //!
 //! The spool keeps the records if the process dies before the database returns. A record is durable
 //! once its file is synced. Each record is preceded by its length and checksum, so that a torn tail
-//! is detected. A process locks its file while it lives; another process takes over an unlocked
-//! file. Storing a record twice stores it once, so a crash during a replay does no harm.
+//! is detected. A process locks its file while it runs; another process takes over an unlocked
+//! file. The database ignores a record that it already has, so a crash during a replay does no
+//! harm.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -119,8 +120,8 @@ impl Spool {
         self.backlog.load(Ordering::Acquire)
     }
 
-    /// Whether the backlog has reached the limit. New requests should then be rejected; records of
-    /// admitted requests can still be appended.
+    /// Whether the backlog has reached the limit. The caller should then reject new requests. It
+    /// can still append the records of admitted requests.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.backlog() >= self.limit
@@ -169,7 +170,7 @@ impl Spool {
             };
             let metadata = file.metadata()?;
             if metadata.uid() != account || metadata.mode() & 0o022 != 0 {
-                tracing::warn!(file = %path.display(), "ignoring a spool that other accounts can write");
+                tracing::warn!(file = %path.display(), "ignoring a usage spool that other accounts can write");
                 continue;
             }
             match file.try_lock() {

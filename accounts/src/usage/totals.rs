@@ -47,7 +47,7 @@ pub struct Totals {
     pub failed: i64,
     /// Prompt tokens.
     pub prompt_tokens: i64,
-    /// Those of the prompt tokens that Ollama reported as read from its cache.
+    /// The part of the prompt tokens that Ollama read from its cache, as reported.
     pub cached_prompt_tokens: i64,
     /// Completion tokens.
     pub completion_tokens: i64,

@@ -1,4 +1,4 @@
-//! Which users can administer, and the rule that the last of them cannot be removed.
+//! Which users can administer, and the rule that the last such user cannot be removed.
 
 use std::fmt;
 
@@ -25,8 +25,8 @@ pub(crate) async fn has_admin(conn: Conn<'_>) -> Result<bool, Error> {
     Ok(admins > 0)
 }
 
-/// Whether another admin exists that can administer. The answer stays true until the transaction
-/// ends.
+/// Whether another admin exists that can administer. Locks `audit_head`, so that the result stays
+/// valid until the transaction ends.
 pub(crate) async fn has_other_admin(tx: &mut Tx, than: UserId) -> Result<bool, Error> {
     with_conn!(tx.conn(), |c| sqlx::query(LOCK_ADMINS).execute(c).await.map(|_| ()))?;
     let others: i64 = with_conn!(tx.conn(), |c| sqlx::query_scalar(OTHER_ADMINS).bind(than).fetch_one(c).await?);

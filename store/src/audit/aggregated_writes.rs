@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{context::AuditContext, error::Error, retry::retry_lost_race};
 
-/// How many counts one transaction writes. A transaction for each count would take a second per
-/// thousand counts.
+/// How many counts one transaction writes. With one transaction per count, a thousand counts would
+/// take a second.
 const AGGREGATE_BATCH: usize = 500;
 
 impl AuditLog {
@@ -42,7 +42,7 @@ impl AuditLog {
         written.await.map_err(|_| Error::Stopping)?
     }
 
-    /// Writes the counts of the windows that are over; with `all`, every count.
+    /// Writes the counts of the windows that have ended; with `all`, every count.
     pub(super) async fn flush(&self, all: bool) {
         let flushing = self.flushing().clone().lock_owned().await;
         let log = self.clone();
@@ -57,14 +57,14 @@ impl AuditLog {
                 let events = left.iter().map(|(_, window)| window.event()).collect();
                 if let Err(error) = log.store().write_events(events).await {
                     let pending = left.len() + next.len();
-                    tracing::error!(%error, pending, "aggregated audit events cannot be written yet");
+                    tracing::error!(%error, pending, "cannot write aggregated audit events");
                     left.into_iter().chain(next).for_each(|(key, window)| log.aggregator().requeue(key, window));
                     return;
                 }
                 left = next;
             }
         });
-        // An error is a panic of the task, which the panic hook reports.
+        // The only error is a panic of the task. The panic hook has logged it.
         let _ = flushed.await;
     }
 

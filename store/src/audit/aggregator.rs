@@ -1,10 +1,10 @@
 //! Aggregates repeated events in memory, so that a flood neither fills the log nor goes uncounted.
 //!
-//! The first event of a kind is written at once. Repeats within the next minute are only counted.
-//! If the kind occurs again after that minute, its new row carries the count. Otherwise a flush
-//! writes a row with the count after the minute, or when the process stops. A process that is short
-//! of time writes one row per event type instead. The field `change.after.times` holds the number
-//! of events that a row represents; without the field, the row represents one event.
+//! The first event of a kind is written immediately. Repeats within the next minute are only
+//! counted. The count is written after the minute: in the row of the next event of the kind, or by
+//! a flush in a row of its own. A flush also runs when the process stops. If that flush takes too
+//! long, it writes one row per event type and not one per kind. The field `change.after.times`
+//! holds the number of events that a row represents; a row without the field represents one event.
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -115,7 +115,7 @@ impl Aggregator {
         now: Timestamp,
     ) -> Option<(u64, Timestamp)> {
         let mut windows = self.windows(event.event_type);
-        let key = &room_for(&windows, key, event.event_type);
+        let key = &key_within_capacity(&windows, key, event.event_type);
         if matches!(key, AggregateKey::Rest { origin: None, .. }) {
             let window = windows.entry(key.clone()).or_insert_with(|| {
                 let event = Event::new(event.event_type).detail("too many different events to count separately");
@@ -174,14 +174,14 @@ impl Aggregator {
     }
 }
 
-/// Returns the key while its map has room, and a coarser key otherwise.
-fn room_for(windows: &Windows, key: &AggregateKey, event_type: EventType) -> AggregateKey {
-    let has_room = |key: &AggregateKey, max| windows.contains_key(key) || windows.len() < max;
-    if has_room(key, MAX_KINDS) {
+/// Returns the key if the map is not full, and a coarser key otherwise.
+fn key_within_capacity(windows: &Windows, key: &AggregateKey, event_type: EventType) -> AggregateKey {
+    let is_accepted = |key: &AggregateKey, max| windows.contains_key(key) || windows.len() < max;
+    if is_accepted(key, MAX_KINDS) {
         return key.clone();
     }
     let coarser = key.coarser(event_type);
-    if has_room(&coarser, MAX_KINDS + MAX_ORIGINS) { coarser } else { coarser.coarser(event_type) }
+    if is_accepted(&coarser, MAX_KINDS + MAX_ORIGINS) { coarser } else { coarser.coarser(event_type) }
 }
 
 /// Merges the windows by event type.

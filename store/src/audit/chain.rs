@@ -48,15 +48,15 @@ statements! {
     TAKE_POSITIONS = take_positions!();
     SEAL_HEAD = "UPDATE audit_head SET hash = $1";
     APPEND = append!();
-    /// Several rows, so that a single edited row does not look like a changed signing key.
+    /// Reads several rows, so that a single edited row does not look like a changed signing key.
     NEWEST = concat!("SELECT ", columns!(), " FROM audit_logs ORDER BY id DESC LIMIT 8");
 }
 
 /// `TAKE_POSITIONS` for PostgreSQL. It also makes the next commit asynchronous, as
 /// [`Transaction::commit_audited`] requires.
 const TAKE_POSITIONS_POSTGRES: &str = concat!(take_positions!(), ", set_config('synchronous_commit', 'off', true)");
-/// `SEAL_HEAD` and `APPEND` in one statement for PostgreSQL. Every other audited transaction waits
-/// for each round trip.
+/// `SEAL_HEAD` and `APPEND` in one statement for PostgreSQL. One statement saves a round trip,
+/// during which every other audited transaction would wait.
 const SEAL_AND_APPEND_POSTGRES: &str = concat!("WITH sealed AS (UPDATE audit_head SET hash = $16) ", append!());
 
 /// Binds the columns of a row, in table order.
@@ -107,8 +107,8 @@ impl Chain {
     /// permanently, and only `audit verify` would report it. An empty log accepts any key.
     pub(crate) async fn verify_signing_key(&self, conn: Conn<'_>) -> Result<(), Error> {
         let newest: Vec<AuditRow> = match with_conn!(conn, |c| sqlx::query_as(NEWEST).fetch_all(c).await) {
-            // A column holds a value of the wrong type. `audit verify` reports that; the key may be
-            // correct.
+            // A column holds a value of the wrong type. The key may still be correct. `audit
+            // verify` reports the column.
             Err(sqlx::Error::ColumnDecode { .. }) => return Ok(()),
             rows => rows?,
         };
@@ -246,7 +246,7 @@ impl RowMac {
                 self.0.update(&(bytes.len() as u64).to_be_bytes());
                 self.0.update(bytes);
             }
-            // An impossible length, so that NULL differs from the empty text.
+            // NULL has an impossible length, so that it differs from the empty text.
             None => self.0.update(&u64::MAX.to_be_bytes()),
         }
     }

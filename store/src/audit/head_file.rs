@@ -74,7 +74,7 @@ impl HeadFile {
             Err(error) => {
                 record_failure("write");
                 if failure.is_none() {
-                    tracing::error!(file = %path.display(), %error, "failed to write the audit head file");
+                    tracing::error!(file = %path.display(), %error, "cannot write the audit head file");
                 }
                 *failure = Some(error.to_string());
             }
@@ -128,7 +128,7 @@ impl FileState {
                 *self = Self::Preserved(reason);
             }
             Ok(state) => *self = state,
-            Err(error) => tracing::warn!(%error, "failed to compare the audit head file with the audit log"),
+            Err(error) => tracing::warn!(%error, "cannot compare the audit head file with the audit log"),
         }
     }
 

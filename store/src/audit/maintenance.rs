@@ -31,7 +31,7 @@ impl AuditLog {
     pub async fn finish(&self) {
         self.aggregator().set_coarse_after(Instant::now() + DETAILED_FLUSH_TIMEOUT);
         if timeout(LAST_FLUSH_TIMEOUT, self.flush(true)).await.is_err() {
-            tracing::error!("the final flush of aggregated audit events timed out");
+            tracing::error!("cannot write all aggregated audit events before the process ends");
         }
         self.store().head_file().log_last_head().await;
     }
@@ -67,7 +67,7 @@ impl AuditLog {
                     BATCH_PAUSE
                 }
                 Err(error) => {
-                    tracing::error!(%error, "failed to remove expired audit rows");
+                    tracing::error!(%error, "cannot remove expired audit rows");
                     TRIM_INTERVAL
                 }
             };
