@@ -72,8 +72,8 @@ impl Dialect {
         [prefix, &body, suffix].concat().into()
     }
 
-    /// Returns the error type that Ollama sends in this dialect, or the vendor's type if Ollama sends
-    /// none.
+    /// Returns the error type that Ollama sends in this dialect, or the vendor's type if Ollama
+    /// sends none.
     const fn error_type(self, status: StatusCode) -> &'static str {
         match (status.as_u16(), self) {
             (413, Self::Anthropic) => "request_too_large",

@@ -11,7 +11,7 @@ pub struct ModelRegistry {
     insecure: bool,
 }
 
-/// The text is no registry. The message does not repeat it, because it may hold a password.
+/// The text is not a registry. The message does not repeat it, because it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; write host, host:port, or http://host:port for one without TLS")]
 pub struct InvalidRegistry(&'static str);
@@ -59,7 +59,7 @@ pub struct RegistryError {
     listed: Vec<String>,
 }
 
-/// Returns the registry of the model, if it is one of those that models may be pulled from.
+/// Returns the registry of the model, if models may be pulled from it.
 pub fn check_registry<'a>(
     registries: &'a [ModelRegistry],
     model: &ModelName,

@@ -9,7 +9,7 @@ use paddock_ollama::ModelRegistry;
 pub struct Config {
     /// Address and credentials of the API server: see [`crate::load_kube_config`].
     pub kube: kube::Config,
-    /// Namespaces to watch. Empty stands for all.
+    /// Namespaces to watch. An empty set means all namespaces.
     pub watch_namespaces: BTreeSet<String>,
     /// Namespaces whose `ApiUser` objects may grant the role `admin`.
     pub admin_namespaces: BTreeSet<String>,
@@ -19,22 +19,22 @@ pub struct Config {
     pub model_registries: Vec<ModelRegistry>,
     /// The leader lease.
     pub lease: Lease,
-    /// How many users and keys, and how many models, are reconciled at once. Each reconcile may
-    /// hold a database connection.
+    /// The maximum number of users and keys that are reconciled at once, and the maximum number of
+    /// models. Each reconcile may hold a database connection.
     pub concurrency: usize,
     /// How long running reconciles may take after a shutdown has begun.
     pub drain_timeout: Duration,
 }
 
-/// The leader lease, a `Lease` of `coordination.k8s.io/v1`. It is valid for 15 s and renewed every
-/// 2 s. A leader that cannot renew it gives it up after 10 s.
+/// The leader lease, a `Lease` of `coordination.k8s.io/v1`. It is valid for 15 s. The leader renews
+/// the lease every 2 s, and releases it after 10 s without a successful renewal.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// The namespace of the `Lease`.
     pub namespace: String,
     /// The name of the `Lease`.
     pub name: String,
-    /// The identity of this instance, which no other running instance may have. After a restart
-    /// with the same identity the instance is the leader at once.
+    /// The identity of this instance, which no other running instance may have. A leader that
+    /// restarts with the same identity is the leader immediately.
     pub identity: String,
 }

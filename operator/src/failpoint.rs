@@ -52,7 +52,7 @@ async fn hold(file: &std::path::Path) {
         return;
     }
     if let Err(error) = tokio::fs::write(file, "held").await {
-        tracing::error!(%error, file = %file.display(), "the failpoint's file was not created");
+        tracing::error!(%error, file = %file.display(), "cannot create the file of the failpoint");
         return;
     }
     while tokio::fs::try_exists(file).await.unwrap_or(false) {

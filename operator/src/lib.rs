@@ -1,8 +1,8 @@
 //! The Kubernetes operator: reconciles `ApiUser`, `ApiKey` and `OllamaModel` objects into users,
 //! issued keys and pulled models.
 //!
-//! Every kind has the same stages: validate (pure), plan (pure), apply, status. `reconciler` holds
-//! what surrounds them for all kinds. Imports run one way: `run`, then `user`, `key` and `model`,
+//! Every kind has the same stages: validate (pure), plan (pure), apply, status. `reconciler`
+//! wraps these stages for all kinds. Imports run one way: `run`, then `user`, `key` and `model`,
 //! then `reconciler`, then `context`, then everything else.
 
 mod backoff;

@@ -181,7 +181,7 @@ async fn run_kind<R: Reconciler>(
             .run(reconcile::<R>, |_, never: &Infallible, _| match *never {}, Arc::clone(&reconciler))
             .for_each(async |result| match result {
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(%error, kind = R::Object::KIND, "the watch was interrupted"),
+                Err(error) => tracing::warn!(%error, kind = R::Object::KIND, "cannot watch objects"),
             })
     });
     join_all(runs).await;

@@ -38,14 +38,14 @@ pub enum RouteErrorKind {
         /// The value of the `Allow` header.
         allow: &'static str,
     },
-    /// The path is forbidden for every caller: this one, which is the request's path or a parent of
+    /// The path is forbidden for every caller. The value is the path of the request or a parent of
     /// it.
     Forbidden(&'static str),
     /// Ollama serves the path, and the gateway does not.
     Unserved,
     /// The client's base URL has too many or too few segments.
     WrongBaseUrl,
-    /// Neither serves the path.
+    /// Neither Ollama nor the gateway serves the path.
     Unknown,
 }
 
@@ -107,8 +107,8 @@ impl RouteError {
     }
 }
 
-/// Returns the endpoint that a client means whose base URL ends wrongly: one that serves the method,
-/// and whose path the request's path resembles.
+/// Returns the endpoint that a client with a wrong base URL means. The endpoint serves the method,
+/// and its path resembles the path of the request.
 ///
 /// The request's path may have too many slashes, a slash at its end, more segments before the
 /// endpoint's path, or lack the endpoint's first segment.
@@ -127,7 +127,8 @@ pub(super) fn intended_endpoint(method: &Method, path: &str) -> Option<&'static 
         let wanted = segments_of(endpoint.path);
         wanted.len() > 2 && segments.ends_with(&wanted[1..]) && !endpoint.path.starts_with(MODELS)
     };
-    // Only the base URLs of OpenAI's clients end with a segment of the path, which is easily forgotten.
+    // Only the base URLs of OpenAI's clients end with a segment of the path, which is easily
+    // forgotten.
     let openai = |endpoint: &&Endpoint| endpoint.dialect == Dialect::OpenAi;
     candidates()
         .find(has_more)

@@ -5,9 +5,10 @@ use crate::{
     patterns::{ModelPattern, allows, covers},
 };
 
-/// The input has three lines: a pattern, another one, and a name. The first pattern allows the name
-/// if a naive matcher says so, and denies it beside one that allows all. If the first pattern covers
-/// the second one, it allows what that allows.
+/// The input has three lines: a first pattern, a second pattern, and a name. The first pattern
+/// allows the name if and only if a naive matcher matches it. With `!`, it denies the same name in
+/// a list that allows all names. If the first pattern covers the second pattern, it allows every
+/// name that the second pattern allows.
 pub fn patterns_match_as_a_naive_matcher_does(lines: &[u8]) {
     let Ok(text) = str::from_utf8(lines) else { return };
     let mut lines = text.splitn(3, '\n');

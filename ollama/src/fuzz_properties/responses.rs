@@ -1,5 +1,5 @@
-//! The meter of responses: the division of a response into chunks, which the network chooses, changes
-//! nothing.
+//! The meter of responses: the division of a response into chunks, which the network chooses,
+//! changes nothing.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,15 +10,15 @@ use crate::{
     response::{Meter, ResponseSummary},
 };
 
-/// The longest response, in bytes. A longer event is not held back, and what is sent of it depends on
-/// the chunks.
+/// The longest response, in bytes. A longer event is not held back, and what is sent of it depends
+/// on the chunks.
 const MAX_BYTES: usize = 8 << 10;
 /// The bits of the first byte of the input: a stream, and without the usage chunk.
 const IS_STREAMING: u8 = 0x80;
 const DROP_USAGE: u8 = 0x40;
 
-/// The input is a byte that selects the endpoint and its meter, a byte that selects the sizes of the
-/// chunks, and a response.
+/// The input is a byte that selects the endpoint and its meter, a byte that selects the sizes of
+/// the chunks, and a response.
 pub fn chunking_does_not_change_a_response(input: &[u8]) {
     let &[selector, sizes, ref response @ ..] = input else { return };
     let response = &response[..response.len().min(MAX_BYTES)];

@@ -1,5 +1,5 @@
-//! Filters that reduce lists and descriptions of models to what a caller may see. The bytes of what
-//! remains do not change.
+//! Filters that remove the parts of model lists and descriptions that a caller may not see. The
+//! bytes of the other parts do not change.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,8 @@ struct Entry {
     remote_host: String,
 }
 
-/// Filters the response of `GET /api/tags` or `GET /api/ps` to the models that `allows` accepts. Fails
-/// if the response is not such a list.
+/// Filters the response of `GET /api/tags` or `GET /api/ps` to the models that `allows` accepts.
+/// Fails if the response is not a list of models.
 ///
 /// Always removes models that Ollama runs in its cloud or on a remote host, and entries whose name
 /// cannot be parsed.
@@ -76,7 +76,8 @@ pub fn find_openai_model(body: &[u8], name: &ModelName, written: &str) -> Result
 /// The members of the response of `POST /api/show` that contain prompts of the model's owner.
 const PROMPTS: &[&str] = &["modelfile", "template", "system", "messages"];
 
-/// Removes the prompts from the response of `POST /api/show`. Fails if the response is not an object.
+/// Removes the prompts from the response of `POST /api/show`. Fails if the response is not an
+/// object.
 pub fn hide_prompts(body: &Bytes) -> Result<Bytes, ScanError> {
     let described = scan(body, &KnownFields { top_level: &[], nested: &[] })?;
     let edits = described.remove_members(|member| PROMPTS.contains(&&*member.key));

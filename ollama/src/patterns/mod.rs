@@ -78,9 +78,9 @@ impl fmt::Display for ModelPattern {
     }
 }
 
-/// Returns whether a list allows the model: a pattern that allows matches its name, and none that
-/// denies does. The patterns must be in canonical form; any other text matches nothing. Does not
-/// allocate.
+/// Returns whether a list allows the model: an allowing pattern matches its name, and no denying
+/// pattern matches it. The patterns must be in canonical form; any other text matches nothing. Does
+/// not allocate.
 pub fn allows<'a>(patterns: impl IntoIterator<Item = &'a str>, name: &ModelName) -> bool {
     let mut is_allowed = false;
     for pattern in patterns {
@@ -93,8 +93,8 @@ pub fn allows<'a>(patterns: impl IntoIterator<Item = &'a str>, name: &ModelName)
     is_allowed
 }
 
-/// Returns whether a list has patterns, all of which deny. Such a list allows nothing, like an
-/// empty one, which its author hardly meant.
+/// Returns whether a list is not empty and contains only denying patterns. Such a list allows no
+/// model, which is probably a mistake of its author.
 pub fn only_denies<'a>(patterns: impl IntoIterator<Item = &'a str>) -> bool {
     let mut patterns = patterns.into_iter().peekable();
     patterns.peek().is_some() && patterns.all(|pattern| pattern.starts_with(DENY))
@@ -103,8 +103,8 @@ pub fn only_denies<'a>(patterns: impl IntoIterator<Item = &'a str>) -> bool {
 /// Returns whether `list` allows every model that the list `narrower` allows by its element
 /// `pattern`. All patterns must be in canonical form.
 ///
-/// May return false although the answer is yes: two patterns of `list` that cover `pattern` only
-/// together do not count.
+/// May return false although every model is allowed: two patterns of `list` that cover `pattern`
+/// only together do not count.
 #[must_use]
 pub fn covers(list: &[&str], narrower: &[&str], pattern: &str) -> bool {
     if pattern.starts_with(DENY) {
@@ -127,7 +127,7 @@ fn includes(pattern: &str, narrower: &str) -> bool {
     pattern == ALL_MODELS || (narrower != ALL_MODELS && all_parts(pattern, narrower, glob))
 }
 
-/// Returns whether some name matches both patterns. Texts that are no patterns match no name.
+/// Returns whether some name matches both patterns. A text that is not a pattern matches no name.
 fn intersects(a: &str, b: &str) -> bool {
     a == ALL_MODELS || b == ALL_MODELS || all_parts(a, b, globs_intersect)
 }

@@ -1,5 +1,5 @@
-//! What a request asks of a model: whether it gives the model any input, how much, and whether it
-//! leaves this Ollama.
+//! The input of a request: whether the request has input for its model, the size of the input, and
+//! whether a tool sends it to the internet.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::{
 const PROMPT_FIELDS: &[&str] =
     &["messages", "prompt", "suffix", "input", "system", "template", "instructions", "context", "tools"];
 
-/// The beginning of the type of the tools for which Ollama asks a search service on the internet.
+/// The prefix of the tool types for which Ollama calls a search service on the internet.
 const WEB_SEARCH: &str = "web_search";
 
 impl Scanned<'_> {
@@ -45,8 +45,8 @@ impl Scanned<'_> {
         read.map(|member| member.value_span.len()).sum()
     }
 
-    /// Returns whether a tool of the request makes Ollama search the internet. It compares keys and
-    /// texts as Ollama does. What it cannot read counts as such a tool.
+    /// Returns whether a tool of the request makes Ollama search the internet. Compares keys and
+    /// texts as Ollama does. Returns true if the tools cannot be parsed.
     #[must_use]
     pub fn searches_web(&self) -> bool {
         let tools = self.top_level().member("tools").filter(|tools| tools.kind == ValueKind::Array);

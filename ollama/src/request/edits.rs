@@ -49,8 +49,8 @@ impl Scanned<'_> {
 
 /// Returns the edits that remove members of an object, each with one comma.
 ///
-/// A removed member takes the comma before it along. Those before the first member that stays take
-/// the comma after them.
+/// A member is removed with the comma before it. A member before the first remaining member is
+/// removed with the comma after it.
 fn remove_from(object: &Object<'_>, is_removed: impl Fn(&Member<'_>) -> bool) -> Vec<Edit> {
     let members = &object.members;
     let first_kept = members.iter().position(|member| !is_removed(member)).unwrap_or(members.len());

@@ -1,9 +1,9 @@
 //! Scanner for the few fields of a response that the meter needs.
 //!
-//! It scans one JSON object byte by byte as the response passes, and stores nothing but these fields.
-//! It does not check the grammar, because the client receives Ollama's bytes unchanged in any case.
-//! A field counts only at the depth where Ollama writes it, and never inside a string. Text that a
-//! model generates can therefore not change the token counts.
+//! It scans one JSON object byte by byte as the response passes, and stores nothing but these
+//! fields. It does not check the grammar, because the client receives Ollama's bytes unchanged in
+//! any case. A field counts only at the depth where Ollama writes it, and never inside a string.
+//! Text that a model generates can therefore not change the token counts.
 
 use memchr::memchr2;
 
@@ -33,7 +33,7 @@ pub(super) struct FieldScanner {
     token: Token,
 }
 
-/// The fields of one frame, as far as it has arrived.
+/// The fields in the part of a frame that has arrived.
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct FrameFields {
@@ -43,7 +43,7 @@ pub(super) struct FrameFields {
     pub(super) is_closed: bool,
     /// `done` is true.
     pub(super) is_done: bool,
-    /// `type`, as far as it matters.
+    /// The kinds of `type` that the meter distinguishes.
     pub(super) event_type: EventType,
     /// The content of `choices`.
     pub(super) choices: Choices,

@@ -16,7 +16,8 @@ use crate::{
     endpoints::{Endpoint, Operation},
 };
 
-/// Meters one response. Its memory is bounded, independent of the length of the response and its lines.
+/// Meters one response. The memory of the meter is bounded, whatever the length of the response and
+/// its lines.
 #[derive(Debug)]
 pub struct Meter {
     dialect: Dialect,
@@ -36,7 +37,7 @@ enum Format {
     Events(Box<EventParser>),
 }
 
-/// What makes a response of one object complete.
+/// The condition under which a response of one object is complete.
 #[derive(Debug, Clone, Copy)]
 enum ObjectKind {
     /// Its end, and `"done":true`.

@@ -1,5 +1,5 @@
-//! Meter of a response: detects whether the response is complete, reads its token counts, and removes
-//! the usage chunk that the client did not request.
+//! Meter of a response: detects whether the response is complete, reads its token counts, and
+//! removes the usage chunk that the client did not request.
 //!
 //! Ollama answers 200 and ends the body normally even when its engine crashes in the middle. Only a
 //! terminal marker proves that a response is complete: `"done":true` in the native API, `[DONE]`,

@@ -141,13 +141,13 @@ impl SseEvent {
         self.is_one_object() && fields.is_closed && fields.has_usage && fields.choices == Choices::Empty
     }
 
-    /// Returns whether the event is a chunk of the response that has a member `usage` besides.
+    /// Returns whether the event is a chunk of the response that also has a member `usage`.
     pub(super) fn is_chunk_with_usage(&self) -> bool {
         let fields = self.fields();
         self.is_one_object() && fields.is_closed && fields.has_usage_member && fields.choices == Choices::NonEmpty
     }
 
-    /// Returns whether the event, as far as it has arrived, has nothing besides one object of an
+    /// Returns whether the part of the event that has arrived contains only one object of a
     /// response.
     pub(super) fn is_one_object(&self) -> bool {
         !self.has_other_text && !self.has_done_marker && self.object_count <= 1 && self.fields().error.is_none()

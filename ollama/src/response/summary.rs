@@ -34,8 +34,8 @@ impl ResponseSummary {
     /// Returns the error event to append to a truncated stream, so that the client does not take it
     /// for complete.
     ///
-    /// `None` if the response is complete or has reported an error itself. `None` also if it is not a
-    /// stream: the caller must then close the connection instead.
+    /// Returns `None` if the response is complete or has reported an error itself. Also returns
+    /// `None` if the response is not a stream; the caller must then close the connection.
     #[must_use]
     pub fn error_event(&self, status: StatusCode, message: &str, code: Option<&str>) -> Option<Bytes> {
         if self.is_complete || self.error.is_some() || self.end == EndPosition::SingleObject {

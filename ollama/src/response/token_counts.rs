@@ -21,8 +21,8 @@ pub const METERED_FIELDS: &[&str] = &[
     "cache_read_input_tokens",
 ];
 
-/// The fields beside them that the meter does not need: durations, sums, and parts of the response's
-/// tokens.
+/// The fields next to the token counts that the meter does not need: durations, sums, and parts of
+/// the completion tokens.
 pub const UNMETERED_FIELDS: &[&str] = &[
     "total_duration",
     "load_duration",
@@ -36,14 +36,14 @@ pub const UNMETERED_FIELDS: &[&str] = &[
 /// The token counts of a response, as reported by Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Tokens of the prompt, cached ones included.
+    /// Tokens of the prompt, including cached tokens.
     pub prompt_tokens: u64,
-    /// Tokens of the prompt that Ollama took from its cache. `None` if it does not report them, as
-    /// before 0.34.
+    /// Tokens of the prompt that Ollama read from its cache; `None` if Ollama does not report them,
+    /// as before 0.34.
     pub cached_prompt_tokens: Option<u64>,
     /// Tokens of the response.
     pub completion_tokens: u64,
-    /// Ollama reported no counts, because the response was truncated or has none.
+    /// Ollama reported no counts, because the response was truncated or has no counts.
     /// `completion_tokens` is then the number of frames, and `prompt_tokens` is 0.
     pub is_estimated: bool,
 }
@@ -73,8 +73,8 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// Adds the only object of a response, or the last frame of a stream. `requires_done`: it is
-    /// complete only with `"done":true`.
+    /// Adds the only object of a response, or the last frame of a stream. With `requires_done`, the
+    /// response is complete only if the object has `"done":true`.
     pub(super) fn add_object(&mut self, fields: &FrameFields, requires_done: bool) {
         if fields.error.is_some() {
             self.error = fields.error_text();
@@ -84,7 +84,8 @@ impl Totals {
         }
     }
 
-    /// Adds the only object of a response that always has the prompt's tokens if it has any counts.
+    /// Adds the only object of an embedding response. Without a count of prompt tokens, the
+    /// response reports no usage.
     pub(super) fn add_embedding(&mut self, fields: &FrameFields) {
         self.add_object(fields, false);
         if fields.prompt_tokens.is_none() {
@@ -109,7 +110,8 @@ impl Totals {
         } else if fields.error.is_some() {
             self.error = fields.error_text();
         } else if fields.is_closed {
-            // Ollama adds an empty usage to each part of a completion, and the counts to no part.
+            // Ollama adds an empty usage to each part of a completion. The counts come in a chunk
+            // without choices.
             if fields.has_usage && fields.choices != Choices::NonEmpty {
                 self.reported = Some(Usage::of(fields));
             }

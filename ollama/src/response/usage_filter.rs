@@ -1,5 +1,5 @@
-//! Filter that removes from an OpenAI stream what is there only because the gateway requested usage:
-//! the usage chunk, and the member `usage` that Ollama adds to the other chunks of a completion.
+//! Filter that removes the usage from an OpenAI stream, if the gateway requested the usage and the
+//! client did not. It removes the usage chunk, and the member `usage` of the other chunks.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -10,11 +10,12 @@ use super::{sse::EventParser, token_counts::Totals};
 /// The chunks to send to the client for one chunk from Ollama, in order.
 pub type Chunks = SmallVec<[Bytes; 2]>;
 
-/// Maximum number of bytes of an unfinished event that the filter holds back. Ollama writes an event
-/// at once, so few are unfinished, and a usage chunk has about 300 bytes.
+/// Maximum number of bytes of an unfinished event that the filter holds back. Ollama writes an
+/// event at once, so few events are unfinished. A usage chunk has about 300 bytes.
 const MAX_HELD_BYTES: usize = 16 * 1024;
 
-/// Holds back the beginning of an event until its end, which shows what must be removed.
+/// Holds back the beginning of an event until its end, because only the end shows whether the event
+/// has usage to remove.
 #[derive(Debug, Default)]
 pub(super) struct UsageFilter {
     held: Chunks,

@@ -30,7 +30,8 @@ use crate::{
     status::conditions::{Blocked, Reason},
 };
 
-/// The protocol needs at most three steps. More mean that another operator works on the same key.
+/// The protocol needs at most three steps. A fourth step means that another operator works on the
+/// same key.
 const MAX_STEPS: usize = 4;
 /// Attempts after conflicts, before the object is requeued.
 const MAX_ATTEMPTS: usize = 4;
@@ -47,7 +48,7 @@ pub(crate) struct Delivered {
     pub(crate) credential: Credential,
     pub(crate) versions: Vec<SecretVersion>,
     pub(crate) spec: KeySpec,
-    /// The rotation request that the active version answers.
+    /// The rotation request that the active version fulfils.
     pub(crate) handled_request: Option<String>,
     _sealed: (),
 }
@@ -69,8 +70,9 @@ struct Delivery<'a> {
     secret: SecretWriter<'a>,
 }
 
-/// Applies the spec to the credential and delivers its active version into the Secret. A conflict
-/// starts over at once: a requeue could leave a staged version that is never delivered.
+/// Applies the spec to the credential, and delivers the active version into the Secret. After a
+/// conflict, this starts again immediately, because a requeue could leave a staged version that is
+/// never delivered.
 pub(crate) async fn deliver(
     context: &Context,
     pending_secrets: &PendingSecrets,
@@ -90,7 +92,7 @@ pub(crate) async fn deliver(
     let mut result = delivery.attempt(user).await;
     for _ in 1..MAX_ATTEMPTS {
         let Err(ReconcileError::Conflict(with)) = &result else { break };
-        tracing::debug!(with, "the delivery conflicted with another writer; starting over");
+        tracing::debug!(with, "delivery conflicted with another writer; retrying");
         result = delivery.attempt(user).await;
     }
     result
@@ -110,7 +112,7 @@ pub(crate) fn revoked(credential: Option<&Credential>) -> Blocked {
 
 impl Delivery<'_> {
     async fn attempt(&self, user: UserId) -> Result<Applied, ReconcileError> {
-        // The Secret is read before the versions: see the plan.
+        // The Secret must be read before the versions, as the plan requires.
         let observed = match self.claim(self.secret.observe().await?).await? {
             Ok(observed) => observed,
             Err(blocked) => return Ok(blocked.into()),
@@ -136,7 +138,8 @@ impl Delivery<'_> {
         }
     }
 
-    /// Returns the reason if the API server will refuse the Secret again, however often it is sent.
+    /// Returns the reason if the API server refuses the Secret for a reason that a retry cannot
+    /// resolve.
     fn blocked_by_api_server(&self, error: &kube::Error) -> Option<Blocked> {
         let kube::Error::Api(status) = error else { return None };
         matches!(status.code, 400 | 403 | 422).then(|| {
@@ -148,7 +151,7 @@ impl Delivery<'_> {
         })
     }
 
-    /// Returns the Secret if the key may use it. `None` if there is none yet.
+    /// Returns the Secret if the key may use it; `None` if the Secret does not exist yet.
     async fn claim(
         &self,
         ownership: SecretOwnership,

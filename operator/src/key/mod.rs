@@ -29,8 +29,8 @@ use crate::{
     status::conditions::Reason,
 };
 
-/// Added to a time at which something is due, so that the time has also passed for the database's
-/// clock.
+/// Added to the due time of a rotation or expiry, so that the time has passed for the clock of the
+/// database too.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 pub(crate) struct KeyReconciler {
@@ -44,7 +44,7 @@ impl KeyReconciler {
         Self { context, write_cache: WriteCache::default(), pending_secrets: PendingSecrets::default() }
     }
 
-    /// Applies the spec. `None` if the user of the key may still appear.
+    /// Applies the spec. Returns `None` if the user of the key may still appear.
     async fn apply(&self, object: &ApiKey) -> Result<Option<Applied>, ReconcileError> {
         if object.spec.revoked {
             return self.apply_revoked(object).await.map(Some);
@@ -70,7 +70,7 @@ impl KeyReconciler {
         Ok(Applied::Blocked { blocked: apply::revoked(None), credential: credential.map(Box::new) })
     }
 
-    /// Revokes the object's credential, also one that a deleted object of the same name has left.
+    /// Revokes the credential of the object, even if a deleted object of the same name created it.
     async fn revoke(&self, object: &ApiKey) -> Result<(), ReconcileError> {
         let (owner, audit) = (self.context.owner(object), audit_context(object));
         let accounts = &self.context.accounts;

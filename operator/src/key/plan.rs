@@ -1,8 +1,8 @@
 //! The next step of the protocol that issues and rotates a key. Pure.
 //!
-//! The caller must read the Secret before the versions. A version is staged before the Secret names
-//! it, so in this order the version that the Secret names is among those read, unless it was
-//! revoked.
+//! The caller must read the Secret first, and then the versions. A version is staged before it is
+//! written to the Secret. In this order, the caller therefore always reads the version that the
+//! Secret names, unless the version was revoked.
 
 use std::time::Duration;
 
@@ -47,15 +47,15 @@ pub(crate) enum IssueReason {
 /// The parts of the Secret that the plan depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SecretFacts<'a> {
-    /// The version that its annotation names.
+    /// The version that the annotation of the Secret names.
     pub(crate) version: Option<SecretId>,
-    /// The ID of the key that it holds, if the key is well formed.
+    /// The ID of the key in the Secret, if the key is well formed.
     pub(crate) key_id: Option<&'a str>,
-    /// The rotation request that its annotation names as handled.
+    /// The rotation request that the annotation of the Secret names as handled.
     pub(crate) handled_request: Option<&'a str>,
 }
 
-/// Everything that the plan depends on.
+/// The input of the plan.
 pub(crate) struct Inputs<'a> {
     pub(crate) spec: &'a KeySpec,
     /// The object's own Secret.
@@ -78,8 +78,8 @@ pub(crate) fn next_step(inputs: &Inputs<'_>) -> Step {
     {
         return Step::Activate { version, grace: recovered_grace(inputs) };
     }
-    // Every new version also answers the request, so the request's grace period applies to the old
-    // one.
+    // Every new version also fulfils a pending rotation request, so the grace period of the request
+    // applies to the old version.
     let request = inputs.spec.request.as_ref().filter(|request| !is_handled(inputs, &request.value));
     let grace = request.map_or(inputs.spec.grace, |request| request.grace);
     let issue = |reason| Step::Issue { reason, grace };
@@ -121,8 +121,9 @@ fn is_handled(inputs: &Inputs<'_>, value: &str) -> bool {
     inputs.handled_request == Some(value) || inputs.secret.and_then(|secret| secret.handled_request) == Some(value)
 }
 
-/// Returns the grace period for a rotation that an earlier run left before its last step: the
-/// request's, if the rotation answers it.
+/// Returns the grace period for a rotation whose last step is missing. This is the grace period of
+/// the rotation request if the rotation fulfils the request, and otherwise the grace period of the
+/// spec.
 fn recovered_grace(inputs: &Inputs<'_>) -> Duration {
     let in_secret = inputs.secret.and_then(|secret| secret.handled_request);
     match &inputs.spec.request {
@@ -292,9 +293,9 @@ mod tests {
     }
 
     proptest! {
-        /// From any state that a crash, another leader or a user can leave, at most three steps
-        /// lead to: one version active, none staged, the Secret holds the active one, and the
-        /// request is handled.
+        /// A crash, another leader or a user may leave the world in any state. After at most three
+        /// steps, one version is active, no version is staged, the Secret holds the active version,
+        /// and the request is handled.
         #[test]
         fn every_world_settles(mut world in worlds()) {
             let mut steps = 0;

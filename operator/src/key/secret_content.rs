@@ -148,9 +148,9 @@ fn data_entries(content: &SecretContent<'_>) -> BTreeMap<String, ByteString> {
 }
 
 /// Returns the merge patch from the observed to the desired Secret, or `None` if they are equal.
-/// The patch keeps labels, annotations and entries of other field managers, and removes those that
-/// the operator has set before and no longer wants. Its precondition is the observed resource
-/// version.
+/// The patch keeps labels, annotations and entries of other field managers. It removes labels,
+/// annotations and entries that the operator has set before and no longer wants. The precondition
+/// of the patch is the observed resource version.
 pub(crate) fn merge_patch(observed: &ObservedSecret, desired: &Secret) -> Option<Value> {
     let current = &observed.secret;
     let managed = |part: &str| managed_names(current.managed_fields(), part);

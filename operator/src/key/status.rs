@@ -114,8 +114,8 @@ fn listed_versions(
     listed
 }
 
-/// Restores the previous status if it differs only by expired versions: they are no reason for a
-/// write.
+/// Restores the previous status if it differs only by expired versions, because an expired version
+/// does not justify a write.
 fn keep_expired_versions(status: &mut ApiKeyStatus, before: ApiKeyStatus, now: Timestamp) {
     let now = to_k8s_time(now);
     let is_expired =

@@ -21,12 +21,12 @@ pub(crate) enum UserLookup {
     /// The user exists and may have the key.
     Found(UserId),
     Blocked(Blocked),
-    /// The user may still appear: the key or the user is new.
+    /// The user may still appear, because the key or the user is new.
     Pending,
 }
 
-/// Grace period before a missing `ApiUser` is reported: objects of one `kubectl apply` arrive in
-/// any order.
+/// Grace period before a missing `ApiUser` is reported, because objects of one `kubectl apply`
+/// arrive in any order.
 const MISSING_USER_GRACE: Duration = Duration::from_secs(5);
 
 /// Finds the user that the key names.

@@ -37,7 +37,7 @@ pub(crate) struct KeySpec {
 /// A request for a new version now, by annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RotationRequest {
-    /// Any text that differs from that of the request before.
+    /// Any text that differs from the text of the previous request.
     pub(crate) value: String,
     /// How long the old version stays valid.
     pub(crate) grace: Duration,

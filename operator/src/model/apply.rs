@@ -76,8 +76,8 @@ pub(crate) async fn ensure_pulled(
     Ok(Applied::Observed(ObservedModel { backends: observed, origin, _sealed: () }))
 }
 
-/// Records the model and returns its origin: the recorded one; else `Pulled`, if the status shows a
-/// pull by the operator; else `Adopted`.
+/// Records the model and returns its origin: the recorded origin if there is one; otherwise
+/// `Pulled` if the status shows a pull by the operator, and `Adopted` if it does not.
 async fn record_model(
     context: &Context,
     object: &OllamaModel,

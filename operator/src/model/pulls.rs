@@ -1,5 +1,5 @@
-//! Running pulls. Each is a task of its own, because it outlives a reconcile. A pull writes
-//! nothing: it enqueues the objects that are subscribed to it.
+//! Running pulls. Each pull is a separate task, because it outlives a reconcile. A pull writes no
+//! status; it enqueues the objects that are subscribed to the pull.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -120,14 +120,14 @@ impl PullTask {
         let mut progress = PullProgress::default();
         let mut failures = 0;
         while let Err(error) = self.attempt(&mut progress).await {
-            tracing::warn!(%error, %model, backend, "the pull failed; retrying");
+            tracing::warn!(%error, %model, backend, "pull failed; retrying");
             metrics::counter!("paddock_pulls_total", "result" => "failed").increment(1);
             self.update(|pull| pull.failure = Some(error.to_string()));
             self.enqueue_subscribers();
             tokio::time::sleep(backoff::delay_after(failures, backend)).await;
             failures += 1;
         }
-        tracing::info!(%model, backend, "the model was pulled");
+        tracing::info!(%model, backend, "model pulled");
         metrics::counter!("paddock_pulls_total", "result" => "pulled").increment(1);
         self.enqueue_subscribers();
         self.with_running(|running| running.remove(&self.key));
@@ -159,8 +159,8 @@ impl PullTask {
         }
     }
 
-    /// Calls `f` with the running pulls, unless this pull was stopped: a later pull may have its
-    /// key then.
+    /// Calls `f` with the running pulls. Does nothing if this pull was stopped, because a later
+    /// pull may then have the same key.
     fn with_running<T>(&self, f: impl FnOnce(&mut HashMap<PullKey, RunningPull>) -> Option<T>) -> Option<T> {
         let mut running = self.pulls.running.lock();
         if self.stop.is_cancelled() { None } else { f(&mut running) }

@@ -1,4 +1,5 @@
-//! The check that a write comes from the current object of its name, and not from a deleted one.
+//! The takeover of a row from a deleted object of the same name, after a check that the calling
+//! object is current.
 
 use kube::{Api, Client, ResourceExt};
 use paddock_accounts::{Error as AccountsError, managed_resources::OnUidMismatch};
@@ -30,8 +31,8 @@ where
     }
 }
 
-/// Asks the API server whether the object is the one that has its name now; the watch cache may lag
-/// behind.
+/// Asks the API server whether the object is the current object of its name. The watch cache may be
+/// outdated.
 async fn is_current_uid<K: Object>(client: &Client, object: &K) -> Result<bool, kube::Error> {
     let api: Api<K> = Api::namespaced(client.clone(), &namespace_of(object));
     let current = api.get_metadata_opt(&object.name_any()).await?;

@@ -1,5 +1,5 @@
-//! The finalizer: added before the first reconcile, removed after the clean-up; and the annotation
-//! that skips the clean-up.
+//! The finalizer, which is added before the first reconcile and removed after the clean-up, and the
+//! annotation that skips the clean-up.
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -32,7 +32,7 @@ pub(super) async fn handle_finalizer<R: Reconciler>(
         (true, false) => Ok(Requeue::Never),
         (true, true) => {
             if skips_cleanup(object.as_ref()) {
-                tracing::warn!("annotation skips the clean-up; removing the finalizer without it");
+                tracing::warn!("removing the finalizer without clean-up, as the annotation requests");
             } else if Arc::clone(reconciler).clean_up(Arc::clone(&object)).await? == Cleanup::Waiting {
                 return Ok(Requeue::Backoff);
             }

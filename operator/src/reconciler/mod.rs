@@ -35,8 +35,8 @@ pub(crate) trait Reconciler: Send + Sync + Sized + 'static {
         object: Arc<Self::Object>,
     ) -> impl Future<Output = Result<Requeue, ReconcileError>> + Send;
 
-    /// Undoes [`Reconciler::reconcile`] as far as the deletion policy says. The object may never
-    /// have been reconciled.
+    /// Undoes the effects of [`Reconciler::reconcile`] that the deletion policy names. The object
+    /// may never have been reconciled.
     fn clean_up(
         self: Arc<Self>,
         object: Arc<Self::Object>,
@@ -46,14 +46,14 @@ pub(crate) trait Reconciler: Send + Sync + Sized + 'static {
 /// When the object is reconciled again, if it does not change before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requeue {
-    /// The object is settled: after the usual interval.
+    /// After the usual interval, because the object is settled.
     Settled,
-    /// The object is settled for the duration: after it, or the usual interval if that is shorter.
+    /// After this duration, or after the usual interval if that is shorter. The object is settled
+    /// until then.
     Within(Duration),
-    /// Something outside the object must change first, and may do so without an event: with
-    /// backoff.
+    /// With backoff, because the object waits for a change elsewhere that may cause no event.
     Backoff,
-    /// The object is gone: never.
+    /// Never, because the object is gone.
     Never,
 }
 

@@ -18,8 +18,8 @@ use crate::{
 };
 
 const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Interval between reconciles of a settled object, before jitter. They repair drift in the
-/// database.
+/// Interval between reconciles of a settled object, before jitter. These reconciles repair drift in
+/// the database.
 const RECHECK_INTERVAL: Duration = Duration::from_mins(10);
 /// Delay after a conflict with another writer.
 const CONFLICT_DELAY: Duration = Duration::from_millis(50);
@@ -32,7 +32,7 @@ pub(crate) async fn reconcile<R: Reconciler>(
 ) -> Result<Action, Infallible> {
     let context = reconciler.context();
     let uid = guarded.uid().unwrap_or_default();
-    // A deletion ignores the pause: the annotation could otherwise block the deletion of a
+    // A deletion ignores the pause, because the annotation could otherwise block the deletion of a
     // namespace.
     if guarded.meta().deletion_timestamp.is_none() && is_annotation_true(guarded.as_ref(), annotation::PAUSED) {
         return Ok(Action::await_change());
@@ -58,19 +58,19 @@ pub(crate) async fn reconcile<R: Reconciler>(
             Action::await_change()
         }
         Err(ReconcileError::Conflict(with)) => {
-            tracing::debug!(with, "the reconcile conflicted with another writer; retrying");
+            tracing::debug!(with, "reconcile conflicted with another writer; retrying");
             Action::requeue(CONFLICT_DELAY)
         }
         Err(error) => {
             let delay = context.backoff.next_delay(&uid);
-            tracing::warn!(error = error_chain(&error), ?delay, "the reconcile failed; retrying");
+            tracing::warn!(error = error_chain(&error), ?delay, "cannot reconcile the object; retrying");
             Action::requeue(delay)
         }
     })
 }
 
-/// Passes on an object that was decoded. For any other, only the skip-cleanup annotation is
-/// honoured.
+/// Reconciles an object that was decoded. For an object that cannot be decoded, applies only the
+/// annotation that skips the clean-up.
 async fn handle_decoded<R: Reconciler>(
     guarded: &Guarded<R::Object>,
     reconciler: &Arc<R>,
@@ -78,7 +78,7 @@ async fn handle_decoded<R: Reconciler>(
     match &guarded.0 {
         Ok(watched) => handle_finalizer(reconciler.write_cache().latest(watched), reconciler).await,
         Err(invalid) => {
-            tracing::warn!(error = %invalid.error, "the object cannot be decoded; a newer version may have written it");
+            tracing::warn!(error = %invalid.error, "cannot decode the object; a newer version may have written it");
             let is_deleted = guarded.meta().deletion_timestamp.is_some();
             if is_deleted && has_finalizer(guarded) && skips_cleanup(guarded) {
                 remove_finalizer(&reconciler.context().client, guarded, R::Object::FIELD_MANAGER).await?;

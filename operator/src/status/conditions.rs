@@ -37,9 +37,9 @@ pub(crate) enum Reason {
     RoleNotAllowed,
     /// The e-mail belongs to a user that no object manages.
     EmailTaken,
-    /// Another object owns the row that this one asks for.
+    /// Another object owns the row that this object claims.
     Conflict,
-    /// The user is the last one that can administer.
+    /// The user is the last user that can administer.
     LastAdmin,
     /// The `ApiUser` does not exist.
     UserNotFound,

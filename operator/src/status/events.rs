@@ -1,4 +1,4 @@
-//! Kubernetes events, as `kubectl describe` shows them. Only transitions publish one.
+//! Kubernetes events, as `kubectl describe` shows them. Only a changed state publishes an event.
 
 use std::time::Duration;
 
@@ -7,12 +7,13 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-/// A reconcile waits no longer than this for an event.
+/// The longest time that a reconcile waits for the API server to accept an event.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The API server accepts 1 KiB.
+/// The longest note, in characters. The API server accepts 1 KiB.
 const MAX_NOTE_CHARS: usize = 1000;
 
-/// Publishes events. All reconcilers share one, because it merges repeated events.
+/// Publishes events. All reconcilers share one recorder, because the recorder merges repeated
+/// events.
 pub(crate) struct EventRecorder(Recorder);
 
 impl EventRecorder {
@@ -43,8 +44,8 @@ impl EventRecorder {
         match tokio::time::timeout(PUBLISH_TIMEOUT, self.0.publish(&event, &object.object_ref(&()))).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if is_namespace_terminating(&error) => {}
-            Ok(Err(error)) => tracing::warn!(%error, reason, "the event was not published"),
-            Err(_) => tracing::warn!(reason, timeout = ?PUBLISH_TIMEOUT, "the event was not published in time"),
+            Ok(Err(error)) => tracing::warn!(%error, reason, "cannot publish an event"),
+            Err(_) => tracing::warn!(error = "timeout", reason, "cannot publish an event"),
         }
     }
 }

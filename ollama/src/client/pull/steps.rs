@@ -44,8 +44,8 @@ impl PullStep {
 
 /// The steps of a pull, in the order of their first lines.
 ///
-/// Keeps at most 256 steps: the first ones of a longer pull are dropped. No figure decreases, even if
-/// a later attempt starts again.
+/// Keeps at most 256 steps: the first ones of a longer pull are dropped. No figure decreases, even
+/// if a later attempt starts again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PullSteps(Vec<PullStep>);
