@@ -1,0 +1,70 @@
+import { useLocation } from "@tanstack/react-router";
+import { Menu } from "lucide-react";
+import { type ReactNode, Suspense, useState } from "react";
+import { useProfile } from "@/api/me";
+import { IconButton } from "@/components/IconButton";
+import { Logo } from "@/components/Logo";
+import { Notice } from "@/components/Notice";
+import { Skeleton } from "@/components/Skeleton";
+import { Drawer } from "@/features/shell/Drawer";
+import { Sidebar } from "@/features/shell/Sidebar";
+import { t } from "@/features/shell/text";
+
+/** The frame of every page after sign-in: the navigation beside the page. */
+export function Layout({ children }: { children: ReactNode }) {
+  const profile = useProfile();
+  return (
+    <div className="lg:grid lg:grid-cols-[15rem_minmax(0,1fr)]">
+      <a
+        href="#content"
+        className="fixed start-3 -top-20 z-50 rounded-md bg-accent px-3 py-1.5 text-on-accent focus:top-3"
+      >
+        {t("skip")}
+      </a>
+      <div className="sticky top-0 hidden h-dvh border-line border-e bg-surface lg:block">
+        <Sidebar />
+      </div>
+      <TopBar />
+      <main
+        id="content"
+        tabIndex={-1}
+        className="mx-auto flex w-full max-w-[88rem] flex-col gap-5 px-4 py-5 outline-none sm:px-6 lg:px-8 lg:py-7"
+      >
+        {profile.roles.length === 0 && (
+          <Notice tone="warning" title={t("noRole.title")}>
+            {t("noRole.detail")}
+          </Notice>
+        )}
+        <Suspense fallback={<Skeleton label={t("loading")} lines={6} />}>{children}</Suspense>
+      </main>
+    </div>
+  );
+}
+
+/** On narrow screens, the way to the navigation. */
+function TopBar() {
+  const [isOpen, setIsOpen] = useState(false);
+  const path = useLocation({ select: (location) => location.pathname });
+  const [openedAt, setOpenedAt] = useState(path);
+  if (isOpen && openedAt !== path) setIsOpen(false);
+  return (
+    <div className="sticky top-0 z-30 flex items-center gap-2 border-line border-b bg-surface px-3 py-2 lg:hidden">
+      <IconButton
+        icon={Menu}
+        label={t("menu")}
+        aria-haspopup="dialog"
+        onClick={() => {
+          setOpenedAt(path);
+          setIsOpen(true);
+        }}
+      />
+      <Logo />
+      <span className="font-semibold tracking-tight">Paddock</span>
+      {isOpen && (
+        <Drawer label={t("menu")} onClose={() => setIsOpen(false)}>
+          <Sidebar />
+        </Drawer>
+      )}
+    </div>
+  );
+}

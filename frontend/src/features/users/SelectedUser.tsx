@@ -1,0 +1,72 @@
+import { useQuery } from "@tanstack/react-query";
+import { MousePointerClick, X } from "lucide-react";
+import type { ReactNode } from "react";
+import { EmptyState } from "@/components/EmptyState";
+import { ErrorNotice } from "@/components/ErrorNotice";
+import { IconButton } from "@/components/IconButton";
+import { Skeleton } from "@/components/Skeleton";
+import { type User, userQuery } from "@/features/users/queries";
+import { SetPassword } from "@/features/users/SetPassword";
+import { StateBadge } from "@/features/users/StateBadge";
+import { t } from "@/features/users/text";
+import { UserSettings } from "@/features/users/UserSettings";
+
+interface Props {
+  id: number | undefined;
+  onClose: () => void;
+  children: ((user: User) => ReactNode) | undefined;
+}
+
+/** Everything that can be changed about the user that is selected in the list. */
+export function SelectedUser({ id, onClose, children }: Props) {
+  if (id === undefined) {
+    return (
+      <div className="card">
+        <EmptyState icon={MousePointerClick} title={t("selection.noneTitle")}>
+          {t("selection.noneDetail")}
+        </EmptyState>
+      </div>
+    );
+  }
+  return (
+    <OneUser id={id} onClose={onClose}>
+      {children}
+    </OneUser>
+  );
+}
+
+function OneUser({ id, onClose, children }: Props & { id: number }) {
+  const { data: user, error, refetch } = useQuery(userQuery(id));
+  if (user === undefined) {
+    return (
+      <div className="card p-4">
+        {error === null ? (
+          <Skeleton label={t("selection.loading")} lines={8} />
+        ) : (
+          <ErrorNotice error={error} onRetry={() => void refetch()} what={t("selection.what")} />
+        )}
+      </div>
+    );
+  }
+  return (
+    <div className="flex min-w-0 flex-col gap-4">
+      <div className="flex items-start justify-between gap-2">
+        <div className="flex min-w-0 flex-wrap items-center gap-2 pt-1">
+          <p className="font-semibold text-lg wrap-anywhere">{user.email}</p>
+          <StateBadge user={user} />
+        </div>
+        <IconButton
+          icon={X}
+          label={t("selection.close", { email: user.email })}
+          onClick={onClose}
+        />
+      </div>
+      {error !== null && (
+        <ErrorNotice error={error} onRetry={() => void refetch()} what={t("selection.what")} />
+      )}
+      <UserSettings user={user} />
+      <SetPassword user={user} />
+      {children?.(user)}
+    </div>
+  );
+}

@@ -1,0 +1,67 @@
+import { type FormEvent, useState } from "react";
+import { Button } from "@/components/Button";
+import { Checkbox } from "@/components/Checkbox";
+import { ErrorNotice } from "@/components/ErrorNotice";
+import { Notice } from "@/components/Notice";
+import { Panel } from "@/components/Panel";
+import { type Role, type User, useChangeUser } from "@/features/users/queries";
+import { t } from "@/features/users/text";
+import { notify } from "@/lib/notify";
+
+/** Whether the user may act, and in which roles. */
+export function UserSettings({ user }: { user: User }) {
+  const change = useChangeUser(user.id);
+  // What differs from the server's state until it is saved. A refetch cannot undo typing.
+  const [draft, setDraft] = useState<{ is_active?: boolean; roles?: Role[] }>({});
+  const isActive = draft.is_active ?? user.is_active;
+  const roles = draft.roles ?? user.roles;
+
+  const setRole = (role: Role, isGiven: boolean) => {
+    const others = roles.filter((each) => each !== role);
+    setDraft({ ...draft, roles: isGiven ? [...others, role] : others });
+  };
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    change.mutate(
+      { is_active: isActive, roles },
+      {
+        onSuccess: () => {
+          setDraft({});
+          notify(t("settings.updated"));
+        },
+      },
+    );
+  };
+
+  return (
+    <Panel title={t("settings.title")} level={3}>
+      <form onSubmit={submit} className="flex flex-col gap-3">
+        {roles.length === 0 && <Notice tone="warning" title={t("settings.noRole")} />}
+        <Checkbox
+          label={t("settings.active")}
+          hint={t("settings.activeHint")}
+          checked={isActive}
+          onChange={(event) => setDraft({ ...draft, is_active: event.target.checked })}
+        />
+        <Checkbox
+          label={t("settings.admin")}
+          hint={t("settings.adminHint")}
+          checked={roles.includes("admin")}
+          onChange={(event) => setRole("admin", event.target.checked)}
+        />
+        <Checkbox
+          label={t("settings.user")}
+          hint={t("settings.userHint")}
+          checked={roles.includes("user")}
+          onChange={(event) => setRole("user", event.target.checked)}
+        />
+        <ErrorNotice error={change.error} />
+        <div>
+          <Button type="submit" variant="primary" isBusy={change.isPending}>
+            {t("settings.save")}
+          </Button>
+        </div>
+      </form>
+    </Panel>
+  );
+}

@@ -1,0 +1,44 @@
+import { fileURLToPath } from "node:url";
+import tailwindcss from "@tailwindcss/vite";
+import { tanstackRouter } from "@tanstack/router-plugin/vite";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+import { budget } from "./build/budget.ts";
+import { compress } from "./build/compress.ts";
+
+/** The server that answers every request outside `/ui/` during development. */
+const PADDOCK_URL = process.env.PADDOCK_URL ?? "http://127.0.0.1:8080";
+
+const proxy = {
+  // The browser's `Host` is kept: the server compares it with `Origin`.
+  "^/(?!ui(/|$))": { target: PADDOCK_URL, changeOrigin: false },
+};
+
+export default defineConfig({
+  base: "/ui/",
+  plugins: [
+    tanstackRouter({ autoCodeSplitting: process.env.VITEST === undefined }),
+    react(),
+    tailwindcss(),
+    budget(),
+    compress(),
+  ],
+  resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
+  server: { proxy },
+  preview: { proxy },
+  build: {
+    // `light-dark()`, container queries and native nesting stay as they are.
+    target: ["chrome125", "firefox128", "safari18"],
+    modulePreload: { polyfill: false },
+    // A data URL would need `data:` in more directives of the Content-Security-Policy.
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+  },
+  test: {
+    environment: "happy-dom",
+    environmentOptions: { happyDOM: { url: "http://paddock.test/ui/" } },
+    setupFiles: ["./src/test/setup.ts"],
+    include: ["src/**/*.test.{ts,tsx}", "build/**/*.test.ts"],
+    restoreMocks: true,
+  },
+});
