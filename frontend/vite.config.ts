@@ -33,6 +33,17 @@ export default defineConfig({
     // A data URL would need `data:` in more directives of the Content-Security-Policy.
     assetsInlineLimit: 0,
     reportCompressedSize: false,
+    rolldownOptions: {
+      output: {
+        // Libraries that every page needs change less often than the pages.
+        codeSplitting: {
+          groups: [
+            { name: "react", test: /node_modules\/(react|react-dom|scheduler)\// },
+            { name: "tanstack", test: /node_modules\/@tanstack\// },
+          ],
+        },
+      },
+    },
   },
   test: {
     environment: "happy-dom",

@@ -75,10 +75,21 @@ export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }
 
-/** What the server says about one value, such as `/email`, `?limit` or `{id}`. */
+/** What the server says about one value, such as `/email`, `?limit` or `{id}`, or a part of it. */
 export function fieldError(error: unknown, pointer: string): string | undefined {
   if (!(error instanceof ApiError)) return undefined;
-  return error.fields.find((field) => field.pointer === pointer)?.detail;
+  return error.fields.find((field) => isWithin(field.pointer, pointer))?.detail;
+}
+
+/** Whether every error is about one of these values, so that their fields show all of it. */
+export function isOnlyAbout(error: unknown, pointers: readonly string[]): boolean {
+  if (!(error instanceof ApiError) || error.fields.length === 0) return false;
+  return error.fields.every((field) => pointers.some((each) => isWithin(field.pointer, each)));
+}
+
+/** `/models/0` is a part of `/models`. */
+function isWithin(pointer: string, whole: string): boolean {
+  return pointer === whole || pointer.startsWith(`${whole}/`);
 }
 
 function gatewayMessage(error: unknown): string | undefined {

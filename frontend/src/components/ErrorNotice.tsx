@@ -1,6 +1,6 @@
 import { RotateCw } from "lucide-react";
 import { BrokenStream } from "@/api/ndjson";
-import { ApiError, isAbort } from "@/api/problem";
+import { ApiError, isAbort, isOnlyAbout } from "@/api/problem";
 import { Button } from "@/components/Button";
 import { CopyButton } from "@/components/CopyButton";
 import { Notice } from "@/components/Notice";
@@ -23,7 +23,7 @@ export function ErrorNotice({ error, onRetry, what, fields = [] }: Props) {
   const retryAt = error instanceof ApiError ? error.retryAt : undefined;
   const wait = useSecondsUntil(retryAt);
   if (error === null || error === undefined || isAbort(error)) return null;
-  if (error instanceof ApiError && isShownAtFields(error, fields)) return null;
+  if (isOnlyAbout(error, fields)) return null;
   const { title, detail, requestId } = describe(error);
   return (
     <Notice
@@ -80,8 +80,4 @@ function sentence(detail: string): string {
   if (detail === "") return "";
   const capital = detail.charAt(0).toUpperCase() + detail.slice(1);
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
-}
-
-function isShownAtFields(error: ApiError, fields: readonly string[]): boolean {
-  return error.fields.length > 0 && error.fields.every(({ pointer }) => fields.includes(pointer));
 }

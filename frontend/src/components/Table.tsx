@@ -6,8 +6,9 @@ import { t } from "@/components/text";
 
 export interface Column<Row> {
   id: string;
-  /** The head. Empty for a column of buttons. */
   header: string;
+  /** For a column of buttons: the head is for screen readers only. */
+  isHeaderHidden?: boolean;
   cell: (row: Row) => ReactNode;
   align?: "end";
   /** Whether the server can sort by this column; its `id` is then the name to sort by. */
@@ -39,8 +40,8 @@ interface Props<Row> {
   onSort?: (sort: Sort) => void;
   /** The key of the row that the page shows elsewhere. */
   currentKey?: string | number | undefined;
-  /** The width of the container below which rows become blocks: 34, 46 or 60 rem. */
-  stackBelow?: "sm" | "md" | "lg";
+  /** The width of the container below which rows become blocks: 26, 34, 46 or 60 rem. */
+  stackBelow?: "xs" | "sm" | "md" | "lg";
 }
 
 /** A list from the server, sorted there. The table handles first load, empty, error and refetch. */
@@ -88,7 +89,9 @@ function Grid<Row>(props: Props<Row> & { rows: readonly Row[] }) {
               {column.isSortable === true && onSort !== undefined ? (
                 <SortButton column={column} sort={sort} onSort={onSort} />
               ) : (
-                column.header
+                <span className={column.isHeaderHidden ? "sr-only" : undefined}>
+                  {column.header}
+                </span>
               )}
             </th>
           ))}
@@ -103,7 +106,7 @@ function Grid<Row>(props: Props<Row> & { rows: readonly Row[] }) {
                 <td
                   key={column.id}
                   data-align={column.align}
-                  data-label={column.header === "" ? undefined : column.header}
+                  data-label={column.isHeaderHidden ? undefined : column.header}
                 >
                   {column.cell(row)}
                 </td>

@@ -40,6 +40,7 @@ export function SignInPage({ footer }: { footer: ReactNode }) {
 
   return (
     <div className="flex min-h-dvh flex-col items-center justify-center gap-6 px-4 py-10">
+      <title>{`${t("submit")} · Paddock`}</title>
       <main className="card flex w-full max-w-sm flex-col gap-5 p-6">
         <div className="flex flex-col gap-3">
           <Logo size="lg" />
@@ -66,10 +67,10 @@ export function SignInPage({ footer }: { footer: ReactNode }) {
           </Button>
         </form>
       </main>
-      <div className="flex flex-wrap items-center justify-center gap-3">
-        {footer}
+      <footer className="flex w-full max-w-sm items-center justify-between gap-3">
+        <div className="w-60">{footer}</div>
         <ThemeSwitch />
-      </div>
+      </footer>
     </div>
   );
 }

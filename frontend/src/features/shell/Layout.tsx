@@ -1,6 +1,6 @@
 import { useLocation } from "@tanstack/react-router";
 import { Menu } from "lucide-react";
-import { type ReactNode, Suspense, useState } from "react";
+import { type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { useProfile } from "@/api/me";
 import { IconButton } from "@/components/IconButton";
 import { Logo } from "@/components/Logo";
@@ -13,6 +13,7 @@ import { t } from "@/features/shell/text";
 /** The frame of every page after sign-in: the navigation beside the page. */
 export function Layout({ children }: { children: ReactNode }) {
   const profile = useProfile();
+  const main = useFocusOnNewPage();
   return (
     <div className="lg:grid lg:grid-cols-[15rem_minmax(0,1fr)]">
       <a
@@ -21,12 +22,13 @@ export function Layout({ children }: { children: ReactNode }) {
       >
         {t("skip")}
       </a>
-      <div className="sticky top-0 hidden h-dvh border-line border-e bg-surface lg:block">
+      <header className="sticky top-0 hidden h-dvh border-line border-e bg-surface lg:block">
         <Sidebar />
-      </div>
+      </header>
       <TopBar />
       <main
         id="content"
+        ref={main}
         tabIndex={-1}
         className="mx-auto flex w-full max-w-[88rem] flex-col gap-5 px-4 py-5 outline-none sm:px-6 lg:px-8 lg:py-7"
       >
@@ -41,6 +43,18 @@ export function Layout({ children }: { children: ReactNode }) {
   );
 }
 
+/** Moves the focus to a page that was opened by a link, as a browser does when it loads one. */
+function useFocusOnNewPage() {
+  const main = useRef<HTMLElement>(null);
+  const path = useLocation({ select: (location) => location.pathname });
+  const shown = useRef(path);
+  useEffect(() => {
+    if (shown.current !== path) main.current?.focus({ preventScroll: true });
+    shown.current = path;
+  }, [path]);
+  return main;
+}
+
 /** On narrow screens, the way to the navigation. */
 function TopBar() {
   const [isOpen, setIsOpen] = useState(false);
@@ -48,7 +62,7 @@ function TopBar() {
   const [openedAt, setOpenedAt] = useState(path);
   if (isOpen && openedAt !== path) setIsOpen(false);
   return (
-    <div className="sticky top-0 z-30 flex items-center gap-2 border-line border-b bg-surface px-3 py-2 lg:hidden">
+    <header className="sticky top-0 z-30 flex items-center gap-2 border-line border-b bg-surface px-3 py-2 lg:hidden">
       <IconButton
         icon={Menu}
         label={t("menu")}
@@ -65,6 +79,6 @@ function TopBar() {
           <Sidebar />
         </Drawer>
       )}
-    </div>
+    </header>
   );
 }

@@ -25,7 +25,8 @@ export function UserList({ search, onSearch }: Props) {
     ...COLUMNS,
     {
       id: "select",
-      header: "",
+      header: t("list.column.actions"),
+      isHeaderHidden: true,
       align: "end",
       cell: (user) => (
         <Button
@@ -68,6 +69,7 @@ export function UserList({ search, onSearch }: Props) {
         columns={columns}
         rowKey={(user) => user.id}
         currentKey={selected}
+        stackBelow="xs"
         empty={
           q === "" ? (
             <EmptyState icon={UsersRound} title={t("empty.title")}>
