@@ -40,6 +40,8 @@ export default defineConfig({
           groups: [
             { name: "react", test: /node_modules\/(react|react-dom|scheduler)\// },
             { name: "tanstack", test: /node_modules\/@tanstack\// },
+            // The entry shows errors and messages with most of these, and every page with the rest.
+            { name: "shared", test: /src\/(api|components|lib)\//, minShareCount: 2 },
           ],
         },
       },

@@ -4,7 +4,11 @@ import type { ReactNode } from "react";
 import { EmptyState } from "@/components/EmptyState";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { IconButton } from "@/components/IconButton";
+import { ManagedBadge } from "@/components/Managed";
 import { Skeleton } from "@/components/Skeleton";
+import { DeleteUser } from "@/features/users/DeleteUser";
+import { Limits } from "@/features/users/Limits";
+import { ModelAccess } from "@/features/users/ModelAccess";
 import { type User, userQuery } from "@/features/users/queries";
 import { SetPassword } from "@/features/users/SetPassword";
 import { StateBadge } from "@/features/users/StateBadge";
@@ -48,12 +52,14 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
       </div>
     );
   }
+  const isManaged = user.managed_by !== null;
   return (
     <div className="flex min-w-0 flex-col gap-4">
       <div className="flex items-start justify-between gap-2">
         <div className="flex min-w-0 flex-wrap items-center gap-2 pt-1">
           <p className="font-semibold text-lg wrap-anywhere">{user.email}</p>
           <StateBadge user={user} />
+          {user.managed_by !== null && <ManagedBadge owner={user.managed_by} />}
         </div>
         <IconButton
           icon={X}
@@ -67,6 +73,9 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
       <UserSettings user={user} />
       <SetPassword user={user} />
       {children?.(user)}
+      <ModelAccess user={user} isReadOnly={isManaged} />
+      <Limits user={user} isReadOnly={isManaged} />
+      {!isManaged && <DeleteUser user={user} onDeleted={onClose} />}
     </div>
   );
 }

@@ -3,6 +3,7 @@ import { RotateCw, UsersRound } from "lucide-react";
 import { Badge } from "@/components/Badge";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
+import { ManagedBadge } from "@/components/Managed";
 import { Pagination } from "@/components/Pagination";
 import { Panel } from "@/components/Panel";
 import { SearchField } from "@/components/SearchField";
@@ -121,6 +122,11 @@ const COLUMNS: Column<User>[] = [
   {
     id: "state",
     header: t("list.column.state"),
-    cell: (user) => <StateBadge user={user} />,
+    cell: (user) => (
+      <div className="flex flex-wrap gap-1">
+        <StateBadge user={user} />
+        {user.managed_by !== null && <ManagedBadge owner={user.managed_by} />}
+      </div>
+    ),
   },
 ];

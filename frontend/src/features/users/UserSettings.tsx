@@ -2,6 +2,7 @@ import { type FormEvent, useState } from "react";
 import { Button } from "@/components/Button";
 import { Checkbox } from "@/components/Checkbox";
 import { ErrorNotice } from "@/components/ErrorNotice";
+import { ManagedNotice } from "@/components/Managed";
 import { Notice } from "@/components/Notice";
 import { Panel } from "@/components/Panel";
 import { type Role, type User, useChangeUser } from "@/features/users/queries";
@@ -23,7 +24,8 @@ export function UserSettings({ user }: { user: User }) {
   const submit = (event: FormEvent) => {
     event.preventDefault();
     change.mutate(
-      { is_active: isActive, roles },
+      // Everything else about a managed user is refused.
+      user.managed_by === null ? { is_active: isActive, roles } : { is_active: isActive },
       {
         onSuccess: () => {
           setDraft({});
@@ -36,6 +38,11 @@ export function UserSettings({ user }: { user: User }) {
   return (
     <Panel title={t("settings.title")} level={3}>
       <form onSubmit={submit} className="flex flex-col gap-3">
+        {user.managed_by !== null && (
+          <ManagedNotice owner={user.managed_by} kind="apiuser">
+            <p>{t(user.overridden_at === null ? "settings.managed" : "settings.overridden")}</p>
+          </ManagedNotice>
+        )}
         {roles.length === 0 && <Notice tone="warning" title={t("settings.noRole")} />}
         <Checkbox
           label={t("settings.active")}
@@ -43,18 +50,21 @@ export function UserSettings({ user }: { user: User }) {
           checked={isActive}
           onChange={(event) => setDraft({ ...draft, is_active: event.target.checked })}
         />
-        <Checkbox
-          label={t("settings.admin")}
-          hint={t("settings.adminHint")}
-          checked={roles.includes("admin")}
-          onChange={(event) => setRole("admin", event.target.checked)}
-        />
-        <Checkbox
-          label={t("settings.user")}
-          hint={t("settings.userHint")}
-          checked={roles.includes("user")}
-          onChange={(event) => setRole("user", event.target.checked)}
-        />
+        <fieldset disabled={user.managed_by !== null} className="flex flex-col gap-3">
+          <legend className="sr-only">{t("settings.roles")}</legend>
+          <Checkbox
+            label={t("settings.admin")}
+            hint={t("settings.adminHint")}
+            checked={roles.includes("admin")}
+            onChange={(event) => setRole("admin", event.target.checked)}
+          />
+          <Checkbox
+            label={t("settings.user")}
+            hint={t("settings.userHint")}
+            checked={roles.includes("user")}
+            onChange={(event) => setRole("user", event.target.checked)}
+          />
+        </fieldset>
         <ErrorNotice error={change.error} />
         <div>
           <Button type="submit" variant="primary" isBusy={change.isPending}>

@@ -54,6 +54,14 @@ export function useChangeUser(id: number) {
   });
 }
 
+export function useDeleteUser(id: number) {
+  const queryClient = useQueryClient();
+  return useMutation({
+    mutationFn: () => unwrap(client.DELETE("/users/{id}", { params: { path: { id } } })),
+    onSuccess: () => queryClient.invalidateQueries({ queryKey: [KEY, "list"] }),
+  });
+}
+
 export function useSetPassword(id: number) {
   return useMutation({
     mutationFn: (password: string) =>
