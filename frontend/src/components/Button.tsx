@@ -2,7 +2,7 @@ import type { LucideIcon } from "lucide-react";
 import type { ComponentProps, MouseEvent } from "react";
 import { Spinner } from "@/components/Spinner";
 
-type Variant = "primary" | "secondary" | "quiet" | "danger";
+type Variant = "primary" | "secondary" | "quiet" | "danger" | "outlineDanger";
 
 interface Props extends Omit<ComponentProps<"button">, "className" | "children"> {
   /** The visible text: a verb, or a verb and its object. */
@@ -19,7 +19,9 @@ interface Props extends Omit<ComponentProps<"button">, "className" | "children">
 const VARIANTS: Record<Variant, string> = {
   primary:
     "border-transparent bg-accent text-on-accent font-medium not-disabled:hover:bg-accent-hover",
-  secondary: "border-edge bg-surface text-text not-disabled:hover:bg-hover",
+  secondary: "border-outline bg-surface text-text not-disabled:hover:bg-hover",
+  outlineDanger:
+    "border-outline bg-surface text-danger-text not-disabled:hover:bg-danger-soft not-disabled:hover:border-transparent",
   quiet: "border-transparent text-text not-disabled:hover:bg-hover",
   danger:
     "border-transparent bg-danger text-on-danger font-medium not-disabled:hover:bg-danger-hover",

@@ -1,7 +1,8 @@
 import { X } from "lucide-react";
-import { type ReactNode, useId, useLayoutEffect, useRef } from "react";
+import { type ReactNode, useId } from "react";
 import { IconButton } from "@/components/IconButton";
 import { t } from "@/components/text";
+import { useModal } from "@/components/use-modal";
 
 interface Props {
   title: string;
@@ -15,21 +16,10 @@ interface Props {
 
 const SIZES = { sm: "max-w-md", md: "max-w-xl", lg: "max-w-4xl" };
 
-/**
- * A modal dialog, open while it is mounted. The focus starts on the element with
- * `data-initial-focus`, else on the first control, and returns to where it was.
- */
+/** A modal dialog, open while it is mounted. See `useModal` for the focus. */
 export function Dialog({ title, onClose, isModalOnly = false, size = "md", children }: Props) {
-  const ref = useRef<HTMLDialogElement>(null);
+  const ref = useModal();
   const titleId = useId();
-  useLayoutEffect(() => {
-    const dialog = ref.current;
-    if (dialog === null) return undefined;
-    if (!dialog.open) dialog.showModal();
-    dialog.querySelector<HTMLElement>("[data-initial-focus]")?.focus();
-    // Closing before the element is removed gives the focus back.
-    return () => dialog.close();
-  }, []);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: Escape does the same, as `onCancel`
     <dialog

@@ -9,7 +9,7 @@ interface Props {
   actions?: ReactNode;
   /** No padding around the content, as for a table that reaches the edges. */
   isFlush?: boolean;
-  children: ReactNode;
+  children?: ReactNode;
 }
 
 /** A titled part of a page, a region of its own. */
@@ -19,9 +19,11 @@ export function Panel(props: Props) {
   const Heading = level === 2 ? "h2" : "h3";
   return (
     <section aria-labelledby={id} className="card min-w-0">
-      <div className="flex flex-wrap items-start justify-between gap-x-4 gap-y-2 px-4 pt-3.5">
+      <div
+        className={`flex flex-wrap items-start justify-between gap-x-4 gap-y-2 px-4 pt-3 ${children ? "" : "pb-3.5"}`}
+      >
         <div className="min-w-0">
-          <Heading id={id} className="font-semibold wrap-anywhere">
+          <Heading id={id} className="font-semibold leading-7 wrap-anywhere">
             {title}
           </Heading>
           {description !== undefined && (
@@ -30,7 +32,7 @@ export function Panel(props: Props) {
         </div>
         {actions !== undefined && <div className="flex flex-wrap gap-2">{actions}</div>}
       </div>
-      <div className={isFlush ? "pt-2" : "px-4 pt-3 pb-4"}>{children}</div>
+      {children && <div className={isFlush ? "pt-2" : "px-4 pt-2 pb-4"}>{children}</div>}
     </section>
   );
 }

@@ -7,11 +7,14 @@ import { t } from "@/components/text";
 type Props = FieldProps &
   Omit<ComponentProps<"input">, "className" | "id" | "type"> & {
     autoComplete: "current-password" | "new-password";
+    /** Whether the password is legible at first, as for one that was generated. */
+    isInitiallyShown?: boolean;
   };
 
 /** A password that can be shown while it is typed. */
-export function PasswordField({ label, hint, error, ...input }: Props) {
-  const [isShown, setIsShown] = useState(false);
+export function PasswordField(props: Props) {
+  const { label, hint, error, isInitiallyShown = false, ...input } = props;
+  const [isShown, setIsShown] = useState(isInitiallyShown);
   return (
     <Field label={label} hint={hint} error={error}>
       {(control) => (

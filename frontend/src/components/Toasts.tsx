@@ -14,7 +14,7 @@ export function Toasts() {
     <div
       role="status"
       aria-label={t("notices")}
-      className="pointer-events-none fixed inset-x-4 bottom-4 z-40 flex flex-col items-end gap-2"
+      className="pointer-events-none fixed inset-x-4 bottom-5 z-40 flex flex-col items-center gap-2"
     >
       {messages.map((message) => (
         <Toast key={message.id} message={message} />

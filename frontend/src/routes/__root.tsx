@@ -1,7 +1,6 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { createRootRouteWithContext, Outlet } from "@tanstack/react-router";
 import { Toasts } from "@/components/Toasts";
-import { NotFound } from "@/features/shell/NotFound";
 import { PageError } from "@/features/shell/PageError";
 
 interface RouterContext {
@@ -11,7 +10,6 @@ interface RouterContext {
 export const Route = createRootRouteWithContext<RouterContext>()({
   component: Root,
   errorComponent: PageError,
-  notFoundComponent: StandaloneNotFound,
 });
 
 function Root() {
@@ -20,13 +18,5 @@ function Root() {
       <Outlet />
       <Toasts />
     </>
-  );
-}
-
-function StandaloneNotFound() {
-  return (
-    <main className="mx-auto flex max-w-2xl flex-col gap-4 px-4 py-10">
-      <NotFound />
-    </main>
   );
 }

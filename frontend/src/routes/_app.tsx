@@ -4,7 +4,6 @@ import { ApiError } from "@/api/problem";
 import { startSession } from "@/api/session";
 import { AccessDenied } from "@/features/shell/AccessDenied";
 import { Layout } from "@/features/shell/Layout";
-import { NotFound } from "@/features/shell/NotFound";
 import { PageError } from "@/features/shell/PageError";
 import { canOpen, type PageId } from "@/lib/pages";
 
@@ -22,7 +21,6 @@ export const Route = createFileRoute("/_app")({
   },
   component: AppLayout,
   errorComponent: PageError,
-  notFoundComponent: NotFound,
 });
 
 function AppLayout() {

@@ -11,7 +11,7 @@ type State = Readiness["state"] | "checking";
 
 const DOTS: Record<State, string> = {
   ok: "bg-accent",
-  degraded: "bg-warning-text",
+  degraded: "bg-warning",
   down: "bg-danger",
   unreachable: "bg-danger",
   checking: "bg-edge",

@@ -1,4 +1,5 @@
-import { type ReactNode, useLayoutEffect, useRef } from "react";
+import type { ReactNode } from "react";
+import { useModal } from "@/components/use-modal";
 
 interface Props {
   label: string;
@@ -8,13 +9,7 @@ interface Props {
 
 /** The navigation on narrow screens: a modal dialog at the edge. */
 export function Drawer({ label, onClose, children }: Props) {
-  const ref = useRef<HTMLDialogElement>(null);
-  useLayoutEffect(() => {
-    const dialog = ref.current;
-    if (dialog === null) return undefined;
-    if (!dialog.open) dialog.showModal();
-    return () => dialog.close();
-  }, []);
+  const ref = useModal();
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: Escape does the same, as `onCancel`
     <dialog

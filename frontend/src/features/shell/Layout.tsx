@@ -1,6 +1,6 @@
 import { useLocation } from "@tanstack/react-router";
 import { Menu } from "lucide-react";
-import { type ReactNode, Suspense, useEffect, useRef, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { useProfile } from "@/api/me";
 import { IconButton } from "@/components/IconButton";
 import { Logo } from "@/components/Logo";
@@ -8,12 +8,18 @@ import { Notice } from "@/components/Notice";
 import { Skeleton } from "@/components/Skeleton";
 import { Drawer } from "@/features/shell/Drawer";
 import { Sidebar } from "@/features/shell/Sidebar";
+import { StatusBanner } from "@/features/shell/StatusBanner";
 import { t } from "@/features/shell/text";
+import { usePalette } from "@/features/shell/use-palette";
+
+const Palette = lazy(() => import("@/features/shell/Palette"));
 
 /** The frame of every page after sign-in: the navigation beside the page. */
 export function Layout({ children }: { children: ReactNode }) {
   const profile = useProfile();
   const main = useFocusOnNewPage();
+  const [isPaletteOpen, setIsPaletteOpen] = usePalette();
+  const openPalette = () => setIsPaletteOpen(true);
   return (
     <div className="lg:grid lg:grid-cols-[15rem_minmax(0,1fr)]">
       <a
@@ -23,15 +29,16 @@ export function Layout({ children }: { children: ReactNode }) {
         {t("skip")}
       </a>
       <header className="sticky top-0 hidden h-dvh border-line border-e bg-surface lg:block">
-        <Sidebar />
+        <Sidebar onOpenPalette={openPalette} />
       </header>
-      <TopBar />
+      <TopBar onOpenPalette={openPalette} />
       <main
         id="content"
         ref={main}
         tabIndex={-1}
-        className="mx-auto flex w-full max-w-[88rem] flex-col gap-5 px-4 py-5 outline-none sm:px-6 lg:px-8 lg:py-7"
+        className="mx-auto flex w-full max-w-[88rem] flex-col gap-5 px-4 py-5 outline-none [--sticky-top:3.0625rem] sm:px-6 lg:[--sticky-top:0px] lg:px-8 lg:py-7"
       >
+        <StatusBanner />
         {profile.roles.length === 0 && (
           <Notice tone="warning" title={t("noRole.title")}>
             {t("noRole.detail")}
@@ -39,6 +46,11 @@ export function Layout({ children }: { children: ReactNode }) {
         )}
         <Suspense fallback={<Skeleton label={t("loading")} lines={6} />}>{children}</Suspense>
       </main>
+      {isPaletteOpen && (
+        <Suspense fallback={null}>
+          <Palette onClose={() => setIsPaletteOpen(false)} />
+        </Suspense>
+      )}
     </div>
   );
 }
@@ -56,7 +68,7 @@ function useFocusOnNewPage() {
 }
 
 /** On narrow screens, the way to the navigation. */
-function TopBar() {
+function TopBar({ onOpenPalette }: { onOpenPalette: () => void }) {
   const [isOpen, setIsOpen] = useState(false);
   const path = useLocation({ select: (location) => location.pathname });
   const [openedAt, setOpenedAt] = useState(path);
@@ -76,7 +88,12 @@ function TopBar() {
       <span className="font-semibold tracking-tight">Paddock</span>
       {isOpen && (
         <Drawer label={t("menu")} onClose={() => setIsOpen(false)}>
-          <Sidebar />
+          <Sidebar
+            onOpenPalette={() => {
+              setIsOpen(false);
+              onOpenPalette();
+            }}
+          />
         </Drawer>
       )}
     </header>

@@ -5,6 +5,7 @@ import { Button } from "@/components/Button";
 import { Logo } from "@/components/Logo";
 import { ThemeSwitch } from "@/components/ThemeSwitch";
 import { BackendStatus } from "@/features/shell/BackendStatus";
+import { PaletteButton } from "@/features/shell/PaletteButton";
 import { type Page, usePages } from "@/features/shell/pages";
 import { useSignOut } from "@/features/shell/sign-out";
 import { t } from "@/features/shell/text";
@@ -12,8 +13,12 @@ import type { PageGroup } from "@/lib/pages";
 
 const GROUPS: readonly PageGroup[] = ["manage", "use", "you"];
 
+interface Props {
+  onOpenPalette: () => void;
+}
+
 /** The pages that the user may open, the state of the server, and the user. */
-export function Sidebar() {
+export function Sidebar({ onOpenPalette }: Props) {
   const profile = useProfile();
   const pages = usePages(profile);
   const signOut = useSignOut();
@@ -22,6 +27,9 @@ export function Sidebar() {
       <div className="flex items-center gap-2 px-2 pt-1 pb-3">
         <Logo />
         <span className="font-semibold text-lg tracking-tight">Paddock</span>
+      </div>
+      <div className="pb-3">
+        <PaletteButton onOpen={onOpenPalette} />
       </div>
       <nav aria-label={t("navigation")} className="flex flex-col gap-4">
         {GROUPS.map((group) => (

@@ -1,9 +1,12 @@
 import { queryOptions } from "@tanstack/react-query";
-import { client, unwrap } from "@/api/client";
+import { client, unwrap, unwrapPage } from "@/api/client";
 import { ApiError } from "@/api/problem";
 
 /** In milliseconds. */
 const READINESS_INTERVAL = 15_000;
+
+/** How many users the command palette shows. */
+const MAX_PALETTE_USERS = 6;
 
 export interface Readiness {
   state: "ok" | "degraded" | "down" | "unreachable";
@@ -29,3 +32,12 @@ export const readinessQuery = queryOptions({
   refetchInterval: READINESS_INTERVAL,
   staleTime: READINESS_INTERVAL,
 });
+
+/** The first users that match the words in the command palette. */
+export function paletteUsersQuery(q: string) {
+  const query = { q, limit: MAX_PALETTE_USERS };
+  return queryOptions({
+    queryKey: ["users", "palette", q],
+    queryFn: ({ signal }) => unwrapPage(client.GET("/users", { params: { query }, signal })),
+  });
+}

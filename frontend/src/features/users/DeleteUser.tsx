@@ -29,7 +29,13 @@ export function DeleteUser({ user, onDeleted }: Props) {
       level={3}
       description={t("delete.description")}
       actions={
-        <Button size="sm" icon={Trash2} target={user.email} onClick={() => setIsOpen(true)}>
+        <Button
+          size="sm"
+          variant="outlineDanger"
+          icon={Trash2}
+          target={user.email}
+          onClick={() => setIsOpen(true)}
+        >
           {t("delete.open")}
         </Button>
       }

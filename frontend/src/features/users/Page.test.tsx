@@ -161,7 +161,7 @@ describe("selected user", () => {
     await user.click(screen.getByRole("checkbox", { name: "user" }));
     await user.click(screen.getByRole("button", { name: "Save settings" }));
     expect(await screen.findByText("User updated")).toBeInTheDocument();
-    expect(patch).toEqual({ is_active: true, roles: ["user"] });
+    expect(patch).toEqual({ is_active: true, roles: ["user"], display_name: null });
     expect(screen.getByRole("checkbox", { name: "Active" })).toBeChecked();
   });
 
@@ -189,12 +189,31 @@ describe("selected user", () => {
       }),
     );
     const { user } = await renderApp("/users?selected=2");
-    const field = await screen.findByLabelText("New password");
-    await user.type(field, "violet harbour tangle 93");
+    await user.type(await screen.findByLabelText("New password"), "violet harbour tangle 93");
     await user.click(screen.getByRole("button", { name: "Update password" }));
     expect(await screen.findByText("Password updated")).toBeInTheDocument();
     expect(body).toEqual({ password: "violet harbour tangle 93" });
-    expect(field).toHaveValue("");
+    expect(screen.getByLabelText("New password")).toHaveValue("");
+  });
+
+  it("generates a password that can be copied until it is set", async () => {
+    serveUsers(ada);
+    let body: unknown;
+    server.use(
+      http.post("*/users/2/password", async ({ request }) => {
+        body = await request.json();
+        return new HttpResponse(null, { status: 204 });
+      }),
+    );
+    const { user } = await renderApp("/users?selected=2");
+    await user.click(await screen.findByRole("button", { name: "Generate a password" }));
+    await user.click(screen.getByRole("button", { name: "Copy the new password" }));
+    const password = await navigator.clipboard.readText();
+    await user.click(screen.getByRole("button", { name: "Update password" }));
+    expect(await screen.findByText("Password updated")).toBeInTheDocument();
+    expect(body).toEqual({ password });
+    expect(document.body).not.toHaveTextContent(password);
+    expect(screen.getByLabelText("New password")).toHaveValue("");
   });
 
   it("shows the rule that a password breaks at the field", async () => {

@@ -6,6 +6,7 @@ import { ErrorNotice } from "@/components/ErrorNotice";
 import { IconButton } from "@/components/IconButton";
 import { ManagedBadge } from "@/components/Managed";
 import { Skeleton } from "@/components/Skeleton";
+import { TimeText } from "@/components/TimeText";
 import { DeleteUser } from "@/features/users/DeleteUser";
 import { Limits } from "@/features/users/Limits";
 import { ModelAccess } from "@/features/users/ModelAccess";
@@ -56,10 +57,14 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
   return (
     <div className="flex min-w-0 flex-col gap-4">
       <div className="flex items-start justify-between gap-2">
-        <div className="flex min-w-0 flex-wrap items-center gap-2 pt-1">
+        <div className="flex min-w-0 flex-wrap items-center gap-x-2 gap-y-1 pt-1">
           <p className="font-semibold text-lg wrap-anywhere">{user.email}</p>
           <StateBadge user={user} />
           {user.managed_by !== null && <ManagedBadge owner={user.managed_by} />}
+          <p className="w-full text-muted text-sm">
+            {t("selection.id", { id: user.id })}, {t("selection.created")}{" "}
+            <TimeText time={user.created_at} />
+          </p>
         </div>
         <IconButton
           icon={X}

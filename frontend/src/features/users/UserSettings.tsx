@@ -1,21 +1,30 @@
 import { type FormEvent, useState } from "react";
+import { fieldError } from "@/api/problem";
 import { Button } from "@/components/Button";
 import { Checkbox } from "@/components/Checkbox";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { ManagedNotice } from "@/components/Managed";
 import { Notice } from "@/components/Notice";
 import { Panel } from "@/components/Panel";
+import { TextField } from "@/components/TextField";
 import { type Role, type User, useChangeUser } from "@/features/users/queries";
 import { t } from "@/features/users/text";
 import { notify } from "@/lib/notify";
 
-/** Whether the user may act, and in which roles. */
+interface Draft {
+  is_active?: boolean;
+  roles?: Role[];
+  name?: string;
+}
+
+/** Whether the user may act, in which roles, and the name to show. */
 export function UserSettings({ user }: { user: User }) {
   const change = useChangeUser(user.id);
   // What differs from the server's state until it is saved. A refetch cannot undo typing.
-  const [draft, setDraft] = useState<{ is_active?: boolean; roles?: Role[] }>({});
+  const [draft, setDraft] = useState<Draft>({});
   const isActive = draft.is_active ?? user.is_active;
   const roles = draft.roles ?? user.roles;
+  const name = draft.name ?? user.display_name ?? "";
 
   const setRole = (role: Role, isGiven: boolean) => {
     const others = roles.filter((each) => each !== role);
@@ -25,7 +34,9 @@ export function UserSettings({ user }: { user: User }) {
     event.preventDefault();
     change.mutate(
       // Everything else about a managed user is refused.
-      user.managed_by === null ? { is_active: isActive, roles } : { is_active: isActive },
+      user.managed_by === null
+        ? { is_active: isActive, roles, display_name: name.trim() || null }
+        : { is_active: isActive },
       {
         onSuccess: () => {
           setDraft({});
@@ -64,8 +75,18 @@ export function UserSettings({ user }: { user: User }) {
             checked={roles.includes("user")}
             onChange={(event) => setRole("user", event.target.checked)}
           />
+          <div className="max-w-sm">
+            <TextField
+              label={t("settings.displayName")}
+              value={name}
+              maxLength={200}
+              autoComplete="off"
+              onChange={(event) => setDraft({ ...draft, name: event.target.value })}
+              error={fieldError(change.error, "/display_name")}
+            />
+          </div>
         </fieldset>
-        <ErrorNotice error={change.error} />
+        <ErrorNotice error={change.error} fields={["/display_name"]} />
         <div>
           <Button type="submit" variant="primary" isBusy={change.isPending}>
             {t("settings.save")}
