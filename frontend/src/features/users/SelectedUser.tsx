@@ -56,9 +56,12 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
   const isManaged = user.managed_by !== null;
   return (
     <div className="flex min-w-0 flex-col gap-4">
-      <div className="flex items-start justify-between gap-2">
+      <div
+        ref={showOnNarrowScreens}
+        className="flex scroll-mt-16 items-start justify-between gap-2"
+      >
         <div className="flex min-w-0 flex-wrap items-center gap-x-2 gap-y-1 pt-1">
-          <p className="font-semibold text-lg wrap-anywhere">{user.email}</p>
+          <h3 className="font-semibold text-lg wrap-anywhere">{user.email}</h3>
           <StateBadge user={user} />
           {user.managed_by !== null && <ManagedBadge owner={user.managed_by} />}
           <p className="w-full text-muted text-sm">
@@ -83,4 +86,11 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
       {!isManaged && <DeleteUser user={user} onDeleted={onClose} />}
     </div>
   );
+}
+
+/** Where the user is below the list, and out of sight, selecting one scrolls there. */
+function showOnNarrowScreens(header: HTMLElement | null) {
+  if (header !== null && header.getBoundingClientRect().top > window.innerHeight) {
+    header.scrollIntoView({ block: "start" });
+  }
 }
