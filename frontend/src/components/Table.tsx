@@ -1,0 +1,147 @@
+import { ArrowDown, ArrowUp, ChevronsUpDown } from "lucide-react";
+import type { ReactNode } from "react";
+import { ErrorNotice } from "@/components/ErrorNotice";
+import { Skeleton } from "@/components/Skeleton";
+import { t } from "@/components/text";
+
+export interface Column<Row> {
+  id: string;
+  header: string;
+  /** For a column of buttons: the head is for screen readers only. */
+  isHeaderHidden?: boolean;
+  cell: (row: Row) => ReactNode;
+  align?: "end";
+  /** Whether the server can sort by this column; its `id` is then the name to sort by. */
+  isSortable?: boolean;
+}
+
+export interface Sort {
+  by: string;
+  isDescending: boolean;
+}
+
+/** The part of a query result that a table shows. */
+interface Query<Row> {
+  data: { rows: readonly Row[] } | undefined;
+  error: unknown;
+  isFetching: boolean;
+  refetch: () => unknown;
+}
+
+interface Props<Row> {
+  /** What the rows are, as in “users”. Unique on its page. */
+  what: string;
+  query: Query<Row>;
+  columns: readonly Column<Row>[];
+  rowKey: (row: Row) => string | number;
+  /** The place of the rows if there are none, usually an `EmptyState`. */
+  empty: ReactNode;
+  sort?: Sort | undefined;
+  onSort?: (sort: Sort) => void;
+  /** The key of the row that the page shows elsewhere. */
+  currentKey?: string | number | undefined;
+  /** The width of the container below which rows become blocks: 26, 34, 46 or 60 rem. */
+  stackBelow?: "xs" | "sm" | "md" | "lg";
+}
+
+/** A list from the server, sorted there. The table handles first load, empty, error and refetch. */
+export function Table<Row>(props: Props<Row>) {
+  const { what, query, empty } = props;
+  const rows = query.data?.rows;
+  const retry = () => void query.refetch();
+  return (
+    <div className="table-frame" aria-busy={query.isFetching}>
+      <div className="h-0.5 overflow-hidden">
+        {query.isFetching && rows !== undefined && (
+          <div aria-hidden className="h-full w-full motion-safe:animate-pulse bg-accent" />
+        )}
+      </div>
+      {query.error !== null && (
+        <div className="px-3 pb-3">
+          <ErrorNotice error={query.error} onRetry={retry} what={what} />
+        </div>
+      )}
+      {rows === undefined && query.error === null && (
+        <div className="px-4 pb-4">
+          <Skeleton label={t("list.loading", { what })} lines={6} />
+        </div>
+      )}
+      {rows?.length === 0 && empty}
+      {rows !== undefined && rows.length > 0 && <Grid {...props} rows={rows} />}
+    </div>
+  );
+}
+
+function Grid<Row>(props: Props<Row> & { rows: readonly Row[] }) {
+  const { what, columns, rows, rowKey, sort, onSort, currentKey, stackBelow = "sm" } = props;
+  return (
+    <table className="data-table" data-stack={stackBelow}>
+      <caption className="sr-only">{what}</caption>
+      <thead>
+        <tr>
+          {columns.map((column) => (
+            <th
+              key={column.id}
+              scope="col"
+              data-align={column.align}
+              aria-sort={sort?.by === column.id ? direction(sort) : undefined}
+            >
+              {column.isSortable === true && onSort !== undefined ? (
+                <SortButton column={column} sort={sort} onSort={onSort} />
+              ) : (
+                <span className={column.isHeaderHidden ? "sr-only" : undefined}>
+                  {column.header}
+                </span>
+              )}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row) => {
+          const key = rowKey(row);
+          return (
+            <tr key={key} aria-current={key === currentKey || undefined}>
+              {columns.map((column) => (
+                <td
+                  key={column.id}
+                  data-align={column.align}
+                  data-label={column.isHeaderHidden ? undefined : column.header}
+                >
+                  {column.cell(row)}
+                </td>
+              ))}
+            </tr>
+          );
+        })}
+      </tbody>
+    </table>
+  );
+}
+
+interface SortButtonProps<Row> {
+  column: Column<Row>;
+  sort: Sort | undefined;
+  onSort: (sort: Sort) => void;
+}
+
+function SortButton<Row>({ column, sort, onSort }: SortButtonProps<Row>) {
+  const isActive = sort?.by === column.id;
+  const isDescending = isActive && sort.isDescending;
+  const Icon = isActive ? (isDescending ? ArrowDown : ArrowUp) : ChevronsUpDown;
+  return (
+    <button
+      type="button"
+      title={t("list.sortBy", { column: column.header })}
+      onClick={() => onSort({ by: column.id, isDescending: isActive && !isDescending })}
+      className="-mx-1 inline-flex min-h-6 items-center gap-1 rounded px-1 font-medium hover:text-text"
+    >
+      {column.header}
+      <Icon aria-hidden className={`size-3.5 ${isActive ? "text-text" : "opacity-50"}`} />
+    </button>
+  );
+}
+
+function direction(sort: Sort): "ascending" | "descending" {
+  return sort.isDescending ? "descending" : "ascending";
+}

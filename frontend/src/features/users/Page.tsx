@@ -1,0 +1,42 @@
+import type { ReactNode } from "react";
+import { PageHeader } from "@/components/PageHeader";
+import { CreateUser } from "@/features/users/CreateUser";
+import type { User } from "@/features/users/queries";
+import { SelectedUser } from "@/features/users/SelectedUser";
+import type { ChangeSearch, UsersSearch } from "@/features/users/search";
+import { t } from "@/features/users/text";
+import { UserList } from "@/features/users/UserList";
+
+interface Props {
+  search: UsersSearch;
+  onSearch: ChangeSearch;
+  /** More panels for the selected user, such as the keys. */
+  children?: (user: User) => ReactNode;
+}
+
+export function UsersPage({ search, onSearch, children }: Props) {
+  return (
+    <>
+      <PageHeader title={t("page.title")} description={t("page.description")} />
+      <CreateUser onCreated={(user) => onSearch({ selected: user.id })} />
+      <section aria-labelledby="admin-panel" className="flex flex-col gap-3">
+        <div>
+          <h2 id="admin-panel" className="font-semibold text-lg">
+            {t("admin.title")}
+          </h2>
+          <p className="text-muted">{t("admin.description")}</p>
+        </div>
+        <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,6fr)_minmax(0,7fr)]">
+          <UserList search={search} onSearch={onSearch} />
+          <SelectedUser
+            key={search.selected}
+            id={search.selected}
+            onClose={() => onSearch({ selected: undefined })}
+          >
+            {children}
+          </SelectedUser>
+        </div>
+      </section>
+    </>
+  );
+}
