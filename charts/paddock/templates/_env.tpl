@@ -192,7 +192,7 @@
       - key: {{ $v.ollama.authorizationKey }}
         path: ollama-authorization
 {{- end }}
-{{- if and (has $component (list "bootstrap" "server")) $v.bootstrap.enabled $v.bootstrap.existingSecret }}
+{{- if and (has $component (list "bootstrap" "server" "operator")) $v.bootstrap.enabled $v.bootstrap.existingSecret }}
 - secret:
     name: {{ $v.bootstrap.existingSecret }}
     items:

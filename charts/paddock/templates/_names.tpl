@@ -65,6 +65,11 @@
 {{- default (printf "%s-bootstrap-admin" (include "paddock.fullname" .)) .Values.bootstrap.secretName -}}
 {{- end -}}
 
+{{/* Not empty: an init container of the operator creates the first admin, instead of a hook. */}}
+{{- define "paddock.operatorBootstraps" -}}
+{{- if and .Values.operator.enabled (eq .Values.migrations.mode "initContainer") -}}true{{- end -}}
+{{- end -}}
+
 {{/* An image of (list root image defaultTag). */}}
 {{- define "paddock.image" -}}
 {{- $root := index . 0 -}}
