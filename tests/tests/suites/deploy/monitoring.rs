@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use paddock_tests::{
     database::{Database, Engine},
     eventually::eventually,
-    fake_ollama::FakeOllama,
+    fake_ollama::{FakeOllama, Script, chat_lines},
     kubernetes::{CONTEXT, Kubernetes},
     paddock::{Launch, Paddock, fetch_json},
     process::run,
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{file, yaml};
 
+const MODEL: &str = "smollm2:135m";
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Metrics of failures, which exist from the first failure on.
 const FAILURES: [&str; 3] =
@@ -71,7 +72,8 @@ async fn busy_server(database: &Database, ollama: &FakeOllama) -> Result<Paddock
     let (paddock, admin) = Paddock::seeded(launch).await?;
     let user = admin.create_user(json!({"roles": ["user"]})).await?;
     let (_, caller) = admin.create_key(user, json!({"limits": {"requests_per_minute": 1}})).await?;
-    let body = json!({"model": "smollm2:135m", "messages": [{"role": "user", "content": "Hello"}]});
+    ollama.script("/api/chat", Script::ndjson(chat_lines(MODEL, 3)));
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]});
     let first = caller.post("/api/chat", &body).send().await?;
     ensure!(first.status().is_success(), "{}", first.status());
     first.bytes().await?;
@@ -95,7 +97,7 @@ async fn every_metric_of_dashboard_and_alerts_is_exposed() {
         let mut named = metrics_of(&dashboard);
         ensure!(named.len() > 15, "{named:?}");
         named.extend(metrics_of(&yaml("charts/paddock/files/alerts.yaml")?));
-        let (database, ollama) = (Database::new(Engine::Sqlite).await?, FakeOllama::start(&["smollm2:135m"]).await?);
+        let (database, ollama) = (Database::new(Engine::Sqlite).await?, FakeOllama::start(&[MODEL]).await?);
         let paddock = busy_server(&database, &ollama).await?;
         eventually("every metric", SCRAPE_TIMEOUT, async || {
             let exposed = scrape(&paddock).await?;

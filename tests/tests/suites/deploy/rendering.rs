@@ -1,11 +1,13 @@
 //! What the chart and kustomize render, and what a real API server says of it.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
-use anyhow::ensure;
-use paddock_tests::{kubernetes::Kubernetes, process::run, reaper, story::story};
+use anyhow::{Context as _, Result, ensure};
+use paddock_tests::{kubernetes::Kubernetes, paddock::Launch, process::run, reaper, story::story};
+use serde::Deserialize as _;
+use serde_json::Value;
 
-use super::script;
+use super::{file, script};
 
 /// A Deployment without any security context.
 const ROOT_DEPLOYMENT: &str = "
@@ -57,6 +59,41 @@ async fn a_pod_that_may_run_as_root_is_refused() {
         let refused = run(script("dry-run")?.arg(&path).env("KUBECONFIG", cluster.kubeconfig()));
         let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
         ensure!(message.contains("violates PodSecurity"), "{message}");
+        Ok(())
+    })
+    .await;
+}
+
+/// The names of the variables of Paddock's containers in a rendering.
+fn variables(rendering: &str) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for document in serde_yaml_ng::Deserializer::from_str(rendering) {
+        let document = Value::deserialize(document)?;
+        let pod = &document["spec"]["template"]["spec"];
+        let containers = ["initContainers", "containers"].into_iter().filter_map(|kind| pod[kind].as_array()).flatten();
+        let own =
+            containers.filter(|container| container["image"].as_str().is_some_and(|i| i.contains("paddock-dev/")));
+        let variables = own.filter_map(|container| container["env"].as_array()).flatten();
+        names.extend(variables.filter_map(|variable| Some(variable["name"].as_str()?.to_owned())));
+    }
+    Ok(names)
+}
+
+#[tokio::test]
+async fn every_variable_of_the_chart_is_a_setting() {
+    story(async {
+        let config = run(&mut Launch::new(&[], "sqlite:paddock.db")?.command(&["config", "--output", "json"])?)?;
+        let config: Value = serde_json::from_str(&config)?;
+        let settings = config.as_object().context("an object of settings")?;
+        let mut found = BTreeSet::new();
+        for golden in fs::read_dir(file("tests/deploy/golden"))? {
+            found.extend(variables(&fs::read_to_string(golden?.path())?)?);
+        }
+        // The value extraEnv of a test.
+        found.remove("OTEL_RESOURCE_ATTRIBUTES");
+        ensure!(found.len() > 30, "{found:?}");
+        let unknown: Vec<_> = found.iter().filter(|name| !settings.contains_key(name.as_str())).collect();
+        ensure!(unknown.is_empty(), "{unknown:?}");
         Ok(())
     })
     .await;
