@@ -113,7 +113,7 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{/* The mounts of those volumes. */}}
+{{/* The mounts of these volumes. */}}
 {{- define "paddock.mounts" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
