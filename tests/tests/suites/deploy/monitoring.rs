@@ -82,8 +82,9 @@ async fn busy_server(database: &Database, ollama: &FakeOllama) -> Result<Paddock
     let unknown = paddock.caller("pdk_unknown").get("/me").send().await?;
     ensure!(unknown.status() == 401, "{}", unknown.status());
     fetch_json(admin.get("/users")).await?;
+    // Its pull fails, so that a pull has ended.
     let model =
-        "{apiVersion: paddock.dev/v1alpha1, kind: OllamaModel, metadata: {name: m}, spec: {model: 'smollm2:135m'}}";
+        "{apiVersion: paddock.dev/v1alpha1, kind: OllamaModel, metadata: {name: m}, spec: {model: 'missing:1'}}";
     let manifest = reaper::scratch_dir("model")?;
     fs::write(manifest.path().join("model.yaml"), model)?;
     run(cluster.kubectl(&namespace)?.arg("apply").arg("--filename").arg(manifest.path()))?;
