@@ -15,14 +15,17 @@ COPY api/openapi.json /src/api/openapi.json
 COPY frontend/ ./
 RUN npm run build
 
-# The tools of the build. The C compiler of each platform also builds aws-lc, SQLite and mimalloc.
+# The tools of the build: the C compiler of the other platform beside that of this one. It builds
+# aws-lc, SQLite and mimalloc.
 FROM --platform=$BUILDPLATFORM docker.io/library/rust:${RUST_VERSION}-bookworm AS tools
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends cmake \
-        gcc-x86-64-linux-gnu g++-x86-64-linux-gnu libc6-dev-amd64-cross \
-        gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross \
+RUN case "$(dpkg --print-architecture)" in \
+        amd64) other=(gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross) ;; \
+        *) other=(gcc-x86-64-linux-gnu g++-x86-64-linux-gnu libc6-dev-amd64-cross) ;; \
+    esac \
+    && apt-get update \
+    && apt-get install --yes --no-install-recommends cmake "${other[@]}" \
     && rm -rf /var/lib/apt/lists/* \
     && rustup target add x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu \
     && cargo install --locked --version 0.1.78 cargo-chef
