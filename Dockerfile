@@ -18,6 +18,9 @@ RUN npm run build
 # The tools of the build: the C compiler of the other platform beside that of this one. It builds
 # aws-lc, SQLite and mimalloc.
 FROM --platform=$BUILDPLATFORM docker.io/library/rust:${RUST_VERSION}-bookworm AS tools
+ARG RUST_VERSION
+# Without it, rust-toolchain.toml would install the components of developers.
+ENV RUSTUP_TOOLCHAIN=$RUST_VERSION
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN case "$(dpkg --print-architecture)" in \
