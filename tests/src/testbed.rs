@@ -32,6 +32,8 @@ pub enum Part {
     Models,
     /// The folder with `initdb`, `postgres` and `psql`.
     Postgres,
+    /// The executable `helm`.
+    Helm,
     /// The executable `redis-server`.
     Redis,
     /// The executable `nginx`.
@@ -60,6 +62,7 @@ impl Part {
             Self::Ollama => "ollama",
             Self::Models => "models",
             Self::Postgres => "postgres",
+            Self::Helm => "helm",
             Self::Redis => "redis",
             Self::Nginx => "nginx",
             Self::Wrk => "wrk",

@@ -5,6 +5,7 @@ mod bench;
 mod clients;
 mod commands;
 mod contract;
+mod deploy;
 mod e2e;
 mod faults;
 mod gateway;
