@@ -4,6 +4,7 @@ pub(crate) mod audit;
 mod credentials;
 mod docs;
 mod health;
+mod hints;
 mod me;
 mod models;
 mod ollama;
@@ -30,6 +31,7 @@ use crate::{
         error::{ApiError, Kind},
         request_context::RequestContext,
     },
+    ui,
 };
 
 /// Returns every operation, with its part of the OpenAPI document.
@@ -44,8 +46,10 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::change, users::delete))
         .routes(routes!(passwords::set))
-        .routes(routes!(credentials::list, credentials::issue::issue))
+        .routes(routes!(credentials::list::list, credentials::issue::issue))
+        .routes(routes!(credentials::show::show, credentials::change::change))
         .routes(routes!(credentials::rotate::rotate))
+        .routes(routes!(credentials::retire::end_grace))
         .routes(routes!(credentials::revoke::revoke))
         .routes(routes!(credentials::revoke_many::revoke_many))
         .routes(routes!(credentials::revoke::clear_override))
@@ -71,6 +75,7 @@ pub(crate) fn router(app: App) -> Router {
     router
         .merge(docs::pages())
         .merge(problems::pages())
+        .merge(ui::pages())
         .method_not_allowed_fallback(async |method: Method| {
             ApiError::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
         })
