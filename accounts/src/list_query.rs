@@ -45,13 +45,6 @@ pub(crate) fn order_by<C: SortColumn>(sort: Sort<C>, conn: &Conn<'_>) -> String 
     }
 }
 
-/// Builds the LIKE pattern for a substring, with its wildcards escaped. The database converts the
-/// pattern and the column to lower case; SQLite converts only ASCII letters.
-pub(crate) fn like_pattern(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
-}
-
 /// Returns the number of all rows, if this page already tells it: a page that is not full ends the
 /// list.
 pub(crate) fn total_of_last_page(rows: usize, limit: u16, offset: u32) -> Option<i64> {

@@ -47,10 +47,8 @@ pub struct Config {
     /// The time between two sweeps that record the expiry of keys.
     pub sweep_interval: Duration,
     /// Where clients reach this, if that is known. Pages of this origin may use the session's
-    /// cookie.
+    /// cookie, which is sent over TLS alone if this begins with `https:`.
     pub public_url: Option<String>,
-    /// Whether the session's cookie is sent over TLS alone, even if `public_url` does not say so.
-    pub secure_cookies: bool,
     /// The folder in which usage records wait while the database is unavailable. It must belong to
     /// this database alone. `None`: they wait in memory, and are lost when the process dies.
     pub usage_spool_dir: Option<PathBuf>,
@@ -81,7 +79,6 @@ impl Config {
             only_local_hosts: false,
             sweep_interval: Duration::from_secs(30),
             public_url: None,
-            secure_cookies: false,
             usage_spool_dir: None,
             usage_spool_limit: 256 << 20,
             readiness: Readiness::default(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use paddock_store::{
+    db::like_pattern,
     ids::{CredentialId, UserId},
     statements, with_conn,
 };
@@ -11,7 +12,7 @@ use sqlx::QueryBuilder;
 use super::{Credential, Credentials, SecretState, SecretVersion, search::KeySearch, state::KeyState};
 use crate::{
     error::Error,
-    list_query::{like_pattern, order_by, total_of_last_page},
+    list_query::{order_by, total_of_last_page},
     types::{ModelPatterns, Roles, TextEnum as _, prefix_of},
 };
 

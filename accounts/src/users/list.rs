@@ -1,12 +1,12 @@
 //! Listing and searching users.
 
-use paddock_store::{statements, with_conn};
+use paddock_store::{db::like_pattern, statements, with_conn};
 use sqlx::QueryBuilder;
 
 use super::{User, Users};
 use crate::{
     error::Error,
-    list_query::{Sort, SortColumn, like_pattern, order_by, total_of_last_page},
+    list_query::{Sort, SortColumn, order_by, total_of_last_page},
     types::{Role, TextEnum},
 };
 

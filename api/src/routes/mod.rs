@@ -13,6 +13,7 @@ mod passwords;
 mod problems;
 mod schemas;
 mod sessions;
+mod time_bound;
 mod usage;
 mod users;
 
@@ -55,7 +56,9 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::revoke::clear_override))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export::export))
+        .routes(routes!(audit::chain::show))
         .routes(routes!(usage::totals))
+        .routes(routes!(usage::export::export))
         .routes(routes!(ollama::models))
         .routes(routes!(ollama::chat))
         .routes(routes!(ollama::embeddings))

@@ -2,6 +2,7 @@
 //! server serves.
 
 mod audit;
+mod audit_filters;
 mod auth;
 mod auth_failures;
 mod authorization;
@@ -32,6 +33,7 @@ mod stream_revocation;
 mod trusted_proxies;
 mod ui;
 mod usage;
+mod usage_series;
 mod user_input;
 mod user_lists;
 mod user_permissions;
