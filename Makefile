@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help run demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit
+.PHONY: help run demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit ui-build
 
 CARGO ?= cargo
 # Always the whole workspace and one profile. Another selection of packages unifies features
@@ -39,6 +39,10 @@ run: ## Build and run Paddock on SQLite; starts an Ollama if none answers (OLLAM
 	  tests/testbed/install ollama models; \
 	  exec $(TARGET)/paddock-tests exec --only ollama --export -- $(TARGET)/paddock run --try-model smollm2:135m $(ARGS); \
 	fi
+
+ui-build: ## Build the web UI into frontend/dist; the next build of Paddock embeds it. Needs Node.js 20
+	@[ frontend/node_modules/.package-lock.json -nt frontend/package-lock.json ] || npm --prefix frontend ci
+	@npm --prefix frontend run build
 
 demo: ## Run Paddock with a real Kubernetes control plane, apply examples/quickstart, chat with the issued key
 	@$(BUILD)

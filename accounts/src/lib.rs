@@ -15,6 +15,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz_properties;
 mod hasher;
+mod list_query;
 mod login_throttle;
 pub mod managed_resources;
 pub mod models;
@@ -32,6 +33,7 @@ pub use accounts::Accounts;
 pub use auth_failure::AuthFailure;
 pub use authenticate::Authentication;
 pub use error::Error;
+pub use list_query::Sort;
 pub use paddock_store::ids::{CredentialId, PullJobId, SecretId, SessionId, UserId};
 pub use presented_credential::{Authenticated, PresentedCredential};
 pub use types::Violation;

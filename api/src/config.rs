@@ -48,10 +48,8 @@ pub struct Config {
     /// The time between two sweeps that record the expiry of keys.
     pub sweep_interval: Duration,
     /// The URL at which clients reach the server, if known. Pages of its origin may use the session
-    /// cookie.
+    /// cookie. Browsers send the cookie only over TLS if the URL begins with `https:`.
     pub public_url: Option<String>,
-    /// Whether browsers may send the session cookie only over TLS, even if `public_url` has no TLS.
-    pub secure_cookies: bool,
     /// The folder in which usage records wait while the database is unavailable. Servers of other
     /// databases must not use the folder. With `None`, records wait in memory, and are lost when
     /// the process dies.
@@ -83,7 +81,6 @@ impl Config {
             only_local_hosts: false,
             sweep_interval: Duration::from_secs(30),
             public_url: None,
-            secure_cookies: false,
             usage_spool_dir: None,
             usage_spool_limit: 256 << 20,
             readiness: Readiness::default(),

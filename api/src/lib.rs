@@ -4,9 +4,10 @@
 //! request. `gateway` serves the paths of Ollama's route table and answers in the client's dialect;
 //! `routes` serves everything else and answers errors as RFC 9457 problems. Both authenticate
 //! through `auth` and count through [`rate_limit`]. `models` pulls and deletes models for both.
-//! `http` holds what every request needs. `openapi` builds the document of all operations.
+//! `http` holds what every request needs. `openapi` builds the document of all operations. `ui` serves
+//! the web UI.
 //!
-//! Imports point down only: `server`, `openapi`, `routes`, `app`, `gateway`, `models`, `auth`, `http`,
+//! Imports point down only: `server`, `openapi`, `routes`, `ui`, `app`, `gateway`, `models`, `auth`, `http`,
 //! `rate_limit`; `config` and `readiness` lie below all of them.
 
 mod app;
@@ -20,6 +21,7 @@ pub mod rate_limit;
 mod readiness;
 mod routes;
 mod server;
+mod ui;
 
 pub use config::{Config, ConnectionLimits, Timeouts};
 pub use http::{
@@ -31,3 +33,4 @@ pub use openapi::openapi;
 pub use readiness::{Readiness, Report};
 pub use routes::audit::{AuditEncoder, ExportFormat};
 pub use server::{Error, serve};
+pub use ui::has_ui;

@@ -28,7 +28,6 @@ pub(crate) fn api_config(
 ) -> Result<paddock_api::Config, Error> {
     let mut config = paddock_api::Config::new(config::ollama_backend(ollama, environment)?);
     config.public_url = config::public_url(ollama)?.map(String::from);
-    config.secure_cookies = environment == Environment::Prod;
     config.drain_timeout = serve.drain_timeout;
     config.requests_per_minute = serve.rate_limit_per_minute;
     config.redis_url = config::redis_url(serve)?;

@@ -67,6 +67,8 @@ impl NewKey {
 pub struct Issued {
     /// The credential.
     pub credential: Credential,
+    /// Its owner.
+    pub owner: User,
     /// The key.
     pub token: ApiKeyToken,
 }
@@ -78,15 +80,15 @@ impl Credentials<'_> {
         check(new.label(), &new.limits, new.expires_at, self.accounts.now())?;
         let token = ApiKeyToken::generate();
         let hash = self.accounts.hasher().hash_key(token.plaintext().clone()).await?;
-        let credential = retry_lost_race(|| async {
+        let (credential, owner) = retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
             let user = locked(&mut tx, new.user_id).await?;
             let credential = issue_in(&mut tx, &user, &new, &token, &hash, self.accounts.now()).await?;
             tx.commit(issued_event(EventType::ApiKeyIssued, &credential)).await?;
-            Ok::<_, Error>(credential)
+            Ok::<_, Error>((credential, user))
         })
         .await?;
-        Ok(Issued { credential, token })
+        Ok(Issued { credential, owner, token })
     }
 }
 

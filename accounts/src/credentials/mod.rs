@@ -4,22 +4,30 @@
 //! each rotation adds one.
 
 mod bulk;
+mod change;
 pub(crate) mod credential;
 pub(crate) mod issue;
 mod list;
 mod overrides;
 mod record_expiry;
+mod retire;
 pub(crate) mod revoke;
 mod rotate;
+mod search;
 pub(crate) mod secrets;
+mod state;
 pub(crate) mod update;
 
 pub use bulk::KeyFilter;
+pub use change::KeyPatch;
 pub use credential::Credential;
 pub use issue::{Issued, NewKey};
+pub use list::{KeyOwner, ListedKey};
 use paddock_store::{ids::CredentialId, with_conn};
 pub use rotate::DEFAULT_GRACE;
+pub use search::{KeyColumn, KeySearch};
 pub use secrets::{SecretState, SecretVersion};
+pub use state::KeyState;
 
 use crate::{accounts::Accounts, error::Error};
 

@@ -15,7 +15,7 @@ use super::{
     issue::Issued,
     secrets::{self, SecretState},
 };
-use crate::{access::delegation::DelegationLimits, error::Error, types::ApiKeyToken};
+use crate::{access::delegation::DelegationLimits, error::Error, types::ApiKeyToken, users::user};
 
 /// How long the old secret is accepted after a rotation, by default.
 pub const DEFAULT_GRACE: Duration = Duration::from_hours(24);
@@ -32,7 +32,7 @@ impl Credentials<'_> {
     ) -> Result<Issued, Error> {
         let token = ApiKeyToken::generate();
         let hash = self.accounts.hasher().hash_key(token.plaintext().clone()).await?;
-        let credential = retry_lost_race(|| async {
+        let (credential, owner) = retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
             let mut credential = locked(&mut tx, id).await?;
             if let Some(owner) = credential.managed_by {
@@ -48,6 +48,7 @@ impl Credentials<'_> {
             if credential.expires_at.is_some_and(|end| end <= now) {
                 return Err(Error::Expired(id));
             }
+            let owner = user::by_id(tx.conn(), credential.user_id).await?.ok_or(Error::NoUser(credential.user_id))?;
             let retire_at = now + grace;
             secrets::retire_active(&mut tx, id, retire_at).await?;
             secrets::insert(&mut tx, id, &token, &hash, SecretState::Active, credential.expires_at, now).await?;
@@ -57,9 +58,9 @@ impl Credentials<'_> {
             credential.key_id = Some(token.key_id().to_owned());
             let event = Event::new(EventType::ApiKeyRotated).user(credential.user_id).credential(id).change(change);
             tx.commit(event).await?;
-            Ok(credential)
+            Ok((credential, owner))
         })
         .await?;
-        Ok(Issued { credential, token })
+        Ok(Issued { credential, owner, token })
     }
 }

@@ -30,6 +30,10 @@ statements! {
                          WHERE credential_id = $1 AND state = 'staged' AND id <> $2 RETURNING key_id";
     DISCARD_STAGED = "UPDATE credential_secrets SET state = 'revoked' WHERE id = $1 AND state = 'staged' RETURNING key_id";
     ACTIVATE = "UPDATE credential_secrets SET state = 'active' WHERE id = $2 AND credential_id = $1 AND state = 'staged'";
+    SET_EXPIRY = "UPDATE credential_secrets SET expires_at = $2 WHERE credential_id = $1 AND state IN ('active', 'retiring')";
+    /// Keeps `retire_at`: it tells that the secret was once active.
+    END_RETIRING = "UPDATE credential_secrets SET state = 'revoked' \
+                    WHERE credential_id = $1 AND state = 'retiring' AND retire_at > $2 RETURNING key_id";
     REVOKE_ALL = "UPDATE credential_secrets SET state = 'revoked' WHERE credential_id = $1 AND state <> 'revoked'";
     EVER_ACTIVE = "SELECT count(*) FROM credential_secrets WHERE credential_id = $1 \
                    AND (state IN ('active', 'retiring') OR retire_at IS NOT NULL)";
@@ -131,6 +135,17 @@ pub(crate) async fn retire_active(tx: &mut Tx, credential: CredentialId, at: Tim
     with_conn!(tx.conn(), |c| sqlx::query(HASTEN_RETIRING).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
     with_conn!(tx.conn(), |c| sqlx::query(RETIRE_ACTIVE).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
     Ok(())
+}
+
+/// Sets the expiry of the accepted secrets, which is that of their key.
+pub(crate) async fn set_expiry(tx: &mut Tx, credential: CredentialId, at: Option<Timestamp>) -> Result<(), Error> {
+    with_conn!(tx.conn(), |c| sqlx::query(SET_EXPIRY).bind(credential).bind(at).execute(c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Revokes the retiring secrets whose grace has not ended, and returns their key ids.
+pub(crate) async fn end_retiring(tx: &mut Tx, credential: CredentialId, now: Timestamp) -> Result<Vec<String>, Error> {
+    Ok(with_conn!(tx.conn(), |c| sqlx::query_scalar(END_RETIRING).bind(credential).bind(now).fetch_all(c).await?))
 }
 
 /// Revokes every secret of a credential.

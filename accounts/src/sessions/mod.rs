@@ -15,7 +15,7 @@ use paddock_store::{
     ids::{SessionId, UserId},
     retry_lost_race, statements, with_conn,
 };
-pub use refresh::{REFRESH_IDLE_TIMEOUT, SESSION_LIFETIME, ValidRefreshToken};
+pub use refresh::{REFRESH_IDLE_TIMEOUT, REUSE_GRACE, SESSION_LIFETIME, ValidRefreshToken};
 use secrecy::SecretString;
 
 use crate::{
@@ -45,7 +45,7 @@ pub struct Login {
     pub access_token: SecretString,
     /// How long it is valid.
     pub expires_in: Duration,
-    /// The token that continues the session, once.
+    /// The token that continues the session.
     pub refresh_token: SecretString,
     /// How long the refresh token is valid.
     pub refresh_expires_in: Duration,

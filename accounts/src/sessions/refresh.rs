@@ -1,9 +1,16 @@
 //! Continuing a session: each refresh token is used once, and a reused token ends its session.
 //!
-//! Every token of a session has the same random first half, so used tokens need not be stored. If
-//! the database knows only the first half of a token, the token was used before, or a client forged
-//! it from an earlier token. A session always has two rows: one for its current token, and one for
-//! all earlier tokens.
+//! Every token of a session has the same random first half, so used tokens need not be stored for
+//! long. If the database knows only the first half of a token, the token was used before, or a
+//! client forged it from an earlier token.
+//!
+//! A browser may use a token twice without any theft: two tabs send it at the same moment, or the
+//! first response is lost. A used token is therefore kept for [`REUSE_GRACE`], in which it may be used
+//! once more. That gives the session a second current token. The first use of either, after the
+//! grace, removes the other one, so that two clients never share a session unnoticed.
+//!
+//! A session that continues has two rows, for its current token and for all earlier tokens, and the
+//! rows of the last [`REUSE_GRACE`].
 
 use std::time::Duration;
 
@@ -31,16 +38,25 @@ pub const REFRESH_IDLE_TIMEOUT: Duration = Duration::from_hours(7 * 24);
 /// How long a session may last.
 pub const SESSION_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
+/// How long after its use a token may be used once more.
+pub const REUSE_GRACE: Duration = Duration::from_secs(30);
+
 /// The number of random bytes in each half of a token.
 const HALF_BYTES: usize = 16;
 
 statements! {
-    FIND = "SELECT r.session_id, r.consumed_at, r.expires_at, s.user_id, s.created_at, s.token_version, \
+    FIND = "SELECT r.hash = $1 AS is_exact, r.session_id, r.consumed_at, r.expires_at, s.user_id, s.created_at, s.token_version, \
             s.ended_at IS NULL AND u.is_active AND s.token_version = u.token_version AS is_alive, \
             u.requests_per_minute, u.tokens_per_minute, u.tokens_per_day, u.tokens_per_month, u.max_concurrent \
             FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id JOIN users u ON u.id = s.user_id \
             WHERE r.hash IN ($1, $2) AND u.deleted_at IS NULL ORDER BY r.hash = $1 DESC LIMIT 1";
-    USE = "UPDATE refresh_tokens SET hash = $2, issued_at = $3, expires_at = $4 WHERE hash = $1 AND consumed_at IS NULL";
+    USE = "UPDATE refresh_tokens SET consumed_at = $2 WHERE hash = $1 AND consumed_at IS NULL";
+    /// Removes the row, so that a third use is a reuse.
+    USE_AGAIN = "DELETE FROM refresh_tokens WHERE hash = $1 AND consumed_at > $2";
+    /// Removes the used tokens whose grace is over, and current tokens that another client would have
+    /// used by now.
+    PRUNE = "DELETE FROM refresh_tokens WHERE session_id = $1 AND hash NOT IN ($2, $3) \
+             AND coalesce(consumed_at, issued_at) <= $4";
     USED = "INSERT INTO refresh_tokens (hash, session_id, issued_at, expires_at, consumed_at) VALUES ($1, $2, $3, $4, $3) \
             ON CONFLICT (hash) DO UPDATE SET consumed_at = excluded.consumed_at, expires_at = excluded.expires_at";
     PROLONG = "UPDATE sessions SET expires_at = $2 WHERE id = $1 AND ended_at IS NULL";
@@ -108,6 +124,8 @@ impl Presented {
 /// The row of a token and its session.
 #[derive(Debug, sqlx::FromRow)]
 struct Found {
+    /// Whether the row is that of the token. Otherwise only the first half of the token is known.
+    is_exact: bool,
     session_id: Uuid,
     consumed_at: Option<Timestamp>,
     expires_at: Timestamp,
@@ -124,9 +142,14 @@ impl Found {
     fn session(&self) -> SessionId {
         SessionId(self.session_id)
     }
+
+    /// Whether the token was used before, and must not be used again.
+    fn is_reused(&self, now: Timestamp) -> bool {
+        self.consumed_at.is_some_and(|used| !self.is_exact || used <= now - REUSE_GRACE)
+    }
 }
 
-/// A refresh token that was valid when it was checked, and that is not used yet.
+/// A refresh token that was valid when it was checked, and that may be used.
 #[derive(Debug)]
 pub struct ValidRefreshToken {
     presented: Presented,
@@ -157,7 +180,7 @@ impl Sessions<'_> {
     ) -> Result<Option<ValidRefreshToken>, Error> {
         let Some(presented) = Presented::read(token) else { return Ok(None) };
         let Some(found) = self.live_token(&presented).await? else { return Ok(None) };
-        if found.consumed_at.is_some() {
+        if found.is_reused(self.accounts.now()) {
             self.end_reused_session(&context.acting(Actor::User(found.user_id)), &found).await?;
             return Ok(None);
         }
@@ -200,7 +223,7 @@ impl Sessions<'_> {
         let Some(presented) = Presented::read(token) else { return Ok(false) };
         let Some(found) = self.live_token(&presented).await? else { return Ok(false) };
         let context = context.acting(Actor::User(found.user_id));
-        if found.consumed_at.is_some() {
+        if found.is_reused(self.accounts.now()) {
             self.end_reused_session(&context, &found).await?;
         } else if all {
             self.logout_everywhere(&context, found.user_id).await?;
@@ -232,10 +255,11 @@ impl Sessions<'_> {
     }
 }
 
-/// Replaces a token by the next one. Returns the user; `None` if the session has ended.
+/// Uses a token, and gives the session the next one. Returns the user; `None` if the session has
+/// ended.
 ///
-/// If a client uses one token twice at the same time, the first use succeeds, and the second use
-/// ends the session.
+/// If clients use one token at the same time, the first two uses succeed, and the third use ends
+/// the session.
 async fn rotate(
     mut tx: Tx,
     ValidRefreshToken { presented, found }: &ValidRefreshToken,
@@ -243,15 +267,8 @@ async fn rotate(
     now: Timestamp,
 ) -> Result<Option<User>, Error> {
     let user = user::locked(&mut tx, found.user_id).await?;
-    let replaced = with_conn!(tx.conn(), |c| sqlx::query(USE)
-        .bind(&presented.hash)
-        .bind(hash(next.token.expose_secret()))
-        .bind(now)
-        .bind(next.expires_at)
-        .execute(c)
-        .await
-        .map(|done| done.rows_affected()))?;
-    if replaced != 1 {
+    let is_first_use = use_token(&mut tx, USE, presented, now).await?;
+    if !is_first_use && !use_token(&mut tx, USE_AGAIN, presented, now - REUSE_GRACE).await? {
         end_reused(tx, found.session(), now).await?;
         return Ok(None);
     }
@@ -273,8 +290,28 @@ async fn rotate(
         .execute(c)
         .await
         .map(|_| ()))?;
-    tx.commit(Event::new(EventType::SessionRefreshed).user(user.id)).await?;
+    with_conn!(tx.conn(), |c| sqlx::query(PRUNE)
+        .bind(found.session_id)
+        .bind(&presented.family_hash)
+        .bind(&presented.hash)
+        .bind(now - REUSE_GRACE)
+        .execute(c)
+        .await
+        .map(|_| ()))?;
+    next.insert(&mut tx, found.session(), now).await?;
+    let event = Event::new(EventType::SessionRefreshed).user(user.id);
+    tx.commit(if is_first_use { event } else { event.detail("the second use of one token") }).await?;
     Ok(Some(user))
+}
+
+/// Runs a statement that uses a token. Returns whether the token could be used.
+async fn use_token(tx: &mut Tx, statement: &'static str, token: &Presented, time: Timestamp) -> Result<bool, Error> {
+    Ok(with_conn!(tx.conn(), |c| sqlx::query(statement)
+        .bind(&token.hash)
+        .bind(time)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected() == 1))?)
 }
 
 /// Ends the session of a reused token, and commits. Does nothing if the session had already ended.

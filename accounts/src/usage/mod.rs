@@ -14,7 +14,7 @@ use paddock_store::{clock::Timestamp, ids::uuid_v7, retry_lost_race, with_conn};
 pub use record::UsageRecord;
 pub use spool::{Chunk, Damage, Orphan, Spool};
 pub use token_windows::{TokenWindow, TokenWindows};
-pub use totals::{GroupBy, Totals, UsageFilter, UsageTotals};
+pub use totals::{GroupBy, Totals, UsageColumn, UsageFilter, UsageTotals};
 use uuid::Uuid;
 
 use crate::{accounts::Accounts, error::Error};

@@ -8,6 +8,7 @@ pub(crate) mod user;
 
 pub use create::{Created, NewUser};
 pub use last_admin::AdminBlocker;
+pub use list::{RoleFilter, UserColumn, UserSearch};
 use paddock_store::ids::UserId;
 pub use update::UserPatch;
 pub use user::User;

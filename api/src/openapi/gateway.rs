@@ -3,7 +3,7 @@
 
 use paddock_ollama::{Access, Dialect, ENDPOINTS, Endpoint, Operation};
 use utoipa::openapi::{
-    Content, ContentBuilder, HttpMethod, OpenApi, Ref, Required, ResponseBuilder, Type,
+    Content, ContentBuilder, HeaderBuilder, HttpMethod, OpenApi, Ref, Required, ResponseBuilder, Type,
     path::{Operation as ApiOperation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
     request_body::RequestBodyBuilder,
     schema::{Object, ObjectBuilder},
@@ -70,6 +70,12 @@ fn operation(endpoint: &Endpoint) -> ApiOperation {
         Dialect::OpenAi => OPENAI_ERROR,
         Dialect::Anthropic => ANTHROPIC_ERROR,
     };
+    if endpoint.operation == Operation::Root {
+        let location = HeaderBuilder::new().description(Some("`/ui/`")).build();
+        let redirect =
+            ResponseBuilder::new().description("A browser is sent to the web UI.").header("Location", location);
+        operation = operation.response("303", redirect.build());
+    }
     for (status, description) in failures(endpoint) {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
         let response = ResponseBuilder::new().description(description).content("application/json", content);

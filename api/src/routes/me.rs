@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     schemas::{LimitsView, RoleName, ScopeName, texts},
-    usage::TotalsView,
+    usage::view::TotalsView,
 };
 use crate::{
     auth::Caller,

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 mod credentials;
 mod docs;
 mod health;
+mod hints;
 mod me;
 mod models;
 mod ollama;
@@ -12,6 +13,7 @@ mod passwords;
 mod problems;
 mod schemas;
 mod sessions;
+mod time_bound;
 mod usage;
 mod users;
 
@@ -30,6 +32,7 @@ use crate::{
         error::{ApiError, Kind},
         request_context::RequestContext,
     },
+    ui,
 };
 
 /// Returns every operation, with its part of the OpenAPI document.
@@ -44,14 +47,18 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::change, users::delete))
         .routes(routes!(passwords::set))
-        .routes(routes!(credentials::list, credentials::issue::issue))
+        .routes(routes!(credentials::list::list, credentials::issue::issue))
+        .routes(routes!(credentials::show::show, credentials::change::change))
         .routes(routes!(credentials::rotate::rotate))
+        .routes(routes!(credentials::retire::end_grace))
         .routes(routes!(credentials::revoke::revoke))
         .routes(routes!(credentials::revoke_many::revoke_many))
         .routes(routes!(credentials::revoke::clear_override))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export::export))
+        .routes(routes!(audit::chain::show))
         .routes(routes!(usage::totals))
+        .routes(routes!(usage::export::export))
         .routes(routes!(ollama::models))
         .routes(routes!(ollama::chat))
         .routes(routes!(ollama::embeddings))
@@ -71,6 +78,7 @@ pub(crate) fn router(app: App) -> Router {
     router
         .merge(docs::pages())
         .merge(problems::pages())
+        .merge(ui::pages())
         .method_not_allowed_fallback(async |method: Method| {
             ApiError::new(Kind::MethodNotAllowed, format!("this path does not take {method}"))
         })

@@ -15,7 +15,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     schemas::page,
-    usage::{GroupView, MAX_PAGE, TotalsView},
+    usage::{
+        MAX_PAGE,
+        view::{GroupView, TotalsView},
+    },
 };
 use crate::{
     auth::Caller,
@@ -187,8 +190,13 @@ pub(crate) async fn show(
     let user_id = principal.user_id;
     let may_see_user = principal.may(Permission::See(Scope::UsageRead, user_id)).is_ok();
     let credential_id = principal.credential_id().filter(|_| !may_see_user);
-    let filter =
-        UsageFilter { from: Some(from), to: Some(to), user_id: Some(user_id), credential_id, ..UsageFilter::default() };
+    let filter = UsageFilter {
+        from: Some(from.start()),
+        to: Some(to.start()),
+        user_id: Some(user_id),
+        credential_id,
+        ..UsageFilter::default()
+    };
     let (all, _) = with_db_timeout(accounts.usage().totals(&filter, GroupBy::default(), 1, 0)).await?;
     let group_by = GroupBy { key: true, model: true, ..GroupBy::default() };
     let (rows, total) = with_db_timeout(accounts.usage().totals(&filter, group_by, limit, offset)).await?;

@@ -4,7 +4,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use paddock_accounts::{
     Accounts, UserId,
     access::{AuthMethod, Permission},
@@ -89,6 +89,7 @@ pub(crate) async fn change(
     State(refresh_cookie): State<RefreshCookie>,
     mut caller: Caller,
     _: NoQuery,
+    headers: HeaderMap,
     body: LazyBody,
 ) -> Result<Response, ApiError> {
     caller.require(Permission::Profile).await?;
@@ -102,7 +103,7 @@ pub(crate) async fn change(
         new_password.into(),
     ))
     .await?;
-    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, refresh_cookie.clear())]).into_response())
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, refresh_cookie.clear(&headers))]).into_response())
 }
 
 /// Denies API keys.

@@ -2,19 +2,19 @@
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, str::FromStr};
 
 use axum::Json;
 use paddock_accounts::{
     Violation,
-    types::{self, Limits, ManagedBy, ModelPatterns, Role, Scope, TextEnum},
+    types::{self, Limits, ManagedBy, ModelPatterns, Role, Scope, TextEnum, UnknownVariant, parse_variant},
 };
 use paddock_ollama::{ModelPattern, only_denies};
 use serde::{Deserialize, Serialize};
 use serde_with::rust::double_option;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
+    openapi::{Object, ObjectBuilder, RefOr, Schema, Type},
 };
 
 use crate::http::{error::ApiError, extract::within};
@@ -144,6 +144,78 @@ impl ToSchema for ScopeName {
     fn name() -> std::borrow::Cow<'static, str> {
         "Scope".into()
     }
+}
+
+/// A text to search for.
+pub(crate) struct SearchText(pub(crate) String);
+
+/// The longest search text, in characters.
+const MAX_SEARCH_LENGTH: usize = 200;
+
+impl FromStr for SearchText {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.chars().count() > MAX_SEARCH_LENGTH {
+            return Err("must be at most 200 characters");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Words of a closed set, separated by commas.
+pub(crate) struct Words<W>(pub(crate) Vec<W>);
+
+impl<W: TextEnum> FromStr for Words<W> {
+    type Err = UnknownVariant;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        text.split(',').map(parse_variant).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Selects resources by their owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ManagedFilter {
+    Api,
+    Kubernetes,
+}
+
+impl ManagedFilter {
+    pub(crate) fn is_managed(self) -> bool {
+        self == Self::Kubernetes
+    }
+}
+
+impl TextEnum for ManagedFilter {
+    const ALL: &'static [Self] = &[Self::Api, Self::Kubernetes];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+}
+
+impl FromStr for ManagedFilter {
+    type Err = UnknownVariant;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        parse_variant(text)
+    }
+}
+
+/// Documents a parameter with a closed set of words.
+pub(super) fn choices<W: TextEnum>() -> Object {
+    let texts = W::ALL.iter().map(|word| word.text());
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(texts)).build()
+}
+
+/// Documents the columns by which a list can be sorted.
+pub(super) fn columns<C: TextEnum>() -> Object {
+    let texts = C::ALL.iter().flat_map(|column| [column.text().to_owned(), format!("-{}", column.text())]);
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(texts)).build()
 }
 
 /// The longest list of model patterns, as in the Kubernetes kinds. Each request is matched against

@@ -87,7 +87,8 @@ pub(crate) struct AccessToken {
 
 /// Signs in with a password.
 ///
-/// The answer sets the cookie `paddock_refresh`, which `POST /auth/refresh` needs.
+/// The answer sets the cookie `paddock_refresh`, which `POST /auth/refresh` needs. A page over plain
+/// HTTP that could not keep this cookie gets the problem `insecure-page`.
 #[utoipa::path(
     post, path = "/auth/login", operation_id = "login", tag = "auth", request_body = Credentials,
     responses(
@@ -101,8 +102,10 @@ pub(crate) async fn login(
     mut caller: Anonymous,
     Extension(context): Extension<RequestContext>,
     _: NoQuery,
+    headers: HeaderMap,
     body: LazyBody,
 ) -> Result<Response, ApiError> {
+    sessions.refresh_cookie.check_page(&headers)?;
     let Credentials { username, password } = body.json(&mut caller).await?;
     let attempt = sessions.failure_limiter.begin_sign_in(context.ip)?;
     // Another process may have set the development password in this database. Unless only local
@@ -113,13 +116,13 @@ pub(crate) async fn login(
     if !matches!(login, Err(DbError::Failed(Error::WrongPassword | Error::LoginLocked { .. }))) {
         attempt.refund();
     }
-    Ok(signed_in(&sessions, &login?))
+    Ok(signed_in(&sessions, &login?, &headers))
 }
 
 /// Refreshes a session: exchanges the cookie for an access token and a new cookie.
 ///
-/// A refresh token is valid once. A second use ends its session. The request counts against the
-/// limit of the user. A request over the limit is refused, and the refresh token stays valid.
+/// A refresh token is valid once. Within 30 seconds it may be used once more, for a second tab or a
+/// lost answer; any later use ends its session. The request counts against the limit of the user. A request over the limit is refused, and the refresh token stays valid.
 #[utoipa::path(
     post, path = "/auth/refresh", operation_id = "refresh", tag = "auth",
     responses(
@@ -137,16 +140,16 @@ pub(crate) async fn refresh(
     headers: HeaderMap,
     _: NoBody,
 ) -> Result<Response, ApiError> {
-    let Some(token) = sessions.refresh_cookie.token(&headers)? else { return Ok(no_session(&sessions)) };
+    let Some(token) = sessions.refresh_cookie.token(&headers)? else { return Ok(no_session(&sessions, &headers)) };
     let attempt = sessions.failure_limiter.begin(context.ip, AttemptKind::Cookie, || true)?;
     let login = with_db_timeout(refresh_session(&sessions, &audit, &context, &token)).await;
     if let Ok(Ok(None)) = login {
         attempt.consume()?;
-        return Ok(no_session(&sessions));
+        return Ok(no_session(&sessions, &headers));
     }
     attempt.refund();
     let login = login?.map_err(AuthError::Limited)?;
-    Ok(login.map_or_else(|| no_session(&sessions), |login| signed_in(&sessions, &login)))
+    Ok(login.map_or_else(|| no_session(&sessions, &headers), |login| signed_in(&sessions, &login, &headers)))
 }
 
 /// Refreshes the session of a token, if the token is valid and the user's limit allows the request.
@@ -167,18 +170,18 @@ async fn refresh_session(
     }
 }
 
-fn no_session(sessions: &Sessions) -> Response {
+fn no_session(sessions: &Sessions, request: &HeaderMap) -> Response {
     let problem = ApiError::new(Kind::Unauthenticated, "there is no session to go on with: sign in");
-    ([(header::SET_COOKIE, sessions.refresh_cookie.clear())], problem).into_response()
+    ([(header::SET_COOKIE, sessions.refresh_cookie.clear(request))], problem).into_response()
 }
 
-fn signed_in(sessions: &Sessions, login: &Login) -> Response {
+fn signed_in(sessions: &Sessions, login: &Login, request: &HeaderMap) -> Response {
     let token = AccessToken {
         access_token: login.access_token.expose_secret().to_owned(),
         token_type: "bearer",
         expires_in: login.expires_in.as_secs(),
     };
-    let cookie = sessions.refresh_cookie.set(&login.refresh_token, login.refresh_expires_in);
+    let cookie = sessions.refresh_cookie.set(&login.refresh_token, login.refresh_expires_in, request);
     no_store(([(header::SET_COOKIE, cookie)], Json(token)))
 }
 
@@ -236,7 +239,7 @@ pub(crate) async fn logout(
         ended?;
     }
     let response = Json(LogoutResponse { message: "signed out" });
-    Ok(([(header::SET_COOKIE, sessions.refresh_cookie.clear())], response).into_response())
+    Ok(([(header::SET_COOKIE, sessions.refresh_cookie.clear(&headers))], response).into_response())
 }
 
 /// Ends the session of an access token, or every session of its user. Returns whether the request

@@ -3,19 +3,27 @@
 #![expect(clippy::option_option, reason = "absent, null and a value are three things in a merge patch")]
 #![expect(unused_qualifications, reason = "utoipa writes the type of the parameters with its path")]
 
+use std::str::FromStr;
+
 use axum::{Json, extract::State, http::StatusCode};
 use paddock_accounts::{
-    Accounts, UserId, Violation,
+    Accounts, Sort, UserId, Violation,
     access::Permission,
-    types::{self, Email, Role, Roles, Scope},
-    users::{Created, NewUser, User, UserPatch},
+    types::{self, Email, Limits, Role, Roles, Scope, TextEnum, UnknownVariant, parse_variant},
+    users::{Created, NewUser, RoleFilter, User, UserColumn, UserPatch, UserSearch},
 };
 use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_with::rust::double_option;
 use utoipa::{IntoParams, ToSchema};
 
-use super::schemas::{LimitsPatch, LimitsView, Listed, OwnerView, RoleName, listed, page, patterns, texts};
+use super::{
+    hints::{HintView, user_hints},
+    schemas::{
+        LimitsPatch, LimitsView, Listed, ManagedFilter, OwnerView, RoleName, SearchText, choices, columns, listed,
+        page, patterns, texts,
+    },
+};
 use crate::{
     auth::Caller,
     http::{
@@ -28,9 +36,6 @@ use crate::{
         openapi_problems::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
     },
 };
-
-/// The longest search text, in characters.
-const MAX_QUERY_LENGTH: usize = 200;
 
 /// A user.
 #[derive(Serialize, ToSchema)]
@@ -69,10 +74,13 @@ pub(crate) struct UserView {
     /// When the user last changed.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+    /// Why the user can do less than an admin may expect.
+    hints: Vec<HintView>,
 }
 
 impl From<User> for UserView {
     fn from(user: User) -> Self {
+        let hints = user_hints(&user);
         Self {
             id: user.id.0,
             email: user.email.to_string(),
@@ -86,11 +94,50 @@ impl From<User> for UserView {
             overridden_at: user.overridden_at,
             created_at: user.created_at,
             updated_at: user.updated_at,
+            hints,
         }
     }
 }
 
-/// The filter of a list of users.
+/// The roles by which the list of users is filtered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum RoleChoice {
+    Admin,
+    User,
+    None,
+}
+
+impl TextEnum for RoleChoice {
+    const ALL: &'static [Self] = &[Self::Admin, Self::User, Self::None];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Admin => Role::Admin.text(),
+            Self::User => Role::User.text(),
+            Self::None => "none",
+        }
+    }
+}
+
+impl FromStr for RoleChoice {
+    type Err = UnknownVariant;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVariant> {
+        parse_variant(text)
+    }
+}
+
+impl From<RoleChoice> for RoleFilter {
+    fn from(choice: RoleChoice) -> Self {
+        match choice {
+            RoleChoice::Admin => Self::With(Role::Admin),
+            RoleChoice::User => Self::With(Role::User),
+            RoleChoice::None => Self::Without,
+        }
+    }
+}
+
+/// The filter and the order of a list of users.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -106,11 +153,27 @@ pub(crate) struct ListUsers {
     /// Only users with this text in the address, the display name or the external id. The case does
     /// not matter.
     #[serde(default, deserialize_with = "parsed")]
-    #[param(max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    q: Option<String>,
+    #[param(value_type = Option<String>, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    q: Option<SearchText>,
+    /// Only users with this role, or with none.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(schema_with = choices::<RoleChoice>)]
+    role: Option<RoleChoice>,
+    /// Only users that may act, or only disabled users.
+    #[serde(default, deserialize_with = "parsed")]
+    is_active: Option<bool>,
+    /// Only users that were created over the API, or only users that Kubernetes objects own.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(schema_with = choices::<ManagedFilter>)]
+    managed_by: Option<ManagedFilter>,
+    /// The column to sort by; `-` in front sorts the largest value first. Users without a value come
+    /// last.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(schema_with = columns::<UserColumn>)]
+    sort: Option<Sort<UserColumn>>,
 }
 
-/// Lists users in order of id.
+/// Lists users, by default in order of id.
 #[utoipa::path(
     get, path = "/users", operation_id = "list_users", tag = "users", params(ListUsers),
     responses(
@@ -126,12 +189,16 @@ pub(crate) async fn list(
     query: Query,
 ) -> Result<Listed<UserView>, ApiError> {
     caller.require(Permission::Manage(Scope::UsersRead)).await?;
-    let ListUsers { limit, offset, q } = query.read()?;
-    let (limit, offset) = page(limit, 200, 50, offset)?;
-    if q.as_ref().is_some_and(|q| q.chars().count() > MAX_QUERY_LENGTH) {
-        return Err(ApiError::invalid(vec![Violation::new("?q", "must be at most 200 characters")]));
-    }
-    Ok(listed(with_db_timeout(accounts.users().list(q.as_deref(), limit, offset)).await?))
+    let asked: ListUsers = query.read()?;
+    let (limit, offset) = page(asked.limit, 200, 50, asked.offset)?;
+    let search = UserSearch {
+        text: asked.q.map(|text| text.0),
+        role: asked.role.map(RoleFilter::from),
+        is_active: asked.is_active,
+        is_managed: asked.managed_by.map(ManagedFilter::is_managed),
+        sort: asked.sort,
+    };
+    Ok(listed(with_db_timeout(accounts.users().list(&search, limit, offset)).await?))
 }
 
 /// A new user.
@@ -155,6 +222,15 @@ pub(crate) struct CreateUser {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]
     external_id: Option<String>,
+    /// The patterns of the models that the user may use. A pattern after `!` denies, and takes
+    /// precedence. Absent: all models. Empty: no model.
+    #[serde(default)]
+    #[schema(max_items = 256)]
+    models: Option<Vec<String>>,
+    /// The limits of the user. Absent: the defaults of the server.
+    #[serde(default)]
+    #[schema(value_type = Option<LimitsPatch>)]
+    limits: Option<ObjectOnly<LimitsPatch>>,
 }
 
 /// Creates a user.
@@ -176,10 +252,17 @@ pub(crate) async fn create(
     body: LazyBody,
 ) -> Result<(StatusCode, Json<UserView>), ApiError> {
     caller.require(Permission::Manage(Scope::UsersWrite)).await?;
-    let CreateUser { email, display_name, roles, external_id } = body.json(&mut caller).await?;
-    let email =
-        Email::parse(&email).map_err(|error| ApiError::invalid(vec![Violation::new("/email", error.to_string())]))?;
-    let new = NewUser { display_name, roles: roles.unwrap_or_default(), external_id, ..NewUser::new(email) };
+    let asked: CreateUser = body.json(&mut caller).await?;
+    let email = Email::parse(&asked.email)
+        .map_err(|error| ApiError::invalid(vec![Violation::new("/email", error.to_string())]))?;
+    let new = NewUser {
+        display_name: asked.display_name,
+        roles: asked.roles.unwrap_or_default(),
+        external_id: asked.external_id,
+        models: asked.models.as_deref().map(patterns).transpose()?,
+        limits: types::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
+        ..NewUser::new(email)
+    };
     if new.roles.has(Role::Admin)
         && let Err(denied) = caller.principal().can_manage_admins()
     {

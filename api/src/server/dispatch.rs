@@ -24,6 +24,7 @@ use crate::{
         spans,
     },
     readiness::Readiness,
+    ui,
 };
 
 /// The route label of paths that the gateway does not serve.
@@ -84,9 +85,9 @@ impl Dispatcher {
     async fn answer(self, request: Request<Incoming>, context: &RequestContext) -> Response {
         let host = host::check(request.version(), request.headers(), self.app.only_local_hosts);
         if host.is_ok()
-            && let Some(response) = self.app.origins.preflight(&request)
+            && let Some((route, response)) = self.answer_early(&request)
         {
-            context.route.set("preflight");
+            context.route.set(route);
             RequestMetrics::management(request.method(), context).complete(response.status());
             return response;
         }
@@ -104,6 +105,15 @@ impl Dispatcher {
             Err(_) => ApiError::internal().with_code("panic"),
         };
         render(&error, dialect, context)
+    }
+
+    /// Answers what a browser sends before and instead of requests to the API: a preflight, and the
+    /// address without a path. Also returns the route label.
+    fn answer_early<B>(&self, request: &Request<B>) -> Option<(&'static str, Response)> {
+        if let Some(response) = self.app.origins.preflight(request) {
+            return Some(("preflight", response));
+        }
+        ui::redirect_browser(request).map(|response| ("/", response))
     }
 
     /// Sends a request to the gateway or to the routes. Fails if its `Host` is refused.

@@ -121,7 +121,7 @@ fn build_app(
     let gateway =
         Gateway::new(config, accounts.clone(), authenticator.clone(), models.clone(), recorder, hard_shutdown)?;
     let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
-    let refresh_cookie = RefreshCookie::new(config.public_url.as_deref(), config.secure_cookies, origins.clone());
+    let refresh_cookie = RefreshCookie::new(config.public_url.as_deref(), origins.clone());
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();
     Ok(App::new(AppState {
         accounts,

@@ -171,13 +171,13 @@ impl Export {
             None => None,
         };
         let filter = AuditFilter {
-            event_type: self.event_type.map(|event_type| event_type.text().to_owned()),
+            event_types: self.event_type.map(|event_type| vec![event_type]),
             user_id,
             credential_id: self.credential.map(CredentialId),
             actor: self.actor,
             since: self.since,
             until: self.until,
-            before: None,
+            ..AuditFilter::default()
         };
         match write(&accounts, filter, AuditEncoder::new(self.format)).await {
             // The reader, such as `head`, closed the pipe.

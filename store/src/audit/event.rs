@@ -61,6 +61,8 @@ event_types! {
     ApiKeyIssued = "api_key_issued",
     /// A new secret replaced the active one.
     ApiKeyRotated = "api_key_rotated",
+    /// An admin ended the grace of the earlier secrets of a key.
+    ApiKeyGraceEnded = "api_key_grace_ended",
     /// The label, scopes, models, limits or expiry of a key changed.
     ApiKeyUpdated = "api_key_updated",
     /// A staged secret was discarded in favour of another secret.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::aggregator::Aggregator;
+use super::{aggregator::Aggregator, chain_status::Verifier};
 use crate::write::Store;
 
 /// The audit log. It reads, verifies and trims the log, and records events that accompany no
@@ -20,6 +20,7 @@ struct Inner {
     /// Locked while counts are written, so that the final flush waits for a running one.
     flushing: Arc<Mutex<()>>,
     retention_days: Option<u32>,
+    verifier: Verifier,
 }
 
 impl AuditLog {
@@ -27,7 +28,8 @@ impl AuditLog {
     /// it.
     #[must_use]
     pub fn new(store: Store, retention_days: Option<u32>) -> Self {
-        let inner = Inner { store, aggregator: Aggregator::default(), flushing: Arc::default(), retention_days };
+        let (aggregator, verifier) = (Aggregator::default(), Verifier::default());
+        let inner = Inner { store, aggregator, flushing: Arc::default(), retention_days, verifier };
         Self { inner: Arc::new(inner) }
     }
 
@@ -41,6 +43,10 @@ impl AuditLog {
 
     pub(super) fn flushing(&self) -> &Arc<Mutex<()>> {
         &self.inner.flushing
+    }
+
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.inner.verifier
     }
 
     pub(super) fn retention_days(&self) -> Option<u32> {

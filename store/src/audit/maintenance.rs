@@ -21,10 +21,11 @@ const DETAILED_FLUSH_TIMEOUT: Duration = Duration::from_millis(700);
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl AuditLog {
-    /// Flushes aggregated events, logs the chain head and removes expired rows. Never returns.
+    /// Flushes aggregated events, logs the chain head, removes expired rows and verifies the chain.
+    /// Never returns.
     /// Every serving process runs this.
     pub async fn run_maintenance(self) {
-        tokio::join!(self.flush_regularly(), self.log_heads(), self.trim_regularly());
+        tokio::join!(self.flush_regularly(), self.log_heads(), self.trim_regularly(), self.verify_continuously());
     }
 
     /// Flushes the counts in memory when the process stops.

@@ -7,12 +7,14 @@ use futures_util::TryStreamExt as _;
 use sqlx::{FromRow as _, QueryBuilder};
 
 use super::{
+    event::EventType,
     handle::AuditLog,
     row::{AuditRow, columns},
     verify,
 };
 use crate::{
     clock::Timestamp,
+    db::like_pattern,
     error::Error,
     ids::{CredentialId, UserId},
     statements, with_conn,
@@ -32,14 +34,20 @@ statements! {
 /// Selects rows. Every field that is set must match.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// The event type.
-    pub event_type: Option<String>,
+    /// One of these event types; `None` means any type.
+    pub event_types: Option<Vec<EventType>>,
     /// The user that the event is about.
     pub user_id: Option<UserId>,
     /// The credential that the event is about.
     pub credential_id: Option<CredentialId>,
     /// The actor, in the form of [`AuditRow::actor`].
     pub actor: Option<String>,
+    /// One of these kinds of actor: the first word of [`AuditRow::actor`]. Empty: any kind.
+    pub actor_kinds: Vec<&'static str>,
+    /// A substring of the target, in any case.
+    pub target: Option<String>,
+    /// The id of the request.
+    pub request_id: Option<String>,
     /// The earliest time, inclusive.
     pub since: Option<Timestamp>,
     /// The latest time, exclusive.
@@ -125,8 +133,24 @@ impl AuditLog {
             ($conn:expr) => {{
                 let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM audit_logs WHERE id > "));
                 query.push_bind(span.0).push(" AND id < ").push_bind(span.1);
-                if let Some(event_type) = &filter.event_type {
-                    query.push(" AND event_type = ").push_bind(event_type);
+                if let Some(event_types) = &filter.event_types {
+                    // One value is compared by `=`, for which the index by type keeps the order of ids.
+                    match event_types.as_slice() {
+                        [] => {
+                            query.push(" AND 1 = 0");
+                        }
+                        [one] => {
+                            query.push(" AND event_type = ").push_bind(one.text());
+                        }
+                        many => {
+                            query.push(" AND event_type IN (");
+                            let mut texts = query.separated(", ");
+                            for event_type in many {
+                                texts.push_bind(event_type.text());
+                            }
+                            query.push(")");
+                        }
+                    }
                 }
                 if let Some(user_id) = filter.user_id {
                     query.push(" AND user_id = ").push_bind(user_id);
@@ -136,6 +160,20 @@ impl AuditLog {
                 }
                 if let Some(actor) = &filter.actor {
                     query.push(" AND actor = ").push_bind(actor);
+                }
+                if !filter.actor_kinds.is_empty() {
+                    query.push(" AND (1 = 0");
+                    for kind in &filter.actor_kinds {
+                        query.push(" OR actor = ").push_bind(*kind);
+                        query.push(" OR actor LIKE ").push_bind(format!("{kind}:%"));
+                    }
+                    query.push(")");
+                }
+                if let Some(target) = filter.target.as_deref().map(like_pattern) {
+                    query.push(" AND lower(target) LIKE lower(").push_bind(target).push(") ESCAPE '\\'");
+                }
+                if let Some(request_id) = &filter.request_id {
+                    query.push(" AND request_id = ").push_bind(request_id);
                 }
                 // `IS TRUE` prevents the index by time, which would require sorting all matching
                 // rows.

@@ -114,7 +114,7 @@ impl AuditLog {
         }
     }
 
-    async fn chain_page(&self, after: i64) -> Result<Result<Vec<AuditRow>, VerifyError>, Error> {
+    pub(super) async fn chain_page(&self, after: i64) -> Result<Result<Vec<AuditRow>, VerifyError>, Error> {
         let mut reader = self.store().reader().await?;
         match with_conn!(reader.conn(), |c| sqlx::query_as(PAGE).bind(after).fetch_all(c).await) {
             Err(sqlx::Error::ColumnDecode { .. }) => Ok(Err(VerifyError::Unreadable(after.max(0)))),

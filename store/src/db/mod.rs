@@ -5,6 +5,7 @@
 
 pub mod codec;
 mod diagnosis;
+mod like;
 mod open_error;
 mod options;
 mod pool;
@@ -15,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use diagnosis::ConnectDiagnosis;
 use futures_util::TryStreamExt as _;
+pub use like::like_pattern;
 pub use open_error::OpenError;
 use options::Engine;
 pub use options::OpenOptions;

@@ -55,6 +55,9 @@ kinds! {
         /// The sign-in was refused.
         WrongPassword = UNAUTHORIZED, "wrong-password", "Wrong user name or password",
             "Check name and password. A user that is unknown, disabled or without a password gets the same answer.";
+        /// A page over plain HTTP signs in, and its browser could not keep the session.
+        InsecurePage = FORBIDDEN, "insecure-page", "Page is not encrypted",
+            "Open Paddock over HTTPS, or at the address that `detail` names. An admin may set `PUBLIC_URL` to an address with `http:`.";
         /// The credential is valid, but does not allow the operation.
         Forbidden = FORBIDDEN, "forbidden", "Not allowed",
             "Ask an admin for the role or scope that `detail` names. The denial is in the audit log.";

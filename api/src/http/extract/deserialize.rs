@@ -60,9 +60,24 @@ pub(crate) fn read<T: DeserializeOwned>(mut value: Value) -> Result<T, Vec<Viola
 fn rule(message: &str) -> String {
     let quotes_value = message.starts_with("invalid type") || message.starts_with("invalid value");
     match message.rsplit_once(", expected ") {
-        Some((_, expected)) if quotes_value => format!("must be {expected}"),
+        Some((_, expected)) if quotes_value => format!("must be {}", json_type(expected)),
         // The message quotes the name of an unknown field, which may be long.
         _ => message.chars().take(MAX_RULE_LENGTH).collect(),
+    }
+}
+
+/// Names a type as JSON does. Serde names those of Rust.
+fn json_type(expected: &str) -> &str {
+    match expected {
+        "i8" | "i16" | "i32" | "i64" => "a whole number, such as 20",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number that is not negative, such as 20",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        // `struct Name`, with or without its number of elements.
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
     }
 }
 
@@ -218,6 +233,18 @@ mod tests {
     fn the_value_that_was_sent_is_not_repeated() {
         let violations = read::<Example>(json!({"name": 123_456})).unwrap_err();
         assert_eq!(violations[0].detail, "must be a string");
+    }
+
+    #[test]
+    fn types_are_named_as_in_json() {
+        let details = |value| {
+            let violations = read::<Example>(value).unwrap_err();
+            violations.into_iter().map(|violation| violation.detail).collect::<Vec<_>>()
+        };
+        for wrong in [json!("1"), json!(1.5), json!(true), json!([1])] {
+            assert_eq!(details(json!({"name": "a", "count": wrong})), ["must be a whole number, such as 20"]);
+        }
+        assert_eq!(details(json!({"name": "a", "inner": 1})), ["must be an object"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The audit log: the list of events, and their export.
 
+pub(super) mod chain;
 mod encoder;
 pub(super) mod export;
 mod filter;

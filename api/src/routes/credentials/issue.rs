@@ -25,7 +25,10 @@ use crate::{
         openapi_problems::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
         security_headers::no_store,
     },
-    routes::schemas::{LimitsPatch, ScopeName, patterns},
+    routes::{
+        hints::{HintView, hints_of_issued},
+        schemas::{LimitsPatch, ScopeName, patterns},
+    },
 };
 
 /// A new key.
@@ -69,6 +72,8 @@ pub(crate) struct IssuedKey {
     /// When the key expires. Null: never.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// Why the key can do less than an admin may expect.
+    hints: Vec<HintView>,
 }
 
 impl From<Issued> for IssuedKey {
@@ -77,6 +82,7 @@ impl From<Issued> for IssuedKey {
             credential_id: issued.credential.id.0,
             plaintext: issued.token.plaintext().expose_secret().to_owned(),
             expires_at: issued.credential.expires_at,
+            hints: hints_of_issued(issued.credential.models.as_ref(), &issued.owner),
         }
     }
 }

@@ -194,6 +194,8 @@ impl Run {
         let location = file.map_or_else(|| "PostgreSQL".to_owned(), |file| file.display().to_string());
         table.row(["database", &location, "up to date"]);
         table.row(["api, gateway", &url, "ready"]);
+        let ui = if paddock_api::has_ui() { "ready" } else { "not built; `make ui-build` builds it" };
+        table.row(["web UI", &format!("{url}/ui/"), ui]);
         table.row(["docs", &format!("{url}/docs"), "ready"]);
         table.row(["metrics", &format!("http://{metrics}/metrics"), "ready"]);
         table.row(["first admin", seeded.email.as_str(), &result.first_admin]);
@@ -204,6 +206,11 @@ impl Run {
             Err(_) => "does not answer; `ollama serve` starts it, or set OLLAMA_BASE_URL".to_owned(),
         };
         table.row(["ollama", ollama.as_str().trim_end_matches('/'), &state]);
+        let limit = match self.settings.serve.rate_limit_per_minute {
+            0 => "none".to_owned(),
+            limit => format!("{limit} requests a minute"),
+        };
+        table.row(["user limit", &limit, "by default; RATE_LIMIT_PER_MINUTE changes it"]);
         match cluster {
             Some(cluster) => table.row(["operator", cluster, "working"]),
             None => table.row(["operator", "-", "off; --operator --context NAME starts it"]),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{ADMIN_EMAIL, Api, MODEL, PASSWORD};
 
 /// The kinds of caller. "The user" owns the row that the path names.
-const IDENTITIES: [&str; 12] = [
+pub(super) const IDENTITIES: [&str; 12] = [
     "anonymous",
     "a session without a role",
     "the user's session",
@@ -66,7 +66,10 @@ pub(super) fn rows() -> Vec<Row> {
         ("DELETE /users/{id}", nothing,                       [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /users/{id}/password", new_password,           [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 403, 403]),
         ("GET /credentials", nothing,                         [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
-        // A retiring key issues and rotates no key that outlives it.
+        ("GET /credentials/{id}", nothing,                    [401, 403, 200, 403, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("POST /credentials/{id}/end-grace", nothing,         [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
+        // A retiring key changes, issues and rotates no key that outlives it.
+        ("PATCH /credentials/{id}", by_label,                 [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 403]),
         ("POST /credentials", new_key,                        [401, 403, 403, 403, 201, 401, 401, 401, 403, 403, 201, 403]),
         ("POST /credentials/{id}/rotate", nothing,            [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 403]),
         // Of another key; a key may revoke itself, as a table below says.
@@ -75,7 +78,9 @@ pub(super) fn rows() -> Vec<Row> {
         ("POST /credentials/revoke", by_label,                [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("GET /audit", nothing,                               [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("GET /audit/export", nothing,                        [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("GET /audit/chain", nothing,                         [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("GET /usage", nothing,                               [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
+        ("GET /usage/export", nothing,                        [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("GET /models", nothing,                              [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("DELETE /models/{name}", nothing,                    [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /models/pull", new_pull,                       [401, 403, 403, 403, 202, 401, 401, 401, 403, 403, 202, 202]),
@@ -177,7 +182,7 @@ pub(super) struct Callers {
     /// The user that owns the rows that the paths name.
     pub(super) user: i64,
     /// A credential for each kind of caller; none for the anonymous one.
-    credentials: [Option<String>; 12],
+    pub(super) credentials: [Option<String>; 12],
 }
 
 impl Callers {
@@ -227,6 +232,11 @@ impl Callers {
                 let id = api.key(self.user, json!({})).await?.0;
                 let overridden = format!("UPDATE credentials SET overridden_at = created_at WHERE id = {id}");
                 api.database()?.execute(&overridden).await?;
+                id
+            }
+            (_, path) if path.ends_with("/end-grace") => {
+                let id = api.key(self.user, json!({})).await?.0;
+                api.admin().post(format!("/credentials/{id}/rotate")).expect(200).await?;
                 id
             }
             (_, "/models/{name}") => {

@@ -2,6 +2,7 @@
 //! server serves.
 
 mod audit;
+mod audit_filters;
 mod auth;
 mod auth_failures;
 mod authorization;
@@ -10,6 +11,8 @@ mod bulk_revocation;
 mod connections;
 mod contract;
 mod cors;
+mod credential_changes;
+mod credential_lists;
 mod credentials;
 mod database_down;
 mod forgery;
@@ -28,8 +31,11 @@ mod sessions;
 mod shutdown;
 mod stream_revocation;
 mod trusted_proxies;
+mod ui;
 mod usage;
+mod usage_series;
 mod user_input;
+mod user_lists;
 mod user_permissions;
 mod users;
 

@@ -81,17 +81,22 @@ async fn a_cookie_authenticates_no_other_request(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reused_cookie_ends_its_session(#[case] engine: Engine) {
+async fn a_cookie_works_for_two_tabs_and_its_third_use_ends_the_session(#[case] engine: Engine) {
     story(async {
         let api = Api::start(engine).await?;
         let (first, _) = begin(&api).await?;
         let refreshed = refresh(&api, &first).expect(200).await?;
+        let other_tab = refresh(&api, &first).expect(200).await?;
+        for tab in [&refreshed, &other_tab] {
+            api.by(&tab.text("access_token")?).get("/me").expect(200).await?;
+        }
         let refused = refresh(&api, &first).expect(401).await?;
         assert_eq!(cookie(&refused)?, ("paddock_refresh=".to_owned(), CLEARED.to_owned()));
         assert_eq!(refused.problem(), "unauthenticated");
         api.by(&refreshed.text("access_token")?).get("/me").expect(401).await?;
         refresh(&api, &cookie(&refreshed)?.0).expect(401).await?;
-        assert_eq!(api.events(3).await?, ["session_reuse_detected", "session_refreshed", "login_success"]);
+        let expected = ["session_reuse_detected", "session_refreshed", "session_refreshed", "login_success"];
+        assert_eq!(api.events(4).await?, expected);
         Ok(())
     })
     .await;
@@ -229,6 +234,30 @@ async fn a_page_of_another_origin_cannot_use_the_cookie(#[case] engine: Engine) 
                 api.anonymous().post("/auth/refresh").header("cookie", &cookie_text).header("origin", &origin);
             cookie_text = cookie(&request.expect(200).await?)?.0;
         }
+        Ok(())
+    })
+    .await;
+}
+
+/// An address in a local network.
+const LAN: &str = "192.0.2.7:8080";
+
+/// A sign-in from a page at that address.
+fn sign_in_over_plain_http(api: &Api) -> Request<'_> {
+    let credentials = json!({"username": ADMIN_EMAIL, "password": PASSWORD});
+    let request = api.anonymous().post("/auth/login").json(&credentials);
+    request.header("host", LAN).header("origin", &format!("http://{LAN}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_over_plain_http_signs_in_only_where_the_public_url_allows_it() {
+    story(async {
+        let api = Api::start(Engine::Sqlite).await?;
+        assert_eq!(sign_in_over_plain_http(&api).expect(403).await?.problem(), "insecure-page");
+        let configure = |config| Config { public_url: Some(format!("http://{LAN}")), ..config };
+        let api = Api::start_with(Engine::Sqlite, configure).await?;
+        let (_, attributes) = cookie(&sign_in_over_plain_http(&api).expect(200).await?)?;
+        ensure!(!attributes.contains("Secure"), "{attributes}");
         Ok(())
     })
     .await;

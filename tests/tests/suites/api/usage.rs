@@ -37,14 +37,14 @@ impl Api {
 }
 
 /// Two users, of whom the first has sent two chats and the second one.
-struct TwoUsers {
-    ada: i64,
-    bob: i64,
-    adas_key: String,
+pub(super) struct TwoUsers {
+    pub(super) ada: i64,
+    pub(super) bob: i64,
+    pub(super) adas_key: String,
 }
 
 impl TwoUsers {
-    async fn chat(api: &Api) -> Result<Self> {
+    pub(super) async fn chat(api: &Api) -> Result<Self> {
         api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 7)));
         let (ada, adas_key) = api.plain_user().await?;
         let (bob, other) = api.plain_user().await?;
@@ -172,7 +172,7 @@ struct Readers {
 }
 
 impl Readers {
-    async fn chat(api: &Api) -> Result<Self> {
+    pub(super) async fn chat(api: &Api) -> Result<Self> {
         api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
         let ada = api.user(json!({"roles": ["user"]})).await?;
         let (reading, reader) = api.key(ada, json!({"scopes": ["chat", "usage:read"]})).await?;
@@ -273,7 +273,7 @@ async fn a_wrong_parameter_is_named(#[case] engine: Engine) {
         let api = Api::start(engine).await?;
         for (name, value) in [
             ("from", "yesterday"),
-            ("from", "2026-11-01T00:00:00Z"),
+            ("from", "2026-11-01T05:00"),
             ("to", "2026-02-30"),
             ("group_by", ""),
             ("group_by", "user,user"),

@@ -8,7 +8,7 @@ use paddock_accounts::{
     credentials::NewKey,
     passwords::PasswordPolicy,
     types::{Email, Limits, Role},
-    users::{Created, NewUser},
+    users::{Created, NewUser, UserSearch},
 };
 use paddock_store::{
     OpenOptions,
@@ -244,7 +244,7 @@ async fn a_change_that_cannot_be_recorded_does_not_happen(#[case] engine: Engine
         let new = NewUser::new(Email::parse("bob@example.com")?);
         let refused = store.accounts.users().create(&context(), new).await;
         ensure!(matches!(refused, Err(Error::Store(paddock_store::Error::Audit(_)))), "{refused:?}");
-        ensure!(store.accounts.users().list(None, 10, 0).await?.1 == 1, "the user is not there");
+        ensure!(store.accounts.users().list(&UserSearch::default(), 10, 0).await?.1 == 1, "the user is not there");
         Ok(())
     })
     .await;

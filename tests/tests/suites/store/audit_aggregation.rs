@@ -34,7 +34,8 @@ impl StoreFixture {
 
     /// The rows of a type, oldest first, each with the number of its events.
     async fn rows_of(&self, event_type: &str) -> Result<Vec<(AuditRow, u64)>> {
-        let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
+        let types = vec![event_type.parse().map_err(anyhow::Error::msg)?];
+        let filter = AuditFilter { event_types: Some(types), ..AuditFilter::default() };
         let mut rows = self.accounts.audit().list(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         rows.into_iter().map(|row| times(&row).map(|times| (row, times))).collect()

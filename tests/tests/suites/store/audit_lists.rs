@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use paddock_accounts::{CredentialId, types::Email, users::NewUser};
 use paddock_store::{
-    audit::{AuditFilter, AuditRow},
+    audit::{AuditFilter, AuditRow, EventType},
     context::Actor,
 };
 use paddock_tests::{database::Engine, story::story};
@@ -52,17 +52,33 @@ async fn filters_find_the_rows_that_a_filter_in_memory_finds(#[case] engine: Eng
             AuditFilter { actor: Some("nobody".into()), ..any() },
             AuditFilter { credential_id: Some(CredentialId(1)), ..any() },
             AuditFilter { user_id: Some(paddock_accounts::UserId(5)), ..any() },
-            AuditFilter { event_type: Some("user_created".into()), until: Some(late), ..any() },
+            AuditFilter { event_types: Some(vec![EventType::UserCreated]), until: Some(late), ..any() },
             AuditFilter { since: Some(early), until: Some(late), ..any() },
             AuditFilter { since: Some(late + Duration::from_hours(24 * 30)), ..any() },
             AuditFilter { until: Some(rows[0].occurred_at), ..any() },
+            AuditFilter { event_types: Some(vec![EventType::UserCreated, EventType::Logout]), ..any() },
+            AuditFilter { event_types: Some(Vec::new()), ..any() },
+            AuditFilter { actor_kinds: vec!["system", "anonymous"], ..any() },
+            AuditFilter { actor_kinds: vec!["key"], since: Some(early), ..any() },
+            AuditFilter { target: Some("U3".into()), ..any() },
+            AuditFilter { target: Some("u_".into()), ..any() },
+            AuditFilter { request_id: rows[3].request_id.clone().or(Some("none".into())), ..any() },
         ];
         for filter in filters {
             let fits = |row: &&AuditRow| {
                 filter.actor.as_ref().is_none_or(|actor| *actor == row.actor)
                     && filter.credential_id.is_none_or(|id| row.credential_id == Some(id.into()))
                     && filter.user_id.is_none_or(|id| row.user_id == Some(id.into()))
-                    && filter.event_type.as_ref().is_none_or(|event_type| *event_type == row.event_type)
+                    && filter
+                        .event_types
+                        .as_ref()
+                        .is_none_or(|types| types.iter().any(|one| one.text() == row.event_type))
+                    && (filter.actor_kinds.is_empty()
+                        || filter.actor_kinds.iter().any(|kind| row.actor.split(':').next() == Some(kind)))
+                    && filter.target.as_ref().is_none_or(|text| {
+                        row.target.as_ref().is_some_and(|target| target.contains(&text.to_lowercase()))
+                    })
+                    && filter.request_id.as_ref().is_none_or(|id| row.request_id.as_ref() == Some(id))
                     && filter.since.is_none_or(|since| row.occurred_at >= since)
                     && filter.until.is_none_or(|until| row.occurred_at < until)
             };

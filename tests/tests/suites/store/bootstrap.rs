@@ -9,7 +9,7 @@ use paddock_accounts::{
     types::{Email, LimitsPatch, Role},
     users::UserPatch,
 };
-use paddock_store::audit::{AuditFilter, AuditRow};
+use paddock_store::audit::{AuditFilter, AuditRow, EventType};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ impl StoreFixture {
 
     /// The detail and the change of the newest event of seeding.
     async fn bootstrapped(&self) -> Result<(String, Value)> {
-        let filter = AuditFilter { event_type: Some("admin_bootstrapped".to_owned()), ..AuditFilter::default() };
+        let filter = AuditFilter { event_types: Some(vec![EventType::AdminBootstrapped]), ..AuditFilter::default() };
         let row = self.accounts.audit().list(&filter, 1, AuditRow::owned).await?.pop().context("an event")?;
         let change = row.change.map_or(Ok(Value::Null), |text| serde_json::from_str(&text))?;
         Ok((row.detail.unwrap_or_default(), change))

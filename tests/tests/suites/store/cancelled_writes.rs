@@ -4,7 +4,10 @@
 use std::{future::poll_fn, pin::pin, task::Poll};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use paddock_accounts::{types::Email, users::NewUser};
+use paddock_accounts::{
+    types::Email,
+    users::{NewUser, UserSearch},
+};
 use paddock_store::audit::{AuditFilter, AuditRow};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
@@ -46,7 +49,7 @@ impl StoreFixture {
     async fn users_and_their_events(&self) -> Result<(i64, i64)> {
         const BOTH: &str =
             "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM audit_logs WHERE event_type = 'user_created')";
-        self.accounts.users().list(None, 500, 0).await?;
+        self.accounts.users().list(&UserSearch::default(), 500, 0).await?;
         self.database.rows(BOTH).await?.pop().context("one row")
     }
 

@@ -9,7 +9,7 @@ use paddock_accounts::{
     bootstrap::{ADMIN_EMAIL, Seed},
     managed_resources::{Adoption, OnUidMismatch},
     types::{Email, Role},
-    users::{Created, NewUser},
+    users::{Created, NewUser, UserSearch},
 };
 use paddock_store::audit::{AuditFilter, AuditRow};
 use paddock_tests::{
@@ -19,7 +19,7 @@ use paddock_tests::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{StoreFixture, context, desired_user, keys::new_key, object, open};
+use super::{StoreFixture, context, desired_user, keys::new_key, matching, object, open};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -145,8 +145,8 @@ async fn the_address_and_external_id_of_a_deleted_user_are_free_at_once(#[case] 
             seen.push(ada.id);
             store.accounts.users().delete(&context(), ada.id, Ok(())).await?;
         }
-        ensure!(store.accounts.users().list(None, 10, 0).await? == (Vec::new(), 0));
-        ensure!(store.accounts.users().list(Some("ada"), 10, 0).await?.1 == 0);
+        ensure!(store.accounts.users().list(&UserSearch::default(), 10, 0).await? == (Vec::new(), 0));
+        ensure!(store.accounts.users().list(&matching("ada"), 10, 0).await?.1 == 0);
         Ok(())
     })
     .await;

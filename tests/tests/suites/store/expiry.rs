@@ -21,7 +21,8 @@ const HOUR: Duration = Duration::from_hours(1);
 impl StoreFixture {
     /// The events of a type, oldest first.
     async fn events_of(&self, event_type: &str) -> Result<Vec<AuditRow>> {
-        let filter = AuditFilter { event_type: Some(event_type.to_owned()), ..AuditFilter::default() };
+        let types = vec![event_type.parse().map_err(anyhow::Error::msg)?];
+        let filter = AuditFilter { event_types: Some(types), ..AuditFilter::default() };
         let mut rows = self.accounts.audit().list(&filter, 500, AuditRow::owned).await?;
         rows.reverse();
         Ok(rows)

@@ -33,7 +33,7 @@ use paddock_accounts::{
     passwords::PasswordPolicy,
     sessions::SessionKey,
     types::{Email, Limits, ManagedBy, Role, Scopes},
-    users::{Created, NewUser, User},
+    users::{Created, NewUser, User, UserSearch},
 };
 use paddock_store::{
     OpenOptions,
@@ -52,6 +52,11 @@ struct StoreFixture {
     accounts: Accounts,
     clock: StoppedClock,
     database: Database,
+}
+
+/// Selects the users with this text.
+fn matching(text: &str) -> UserSearch {
+    UserSearch { text: Some(text.to_owned()), ..UserSearch::default() }
 }
 
 async fn open(engine: Engine) -> Result<StoreFixture> {

@@ -64,19 +64,20 @@ fn midnight(day: i64) -> Timestamp {
     Timestamp::from_micros(1_698_796_800_000_000 + (day - 1) * 86_400_000_000)
 }
 
-type Group = (Option<Day>, Option<UserId>, Option<CredentialId>, Option<String>);
+type Group = (Option<Day>, Option<Timestamp>, Option<UserId>, Option<CredentialId>, Option<String>);
 
 /// The totals of these records, computed in memory.
 fn sum_in_memory(records: &[UsageRecord], filter: &UsageFilter, by: GroupBy) -> BTreeMap<Group, Totals> {
     let mut groups = BTreeMap::<Group, Totals>::new();
     if by == GroupBy::default() {
-        groups.insert((None, None, None, None), Totals::default());
+        groups.insert((None, None, None, None, None), Totals::default());
     }
     for record in records {
         let day = Day::of(record.started_at);
         let key = record.credential_id.unwrap_or(CredentialId(0));
-        let is_wanted = filter.from.is_none_or(|from| day >= from)
-            && filter.to.is_none_or(|to| day < to)
+        let hour = record.started_at.micros() - record.started_at.micros() % 3_600_000_000;
+        let is_wanted = filter.from.is_none_or(|from| record.started_at >= from)
+            && filter.to.is_none_or(|to| record.started_at < to)
             && filter.user_id.is_none_or(|user| user == record.user_id)
             && filter.credential_id.is_none_or(|wanted| wanted == key)
             && filter.model.as_ref().is_none_or(|model| *model == record.model);
@@ -85,6 +86,7 @@ fn sum_in_memory(records: &[UsageRecord], filter: &UsageFilter, by: GroupBy) -> 
         }
         let group = (
             by.day.then_some(day),
+            by.hour.then_some(Timestamp::from_micros(hour)),
             by.user.then_some(record.user_id),
             by.key.then_some(key),
             by.model.then(|| record.model.clone()),
@@ -101,7 +103,14 @@ fn sum_in_memory(records: &[UsageRecord], filter: &UsageFilter, by: GroupBy) -> 
 }
 
 fn every_grouping() -> impl Iterator<Item = GroupBy> {
-    (0..16).map(|bits| GroupBy { day: bits & 1 != 0, user: bits & 2 != 0, key: bits & 4 != 0, model: bits & 8 != 0 })
+    (0..32).map(|bits| GroupBy {
+        day: bits & 1 != 0,
+        user: bits & 2 != 0,
+        key: bits & 4 != 0,
+        model: bits & 8 != 0,
+        hour: bits & 16 != 0,
+        sort: None,
+    })
 }
 
 /// Asserts that the totals of every grouping equal the sums over these records.
@@ -109,8 +118,10 @@ async fn assert_totals(store: &StoreFixture, records: &[UsageRecord], filter: &U
     for by in every_grouping() {
         let wanted: Vec<(Group, Totals)> = sum_in_memory(records, filter, by).into_iter().collect();
         let (rows, total) = store.accounts.usage().totals(filter, by, 1000, 0).await?;
-        let found: Vec<_> =
-            rows.into_iter().map(|row| ((row.day, row.user_id, row.credential_id, row.model), row.totals)).collect();
+        let found: Vec<_> = rows
+            .into_iter()
+            .map(|row| ((row.day, row.hour, row.user_id, row.credential_id, row.model), row.totals))
+            .collect();
         assert_eq!(found, wanted, "{filter:?} {by:?}");
         assert_eq!(total, i64::try_from(wanted.len())?);
         // The pages have the same totals.
@@ -148,11 +159,11 @@ async fn totals_are_the_sums_of_the_rows_after_repeated_and_concurrent_writes(#[
 
         let filters = [
             UsageFilter::default(),
-            UsageFilter { from: Some(Day::of(midnight(30))), ..UsageFilter::default() },
-            UsageFilter { to: Some(Day::of(midnight(30))), ..UsageFilter::default() },
+            UsageFilter { from: Some(midnight(30)), ..UsageFilter::default() },
+            UsageFilter { to: Some(midnight(30)), ..UsageFilter::default() },
             UsageFilter {
-                from: Some(Day::of(midnight(29))),
-                to: Some(Day::of(midnight(32))),
+                from: Some(midnight(29)),
+                to: Some(midnight(32)),
                 user_id: Some(UserId(2)),
                 ..UsageFilter::default()
             },
@@ -162,6 +173,13 @@ async fn totals_are_the_sums_of_the_rows_after_repeated_and_concurrent_writes(#[
                 ..UsageFilter::default()
             },
             UsageFilter { user_id: Some(UserId(99)), ..UsageFilter::default() },
+            // Within a day: its first microsecond is left out.
+            UsageFilter {
+                from: Some(midnight(29) + Duration::from_micros(1)),
+                to: Some(midnight(31) + Duration::from_hours(5)),
+                user_id: Some(UserId(1)),
+                ..UsageFilter::default()
+            },
         ];
         for filter in &filters {
             assert_totals(&store, &records, filter).await?;

@@ -14,7 +14,7 @@ use paddock_accounts::{
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 
-use super::{StoreFixture, context, open};
+use super::{StoreFixture, context, matching, open};
 
 fn seed() -> Seed {
     Seed { password: Some("correct horse battery".into()), force: false }
@@ -72,9 +72,9 @@ async fn a_search_ignores_case_and_has_no_wildcards(#[case] engine: Engine) {
     story(async {
         let store = open(engine).await?;
         let ada = store.user("ada@example.com", &[]).await?;
-        let (found, total) = store.accounts.users().list(Some("ADA"), 10, 0).await?;
+        let (found, total) = store.accounts.users().list(&matching("ADA"), 10, 0).await?;
         ensure!(total == 1 && found[0].id == ada.id);
-        ensure!(store.accounts.users().list(Some("%"), 10, 0).await?.1 == 0);
+        ensure!(store.accounts.users().list(&matching("%"), 10, 0).await?.1 == 0);
         Ok(())
     })
     .await;
@@ -99,7 +99,7 @@ async fn an_external_id_belongs_to_one_user(#[case] engine: Engine) {
         let other = create(new("ada@example.com", "hr-8")?).await;
         ensure!(matches!(other, Err(Error::EmailTaken(id)) if id == ada.id), "{other:?}");
 
-        let (found, total) = store.accounts.users().list(Some("HR-7"), 10, 0).await?;
+        let (found, total) = store.accounts.users().list(&matching("HR-7"), 10, 0).await?;
         ensure!(total == 1 && found[0].id == ada.id, "the external id is not found");
         ensure!(store.events().await? == ["user_created"]);
         Ok(())

@@ -45,7 +45,7 @@ const SET: &str = "SELECT count(*) FROM passwords WHERE user_id = {id} AND hash 
 const REVOKED: &str = "SELECT count(*) FROM credentials WHERE id = {id} AND revoked_at IS NOT NULL";
 
 #[rustfmt::skip]
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 18] = [
     ("POST /auth/login", |mark| json!({"username": email(mark), "password": PASSWORD}),
      "SELECT count(*) FROM sessions WHERE user_agent = '{mark}'"),
     ("POST /auth/refresh", nothing,
@@ -58,6 +58,10 @@ const ROWS: [Row; 16] = [
     ("DELETE /users/{id}", nothing, "SELECT count(*) FROM users WHERE id = {id} AND deleted_at IS NOT NULL"),
     ("POST /credentials", |mark| json!({"user_id": 1, "label": mark}), "SELECT count(*) FROM credentials WHERE label = '{mark}'"),
     ("POST /credentials/revoke", |mark| json!({"label": mark}), REVOKED),
+    ("PATCH /credentials/{id}", |mark| json!({"label": format!("new {mark}")}),
+     "SELECT count(*) FROM credentials WHERE id = {id} AND label LIKE 'new %'"),
+    (END_GRACE, nothing, "SELECT count(*) FROM credentials c WHERE id = {id} AND NOT EXISTS \
+     (SELECT 1 FROM credential_secrets WHERE credential_id = c.id AND state = 'retiring')"),
     ("POST /credentials/{id}/clear-override", nothing,
      "SELECT count(*) FROM credentials WHERE id = {id} AND overridden_at IS NULL"),
     ("POST /credentials/{id}/rotate", nothing, "SELECT count(*) - 1 FROM credential_secrets WHERE credential_id = {id}"),
@@ -67,6 +71,7 @@ const ROWS: [Row; 16] = [
     (DELETE_MODEL, nothing, ""),
 ];
 
+const END_GRACE: &str = "POST /credentials/{id}/end-grace";
 /// Ollama, not the database, shows whether this operation was done.
 const DELETE_MODEL: &str = "DELETE /models/{name}";
 
@@ -120,6 +125,9 @@ impl LeavingClient {
                 target = api.key(1, json!({"label": mark})).await?.0;
                 let overridden = format!("UPDATE credentials SET overridden_at = created_at WHERE id = {target}");
                 api.database()?.execute(&overridden).await?;
+                if row.0 == END_GRACE {
+                    api.admin().post(format!("/credentials/{target}/rotate")).expect(200).await?;
+                }
             }
         }
         Ok(Self { row, mark, target, credential })

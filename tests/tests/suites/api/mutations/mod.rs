@@ -24,7 +24,7 @@ use super::{
 
 /// A mutating operation, the event of its success, and whether an authenticated caller can be
 /// refused.
-const EVENTS: [(&str, &str, bool); 16] = [
+const EVENTS: [(&str, &str, bool); 18] = [
     ("POST /auth/login", "login_success", false),
     ("POST /auth/refresh", "session_refreshed", false),
     ("POST /auth/logout", "logout", false),
@@ -35,6 +35,8 @@ const EVENTS: [(&str, &str, bool); 16] = [
     ("DELETE /users/{id}", "user_deleted", true),
     ("POST /credentials", "api_key_issued", true),
     ("POST /credentials/revoke", "api_key_revoked", true),
+    ("PATCH /credentials/{id}", "api_key_updated", true),
+    ("POST /credentials/{id}/end-grace", "api_key_grace_ended", true),
     ("POST /credentials/{id}/clear-override", "override_cleared", true),
     ("POST /credentials/{id}/rotate", "api_key_rotated", true),
     ("POST /credentials/{id}/revoke", "api_key_revoked", true),
@@ -145,6 +147,7 @@ pub(super) fn success(operation: &str) -> u16 {
         | "DELETE /models/pull/{id}"
         | "DELETE /models/{name}"
         | "POST /credentials/{id}/revoke"
+        | "POST /credentials/{id}/end-grace"
         | "POST /credentials/{id}/clear-override" => 204,
         _ => 200,
     }
