@@ -44,6 +44,8 @@ pub struct Config {
     /// Whether only requests to this machine are served. Set it while the admin has the well-known
     /// development password: a page whose host name resolves to this machine could sign in with it.
     pub only_local_hosts: bool,
+    /// Whether the web UI is served.
+    pub web_ui: WebUi,
     /// The time between two sweeps that record the expiry of keys.
     pub sweep_interval: Duration,
     /// Where clients reach this, if that is known. Pages of this origin may use the session's
@@ -79,6 +81,7 @@ impl Config {
             cors_allowed_origins: Vec::new(),
             cors_allow_local: false,
             only_local_hosts: false,
+            web_ui: WebUi::Served,
             sweep_interval: Duration::from_secs(30),
             public_url: None,
             secure_cookies: false,
@@ -87,6 +90,15 @@ impl Config {
             readiness: Readiness::default(),
         }
     }
+}
+
+/// Whether the web UI is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebUi {
+    /// It is served below `/ui/`.
+    Served,
+    /// Its paths are not found.
+    Off,
 }
 
 /// The timeouts of a request through the gateway. Each one ends the request by itself.

@@ -21,7 +21,7 @@ mod readiness;
 mod routes;
 mod server;
 
-pub use config::{Config, ConnectionLimits, Timeouts};
+pub use config::{Config, ConnectionLimits, Timeouts, WebUi};
 pub use http::{
     hop_by_hop::{forwarded_request_headers, forwarded_response_headers},
     host::{host_of, is_local},

@@ -14,9 +14,10 @@ use tracing::Instrument as _;
 
 use crate::{
     app::App,
+    config::WebUi,
     gateway,
     http::{
-        error::ApiError,
+        error::{ApiError, Kind},
         host::{self, HostError},
         request_context::{RequestContext, X_REQUEST_ID},
         request_metrics::{MetricsSlot, RequestMetrics, method_label},
@@ -134,6 +135,11 @@ impl Dispatcher {
         Ok(match target {
             Lookup::Served(endpoint) => gateway::serve(gateway, endpoint, request, context, metrics).await,
             Lookup::Rejected(refused) => gateway::refuse(gateway, &refused, request, context, metrics).await,
+            Lookup::NotOllama if self.app.web_ui == WebUi::Off && is_ui(request.uri().path()) => {
+                let error = ApiError::new(Kind::NotFound, "the web UI is switched off");
+                metrics.complete(error.status());
+                render(&error, None, context)
+            }
             Lookup::NotOllama => self.route(request, context, metrics).await,
         })
     }
@@ -154,6 +160,11 @@ impl Dispatcher {
         }
         response
     }
+}
+
+/// Whether a path belongs to the web UI.
+fn is_ui(path: &str) -> bool {
+    path.strip_prefix("/ui").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Renders an error. `dialect` is that of a path of the gateway. `None`: the path belongs to the
