@@ -47,12 +47,12 @@ pub struct Seed {
     pub force: bool,
 }
 
-/// The result of seeding. An existing password or key is not returned.
+/// The result of seeding. An existing key is not returned, nor is a password that the caller knows.
 #[derive(Debug)]
 pub struct Seeded {
     /// The admin's address.
     pub email: Email,
-    /// The password, if it was set now.
+    /// The password, if it was generated now.
     pub password: Option<SecretString>,
     /// The key, if it was issued now.
     pub key: Option<ApiKeyToken>,
@@ -121,7 +121,7 @@ impl Accounts {
     async fn seed_by(&self, seed: &Seed, is_checked: bool) -> Result<Seeded, SeedError> {
         let email = Email::parse(ADMIN_EMAIL).expect("the address is well formed");
         let context = AuditContext::system("seed");
-        let (admin, password) = match self.users().find_by_email(&email).await? {
+        let (admin, set_password) = match self.users().find_by_email(&email).await? {
             Some(admin) if !seed.force => (admin, None),
             None if !seed.force && self.has_admin().await? => return Ok(Seeded { email, password: None, key: None }),
             _ => {
@@ -132,13 +132,14 @@ impl Accounts {
             }
         };
         let key = match admin.admin_blocker() {
-            None => self.bootstrap_key(&context, admin.id).await.map_err(|error| match password {
+            None => self.bootstrap_key(&context, admin.id).await.map_err(|error| match set_password {
                 Some(_) => SeedError::Untold(error),
                 None => error.into(),
             })?,
             Some(_) if self.has_admin().await? => None,
             Some(admin_blocker) => return Err(SeedError::NoAdmin(admin_blocker)),
         };
+        let password = set_password.filter(|_| seed.password.is_none());
         Ok(Seeded { email, password, key })
     }
 

@@ -8,6 +8,7 @@ use paddock_accounts::Accounts;
 
 use crate::{
     auth::{Authenticator, failure_limiter::AuthFailureLimiter, refresh_cookie::RefreshCookie},
+    config::WebUi,
     gateway::Gateway,
     http::{client_ip::TrustedProxies, cors::Origins},
     models::Models,
@@ -36,6 +37,7 @@ pub(crate) struct AppState {
     pub(crate) readiness: Readiness,
     pub(crate) refresh_cookie: RefreshCookie,
     pub(crate) trusted_proxies: TrustedProxies,
+    pub(crate) web_ui: WebUi,
 }
 
 /// The OpenAPI document as JSON.

@@ -45,6 +45,8 @@ pub struct Config {
     /// development password. Otherwise a page whose host name resolves to this machine could sign
     /// in.
     pub only_local_hosts: bool,
+    /// Whether the web UI is served.
+    pub web_ui: WebUi,
     /// The time between two sweeps that record the expiry of keys.
     pub sweep_interval: Duration,
     /// The URL at which clients reach the server, if known. Pages of its origin may use the session
@@ -79,6 +81,7 @@ impl Config {
             cors_allowed_origins: Vec::new(),
             cors_allow_local: false,
             only_local_hosts: false,
+            web_ui: WebUi::Served,
             sweep_interval: Duration::from_secs(30),
             public_url: None,
             usage_spool_dir: None,
@@ -86,6 +89,15 @@ impl Config {
             readiness: Readiness::default(),
         }
     }
+}
+
+/// Whether the web UI is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebUi {
+    /// It is served below `/ui/`.
+    Served,
+    /// Its paths are not found.
+    Off,
 }
 
 /// The timeouts of a request through the gateway. Each one ends the request by itself.

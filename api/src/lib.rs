@@ -23,7 +23,7 @@ mod routes;
 mod server;
 mod ui;
 
-pub use config::{Config, ConnectionLimits, Timeouts};
+pub use config::{Config, ConnectionLimits, Timeouts, WebUi};
 pub use http::{
     hop_by_hop::{forwarded_request_headers, forwarded_response_headers},
     host::{host_of, is_local},
@@ -33,4 +33,3 @@ pub use openapi::openapi;
 pub use readiness::{Readiness, Report};
 pub use routes::audit::{AuditEncoder, ExportFormat};
 pub use server::{Error, serve};
-pub use ui::has_ui;

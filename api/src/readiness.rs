@@ -9,7 +9,8 @@ use std::{
 };
 
 use paddock_accounts::Accounts;
-use paddock_store::OpenError;
+use paddock_store::{OpenError, error_chain};
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -34,6 +35,8 @@ struct State {
     /// Whether this process counts requests alone although `REDIS_URL` is set.
     has_local_limits: AtomicBool,
     is_stopping: AtomicBool,
+    /// The last error of a database that no waiting makes usable, which was logged.
+    logged_error: Mutex<Option<String>>,
 }
 
 /// The readiness at one moment.
@@ -100,13 +103,31 @@ impl Readiness {
     pub(crate) async fn probe_database(&self, accounts: &Accounts) {
         self.state.has_cache.store(accounts.authentication().is_cache_enabled(), Relaxed);
         match timeout(PROBE_TIMEOUT, accounts.ready()).await {
-            Ok(Ok(())) => self.set_database(true, true),
+            Ok(Ok(())) => {
+                *self.state.logged_error.lock() = None;
+                self.set_database(true, true);
+            }
             Ok(Err(OpenError::Behind { .. })) => self.set_database(true, false),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "cannot probe the database");
+                self.log_probe_error(&error);
                 self.set_database(false, false);
             }
             Err(_) => self.set_database(false, false),
+        }
+    }
+
+    /// Logs why a probe failed. An outage ends by itself, so it is only a detail; anything else is
+    /// logged once.
+    fn log_probe_error(&self, error: &OpenError) {
+        if error.is_unavailable() {
+            tracing::debug!(%error, "database probe failed");
+            return;
+        }
+        let error = error_chain(error);
+        let mut logged = self.state.logged_error.lock();
+        if logged.as_ref() != Some(&error) {
+            tracing::error!(error, "the database cannot be used");
+            *logged = Some(error);
         }
     }
 

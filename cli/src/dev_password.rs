@@ -29,7 +29,7 @@ pub(crate) async fn require_local_hosts(
         // A server may start before its database.
         Ok(false) | Err(paddock_accounts::Error::Store(paddock_store::Error::Unavailable(_))) => Ok(false),
         Err(error) => Err(error.into()),
-        Ok(true) if environment == Environment::Local && addr.ip().is_loopback() => Ok(true),
+        Ok(true) if environment == Environment::Local && addr.ip().to_canonical().is_loopback() => Ok(true),
         Ok(true) => Err(Error::config(format!(
             "{ADMIN_EMAIL} has the password `{DEV_PASSWORD}` of `paddock run --env dev`, which everybody knows, so a \
              server with it may only listen on 127.0.0.1, with ENVIRONMENT=local: set another password with `paddock user set-password {ADMIN_EMAIL} --local`"

@@ -8,6 +8,8 @@ mod contexts;
 mod dev_password;
 mod env;
 mod error;
+mod listen_address;
+mod listener;
 mod logging;
 mod otlp;
 mod output;

@@ -11,7 +11,7 @@ use paddock_store::clock::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Error, settings::Environment};
+use crate::{error::Error, listener, settings::Environment};
 
 /// Reports the parts that are not ready, by name. Empty: ready.
 pub(crate) type ReadinessCheck = Box<dyn Fn() -> Vec<&'static str> + Send + Sync>;
@@ -52,7 +52,7 @@ pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
 /// Binds the address. In local, falls back to a free port if it is in use, because several servers
 /// may run on one machine.
 pub(crate) async fn bind(addr: SocketAddr, environment: Environment) -> Result<TcpListener, Error> {
-    match TcpListener::bind(addr).await {
+    match listener::bind(addr).await {
         Ok(listener) => Ok(listener),
         Err(error) if environment == Environment::Local && error.kind() == std::io::ErrorKind::AddrInUse => {
             let listener = TcpListener::bind(SocketAddr::new(addr.ip(), 0)).await?;
@@ -67,9 +67,9 @@ pub(crate) async fn bind(addr: SocketAddr, environment: Environment) -> Result<T
 pub(crate) fn bind_error(name: &str, addr: SocketAddr, error: &std::io::Error) -> Error {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => "another process uses it; stop that process, or set a free port",
-        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; use 0.0.0.0 or 127.0.0.1",
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; use [::], 0.0.0.0 or 127.0.0.1",
         std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; use a port such as 8080",
-        _ => "set it to ip:port, such as 0.0.0.0:8080",
+        _ => "set it to ip:port, such as [::]:8080",
     };
     Error::Other(anyhow::anyhow!("cannot listen on {name} {addr} ({error}): {hint}"))
 }

@@ -10,14 +10,15 @@ use tokio::net::TcpListener;
 use crate::{
     config,
     error::Error,
+    listener,
     probes::{self, ReadinessCheck},
-    settings::{Environment, OllamaSettings, OperatorSettings, ServeSettings},
+    settings::{DrainSettings, Environment, OllamaSettings, OperatorSettings, ServeSettings},
 };
 
 /// Binds the address of the API. Never falls back to another port.
 pub(crate) async fn bind(addr: SocketAddr) -> Result<TcpListener, Error> {
     let name = "LISTEN_ADDR";
-    TcpListener::bind(addr).await.map_err(|error| probes::bind_error(name, addr, &error))
+    listener::bind(addr).await.map_err(|error| probes::bind_error(name, addr, &error))
 }
 
 /// The configuration of the API and the gateway.
@@ -28,7 +29,7 @@ pub(crate) fn api_config(
 ) -> Result<paddock_api::Config, Error> {
     let mut config = paddock_api::Config::new(config::ollama_backend(ollama, environment)?);
     config.public_url = config::public_url(ollama)?.map(String::from);
-    config.drain_timeout = serve.drain_timeout;
+    config.drain_timeout = serve.drain.drain_timeout;
     config.requests_per_minute = serve.rate_limit_per_minute;
     config.redis_url = config::redis_url(serve)?;
     config.auth_failures_per_minute = serve.auth_failures_per_minute;
@@ -75,7 +76,7 @@ pub(crate) fn operator_config(
     kube: kube::Config,
     operator: &OperatorSettings,
     ollama: &OllamaSettings,
-    serve: &ServeSettings,
+    drain: DrainSettings,
     public_url: String,
 ) -> Result<paddock_operator::Config, Error> {
     let model_registries = model_registries(ollama)?;
@@ -88,7 +89,7 @@ pub(crate) fn operator_config(
         public_url,
         model_registries,
         concurrency: 8,
-        drain_timeout: serve.drain_timeout,
+        drain_timeout: drain.drain_timeout,
     })
 }
 

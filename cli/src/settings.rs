@@ -1,16 +1,14 @@
 //! The settings, as flags and environment variables. [`crate::config`] derives the configuration
 //! from them.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use paddock_accounts::passwords::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM};
 use secrecy::SecretString;
+
+use crate::listen_address::{self, ListenAddress};
 
 /// Minimum of MAX_CONNECTIONS. With fewer, probes and clients would block each other.
 pub(crate) const MIN_CONNECTIONS: u32 = 16;
@@ -61,7 +59,7 @@ pub(crate) struct DatabaseSettings {
     /// File with the URL
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
     pub(crate) database_url_file: Option<PathBuf>,
-    /// PostgreSQL user [default: app]
+    /// PostgreSQL user, taken literally, as DB_PASSWORD and DB_NAME are [default: app]
     #[arg(long, env = "DB_USER", value_name = "NAME")]
     pub(crate) db_user: Option<String>,
     /// PostgreSQL password [default: app]
@@ -70,7 +68,8 @@ pub(crate) struct DatabaseSettings {
     /// File with the password
     #[arg(long, env = "DB_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) db_password_file: Option<PathBuf>,
-    /// PostgreSQL host [default: localhost in local, db in prod]
+    /// PostgreSQL host: a name, an address, or the folder of a socket [default: localhost in local,
+    /// db in prod]
     #[arg(long, env = "DB_HOST", value_name = "HOST")]
     pub(crate) db_host: Option<String>,
     /// PostgreSQL port [default: 5432]
@@ -115,12 +114,22 @@ pub(crate) struct DatabaseSettings {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Serving")]
 pub(crate) struct ListenSettings {
-    /// Address of the API [default: 127.0.0.1:8080 in local, 0.0.0.0:8080 in prod]
-    #[arg(long, env = "LISTEN_ADDR", value_name = "HOST:PORT", value_parser = parse_address)]
-    pub(crate) listen_addr: Option<SocketAddr>,
+    /// Address of the API; [::] is every address of IPv6 and IPv4 [default: 127.0.0.1:8080 in local,
+    /// [::]:8080 in prod; `:8080` sets the port only]
+    #[arg(long, env = "LISTEN_ADDR", value_name = "HOST:PORT", value_parser = listen_address::parse)]
+    pub(crate) listen_addr: Option<ListenAddress>,
     /// Port of the API, overrides the port of LISTEN_ADDR; 0 picks a free port
     #[arg(long, env = "PORT", value_name = "PORT", value_parser = parse_port)]
     pub(crate) port: Option<u16>,
+}
+
+/// The end of a server.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Serving")]
+pub(crate) struct DrainSettings {
+    /// How long open streams may continue after SIGTERM
+    #[arg(long, env = "DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) drain_timeout: Duration,
 }
 
 /// Settings of the API and the gateway.
@@ -129,13 +138,12 @@ pub(crate) struct ListenSettings {
 pub(crate) struct ServeSettings {
     #[command(flatten)]
     pub(crate) listen: ListenSettings,
+    #[command(flatten)]
+    pub(crate) drain: DrainSettings,
     /// Maximum number of client connections, 16 to 1000000 [default: as many as the limit of file
     /// descriptors allows, at most 4096]
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = parse_max_connections)]
     pub(crate) max_connections: Option<u32>,
-    /// How long open streams may continue after SIGTERM
-    #[arg(long, env = "DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
-    pub(crate) drain_timeout: Duration,
     /// How long Ollama may take to begin a stream; loading a model takes minutes [default: 10m, or
     /// UPSTREAM_TOTAL_TIMEOUT if that is less]
     #[arg(long, env = "UPSTREAM_HEADERS_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
@@ -186,10 +194,9 @@ pub(crate) struct ServeSettings {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Metrics and traces")]
 pub(crate) struct MetricsSettings {
-    /// Address of /metrics, /livez and /readyz [default: 127.0.0.1:9090 in local, 0.0.0.0:9090 in
-    /// prod]
-    #[arg(long, env = "METRICS_ADDR", value_name = "HOST:PORT")]
-    pub(crate) metrics_addr: Option<String>,
+    /// Address of /metrics, /livez and /readyz [default: 127.0.0.1:9090 in local, [::]:9090 in prod]
+    #[arg(long, env = "METRICS_ADDR", value_name = "HOST:PORT", value_parser = listen_address::parse)]
+    pub(crate) metrics_addr: Option<ListenAddress>,
     /// URL of an OpenTelemetry collector for traces by OTLP over HTTP, such as
     /// http://collector:4318 [default: no traces]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
@@ -252,7 +259,7 @@ pub(crate) struct OperatorSettings {
 #[command(next_help_heading = "First admin")]
 #[expect(clippy::struct_field_names, reason = "they are named as their variables")]
 pub(crate) struct SeedSettings {
-    /// Password of the first admin [default: generated and printed once]
+    /// Password of the first admin; it is never printed [default: generated and printed once]
     #[arg(long, env = "ADMIN_BOOTSTRAP_PASSWORD", value_name = "SECRET", hide_env_values = true)]
     pub(crate) admin_bootstrap_password: Option<SecretString>,
     /// File with the password
@@ -281,11 +288,6 @@ pub(crate) struct Settings {
     pub(crate) operator: OperatorSettings,
     #[command(flatten)]
     pub(crate) seed: SeedSettings,
-}
-
-/// Parses `ip:port`.
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is not ip:port; write it as 127.0.0.1:8080 or 0.0.0.0:8080"))
 }
 
 /// Parses a port; 0 means any free port.
@@ -335,7 +337,8 @@ fn parse_requests(text: &str) -> Result<u64, String> {
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let invalid = |why: &str, right: &str| format!("`{text}` {why}; {right}");
-    let address = text.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().map(|address: IpAddr| IpNet::from(address.to_canonical()));
     let network = address.or_else(|_| text.parse()).map_err(|_| {
         invalid("is neither an address nor a network", "write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32")
     })?;
@@ -429,6 +432,7 @@ mod tests {
     #[case(" 10.0.0.0/8 ", Some("10.0.0.0/8"))]
     #[case("2001:db8::/32", Some("2001:db8::/32"))]
     #[case("::ffff:192.0.2.7", Some("192.0.2.7/32"))]
+    #[case("[2001:db8::7]", Some("2001:db8::7/128"))]
     #[case("::ffff:10.0.0.0/104", None)]
     #[case("10.0.0.1/8", None)]
     #[case("0.0.0.0/0", None)]

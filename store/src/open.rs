@@ -17,7 +17,7 @@ impl Store {
         Ok(Self::new(database, chain, clock, head_file, options.read_only))
     }
 
-    /// Checks that the database answers and can prepare these statements. Unless the store is
+    /// Checks that the database answers, keeps its sessions and can prepare these statements. Unless the store is
     /// read-only, the database must also accept writes, and its audit log must be sealed with the
     /// configured key.
     pub async fn ready(
@@ -25,8 +25,13 @@ impl Store {
         statements: impl Iterator<Item = &'static (&'static str, &'static str)>,
     ) -> Result<(), OpenError> {
         let database = self.database();
+        let is_verified = self.is_schema_verified().load(Ordering::Acquire);
+        if !is_verified {
+            // First, because such a pooler makes any other statement fail by chance.
+            database.check_sessions().await?;
+        }
         database.ping().await?;
-        if !self.is_schema_verified().load(Ordering::Acquire) {
+        if !is_verified {
             if let Schema::Behind(by) = database.schema().await? {
                 return Err(OpenError::Behind { by });
             }

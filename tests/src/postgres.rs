@@ -254,7 +254,7 @@ fn settings(folder: &Path, port: u16, durability: Durability) -> Vec<String> {
 
 /// The account to run the server under. `None` unless this process runs as root, which PostgreSQL
 /// refuses.
-fn unprivileged_account() -> Result<Option<(u32, u32)>> {
+pub(crate) fn unprivileged_account() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }

@@ -34,6 +34,8 @@ pub enum Part {
     Postgres,
     /// The executable `helm`.
     Helm,
+    /// The executable `pgbouncer`.
+    PgBouncer,
     /// The executable `redis-server`.
     Redis,
     /// The executable `nginx`.
@@ -51,6 +53,9 @@ pub enum Part {
     SmallDisk,
     /// The right to create a network, which only root has, and `unshare` and `ip` for it.
     Network,
+    /// The right to remount the root folder and to run as another account, which only root has, and
+    /// `unshare` and `setpriv` for it.
+    Container,
 }
 
 impl Part {
@@ -63,6 +68,7 @@ impl Part {
             Self::Models => "models",
             Self::Postgres => "postgres",
             Self::Helm => "helm",
+            Self::PgBouncer => "pgbouncer",
             Self::Redis => "redis",
             Self::Nginx => "nginx",
             Self::Wrk => "wrk",
@@ -71,6 +77,7 @@ impl Part {
             Self::NodeClients => "node-clients",
             Self::SmallDisk => "small disk",
             Self::Network => "network",
+            Self::Container => "container",
         }
     }
 
@@ -93,6 +100,7 @@ impl fmt::Display for Missing {
         match self.0 {
             Part::SmallDisk => f.write_str("only root can mount a small disk"),
             Part::Network => f.write_str("only root can create a network, with `unshare` and `ip`"),
+            Part::Container => f.write_str("only root can build a container, with `unshare` and `setpriv`"),
             part => write!(f, "the testbed has no {} (`make testbed` installs it)", part.name()),
         }
     }

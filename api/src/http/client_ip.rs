@@ -9,22 +9,31 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use super::unlisted_proxies::UnlistedProxies;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The proxies whose `X-Forwarded-For` is believed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TrustedProxies(Vec<IpNet>);
+#[derive(Debug, Default)]
+pub(crate) struct TrustedProxies {
+    networks: Vec<IpNet>,
+    unlisted: UnlistedProxies,
+}
 
 impl TrustedProxies {
     pub(crate) fn new(trusted: &[IpNet]) -> Self {
-        Self(trusted.to_vec())
+        Self { networks: trusted.to_vec(), unlisted: UnlistedProxies::default() }
     }
 
     /// Returns the client's address: the peer if it is not trusted, else the last forwarded address
     /// that is not trusted. If all of them are trusted, it is the first. An entry that is not an
-    /// address hides all entries before it.
+    /// address hides all entries before it. Logs a peer that forwards requests without being
+    /// trusted.
     pub(crate) fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
+        if !self.trusts(client) {
+            self.unlisted.report(client, headers);
+        }
         let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
         let mut entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         while self.trusts(client)
@@ -36,7 +45,7 @@ impl TrustedProxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 

@@ -21,3 +21,4 @@ pub(crate) mod slot;
 pub(crate) mod spans;
 #[cfg(test)]
 pub(crate) mod test_headers;
+mod unlisted_proxies;

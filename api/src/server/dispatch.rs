@@ -14,9 +14,10 @@ use tracing::Instrument as _;
 
 use crate::{
     app::App,
+    config::WebUi,
     gateway,
     http::{
-        error::ApiError,
+        error::{ApiError, Kind},
         host::{self, HostError},
         request_context::{RequestContext, X_REQUEST_ID},
         request_metrics::{MetricsSlot, RequestMetrics, method_label},
@@ -113,7 +114,10 @@ impl Dispatcher {
         if let Some(response) = self.app.origins.preflight(request) {
             return Some(("preflight", response));
         }
-        ui::redirect_browser(request).map(|response| ("/", response))
+        match self.app.web_ui {
+            WebUi::Served => ui::redirect_browser(request).map(|response| ("/", response)),
+            WebUi::Off => None,
+        }
     }
 
     /// Sends a request to the gateway or to the routes. Fails if its `Host` is refused.
@@ -145,6 +149,11 @@ impl Dispatcher {
         Ok(match target {
             Lookup::Served(endpoint) => gateway::serve(gateway, endpoint, request, context, metrics).await,
             Lookup::Rejected(refused) => gateway::refuse(gateway, &refused, request, context, metrics).await,
+            Lookup::NotOllama if self.app.web_ui == WebUi::Off && is_ui(request.uri().path()) => {
+                let error = ApiError::new(Kind::NotFound, "the web UI is switched off");
+                metrics.complete(error.status());
+                render(&error, None, context)
+            }
             Lookup::NotOllama => self.route(request, context, metrics).await,
         })
     }
@@ -165,6 +174,11 @@ impl Dispatcher {
         }
         response
     }
+}
+
+/// Whether a path belongs to the web UI.
+fn is_ui(path: &str) -> bool {
+    path.strip_prefix("/ui").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Renders an error in the dialect of a gateway path. `dialect` is `None` for a path of the

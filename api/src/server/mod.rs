@@ -50,7 +50,10 @@ pub enum Error {
     #[error("REDIS_URL: {0}; set it to a URL such as redis://:password@redis:6379/0")]
     Redis(#[from] redis::RedisError),
     /// The spool of usage records cannot be opened.
-    #[error("USAGE_SPOOL_DIR {}: {source}; name a folder that this process may write to and that outlives it", .folder.display())]
+    #[error(
+        "USAGE_SPOOL_DIR {}: {source}; mount a volume there that this process may write to and that outlives it, or name another folder",
+        .folder.display()
+    )]
     Spool {
         /// The folder.
         folder: PathBuf,
@@ -79,6 +82,8 @@ pub async fn serve(
     background::probe_all(&app).await;
     let tasks = TaskTracker::new();
     let stop_tasks = CancellationToken::new();
+    let address = listener.local_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
+    tracing::info!(address, is_ready = app.readiness.report().is_ready(), "serving the API");
     background::spawn_all(&app, backlog, process, config.sweep_interval, &tasks, &stop_tasks);
 
     let dispatcher = Dispatcher::new(app.clone(), routes::router(app));
@@ -136,6 +141,7 @@ fn build_app(
         readiness,
         refresh_cookie,
         trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
+        web_ui: config.web_ui,
     }))
 }
 

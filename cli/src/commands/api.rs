@@ -37,7 +37,7 @@ impl Api {
         let mut api = server::api_config(&self.serve, &self.ollama, environment)?;
         api.connections.max = config::max_connections(&self.serve, &self.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.serve, &database.options, environment)?);
-        let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
+        let metrics_addr = config::metrics_addr(&self.metrics, environment);
         let listener = server::bind(config::listen_addr(&self.serve.listen, environment)).await?;
         let accounts = database.open_or_wait().await?;
         api.only_local_hosts =
@@ -46,7 +46,7 @@ impl Api {
         let metrics = probes::install_metrics()?;
         let stop = signals::shutdown()?;
         config::raise_fd_limit();
-        tracing::info!(address = %listener.local_addr()?, metrics = %probes_listener.local_addr()?, "serving the API");
+        tracing::info!(address = %probes_listener.local_addr()?, "listening for metrics and probes");
         let checks = vec![server::api_readiness(api.readiness.clone())];
         let probes = tokio::spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
         let result = paddock_api::serve(listener, api, accounts.clone(), stop.clone()).await;

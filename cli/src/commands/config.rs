@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use clap::{ArgMatches, Args, CommandFactory as _, parser::ValueSource};
-use paddock_store::OpenOptions;
+use paddock_store::{OpenOptions, db::Location};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -69,13 +69,13 @@ impl Config {
     }
 }
 
-/// Validates every setting, as a server does at its start.
+/// Validates every setting, as a server does at its start. Logs the same warnings.
 fn check_settings(settings: &Settings) -> Effective {
     let mut effective = Effective::default();
     let environment = effective.check(config::environment(&settings.common));
     let environment = environment.unwrap_or(Environment::Local);
     effective.value("ENVIRONMENT", Some(format!("{environment:?}").to_lowercase()));
-    effective.check(crate::logging::filter(&settings.common));
+    effective.check(crate::logging::init(&settings.common, environment));
     let format = crate::logging::format(&settings.common, environment);
     effective.value("LOG_FORMAT", Some(format!("{format:?}").to_lowercase()));
     let options = check_database(&settings.database, environment, &mut effective);
@@ -93,8 +93,7 @@ fn check_settings(settings: &Settings) -> Effective {
     }
     let redis = effective.check(config::redis_url(&settings.serve)).flatten();
     effective.value("REDIS_URL", redis.as_ref().map(redact));
-    let metrics = effective.check(config::metrics_addr(&settings.metrics, environment));
-    effective.value("METRICS_ADDR", metrics);
+    effective.value("METRICS_ADDR", Some(config::metrics_addr(&settings.metrics, environment)));
     let traces = effective.check(config::otlp_url(&settings.metrics)).flatten();
     effective.value("OTEL_EXPORTER_OTLP_ENDPOINT", traces);
     let ollama = effective.check(config::ollama_backend(&settings.ollama, environment));
@@ -121,26 +120,29 @@ fn duration(duration: Duration) -> String {
 /// Validates the database settings and the signing secrets.
 fn check_database(settings: &DatabaseSettings, environment: Environment, effective: &mut Effective) -> OpenOptions {
     effective.check(config::check_jwt_alg(&settings.jwt_alg));
-    let url = effective.check(config::database_url(settings, environment));
-    let options = url.map(OpenOptions::new);
+    let options = effective.check(config::open_options(settings, environment));
     let file = options.as_ref().and_then(|options| effective.check(options.sqlite_file().map_err(Error::from)));
     // Without a valid database URL, the remaining settings are still validated.
     let options = match (&options, file) {
         (Some(options), Some(file)) => {
-            let shown = file.map_or_else(|| redact(&options.url), |file| format!("sqlite:{}", file.display()));
+            let shown = match (&options.location, file) {
+                (_, Some(file)) => format!("sqlite:{}", file.display()),
+                (Location::Url(url), None) => redact(url),
+                (Location::Postgres(parts), None) => {
+                    effective.sources.insert("DATABASE_URL", "from DB_*".to_owned());
+                    effective.value("DB_USER", Some(&parts.user));
+                    effective.value("DB_HOST", Some(&parts.host));
+                    effective.value("DB_NAME", Some(&parts.name));
+                    effective.value("DB_PORT", Some(parts.port));
+                    effective.value("DB_PASSWORD", Some("(set)"));
+                    config::shown_parts(parts)
+                }
+            };
             effective.value("DATABASE_URL", Some(shown));
             options.clone()
         }
         _ => OpenOptions::new("sqlite:paddock.db".into()),
     };
-    if let Some(parts) = config::postgres_parts(settings, environment) {
-        effective.sources.insert("DATABASE_URL", "from DB_*".to_owned());
-        for (name, value) in [("DB_USER", parts.user), ("DB_HOST", parts.host), ("DB_NAME", parts.name)] {
-            effective.value(name, Some(value));
-        }
-        effective.value("DB_PORT", Some(parts.port));
-        effective.value("DB_PASSWORD", Some("(set)"));
-    }
     if let Some(Some(file)) = effective.check(config::audit_head_file(settings, environment, &options)) {
         effective.value("AUDIT_HEAD_FILE", Some(file.display()));
     }

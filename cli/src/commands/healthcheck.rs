@@ -1,7 +1,7 @@
 //! `paddock healthcheck`
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -41,16 +41,21 @@ impl Healthcheck {
     }
 }
 
-/// The address to connect to: a server that listens on every interface is reached on loopback.
-pub(crate) fn local_address(addr: SocketAddr) -> SocketAddr {
-    if addr.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()) } else { addr }
-}
-
-/// Sends a GET to a server on this machine. Fails on a timeout and on any status but 2xx.
+/// Sends a GET to a server on this machine. Fails on a timeout and on any status but 2xx. A server
+/// that listens on `[::]` may have IPv6 only.
 pub(crate) async fn probe(addr: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<()> {
-    let url = format!("http://{}/{path}", local_address(addr));
     let client = reqwest::Client::builder().timeout(timeout).no_proxy().build()?;
-    let response = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
-    anyhow::ensure!(response.status().is_success(), "{url} answered {}", response.status());
+    let url = |addr: SocketAddr| format!("http://{addr}/{path}");
+    let first = url(config::local_address(addr));
+    let response = match client.get(&first).send().await {
+        Err(error) if error.is_connect() && addr.is_ipv6() && addr.ip().is_unspecified() => {
+            let second = client.get(url(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), addr.port()))).send().await;
+            // The first error names the address that usually answers.
+            second.map_err(|_| error)
+        }
+        answered => answered,
+    };
+    let response = response.with_context(|| format!("{first} does not answer"))?;
+    anyhow::ensure!(response.status().is_success(), "{} answered {}", response.url(), response.status());
     Ok(())
 }

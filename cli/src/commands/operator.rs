@@ -6,7 +6,10 @@ use crate::{
     config::{self, Database},
     error::Error,
     logging, probes, server,
-    settings::{CommonSettings, DatabaseSettings, MetricsSettings, OllamaSettings, OperatorSettings, ServeSettings},
+    settings::{
+        CommonSettings, DatabaseSettings, DrainSettings, ListenSettings, MetricsSettings, OllamaSettings,
+        OperatorSettings,
+    },
     signals,
 };
 
@@ -22,7 +25,9 @@ pub(crate) struct Operator {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
-    serve: ServeSettings,
+    listen: ListenSettings,
+    #[command(flatten)]
+    drain: DrainSettings,
     #[command(flatten)]
     metrics: MetricsSettings,
     #[command(flatten)]
@@ -39,14 +44,14 @@ impl Operator {
         let environment = config::environment(&self.common)?;
         logging::init_with_traces(&self.common, &self.metrics, environment)?;
         let database = Database::resolve(&self.database, environment)?;
-        let listen_addr = config::listen_addr(&self.serve.listen, environment);
+        let listen_addr = config::listen_addr(&self.listen, environment);
         let public_url = server::public_url(&self.ollama, listen_addr, environment)?;
         let ollama = server::ollama_client(&self.ollama, environment)?;
         let access = paddock_operator::load_kube_config(&server::cluster(self.context.as_deref()))
             .await
             .map_err(anyhow::Error::from)?;
-        let operator = server::operator_config(access, &self.settings, &self.ollama, &self.serve, public_url)?;
-        let metrics_addr = config::metrics_addr(&self.metrics, environment)?;
+        let operator = server::operator_config(access, &self.settings, &self.ollama, self.drain, public_url)?;
+        let metrics_addr = config::metrics_addr(&self.metrics, environment);
         let accounts = database.open_or_wait().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
         let metrics = probes::install_metrics()?;

@@ -1,6 +1,6 @@
 //! Addresses to listen on, and URLs to connect to.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -16,28 +16,32 @@ const DEFAULT_METRICS_PORT: u16 = 9090;
 
 /// The address of the API, with PORT applied.
 pub(crate) fn listen_addr(settings: &ListenSettings, environment: Environment) -> SocketAddr {
-    let mut addr = settings.listen_addr.unwrap_or_else(|| SocketAddr::new(default_host(environment), DEFAULT_PORT));
+    let host = default_host(environment);
+    let mut addr = settings.listen_addr.map_or(SocketAddr::new(host, DEFAULT_PORT), |addr| addr.or_host(host));
     if let Some(port) = settings.port {
         addr.set_port(port);
     }
     addr
 }
 
-/// The address of the metrics listener. `:port` means the environment's default host.
-pub(crate) fn metrics_addr(settings: &MetricsSettings, environment: Environment) -> Result<SocketAddr, Error> {
-    let Some(text) = &settings.metrics_addr else {
-        return Ok(SocketAddr::new(default_host(environment), DEFAULT_METRICS_PORT));
-    };
-    let full = if text.starts_with(':') { format!("{}{text}", default_host(environment)) } else { text.clone() };
-    full.parse()
-        .map_err(|_| Error::config(format!("METRICS_ADDR `{text}` is not host:port; set it to 0.0.0.0:9090 or :9090")))
+/// The address of the metrics listener.
+pub(crate) fn metrics_addr(settings: &MetricsSettings, environment: Environment) -> SocketAddr {
+    let host = default_host(environment);
+    settings.metrics_addr.map_or(SocketAddr::new(host, DEFAULT_METRICS_PORT), |addr| addr.or_host(host))
 }
 
 fn default_host(environment: Environment) -> IpAddr {
     match environment {
         Environment::Local => Ipv4Addr::LOCALHOST.into(),
-        Environment::Prod => Ipv4Addr::UNSPECIFIED.into(),
+        // IPv4 clients too: see `listener`.
+        Environment::Prod => Ipv6Addr::UNSPECIFIED.into(),
     }
+}
+
+/// An address to reach a server of this machine at: one that listens on every address is reached on
+/// loopback.
+pub(crate) fn local_address(addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() { SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port()) } else { addr }
 }
 
 /// The configured URL of the gateway for workloads.
@@ -57,7 +61,7 @@ pub(crate) fn gateway_url(
 ) -> Result<Option<String>, Error> {
     Ok(match (public_url(settings)?, environment) {
         (Some(url), _) => Some(url.as_str().trim_end_matches('/').to_owned()),
-        (None, Environment::Local) => Some(format!("http://{listen_addr}")),
+        (None, Environment::Local) => Some(format!("http://{}", local_address(listen_addr))),
         (None, Environment::Prod) => None,
     })
 }

@@ -3,10 +3,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use paddock_accounts::{Accounts, passwords::PasswordPolicy, sessions::SessionKey};
-use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock};
-use secrecy::{ExposeSecret, SecretString};
+use paddock_store::{OpenError, OpenOptions, audit::Chain, clock::SystemClock, db::Location};
+use secrecy::ExposeSecret;
 
-use super::secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SigningSecret, read_secret, sibling_file};
+use super::{
+    database_location::{open_options, shown},
+    secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SigningSecret, sibling_file},
+};
 use crate::{
     error::Error,
     settings::{DatabaseSettings, Environment, ServeSettings},
@@ -38,13 +41,7 @@ impl Database {
     }
 
     fn resolve_with(settings: &DatabaseSettings, environment: Environment, read_only: bool) -> Result<Self, Error> {
-        let mut options = OpenOptions {
-            max_connections: settings.db_max_connections,
-            read_only,
-            audit_retention_days: settings.audit_retention_days,
-            ..OpenOptions::new(database_url(settings, environment)?)
-        };
-        options.check()?;
+        let mut options = OpenOptions { read_only, ..open_options(settings, environment)? };
         if let Some(file) = options.sqlite_file()?.filter(|file| read_only && !file.exists()) {
             return Err(OpenError::Missing(file).into());
         }
@@ -120,64 +117,6 @@ pub(crate) fn check_jwt_alg(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The parts of a PostgreSQL URL, configured or default.
-pub(crate) struct PostgresParts<'s> {
-    pub(crate) user: &'s str,
-    pub(crate) host: &'s str,
-    pub(crate) port: u16,
-    pub(crate) name: &'s str,
-}
-
-/// The PostgreSQL of `DB_*`. `None` if none of them is set, or if `DATABASE_URL` is.
-pub(crate) fn postgres_parts(settings: &DatabaseSettings, environment: Environment) -> Option<PostgresParts<'_>> {
-    let is_overridden = settings.database_url.is_some() || settings.database_url_file.is_some();
-    let is_configured = settings.db_user.is_some()
-        || settings.db_password.is_some()
-        || settings.db_password_file.is_some()
-        || settings.db_host.is_some()
-        || settings.db_port.is_some()
-        || settings.db_name.is_some();
-    let host = match environment {
-        Environment::Local => "localhost",
-        Environment::Prod => "db",
-    };
-    (is_configured && !is_overridden).then(|| PostgresParts {
-        user: settings.db_user.as_deref().unwrap_or("app"),
-        host: settings.db_host.as_deref().unwrap_or(host),
-        port: settings.db_port.unwrap_or(5432),
-        name: settings.db_name.as_deref().unwrap_or("app"),
-    })
-}
-
-/// `DATABASE_URL`, else the URL built from `DB_*`, else in local `sqlite:paddock.db`.
-pub(crate) fn database_url(settings: &DatabaseSettings, environment: Environment) -> Result<SecretString, Error> {
-    if let Some(url) =
-        read_secret("DATABASE_URL", settings.database_url.as_ref(), settings.database_url_file.as_deref())?
-    {
-        return Ok(url);
-    }
-    let password = read_secret("DB_PASSWORD", settings.db_password.as_ref(), settings.db_password_file.as_deref())?;
-    if let Some(parts) = postgres_parts(settings, environment) {
-        let mut url = url::Url::parse("postgres://app:app@localhost/app").expect("the template is well formed");
-        let invalid =
-            |name: &str| Error::config(format!("{name} cannot be part of a database URL; set DATABASE_URL instead"));
-        url.set_host(Some(parts.host)).map_err(|_| invalid("DB_HOST"))?;
-        url.set_port(Some(parts.port)).map_err(|()| invalid("DB_PORT"))?;
-        url.set_username(parts.user).map_err(|()| invalid("DB_USER"))?;
-        let password = password.as_ref().map_or("app", |password| password.expose_secret());
-        url.set_password(Some(password)).map_err(|()| invalid("DB_PASSWORD"))?;
-        url.set_path(parts.name);
-        return Ok(url.to_string().into());
-    }
-    match environment {
-        Environment::Local => Ok("sqlite:paddock.db".into()),
-        Environment::Prod => Err(Error::config(
-            "DATABASE_URL is not set: set it to postgres://user:password@host:5432/name (or to sqlite:/data/paddock.db for \
-             one replica), or set DB_HOST, DB_USER, DB_PASSWORD and DB_NAME",
-        )),
-    }
-}
-
 /// The audit head file: as configured, or in local beside the SQLite file.
 pub(crate) fn audit_head_file(
     settings: &DatabaseSettings,
@@ -204,7 +143,11 @@ pub(crate) fn usage_spool_dir(
         (Some(file), _) => sibling_file(&file, USAGE_SUFFIX),
         (None, Environment::Prod) => PathBuf::from("/var/lib/paddock/usage"),
         (None, Environment::Local) => {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, options.url.expose_secret().as_bytes());
+            let location = match &options.location {
+                Location::Url(url) => url.expose_secret().to_owned(),
+                Location::Postgres(parts) => shown(parts),
+            };
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, location.as_bytes());
             std::env::temp_dir().join(format!("paddock-usage-{}", hex::encode(&digest.as_ref()[..8])))
         }
     })

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod database;
+mod database_location;
 mod fd_limit;
 mod ollama;
 mod secrets;
@@ -11,9 +12,11 @@ use paddock_accounts::bootstrap::Seed;
 
 pub(crate) use self::{
     addresses::{
-        DEFAULT_PORT, gateway_url, listen_addr, metrics_addr, otlp_url, parse_base_url, public_url, redis_url,
+        DEFAULT_PORT, gateway_url, listen_addr, local_address, metrics_addr, otlp_url, parse_base_url, public_url,
+        redis_url,
     },
-    database::{Database, audit_head_file, check_jwt_alg, database_url, postgres_parts, usage_spool_dir},
+    database::{Database, audit_head_file, check_jwt_alg, usage_spool_dir},
+    database_location::{open_options, shown as shown_parts},
     fd_limit::{max_connections, raise_fd_limit},
     ollama::{ollama_backend, ollama_url, timeouts},
     secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SecretSource, locate_signing_secret, random_bytes, read_secret},

@@ -4,17 +4,19 @@ mod formatters;
 
 use std::{io::IsTerminal as _, panic::PanicHookInfo};
 
+use clap::CommandFactory as _;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
     config,
+    env::{self, Remark},
     error::Error,
     otlp,
     settings::{CommonSettings, Environment, LogFormat, MetricsSettings},
 };
 
-/// Installs logging for the life of the process.
+/// Installs logging for the life of the process, and logs what is remarkable about its variables.
 pub(crate) fn init(settings: &CommonSettings, environment: Environment) -> Result<(), Error> {
     install(settings, None, environment)
 }
@@ -29,7 +31,7 @@ pub(crate) fn init_with_traces(
 }
 
 /// The filter of LOG_LEVEL.
-pub(crate) fn filter(settings: &CommonSettings) -> Result<EnvFilter, Error> {
+fn filter(settings: &CommonSettings) -> Result<EnvFilter, Error> {
     const EXPECTED: &str = "set it to error, warn, info, debug, trace or off, or to a filter such as info,sqlx=warn";
     let parts: Vec<&str> = settings.log_level.split(',').map(str::trim).collect();
     // `EnvFilter` takes any other word for a module, and would then log only that module.
@@ -62,7 +64,21 @@ fn install(settings: &CommonSettings, collector: Option<&url::Url>, environment:
     // Each layer has its own filter, so that LOG_LEVEL does not affect traces.
     tracing_subscriber::registry().with(lines).with(traces).init();
     std::panic::set_hook(Box::new(log_panic));
+    for remark in env::remarks(&crate::Cli::command()) {
+        log_remark(&remark);
+    }
     Ok(())
+}
+
+fn log_remark(remark: &Remark) {
+    match remark {
+        Remark::ServiceLink { variable } => {
+            tracing::info!(variable, "passed over the variable of a Kubernetes Service");
+        }
+        Remark::NearMiss { variable, setting } => {
+            tracing::warn!(variable, setting, "the variable is no setting, but its name is close to one");
+        }
+    }
 }
 
 /// Logs a panic as one line, with the fields of its request.

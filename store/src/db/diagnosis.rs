@@ -1,5 +1,5 @@
 //! Diagnosis of a PostgreSQL that cannot be used: its address, the cause and the setting to check.
-//! It //! is meant for the operator of Paddock; clients of the API do not see it.
+//! It is meant for the operator of Paddock; clients of the API do not see it.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ async fn connect_error(connect: &PgConnectOptions) -> Option<sqlx::Error> {
 }
 
 /// Returns the address, database and user, without the password.
-fn place(connect: &PgConnectOptions) -> String {
+pub(super) fn place(connect: &PgConnectOptions) -> String {
     let socket = connect.get_socket().map(|socket| socket.display().to_string());
     let (host, port, user) = (connect.get_host(), connect.get_port(), connect.get_username());
     // Without a database name, PostgreSQL uses the user name.

@@ -5,12 +5,16 @@
 
 pub mod codec;
 mod diagnosis;
+mod file_access;
 mod like;
+mod migration_lock;
 mod open_error;
 mod options;
 mod pool;
+mod pooler;
 mod schema;
 mod sqlite;
+mod url_parameters;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,12 +23,13 @@ use futures_util::TryStreamExt as _;
 pub use like::like_pattern;
 pub use open_error::OpenError;
 use options::Engine;
-pub use options::OpenOptions;
+pub use options::{Location, OpenOptions, PostgresParts};
 use pool::{Pool, PooledConn};
 pub(crate) use schema::Schema;
 pub use schema::migrate;
 use sqlx::{PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+pub use url_parameters::UnappliedParameters;
 
 use crate::error::Error;
 
@@ -229,6 +234,14 @@ impl Database {
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         with_conn!(self.reader().await?.conn(), |c| sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
         Ok(())
+    }
+
+    /// Fails if PostgreSQL is behind a pooler that gives each transaction another session.
+    pub(crate) async fn check_sessions(&self) -> Result<(), OpenError> {
+        match self {
+            Self::Pg(pool) => pool.check_sessions().await,
+            Self::Sqlite(_) => Ok(()),
+        }
     }
 
     /// Fails if PostgreSQL is read-only, such as a standby.

@@ -1,13 +1,12 @@
 //! The database schema: its migrations, and the check that they have run.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
-use sqlx::{
-    Executor, SqlSafeStr,
-    migrate::{Migrate, Migrator},
+use sqlx::{Executor, SqlSafeStr, migrate::Migrator};
+
+use super::{
+    Conn, Database, OpenError, OpenOptions, SqlitePools, migration_lock::lock_postgres, options::Engine, sqlite,
 };
-
-use super::{Conn, Database, OpenError, OpenOptions, SqlitePools, options::Engine, sqlite};
 use crate::{error::Error, with_conn};
 
 static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| accept_newer(sqlx::migrate!("../migrations/postgres")));
@@ -43,19 +42,19 @@ impl Schema {
 }
 
 /// Runs the missing migrations, and returns their number. Creates the SQLite file if it does not
-/// exist. Concurrent runs wait for each other. A run after a killed run continues its work.
+/// exist. Concurrent runs wait for each other, for [`OpenOptions::migration_lock_timeout`] at most. A run after a killed run continues its work.
 pub async fn migrate(options: &OpenOptions) -> Result<usize, OpenError> {
     let _lock = match options.engine()? {
         Engine::Postgres(_) => None,
         Engine::Sqlite(connect, path) => {
             sqlite::create_file(&path)?;
-            let lock = sqlite::lock_migration(&path).await?;
+            let lock = sqlite::lock_migration(&path, options.migration_lock_timeout).await?;
             sqlite::enable_wal(connect).await?;
             Some(lock)
         }
     };
     let database = Database::open(options).await?;
-    let ran = database.migrate().await;
+    let ran = database.migrate(options.migration_lock_timeout).await;
     database.close().await;
     match ran {
         Err(error) => Err(options.explain(error).await),
@@ -64,16 +63,19 @@ pub async fn migrate(options: &OpenOptions) -> Result<usize, OpenError> {
 }
 
 impl Database {
-    /// Runs the missing migrations and returns their number.
-    async fn migrate(&self) -> Result<usize, OpenError> {
+    /// Runs the missing migrations and returns their number. Waits for `lock_timeout` at most until
+    /// another migration ends.
+    async fn migrate(&self, lock_timeout: Duration) -> Result<usize, OpenError> {
         match self {
             Self::Pg(pool) => {
+                // Such a pooler would keep the lock when this process has ended.
+                pool.check_sessions().await?;
                 let mut pooled = pool.acquire().await.map_err(Error::from)?;
                 let connection = pooled.connection();
                 // Locked before the comparison, so that each of several runs counts only its own
                 // migrations. `run` takes the same lock again, which a session may do. Closing the
                 // session releases it.
-                connection.lock().await.map_err(OpenError::Migrate)?;
+                lock_postgres(connection, lock_timeout).await?;
                 let missing = Schema::of(&POSTGRES, Conn::Pg(connection)).await?.missing();
                 POSTGRES.run(connection).await.map_err(OpenError::Migrate)?;
                 Ok(missing)

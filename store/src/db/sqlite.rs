@@ -14,7 +14,7 @@ use sqlx::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{ACQUIRE_TIMEOUT, OpenError, OpenOptions, SqlitePools};
+use super::{ACQUIRE_TIMEOUT, OpenError, OpenOptions, SqlitePools, migration_lock};
 use crate::error::Error;
 
 /// Opens an existing file. Takes its lock, except when opening read-only.
@@ -69,13 +69,18 @@ pub(super) async fn enable_wal(connect: SqliteConnectOptions) -> Result<(), Open
     Ok(())
 }
 
-/// Waits for the lock `<file>.migrate.lock`. It is separate from the lock `<file>.lock`, so that a
-/// concurrent migration is not mistaken for a serving process.
-pub(super) async fn lock_migration(path: &Path) -> Result<File, OpenError> {
+/// Waits for the lock `<file>.migrate.lock`, for `limit` at most. It is separate from the lock
+/// `<file>.lock`, so that a concurrent migration is not mistaken for a serving process.
+pub(super) async fn lock_migration(path: &Path, limit: Duration) -> Result<File, OpenError> {
     let (path, file) = lock_file(path, ".migrate.lock")?;
-    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
-    let locked = locked.map_err(|_| OpenError::Open(Error::Stopping))?;
-    locked.map_err(|source| OpenError::File { path, source })
+    let attempt = async || match file.try_lock() {
+        Ok(()) => Ok(Some(())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(OpenError::File { path: path.clone(), source }),
+    };
+    let holder = async || Ok(format!("the process that has locked {}", path.display()));
+    migration_lock::wait(limit, attempt, holder).await?;
+    Ok(file)
 }
 
 /// Takes the lock `<file>.lock`; fails if another process holds it. The kernel releases it when the

@@ -19,7 +19,7 @@ use super::print;
 use crate::{
     client::{Client, ServerSettings},
     error::Error,
-    signals,
+    listen_address, listener, signals,
 };
 
 /// The port of Ollama, which clients use by default.
@@ -61,7 +61,7 @@ impl Connect {
         }
         let target = self.server.resolve()?;
         let client = Client::of(&target)?;
-        let listener = TcpListener::bind(self.listen).await.map_err(|error| bind_error(self.listen, &error))?;
+        let listener = listener::bind(self.listen).await.map_err(|error| bind_error(self.listen, &error))?;
         let addr = listener.local_addr()?;
         let me = client.get("/me", &[]).await?.body;
         let rules = AccessRules { allow_remote: self.allow_remote_clients };
@@ -125,8 +125,7 @@ fn bind_error(addr: SocketAddr, error: &std::io::Error) -> Error {
     anyhow::anyhow!("cannot listen on {addr} ({error}): {remedy}").into()
 }
 
-/// Parses `127.0.0.1:11434` or `localhost:11434`.
+/// Parses an address to listen on. `:11434` is a port of loopback.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    let addr = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    addr.parse().map_err(|_| format!("`{text}` is not address:port; use one such as 127.0.0.1:{OLLAMA_PORT}"))
+    listen_address::parse(text).map(|addr| addr.or_host(Ipv4Addr::LOCALHOST.into()))
 }

@@ -10,7 +10,7 @@ use paddock_accounts::{Accounts, bootstrap::Seeded, types::Role};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::commands::healthcheck::{local_address, probe};
+use crate::{commands::healthcheck::probe, config};
 
 /// How long the API may take to answer `/healthz` and `/readyz`.
 const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,26 +30,37 @@ pub(super) struct StartupCheck<'a> {
 
 /// The results, as the table prints them.
 pub(super) struct CheckResult {
-    pub(super) addr: SocketAddr,
+    /// The API; `None` with `--no-backend`.
+    pub(super) api: Option<ApiCheck>,
     pub(super) first_admin: String,
+    pub(super) can_sign_in: bool,
     pub(super) models: Result<Vec<String>, String>,
     pub(super) model_reply: Option<String>,
 }
 
+/// The API as this machine reaches it.
+pub(super) struct ApiCheck {
+    pub(super) addr: SocketAddr,
+    /// Whether it serves the web UI.
+    pub(super) has_ui: bool,
+}
+
 impl StartupCheck<'_> {
-    /// Waits until the API is ready. Fails if it does not get ready; problems with Ollama are only
-    /// reported.
-    pub(super) async fn run(&self, addr: SocketAddr) -> anyhow::Result<CheckResult> {
-        let addr = local_address(addr);
-        probe(addr, "healthz", STARTUP_TIMEOUT).await?;
-        probe(addr, "readyz", STARTUP_TIMEOUT).await?;
-        let (first_admin, can_sign_in) = self.first_admin().await?;
-        let models = self.ollama.tags().await.map(|tags| tags.into_iter().map(|tag| tag.name).collect());
-        let model_reply = match self.model {
-            Some(model) => Some(self.try_model(addr, model, can_sign_in).await),
+    /// Waits until the API at this address is ready; `None` with `--no-backend`. Fails if it does
+    /// not get ready; problems with Ollama are only reported.
+    pub(super) async fn run(&self, addr: Option<SocketAddr>) -> anyhow::Result<CheckResult> {
+        let api = match addr {
+            Some(addr) => Some(check_api(addr).await?),
             None => None,
         };
-        Ok(CheckResult { addr, first_admin, models: models.map_err(|error| error.to_string()), model_reply })
+        let (first_admin, can_sign_in) = self.first_admin().await?;
+        let models = self.ollama.tags().await.map(|tags| tags.into_iter().map(|tag| tag.name).collect());
+        let model_reply = match (self.model, &api) {
+            (Some(model), Some(api)) => Some(self.try_model(api.addr, model, can_sign_in).await),
+            _ => None,
+        };
+        let models = models.map_err(|error| error.to_string());
+        Ok(CheckResult { api, first_admin, can_sign_in, models, model_reply })
     }
 
     /// The first admin's state, and whether `password` is right. Compares the hash instead of
@@ -90,6 +101,19 @@ impl StartupCheck<'_> {
         let token = sign_in(addr, self.seeded.email.as_str(), password).await.context("cannot sign in")?;
         chat(addr, model, &token).await
     }
+}
+
+/// The URL of the web UI of the API at this address.
+pub(super) fn ui_url(addr: SocketAddr) -> String {
+    format!("http://{addr}/ui/")
+}
+
+async fn check_api(addr: SocketAddr) -> anyhow::Result<ApiCheck> {
+    probe(addr, "healthz", STARTUP_TIMEOUT).await?;
+    probe(addr, "readyz", STARTUP_TIMEOUT).await?;
+    let addr = config::local_address(addr);
+    let ui = client(STARTUP_TIMEOUT)?.get(ui_url(addr)).send().await?;
+    Ok(ApiCheck { addr, has_ui: ui.status().is_success() })
 }
 
 /// An HTTP client that ignores proxy settings, since the server is on this machine.

@@ -1,45 +1,61 @@
 //! `paddock run`
 
+mod browser;
 mod check;
+mod report;
 
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Args;
+use metrics_exporter_prometheus::PrometheusHandle;
 use paddock_accounts::{
     Accounts,
     bootstrap::{Seed, Seeded},
     passwords::DEV_PASSWORD,
 };
+use paddock_api::WebUi;
 use paddock_operator::Cluster;
-use secrecy::ExposeSecret as _;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::check::{CheckResult, StartupCheck};
-use super::{print, seed::print_or_revoke};
+use self::{
+    check::{CheckResult, StartupCheck, ui_url},
+    report::Report,
+};
+use super::{hint, print, seed::print_or_revoke};
 use crate::{
     config::{self, Database},
     dev_password,
     error::Error,
-    logging, probes, server,
+    listener, logging, probes, server,
     settings::{Environment, Settings},
     signals,
-    table::Table,
 };
 
-/// Run everything on this machine: database, first admin, API, gateway, and with --operator the
-/// operator.
+/// Run everything on this machine: database, first admin, API, gateway, web UI, and with --operator
+/// the operator.
 ///
-/// Migrates the database, creates the first admin, serves the API and the gateway, checks that they
-/// answer, and prints the addresses. Without any settings it uses the SQLite file paddock.db in
+/// Migrates the database, creates the first admin, serves the API, the gateway and the web UI,
+/// checks that they answer, and prints the addresses. Without any settings it uses the SQLite file paddock.db in
 /// this folder, and listens on the first free port from 8080 to 8083, for this machine only.
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Run {
     /// dev (or local) or prod; overrides --environment. With dev, the first admin's password is
     /// `admin` unless it is set
     #[arg(long, value_name = "NAME", ignore_case = true)]
     env: Option<Environment>,
+    /// Do not serve the API, the gateway and the web UI: prepare the database and the first admin,
+    /// and with --operator run the operator; without it the command then ends
+    #[arg(long, conflicts_with_all = ["open_browser", "try_model"])]
+    no_backend: bool,
+    /// Do not serve the web UI
+    #[arg(long, conflicts_with = "open_browser")]
+    no_frontend: bool,
+    /// Open the web UI in the browser of this machine
+    #[arg(long)]
+    open_browser: bool,
     /// Also run the Kubernetes operator
     #[arg(long)]
     operator: bool,
@@ -65,43 +81,38 @@ impl Run {
         let seed = self.seed(environment)?;
         let database = Database::resolve(&self.settings.database, environment)?;
         let mut api = server::api_config(&self.settings.serve, &self.settings.ollama, environment)?;
+        api.web_ui = if self.no_frontend { WebUi::Off } else { WebUi::Served };
         api.connections.max =
             config::max_connections(&self.settings.serve, &self.settings.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
         let ollama = server::ollama_client(&self.settings.ollama, environment)?;
-        let metrics_addr = config::metrics_addr(&self.settings.metrics, environment)?;
-        let listener = self.bind(environment, &seed).await?;
-        let addr = listener.local_addr()?;
+        let metrics_addr = config::metrics_addr(&self.settings.metrics, environment);
+        let listener = if self.no_backend { None } else { Some(self.bind(environment, &seed).await?) };
+        let addr = match &listener {
+            Some(listener) => listener.local_addr()?,
+            None => config::listen_addr(&self.settings.serve.listen, environment),
+        };
         let operator = self.operator(addr, environment).await?;
         paddock_store::migrate(&database.options).await?;
         let accounts = database.open().await?;
-        let probes_listener = probes::bind(metrics_addr, environment).await?;
-        let metrics = probes::install_metrics()?;
+        let probes = match (&listener, &operator) {
+            (None, None) => None,
+            _ => Some(probes::bind(metrics_addr, environment).await?),
+        };
+        let recorder = probes::install_metrics()?;
         let stop = signals::shutdown()?;
 
-        let seeded = if self.env == Some(Environment::Local) && dev_password::is_requested(&seed) {
-            accounts.seed_for_development(&seed).await?
-        } else {
-            accounts.seed(&seed).await?
-        };
-        // Before any step that may fail or block: the new secrets exist nowhere else.
-        print_or_revoke(&accounts, &seeded).await?;
-        api.only_local_hosts = dev_password::require_local_hosts(&accounts, addr, environment).await?;
+        let seeded = self.create_first_admin(&accounts, &seed).await?;
+        if listener.is_some() {
+            api.only_local_hosts = dev_password::require_local_hosts(&accounts, addr, environment).await?;
+        }
         config::raise_fd_limit();
 
-        let mut checks = vec![server::api_readiness(api.readiness.clone())];
-        let mut tasks = JoinSet::new();
+        let metrics = probes.as_ref().map(TcpListener::local_addr).transpose()?;
+        let served = listener.is_some().then_some(addr);
         let cluster = operator.as_ref().map(|operator| operator.kube.cluster_url.to_string());
-        if let Some(operator) = operator {
-            let readiness = paddock_operator::Readiness::default();
-            checks.push(server::operator_readiness(readiness.clone()));
-            tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
-        }
-        let metrics_addr = probes_listener.local_addr()?;
-        tasks.spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
-        let (serving, token) = (accounts.clone(), stop.clone());
-        tasks.spawn(async move { paddock_api::serve(listener, api, serving, token).await.context("the API failed") });
-
+        let parts = Parts { api: listener.map(|listener| (listener, api)), operator, probes };
+        let tasks = parts.start(&accounts, &ollama, recorder, &stop);
         let check = StartupCheck {
             accounts: &accounts,
             ollama: &ollama,
@@ -109,9 +120,11 @@ impl Run {
             password: seeded.password.as_ref().or(seed.password.as_ref()),
             model: self.try_model.as_deref(),
         };
-        match stop.run_until_cancelled(check.run(addr)).await {
+        match stop.run_until_cancelled(check.run(served)).await {
             Some(Ok(result)) => {
-                print(&self.report(&result, metrics_addr, &seeded, cluster.as_deref(), &database)?)?;
+                let report = self.report(&result, &seeded, &seed, cluster.as_deref(), metrics, &database)?;
+                print(&report)?;
+                self.open_browser(&result);
             }
             Some(Err(error)) => {
                 stop.cancel();
@@ -121,6 +134,53 @@ impl Run {
             None => {}
         }
         join(tasks, &stop, &accounts).await
+    }
+
+    /// Creates the first admin if there is none, and prints the new secrets: before any step that may
+    /// fail or block, because they exist nowhere else.
+    async fn create_first_admin(&self, accounts: &Accounts, seed: &Seed) -> Result<Seeded, Error> {
+        let seeded = if self.env == Some(Environment::Local) && dev_password::is_requested(seed) {
+            accounts.seed_for_development(seed).await?
+        } else {
+            accounts.seed(seed).await?
+        };
+        print_or_revoke(accounts, &seeded).await?;
+        Ok(seeded)
+    }
+
+    /// With `--open-browser`, opens the web UI. A failure is only a hint.
+    fn open_browser(&self, result: &CheckResult) {
+        let Some(api) = result.api.as_ref().filter(|_| self.open_browser) else { return };
+        let url = ui_url(api.addr);
+        if let Err(error) = browser::open(&url) {
+            hint(&format!("{error:#}: open {url} in a browser"));
+        }
+    }
+
+    fn report(
+        &self,
+        result: &CheckResult,
+        seeded: &Seeded,
+        seed: &Seed,
+        cluster: Option<&str>,
+        metrics: Option<SocketAddr>,
+        database: &Database,
+    ) -> Result<String, Error> {
+        let ollama = config::ollama_url(&self.settings.ollama, config::environment(&self.settings.common)?)?;
+        let file = database.options.sqlite_file()?;
+        let report = Report {
+            result,
+            seeded,
+            database: file.map_or_else(|| "PostgreSQL".to_owned(), |file| file.display().to_string()),
+            metrics,
+            has_frontend: !self.no_frontend,
+            cluster,
+            ollama: ollama.as_str().trim_end_matches('/'),
+            has_dev_password: dev_password::is_requested(seed),
+            rate_limit_per_minute: self.settings.serve.rate_limit_per_minute,
+            tried_model: self.try_model.as_deref(),
+        };
+        Ok(report.text())
     }
 
     /// The seed settings. With `--env dev`, the password defaults to DEV_PASSWORD.
@@ -137,7 +197,7 @@ impl Run {
     async fn bind(&self, environment: Environment, seed: &Seed) -> Result<TcpListener, Error> {
         let settings = &self.settings.serve.listen;
         let addr = config::listen_addr(settings, environment);
-        if dev_password::is_requested(seed) && !addr.ip().is_loopback() {
+        if dev_password::is_requested(seed) && !addr.ip().to_canonical().is_loopback() {
             return Err(Error::config(format!(
                 "LISTEN_ADDR {addr} can be reached from other machines, and ADMIN_BOOTSTRAP_PASSWORD is `{DEV_PASSWORD}`: set \
                  another password, or listen on 127.0.0.1"
@@ -147,7 +207,7 @@ impl Run {
             return server::bind(addr).await;
         }
         for port in config::DEFAULT_PORT..config::DEFAULT_PORT + 4 {
-            match TcpListener::bind(SocketAddr::new(addr.ip(), port)).await {
+            match listener::bind(SocketAddr::new(addr.ip(), port)).await {
                 Ok(listener) => return Ok(listener),
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
                 Err(error) => return Err(probes::bind_error("LISTEN_ADDR", addr, &error)),
@@ -175,56 +235,46 @@ impl Run {
         let settings = &self.settings;
         let public_url = server::public_url(&settings.ollama, addr, environment)?;
         let access = paddock_operator::load_kube_config(&cluster).await.map_err(anyhow::Error::from)?;
-        server::operator_config(access, &settings.operator, &settings.ollama, &settings.serve, public_url).map(Some)
+        server::operator_config(access, &settings.operator, &settings.ollama, settings.serve.drain, public_url)
+            .map(Some)
     }
+}
 
-    /// The table of parts, addresses and states. A missing part is shown with the command that adds
-    /// it.
-    fn report(
-        &self,
-        result: &CheckResult,
-        metrics: SocketAddr,
-        seeded: &Seeded,
-        cluster: Option<&str>,
-        database: &Database,
-    ) -> Result<String, Error> {
-        let mut table = Table::new(["part", "where", "state"]);
-        let url = format!("http://{}", result.addr);
-        let file = database.options.sqlite_file()?;
-        let location = file.map_or_else(|| "PostgreSQL".to_owned(), |file| file.display().to_string());
-        table.row(["database", &location, "up to date"]);
-        table.row(["api, gateway", &url, "ready"]);
-        let ui = if paddock_api::has_ui() { "ready" } else { "not built; `make ui-build` builds it" };
-        table.row(["web UI", &format!("{url}/ui/"), ui]);
-        table.row(["docs", &format!("{url}/docs"), "ready"]);
-        table.row(["metrics", &format!("http://{metrics}/metrics"), "ready"]);
-        table.row(["first admin", seeded.email.as_str(), &result.first_admin]);
-        let ollama = config::ollama_url(&self.settings.ollama, config::environment(&self.settings.common)?)?;
-        let state = match &result.models {
-            Ok(models) if models.is_empty() => "has no model; `ollama pull smollm2:135m` brings one".to_owned(),
-            Ok(models) => format!("has {}", models.join(", ")),
-            Err(_) => "does not answer; `ollama serve` starts it, or set OLLAMA_BASE_URL".to_owned(),
-        };
-        table.row(["ollama", ollama.as_str().trim_end_matches('/'), &state]);
-        let limit = match self.settings.serve.rate_limit_per_minute {
-            0 => "none".to_owned(),
-            limit => format!("{limit} requests a minute"),
-        };
-        table.row(["user limit", &limit, "by default; RATE_LIMIT_PER_MINUTE changes it"]);
-        match cluster {
-            Some(cluster) => table.row(["operator", cluster, "working"]),
-            None => table.row(["operator", "-", "off; --operator --context NAME starts it"]),
+/// The parts to serve.
+struct Parts {
+    api: Option<(TcpListener, paddock_api::Config)>,
+    operator: Option<paddock_operator::Config>,
+    /// The metrics listener; `None` if nothing is served.
+    probes: Option<TcpListener>,
+}
+
+impl Parts {
+    /// Starts each part in a task of its own.
+    fn start(
+        self,
+        accounts: &Accounts,
+        ollama: &paddock_ollama::Client,
+        recorder: PrometheusHandle,
+        stop: &CancellationToken,
+    ) -> JoinSet<anyhow::Result<()>> {
+        let mut checks = Vec::new();
+        let mut tasks = JoinSet::new();
+        if let Some(operator) = self.operator {
+            let readiness = paddock_operator::Readiness::default();
+            checks.push(server::operator_readiness(readiness.clone()));
+            tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
         }
-        if let (Some(model), Some(answer)) = (&self.try_model, &result.model_reply) {
-            table.row(["chat", model, answer]);
+        if let Some((listener, api)) = self.api {
+            checks.push(server::api_readiness(api.readiness.clone()));
+            let (accounts, stop) = (accounts.clone(), stop.clone());
+            tasks.spawn(
+                async move { paddock_api::serve(listener, api, accounts, stop).await.context("the API failed") },
+            );
         }
-        let first = result.models.as_ref().ok().and_then(|models| models.first());
-        let model = self.try_model.as_ref().or(first).map_or("MODEL", String::as_str);
-        let key = seeded.key.as_ref().map_or("$KEY", |key| key.plaintext().expose_secret());
-        Ok(format!(
-            "\n{table}\nTry it:\n  curl {url}/v1/chat/completions -H \"Authorization: Bearer {key}\" -H 'Content-Type: \
-             application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n"
-        ))
+        if let Some(listener) = self.probes {
+            tasks.spawn(probes::serve(listener, recorder, checks, accounts.clone(), stop.clone()));
+        }
+        tasks
     }
 }
 

@@ -26,7 +26,8 @@ use crate::{
 /// If no user can administer, admin@example.com becomes an admin, with a password and a key
 /// labelled `bootstrap`. New secrets are written once, as BOOTSTRAP_ADMIN_EMAIL=,
 /// BOOTSTRAP_ADMIN_PASSWORD= and BOOTSTRAP_ADMIN_API_KEY=: to standard output, a file, or a
-/// Kubernetes Secret. A second run changes nothing and prints no secret.
+/// Kubernetes Secret. A password that was given is not repeated. A second run changes nothing and
+/// prints no secret.
 #[derive(Args)]
 pub(crate) struct Seed {
     #[command(flatten)]
@@ -115,10 +116,7 @@ async fn revoke_unwritten(accounts: &Accounts, seeded: &Seeded, error: &Error) -
         }
     }
     if seeded.password.is_some() {
-        notes.push(
-            "the password that was set is unknown, unless you chose it: ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 sets another"
-                .to_owned(),
-        );
+        notes.push("nobody knows the password that was made: ADMIN_BOOTSTRAP_PASSWORD_FORCE=1 sets another".to_owned());
     }
     anyhow::anyhow!("{error}; {}", notes.join("; ")).into()
 }
@@ -132,7 +130,7 @@ async fn revoke(accounts: &Accounts, key_id: &str) -> Result<(), paddock_account
     }
 }
 
-/// The new secrets as names and values. Empty if nothing was created.
+/// The new secrets as names and values, without a given password. Empty if nothing was created.
 fn pairs(seeded: &Seeded) -> Vec<(String, String)> {
     let password = seeded.password.as_ref().map(|password| ("PASSWORD", password.expose_secret().to_owned()));
     let key = seeded.key.as_ref().map(|key| ("API_KEY", key.plaintext().expose_secret().to_owned()));

@@ -1,22 +1,28 @@
 //! The executable at a prompt: output, exit codes and configuration; and the log, traces and
 //! metrics of a server.
 
+mod addresses;
 mod audit;
 mod config;
 mod connect;
 mod connect_ollama;
+mod containers;
 mod contexts;
 mod login;
 mod login_errors;
+mod migration_lock;
 mod observability;
 mod otlp_collector;
+mod poolers;
 mod postgres_errors;
 mod run;
+mod run_parts;
 mod secret_leaks;
 mod seed;
 mod server;
 mod settings;
 mod startup;
+mod variables;
 
 use std::{
     io::Write as _,

@@ -248,7 +248,9 @@ async fn a_model_is_tried_with_the_password_where_no_key_is_new() {
         let launch = Launch::new(&["run", "--try-model", MODEL], database.url())?
             .ollama(&ollama.url())
             .env("ADMIN_BOOTSTRAP_PASSWORD", PASSWORD);
-        launch.seed()?;
+        for verb in ["migrate", "seed"] {
+            successful(launch.command(&[verb])?.output()?)?;
+        }
         for (password, chats) in [(PASSWORD, 1), (OTHER_PASSWORD, 1)] {
             let paddock = launch.clone().env("ADMIN_BOOTSTRAP_PASSWORD", password).spawn()?;
             row(&start_output(paddock.process()).await?, "chat")?;

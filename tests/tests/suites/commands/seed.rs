@@ -87,6 +87,32 @@ async fn a_revoked_key_in_the_file_is_replaced_and_the_password_stays(#[case] en
     .await;
 }
 
+/// Neither by `seed` nor by `run`, neither the first time nor when it is forced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_given_is_never_printed() {
+    story(async {
+        const GIVEN: &str = "violet harbour tangle 93";
+        let (_database, launch) = migrated(Engine::Sqlite).await?;
+        let launch = launch.env("ADMIN_BOOTSTRAP_PASSWORD", GIVEN);
+        let file = OutputFile::new()?;
+        let written = file.seed(&launch)?;
+        ensure!(written.contains("BOOTSTRAP_ADMIN_API_KEY=") && !written.contains("PASSWORD"), "{written}");
+        let launch = launch.env("ADMIN_BOOTSTRAP_PASSWORD_FORCE", "1");
+        for arguments in [&["seed"][..], &["run", "--no-backend"]] {
+            let output = launch.command(arguments)?.env("LOG_LEVEL", "trace").output()?;
+            let text = [output.stdout.clone(), output.stderr.clone()].concat();
+            ensure!(!String::from_utf8_lossy(&text).contains("violet"), "{arguments:?}: {output:?}");
+            successful(output)?;
+        }
+        let paddock = launch.start().await?;
+        let signed_in = reqwest::Client::new().post(format!("{}/auth/login", paddock.url()));
+        let signed_in = signed_in.json(&serde_json::json!({"username": "admin@example.com", "password": GIVEN}));
+        ensure!(signed_in.send().await?.status() == 200);
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_could_not_be_printed_is_revoked() {
     story(async {

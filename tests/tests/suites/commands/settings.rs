@@ -41,6 +41,8 @@ use super::{STRONG_SECRET, UNREACHABLE_DATABASE, assert_refused, paddock};
 )]
 #[case::no_port(&["api"], &[("PORT", "http")], &["PORT `http`", "8080"])]
 #[case::no_address(&["api"], &[("LISTEN_ADDR", "8080")], &["LISTEN_ADDR `8080`", "127.0.0.1:8080"])]
+#[case::no_brackets(&["api"], &[("LISTEN_ADDR", "::1:8080")], &["LISTEN_ADDR `::1:8080`", "[::1]:8080"])]
+#[case::a_host_name(&["operator"], &[("METRICS_ADDR", "node.example:9090")], &["METRICS_ADDR `node.example:9090`", "0.0.0.0:9090"])]
 #[case::no_duration(&["api"], &[("DRAIN_TIMEOUT", "30")], &["DRAIN_TIMEOUT `30`", "90s"])]
 #[case::no_password_length(&["migrate"], &[("PASSWORD_MIN_LENGTH", "7")], &["PASSWORD_MIN_LENGTH `7`", "8 to 128"])]
 #[case::no_number(&["migrate"], &[("DB_MAX_CONNECTIONS", "1")], &["DB_MAX_CONNECTIONS `1`", "2 to 1000"])]

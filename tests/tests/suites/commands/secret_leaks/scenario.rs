@@ -277,8 +277,10 @@ impl Scenario {
 fn run_commands(launch: &Launch) -> Result<(Bootstrap, String, Vec<Sink>)> {
     successful(launch.command(&["migrate"])?.output()?)?;
     let seeded = launch.command(&["seed"])?.output()?;
-    let bootstrap = Bootstrap::from_output(&successful(seeded.clone())?)?;
-    ensure!(bootstrap.password == BOOTSTRAP_PASSWORD, "another password than the one that was given");
+    // A password that was given is not repeated.
+    let printed = successful(seeded.clone())?;
+    ensure!(!printed.contains("PASSWORD"), "{printed}");
+    let bootstrap = Bootstrap::from_output(&format!("{printed}BOOTSTRAP_ADMIN_PASSWORD={BOOTSTRAP_PASSWORD}\n"))?;
     let local = |arguments: &[&str]| launch.command(&[arguments, &["--local", "-o", "json"]].concat());
     let created = local(&["user", "create", SECOND_ADMIN, "--admin"])?.output()?;
     let made = successful_json(created.clone())?["password"].as_str().context("a password")?.to_owned();

@@ -1,6 +1,9 @@
 //! Environment variables as settings. An empty variable counts as unset; all invalid variables are
 //! reported at once.
 
+mod near_misses;
+mod service_links;
+
 use std::ffi::OsStr;
 
 use clap::{
@@ -21,6 +24,57 @@ struct InvalidVariable {
     message: String,
 }
 
+/// Settings that have no effect beside others: their ids, and the ids of those others. One of each
+/// list must be set.
+const REPLACED: [(&[&str], &[&[&str]]); 3] = [
+    (
+        &["db_host", "db_port", "db_user", "db_name", "db_password", "db_password_file"],
+        &[&["database_url", "database_url_file"]],
+    ),
+    (&["environment"], &[&["env"]]),
+    (&["context"], &[&["server"], &["token", "token_file"]]),
+];
+
+/// A variable that is worth a remark.
+pub(crate) enum Remark {
+    /// A link to a Service, which was passed over.
+    ServiceLink {
+        /// The variable.
+        variable: String,
+    },
+    /// A variable that is no setting, with a name close to one.
+    NearMiss {
+        /// The variable.
+        variable: String,
+        /// The setting that it probably means.
+        setting: String,
+    },
+}
+
+/// Finds the variables of this process that are worth a remark. `command` has every setting.
+pub(crate) fn remarks(command: &Command) -> Vec<Remark> {
+    let mut settings = Vec::new();
+    collect_settings(command, &mut settings);
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let mut variables: Vec<_> = std::env::vars_os().filter(|(_, value)| !value.is_empty()).collect();
+    variables.sort();
+    let remark = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let variable = name.into_string().ok()?;
+        if service_links::is_service_link(&variable, &value) {
+            return settings.contains(&variable.as_str()).then_some(Remark::ServiceLink { variable });
+        }
+        let setting = near_misses::meant_setting(&variable, &settings)?.to_owned();
+        Some(Remark::NearMiss { variable, setting })
+    };
+    variables.into_iter().filter_map(remark).collect()
+}
+
+fn collect_settings(command: &Command, settings: &mut Vec<String>) {
+    let named = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+    settings.extend(named.map(str::to_owned));
+    command.get_subcommands().for_each(|inner| collect_settings(inner, settings));
+}
+
 /// Parses the command line and the environment. Exits, as clap does, on an invalid flag.
 pub(crate) fn parse_command_line(command: Command) -> Result<ArgMatches, Error> {
     let mut invalid = Vec::new();
@@ -28,10 +82,19 @@ pub(crate) fn parse_command_line(command: Command) -> Result<ArgMatches, Error> 
     let (path, innermost) = selected_command(&matches);
     let relevant = invalid.iter().filter(|invalid| {
         // A flag overrides the variable, so its value does not matter.
-        invalid.command == path && innermost.value_source(&invalid.id) != Some(ValueSource::CommandLine)
+        invalid.command == path
+            && innermost.value_source(&invalid.id) != Some(ValueSource::CommandLine)
+            && !is_replaced(&invalid.id, innermost)
     });
     let lines: Vec<String> = relevant.map(|invalid| invalid.message.clone()).collect();
     if lines.is_empty() { Ok(matches) } else { Err(Error::config_all(&lines)) }
+}
+
+/// Whether other settings leave this one without effect.
+fn is_replaced(id: &str, matches: &ArgMatches) -> bool {
+    // The id of a setting that the command does not have is an error.
+    let is_given = |id: &&str| matches.try_contains_id(id).unwrap_or(false);
+    REPLACED.iter().any(|(ids, by)| ids.contains(&id) && by.iter().all(|list| list.iter().any(is_given)))
 }
 
 /// The innermost subcommand: its path and its arguments.
@@ -51,6 +114,9 @@ fn without_unusable_variables(command: Command, words: &[String], invalid: &mut 
         match std::env::var_os(&name) {
             None => arg,
             Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+            Some(value) if service_links::is_service_link(&name.to_string_lossy(), &value) => {
+                arg.env(Resettable::Reset)
+            }
             Some(value) => match check_value(&arg, &value) {
                 Ok(()) => arg,
                 Err(why) => {
