@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help run demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit ui-build
+.PHONY: help run ui ui-build ui-check demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit
 
 CARGO ?= cargo
 # Always the whole workspace and one profile. Another selection of packages unifies features
@@ -21,6 +21,8 @@ TESTS ?=
 ARGS ?=
 # The release of Ollama that `make drift` compares with. Example: make drift VERSION=v0.34.0
 VERSION ?=
+# What the built web UI depends on.
+UI_SOURCES := frontend/src frontend/public frontend/build frontend/index.html frontend/vite.config.ts frontend/package-lock.json
 # How long `make fuzz` runs each target.
 SECONDS ?= 60
 # The pinned cargo-deny, installed on first use.
@@ -32,6 +34,7 @@ help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
 
 run: ## Build and run Paddock on SQLite; starts an Ollama if none answers (OLLAMA=none: without)
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory ui-build; else echo "make run: without the web UI, because Node.js is missing"; fi
 	@$(BUILD)
 	@if [ "$(OLLAMA)" = none ] || curl -fsS -m 2 -o /dev/null "$(OLLAMA_BASE_URL)/api/version" 2>/dev/null; then \
 	  exec $(TARGET)/paddock run $(ARGS); \
@@ -40,20 +43,30 @@ run: ## Build and run Paddock on SQLite; starts an Ollama if none answers (OLLAM
 	  exec $(TARGET)/paddock-tests exec --only ollama --export -- $(TARGET)/paddock run --try-model smollm2:135m $(ARGS); \
 	fi
 
-ui-build: ## Build the web UI into frontend/dist; the next build of Paddock embeds it. Needs Node.js 20
-	@[ frontend/node_modules/.package-lock.json -nt frontend/package-lock.json ] || npm --prefix frontend ci
-	@npm --prefix frontend run build
+ui-build: frontend/node_modules ## Build the web UI into frontend/dist; the next build of Paddock embeds it. Needs Node.js 20
+	@[ -f frontend/dist/index.html ] && [ -z "$$(find $(UI_SOURCES) -newer frontend/dist/index.html -print -quit)" ] || npm --prefix frontend run build
+
+ui: frontend/node_modules ## Serve the web UI with reload on change, in front of the API at PADDOCK_URL=http://127.0.0.1:8080
+	@npm --prefix frontend run dev
+
+ui-check: frontend/node_modules ## Check format, types and unused code of the web UI, and test its parts
+	@npm --prefix frontend run check
+	@npm --prefix frontend test
+
+frontend/node_modules: frontend/package-lock.json
+	@npm --prefix frontend ci
+	@touch frontend/node_modules
 
 demo: ## Run Paddock with a real Kubernetes control plane, apply examples/quickstart, chat with the issued key
 	@$(BUILD)
 	@tests/testbed/install kubernetes ollama models
 	@exec $(TARGET)/paddock-tests demo
 
-test: testbed ## Run every test against real servers (TESTS=name: only these)
+test: testbed ui-build ## Run every test against real servers (TESTS=name: only these)
 	@$(CARGO) build --locked --workspace --bins --tests
 	@$(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
-soak: testbed ## Run the tests with more iterations and clients, for a nightly job
+soak: testbed ui-build ## Run the tests with more iterations and clients, for a nightly job
 	@tests/testbed/install llama-index
 	@$(CARGO) build --locked --workspace --bins --tests
 	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
@@ -96,10 +109,14 @@ fmt: ## Format the sources
 	@$(CARGO) fmt --all
 	@if command -v gofmt >/dev/null; then gofmt -w tests/drift; fi
 
-generate: ## Regenerate the CRD YAML and openapi.json
+generate: ## Regenerate the CRD YAML, openapi.json and what is made of them
 	@$(BUILD)
 	@$(TARGET)/paddock crds > crds/yaml/paddock.dev.yaml
 	@$(TARGET)/paddock openapi > api/openapi.json
+	@$(MAKE) --no-print-directory frontend/node_modules
+	@npm --prefix frontend run generate
+	@tests/testbed/install helm
+	@PADDOCK_TESTBED_HELM=$$(tests/testbed/install --print-env | sed -n 's/^PADDOCK_TESTBED_HELM=//p') tests/deploy/chart --update
 
 testbed: ## Install the real servers that the tests use, once
 	@tests/testbed/install
