@@ -1,0 +1,144 @@
+import { ChartColumn, Download } from "lucide-react";
+import { useMemo } from "react";
+import type { Directory } from "@/api/names";
+import { Button } from "@/components/Button";
+import { EmptyState } from "@/components/EmptyState";
+import { Pagination } from "@/components/Pagination";
+import { Panel } from "@/components/Panel";
+import { Segments } from "@/components/Segments";
+import { Table } from "@/components/Table";
+import { columnsOf } from "@/features/usage/columns";
+import { saveTable } from "@/features/usage/export";
+import { Legend } from "@/features/usage/Legend";
+import { namesOf } from "@/features/usage/names";
+import type { Period } from "@/features/usage/period";
+import type { UsageRow } from "@/features/usage/queries";
+import {
+  type ChangeSearch,
+  COLUMNS,
+  readSort,
+  toSort,
+  type UsageSearch,
+  type View,
+} from "@/features/usage/search";
+import { t } from "@/features/usage/text";
+import { type Group, groupsOf, sortGroups, sumOf, tokensOf } from "@/features/usage/totals";
+import { oneOf } from "@/lib/search";
+
+interface Props {
+  query: {
+    data: UsageRow[] | undefined;
+    error: unknown;
+    isFetching: boolean;
+    refetch: () => unknown;
+  };
+  search: UsageSearch;
+  onSearch: ChangeSearch;
+  view: View;
+  views: readonly View[];
+  period: Period;
+  directory: Directory;
+  /** The models that have a colour. */
+  models: readonly string[];
+}
+
+const PAGE_SIZE = 50;
+
+/** Who or what used how much: each row with its share, sorted, and as CSV. */
+export function Breakdown(props: Props) {
+  const { query, search, onSearch, view, views, period, directory, models } = props;
+  const { page = 1 } = search;
+  const sort = readSort(search.sort);
+  const names = namesOf(view, directory);
+  const groups = useMemo(() => {
+    const { full } = namesOf(view, directory);
+    return sortGroups(groupsOf(query.data ?? [], view), readSort(search.sort), full);
+  }, [query.data, view, directory, search.sort]);
+  const totals = sumOf(groups);
+  const shown = groups.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
+  const open = (group: Group) =>
+    onSearch({ ...narrowed(group, view), page: undefined, sort: undefined });
+  return (
+    <Panel
+      title={t("table.title")}
+      isFlush
+      actions={
+        <Button
+          size="sm"
+          icon={Download}
+          disabled={groups.length === 0}
+          onClick={() => saveTable({ groups, view, names, period })}
+        >
+          {t("table.csv")}
+        </Button>
+      }
+    >
+      <div className="flex flex-wrap items-center justify-between gap-x-6 gap-y-2 px-4 pb-2">
+        <Segments
+          label={t("table.rows")}
+          value={view}
+          options={views.map((value) => ({ value, label: t(`view.${value}`) }))}
+          onChange={(by) =>
+            onSearch({ by: by === views[0] ? undefined : by, page: undefined }, { replace: true })
+          }
+        />
+        {groups.length > 0 && (
+          <Legend models={models} hasOthers={groups.some((group) => hasOther(group, models))} />
+        )}
+      </div>
+      <Table
+        what={t(`what.${view}`)}
+        query={{ ...query, data: query.data && { rows: shown } }}
+        columns={columnsOf({
+          view,
+          names,
+          models,
+          full: Math.max(...groups.map(tokensOf)),
+          total: tokensOf(totals),
+          onOpen: views.length > 2 ? open : undefined,
+        })}
+        rowKey={(group) => group.id}
+        sort={sort}
+        onSort={({ by }) => {
+          const column = oneOf(COLUMNS, by) ?? "tokens";
+          // The largest number comes first, and the first letter.
+          const isFirst = column !== sort.by;
+          const isDescending = isFirst ? column !== "name" : !sort.isDescending;
+          onSearch({ sort: toSort(column, isDescending), page: undefined }, { replace: true });
+        }}
+        stackBelow="md"
+        empty={
+          <EmptyState icon={ChartColumn} title={t("empty.title")}>
+            {t("empty.detail")}
+          </EmptyState>
+        }
+      />
+      {totals.estimated > 0 && (
+        <p className="border-line border-t px-4 py-2 text-muted text-sm">
+          {t("table.estimated", { count: totals.estimated })}
+        </p>
+      )}
+      {groups.length > PAGE_SIZE && (
+        <Pagination
+          what={t(`what.${view}`)}
+          page={page}
+          pageSize={PAGE_SIZE}
+          total={groups.length}
+          onPage={(to) => onSearch({ page: to === 1 ? undefined : to })}
+        />
+      )}
+    </Panel>
+  );
+}
+
+function hasOther(group: Group, models: readonly string[]): boolean {
+  return [...group.byModel.keys()].some((model) => !models.includes(model));
+}
+
+/** The search that shows one row in more detail: a user by key, a key and a model by what is left. */
+function narrowed(group: Group, view: View): Partial<UsageSearch> {
+  if (view === "user") return { ...(group.user !== undefined && { user: group.user }), by: "key" };
+  if (view === "model")
+    return { ...(group.model !== undefined && { model: group.model }), by: "user" };
+  return { ...(typeof group.key === "number" && { key: group.key }), by: "model" };
+}

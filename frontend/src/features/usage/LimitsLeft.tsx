@@ -1,0 +1,99 @@
+import { useQuery } from "@tanstack/react-query";
+import { Badge } from "@/components/Badge";
+import { ErrorNotice } from "@/components/ErrorNotice";
+import { Panel } from "@/components/Panel";
+import { Skeleton } from "@/components/Skeleton";
+import { exact } from "@/features/usage/numbers";
+import { type LimitStates, limitsQuery } from "@/features/usage/queries";
+import { t } from "@/features/usage/text";
+import { useNow } from "@/lib/clock";
+import { absoluteTime, relativeTime } from "@/lib/time";
+
+type LimitId = keyof LimitStates;
+
+const LIMITS: readonly LimitId[] = [
+  "requests_per_minute",
+  "tokens_per_minute",
+  "tokens_per_day",
+  "tokens_per_month",
+  "max_concurrent",
+];
+
+/** What is left of each limit, and when it is full again. */
+export function LimitsLeft() {
+  const { data, error, refetch } = useQuery(limitsQuery);
+  const present = LIMITS.filter((id) => data?.[id] != null);
+  return (
+    <Panel title={t("limits.title")} description={t("limits.description")}>
+      <ErrorNotice error={error} onRetry={() => void refetch()} what={t("limits.what")} />
+      {data === undefined && error === null && <Skeleton label={t("limits.loading")} lines={2} />}
+      {data !== undefined && present.length === 0 && (
+        <p className="text-muted">{t("limits.none")}</p>
+      )}
+      {data !== undefined && present.length > 0 && (
+        <ul className="grid gap-x-8 gap-y-4 sm:grid-cols-2 xl:grid-cols-3">
+          {present.map((id) => (
+            <Limit key={id} id={id} state={data[id]} />
+          ))}
+        </ul>
+      )}
+    </Panel>
+  );
+}
+
+interface LimitProps {
+  id: LimitId;
+  state: LimitStates[LimitId];
+}
+
+function Limit({ id, state }: LimitProps) {
+  if (state === null) return null;
+  const name = t(`limits.name.${id}`);
+  return (
+    <li className="flex min-w-0 flex-col gap-1">
+      <div className="flex flex-wrap items-baseline justify-between gap-x-3">
+        <span className="font-medium">{name}</span>
+        {!state.is_enforced && <Badge>{t("limits.notEnforced")}</Badge>}
+      </div>
+      {"left" in state ? (
+        <Left name={name} limit={state.limit} left={state.left} resetsAt={state.resets_at} />
+      ) : (
+        <p className="text-muted text-sm">{t("limits.atOnce", { count: state.limit })}</p>
+      )}
+    </li>
+  );
+}
+
+interface LeftProps {
+  name: string;
+  limit: number;
+  left: number;
+  resetsAt: string;
+}
+
+function Left({ name, limit, left, resetsAt }: LeftProps) {
+  const now = useNow(10_000);
+  const isFull = left >= limit || Date.parse(resetsAt) <= now;
+  return (
+    <>
+      <meter
+        aria-label={name}
+        min={0}
+        max={limit}
+        low={limit * 0.2}
+        high={limit * 0.5}
+        optimum={limit}
+        value={left}
+        className="h-2 w-full"
+      />
+      <div className="flex flex-wrap justify-between gap-x-3 text-muted text-sm tabular-nums">
+        <span>{t("limits.left", { left: exact(left), limit: exact(limit) })}</span>
+        {!isFull && (
+          <time dateTime={resetsAt} title={absoluteTime(resetsAt)}>
+            {t("limits.resets", { when: relativeTime(resetsAt, now) })}
+          </time>
+        )}
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,25 @@
+import { useProfile } from "@/api/me";
+import { PageHeader } from "@/components/PageHeader";
+import { LimitsLeft } from "@/features/usage/LimitsLeft";
+import type { ChangeSearch, UsageSearch, View } from "@/features/usage/search";
+import { t } from "@/features/usage/text";
+import { UsageReport } from "@/features/usage/UsageReport";
+
+interface Props {
+  search: UsageSearch;
+  onSearch: ChangeSearch;
+}
+
+const VIEWS: readonly View[] = ["key", "model"];
+
+/** The usage of the signed-in user, and what is left of each limit. */
+export function MyUsagePage({ search, onSearch }: Props) {
+  const { id } = useProfile();
+  return (
+    <>
+      <PageHeader title={t("mine.title")} description={t("mine.description")} />
+      <LimitsLeft />
+      <UsageReport search={search} onSearch={onSearch} views={VIEWS} owner={id} />
+    </>
+  );
+}

@@ -1,0 +1,74 @@
+import type { ReactNode } from "react";
+import { exact, percent, short } from "@/features/usage/numbers";
+import type { Totals } from "@/features/usage/queries";
+import { t } from "@/features/usage/text";
+import { tokensOf } from "@/features/usage/totals";
+
+interface Props {
+  totals: Totals;
+  /** How many users have used a model; undefined where it is always one. */
+  users?: number | undefined;
+}
+
+/** The period in a few numbers. */
+export function Summary({ totals, users }: Props) {
+  const tokens = tokensOf(totals);
+  return (
+    <dl className="grid grid-cols-2 gap-px overflow-hidden rounded-[0.625rem] border border-line bg-line lg:grid-cols-4">
+      <Figure title={t("summary.tokens")} value={short(tokens)} exactly={exact(tokens)}>
+        {t("summary.split", {
+          prompt: short(totals.prompt_tokens),
+          completion: short(totals.completion_tokens),
+        })}
+      </Figure>
+      <Figure
+        title={t("summary.requests")}
+        value={short(totals.requests)}
+        exactly={exact(totals.requests)}
+      >
+        {t("summary.failed", {
+          count: totals.failed,
+          share: percent(totals.failed, totals.requests),
+        })}
+      </Figure>
+      <Figure
+        title={t("summary.cached")}
+        value={percent(totals.cached_prompt_tokens, totals.prompt_tokens)}
+        exactly={exact(totals.cached_prompt_tokens)}
+      >
+        {t("summary.cachedHint")}
+      </Figure>
+      <Figure
+        title={t(users === undefined ? "summary.average" : "summary.users")}
+        value={users === undefined ? short(averageOf(tokens, totals.requests)) : exact(users)}
+        exactly={exact(users ?? averageOf(tokens, totals.requests))}
+      >
+        {t(users === undefined ? "summary.averageHint" : "summary.usersHint")}
+      </Figure>
+    </dl>
+  );
+}
+
+interface FigureProps {
+  title: string;
+  value: string;
+  /** The number without rounding, for the tooltip. */
+  exactly: string;
+  children: ReactNode;
+}
+
+function Figure({ title, value, exactly, children }: FigureProps) {
+  return (
+    <div className="min-w-0 bg-surface px-4 py-3">
+      <dt className="text-muted text-sm">{title}</dt>
+      <dd title={exactly} className="mt-0.5 font-semibold text-xl tabular-nums tracking-tight">
+        {value}
+      </dd>
+      <dd className="text-muted text-sm">{children}</dd>
+    </div>
+  );
+}
+
+function averageOf(tokens: number, requests: number): number {
+  return requests === 0 ? 0 : Math.round(tokens / requests);
+}

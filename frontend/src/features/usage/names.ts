@@ -1,0 +1,28 @@
+import type { Directory } from "@/api/names";
+import type { View } from "@/features/usage/search";
+import { t } from "@/features/usage/text";
+import type { Group } from "@/features/usage/totals";
+import { keyName, modelName, userName } from "@/lib/names";
+
+export interface Names {
+  /** What the row is called. */
+  first: (group: Group) => string;
+  /** What tells two rows of one name apart; "" if nothing needs to. */
+  second: (group: Group) => string;
+  /** Both. */
+  full: (group: Group) => string;
+}
+
+/** The names of the rows of a view. */
+export function namesOf(view: View, directory: Directory): Names {
+  const user = ({ user: id }: Group) => (id === undefined ? "" : userName(directory, id));
+  const parts: Record<View, Pick<Names, "first" | "second">> = {
+    user: { first: user, second: () => "" },
+    model: { first: ({ model = "" }) => modelName(model), second: () => "" },
+    key: { first: ({ key = null }) => keyName(directory, key), second: user },
+  };
+  const { first, second } = parts[view];
+  const full = (group: Group) =>
+    second(group) === "" ? first(group) : t("of", { key: first(group), user: second(group) });
+  return { first, second, full };
+}
