@@ -33,3 +33,4 @@ pub use openapi::openapi;
 pub use readiness::{Readiness, Report};
 pub use routes::audit::{AuditEncoder, ExportFormat};
 pub use server::{Error, serve};
+pub use ui::has_ui;

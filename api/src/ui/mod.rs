@@ -43,6 +43,12 @@ const NOT_BUILT: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=
 #[allow_missing = true]
 struct Dist;
 
+/// Whether this executable contains the web UI.
+#[must_use]
+pub fn has_ui() -> bool {
+    Dist::get(INDEX).is_some()
+}
+
 /// The routes of the UI.
 pub(crate) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let show = get(async |uri: Uri, headers: HeaderMap| show::<Dist>(uri.path(), &headers));

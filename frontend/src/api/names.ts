@@ -11,7 +11,7 @@ const MAX_USERS = 1000;
 /** Names change rarely, and an out-of-date one misleads nobody. In milliseconds. */
 const FRESH_TIME = 60_000;
 
-export type KeyName = Pick<components["schemas"]["Credential"], "label" | "user_id">;
+type KeyName = Pick<components["schemas"]["Credential"], "label" | "user_id">;
 
 /** What ids are called on pages that show usage or events. */
 export interface Directory {

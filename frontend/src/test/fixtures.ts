@@ -34,6 +34,7 @@ export function aUser(parts: Partial<Schemas["User"]> = {}): Schemas["User"] {
     overridden_at: null,
     created_at: "2026-11-01T10:00:00Z",
     updated_at: "2026-11-01T10:00:00Z",
+    hints: [],
     ...parts,
   };
 }

@@ -18,6 +18,17 @@ export function page<Row extends object>(rows: Row[], total = rows.length) {
   return HttpResponse.json(rows, { headers: { "X-Total-Count": String(total) } });
 }
 
+/** Answers as an installation without data, for a test that passes by a page of an admin. */
+export function serveNothing() {
+  server.use(
+    http.get("*/users", () => page([])),
+    http.get("*/credentials", () => page([])),
+    http.get("*/usage", () => page([])),
+    http.get("*/audit", () => page([])),
+    http.get("*/models", () => HttpResponse.json({ backends: [], models: [] })),
+  );
+}
+
 interface ProblemParts {
   kind: string;
   title?: string;

@@ -41,7 +41,7 @@ pub(super) struct CheckResult {
 /// The API as this machine reaches it.
 pub(super) struct ApiCheck {
     pub(super) addr: SocketAddr,
-    /// Whether it serves the web UI.
+    /// Whether the executable contains the web UI.
     pub(super) has_ui: bool,
 }
 
@@ -112,8 +112,7 @@ async fn check_api(addr: SocketAddr) -> anyhow::Result<ApiCheck> {
     probe(addr, "healthz", STARTUP_TIMEOUT).await?;
     probe(addr, "readyz", STARTUP_TIMEOUT).await?;
     let addr = config::local_address(addr);
-    let ui = client(STARTUP_TIMEOUT)?.get(ui_url(addr)).send().await?;
-    Ok(ApiCheck { addr, has_ui: ui.status().is_success() })
+    Ok(ApiCheck { addr, has_ui: paddock_api::has_ui() })
 }
 
 /// An HTTP client that ignores proxy settings, since the server is on this machine.

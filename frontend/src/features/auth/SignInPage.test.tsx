@@ -3,7 +3,7 @@ import { HttpResponse, http } from "msw";
 import { describe, expect, it } from "vitest";
 import { aProfile } from "@/test/fixtures";
 import { renderApp } from "@/test/render";
-import { accessToken, page, problem, server } from "@/test/server";
+import { accessToken, page, problem, serveNothing, server } from "@/test/server";
 
 async function signIn(user: Awaited<ReturnType<typeof renderApp>>["user"]) {
   await user.type(await screen.findByRole("textbox", { name: "Username" }), "ada@example.com");
@@ -24,7 +24,7 @@ describe("sign-in page", () => {
   });
 
   it("does not follow a link to another host", async () => {
-    server.use(http.get("*/users", () => page([])));
+    serveNothing();
     const { user, router } = await renderApp("/sign-in?next=//evil.example/", { as: null });
     await screen.findByRole("button", { name: "Sign in" });
     server.use(http.get("*/me", () => HttpResponse.json(aProfile())));

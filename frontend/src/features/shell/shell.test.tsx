@@ -3,7 +3,7 @@ import { HttpResponse, http } from "msw";
 import { describe, expect, it } from "vitest";
 import { aProfile } from "@/test/fixtures";
 import { renderApp } from "@/test/render";
-import { page, problem, server } from "@/test/server";
+import { page, problem, serveNothing, server } from "@/test/server";
 
 const noUsers = () => server.use(http.get("*/users", () => page([])));
 const member = aProfile({ id: 7, email: "ada@example.com", roles: ["user"] });
@@ -43,7 +43,7 @@ describe("navigation", () => {
   });
 
   it("leads from the root to the first page", async () => {
-    noUsers();
+    serveNothing();
     const { router } = await renderApp("/");
     await waitFor(() => expect(router.state.location.pathname).not.toBe("/"));
   });

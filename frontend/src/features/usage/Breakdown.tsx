@@ -38,6 +38,8 @@ interface Props {
   views: readonly View[];
   period: Period;
   directory: Directory;
+  /** Whether it is the page of one user. */
+  isOneUser: boolean;
   /** The models that have a colour. */
   models: readonly string[];
 }
@@ -46,15 +48,22 @@ const PAGE_SIZE = 50;
 
 /** Who or what used how much: each row with its share, sorted, and as CSV. */
 export function Breakdown(props: Props) {
-  const { query, search, onSearch, view, views, period, directory, models } = props;
+  const { query, search, onSearch, view, views, period, directory, isOneUser, models } = props;
   const { page = 1 } = search;
   const sort = readSort(search.sort);
-  const names = namesOf(view, directory);
+  const names = namesOf(view, directory, isOneUser);
   const groups = useMemo(() => {
-    const { full } = namesOf(view, directory);
+    const { full } = namesOf(view, directory, isOneUser);
     return sortGroups(groupsOf(query.data ?? [], view), readSort(search.sort), full);
-  }, [query.data, view, directory, search.sort]);
-  const totals = sumOf(groups);
+  }, [query.data, view, directory, isOneUser, search.sort]);
+  const { totals, full, hasOthers } = useMemo(
+    () => ({
+      totals: sumOf(groups),
+      full: groups.reduce((most, group) => Math.max(most, tokensOf(group)), 0),
+      hasOthers: groups.some((group) => hasOther(group, models)),
+    }),
+    [groups, models],
+  );
   const shown = groups.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
   const open = (group: Group) =>
     onSearch({ ...narrowed(group, view), page: undefined, sort: undefined });
@@ -82,9 +91,7 @@ export function Breakdown(props: Props) {
             onSearch({ by: by === views[0] ? undefined : by, page: undefined }, { replace: true })
           }
         />
-        {groups.length > 0 && (
-          <Legend models={models} hasOthers={groups.some((group) => hasOther(group, models))} />
-        )}
+        {groups.length > 0 && <Legend models={models} hasOthers={hasOthers} />}
       </div>
       <Table
         what={t(`what.${view}`)}
@@ -93,9 +100,9 @@ export function Breakdown(props: Props) {
           view,
           names,
           models,
-          full: Math.max(...groups.map(tokensOf)),
+          full,
           total: tokensOf(totals),
-          onOpen: views.length > 2 ? open : undefined,
+          onOpen: isOneUser ? undefined : open,
         })}
         rowKey={(group) => group.id}
         sort={sort}

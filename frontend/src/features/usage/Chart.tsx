@@ -1,9 +1,10 @@
+import { roundUp } from "@/features/usage/axis";
 import { fillOf } from "@/features/usage/colours";
-import { roundUp, short } from "@/features/usage/numbers";
 import { stepText } from "@/features/usage/period";
 import type { Point } from "@/features/usage/series";
 import { t } from "@/features/usage/text";
 import { partsOf, tokensOf } from "@/features/usage/totals";
+import { short } from "@/lib/numbers";
 
 interface Props {
   points: readonly Point[];

@@ -3,10 +3,10 @@ import { Badge } from "@/components/Badge";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { Panel } from "@/components/Panel";
 import { Skeleton } from "@/components/Skeleton";
-import { exact } from "@/features/usage/numbers";
 import { type LimitStates, limitsQuery } from "@/features/usage/queries";
 import { t } from "@/features/usage/text";
 import { useNow } from "@/lib/clock";
+import { exact } from "@/lib/numbers";
 import { absoluteTime, relativeTime } from "@/lib/time";
 
 type LimitId = keyof LimitStates;
@@ -18,6 +18,9 @@ const LIMITS: readonly LimitId[] = [
   "tokens_per_month",
   "max_concurrent",
 ];
+
+/** The part of a limit below which the bar warns. */
+const SCARCE = 0.2;
 
 /** What is left of each limit, and when it is full again. */
 export function LimitsLeft() {
@@ -76,16 +79,16 @@ function Left({ name, limit, left, resetsAt }: LeftProps) {
   const isFull = left >= limit || Date.parse(resetsAt) <= now;
   return (
     <>
-      <meter
-        aria-label={name}
-        min={0}
-        max={limit}
-        low={limit * 0.2}
-        high={limit * 0.5}
-        optimum={limit}
-        value={left}
-        className="h-2 w-full"
-      />
+      <meter aria-label={name} min={0} max={limit} value={left} className="sr-only" />
+      <svg aria-hidden="true" className="block h-2 w-full">
+        <rect width="100%" height="100%" rx="3" className="fill-subtle" />
+        <rect
+          width={`${limit === 0 ? 0 : Math.min(100, (100 * left) / limit)}%`}
+          height="100%"
+          rx="3"
+          className={left < limit * SCARCE ? "fill-warning-text" : "fill-accent"}
+        />
+      </svg>
       <div className="flex flex-wrap justify-between gap-x-3 text-muted text-sm tabular-nums">
         <span>{t("limits.left", { left: exact(left), limit: exact(limit) })}</span>
         {!isFull && (

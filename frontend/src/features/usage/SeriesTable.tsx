@@ -1,9 +1,9 @@
 import { type Column, Table } from "@/components/Table";
-import { exact } from "@/features/usage/numbers";
 import { dayText, stepText } from "@/features/usage/period";
 import type { Point } from "@/features/usage/series";
 import { t } from "@/features/usage/text";
 import { VALUES } from "@/features/usage/totals";
+import { exact } from "@/lib/numbers";
 
 interface Props {
   points: readonly Point[];

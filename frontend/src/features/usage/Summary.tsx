@@ -1,8 +1,8 @@
 import type { ReactNode } from "react";
-import { exact, percent, short } from "@/features/usage/numbers";
 import type { Totals } from "@/features/usage/queries";
 import { t } from "@/features/usage/text";
 import { tokensOf } from "@/features/usage/totals";
+import { exact, percent, short } from "@/lib/numbers";
 
 interface Props {
   totals: Totals;

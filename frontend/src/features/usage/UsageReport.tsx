@@ -65,6 +65,7 @@ export function UsageReport({ search, onSearch, views, owner, children }: Props)
         views={views}
         period={period}
         directory={directory}
+        isOneUser={owner !== undefined}
         models={models}
       />
     </>

@@ -1,10 +1,10 @@
 import type { Column } from "@/components/Table";
 import type { Names } from "@/features/usage/names";
-import { exact, percent } from "@/features/usage/numbers";
 import { ShareBar } from "@/features/usage/ShareBar";
 import type { View } from "@/features/usage/search";
 import { t } from "@/features/usage/text";
 import { type Group, partsOf, tokensOf, VALUES } from "@/features/usage/totals";
+import { exact, percent } from "@/lib/numbers";
 
 interface Props {
   view: View;

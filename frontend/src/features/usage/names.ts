@@ -13,13 +13,16 @@ export interface Names {
   full: (group: Group) => string;
 }
 
-/** The names of the rows of a view. */
-export function namesOf(view: View, directory: Directory): Names {
+/** The names of the rows of a view; without the user where all rows are of one. */
+export function namesOf(view: View, directory: Directory, isOneUser: boolean): Names {
   const user = ({ user: id }: Group) => (id === undefined ? "" : userName(directory, id));
   const parts: Record<View, Pick<Names, "first" | "second">> = {
     user: { first: user, second: () => "" },
     model: { first: ({ model = "" }) => modelName(model), second: () => "" },
-    key: { first: ({ key = null }) => keyName(directory, key), second: user },
+    key: {
+      first: ({ key = null }) => keyName(directory, key),
+      second: isOneUser ? () => "" : user,
+    },
   };
   const { first, second } = parts[view];
   const full = (group: Group) =>

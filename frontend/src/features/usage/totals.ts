@@ -16,8 +16,6 @@ export interface Group extends Totals {
   byModel: Map<string, number>;
 }
 
-const ALPHABET = new Intl.Collator("en", { numeric: true });
-
 const NOTHING: Totals = {
   requests: 0,
   failed: 0,
@@ -75,14 +73,17 @@ export function sortGroups(
   nameOf: (group: Group) => string,
 ): Group[] {
   const sign = isDescending ? -1 : 1;
-  const numberOf = (group: Group) => (by === "name" ? 0 : VALUES[by](group));
-  const names = new Map(groups.map((group) => [group.id, nameOf(group)]));
-  const name = (group: Group) => names.get(group.id) ?? "";
-  return [...groups].sort((one, other) => {
-    const difference = sign * (numberOf(one) - numberOf(other));
-    if (difference !== 0) return difference;
-    return (by === "name" ? sign : 1) * ALPHABET.compare(name(one), name(other));
-  });
+  // Compared as plain text: a collator takes seconds for ten thousand names.
+  const names = new Map(groups.map((group) => [group.id, nameOf(group).toLowerCase()]));
+  const compareNames = (one: Group, other: Group) => {
+    const [first = "", second = ""] = [names.get(one.id), names.get(other.id)];
+    return first < second ? -1 : Number(first > second);
+  };
+  if (by === "name") return [...groups].sort((one, other) => sign * compareNames(one, other));
+  const numberOf = VALUES[by];
+  return [...groups].sort(
+    (one, other) => sign * (numberOf(one) - numberOf(other)) || compareNames(one, other),
+  );
 }
 
 export const VALUES: Record<Exclude<ColumnId, "name">, (totals: Totals) => number> = {
