@@ -28,7 +28,8 @@ export async function* readNdjson<Line>(response: Response): AsyncGenerator<Line
   }
 }
 
-async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>) {
+/** The next part of a body. Throws `AbortError` after an abort, else `BrokenStream`. */
+export async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>) {
   try {
     return await reader.read();
   } catch (error) {
