@@ -50,7 +50,9 @@ export function ModelField({ label, choices, error, onReload, ...props }: Props)
       label={label}
       reason={
         <>
-          {error === null ? t("modelField.none") : t("modelField.failed", { cause: causeOf(error) })}{" "}
+          {error === null
+            ? t("modelField.none")
+            : t("modelField.failed", { cause: causeOf(error) })}{" "}
           <span className="inline-block">
             <Button size="sm" variant="quiet" icon={RotateCw} onClick={onReload}>
               {t("modelField.reload")}
