@@ -55,7 +55,7 @@ export function ChatPage({ search, onSearch }: Props) {
   return (
     <>
       <PageHeader title={t("page.title")} description={t("page.description")} />
-      <div className="card grid min-h-[30rem] grid-rows-[auto_minmax(0,1fr)] overflow-hidden lg:h-[calc(100dvh-9.25rem)]">
+      <div className="card grid min-h-[30rem] grid-cols-[minmax(0,1fr)] grid-rows-[auto_minmax(0,1fr)] overflow-hidden lg:h-[calc(100dvh-9.25rem)]">
         <div className="flex flex-wrap items-end gap-2 border-line border-b px-4 py-3">
           <div className="min-w-0 grow basis-56 sm:max-w-80">
             <ModelField
@@ -85,7 +85,7 @@ export function ChatPage({ search, onSearch }: Props) {
             </Button>
           </div>
         </div>
-        <div className="flex min-h-0 flex-col lg:flex-row">
+        <div className="flex min-h-0 min-w-0 flex-col lg:flex-row">
           {isOpen && (
             <div className="border-line max-lg:border-b lg:order-last lg:w-80 lg:shrink-0 lg:overflow-y-auto lg:border-s">
               <SettingsPanel

@@ -113,7 +113,9 @@ function columnsOf(rows: readonly Embedding[]): Column<Pair>[] {
       id: "cosine",
       header: t("pairs.column.cosine"),
       align: "end",
-      cell: ({ cosine }) => cosine.toFixed(3),
+      cell: ({ cosine }) => (
+        <span className="whitespace-nowrap">{cosine.toFixed(3).replace("-", "−")}</span>
+      ),
     },
   ];
 }
