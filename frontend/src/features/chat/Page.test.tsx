@@ -265,6 +265,27 @@ describe("the conversation", () => {
     await waitFor(() => expect(chat.isCancelled()).toBe(true));
   });
 
+  it("follows its end, except while the reader has scrolled up", async () => {
+    const { user, log } = await openChat();
+    let height = 1000;
+    Object.defineProperties(log, {
+      scrollHeight: { get: () => height },
+      clientHeight: { get: () => 400 },
+    });
+    const scrollTo = (top: number) => {
+      log.scrollTop = top;
+      fireEvent.scroll(log);
+    };
+    const toEnd = () => screen.queryByRole("button", { name: "Go to the end of the conversation" });
+    scrollTo(600);
+    height = 1200;
+    fireEvent.scroll(log);
+    expect(toEnd()).not.toBeInTheDocument();
+    scrollTo(300);
+    await user.click(toEnd() as HTMLElement);
+    expect(log.scrollTop).toBe(1200);
+  });
+
   it("is not shown to another user", async () => {
     serveChat();
     const first = await openChat();
