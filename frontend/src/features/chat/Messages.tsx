@@ -28,7 +28,7 @@ export function Messages({ turns, isBusy, onRetry }: Props) {
         aria-busy={isBusy}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach what scrolls
         tabIndex={0}
-        className="h-full overflow-y-auto overscroll-contain"
+        className="h-full overflow-y-auto overscroll-contain [overflow-anchor:none]"
       >
         <div className="mx-auto flex min-h-full w-full max-w-[52rem] flex-col gap-5 px-4 py-5">
           {turns.length === 0 ? (

@@ -2,71 +2,10 @@ import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { HttpResponse, http } from "msw";
 import { beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { signOut } from "@/api/session";
+import { LAST, openChat, says, serveChat, serveModels } from "@/test/chat";
 import { aProfile } from "@/test/fixtures";
 import { renderApp } from "@/test/render";
 import { problem, server } from "@/test/server";
-
-const LAST = {
-  message: { content: "" },
-  done: true,
-  done_reason: "stop",
-  prompt_eval_count: 12,
-  eval_count: 40,
-  eval_duration: 2_000_000_000,
-  total_duration: 3_000_000_000,
-};
-
-const says = (content: string) => ({ message: { role: "assistant", content }, done: false });
-
-interface Body {
-  model: string;
-  messages: { role: string; content: string; images?: string[] }[];
-  options?: object;
-}
-
-/** An Ollama whose answers the test writes line by line. */
-function serveChat() {
-  const bodies: Body[] = [];
-  let stream: ReadableStreamDefaultController<Uint8Array>;
-  let isCancelled = false;
-  server.use(
-    http.post("*/api/chat", async ({ request }) => {
-      bodies.push((await request.json()) as Body);
-      const body = new ReadableStream<Uint8Array>({
-        start(controller) {
-          stream = controller;
-        },
-      });
-      request.signal.addEventListener("abort", () => {
-        isCancelled = true;
-      });
-      return new HttpResponse(body, { headers: { "Content-Type": "application/x-ndjson" } });
-    }),
-  );
-  return {
-    bodies,
-    isCancelled: () => isCancelled,
-    write: async (line: object) => {
-      await waitFor(() => expect(stream).toBeDefined());
-      stream.enqueue(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
-    },
-    end: () => stream.close(),
-    breakOff: () => stream.error(new TypeError("network error")),
-  };
-}
-
-function serveModels(...names: string[]) {
-  server.use(
-    http.get("*/api/tags", () => HttpResponse.json({ models: names.map((name) => ({ name })) })),
-    http.post("*/api/show", () => HttpResponse.json({ capabilities: ["completion"] })),
-  );
-}
-
-async function openChat(path = "/chat") {
-  const app = await renderApp(path, { as: aProfile({ roles: ["user"] }) });
-  const prompt = await screen.findByRole("textbox", { name: "Prompt" });
-  return { ...app, prompt, log: screen.getByRole("log", { name: "Conversation" }) };
-}
 
 // The first answer loads it, which may take longer than a test waits.
 beforeAll(() => import("@/features/chat/Markdown"));
@@ -263,6 +202,27 @@ describe("the conversation", () => {
     await user.click(screen.getByRole("button", { name: "New conversation" }));
     expect(screen.getByText("No messages yet")).toBeInTheDocument();
     await waitFor(() => expect(chat.isCancelled()).toBe(true));
+  });
+
+  it("follows its end, except while the reader has scrolled up", async () => {
+    const { user, log } = await openChat();
+    let height = 1000;
+    Object.defineProperties(log, {
+      scrollHeight: { get: () => height },
+      clientHeight: { get: () => 400 },
+    });
+    const scrollTo = (top: number) => {
+      log.scrollTop = top;
+      fireEvent.scroll(log);
+    };
+    const toEnd = () => screen.queryByRole("button", { name: "Go to the end of the conversation" });
+    scrollTo(600);
+    height = 1200;
+    fireEvent.scroll(log);
+    expect(toEnd()).not.toBeInTheDocument();
+    scrollTo(300);
+    await user.click(toEnd() as HTMLElement);
+    expect(log.scrollTop).toBe(1200);
   });
 
   it("is not shown to another user", async () => {

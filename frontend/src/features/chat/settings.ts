@@ -11,7 +11,7 @@ export interface Settings {
 /** The numbers among the settings, in the order of the form. */
 export const NUMBERS = ["temperature", "topP", "maxTokens", "seed"] as const;
 
-export type NumberName = (typeof NUMBERS)[number];
+type NumberName = (typeof NUMBERS)[number];
 
 /** The settings as they are typed. Empty: left to the model. */
 export type SettingsFields = Record<NumberName | "system" | "thinking", string>;

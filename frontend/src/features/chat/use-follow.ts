@@ -17,6 +17,7 @@ interface Follow {
 export function useFollow(end: unknown): Follow {
   const ref = useRef<HTMLDivElement>(null);
   const isFollowing = useRef(true);
+  const lastTop = useRef(0);
   const [isAtBottom, setIsAtBottom] = useState(true);
 
   const toBottom = useCallback(() => {
@@ -29,8 +30,13 @@ export function useFollow(end: unknown): Follow {
   const onScroll = useCallback(() => {
     const element = ref.current;
     if (element === null) return;
-    const distance = element.scrollHeight - element.scrollTop - element.clientHeight;
-    isFollowing.current = distance <= TOLERANCE;
+    const { scrollTop, scrollHeight, clientHeight } = element;
+    const isThere = scrollHeight - scrollTop - clientHeight <= TOLERANCE;
+    // The event comes later than the scrolling. In the meantime the element may have grown, which
+    // is no reason to stop: only a reader scrolls up.
+    if (isThere) isFollowing.current = true;
+    else if (scrollTop < lastTop.current) isFollowing.current = false;
+    lastTop.current = scrollTop;
     setIsAtBottom(isFollowing.current);
   }, []);
 

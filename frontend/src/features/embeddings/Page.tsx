@@ -66,7 +66,11 @@ export function EmbeddingsPage({ search, onSearch }: Props) {
           </div>
           <TextArea
             label={t("form.text.label")}
-            hint={isSplit ? t("form.text.count", { count: texts.length }) : undefined}
+            hint={
+              isSplit && texts.length > 0
+                ? t("form.text.count", { count: texts.length })
+                : undefined
+            }
             placeholder={t("form.text.example")}
             rows={4}
             value={value}

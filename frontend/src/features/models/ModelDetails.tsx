@@ -85,8 +85,8 @@ function BackendItem({ backend }: { backend: ModelBackend }) {
       </p>
       {present === true && (loaded ? <Memory state={backend} /> : <NotLoaded />)}
       {digest !== null && (
-        <p className="flex flex-wrap items-center gap-x-2">
-          <code className="font-mono text-muted text-xs wrap-anywhere">{digest}</code>
+        <p className="flex items-center justify-between gap-2">
+          <code className="min-w-0 font-mono text-muted text-xs wrap-anywhere">{digest}</code>
           <CopyButton text={digest} target={t("details.digestTarget", { backend: hostOf(url) })} />
         </p>
       )}

@@ -96,7 +96,7 @@ function Unreachable({ backends }: Pick<Models, "backends">) {
     <div className="flex flex-col gap-2 px-4 pb-3">
       {away.map(({ url, error }) => (
         <Notice key={url} tone="warning" title={t("backend.away", { backend: hostOf(url) })}>
-          {error ?? t("backend.noReason")} {t("backend.awayDetail")}
+          {t("backend.awayDetail", { cause: (error ?? t("backend.noCause")).replace(/\.$/, "") })}
         </Notice>
       ))}
     </div>
