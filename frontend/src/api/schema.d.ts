@@ -238,6 +238,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/audit/chain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Shows how far the chain of audit events is verified, and its head.
+         * @description The server verifies new events in the background, and the whole log daily. This operation returns
+         *     what is known, and hastens the next verification.
+         */
+        get: operations["show_audit_chain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/audit/export": {
         parameters: {
             query?: never;
@@ -271,7 +292,8 @@ export interface paths {
         put?: never;
         /**
          * Signs in with a password.
-         * @description The answer sets the cookie `paddock_refresh`, which `POST /auth/refresh` needs.
+         * @description The answer sets the cookie `paddock_refresh`, which `POST /auth/refresh` needs. A page over plain
+         *     HTTP that could not keep this cookie gets the problem `insecure-page`.
          */
         post: operations["login"];
         delete?: never;
@@ -308,8 +330,8 @@ export interface paths {
         put?: never;
         /**
          * Refreshes a session: exchanges the cookie for an access token and a new cookie.
-         * @description A refresh token is valid once. A second use ends its session. The request counts against the
-         *     limit of the user. A request over the limit is refused, and the refresh token stays valid.
+         * @description A refresh token is valid once. Within 30 seconds it may be used once more, for a second tab or a
+         *     lost answer; any later use ends its session. The request counts against the limit of the user. A request over the limit is refused, and the refresh token stays valid.
          */
         post: operations["refresh"];
         delete?: never;
@@ -325,7 +347,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists API keys, newest first. The list includes revoked keys. */
+        /** Lists API keys, newest first. Without a filter the list includes revoked and expired keys. */
         get: operations["list_credentials"];
         put?: never;
         /**
@@ -362,6 +384,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/credentials/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Shows an API key, to admins and to its owner. */
+        get: operations["show_credential"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Changes an API key, with a merge patch (RFC 7396). Its secret stays the same.
+         * @description A key that Kubernetes owns, and a key that is revoked or expired, cannot be changed. A key cannot
+         *     change a key with more rights than its own, nor give it more.
+         */
+        patch: operations["change_credential"];
+        trace?: never;
+    };
     "/credentials/{id}/clear-override": {
         parameters: {
             query?: never;
@@ -376,6 +420,26 @@ export interface paths {
          * @description The key stays revoked, and its object gets another key. Without an override nothing changes.
          */
         post: operations["clear_credential_override"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/credentials/{id}/end-grace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ends the grace of the earlier secrets of a key now. The current secret stays accepted.
+         * @description Without such a secret nothing changes. A key that Kubernetes owns allows this too.
+         */
+        post: operations["end_credential_grace"];
         delete?: never;
         options?: never;
         head?: never;
@@ -717,8 +781,29 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Returns totals of usage, in order of day, user, key and model. */
+        /** Returns totals of usage, by default in order of day, hour, user, key and model. */
         get: operations["add_up_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/usage/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Exports totals of usage: every row that the same filter of `GET /usage` selects.
+         * @description The answer is a stream of any length. It breaks off if the export fails or the caller loses the
+         *     right to it; such an answer is not complete.
+         */
+        get: operations["export_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -734,7 +819,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists users in order of id. */
+        /** Lists users, by default in order of id. */
         get: operations["list_users"];
         put?: never;
         /**
@@ -1017,6 +1102,26 @@ export interface components {
             /** @description Always `error`. */
             type: string;
         };
+        /** @description The state of the chain, as the process that answers knows it. */
+        AuditChain: {
+            /**
+             * Format: date-time
+             * @description When the log was last verified from its beginning to its end, which happens daily. Null: not
+             *     since this process started.
+             */
+            complete_at: string | null;
+            /** @description The first defect, in words. Null: none was found. */
+            defect: string | null;
+            /** @description The newest row. */
+            head: components["schemas"]["AuditHead"];
+            /**
+             * @description `verified`: every row up to the head is as it was written. `verifying`: the rows after
+             *     `verified` are still to be checked; ask again. `broken`: `defect` says what is wrong.
+             * @example verified
+             */
+            state: string;
+            verified: components["schemas"]["VerifiedAuditHead"] | null;
+        };
         /** @description An audit event. */
         AuditEvent: {
             /**
@@ -1074,6 +1179,16 @@ export interface components {
              * @description The user that the event is about.
              */
             user_id: number | null;
+        };
+        /** @description A row of the chain. */
+        AuditHead: {
+            /** @description The hash of the event, which covers every event before it. Keep it outside of the database. */
+            hash: string;
+            /**
+             * Format: int64
+             * @description The id of the event; 0 before the first.
+             */
+            position: number;
         };
         /** @description A backend. */
         Backend: {
@@ -1142,6 +1257,8 @@ export interface components {
              * @description When the key expires. Null: never.
              */
             expires_at: string | null;
+            /** @description Why the key can do less than it seems. Empty for a key that is revoked or expired. */
+            hints: components["schemas"]["Hint"][];
             /**
              * Format: int64
              * @description The id. A rotation keeps it.
@@ -1182,10 +1299,43 @@ export interface components {
             /** @description The scopes. The roles of the owner must allow them too. */
             scopes: components["schemas"]["Scope"][];
             /**
+             * @description `active`; `retiring`: an earlier secret is still accepted too; `staged`: the operator is about to deliver the first secret; `expired`; `revoked`.
+             * @enum {string}
+             */
+            state: "active" | "retiring" | "staged" | "expired" | "revoked";
+            /**
+             * Format: email
+             * @description The address of that user. Null: the user is deleted.
+             */
+            user_email: string | null;
+            /**
              * Format: int64
              * @description The user that owns the key.
              */
             user_id: number;
+            /**
+             * @description The accepted secrets, oldest first: after a rotation the earlier one too, until its grace
+             *     ends.
+             */
+            versions: components["schemas"]["SecretVersion"][];
+        };
+        /** @description The changes of a key. An absent field stays the same; null clears it. */
+        CredentialPatch: {
+            /**
+             * Format: date-time
+             * @description When the key expires, in RFC 3339. Null: never.
+             */
+            expires_at?: string | null;
+            /** @description The label. */
+            label?: string;
+            limits?: components["schemas"]["LimitsPatch"] | null;
+            /**
+             * @description The patterns of the models that the key may use, in addition to those of the owner. Null:
+             *     not restricted. Empty: no model.
+             */
+            models?: string[] | null;
+            /** @description The scopes. */
+            scopes?: components["schemas"]["Scope"][];
         };
         /** @description A user's name and password. */
         Credentials: {
@@ -1234,6 +1384,16 @@ export interface components {
              */
             pointer: string;
         };
+        /** @description A hint. */
+        Hint: {
+            /**
+             * @description The case: `no_role`, `no_models`, `owner_disabled`, `owner_no_role` or `owner_no_models`.
+             * @example no_role
+             */
+            code: string;
+            /** @description What follows, and what to change. */
+            detail: string;
+        };
         /** @description An issued key. */
         IssuedKey: {
             /**
@@ -1246,6 +1406,8 @@ export interface components {
              * @description When the key expires. Null: never.
              */
             expires_at: string | null;
+            /** @description Why the key can do less than an admin may expect. */
+            hints: components["schemas"]["Hint"][];
             /**
              * Format: password
              * @description The key. No later answer shows it.
@@ -1426,6 +1588,12 @@ export interface components {
              *     returns the existing user.
              */
             external_id?: string | null;
+            limits?: components["schemas"]["LimitsPatch"] | null;
+            /**
+             * @description The patterns of the models that the user may use. A pattern after `!` denies, and takes
+             *     precedence. Absent: all models. Empty: no model.
+             */
+            models?: string[] | null;
             /** @description The roles. Absent: no role. */
             roles?: components["schemas"]["Role"][];
         };
@@ -1725,6 +1893,29 @@ export interface components {
          * @enum {string}
          */
         Scope: "audit:read" | "chat" | "embed" | "generate" | "keys:read" | "keys:write" | "models:read" | "models:write" | "usage:read" | "users:read" | "users:write";
+        /** @description A secret of a key, without the secret itself. */
+        SecretVersion: {
+            /**
+             * Format: date-time
+             * @description When the secret ends: with the key, or earlier with its grace. Null: never.
+             */
+            ends_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the secret was issued.
+             */
+            issued_at: string;
+            /**
+             * @description The public beginning of the secret.
+             * @example pdk_4fQ2mZ81xT
+             */
+            prefix: string;
+            /**
+             * @description `active`, `retiring` until its grace ends, or `staged` until the operator has delivered it.
+             * @example active
+             */
+            state: string;
+        };
         /** @description A password for a user. */
         SetPassword: {
             /**
@@ -1807,6 +1998,11 @@ export interface components {
              * @description The UTC day, if the totals are grouped by day.
              */
             day?: string;
+            /**
+             * Format: date-time
+             * @description The beginning of the UTC hour, if the totals are grouped by hour.
+             */
+            hour?: string;
             /** @description The canonical name of the model, if the totals are grouped by model. */
             model?: string;
             /**
@@ -1838,6 +2034,8 @@ export interface components {
             email: string;
             /** @description The id of the user in another system. */
             external_id: string | null;
+            /** @description Why the user can do less than an admin may expect. */
+            hints: components["schemas"]["Hint"][];
             /**
              * Format: int64
              * @description The id. It is never reused.
@@ -1878,6 +2076,21 @@ export interface components {
             /** @description The roles. Null: no role. */
             roles?: components["schemas"]["Role"][] | null;
         };
+        /** @description A row of the chain that was verified. */
+        VerifiedAuditHead: {
+            /**
+             * Format: date-time
+             * @description When it was verified.
+             */
+            at: string;
+            /** @description The hash of the event. */
+            hash: string;
+            /**
+             * Format: int64
+             * @description The id of the event.
+             */
+            position: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -1904,6 +2117,15 @@ export interface operations {
                 content: {
                     "text/plain": string;
                 };
+            };
+            /** @description A browser is sent to the web UI. */
+            303: {
+                headers: {
+                    /** @description `/ui/` */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description The request has no valid `Host`. */
             400: {
@@ -3982,7 +4204,9 @@ export interface operations {
                 limit?: number;
                 /** @description The `X-Next-Cursor` of the previous page. */
                 cursor?: number;
-                event_type?: "login_success" | "login_failure" | "login_rate_limited" | "session_refreshed" | "session_reuse_detected" | "logout" | "user_created" | "user_updated" | "user_deleted" | "password_set" | "roles_changed" | "user_disabled" | "user_enabled" | "api_key_created" | "api_key_staged" | "api_key_issued" | "api_key_rotated" | "api_key_updated" | "api_key_discarded" | "api_key_revoked" | "api_key_expired" | "access_denied" | "model_pull_started" | "model_pull_cancelled" | "model_pulled" | "model_adopted" | "model_deleted" | "model_deletion_failed" | "admin_bootstrapped" | "override_set" | "override_cleared" | "audit_trimmed";
+                event_type?: string;
+                group?: "sign_in" | "users" | "keys" | "models" | "access" | "system";
+                result?: "success" | "failure";
                 /** @description Only events about this user. */
                 user_id?: number;
                 /** @description Only events about this credential. */
@@ -3992,9 +4216,28 @@ export interface operations {
                  *     `anonymous`.
                  */
                 actor?: string;
-                /** @description Only events at or after this time, in RFC 3339. */
+                /**
+                 * @description Only events of these kinds of actor, separated by commas: `user`, `key`, `operator`,
+                 *     `system`, `anonymous`. `user,anonymous` folds machines away.
+                 * @example user,anonymous
+                 */
+                actor_kind?: string;
+                /**
+                 * @description Only events with this text in their target, such as an address, a model or a route.
+                 *     The case does not matter.
+                 */
+                target?: string;
+                /** @description Only events of the request with this id. */
+                request_id?: string;
+                /**
+                 * @description Only events at or after this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31
+                 */
                 since?: string;
-                /** @description Only events before this time, in RFC 3339. */
+                /**
+                 * @description Only events before this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31T12:00:00Z
+                 */
                 until?: string;
             };
             header?: never;
@@ -4133,12 +4376,151 @@ export interface operations {
             };
         };
     };
+    show_audit_chain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The state of the chain. */
+            200: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditChain"];
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     export_audit: {
         parameters: {
             query?: {
                 /** @description The format: `csv` or `ndjson`. */
                 format?: ("csv" | "ndjson") & Record<string, never>;
-                event_type?: "login_success" | "login_failure" | "login_rate_limited" | "session_refreshed" | "session_reuse_detected" | "logout" | "user_created" | "user_updated" | "user_deleted" | "password_set" | "roles_changed" | "user_disabled" | "user_enabled" | "api_key_created" | "api_key_staged" | "api_key_issued" | "api_key_rotated" | "api_key_updated" | "api_key_discarded" | "api_key_revoked" | "api_key_expired" | "access_denied" | "model_pull_started" | "model_pull_cancelled" | "model_pulled" | "model_adopted" | "model_deleted" | "model_deletion_failed" | "admin_bootstrapped" | "override_set" | "override_cleared" | "audit_trimmed";
+                event_type?: string;
+                group?: "sign_in" | "users" | "keys" | "models" | "access" | "system";
+                result?: "success" | "failure";
                 /** @description Only events about this user. */
                 user_id?: number;
                 /** @description Only events about this credential. */
@@ -4148,9 +4530,28 @@ export interface operations {
                  *     `anonymous`.
                  */
                 actor?: string;
-                /** @description Only events at or after this time, in RFC 3339. */
+                /**
+                 * @description Only events of these kinds of actor, separated by commas: `user`, `key`, `operator`,
+                 *     `system`, `anonymous`. `user,anonymous` folds machines away.
+                 * @example user,anonymous
+                 */
+                actor_kind?: string;
+                /**
+                 * @description Only events with this text in their target, such as an address, a model or a route.
+                 *     The case does not matter.
+                 */
+                target?: string;
+                /** @description Only events of the request with this id. */
+                request_id?: string;
+                /**
+                 * @description Only events at or after this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31
+                 */
                 since?: string;
-                /** @description Only events before this time, in RFC 3339. */
+                /**
+                 * @description Only events before this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31T12:00:00Z
+                 */
                 until?: string;
             };
             header?: never;
@@ -4689,6 +5090,26 @@ export interface operations {
             query?: {
                 /** @description Only keys of this user. Absent: all keys for an admin, the caller's keys for others. */
                 user_id?: number;
+                /**
+                 * @description Only keys with this text in the label, the address of the owner, or the prefix of a secret,
+                 *     also of an earlier one. The case does not matter.
+                 */
+                q?: string;
+                /**
+                 * @description Only keys in one of these states, separated by commas: `active`, `retiring`, `staged`,
+                 *     `expired`, `revoked`.
+                 * @example active,retiring
+                 */
+                state?: string;
+                scope?: "audit:read" | "chat" | "embed" | "generate" | "keys:read" | "keys:write" | "models:read" | "models:write" | "usage:read" | "users:read" | "users:write";
+                /** @description Only keys with this text in one of their own model patterns. */
+                model?: string;
+                /** @description Only keys that expire before this time. */
+                expires_before?: string;
+                /** @description Only keys that were never used, or only keys that were. */
+                never_used?: boolean;
+                managed_by?: "api" | "kubernetes";
+                sort?: "id" | "-id" | "label" | "-label" | "prefix" | "-prefix" | "owner" | "-owner" | "scopes" | "-scopes" | "models" | "-models" | "state" | "-state" | "created_at" | "-created_at" | "last_used_at" | "-last_used_at" | "expires_at" | "-expires_at";
                 /** @description The maximum number of keys. */
                 limit?: number;
                 /** @description The number of keys to skip. */
@@ -5232,6 +5653,380 @@ export interface operations {
             };
         };
     };
+    show_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The credential's id. */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The key. */
+            200: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The resource does not exist. */
+            404: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_credential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The credential's id. */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CredentialPatch"];
+            };
+        };
+        responses: {
+            /** @description The changed key. */
+            200: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Credential"];
+                };
+            };
+            /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The resource does not exist. */
+            404: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time. */
+            408: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request conflicts with the current state. `type` names the conflict. */
+            409: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
+            413: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not declared as JSON. */
+            415: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     clear_credential_override: {
         parameters: {
             query?: never;
@@ -5245,6 +6040,159 @@ export interface operations {
         requestBody?: never;
         responses: {
             /** @description The key has no override. */
+            204: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The resource does not exist. */
+            404: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_credential_grace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The credential's id. */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No earlier secret of the key is accepted. */
             204: {
                 headers: {
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
@@ -8118,16 +9066,26 @@ export interface operations {
     add_up_usage: {
         parameters: {
             query?: {
-                /** @description The first UTC date, such as `2026-11-01`. Absent: no lower bound. */
+                /**
+                 * @description The beginning of the period: a UTC date such as `2026-11-01`, or a time in RFC 3339.
+                 *     Absent: no lower bound.
+                 * @example 2026-11-01
+                 */
                 from?: string;
-                /** @description The UTC date after the last one. Absent: no upper bound. */
+                /**
+                 * @description The end of the period, which is not included: a UTC date, or a time in RFC 3339.
+                 *     Absent: no upper bound.
+                 * @example 2026-11-02T12:00:00Z
+                 */
                 to?: string;
                 /**
-                 * @description The groups: some of `user`, `key`, `model` and `day`, separated by commas. Absent: one row
-                 *     of totals.
+                 * @description The groups: some of `user`, `key`, `model`, `day` and `hour`, separated by commas.
+                 *     Absent: one row of totals. Groups by hour, and periods that begin or end within a day,
+                 *     need `from` and span at most 31 days.
                  * @example user,model
                  */
                 group_by?: string;
+                sort?: "requests" | "-requests" | "failed" | "-failed" | "prompt_tokens" | "-prompt_tokens" | "completion_tokens" | "-completion_tokens" | "total_tokens" | "-total_tokens";
                 /** @description Only this user. Absent: all users for an admin, the caller for others. */
                 user_id?: number;
                 /** @description Only this key. */
@@ -8275,6 +9233,175 @@ export interface operations {
             };
         };
     };
+    export_usage: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The beginning of the period: a UTC date such as `2026-11-01`, or a time in RFC 3339.
+                 *     Absent: no lower bound.
+                 * @example 2026-11-01
+                 */
+                from?: string;
+                /**
+                 * @description The end of the period, which is not included: a UTC date, or a time in RFC 3339.
+                 *     Absent: no upper bound.
+                 * @example 2026-11-02T12:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description The groups: some of `user`, `key`, `model`, `day` and `hour`, separated by commas.
+                 *     Absent: one row of totals. Groups by hour, and periods that begin or end within a day,
+                 *     need `from` and span at most 31 days.
+                 * @example user,model
+                 */
+                group_by?: string;
+                sort?: "requests" | "-requests" | "failed" | "-failed" | "prompt_tokens" | "-prompt_tokens" | "completion_tokens" | "-completion_tokens" | "total_tokens" | "-total_tokens";
+                /** @description Only this user. Absent: all users for an admin, the caller for others. */
+                user_id?: number;
+                /** @description Only this key. */
+                credential_id?: number;
+                /** @description Only this model, in any spelling. Without a tag the name means the tag `latest`. */
+                model?: string;
+                /** @description The format: `csv` or `ndjson`. */
+                format?: ("csv" | "ndjson") & Record<string, never>;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The totals: a header line and a line for each row, or one `UsageGroup` per line. */
+            200: {
+                headers: {
+                    /** @description `attachment` with a file name. */
+                    "Content-Disposition"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                    "application/x-ndjson": string;
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_users: {
         parameters: {
             query?: {
@@ -8287,6 +9414,11 @@ export interface operations {
                  *     not matter.
                  */
                 q?: string;
+                role?: "admin" | "user" | "none";
+                /** @description Only users that may act, or only disabled users. */
+                is_active?: boolean;
+                managed_by?: "api" | "kubernetes";
+                sort?: "id" | "-id" | "email" | "-email" | "display_name" | "-display_name" | "is_active" | "-is_active" | "roles" | "-roles" | "created_at" | "-created_at" | "updated_at" | "-updated_at";
             };
             header?: never;
             path?: never;
