@@ -90,14 +90,15 @@ describe("the own password", () => {
     expect(bodies).toEqual([
       { current_password: "old secret", new_password: "violet harbour tangle 93" },
     ]);
-    expect(screen.getByText("Password updated. Sign in with the new one.")).toBeInTheDocument();
+    expect(screen.getByText("Password updated")).toBeInTheDocument();
   });
 
   it("shows at the field that the current one is wrong, and stays signed in", async () => {
-    record("post", "*/me/password", () => problem(401, { kind: "wrong-password" }));
+    const errors = [{ pointer: "/current_password", detail: "is not the present password" }];
+    record("post", "*/me/password", () => problem(422, { kind: "invalid", errors }));
     const { fields, router } = await change("wrong", "violet harbour tangle 93");
     await waitFor(() =>
-      expect(fields.current).toHaveAccessibleDescription("This is not your current password"),
+      expect(fields.current).toHaveAccessibleDescription("Is not the present password"),
     );
     expect(router.state.location.pathname).toBe("/account");
   });

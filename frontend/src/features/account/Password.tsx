@@ -1,5 +1,5 @@
 import { type FormEvent, useState } from "react";
-import { ApiError, fieldError } from "@/api/problem";
+import { fieldError } from "@/api/problem";
 import { Button } from "@/components/Button";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { Panel } from "@/components/Panel";
@@ -24,7 +24,6 @@ export function Password({ email, onChanged }: Props) {
   const change = useChangePassword();
   const [missing, setMissing] = useState<Missing>({ current: false, next: false });
   const { error } = change;
-  const isWrong = error instanceof ApiError && error.kind === "wrong-password";
 
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
@@ -55,11 +54,7 @@ export function Password({ email, onChanged }: Props) {
           name="current"
           autoComplete="current-password"
           error={
-            missing.current
-              ? t("password.currentRequired")
-              : isWrong
-                ? t("password.wrong")
-                : fieldError(error, "/current_password")
+            missing.current ? t("password.currentRequired") : fieldError(error, "/current_password")
           }
         />
         <PasswordField
@@ -69,7 +64,7 @@ export function Password({ email, onChanged }: Props) {
           autoComplete="new-password"
           error={missing.next ? t("password.newRequired") : fieldError(error, "/new_password")}
         />
-        {!isWrong && <ErrorNotice error={error} fields={["/current_password", "/new_password"]} />}
+        <ErrorNotice error={error} fields={["/current_password", "/new_password"]} />
         <div>
           <Button type="submit" variant="primary" isBusy={change.isPending}>
             {t("password.submit")}

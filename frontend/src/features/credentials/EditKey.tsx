@@ -1,5 +1,5 @@
 import { Pencil } from "lucide-react";
-import { type FormEvent, type ReactNode, useState } from "react";
+import { type FormEvent, type ReactNode, useRef, useState } from "react";
 import { Button } from "@/components/Button";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { LimitsText } from "@/components/LimitsFields";
@@ -17,6 +17,7 @@ import {
 } from "@/features/credentials/KeyFields";
 import { type Key, type KeyPatch, useChangeKey } from "@/features/credentials/queries";
 import { t } from "@/features/credentials/text";
+import { useFocusOnMistake } from "@/lib/focus";
 import { notify } from "@/lib/notify";
 import { absoluteTime } from "@/lib/time";
 
@@ -80,6 +81,9 @@ function EditForm({ credential, onDone }: { credential: Key; onDone: () => void 
     onChange: (part: Partial<KeyDraft>) => setChanges((now) => ({ ...now, ...part })),
   };
 
+  const form = useRef<HTMLFormElement>(null);
+  useFocusOnMistake(form, mistakes, change.error);
+
   const submit = (event: FormEvent) => {
     event.preventDefault();
     const isLabelMissing = draft.label.trim() === "";
@@ -98,7 +102,7 @@ function EditForm({ credential, onDone }: { credential: Key; onDone: () => void 
   };
 
   return (
-    <form onSubmit={submit} noValidate className="flex flex-col gap-5">
+    <form ref={form} onSubmit={submit} noValidate className="flex flex-col gap-5">
       <LabelAndExpiry {...fields} keep={keepText(credential)} />
       <Rights {...fields} />
       <ModelsAndLimits {...fields} initial={credential.models} />

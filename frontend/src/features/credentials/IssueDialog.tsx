@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { ChevronRight } from "lucide-react";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 import { fieldError } from "@/api/problem";
 import { Button } from "@/components/Button";
 import { Dialog, DialogActions } from "@/components/Dialog";
@@ -23,6 +23,7 @@ import { type IssuedKey, ownerQuery, type User, useIssueKey } from "@/features/c
 import { SecretDialog } from "@/features/credentials/SecretDialog";
 import { DEFAULT_SCOPES } from "@/features/credentials/scopes";
 import { t } from "@/features/credentials/text";
+import { useFocusOnMistake } from "@/lib/focus";
 
 interface Props {
   /** The owner; absent: the dialog asks for it. */
@@ -90,6 +91,9 @@ function IssueForm({ ownerId, draft, onDraft, onIssued, onClose }: FormProps) {
   const issue = useIssueKey((issued, owner) => onIssued({ issued, owner }));
   const fields = { draft, onChange: onDraft, mistakes, error: issue.error };
 
+  const form = useRef<HTMLFormElement>(null);
+  useFocusOnMistake(form, mistakes, issue.error);
+
   const submit = (event: FormEvent) => {
     event.preventDefault();
     const owner = ownerId ?? address.trim();
@@ -106,7 +110,7 @@ function IssueForm({ ownerId, draft, onDraft, onIssued, onClose }: FormProps) {
   };
 
   return (
-    <form onSubmit={submit} noValidate className="flex flex-col gap-5">
+    <form ref={form} onSubmit={submit} noValidate className="flex flex-col gap-5">
       {ownerId === undefined ? (
         <OwnerField
           value={address}

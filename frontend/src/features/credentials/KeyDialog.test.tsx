@@ -48,6 +48,7 @@ describe("one key", () => {
     await user.click(screen.getByRole("button", { name: "Save settings" }));
     const expires = within(screen.getByRole("dialog")).getByRole("combobox", { name: "Expires" });
     await waitFor(() => expect(expires).toHaveAccessibleDescription("Must be in the future"));
+    expect(expires).toHaveFocus();
     expect(screen.queryByRole("alert")).not.toBeInTheDocument();
   });
 

@@ -30,6 +30,7 @@ export function ScopesField({ value, onChange, error }: Props) {
               <Checkbox
                 key={scope}
                 label={scope}
+                aria-invalid={error !== undefined || undefined}
                 hint={ABOUT[scope]}
                 checked={value.includes(scope)}
                 onChange={(event) => set(scope, event.target.checked)}
