@@ -25,6 +25,11 @@ export function Dialog({ title, onClose, isModalOnly = false, size = "md", child
     <dialog
       ref={ref}
       aria-labelledby={titleId}
+      closedby={isModalOnly ? "none" : "closerequest"}
+      onClose={() => {
+        // Browsers without `closedby` close on a second Escape, whatever `onCancel` says.
+        if (isModalOnly && ref.current?.open === false) ref.current.showModal();
+      }}
       onCancel={(event) => {
         event.preventDefault();
         if (!isModalOnly) onClose();

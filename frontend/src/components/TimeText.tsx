@@ -7,15 +7,17 @@ interface Props {
   time: string | null;
   /** The text for null, instead of “Never”. */
   never?: string;
+  /** Abbreviates the units, as in a table with many columns. */
+  isShort?: boolean;
 }
 
 /** How long ago or until when, with the exact time as its title. */
-export function TimeText({ time, never }: Props) {
+export function TimeText({ time, never, isShort = false }: Props) {
   const now = useNow(10_000);
   if (time === null) return <span className="text-muted">{never ?? t("time.never")}</span>;
   return (
     <time dateTime={time} title={absoluteTime(time)} className="whitespace-nowrap">
-      {relativeTime(time, now)}
+      {relativeTime(time, now, isShort ? "short" : "long")}
     </time>
   );
 }

@@ -24,7 +24,12 @@ export async function renderApp(path: string, { as = aProfile() }: { as?: Profil
   );
   onTestFinished(followSession({ router, queryClient }));
   const user = userEvent.setup();
-  return { router, user, ...render(<App router={router} queryClient={queryClient} />) };
+  return {
+    router,
+    queryClient,
+    user,
+    ...render(<App router={router} queryClient={queryClient} />),
+  };
 }
 
 /** Renders a component that needs queries and messages, but no router. */

@@ -6,6 +6,8 @@ export const server = setupServer(
   http.post("*/auth/login", () => HttpResponse.json(accessToken("login"))),
   http.post("*/auth/refresh", () => HttpResponse.json(accessToken("refreshed"))),
   http.post("*/auth/logout", () => HttpResponse.json({ message: "signed out" })),
+  // The keys of the selected user, on the page of another feature.
+  http.get("*/credentials", () => page([])),
   http.get("*/readyz", () => HttpResponse.json({ status: "ready", degraded: [] })),
 );
 

@@ -1,4 +1,5 @@
 import { createFileRoute } from "@tanstack/react-router";
+import { Credentials } from "@/features/credentials/Credentials";
 import { UsersPage } from "@/features/users/Page";
 import type { UsersSearch } from "@/features/users/search";
 import { compact, positive, text } from "@/lib/search";
@@ -23,6 +24,8 @@ function UsersRoute() {
       onSearch={(change, options) =>
         void navigate({ search: (now) => compact({ ...now, ...change }), ...options })
       }
-    />
+    >
+      {(user) => <Credentials userId={user.id} />}
+    </UsersPage>
   );
 }
