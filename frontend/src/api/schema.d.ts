@@ -238,6 +238,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/audit/chain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Shows how far the chain of audit events is verified, and its head.
+         * @description The server verifies new events in the background, and the whole log daily. This operation returns
+         *     what is known, and hastens the next verification.
+         */
+        get: operations["show_audit_chain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/audit/export": {
         parameters: {
             query?: never;
@@ -271,7 +292,8 @@ export interface paths {
         put?: never;
         /**
          * Signs in with a password.
-         * @description The answer sets the cookie `paddock_refresh`, which `POST /auth/refresh` needs.
+         * @description The answer sets the cookie `paddock_refresh`, which `POST /auth/refresh` needs. A page over plain
+         *     HTTP that could not keep this cookie gets the problem `insecure-page`.
          */
         post: operations["login"];
         delete?: never;
@@ -308,8 +330,8 @@ export interface paths {
         put?: never;
         /**
          * Refreshes a session: exchanges the cookie for an access token and a new cookie.
-         * @description A refresh token is valid once. A second use ends its session. The request counts against the
-         *     limit of the user. A request over the limit is refused, and the refresh token stays valid.
+         * @description A refresh token is valid once. Within 30 seconds it may be used once more, for a second tab or a
+         *     lost answer; any later use ends its session. The request counts against the limit of the user. A request over the limit is refused, and the refresh token stays valid.
          */
         post: operations["refresh"];
         delete?: never;
@@ -759,8 +781,29 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Returns totals of usage, in order of day, user, key and model. */
+        /** Returns totals of usage, by default in order of day, hour, user, key and model. */
         get: operations["add_up_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/usage/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Exports totals of usage: every row that the same filter of `GET /usage` selects.
+         * @description The answer is a stream of any length. It breaks off if the export fails or the caller loses the
+         *     right to it; such an answer is not complete.
+         */
+        get: operations["export_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1059,6 +1102,26 @@ export interface components {
             /** @description Always `error`. */
             type: string;
         };
+        /** @description The state of the chain, as the process that answers knows it. */
+        AuditChain: {
+            /**
+             * Format: date-time
+             * @description When the log was last verified from its beginning to its end, which happens daily. Null: not
+             *     since this process started.
+             */
+            complete_at: string | null;
+            /** @description The first defect, in words. Null: none was found. */
+            defect: string | null;
+            /** @description The newest row. */
+            head: components["schemas"]["AuditHead"];
+            /**
+             * @description `verified`: every row up to the head is as it was written. `verifying`: the rows after
+             *     `verified` are still to be checked; ask again. `broken`: `defect` says what is wrong.
+             * @example verified
+             */
+            state: string;
+            verified: components["schemas"]["VerifiedAuditHead"] | null;
+        };
         /** @description An audit event. */
         AuditEvent: {
             /**
@@ -1116,6 +1179,16 @@ export interface components {
              * @description The user that the event is about.
              */
             user_id: number | null;
+        };
+        /** @description A row of the chain. */
+        AuditHead: {
+            /** @description The hash of the event, which covers every event before it. Keep it outside of the database. */
+            hash: string;
+            /**
+             * Format: int64
+             * @description The id of the event; 0 before the first.
+             */
+            position: number;
         };
         /** @description A backend. */
         Backend: {
@@ -1925,6 +1998,11 @@ export interface components {
              * @description The UTC day, if the totals are grouped by day.
              */
             day?: string;
+            /**
+             * Format: date-time
+             * @description The beginning of the UTC hour, if the totals are grouped by hour.
+             */
+            hour?: string;
             /** @description The canonical name of the model, if the totals are grouped by model. */
             model?: string;
             /**
@@ -1997,6 +2075,21 @@ export interface components {
             models?: string[] | null;
             /** @description The roles. Null: no role. */
             roles?: components["schemas"]["Role"][] | null;
+        };
+        /** @description A row of the chain that was verified. */
+        VerifiedAuditHead: {
+            /**
+             * Format: date-time
+             * @description When it was verified.
+             */
+            at: string;
+            /** @description The hash of the event. */
+            hash: string;
+            /**
+             * Format: int64
+             * @description The id of the event.
+             */
+            position: number;
         };
     };
     responses: never;
@@ -4111,7 +4204,9 @@ export interface operations {
                 limit?: number;
                 /** @description The `X-Next-Cursor` of the previous page. */
                 cursor?: number;
-                event_type?: "login_success" | "login_failure" | "login_rate_limited" | "session_refreshed" | "session_reuse_detected" | "logout" | "user_created" | "user_updated" | "user_deleted" | "password_set" | "roles_changed" | "user_disabled" | "user_enabled" | "api_key_created" | "api_key_staged" | "api_key_issued" | "api_key_rotated" | "api_key_grace_ended" | "api_key_updated" | "api_key_discarded" | "api_key_revoked" | "api_key_expired" | "access_denied" | "model_pull_started" | "model_pull_cancelled" | "model_pulled" | "model_adopted" | "model_deleted" | "model_deletion_failed" | "admin_bootstrapped" | "override_set" | "override_cleared" | "audit_trimmed";
+                event_type?: string;
+                group?: "sign_in" | "users" | "keys" | "models" | "access" | "system";
+                result?: "success" | "failure";
                 /** @description Only events about this user. */
                 user_id?: number;
                 /** @description Only events about this credential. */
@@ -4121,9 +4216,28 @@ export interface operations {
                  *     `anonymous`.
                  */
                 actor?: string;
-                /** @description Only events at or after this time, in RFC 3339. */
+                /**
+                 * @description Only events of these kinds of actor, separated by commas: `user`, `key`, `operator`,
+                 *     `system`, `anonymous`. `user,anonymous` folds machines away.
+                 * @example user,anonymous
+                 */
+                actor_kind?: string;
+                /**
+                 * @description Only events with this text in their target, such as an address, a model or a route.
+                 *     The case does not matter.
+                 */
+                target?: string;
+                /** @description Only events of the request with this id. */
+                request_id?: string;
+                /**
+                 * @description Only events at or after this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31
+                 */
                 since?: string;
-                /** @description Only events before this time, in RFC 3339. */
+                /**
+                 * @description Only events before this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31T12:00:00Z
+                 */
                 until?: string;
             };
             header?: never;
@@ -4262,12 +4376,151 @@ export interface operations {
             };
         };
     };
+    show_audit_chain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The state of the chain. */
+            200: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditChain"];
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     export_audit: {
         parameters: {
             query?: {
                 /** @description The format: `csv` or `ndjson`. */
                 format?: ("csv" | "ndjson") & Record<string, never>;
-                event_type?: "login_success" | "login_failure" | "login_rate_limited" | "session_refreshed" | "session_reuse_detected" | "logout" | "user_created" | "user_updated" | "user_deleted" | "password_set" | "roles_changed" | "user_disabled" | "user_enabled" | "api_key_created" | "api_key_staged" | "api_key_issued" | "api_key_rotated" | "api_key_grace_ended" | "api_key_updated" | "api_key_discarded" | "api_key_revoked" | "api_key_expired" | "access_denied" | "model_pull_started" | "model_pull_cancelled" | "model_pulled" | "model_adopted" | "model_deleted" | "model_deletion_failed" | "admin_bootstrapped" | "override_set" | "override_cleared" | "audit_trimmed";
+                event_type?: string;
+                group?: "sign_in" | "users" | "keys" | "models" | "access" | "system";
+                result?: "success" | "failure";
                 /** @description Only events about this user. */
                 user_id?: number;
                 /** @description Only events about this credential. */
@@ -4277,9 +4530,28 @@ export interface operations {
                  *     `anonymous`.
                  */
                 actor?: string;
-                /** @description Only events at or after this time, in RFC 3339. */
+                /**
+                 * @description Only events of these kinds of actor, separated by commas: `user`, `key`, `operator`,
+                 *     `system`, `anonymous`. `user,anonymous` folds machines away.
+                 * @example user,anonymous
+                 */
+                actor_kind?: string;
+                /**
+                 * @description Only events with this text in their target, such as an address, a model or a route.
+                 *     The case does not matter.
+                 */
+                target?: string;
+                /** @description Only events of the request with this id. */
+                request_id?: string;
+                /**
+                 * @description Only events at or after this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31
+                 */
                 since?: string;
-                /** @description Only events before this time, in RFC 3339. */
+                /**
+                 * @description Only events before this time: a UTC date, or a time in RFC 3339.
+                 * @example 2026-01-31T12:00:00Z
+                 */
                 until?: string;
             };
             header?: never;
@@ -8794,16 +9066,26 @@ export interface operations {
     add_up_usage: {
         parameters: {
             query?: {
-                /** @description The first UTC date, such as `2026-11-01`. Absent: no lower bound. */
+                /**
+                 * @description The beginning of the period: a UTC date such as `2026-11-01`, or a time in RFC 3339.
+                 *     Absent: no lower bound.
+                 * @example 2026-11-01
+                 */
                 from?: string;
-                /** @description The UTC date after the last one. Absent: no upper bound. */
+                /**
+                 * @description The end of the period, which is not included: a UTC date, or a time in RFC 3339.
+                 *     Absent: no upper bound.
+                 * @example 2026-11-02T12:00:00Z
+                 */
                 to?: string;
                 /**
-                 * @description The groups: some of `user`, `key`, `model` and `day`, separated by commas. Absent: one row
-                 *     of totals.
+                 * @description The groups: some of `user`, `key`, `model`, `day` and `hour`, separated by commas.
+                 *     Absent: one row of totals. Groups by hour, and periods that begin or end within a day,
+                 *     need `from` and span at most 31 days.
                  * @example user,model
                  */
                 group_by?: string;
+                sort?: "requests" | "-requests" | "failed" | "-failed" | "prompt_tokens" | "-prompt_tokens" | "completion_tokens" | "-completion_tokens" | "total_tokens" | "-total_tokens";
                 /** @description Only this user. Absent: all users for an admin, the caller for others. */
                 user_id?: number;
                 /** @description Only this key. */
@@ -8836,6 +9118,175 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UsageGroup"][];
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_usage: {
+        parameters: {
+            query?: {
+                /**
+                 * @description The beginning of the period: a UTC date such as `2026-11-01`, or a time in RFC 3339.
+                 *     Absent: no lower bound.
+                 * @example 2026-11-01
+                 */
+                from?: string;
+                /**
+                 * @description The end of the period, which is not included: a UTC date, or a time in RFC 3339.
+                 *     Absent: no upper bound.
+                 * @example 2026-11-02T12:00:00Z
+                 */
+                to?: string;
+                /**
+                 * @description The groups: some of `user`, `key`, `model`, `day` and `hour`, separated by commas.
+                 *     Absent: one row of totals. Groups by hour, and periods that begin or end within a day,
+                 *     need `from` and span at most 31 days.
+                 * @example user,model
+                 */
+                group_by?: string;
+                sort?: "requests" | "-requests" | "failed" | "-failed" | "prompt_tokens" | "-prompt_tokens" | "completion_tokens" | "-completion_tokens" | "total_tokens" | "-total_tokens";
+                /** @description Only this user. Absent: all users for an admin, the caller for others. */
+                user_id?: number;
+                /** @description Only this key. */
+                credential_id?: number;
+                /** @description Only this model, in any spelling. Without a tag the name means the tag `latest`. */
+                model?: string;
+                /** @description The format: `csv` or `ndjson`. */
+                format?: ("csv" | "ndjson") & Record<string, never>;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The totals: a header line and a line for each row, or one `UsageGroup` per line. */
+            200: {
+                headers: {
+                    /** @description `attachment` with a file name. */
+                    "Content-Disposition"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                    "application/x-ndjson": string;
                 };
             };
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
