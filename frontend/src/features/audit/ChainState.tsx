@@ -14,7 +14,9 @@ export function ChainState() {
   const { data, error, refetch } = useQuery(chainQuery);
   if (data === undefined) {
     return error === null ? (
-      <Skeleton label={t("chain.loading")} lines={1} />
+      <div className="min-h-7">
+        <Skeleton label={t("chain.loading")} lines={1} />
+      </div>
     ) : (
       <ErrorNotice error={error} onRetry={() => void refetch()} what={t("chain.what")} />
     );
@@ -27,7 +29,7 @@ export function ChainState() {
           <p>{t("chain.brokenDetail")}</p>
         </Notice>
       )}
-      <div className="flex flex-wrap items-center gap-x-5 gap-y-1 text-sm">
+      <div className="flex min-h-7 flex-wrap items-center gap-x-5 gap-y-1 text-sm">
         {data.state !== "broken" && <Verified chain={data} />}
         <p className="flex min-w-0 flex-wrap items-center gap-x-1.5 text-muted">
           {t("chain.head", { position: data.head.position })}

@@ -1,9 +1,10 @@
 import { keepPreviousData, queryOptions, useMutation } from "@tanstack/react-query";
-import { send } from "@/api/client";
-import type { components } from "@/api/schema";
+import { client, send, unwrap } from "@/api/client";
+import type { components, operations } from "@/api/schema";
 import { typesLike } from "@/features/audit/events";
 import { type AuditSearch, DEFAULT_LIMIT } from "@/features/audit/search";
 import { saveFile } from "@/lib/download";
+import { compact } from "@/lib/search";
 
 export type AuditEvent = components["schemas"]["AuditEvent"];
 
@@ -32,13 +33,13 @@ function toFilter(search: AuditSearch) {
     since,
     until,
   };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  return compact(all);
 }
 
 /** One page of events, newest first. */
 export function eventsQuery(search: AuditSearch) {
   const { limit = DEFAULT_LIMIT, before } = search;
-  const query = parameters({ ...toFilter(search), limit, cursor: before });
+  const query = compact({ ...toFilter(search), limit, cursor: before });
   return queryOptions({
     queryKey: ["audit", "list", query],
     queryFn: ({ signal }) => fetchEvents(query, signal),
@@ -52,38 +53,31 @@ export function eventQuery(id: number) {
     queryKey: ["audit", "one", id],
     // The cursor is the row after the first one of a page.
     queryFn: async ({ signal }) => {
-      const { rows } = await fetchEvents(parameters({ cursor: id + 1, limit: 1 }), signal);
+      const { rows } = await fetchEvents({ cursor: id + 1, limit: 1 }, signal);
       return rows.find((event) => event.id === id) ?? null;
     },
     staleTime: Number.POSITIVE_INFINITY,
   });
 }
 
-async function fetchEvents(query: string, signal: AbortSignal): Promise<EventPage> {
-  const response = await send(`/audit?${query}`, { signal });
-  const cursor = response.headers.get("X-Next-Cursor");
-  const rows: AuditEvent[] = await response.json();
+type Query = NonNullable<operations["list_audit"]["parameters"]["query"]>;
+
+async function fetchEvents(query: Query, signal: AbortSignal): Promise<EventPage> {
+  const answer = await client.GET("/audit", { params: { query }, signal });
+  const rows = await unwrap(Promise.resolve(answer));
+  const cursor = answer.response.headers.get("X-Next-Cursor");
   return { rows, next: cursor === null ? undefined : Number(cursor) };
 }
 
 /** How far the chain of events is verified. */
-export interface Chain {
-  state: "verified" | "verifying" | "broken";
-  head: { position: number; hash: string };
-  verified: { position: number; hash: string; at: string } | null;
-  complete_at: string | null;
-  defect: string | null;
-}
+export type Chain = components["schemas"]["AuditChain"];
 
 const CHAIN_INTERVAL = 60_000;
 const VERIFYING_INTERVAL = 3_000;
 
 export const chainQuery = queryOptions({
   queryKey: ["audit", "chain"],
-  queryFn: async ({ signal }): Promise<Chain> => {
-    const response = await send("/audit/chain", { signal });
-    return response.json();
-  },
+  queryFn: ({ signal }): Promise<Chain> => unwrap(client.GET("/audit/chain", { signal })),
   refetchInterval: ({ state }) =>
     state.data?.state === "verifying" ? VERIFYING_INTERVAL : CHAIN_INTERVAL,
 });
@@ -92,7 +86,8 @@ export const chainQuery = queryOptions({
 export function useExport(search: AuditSearch) {
   return useMutation({
     mutationFn: async (format: "csv" | "ndjson") => {
-      const query = parameters({ ...toFilter(search), format });
+      const texts = Object.entries(toFilter(search)).map(([name, value]) => [name, String(value)]);
+      const query = new URLSearchParams([...texts, ["format", format]]);
       const response = await send(`/audit/export?${query}`);
       const header = response.headers.get("Content-Disposition") ?? "";
       const name = /filename="([^"]+)"/.exec(header)?.[1] ?? `paddock-audit.${format}`;
@@ -100,11 +95,4 @@ export function useExport(search: AuditSearch) {
       return name;
     },
   });
-}
-
-function parameters(values: Record<string, string | number | undefined>): string {
-  const present = Object.entries(values).flatMap(([name, value]) =>
-    value === undefined ? [] : [[name, String(value)]],
-  );
-  return new URLSearchParams(present).toString();
 }

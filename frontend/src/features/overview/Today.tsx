@@ -18,7 +18,14 @@ export function Today() {
     const retry = () => void today.refetch();
     return <ErrorNotice error={today.error} onRetry={retry} what={t("today.what")} />;
   }
-  if (today.data === undefined) return <Skeleton label={t("today.loading")} lines={3} />;
+  if (today.data === undefined) {
+    // As high as the numbers, so that nothing moves when they arrive.
+    return (
+      <div className="min-h-31">
+        <Skeleton label={t("today.loading")} lines={3} />
+      </div>
+    );
+  }
   const sum = sumOf(today.data);
   const before = sumOf(yesterday.data ?? []);
   return (
@@ -33,7 +40,7 @@ export function Today() {
             >
               {short(sum[id])}
             </dd>
-            <dd className="text-muted text-sm">
+            <dd className="min-h-5 text-muted text-sm">
               {yesterday.data !== undefined && t("today.before", { value: short(before[id]) })}
             </dd>
           </div>

@@ -1,5 +1,5 @@
 import { queryOptions } from "@tanstack/react-query";
-import { client, send, unwrap, unwrapPage } from "@/api/client";
+import { client, unwrap, unwrapPage } from "@/api/client";
 import { ApiError } from "@/api/problem";
 import type { components } from "@/api/schema";
 
@@ -75,9 +75,8 @@ export function dayQuery(now: number, daysAgo: number) {
 export const failuresQuery = queryOptions({
   queryKey: ["audit", "overview"],
   queryFn: async ({ signal }) => {
-    const response = await send("/audit?result=failure&limit=8", { signal });
-    const rows: AuditEvent[] = await response.json();
-    return { rows };
+    const query = { result: "failure", limit: 8 } as const;
+    return { rows: await unwrap(client.GET("/audit", { params: { query }, signal })) };
   },
   refetchInterval: INTERVAL,
 });

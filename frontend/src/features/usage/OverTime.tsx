@@ -28,30 +28,32 @@ export function OverTime({ filter, models, onDay }: Props) {
   const isEmpty = points.every((point) => point.totals.requests === 0);
   return (
     <Panel title={t(isHourly ? "time.byHour" : "time.byDay")}>
-      <ErrorNotice
-        error={series.error}
-        onRetry={() => void series.refetch()}
-        what={t("time.what")}
-      />
-      {series.data === undefined && series.error === null && (
-        <Skeleton label={t("time.loading")} lines={7} />
-      )}
-      {series.data !== undefined && isEmpty && (
-        <EmptyState icon={ChartColumn} title={t("empty.title")}>
-          {t("empty.detail")}
-        </EmptyState>
-      )}
-      {series.data !== undefined && !isEmpty && (
-        <>
-          <Chart points={points} models={models} />
-          <details className="mt-3 text-sm">
-            <summary className="w-fit rounded text-muted hover:text-text">
-              {t("time.numbers")}
-            </summary>
-            <SeriesTable points={points} isHourly={isHourly} onDay={onDay} />
-          </details>
-        </>
-      )}
+      <div className="min-h-59">
+        <ErrorNotice
+          error={series.error}
+          onRetry={() => void series.refetch()}
+          what={t("time.what")}
+        />
+        {series.data === undefined && series.error === null && (
+          <Skeleton label={t("time.loading")} lines={7} />
+        )}
+        {series.data !== undefined && isEmpty && (
+          <EmptyState icon={ChartColumn} title={t("empty.title")}>
+            {t("empty.detail")}
+          </EmptyState>
+        )}
+        {series.data !== undefined && !isEmpty && (
+          <>
+            <Chart points={points} models={models} />
+            <details className="mt-3 text-sm">
+              <summary className="w-fit rounded text-muted hover:text-text">
+                {t("time.numbers")}
+              </summary>
+              <SeriesTable points={points} isHourly={isHourly} onDay={onDay} />
+            </details>
+          </>
+        )}
+      </div>
     </Panel>
   );
 }

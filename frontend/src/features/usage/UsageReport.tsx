@@ -43,7 +43,10 @@ export function UsageReport({ search, onSearch, views, owner, children }: Props)
       </div>
       <Filters search={search} directory={directory} onSearch={onSearch} />
       {query.data === undefined && query.error === null && (
-        <Skeleton label={t("summary.loading")} lines={2} />
+        // As high as the numbers, so that nothing moves when they arrive.
+        <div className="card min-h-24 px-4 py-3">
+          <Skeleton label={t("summary.loading")} lines={2} />
+        </div>
       )}
       {query.data !== undefined && (
         <Summary

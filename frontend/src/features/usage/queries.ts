@@ -4,8 +4,7 @@ import type { components } from "@/api/schema";
 import { isOneDay, type Period } from "@/features/usage/period";
 
 export type Totals = components["schemas"]["Totals"];
-/** The totals of a group, with the beginning of its hour if they are grouped by hour. */
-export type UsageRow = components["schemas"]["UsageGroup"] & { hour?: string };
+export type UsageRow = components["schemas"]["UsageGroup"];
 export type LimitStates = components["schemas"]["LimitStates"];
 
 export interface UsageFilter {
