@@ -5,6 +5,7 @@ mod credentials;
 mod docs;
 mod health;
 mod hints;
+mod manifests;
 mod me;
 mod models;
 mod ollama;
@@ -67,6 +68,9 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(models::pulls::show, models::pulls::cancel))
         .routes(routes!(models::events::follow))
         .routes(routes!(models::delete))
+        .routes(routes!(manifests::users))
+        .routes(routes!(manifests::keys))
+        .routes(routes!(manifests::models))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(docs::document))

@@ -5,19 +5,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use http::StatusCode;
 use paddock_api::Config;
-use paddock_tests::{
-    database::Engine,
-    fake_ollama::{Script, chat_events, chat_lines},
-    paddock::SCOPES,
-    random::random_below,
-    story::story,
-};
+use paddock_tests::{database::Engine, paddock::SCOPES, random::random_below, story::story};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{ADMIN_EMAIL, Api, MODEL, PASSWORD};
+use super::{ADMIN_EMAIL, Api, MODEL, PASSWORD, ollama_scripts::script_ollama};
 
 /// The kinds of caller. "The user" owns the row that the path names.
 pub(super) const IDENTITIES: [&str; 12] = [
@@ -82,6 +75,9 @@ pub(super) fn rows() -> Vec<Row> {
         ("GET /usage", nothing,                               [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("GET /usage/export", nothing,                        [401, 403, 200, 200, 200, 401, 401, 401, 200, 403, 200, 200]),
         ("GET /models", nothing,                              [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("GET /manifests/users", nothing,                     [401, 403, 403, 403, 200, 401, 401, 401, 403, 200, 200, 200]),
+        ("GET /manifests/keys", nothing,                      [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
+        ("GET /manifests/models", nothing,                    [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
         ("DELETE /models/{name}", nothing,                    [401, 403, 403, 403, 204, 401, 401, 401, 403, 403, 204, 204]),
         ("POST /models/pull", new_pull,                       [401, 403, 403, 403, 202, 401, 401, 401, 403, 403, 202, 202]),
         ("GET /models/pull", nothing,                         [401, 403, 403, 403, 200, 401, 401, 401, 403, 403, 200, 200]),
@@ -313,29 +309,6 @@ pub(super) fn assert_covers(document: &BTreeSet<String>, table: &[&str], file: &
 /// The model that an operation with `{name}` in its path names.
 pub(super) fn model_name(id: i64) -> String {
     format!("model-{id}:latest")
-}
-
-/// Scripts an answer for each inference endpoint.
-pub(super) fn script_ollama(api: &Api) {
-    api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
-    api.fake.script("/api/pull", Script::ndjson([json!({"status": "success"})]));
-    let end = json!({"model": MODEL, "created_at": "2026-11-24T05:05:53Z", "response": "", "done": true});
-    api.fake.script("/api/generate", Script::ndjson([end]));
-    let objects = [
-        ("/api/embed", json!({"model": MODEL, "embeddings": [[0.1]], "prompt_eval_count": 1})),
-        ("/api/embeddings", json!({"embedding": [0.1]})),
-        ("/api/show", json!({"details": {"format": "gguf"}, "capabilities": ["completion"]})),
-        ("/v1/completions", json!({"object": "text_completion", "choices": [], "usage": {"prompt_tokens": 1}})),
-        ("/v1/embeddings", json!({"object": "list", "data": [], "usage": {"prompt_tokens": 1}})),
-        ("/v1/responses", json!({"object": "response", "output": [], "usage": {"input_tokens": 1}})),
-        ("/v1/responses/compact", json!({"object": "response.compaction", "output": [], "usage": {"input_tokens": 1}})),
-        ("/v1/messages", json!({"type": "message", "content": [], "usage": {"input_tokens": 1}})),
-        ("/v1/messages/count_tokens", json!({"input_tokens": 1})),
-    ];
-    for (path, body) in objects {
-        api.fake.script(path, Script::json(StatusCode::OK, &body));
-    }
-    api.fake.script("/v1/chat/completions", Script::events(chat_events(MODEL, 1, true)));
 }
 
 #[rstest]

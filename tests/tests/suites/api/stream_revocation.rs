@@ -18,8 +18,9 @@ use tokio::{
 use super::{
     Api,
     audit::grow,
-    authorization::{ADMIN_COLUMNS, Callers, documented_operations, script_ollama, session_of},
+    authorization::{ADMIN_COLUMNS, Callers, documented_operations, session_of},
     mutations::{body_of, success},
+    ollama_scripts::script_ollama,
 };
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
