@@ -47,15 +47,7 @@ test("an admin finds out who used how much", async ({ adminPage: page, api }) =>
 });
 
 test("a user sees the own usage and what is left", async ({ page, context, api }) => {
-  const user = await api.createUser({
-    limits: {
-      requests_per_minute: 500,
-      tokens_per_minute: null,
-      tokens_per_day: null,
-      tokens_per_month: null,
-      max_concurrent: null,
-    },
-  });
+  const user = await api.createUser({ limits: { requests_per_minute: 500 } });
   const { prompt, completion } = await useModel(api, user);
   await signIn(context, user);
   await page.goto("/ui/my-usage");

@@ -51,7 +51,7 @@ export const PAYLOADS: readonly string[] = [
   `<javascript:${RUN}>`,
   `![a](https://evil.example/a.png)`,
   `![a](x"onerror="${RUN})`,
-  "```html\n<img src=x onerror=" + RUN + ">\n```",
+  `\`\`\`html\n<img src=x onerror=${RUN}>\n\`\`\``,
   `{{constructor.constructor("${RUN}")()}}`,
   `\${${RUN}}`,
   `javascript:${RUN}`,
