@@ -14,6 +14,11 @@ const proxy = {
   "^/(?!ui(/|$))": { target: PADDOCK_URL, changeOrigin: false },
 };
 
+/** The policy that Paddock sends with the UI, so that a preview fails where Paddock would. */
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; " +
+  "connect-src 'self'; font-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
 export default defineConfig({
   base: "/ui/",
   plugins: [
@@ -25,7 +30,7 @@ export default defineConfig({
   ],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   server: { proxy },
-  preview: { proxy },
+  preview: { proxy, headers: { "Content-Security-Policy": POLICY } },
   build: {
     // `light-dark()`, container queries and native nesting stay as they are.
     target: ["chrome125", "firefox128", "safari18"],
