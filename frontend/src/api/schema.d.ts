@@ -457,7 +457,7 @@ export interface paths {
         put?: never;
         /**
          * Revokes a key permanently.
-         * @description A key may revoke itself, whatever its scopes and the roles of its owner. Any other key needs an
+         * @description A key may revoke itself, with any scopes and any roles of its owner. Any other key needs an
          *     admin with the scope `keys:write`.
          *
          *     A key that is revoked already stays the same. If Kubernetes owns the key, the revocation
@@ -503,6 +503,69 @@ export interface paths {
          * @description It does not check the database or Ollama.
          */
         get: operations["healthz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/manifests/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Exports keys as `ApiKey` objects, without their secrets.
+         * @description An object cannot take over the secret of a key: applied, it issues a new key in a Secret. Revoke
+         *     the old key when its clients use the new one. Keys that are revoked or expired are left out.
+         */
+        get: operations["export_key_manifests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/manifests/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Exports models as `OllamaModel` objects.
+         * @description A deleted object leaves its model. The operator's `MODEL_REGISTRIES` must list the registry of a
+         *     model.
+         */
+        get: operations["export_model_manifests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/manifests/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Exports users as `ApiUser` objects.
+         * @description An applied object takes its user over, with its keys and its password. An admin needs a namespace
+         *     that the operator's `ADMIN_NAMESPACES` lists. A deleted object leaves its user as it is.
+         */
+        get: operations["export_user_manifests"];
         put?: never;
         post?: never;
         delete?: never;
@@ -6735,6 +6798,531 @@ export interface operations {
             /** @description The request names another host than this machine, while the admin has the well-known development password. */
             403: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_key_manifests: {
+        parameters: {
+            query?: {
+                /** @description Only the user or key with this id. Absent: all that no Kubernetes object owns. */
+                id?: number;
+                /** @description The namespace of the objects. Absent: the objects name none. */
+                namespace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A stream of YAML documents. */
+            200: {
+                headers: {
+                    /** @description `attachment` with a file name. */
+                    "Content-Disposition"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/yaml": string;
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The resource does not exist. */
+            404: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request conflicts with the current state. `type` names the conflict. */
+            409: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_model_manifests: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only this model, in any spelling. Absent: all that a backend has and no Kubernetes object
+                 *     owns.
+                 */
+                model?: string;
+                /** @description The namespace of the objects. Absent: the objects name none. */
+                namespace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A stream of YAML documents. */
+            200: {
+                headers: {
+                    /** @description `attachment` with a file name. */
+                    "Content-Disposition"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/yaml": string;
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The resource does not exist. */
+            404: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request conflicts with the current state. `type` names the conflict. */
+            409: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_user_manifests: {
+        parameters: {
+            query?: {
+                /** @description Only the user or key with this id. Absent: all that no Kubernetes object owns. */
+                id?: number;
+                /** @description The namespace of the objects. Absent: the objects name none. */
+                namespace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A stream of YAML documents. */
+            200: {
+                headers: {
+                    /** @description `attachment` with a file name. */
+                    "Content-Disposition"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/yaml": string;
+                };
+            };
+            /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
+            400: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is missing or not valid. */
+            401: {
+                headers: {
+                    /** @description The authentication scheme: `Bearer`. */
+                    "WWW-Authenticate"?: string;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
+            403: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The resource does not exist. */
+            404: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request conflicts with the current state. `type` names the conflict. */
+            409: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
+            422: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user or the key exceeds its limit, or the address has sent too many wrong credentials. */
+            429: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server has a defect. Its log has the request id. */
+            500: {
+                headers: {
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database is unavailable, or the server is busy. `detail` says whether the change may have been made. */
+            503: {
+                headers: {
+                    /** @description The time until a retry may succeed, in seconds. */
+                    "Retry-After"?: number;
+                    /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
+                    "X-RateLimit-Limit"?: number;
+                    /** @description The number of requests left now. */
+                    "X-RateLimit-Remaining"?: number;
+                    /** @description The time until the whole limit is available again, in seconds. */
+                    "X-RateLimit-Reset"?: number;
                     [name: string]: unknown;
                 };
                 content: {
