@@ -21,8 +21,10 @@ TESTS ?=
 ARGS ?=
 # The release of Ollama that `make drift` compares with. Example: make drift VERSION=v0.34.0
 VERSION ?=
-# What the built web UI depends on.
+# What the built web UI depends on, and the sum of it at the last build. A new build makes cargo embed
+# the UI again, so it happens only if a source changed.
 UI_SOURCES := frontend/src frontend/public frontend/build frontend/index.html frontend/vite.config.ts frontend/package-lock.json
+UI_SUM := frontend/node_modules/.built-sources
 # How long `make fuzz` runs each target.
 SECONDS ?= 60
 # The pinned cargo-deny, installed on first use.
@@ -44,7 +46,10 @@ run: ## Build and run Paddock on SQLite; starts an Ollama if none answers (OLLAM
 	fi
 
 ui-build: frontend/node_modules ## Build the web UI into frontend/dist; the next build of Paddock embeds it. Needs Node.js 20
-	@[ -f frontend/dist/index.html ] && [ -z "$$(find $(UI_SOURCES) -newer frontend/dist/index.html -print -quit)" ] || npm --prefix frontend run build
+	@sum=$$(find $(UI_SOURCES) -type f ! -name '*.gen.ts' -print0 | sort -z | xargs -0 sha256sum | sha256sum); \
+	if [ ! -f frontend/dist/index.html ] || [ "$$sum" != "$$(cat $(UI_SUM) 2>/dev/null)" ]; then \
+	  npm --prefix frontend run build && echo "$$sum" > $(UI_SUM); \
+	fi
 
 ui: frontend/node_modules ## Serve the web UI with reload on change, in front of the API at PADDOCK_URL=http://127.0.0.1:8080
 	@npm --prefix frontend run dev
