@@ -126,7 +126,7 @@ async fn a_password_that_breaks_a_rule_is_refused_by_that_rule(#[case] engine: E
             (&long, "512 bytes"),
             ("violet harbour\u{0}tangle", "U+0000"),
             ("violet harbour\u{9b}tangle", "U+009B"),
-            ("passwordpassword", "everybody"),
+            ("passwordpassword", "common password"),
             (&email, "guess"),
             ("aaaaaaaaaaaaaaaaaaaa", "guess"),
         ];
