@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help run ui ui-build ui-check demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit
+.PHONY: help run ui ui-build ui-check screenshots demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit
 
 CARGO ?= cargo
 # Always the whole workspace and one profile. Another selection of packages unifies features
@@ -57,6 +57,13 @@ ui: frontend/node_modules ## Serve the web UI with reload on change, in front of
 ui-check: frontend/node_modules ## Check format, types and unused code of the web UI, and test its parts
 	@npm --prefix frontend run check
 	@npm --prefix frontend test
+
+screenshots: ui-build ## Make the pictures of docs/pictures: every page of the web UI in light and dark
+	@$(BUILD)
+	@tests/testbed/install ollama models
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	  PADDOCK_BIN=$(abspath $(TARGET))/paddock DATABASE_FILE="$$folder/paddock.db" \
+	  $(TARGET)/paddock-tests exec --only ollama --export -- npm --prefix frontend run screenshots
 
 frontend/node_modules: frontend/package-lock.json
 	@npm --prefix frontend ci

@@ -2,7 +2,7 @@ import { call } from "./support/api.ts";
 import { expect, signIn, test } from "./support/test.ts";
 
 /** The pages of admins, by path. */
-const FORBIDDEN_PAGES = ["/users", "/keys", "/models", "/usage", "/audit"];
+const FORBIDDEN_PAGES = ["/overview", "/users", "/keys", "/models", "/usage", "/audit"];
 
 /** What those pages ask the server for. */
 const FORBIDDEN_REQUESTS: [string, string, unknown?][] = [

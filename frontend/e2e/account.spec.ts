@@ -19,9 +19,12 @@ test("a user changes the own password", async ({ page, context, api }) => {
   await update.click();
   await expect(current).toHaveAccessibleDescription(/not (your|the) (current|present) password/);
   await current.fill(user.password);
-  await update.click();
-
-  await expect(page.getByRole("heading", { name: "Sign in to Paddock" })).toBeVisible();
+  const form = page.getByRole("heading", { name: "Sign in to Paddock" });
+  // The server takes no other attempt for a second after one that failed.
+  await expect(async () => {
+    await update.click();
+    await expect(form).toBeVisible({ timeout: 2_000 });
+  }).toPass();
   await fillSignIn(page, user);
   await expect(page.getByRole("alert")).toContainText("Invalid credentials");
   await signInAfterFailure(page, { ...user, password });

@@ -55,7 +55,7 @@ test("in e-mails, names, labels and model names of the lists", async ({ adminPag
   await page.goto(`/ui/users?selected=${owner.id}`);
   await expect(page.getByRole("button", { name: /^Revoke/ }).first()).toBeVisible();
   await page.goto(`/ui/keys?owner=${owner.id}`);
-  await expect(page.getByText(labels[0] ?? "", { exact: true }).first()).toBeVisible();
+  await expect(page.getByText(labels.at(-1) ?? "", { exact: true }).first()).toBeVisible();
   for (const payload of PAYLOADS.slice(0, 12)) {
     await page.goto(
       `/ui/keys?q=${encodeURIComponent(payload)}&model=${encodeURIComponent(payload)}`,
@@ -63,18 +63,21 @@ test("in e-mails, names, labels and model names of the lists", async ({ adminPag
     await expect(page.getByRole("heading", { name: "API keys" })).toBeVisible();
   }
 
-  await page.route(/\/models(\?|$)/, async (route) => {
-    const response = await route.fetch();
-    const body = (await response.json()) as { models: Record<string, unknown>[] };
-    const first = body.models[0] ?? {};
-    await route.fulfill({
-      response,
-      json: {
-        ...body,
-        models: PAYLOADS.map((name) => ({ ...first, name, model: name, id: name })),
-      },
-    });
-  });
+  await page.route(
+    (url) => url.pathname === "/models",
+    async (route) => {
+      const response = await route.fetch();
+      const body = (await response.json()) as { models: Record<string, unknown>[] };
+      const first = body.models[0] ?? {};
+      await route.fulfill({
+        response,
+        json: {
+          ...body,
+          models: PAYLOADS.map((name) => ({ ...first, name, model: name, id: name })),
+        },
+      });
+    },
+  );
   await page.goto("/ui/models");
   await expect(page.getByRole("button", { name: /^Details/ })).toHaveCount(PAYLOADS.length);
 });

@@ -106,6 +106,7 @@ test("the table of all keys is searched, filtered and sorted", async ({ adminPag
 
   await page.getByRole("button", { name: "Open alpha" }).click();
   const details = page.getByRole("dialog", { name: "alpha", exact: true });
+  await details.getByRole("button", { name: "Edit" }).click();
   await details.getByRole("textbox", { name: "Label" }).fill("alpha two");
   await details.getByRole("button", { name: "Save settings" }).click();
   await expect(message(page, "Key updated")).toBeVisible();

@@ -9,8 +9,8 @@ export interface Stage {
 }
 
 /** Prepares users, keys, usage and audit events. */
-export async function prepareStage(api: Api): Promise<Stage> {
-  const user = await api.createUser({ email: freshEmail("grace"), display_name: "Grace Hopper" });
+export async function prepareStage(api: Api, email = freshEmail("reports")): Promise<Stage> {
+  const user = await api.createUser({ email, display_name: "Nightly reports" });
   const rotating = await api.createKey(user.id, { label: "reports" });
   await api.json("POST", `/credentials/${rotating.id}/rotate`, { grace_seconds: 86_400 });
   const notebook = await api.createKey(user.id, { label: "notebook", scopes: ["chat", "embed"] });

@@ -24,8 +24,13 @@ export async function openView(
   await context.clearCookies();
   if (view.as !== "visitor") await signIn(context, view.as === "admin" ? admin : stage.user);
   await view.open(page, stage);
-  // Nothing on the page is still being loaded.
+  await settle(page);
+}
+
+/** Waits until nothing on the page is still being loaded. */
+export async function settle(page: Page): Promise<void> {
   await expect(page.locator("[aria-busy=true]")).toHaveCount(0);
+  await expect(page.getByText(/^(Loading |Checking$)/)).toHaveCount(0);
 }
 
 const ANSWER = `A paddock keeps horses in, and others out. **Paddock** does the same for models:
@@ -60,6 +65,14 @@ export const PAGES: readonly View[] = [
       await page.getByLabel("Password", { exact: true }).fill("a wrong password");
       await page.getByRole("button", { name: "Sign in" }).click();
       await expect(page.getByRole("alert")).toBeVisible();
+    },
+  },
+  {
+    name: "overview",
+    as: "admin",
+    open: async (page) => {
+      await page.goto("/ui/overview");
+      await expect(page.getByRole("heading", { name: "Overview", level: 1 })).toBeVisible();
     },
   },
   {

@@ -14,6 +14,8 @@ interface Props extends Omit<ComponentProps<"button">, "className" | "children">
   isBusy?: boolean;
   /** The object of a verb that is on the page more than once: “Select” is named “Select <target>”. */
   target?: string | undefined;
+  /** For a text of any length, such as an address: it wraps where it is wider than its place. */
+  isLong?: boolean;
 }
 
 const VARIANTS: Record<Variant, string> = {
@@ -39,6 +41,7 @@ export function Button({
   icon: Icon,
   isBusy = false,
   target,
+  isLong = false,
   children,
   onClick,
   type = "button",
@@ -55,7 +58,7 @@ export function Button({
       onClick={press}
       aria-label={target === undefined ? undefined : `${children} ${target}`}
       aria-disabled={isBusy || undefined}
-      className={`inline-flex shrink-0 items-center justify-center whitespace-nowrap rounded-md border transition-colors disabled:opacity-55 ${VARIANTS[variant]} ${SIZES[size]}`}
+      className={`inline-flex items-center justify-center rounded-md border ${isLong ? "max-w-full text-start wrap-anywhere" : "shrink-0 whitespace-nowrap"} transition-colors disabled:opacity-55 ${VARIANTS[variant]} ${SIZES[size]}`}
     >
       {isBusy ? <Spinner /> : Icon !== undefined && <Icon aria-hidden className="size-4" />}
       {children}

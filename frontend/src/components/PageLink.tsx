@@ -18,7 +18,7 @@ export function PageLink({ page, search = {}, children }: Props) {
     <Link
       to={route.fullPath as string}
       search={search as never}
-      className="rounded text-accent-text underline-offset-2 hover:underline"
+      className="rounded text-accent-text underline decoration-from-font underline-offset-2"
     >
       {children}
     </Link>

@@ -14,6 +14,8 @@ interface Props {
 
 /** The range of rows that is shown, with the way to the next ones. */
 export function Pagination({ what, page, pageSize, total, onPage }: Props) {
+  // Also while the first rows are being loaded: nothing below the list is there to move.
+  if (total === 0) return null;
   const first = (page - 1) * pageSize + 1;
   const last = Math.min(page * pageSize, total);
   return (
@@ -22,7 +24,7 @@ export function Pagination({ what, page, pageSize, total, onPage }: Props) {
       className="flex items-center justify-between gap-3 border-line border-t px-3 py-1.5 text-muted text-sm"
     >
       <p className="tabular-nums">
-        {total === 0 ? null : t("list.range", { first: Math.min(first, last), last, total })}
+        {t("list.range", { first: Math.min(first, last), last, total })}
       </p>
       {total > pageSize && (
         <div className="flex gap-1">

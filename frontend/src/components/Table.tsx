@@ -40,7 +40,7 @@ interface Props<Row> {
   onSort?: (sort: Sort) => void;
   /** The key of the row that the page shows elsewhere. */
   currentKey?: string | number | undefined;
-  /** The width of the container below which rows become blocks: 26, 34, 46 or 60 rem. */
+  /** The width of the container below which rows become blocks: 26, 34, 46 or 58 rem. */
   stackBelow?: "xs" | "sm" | "md" | "lg";
 }
 

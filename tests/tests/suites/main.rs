@@ -15,6 +15,7 @@ mod operator;
 mod shared_limits;
 mod store;
 mod testbed;
+mod web;
 
 /// The allocator of the executable, so that allocations take the same time here.
 #[global_allocator]

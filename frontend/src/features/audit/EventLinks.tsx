@@ -47,7 +47,7 @@ export function EventLinks({ event, directory, onSearch }: Props) {
       <h3 className="font-medium text-sm">{t("detail.more")}</h3>
       <div className="flex flex-wrap gap-2">
         {links.map(({ text, filter }) => (
-          <Button key={text} size="sm" onClick={() => show(filter)}>
+          <Button key={text} size="sm" isLong onClick={() => show(filter)}>
             {text}
           </Button>
         ))}

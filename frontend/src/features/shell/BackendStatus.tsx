@@ -32,7 +32,10 @@ export function BackendStatus() {
       >
         <span aria-hidden className={`size-2 shrink-0 rounded-full ${DOTS[state]}`} />
         <span>{t("status.title")}</span>
-        <span className="ms-auto ps-2 text-muted">{t(`status.${state}`)}</span>
+        {/* Another element per state: a text that only grew at its start would count as moved. */}
+        <span key={state} className="ms-auto ps-2 text-muted">
+          {t(`status.${state}`)}
+        </span>
       </button>
       {isOpen && data !== undefined && (
         <StatusDialog readiness={data} checkedAt={dataUpdatedAt} onClose={() => setIsOpen(false)} />
