@@ -26,6 +26,7 @@ for (const view of [...PAGES, ...DIALOGS]) {
 
     // 320 px is also 400 % of a window of 1280 px, and 640 px is 200 %.
     for (const size of [
+      { width: 1280, height: 860 },
       { width: 640, height: 430 },
       { width: 320, height: 640 },
     ]) {
@@ -80,13 +81,20 @@ async function barriers(page: Page): Promise<string[]> {
   );
 }
 
-/** What can be scrolled sideways though it should not: the page and the open dialog. */
+/** What is wider than its place: the page, the open dialog, a table in its panel. */
 function sideways(page: Page): Promise<string[]> {
-  return page.evaluate(() =>
-    [document.documentElement, ...document.querySelectorAll("main, dialog[open]")]
+  return page.evaluate(() => {
+    const scrolled = [document.documentElement, ...document.querySelectorAll("main, dialog[open]")]
       .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)
       .map(
         ({ tagName, scrollWidth, clientWidth }) => `${tagName}: ${scrollWidth} > ${clientWidth}`,
-      ),
-  );
+      );
+    const tables = [...document.querySelectorAll("table")]
+      // What a model answers may hold a table of any width, which scrolls.
+      .filter((table) => table.closest("[role=log]") === null)
+      .map((table) => [table.scrollWidth, table.parentElement?.clientWidth ?? 0] as const)
+      .filter(([width, place]) => width > place)
+      .map(([width, place]) => `table: ${width} > ${place}`);
+    return [...scrolled, ...tables];
+  });
 }

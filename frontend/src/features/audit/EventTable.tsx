@@ -68,7 +68,7 @@ function columnsOf(directory: Directory, onOpen: (id: number) => void): Column<A
         user_agent === null ? (
           <None />
         ) : (
-          <span title={user_agent} className="block max-w-40 truncate">
+          <span title={user_agent} className="block max-w-full truncate sm:max-w-40">
             {agentName(user_agent)}
           </span>
         ),
@@ -127,7 +127,7 @@ function eventCell(event: AuditEvent, directory: Directory): ReactNode {
 function actorCell(event: AuditEvent, directory: Directory): ReactNode {
   const { name, hint } = actorOf(event, directory);
   return (
-    <div title={event.actor} className="wrap-break-word sm:min-w-44">
+    <div title={event.actor} className="wrap-anywhere sm:min-w-44">
       <p>{name}</p>
       {hint !== "" && <p className="text-muted text-sm">{hint}</p>}
     </div>

@@ -90,7 +90,7 @@ function When({ time }: { time: string | null }) {
 function KeyLabel({ credential }: { credential: Key }) {
   const { label, prefix } = credential;
   return (
-    <div className="min-w-32">
+    <div className="min-w-28">
       {label.trim() === "" ? (
         <p className="text-muted italic">{t("list.noLabel")}</p>
       ) : (

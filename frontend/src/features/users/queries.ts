@@ -38,7 +38,8 @@ export function useCreateUser() {
       const user = await unwrap(answer);
       return { user, isNew: (await answer).response.status === 201 };
     },
-    onSuccess: () => queryClient.invalidateQueries({ queryKey: [KEY, "list"] }),
+    // Also the names of users that other pages show: without the new one, it would count as deleted.
+    onSuccess: () => queryClient.invalidateQueries({ queryKey: [KEY] }),
   });
 }
 
