@@ -10,12 +10,6 @@ CALLER = {"/users/{id}": os.environ["CALLER_USER"], "/credentials/{id}": os.envi
 NOBODY = 2**62
 
 
-@schemathesis.deserializer("application/yaml")
-def text(context, response):
-    """A stream of several documents stays a text, as the schema says; schemathesis reads only one document."""
-    return response.content.decode()
-
-
 @schemathesis.hook
 def before_call(context, case, **kwargs):
     spared = next((id for path, id in CALLER.items() if case.path.startswith(path)), None)
