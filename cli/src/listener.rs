@@ -35,7 +35,7 @@ async fn bind_with(
     }
 }
 
-/// Listens on IPv6 and IPv4, whatever `net.ipv6.bindv6only` says.
+/// Listens on IPv6 and IPv4. The socket does not follow the kernel's `net.ipv6.bindv6only`.
 fn dual_stack(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_only_v6(false)?;

@@ -30,7 +30,7 @@ pub enum Then {
     KeepOpen,
     /// It is closed in order.
     Close,
-    /// It is closed in order after this time.
+    /// It is closed in order after this time. For stories of how long a connection was silent.
     CloseAfter(Duration),
     /// It is reset.
     Reset,

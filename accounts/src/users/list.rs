@@ -32,9 +32,9 @@ pub struct UserSearch {
 /// Selects users by their roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleFilter {
-    /// With this role, whatever other roles they have.
+    /// Users that have this role. They may have other roles too.
     With(Role),
-    /// Without any role.
+    /// Users without any role.
     Without,
 }
 

@@ -1,5 +1,5 @@
 //! Finds variables whose name is close to that of a setting, such as `RATE_LIMIT` for
-//! `RATE_LIMIT_PER_MINUTE`. Without a warning, such a variable has no effect and nobody learns it.
+//! `RATE_LIMIT_PER_MINUTE`. Paddock ignores such a variable, so it warns the admin of the mistake.
 
 /// The part of every setting's name that people add.
 const OWN_PREFIX: &str = "PADDOCK_";

@@ -16,8 +16,8 @@ use crate::{
     endpoints::{Endpoint, Operation},
 };
 
-/// Meters one response. The memory of the meter is bounded, whatever the length of the response and
-/// its lines.
+/// Meters one response. The memory of the meter stays within a bound, even if the response or a line
+/// of it is very long.
 #[derive(Debug)]
 pub struct Meter {
     dialect: Dialect,

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{error::Error, error_chain};
 
-/// How often the new rows are verified, if nobody asks earlier.
+/// The time after which the verifier checks the new rows, unless a request for the state wakes it
+/// earlier.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(30);
 /// How often the log is verified from its beginning.
 const FULL_INTERVAL: Duration = Duration::from_hours(24);

@@ -1,9 +1,9 @@
 //! Detects a connection pooler that gives each transaction another session of PostgreSQL, as
 //! PgBouncer does in the modes `transaction` and `statement`.
 //!
-//! Behind such a pooler, prepared statements belong to the session of another client, notifications
-//! get lost, and an advisory lock stays with a session that nobody can name. Some requests would
-//! fail, and a revoked key could stay in a cache. So such a pooler is refused.
+//! Behind such a pooler, PostgreSQL keeps prepared statements and advisory locks in a session that the
+//! pooler then gives to another client, and the pooler drops notifications. Some requests would fail,
+//! and a revoked key could stay in a cache. Therefore Paddock refuses such a pooler.
 //!
 //! Two connections are compared: while the second holds a session by an open transaction, the first
 //! must keep its own. Other clients of a busy pooler may hide the sharing in one comparison, so a
