@@ -18,6 +18,8 @@ test("an admin finds a user, changes what the user may do, and deletes the user"
   await page.goto("/ui/users");
   const list = page.getByRole("region", { name: "Users & roles" });
   await list.getByRole("textbox", { name: "Search users" }).fill(user.email);
+  // The field searches when the typing pauses.
+  await expect(page).toHaveURL(/[?&]q=/);
   await list.getByRole("button", { name: `Select ${user.email}` }).click();
   await expect(page).toHaveURL(new RegExp(`selected=${user.id}`));
   // Every state has an address.
