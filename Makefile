@@ -31,6 +31,12 @@ SECONDS ?= 60
 DENY_VERSION := 0.20.2
 DENY_ROOT := $(CACHE)/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
+# The pinned cargo-fuzz, installed on first use. RUSTC_BOOTSTRAP allows the pinned stable compiler the
+# flags of the sanitizers, so that no nightly toolchain is needed.
+FUZZ_VERSION := 0.13.2
+FUZZ_ROOT := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)
+FUZZ := $(FUZZ_ROOT)/bin/cargo-fuzz
+FUZZ_ENV := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$(CACHE)/fuzz/target"
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | while IFS=$$'\t' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
@@ -83,21 +89,18 @@ soak: testbed ui-build ## Run the tests with more iterations and clients, for a 
 	@$(CARGO) build --locked --workspace --bins --tests
 	@PADDOCK_SOAK=1 $(TARGET)/paddock-tests exec -- $(CARGO) test --locked --workspace --no-fail-fast $(TESTS)
 
-fuzz: ## Run each fuzz target for SECONDS=60; needs a nightly toolchain and cargo-fuzz
-	@$(CARGO) +nightly fuzz --version > /dev/null 2>&1 || { \
-	  echo "make fuzz: install a nightly toolchain and cargo-fuzz:"; \
-	  echo "  rustup toolchain install nightly --profile minimal"; \
-	  echo "  cargo install --locked cargo-fuzz"; \
-	  exit 1; \
-	}
+fuzz: $(FUZZ) ## Run each fuzz target for SECONDS=60
 	@for crate in accounts ollama; do \
 	  for corpus in "$$crate"/fuzz/corpus/*; do \
 	    target=$$(basename "$$corpus"); \
 	    found="$(CACHE)/fuzz/$$target"; \
 	    mkdir -p "$$found"; \
-	    (cd "$$crate" && $(CARGO) +nightly fuzz run "$$target" "$$found" "fuzz/corpus/$$target" -- -max_total_time=$(SECONDS)); \
+	    (cd "$$crate" && $(FUZZ_ENV) $(FUZZ) fuzz run "$$target" "$$found" "fuzz/corpus/$$target" -- -max_total_time=$(SECONDS)); \
 	  done; \
 	done
+
+$(FUZZ):
+	env -u CARGO_TARGET_DIR $(CARGO) install --locked --version $(FUZZ_VERSION) --root $(FUZZ_ROOT) cargo-fuzz
 
 bench: ## Benchmark Paddock; writes target/bench/report.{json,md} (ARGS="--only login,writes")
 	@tests/testbed/install nginx postgres wrk

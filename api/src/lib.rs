@@ -25,12 +25,13 @@ mod ui;
 
 pub use config::{Config, ConnectionLimits, Timeouts, WebUi};
 pub use http::{
+    export::ExportFormat,
     hop_by_hop::{forwarded_request_headers, forwarded_response_headers},
     host::{host_of, is_local},
     metrics::describe_metrics,
 };
 pub use openapi::openapi;
 pub use readiness::{Readiness, Report};
-pub use routes::audit::{AuditEncoder, ExportFormat};
+pub use routes::audit::AuditEncoder;
 pub use server::{Error, serve};
 pub use ui::has_ui;

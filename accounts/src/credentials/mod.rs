@@ -6,11 +6,11 @@
 mod bulk;
 mod change;
 pub(crate) mod credential;
+mod end_grace;
 pub(crate) mod issue;
 mod list;
 mod overrides;
 mod record_expiry;
-mod retire;
 pub(crate) mod revoke;
 mod rotate;
 mod search;

@@ -1,11 +1,12 @@
 //! Parts that the gateway and the management API share: the request context, client address, CORS,
-//! headers, spans and metrics, request bodies, and the error of a request.
+//! headers, spans and metrics, request bodies, exports, and the error of a request.
 
 pub(crate) mod body;
 pub(crate) mod client_ip;
 pub(crate) mod cors;
 pub(crate) mod deadline;
 pub(crate) mod error;
+pub(crate) mod export;
 pub(crate) mod extract;
 pub(crate) mod hop_by_hop;
 pub(crate) mod host;

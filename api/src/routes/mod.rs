@@ -51,7 +51,7 @@ pub(crate) fn operations() -> OpenApiRouter<App> {
         .routes(routes!(credentials::list::list, credentials::issue::issue))
         .routes(routes!(credentials::show::show, credentials::change::change))
         .routes(routes!(credentials::rotate::rotate))
-        .routes(routes!(credentials::retire::end_grace))
+        .routes(routes!(credentials::end_grace::end_grace))
         .routes(routes!(credentials::revoke::revoke))
         .routes(routes!(credentials::revoke_many::revoke_many))
         .routes(routes!(credentials::revoke::clear_override))

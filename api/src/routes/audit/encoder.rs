@@ -1,50 +1,11 @@
 //! Encodes audit events for export: as CSV for spreadsheets, or as one JSON object a line.
 
-use std::{borrow::Cow, io, mem, str::FromStr};
+use std::{borrow::Cow, io, mem};
 
 use paddock_store::audit::AuditRow;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::view::AuditView;
-
-/// The format of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ExportFormat {
-    /// RFC 4180 with a header line. A text that a spreadsheet would take for a formula gets an
-    /// apostrophe in front.
-    Csv,
-    /// One JSON object per line, with every column as stored.
-    Ndjson,
-}
-
-impl ExportFormat {
-    /// The name of the format.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Ndjson => "ndjson",
-        }
-    }
-
-    /// The content type of the format.
-    pub(crate) const fn content_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv; charset=utf-8; header=present",
-            Self::Ndjson => "application/x-ndjson",
-        }
-    }
-}
-
-impl FromStr for ExportFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Csv, Self::Ndjson].into_iter().find(|format| format.text() == text).ok_or("must be csv or ndjson")
-    }
-}
+use crate::http::export::ExportFormat;
 
 /// The columns of a table, in their order.
 const COLUMNS: [&str; 16] = [

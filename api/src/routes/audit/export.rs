@@ -1,27 +1,19 @@
 //! The export of all audit events as a stream.
 
-use std::io;
+use std::{io, mem};
 
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use bytes::Bytes;
-use futures_util::{StreamExt, future, stream};
-use http::{HeaderValue, header};
 use paddock_accounts::{Accounts, access::Permission, types::Scope};
 use paddock_store::audit::AuditExport;
 
-use super::{
-    encoder::{AuditEncoder, ExportFormat},
-    filter::ExportEvents,
-};
+use super::{encoder::AuditEncoder, filter::ExportEvents};
 use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
         error::ApiError,
+        export::{ExportFormat, ExportPages, export_response},
         extract::{Query, Revalidate},
         openapi_problems::{CallerErrors, CommonErrors},
     },
@@ -51,45 +43,26 @@ pub(crate) async fn export(
     let asked: ExportEvents = query.read()?;
     let format = asked.format.unwrap_or(ExportFormat::Ndjson);
     let export = with_db_timeout(accounts.audit().export(asked.filter()?)).await?;
-    let mut pages = Pages { caller, export, encoder: AuditEncoder::new(format) };
-    let date: String = accounts.now().to_string().chars().take(10).collect();
-    let name = format!("attachment; filename=\"paddock-audit-{date}.{}\"", format.text());
-    // A failure of the first page is an error. A later failure can only break the response off.
-    let first = pages.next().await?;
-    let body = match first {
-        None => Body::from(pages.encoder.take().map_err(|_| ApiError::internal())?),
-        Some(first) => {
-            let rest = stream::try_unfold(pages, async |mut pages| match pages.next().await {
-                Ok(page) => Ok(page.map(|page| (page, pages))),
-                Err(_) => Err(io::Error::other("the export broke off")),
-            });
-            Body::from_stream(stream::once(future::ready(Ok(first))).chain(rest))
-        }
-    };
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(format.content_type())),
-        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| ApiError::internal())?),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((headers, body).into_response())
+    let pages = Pages { caller, export, encoder: AuditEncoder::new(format), has_begun: false };
+    export_response(pages, "audit", accounts.now(), format).await
 }
 
-/// An export in progress. It holds no database connection between two pages.
 struct Pages {
     caller: Caller,
     export: AuditExport,
     encoder: AuditEncoder,
+    has_begun: bool,
 }
 
-impl Pages {
-    /// Returns the next page. The client may read slowly, so the caller is re-authenticated before
-    /// each page.
+impl ExportPages for Pages {
     async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         self.caller.revalidate().await?;
         let rows = with_db_timeout(self.export.next_page(|row| self.encoder.push(row))).await?;
-        if rows.is_empty() {
+        // The first page has the header line even if there is no event.
+        if rows.is_empty() && mem::replace(&mut self.has_begun, true) {
             return Ok(None);
         }
+        self.has_begun = true;
         let text = rows.into_iter().collect::<io::Result<()>>().and_then(|()| self.encoder.take());
         Ok(Some(text.map_err(|_| ApiError::internal())?.into()))
     }

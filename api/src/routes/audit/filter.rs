@@ -12,10 +12,10 @@ use utoipa::{
     openapi::schema::{Object, ObjectBuilder, Type},
 };
 
-use super::encoder::ExportFormat;
 use crate::{
     http::{
         error::ApiError,
+        export::ExportFormat,
         extract::deserialize::{number, parsed},
     },
     routes::{schemas::SearchText, time_bound::TimeBound},

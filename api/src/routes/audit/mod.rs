@@ -23,7 +23,7 @@ use crate::{
         openapi_problems::{CallerErrors, CommonErrors},
     },
 };
-pub use encoder::{AuditEncoder, ExportFormat};
+pub use encoder::AuditEncoder;
 use filter::ListEvents;
 use view::AuditView;
 

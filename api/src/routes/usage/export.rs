@@ -2,14 +2,8 @@
 
 use std::io;
 
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use bytes::Bytes;
-use futures_util::{StreamExt, future, stream};
-use http::{HeaderValue, header};
 use paddock_accounts::{
     Accounts,
     access::Permission,
@@ -17,16 +11,13 @@ use paddock_accounts::{
     usage::{GroupBy, UsageFilter, UsageTotals},
 };
 
-use super::{
-    MAX_PAGE,
-    query::{ExportUsage, UsageFormat},
-    view::GroupView,
-};
+use super::{MAX_PAGE, query::ExportUsage, view::GroupView};
 use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
         error::ApiError,
+        export::{ExportFormat, ExportPages, export_response},
         extract::{Query, Revalidate},
         openapi_problems::{CallerErrors, CommonErrors},
     },
@@ -69,43 +60,23 @@ pub(crate) async fn export(
     caller.require(Permission::See(Scope::UsageRead, caller.principal().user_id)).await?;
     let asked: ExportUsage = query.read()?;
     let (filter, group_by) = asked.resolve(&accounts, &mut caller).await?;
-    let format = asked.format.unwrap_or(UsageFormat::Csv);
-    let date: String = accounts.now().to_string().chars().take(10).collect();
-    let (content_type, extension) = match format {
-        UsageFormat::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
-        UsageFormat::Ndjson => ("application/x-ndjson", "ndjson"),
-    };
-    let name = format!("attachment; filename=\"paddock-usage-{date}.{extension}\"");
-    let mut pages = Pages { accounts, caller, filter, group_by, format, offset: 0, is_over: false };
-    // A failure of the first page is an error. A later failure can only break the response off.
-    let first = pages.next().await?.unwrap_or_default();
-    let rest = stream::try_unfold(pages, async |mut pages| match pages.next().await {
-        Ok(page) => Ok(page.map(|page| (page, pages))),
-        Err(_) => Err(io::Error::other("the export broke off")),
-    });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (header::CONTENT_DISPOSITION, HeaderValue::try_from(name).map_err(|_| ApiError::internal())?),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    let body = Body::from_stream(stream::once(future::ready(Ok(first))).chain(rest));
-    Ok((headers, body).into_response())
+    let format = asked.format.unwrap_or(ExportFormat::Csv);
+    let now = accounts.now();
+    let pages = Pages { accounts, caller, filter, group_by, format, offset: 0, is_over: false };
+    export_response(pages, "usage", now, format).await
 }
 
-/// An export in progress. It holds no database connection between two pages.
 struct Pages {
     accounts: Accounts,
     caller: Caller,
     filter: UsageFilter,
     group_by: GroupBy,
-    format: UsageFormat,
+    format: ExportFormat,
     offset: u32,
     is_over: bool,
 }
 
-impl Pages {
-    /// Returns the next page. The client may read slowly, so the caller is re-authenticated before
-    /// each page.
+impl ExportPages for Pages {
     async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         if self.is_over {
             return Ok(None);
@@ -115,8 +86,8 @@ impl Pages {
         let (rows, _) = with_db_timeout(usage.totals(&self.filter, self.group_by, MAX_PAGE, self.offset)).await?;
         self.is_over = rows.len() < usize::from(MAX_PAGE);
         let text = match self.format {
-            UsageFormat::Csv => table(&rows, self.offset == 0),
-            UsageFormat::Ndjson => lines(rows),
+            ExportFormat::Csv => table(&rows, self.offset == 0),
+            ExportFormat::Ndjson => lines(rows),
         };
         self.offset = self.offset.saturating_add(MAX_PAGE.into());
         Ok(Some(text.map_err(|_| ApiError::internal())?.into()))

@@ -10,14 +10,15 @@ use paddock_accounts::{
 };
 use paddock_ollama::ModelName;
 use paddock_store::clock::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::{
     auth::Caller,
     http::{
         deadline::with_db_timeout,
         error::ApiError,
+        export::ExportFormat,
         extract::deserialize::{number, parsed},
     },
     routes::{schemas::columns, time_bound::TimeBound},
@@ -50,28 +51,6 @@ impl FromStr for Groups {
             }
         }
         Ok(Self(groups))
-    }
-}
-
-/// The format of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum UsageFormat {
-    /// RFC 4180 with a header line.
-    Csv,
-    /// One JSON object per line.
-    Ndjson,
-}
-
-impl FromStr for UsageFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "csv" => Ok(Self::Csv),
-            "ndjson" => Ok(Self::Ndjson),
-            _ => Err("must be csv or ndjson"),
-        }
     }
 }
 
@@ -160,8 +139,8 @@ filtered! {
     ExportUsage {
         /// The format: `csv` or `ndjson`.
         #[serde(default, deserialize_with = "parsed")]
-        #[param(value_type = Option<UsageFormat>, inline, default = "csv")]
-        pub(super) format: Option<UsageFormat>,
+        #[param(value_type = Option<ExportFormat>, inline, default = "csv")]
+        pub(super) format: Option<ExportFormat>,
     }
 }
 
