@@ -20,6 +20,7 @@ mod server;
 mod settings;
 mod signals;
 mod table;
+mod value_parsers;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,7 @@ use crate::{
     client::{Client, ServerSettings},
     error::Error,
     output::OutputSettings,
-    settings::parse_duration,
+    value_parsers::parse_duration,
 };
 
 /// The columns of the table.

@@ -15,8 +15,8 @@ use crate::{
     contexts::{self, Context, Contexts, ContextsFile},
     error::Error,
     prompt::{self, SignIn},
-    settings::parse_duration,
     signals,
+    value_parsers::parse_duration,
 };
 
 /// Sign in to a server, and keep a key for it on this machine.

@@ -10,7 +10,8 @@ use crate::{
     config::{environment, open_options},
     error::Error,
     logging,
-    settings::{CommonSettings, DatabaseSettings, parse_duration},
+    settings::{CommonSettings, DatabaseSettings},
+    value_parsers::parse_duration,
 };
 
 /// Migrate the database to the schema of this executable.

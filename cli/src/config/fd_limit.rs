@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     error::Error,
-    settings::{DatabaseSettings, MIN_CONNECTIONS, ServeSettings},
+    settings::{DatabaseSettings, ServeSettings},
+    value_parsers::MIN_CONNECTIONS,
 };
 
 /// Default maximum of connections. Each may hold a request head of 128 KiB.
