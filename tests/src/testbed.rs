@@ -46,6 +46,14 @@ pub enum Part {
     Python,
     /// A Python with LlamaIndex, which only `make soak` installs.
     LlamaIndex,
+    /// The executable `jq`, which pages of the documentation use.
+    Jq,
+    /// The executable `sqlite3`, for the same.
+    Sqlite,
+    /// The executable `promtool`.
+    Promtool,
+    /// The folder with `check-jsonschema`, `hadolint` and `zizmor`.
+    Linters,
     /// The folder with the `node_modules` of the JavaScript SDKs. `node` itself is on PATH.
     NodeClients,
     /// The right to mount a small disk in memory, which only root has. The installer cannot provide
@@ -74,6 +82,10 @@ impl Part {
             Self::Wrk => "wrk",
             Self::Python => "python",
             Self::LlamaIndex => "llama-index",
+            Self::Jq => "jq",
+            Self::Sqlite => "sqlite",
+            Self::Promtool => "promtool",
+            Self::Linters => "linters",
             Self::NodeClients => "node-clients",
             Self::SmallDisk => "small disk",
             Self::Network => "network",

@@ -5,6 +5,7 @@
 
 mod compose;
 mod installed;
+mod linted;
 mod monitoring;
 mod rendering;
 

@@ -1,6 +1,6 @@
 //! The dashboard and the alerts, against the metrics of a running Paddock.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::{
@@ -12,6 +12,7 @@ use paddock_tests::{
     process::run,
     reaper,
     story::story,
+    testbed::Part,
 };
 use serde_json::{Value, json};
 
@@ -129,6 +130,16 @@ async fn every_alert_has_a_runbook_and_a_test() {
         for name in metrics_of(&alerts) {
             ensure!(operations.contains(&name), "docs/operations.md has no {name}");
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_alert_fires_on_its_cause_only() {
+    story(async {
+        let tests = file("tests/deploy/alerts.test.yaml");
+        run(Command::new(Part::Promtool.locate()?).args(["test", "rules"]).arg(tests))?;
         Ok(())
     })
     .await;
