@@ -111,12 +111,13 @@ fn lease(settings: &OperatorSettings, kube: &kube::Config) -> Result<paddock_ope
         (None, Ok(pod)) if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => pod,
         (None, host) => format!("{}-{}", host.unwrap_or_else(|_| "paddock".to_owned()), std::process::id()),
     };
-    if identity.is_empty() || namespace.is_empty() {
+    let name = settings.lease_name.clone();
+    if [&namespace, &name, &identity].iter().any(|text| text.is_empty()) {
         return Err(Error::config(
-            "LEASE_IDENTITY and LEASE_NAMESPACE must not be empty; unset them, or set them to names",
+            "LEASE_IDENTITY, LEASE_NAME and LEASE_NAMESPACE must not be empty; unset them, or set them to names",
         ));
     }
-    Ok(paddock_operator::Lease { namespace, name: "paddock-operator".to_owned(), identity })
+    Ok(paddock_operator::Lease { namespace, name, identity })
 }
 
 /// The client for Ollama's management operations.

@@ -251,6 +251,9 @@ pub(crate) struct OperatorSettings {
     /// Namespace of the leader election lease [default: the pod's namespace, or default]
     #[arg(long, env = "LEASE_NAMESPACE", value_name = "NAME")]
     pub(crate) lease_namespace: Option<String>,
+    /// Name of the leader election lease; installations that share a namespace need a name each
+    #[arg(long, env = "LEASE_NAME", value_name = "NAME", default_value = "paddock-operator")]
+    pub(crate) lease_name: String,
     /// Name of this process in the lease [default: the pod's name, or host name and process id]
     #[arg(long, env = "LEASE_IDENTITY", value_name = "NAME")]
     pub(crate) lease_identity: Option<String>,

@@ -27,6 +27,8 @@
 {{- end }}
 - name: LEASE_NAMESPACE
   value: {{ $root.Release.Namespace }}
+- name: LEASE_NAME
+  value: {{ include "paddock.lease" $root }}
 - name: LEASE_IDENTITY
   valueFrom:
     fieldRef:

@@ -61,6 +61,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The name of the leader lease: of the release, so that two releases can share a namespace. */}}
+{{- define "paddock.lease" -}}
+{{- printf "%s-operator" (include "paddock.fullname" .) -}}
+{{- end -}}
+
 {{- define "paddock.bootstrapSecret" -}}
 {{- default (printf "%s-bootstrap-admin" (include "paddock.fullname" .)) .Values.bootstrap.secretName -}}
 {{- end -}}

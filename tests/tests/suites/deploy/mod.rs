@@ -7,6 +7,7 @@ mod compose;
 mod installed;
 mod linted;
 mod monitoring;
+mod release;
 mod rendering;
 
 use std::{path::PathBuf, process::Command};
