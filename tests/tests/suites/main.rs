@@ -6,6 +6,7 @@ mod clients;
 mod commands;
 mod contract;
 mod deploy;
+mod documentation;
 mod e2e;
 mod faults;
 mod gateway;
