@@ -19,6 +19,8 @@ export interface Directory {
   keys: ReadonlyMap<number, KeyName>;
   /** Whether every user is in `users`. An id that is not is then that of a deleted user. */
   hasAllUsers: boolean;
+  /** Whether the names are still to come. */
+  isLoading: boolean;
 }
 
 const usersQuery = queryOptions({
@@ -58,7 +60,8 @@ export function useDirectory(): Directory {
       users: users.data?.names ?? new Map([[profile.id, profile.email]]),
       keys: keys.data ?? new Map(),
       hasAllUsers: users.data?.isAll ?? false,
+      isLoading: users.isLoading || keys.isLoading,
     }),
-    [users.data, keys.data, profile],
+    [users.data, keys.data, profile, users.isLoading, keys.isLoading],
   );
 }

@@ -4,6 +4,7 @@ import { useCallback, useMemo } from "react";
 import { useDirectory } from "@/api/names";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
+import { HeldBack } from "@/components/HeldBack";
 import { PageHeader } from "@/components/PageHeader";
 import { Panel } from "@/components/Panel";
 import { ChainState } from "@/features/audit/ChainState";
@@ -12,7 +13,7 @@ import { EventPages } from "@/features/audit/EventPages";
 import { EventTable } from "@/features/audit/EventTable";
 import { ExportButtons } from "@/features/audit/ExportButtons";
 import { Filters } from "@/features/audit/Filters";
-import { eventsQuery } from "@/features/audit/queries";
+import { chainQuery, eventsQuery } from "@/features/audit/queries";
 import {
   type AuditSearch,
   type ChangeSearch,
@@ -30,6 +31,7 @@ interface Props {
 /** The audit log: what happened, who did it, and why something was refused. */
 export function AuditPage({ search, onSearch }: Props) {
   const events = useQuery(eventsQuery(search));
+  const chain = useQuery(chainQuery);
   const directory = useDirectory();
   const { data, error, isFetching, refetch } = events;
   const open = useCallback((id: number) => onSearch({ id }), [onSearch]);
@@ -52,20 +54,30 @@ export function AuditPage({ search, onSearch }: Props) {
   return (
     <>
       <PageHeader title={t("page.title")} description={t("page.description")} />
-      <ChainState />
-      <Panel title={t("list.title")} isFlush actions={<ExportButtons search={search} />}>
-        <Filters search={search} onSearch={onSearch} directory={directory} isLoading={isFetching} />
-        <EventTable
-          rows={data?.rows}
-          error={error}
-          isFetching={isFetching}
-          refetch={refetch}
-          directory={directory}
-          onOpen={open}
-          empty={empty}
-        />
-        {data !== undefined && <EventPages page={data} search={search} onSearch={onSearch} />}
-      </Panel>
+      <ChainState chain={chain} />
+      <HeldBack while={chain.isPending}>
+        <Panel title={t("list.title")} isFlush actions={<ExportButtons search={search} />}>
+          <Filters
+            search={search}
+            onSearch={onSearch}
+            directory={directory}
+            isLoading={isFetching}
+          />
+          <EventTable
+            // With their names, so that no row changes its height.
+            rows={directory.isLoading ? undefined : data?.rows}
+            error={error}
+            isFetching={isFetching}
+            refetch={refetch}
+            directory={directory}
+            onOpen={open}
+            empty={empty}
+          />
+          {data !== undefined && !directory.isLoading && (
+            <EventPages page={data} search={search} onSearch={onSearch} />
+          )}
+        </Panel>
+      </HeldBack>
       {search.id !== undefined && (
         <EventDialog
           key={search.id}

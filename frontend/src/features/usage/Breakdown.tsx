@@ -95,7 +95,8 @@ export function Breakdown(props: Props) {
       </div>
       <Table
         what={t(`what.${view}`)}
-        query={{ ...query, data: query.data && { rows: shown } }}
+        // With their names, so that no row changes its height.
+        query={{ ...query, data: query.data && !directory.isLoading ? { rows: shown } : undefined }}
         columns={columnsOf({
           view,
           names,
