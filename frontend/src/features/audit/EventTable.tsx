@@ -1,6 +1,7 @@
 import { CircleSlash } from "lucide-react";
 import { memo, type ReactNode, useMemo } from "react";
 import type { Directory } from "@/api/names";
+import { Breakable } from "@/components/Breakable";
 import { Button } from "@/components/Button";
 import { type Column, Table } from "@/components/Table";
 import { agentName } from "@/features/audit/agent";
@@ -138,7 +139,9 @@ function actorCell(event: AuditEvent, directory: Directory): ReactNode {
   const { name, hint } = actorOf(event, directory);
   return (
     <div title={event.actor} className="wrap-anywhere">
-      <p>{name}</p>
+      <p>
+        <Breakable>{name}</Breakable>
+      </p>
       {hint !== "" && <p className="text-muted text-sm">{hint}</p>}
     </div>
   );

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { ScrollText } from "lucide-react";
 import { useCallback, useMemo } from "react";
-import { useDirectory } from "@/api/names";
+import { type ShownIds, useDirectory } from "@/api/names";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
 import { HeldBack } from "@/components/HeldBack";
@@ -13,7 +13,7 @@ import { EventPages } from "@/features/audit/EventPages";
 import { EventTable } from "@/features/audit/EventTable";
 import { ExportButtons } from "@/features/audit/ExportButtons";
 import { Filters } from "@/features/audit/Filters";
-import { chainQuery, eventsQuery } from "@/features/audit/queries";
+import { type AuditEvent, chainQuery, eventsQuery } from "@/features/audit/queries";
 import {
   type AuditSearch,
   type ChangeSearch,
@@ -32,8 +32,8 @@ interface Props {
 export function AuditPage({ search, onSearch }: Props) {
   const events = useQuery(eventsQuery(search));
   const chain = useQuery(chainQuery);
-  const directory = useDirectory();
   const { data, error, isFetching, refetch } = events;
+  const directory = useDirectory(shownIds(data?.rows, search));
   const open = useCallback((id: number) => onSearch({ id }), [onSearch]);
   const hasFilter = isFiltered(search);
   const empty = useMemo(
@@ -90,4 +90,19 @@ export function AuditPage({ search, onSearch }: Props) {
       )}
     </>
   );
+}
+
+/** The users and keys whose names the page needs. */
+function shownIds(rows: readonly AuditEvent[] = [], { user, key, actor }: AuditSearch): ShownIds {
+  const actors = [...rows.map((row) => row.actor), actor ?? ""];
+  return {
+    users: [...rows.map((row) => row.user_id), user, ...idsOf("user", actors)],
+    keys: [...rows.map((row) => row.credential_id), key, ...idsOf("key", actors)],
+  };
+}
+
+/** The ids of the actors of a kind, as in `user:1`. */
+function idsOf(kind: string, actors: readonly string[]): number[] {
+  const ids = actors.map((actor) => (actor.startsWith(`${kind}:`) ? actor.split(":")[1] : ""));
+  return ids.flatMap((id) => (id ? [Number(id)] : []));
 }

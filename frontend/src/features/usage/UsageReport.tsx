@@ -32,7 +32,7 @@ export function UsageReport({ search, onSearch, views, owner, children }: Props)
   const { key, model } = search;
   const filter: UsageFilter = { period, user: owner ?? search.user, key, model };
   const query = useQuery(usageQuery(GROUPS[view], filter));
-  const directory = useDirectory();
+  const directory = useDirectory({ users: [search.user], keys: [key] });
   const models = useMemo(() => colouredModels(query.data ?? []), [query.data]);
   return (
     <>
