@@ -5,6 +5,7 @@ import { Badge } from "@/components/Badge";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
 import { ManagedBadge } from "@/components/Managed";
+import { ManifestButton } from "@/components/ManifestButton";
 import { Pagination } from "@/components/Pagination";
 import { Panel } from "@/components/Panel";
 import { SearchField } from "@/components/SearchField";
@@ -48,14 +49,17 @@ export function UserList({ users, search, onSearch }: Props) {
       level={3}
       isFlush
       actions={
-        <Button
-          size="sm"
-          icon={RotateCw}
-          isBusy={users.isFetching}
-          onClick={() => void users.refetch()}
-        >
-          {t("list.refresh")}
-        </Button>
+        <>
+          <ManifestButton choice={{ kind: "users" }} what={t("list.export")} />
+          <Button
+            size="sm"
+            icon={RotateCw}
+            isBusy={users.isFetching}
+            onClick={() => void users.refetch()}
+          >
+            {t("list.refresh")}
+          </Button>
+        </>
       }
     >
       <div className="px-4 pb-2">
