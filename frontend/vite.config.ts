@@ -19,6 +19,11 @@ const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; " +
   "connect-src 'self'; font-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
 
+/** Parts that only a few pages need are loaded with these pages. */
+const LIBRARIES = /node_modules\/@tanstack\/(?!.*(queriesObserver|useQueries|useBlocker)\.)/;
+const SHARED =
+  /src\/(api|components|lib)\/(?!(names|own-models|actors|numbers|csv|ModelField|Segments|FilterChip)\.)/;
+
 export default defineConfig({
   base: "/ui/",
   plugins: [
@@ -44,9 +49,9 @@ export default defineConfig({
         codeSplitting: {
           groups: [
             { name: "react", test: /node_modules\/(react|react-dom|scheduler)\// },
-            { name: "tanstack", test: /node_modules\/@tanstack\// },
+            { name: "tanstack", test: LIBRARIES },
             // The entry shows errors and messages with most of these, and every page with the rest.
-            { name: "shared", test: /src\/(api|components|lib)\//, minShareCount: 2 },
+            { name: "shared", test: SHARED, minShareCount: 2 },
           ],
         },
       },

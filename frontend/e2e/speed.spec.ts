@@ -1,4 +1,5 @@
-import type { BrowserContext, Page } from "@playwright/test";
+import { setTimeout } from "node:timers/promises";
+import type { Browser, BrowserContext, Page, TestInfo } from "@playwright/test";
 import type { Account } from "./support/api.ts";
 import { admin } from "./support/environment.ts";
 import { prepareStage } from "./support/stage.ts";
@@ -8,8 +9,9 @@ import { settle } from "./support/views.ts";
 const ADMIN_PATHS = ["overview", "users", "keys", "models", "usage", "audit"];
 const USER_PATHS = ["chat", "embeddings", "my-usage", "account"];
 
-/** People do not notice a layout shift below this. The aim is 0, which most pages reach. */
-const MAX_SHIFT = 0.05;
+const NARROW = { width: 390, height: 860 };
+/** How late the answers of the API come, in turn: in another order than they were asked for. In ms. */
+const DELAYS = [20, 240, 90, 320, 160];
 
 /** What a load costs its user. The times are of this machine, so that nothing asserts them. */
 interface Figures {
@@ -33,14 +35,11 @@ declare global {
   }
 }
 
-test("nothing moves while a page loads", async ({ browser, api }, info) => {
+test("what a load costs", async ({ browser, api }, info) => {
   const { user } = await prepareStage(api);
   const figures: Figures[] = [];
-  const load = async (path: string, as?: Pick<Account, "email" | "password">) => {
-    // A context of its own: nothing is cached.
-    const context = await browser.newContext({ baseURL: info.project.use.baseURL ?? "" });
-    if (as !== undefined) await signIn(context, as);
-    await observe(context);
+  const load = async (path: string, as?: Person) => {
+    const context = await freshContext(browser, info, as);
     figures.push(await measure(await context.newPage(), path));
     await context.close();
   };
@@ -55,9 +54,57 @@ test("nothing moves while a page loads", async ({ browser, api }, info) => {
     const description = JSON.stringify({ cls, tbt, interactive, scripts });
     info.annotations.push({ type: path, description });
   }
-  const shifted = figures.filter(({ cls }) => cls > MAX_SHIFT);
-  expect(shifted.map(({ path, shifts }) => `${path}: ${shifts.join("; ")}`)).toEqual([]);
+  expect(shiftsOf(figures)).toEqual([]);
 });
+
+for (const viewport of [undefined, NARROW]) {
+  const name = viewport === undefined ? "" : " on a narrow screen";
+  test(`nothing moves while answers arrive late${name}`, async ({ browser, api }, info) => {
+    const { user } = await prepareStage(api);
+    const figures: Figures[] = [];
+    const load = async (path: string, as: Person) => {
+      const context = await freshContext(browser, info, as);
+      const page = await context.newPage();
+      if (viewport !== undefined) await page.setViewportSize(viewport);
+      await answerLate(page);
+      figures.push(await measure(page, path));
+      await context.close();
+    };
+    for (const path of ADMIN_PATHS) await load(path, admin);
+    await load(`users?selected=${user.id}`, admin);
+    for (const path of USER_PATHS) await load(path, user);
+    expect(shiftsOf(figures)).toEqual([]);
+  });
+}
+
+type Person = Pick<Account, "email" | "password">;
+
+/** A context of its own: nothing is cached. */
+async function freshContext(browser: Browser, info: TestInfo, as?: Person) {
+  const context = await browser.newContext({ baseURL: info.project.use.baseURL ?? "" });
+  if (as !== undefined) await signIn(context, as);
+  await observe(context);
+  return context;
+}
+
+async function answerLate(page: Page): Promise<void> {
+  let count = 0;
+  await page.route(
+    (url) => !url.pathname.startsWith("/ui/"),
+    async (route) => {
+      const delay = DELAYS[count % DELAYS.length] ?? 0;
+      count += 1;
+      await setTimeout(delay);
+      await route.continue();
+    },
+  );
+}
+
+/** Each page on which something moved, with what moved. */
+function shiftsOf(figures: readonly Figures[]): string[] {
+  const shifted = figures.filter(({ cls }) => cls > 0);
+  return shifted.map(({ path, shifts }) => `${path}: ${shifts.join("; ")}`);
+}
 
 async function observe(context: BrowserContext): Promise<void> {
   await context.addInitScript(() => {

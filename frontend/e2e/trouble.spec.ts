@@ -27,6 +27,30 @@ test("a server that is away is announced, and its return too", async ({
   await expect(page.getByRole("button", { name: /^Backend status/ })).toContainText("All working");
 });
 
+test("what is typed into the command palette while it is loaded is kept", async ({
+  adminPage: page,
+}) => {
+  let load = () => {};
+  const isWanted = new Promise<void>((resolve) => {
+    load = resolve;
+  });
+  await page.route(/\/Palette-[^/]+\.js$/, async (route) => {
+    await isWanted;
+    await route.continue();
+  });
+  await page.goto("/ui/users");
+  await page.getByRole("button", { name: /^Go to/ }).click();
+  await expect(page.getByRole("textbox", { name: "Command palette" })).toBeFocused();
+  await page.keyboard.type("aud");
+  load();
+  const field = page.getByRole("combobox", { name: "Command palette" });
+  await expect(field).toHaveValue("aud");
+  await page.keyboard.type("it");
+  await expect(page.getByRole("option", { name: "Audit log" })).toBeVisible();
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/\/audit/);
+});
+
 test("a list that failed says why, with the request id, and is tried again", async ({
   adminPage: page,
 }) => {

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { call, freshEmail, freshPassword } from "./support/api.ts";
 import { expect, message, test } from "./support/test.ts";
 
@@ -55,6 +56,19 @@ test("an admin finds a user, changes what the user may do, and deletes the user"
     await expect(message(page, "Password updated")).toBeVisible();
     await expect(field).toHaveValue("");
     expect(await canSignIn()).toBe(401);
+  });
+
+  await test.step("the user is exported as YAML", async () => {
+    await page.getByRole("button", { name: `Export as YAML ${user.email}` }).click();
+    const dialog = page.getByRole("dialog", { name: `${user.email} as YAML` });
+    await dialog.getByRole("textbox", { name: "Namespace" }).fill("team-a");
+    await expect(dialog.getByRole("region", { name: "YAML" })).toContainText("namespace: team-a");
+    const download = page.waitForEvent("download");
+    await dialog.getByRole("button", { name: "Download" }).click();
+    const file = await download;
+    expect(file.suggestedFilename()).toMatch(/\.yaml$/);
+    expect(await readFile(await file.path(), "utf8")).toContain(`email: ${user.email}`);
+    await page.keyboard.press("Escape");
   });
 
   await test.step("Refresh shows what others have changed", async () => {

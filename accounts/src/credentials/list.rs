@@ -91,8 +91,13 @@ macro_rules! push_keys {
 /// Adds the conditions of a search to a statement.
 macro_rules! narrow {
     ($query:ident, $search:expr) => {
-        if let Some(id) = $search.id {
-            $query.push(" AND id = ").push_bind(id);
+        if !$search.ids.is_empty() {
+            $query.push(" AND id IN (");
+            let mut ids = $query.separated(", ");
+            for id in &$search.ids {
+                ids.push_bind(*id);
+            }
+            $query.push(")");
         }
         if let Some(user_id) = $search.user_id {
             $query.push(" AND user_id = ").push_bind(user_id);
@@ -142,7 +147,7 @@ impl Credentials<'_> {
 
     /// Finds the key with this id, with its owner and its secrets.
     pub async fn show(self, id: CredentialId) -> Result<Option<ListedKey>, Error> {
-        let search = KeySearch { id: Some(id), ..KeySearch::default() };
+        let search = KeySearch { ids: vec![id], ..KeySearch::default() };
         Ok(self.search(&search, 1, 0).await?.0.pop())
     }
 

@@ -14,8 +14,8 @@ use crate::{
 /// Selects keys. Every field that is set must match.
 #[derive(Clone, Debug, Default)]
 pub struct KeySearch {
-    /// The id.
-    pub id: Option<CredentialId>,
+    /// One of these ids. Empty: any id.
+    pub ids: Vec<CredentialId>,
     /// The owner.
     pub user_id: Option<UserId>,
     /// A substring of the label, the owner's address, or the prefix of a secret, in any case.
@@ -45,7 +45,8 @@ impl KeySearch {
     pub(super) fn is_everything(&self) -> bool {
         let has_text = self.text.as_ref().is_some_and(|text| !text.is_empty());
         let has_flag = self.is_never_used.is_some() || self.is_managed.is_some() || self.expires_before.is_some();
-        let has_value = self.id.is_some() || self.scope.is_some() || self.model.is_some() || !self.states.is_empty();
+        let has_list = !self.ids.is_empty() || !self.states.is_empty();
+        let has_value = has_list || self.scope.is_some() || self.model.is_some();
         !(has_text || has_flag || has_value)
     }
 }

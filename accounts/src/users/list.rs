@@ -1,6 +1,6 @@
 //! Listing and searching users.
 
-use paddock_store::{db::like_pattern, statements, with_conn};
+use paddock_store::{db::like_pattern, ids::UserId, statements, with_conn};
 use sqlx::QueryBuilder;
 
 use super::{User, Users};
@@ -17,6 +17,8 @@ statements! {
 /// Selects users. Every field that is set must match.
 #[derive(Clone, Debug, Default)]
 pub struct UserSearch {
+    /// One of these ids. Empty: any id.
+    pub ids: Vec<UserId>,
     /// A substring of the e-mail address, the display name or the external id, in any case.
     pub text: Option<String>,
     /// The roles.
@@ -87,6 +89,14 @@ impl SortColumn for UserColumn {
 /// Adds the conditions of a search to a statement.
 macro_rules! narrow {
     ($query:ident, $search:expr) => {
+        if !$search.ids.is_empty() {
+            $query.push(" AND id IN (");
+            let mut ids = $query.separated(", ");
+            for id in &$search.ids {
+                ids.push_bind(*id);
+            }
+            $query.push(")");
+        }
         if let Some(like) = $search.text.as_deref().filter(|text| !text.is_empty()).map(like_pattern) {
             $query.push(" AND (email LIKE lower(").push_bind(like.clone()).push(") ESCAPE '\\'");
             $query.push(" OR lower(display_name) LIKE lower(").push_bind(like.clone()).push(") ESCAPE '\\'");
@@ -113,7 +123,7 @@ macro_rules! narrow {
 impl UserSearch {
     fn is_everything(&self) -> bool {
         let has_text = self.text.as_ref().is_some_and(|text| !text.is_empty());
-        !has_text && self.role.is_none() && self.is_active.is_none() && self.is_managed.is_none()
+        self.ids.is_empty() && !has_text && self.role.is_none() && self.is_active.is_none() && self.is_managed.is_none()
     }
 }
 

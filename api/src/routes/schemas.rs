@@ -17,7 +17,10 @@ use utoipa::{
     openapi::{Object, ObjectBuilder, RefOr, Schema, Type},
 };
 
-use crate::http::{error::ApiError, extract::within};
+use crate::http::{
+    error::ApiError,
+    extract::{deserialize::whole_number, within},
+};
 
 /// The Kubernetes object that owns a resource. Change the object, not the resource.
 #[derive(Serialize, ToSchema)]
@@ -160,6 +163,25 @@ impl FromStr for SearchText {
             return Err("must be at most 200 characters");
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// Ids separated by commas.
+pub(crate) struct Ids(pub(crate) Vec<i64>);
+
+/// The most ids that one request names.
+const MAX_IDS: usize = 200;
+
+impl FromStr for Ids {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ids: Option<Vec<i64>> = text.split(',').map(|id| whole_number(id).filter(|id| *id > 0)).collect();
+        let ids = ids.ok_or("must be ids separated by commas, as 3,17")?;
+        if ids.len() > MAX_IDS {
+            return Err("must name at most 200 ids");
+        }
+        Ok(Self(ids))
     }
 }
 

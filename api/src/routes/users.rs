@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     hints::{HintView, user_hints},
     schemas::{
-        LimitsPatch, LimitsView, Listed, ManagedFilter, OwnerView, RoleName, SearchText, choices, columns, listed,
+        Ids, LimitsPatch, LimitsView, Listed, ManagedFilter, OwnerView, RoleName, SearchText, choices, columns, listed,
         page, patterns, texts,
     },
 };
@@ -155,6 +155,10 @@ pub(crate) struct ListUsers {
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<String>, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     q: Option<SearchText>,
+    /// Only users with these ids, separated by commas; at most 200.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, example = "3,17", pattern = "^[1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*$")]
+    id: Option<Ids>,
     /// Only users with this role, or with none.
     #[serde(default, deserialize_with = "parsed")]
     #[param(schema_with = choices::<RoleChoice>)]
@@ -192,6 +196,7 @@ pub(crate) async fn list(
     let asked: ListUsers = query.read()?;
     let (limit, offset) = page(asked.limit, 200, 50, asked.offset)?;
     let search = UserSearch {
+        ids: asked.id.map(|ids| ids.0.into_iter().map(UserId).collect()).unwrap_or_default(),
         text: asked.q.map(|text| text.0),
         role: asked.role.map(RoleFilter::from),
         is_active: asked.is_active,

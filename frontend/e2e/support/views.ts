@@ -238,6 +238,15 @@ export const DIALOGS: readonly View[] = [
     },
   },
   {
+    name: "export",
+    as: "admin",
+    open: async (page, { user }) => {
+      await page.goto(`/ui/users?selected=${user.id}`);
+      await page.getByRole("button", { name: `Export as YAML ${user.email}` }).click();
+      await expect(page.getByRole("dialog")).toContainText("kind: ApiUser");
+    },
+  },
+  {
     name: "model",
     as: "admin",
     open: async (page) => {

@@ -1,5 +1,6 @@
 import { queryOptions } from "@tanstack/react-query";
 import { send } from "@/api/client";
+import { isNamedForEmbeddings } from "@/lib/models";
 
 /** What a model is good for, as far as Ollama says. */
 export type Capability = "completion" | "embedding" | "vision" | "thinking" | "tools" | "insert";
@@ -22,8 +23,11 @@ export const ownModelsQuery = queryOptions({
     const { models } = (await (await send("/api/tags", { signal })).json()) as Tags;
     return (models ?? []).map(({ name, capabilities = [], details }) => ({
       name,
-      // Versions of Ollama differ in whether the list tells an embedding model from others.
-      isEmbedder: capabilities.includes("embedding") || /bert/i.test(details?.family ?? ""),
+      // The list says of models for embeddings too that they complete texts.
+      isEmbedder:
+        capabilities.includes("embedding") ||
+        /bert/i.test(details?.family ?? "") ||
+        isNamedForEmbeddings(name),
     }));
   },
   staleTime: 30_000,

@@ -5154,6 +5154,11 @@ export interface operations {
                 /** @description Only keys of this user. Absent: all keys for an admin, the caller's keys for others. */
                 user_id?: number;
                 /**
+                 * @description Only keys with these ids, separated by commas; at most 200.
+                 * @example 3,17
+                 */
+                id?: string;
+                /**
                  * @description Only keys with this text in the label, the address of the owner, or the prefix of a secret,
                  *     also of an earlier one. The case does not matter.
                  */
@@ -10002,6 +10007,11 @@ export interface operations {
                  *     not matter.
                  */
                 q?: string;
+                /**
+                 * @description Only users with these ids, separated by commas; at most 200.
+                 * @example 3,17
+                 */
+                id?: string;
                 role?: "admin" | "user" | "none";
                 /** @description Only users that may act, or only disabled users. */
                 is_active?: boolean;

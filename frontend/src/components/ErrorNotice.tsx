@@ -24,6 +24,8 @@ export function ErrorNotice({ error, onRetry, what, fields = [] }: Props) {
   const wait = useSecondsUntil(retryAt);
   if (error === null || error === undefined || isAbort(error)) return null;
   if (isOnlyAbout(error, fields)) return null;
+  // Nothing is wrong any more once the wait is over, and there is no Retry here to keep it for.
+  if (isTooMany(error) && wait === 0 && onRetry === undefined) return null;
   const { title, detail, requestId } = describe(error);
   return (
     <Notice
@@ -48,6 +50,10 @@ export function ErrorNotice({ error, onRetry, what, fields = [] }: Props) {
       )}
     </Notice>
   );
+}
+
+function isTooMany(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 429 && error.retryAt !== undefined;
 }
 
 interface Description {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readAccess, shortModel, writeAccess } from "@/lib/models";
+import { isNamedForEmbeddings, readAccess, shortModel, writeAccess } from "@/lib/models";
 
 describe("shortModel", () => {
   it.each([
@@ -11,6 +11,18 @@ describe("shortModel", () => {
     ["*", "*"],
   ])("%s is %s", (pattern, short) => {
     expect(shortModel(pattern)).toBe(short);
+  });
+});
+
+describe("the name of a model for embeddings", () => {
+  it.each([
+    ["all-minilm:l6", true],
+    ["nomic-embed-text:latest", true],
+    ["qwen3-embedding:8b", true],
+    ["bge-m3", true],
+    ["smollm2:135m", false],
+  ])("%s: %s", (name, expected) => {
+    expect(isNamedForEmbeddings(name)).toBe(expected);
   });
 });
 

@@ -43,3 +43,8 @@ export function writeAccess({ kind, allowed, denied }: ModelAccess): string[] | 
   if (kind === "all") return denials.length === 0 ? null : ["*", ...denials];
   return kind === "some" && allowed.length > 0 ? [...allowed, ...denials] : [];
 }
+
+/** Whether the name is that of a model for embeddings, for choosing another one to chat with. */
+export function isNamedForEmbeddings(model: string): boolean {
+  return /embed|minilm|bge/i.test(model);
+}

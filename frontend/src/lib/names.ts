@@ -8,7 +8,7 @@ const t = texts("names", en);
 export function userName(directory: Directory, id: number): string {
   const email = directory.users.get(id);
   if (email !== undefined) return email;
-  return t(directory.hasAllUsers ? "deletedUser" : "user", { id });
+  return t(directory.isKnown(id) ? "deletedUser" : "user", { id });
 }
 
 /** The label of a key, or its id. Null: a signed-in person without a key. */

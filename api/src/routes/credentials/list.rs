@@ -4,7 +4,7 @@
 
 use axum::extract::State;
 use paddock_accounts::{
-    Accounts, Sort, UserId,
+    Accounts, CredentialId, Sort, UserId,
     access::Permission,
     credentials::{KeyColumn, KeySearch, KeyState},
     types::Scope,
@@ -25,7 +25,7 @@ use crate::{
         },
         openapi_problems::{CallerErrors, CommonErrors},
     },
-    routes::schemas::{Listed, ManagedFilter, SearchText, Words, choices, columns, listed, page},
+    routes::schemas::{Ids, Listed, ManagedFilter, SearchText, Words, choices, columns, listed, page},
 };
 
 /// The longest page, and the default, because existing clients expect all keys.
@@ -39,6 +39,10 @@ pub(crate) struct ListCredentials {
     /// Only keys of this user. Absent: all keys for an admin, the caller's keys for others.
     #[serde(default, deserialize_with = "number")]
     user_id: Option<i64>,
+    /// Only keys with these ids, separated by commas; at most 200.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<String>, example = "3,17", pattern = "^[1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*$")]
+    id: Option<Ids>,
     /// Only keys with this text in the label, the address of the owner, or the prefix of a secret,
     /// also of an earlier one. The case does not matter.
     #[serde(default, deserialize_with = "parsed")]
@@ -104,6 +108,7 @@ pub(crate) async fn list(
     let user_id = caller.scope_to_user(Scope::KeysRead, asked.user_id.map(UserId)).await?;
     let (limit, offset) = page(asked.limit, MAX_PAGE, MAX_PAGE, asked.offset)?;
     let search = KeySearch {
+        ids: asked.id.map(|ids| ids.0.into_iter().map(CredentialId).collect()).unwrap_or_default(),
         user_id,
         text: asked.q.map(|text| text.0),
         states: asked.state.map(|states| states.0).unwrap_or_default(),
@@ -113,7 +118,6 @@ pub(crate) async fn list(
         is_never_used: asked.never_used,
         is_managed: asked.managed_by.map(ManagedFilter::is_managed),
         sort: asked.sort,
-        ..KeySearch::default()
     };
     Ok(listed(with_db_timeout(accounts.credentials().search(&search, limit, offset)).await?))
 }

@@ -88,7 +88,7 @@ impl Report<'_> {
     }
 
     fn example(&self, addr: SocketAddr) -> String {
-        let first = self.result.models.as_ref().ok().and_then(|models| models.first());
+        let first = self.result.models.as_ref().ok().and_then(|models| models.iter().find(|model| can_chat(model)));
         let model = self.tried_model.or(first.map(String::as_str)).unwrap_or("MODEL");
         let key = self.seeded.key.as_ref().map_or("$KEY", |key| key.plaintext().expose_secret());
         format!(
@@ -96,4 +96,11 @@ impl Report<'_> {
              application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n"
         )
     }
+}
+
+/// Whether the model answers questions, as far as its name tells. The list of Ollama says of models
+/// for embeddings too that they complete texts.
+fn can_chat(model: &str) -> bool {
+    let model = model.to_lowercase();
+    !["embed", "minilm", "bge"].iter().any(|part| model.contains(part))
 }

@@ -38,6 +38,8 @@ export function Limits({ usage }: { usage: UseQueryResult<OwnUsage> }) {
         query={{ data: rows, error, isFetching, refetch }}
         columns={COLUMNS}
         rowKey={(row) => row.name}
+        // A time that passes does not move the other columns.
+        isFixed
         empty={<EmptyState title={t("limits.empty")} />}
       />
     </Panel>
@@ -72,6 +74,7 @@ const COLUMNS: Column<Row>[] = [
   },
   {
     id: "left",
+    width: "w-[40%]",
     header: t("limits.column.left"),
     cell: ({ name, limit, left }) => {
       if (limit === undefined) return <span className="text-muted">{t("limits.none")}</span>;
@@ -91,6 +94,7 @@ const COLUMNS: Column<Row>[] = [
   },
   {
     id: "resets",
+    width: "w-[25%]",
     header: t("limits.column.resets"),
     cell: ({ resetsAt, left, limit }) => {
       if (resetsAt === undefined) return null;

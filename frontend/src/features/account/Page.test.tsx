@@ -58,6 +58,13 @@ describe("my account", () => {
     expect(row).toHaveTextContent("1,234");
   });
 
+  it("leads to the usage in detail", async () => {
+    await renderApp("/account", { as: ada });
+    const usage = await screen.findByRole("region", { name: "Usage" });
+    const link = await within(usage).findByRole("link", { name: "By key, model and day" });
+    expect(link).toHaveAttribute("href", "/ui/my-usage");
+  });
+
   it("shows why the limits cannot be read, with Retry", async () => {
     server.use(http.get("*/me/usage", () => problem(503, { kind: "unavailable" })));
     const { user } = await renderApp("/account", { as: ada });

@@ -3,6 +3,7 @@ import { RotateCw } from "lucide-react";
 import type { ReactNode } from "react";
 import { meQuery, useProfile } from "@/api/me";
 import { Button } from "@/components/Button";
+import { HeldBack } from "@/components/HeldBack";
 import { PageHeader } from "@/components/PageHeader";
 import { Limits } from "@/features/account/Limits";
 import { Password } from "@/features/account/Password";
@@ -45,12 +46,16 @@ export function AccountPage({ onSignedOut, children }: Props) {
           <Limits usage={usage} />
         </div>
         <div className="flex min-w-0 flex-col gap-4">
-          <Password email={profile.email} onChanged={onSignedOut} />
-          <Sessions onSignedOut={onSignedOut} />
+          <HeldBack while={usage.isPending}>
+            <Password email={profile.email} onChanged={onSignedOut} />
+            <Sessions onSignedOut={onSignedOut} />
+          </HeldBack>
         </div>
       </div>
-      <Usage profile={me} />
-      {children}
+      <HeldBack while={usage.isPending}>
+        <Usage profile={me} />
+        {children}
+      </HeldBack>
     </>
   );
 }

@@ -1,9 +1,11 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import type { Profile } from "@/api/me";
 import { EmptyState } from "@/components/EmptyState";
+import { PageLink } from "@/components/PageLink";
 import { Panel } from "@/components/Panel";
 import { type Column, Table } from "@/components/Table";
 import { t } from "@/features/account/text";
+import { canOpen } from "@/lib/pages";
 
 interface Row {
   period: "today" | "month";
@@ -18,7 +20,20 @@ export function Usage({ profile }: { profile: UseQueryResult<Profile> }) {
     { period: "month", totals: data.usage.this_month },
   ];
   return (
-    <Panel title={t("usage.title")} description={t("usage.description")} isFlush>
+    <Panel
+      title={t("usage.title")}
+      description={t("usage.description")}
+      isFlush
+      actions={
+        // Without a role, there is no such page.
+        data !== undefined &&
+        canOpen(data, "myUsage") && (
+          <span className="text-sm">
+            <PageLink page="myUsage">{t("usage.more")}</PageLink>
+          </span>
+        )
+      }
+    >
       <Table
         what={t("usage.what")}
         query={{ data: rows && { rows }, error, isFetching, refetch }}

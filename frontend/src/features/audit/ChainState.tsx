@@ -1,17 +1,17 @@
-import { useQuery } from "@tanstack/react-query";
+import type { UseQueryResult } from "@tanstack/react-query";
 import { ShieldCheck, ShieldEllipsis } from "lucide-react";
 import { CopyButton } from "@/components/CopyButton";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { Notice } from "@/components/Notice";
 import { Skeleton } from "@/components/Skeleton";
-import { type Chain, chainQuery } from "@/features/audit/queries";
+import type { Chain } from "@/features/audit/queries";
 import { t } from "@/features/audit/text";
 import { useNow } from "@/lib/clock";
 import { absoluteTime, relativeTime } from "@/lib/time";
 
 /** Whether the log is as it was written, and the head to keep elsewhere. */
-export function ChainState() {
-  const { data, error, refetch } = useQuery(chainQuery);
+export function ChainState({ chain }: { chain: UseQueryResult<Chain> }) {
+  const { data, error, refetch } = chain;
   if (data === undefined) {
     return error === null ? (
       <div className="min-h-7">

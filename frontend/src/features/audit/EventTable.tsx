@@ -1,6 +1,7 @@
 import { CircleSlash } from "lucide-react";
 import { memo, type ReactNode, useMemo } from "react";
 import type { Directory } from "@/api/names";
+import { Breakable } from "@/components/Breakable";
 import { Button } from "@/components/Button";
 import { type Column, Table } from "@/components/Table";
 import { agentName } from "@/features/audit/agent";
@@ -32,7 +33,8 @@ export const EventTable = memo(function EventTable(props: Props) {
       query={{ data: rows && { rows }, error, isFetching, refetch }}
       columns={columns}
       rowKey={(event) => event.id}
-      stackBelow="md"
+      stackBelow="lg"
+      isFixed
       empty={empty}
     />
   );
@@ -43,6 +45,7 @@ function columnsOf(directory: Directory, onOpen: (id: number) => void): Column<A
     {
       id: "time",
       header: t("column.time"),
+      width: "w-46",
       cell: ({ occurred_at }) => (
         <time
           dateTime={occurred_at}
@@ -54,21 +57,28 @@ function columnsOf(directory: Directory, onOpen: (id: number) => void): Column<A
       ),
     },
     { id: "event", header: t("column.event"), cell: (event) => eventCell(event, directory) },
-    { id: "user", header: t("column.user"), cell: (event) => actorCell(event, directory) },
+    {
+      id: "user",
+      header: t("column.user"),
+      width: "w-[22%]",
+      cell: (event) => actorCell(event, directory),
+    },
     {
       id: "ip",
       header: t("column.ip"),
+      width: "w-32",
       cell: ({ ip }) =>
-        ip === null ? <None /> : <span className="block wrap-break-word sm:min-w-24">{ip}</span>,
+        ip === null ? <None /> : <span className="block wrap-break-word">{ip}</span>,
     },
     {
       id: "agent",
       header: t("column.agent"),
+      width: "w-[14%]",
       cell: ({ user_agent }) =>
         user_agent === null ? (
           <None />
         ) : (
-          <span title={user_agent} className="block max-w-full truncate sm:max-w-40">
+          <span title={user_agent} className="block max-w-full truncate">
             {agentName(user_agent)}
           </span>
         ),
@@ -76,6 +86,7 @@ function columnsOf(directory: Directory, onOpen: (id: number) => void): Column<A
     {
       id: "details",
       header: t("column.details"),
+      width: "w-24",
       isHeaderHidden: true,
       align: "end",
       cell: ({ id }) => (
@@ -127,8 +138,10 @@ function eventCell(event: AuditEvent, directory: Directory): ReactNode {
 function actorCell(event: AuditEvent, directory: Directory): ReactNode {
   const { name, hint } = actorOf(event, directory);
   return (
-    <div title={event.actor} className="wrap-anywhere sm:min-w-44">
-      <p>{name}</p>
+    <div title={event.actor} className="wrap-anywhere">
+      <p>
+        <Breakable>{name}</Breakable>
+      </p>
       {hint !== "" && <p className="text-muted text-sm">{hint}</p>}
     </div>
   );

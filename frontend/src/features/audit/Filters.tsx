@@ -1,8 +1,9 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useId, useState } from "react";
 import type { Directory } from "@/api/names";
 import { Button } from "@/components/Button";
 import { Checkbox } from "@/components/Checkbox";
+import { ErrorNotice } from "@/components/ErrorNotice";
 import { Segments } from "@/components/Segments";
 import { TextField } from "@/components/TextField";
 import { EVENT_TYPES, eventName } from "@/features/audit/events";
@@ -34,18 +35,23 @@ export function Filters({ search, onSearch, directory, isLoading }: Props) {
   const [isOpen, setIsOpen] = useState(countMore(search) > 0);
   const typesId = useId();
   const { id: _, before: __, ...shown } = search;
+  const reading = useMutation({
+    mutationFn: (form: FormData) => readForm(form, directory),
+    onSuccess: (form) => {
+      setErrors(form.errors);
+      if (Object.keys(form.errors).length > 0) return;
+      const { limit } = form.search;
+      onSearch({
+        ...form.search,
+        limit: limit === DEFAULT_LIMIT ? undefined : limit,
+        before: undefined,
+      });
+      void queryClient.invalidateQueries({ queryKey: ["audit"] });
+    },
+  });
   const load = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
-    const form = readForm(new FormData(event.currentTarget), directory);
-    setErrors(form.errors);
-    if (Object.keys(form.errors).length > 0) return;
-    const { limit } = form.search;
-    onSearch({
-      ...form.search,
-      limit: limit === DEFAULT_LIMIT ? undefined : limit,
-      before: undefined,
-    });
-    void queryClient.invalidateQueries({ queryKey: ["audit"] });
+    reading.mutate(new FormData(event.currentTarget));
   };
   const more = countMore(search);
   return (
@@ -107,7 +113,7 @@ export function Filters({ search, onSearch, directory, isLoading }: Props) {
             />
           </div>
           <div className="flex flex-wrap gap-2 pt-6">
-            <Button type="submit" variant="primary" isBusy={isLoading}>
+            <Button type="submit" variant="primary" isBusy={isLoading || reading.isPending}>
               {t("filter.load")}
             </Button>
             {isFiltered(search) && (
@@ -117,6 +123,7 @@ export function Filters({ search, onSearch, directory, isLoading }: Props) {
             )}
           </div>
         </div>
+        <ErrorNotice error={reading.error} />
         <details open={isOpen} onToggle={(event) => setIsOpen(event.currentTarget.open)}>
           <summary className="w-fit rounded text-muted text-sm hover:text-text">
             {more === 0 ? t("filter.more") : t("filter.moreSet", { count: more })}

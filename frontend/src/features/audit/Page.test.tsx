@@ -3,8 +3,9 @@ import { http } from "msw";
 import { beforeEach, describe, expect, it } from "vitest";
 import { EVENT_TYPES } from "@/features/audit/events";
 import { anEvent, revoked, serveChain, serveEvents, serveNames } from "@/test/audit";
+import { aUser } from "@/test/fixtures";
 import { renderApp } from "@/test/render";
-import { problem, server } from "@/test/server";
+import { page, problem, server } from "@/test/server";
 
 beforeEach(() => {
   serveChain();
@@ -36,6 +37,23 @@ describe("list", () => {
     expect(await row.findByText("ada@example.com")).toBeInTheDocument();
     expect(row.getByText("192.0.2.7")).toBeInTheDocument();
     expect(row.getByText("Chrome 143")).toBeInTheDocument();
+  });
+
+  it("names users beyond the first thousand", async () => {
+    serveEvents([anEvent({ actor: "user:4711", user_id: 4711 })]);
+    const asked: (string | null)[] = [];
+    server.use(
+      http.get("*/users", ({ request }) => {
+        const id = new URL(request.url).searchParams.get("id");
+        if (id === null) return page([aUser()], 5000);
+        asked.push(id);
+        return page([aUser({ id: 4711, email: "zoe@example.com" })]);
+      }),
+    );
+    await renderApp("/audit");
+    const row = await rowOf("Access denied");
+    expect(row.getByText("zoe@example.com")).toBeInTheDocument();
+    expect(asked).toEqual(["4711"]);
   });
 
   it("says who revoked which key of whom", async () => {
@@ -147,6 +165,25 @@ describe("filters", () => {
     const field = screen.getByRole("combobox", { name: "About the user" });
     await user.type(field, "nobody@example.com{Enter}");
     await waitFor(() => expect(field).toBeInvalid());
+  });
+
+  it("finds an address on the server that is beyond the names of the page", async () => {
+    const asked = serveEvents([anEvent()]);
+    server.use(
+      http.get("*/users", ({ request }) => {
+        const search = new URL(request.url).searchParams;
+        return search.get("q") === "zoe@example.com"
+          ? page([aUser({ id: 4711, email: "zoe@example.com" })])
+          : page([aUser()], 5000);
+      }),
+    );
+    const { user } = await renderApp("/audit");
+    await user.click(await screen.findByText("More filters"));
+    await user.type(
+      screen.getByRole("combobox", { name: "About the user" }),
+      "zoe@example.com{Enter}",
+    );
+    await waitFor(() => expect(asked.at(-1)?.get("user_id")).toBe("4711"));
   });
 
   it("shows refusals after one click", async () => {

@@ -1,4 +1,4 @@
-import type { Directory } from "@/api/names";
+import { type Directory, findUser } from "@/api/names";
 import { typesLike } from "@/features/audit/events";
 import { type AuditChange, MAX_LIMIT, RESULTS } from "@/features/audit/search";
 import { t } from "@/features/audit/text";
@@ -18,11 +18,14 @@ const RULES = {
   key: "filter.keyUnknown",
 } as const;
 
-/** Reads the fields of the filter. With errors, the search is not to be used. */
-export function readForm(
+/**
+ * Reads the fields of the filter. With errors, the search is not to be used. Asks the server for an
+ * address that the directory does not have.
+ */
+export async function readForm(
   form: FormData,
   directory: Directory,
-): { search: AuditChange; errors: Errors } {
+): Promise<{ search: AuditChange; errors: Errors }> {
   const errors: Errors = {};
   const text = (name: string) => String(form.get(name) ?? "").trim() || undefined;
   const [event, actor, user, key] = [text("event"), text("actor"), text("user"), text("key")];
@@ -30,8 +33,8 @@ export function readForm(
     event,
     limit: within(positive(text("limit")), MAX_LIMIT),
     result: oneOf(RESULTS, text("result")),
-    actor: actor && actorNamed(actor, directory),
-    user: user === undefined ? undefined : userNamed(user, directory),
+    actor: actor === undefined ? undefined : await actorNamed(actor, directory),
+    user: user === undefined ? undefined : await userNamed(user, directory),
     key: positive(key),
     target: text("target"),
     request: text("request"),
@@ -60,16 +63,17 @@ export function shownActor(actor: string | undefined, directory: Directory): str
   return id === undefined ? (actor ?? "") : (directory.users.get(id) ?? `user:${id}`);
 }
 
-function actorNamed(text: string, directory: Directory): string | undefined {
+async function actorNamed(text: string, directory: Directory): Promise<string | undefined> {
   if (text === "anonymous" || /^(user|key|operator|system):./.test(text)) return text;
-  const user = userNamed(text, directory);
+  const user = await userNamed(text, directory);
   return user === undefined ? undefined : `user:${user}`;
 }
 
-function userNamed(text: string, directory: Directory): number | undefined {
+async function userNamed(text: string, directory: Directory): Promise<number | undefined> {
   const wanted = text.toLowerCase();
   for (const [id, email] of directory.users) if (email.toLowerCase() === wanted) return id;
   // The field shows a user whose address is unknown by the id, as in “User 6”.
   const id = positive(/\d+$/.exec(text)?.[0]);
-  return id !== undefined && userName(directory, id) === text ? id : undefined;
+  if (id !== undefined && userName(directory, id) === text) return id;
+  return directory.isWhole ? undefined : findUser(text);
 }

@@ -56,6 +56,19 @@ describe("sign-in page", () => {
     expect(screen.getByRole("button", { name: "Sign in" })).toBeDisabled();
   });
 
+  it("forgets the refusal when the wait is over", async () => {
+    server.use(
+      http.post("*/auth/login", () => problem(429, { kind: "login-locked", retryAfter: 1 })),
+    );
+    const { user } = await renderApp("/sign-in", { as: null });
+    await signIn(user);
+    expect(await screen.findByRole("alert")).toBeInTheDocument();
+    await waitFor(() => expect(screen.queryByRole("alert")).not.toBeInTheDocument(), {
+      timeout: 3_000,
+    });
+    expect(screen.getByRole("button", { name: "Sign in" })).toBeEnabled();
+  });
+
   it("says why the server refuses a sign-in", async () => {
     server.use(
       http.post("*/auth/login", () =>

@@ -241,6 +241,7 @@ describe("the model", () => {
       http.get("*/api/tags", () =>
         HttpResponse.json({
           models: [
+            { name: "qwen3-embedding:8b", capabilities: ["completion"] },
             { name: "all-minilm:l6", details: { family: "bert" } },
             { name: "smollm2:135m", details: { family: "llama" } },
           ],

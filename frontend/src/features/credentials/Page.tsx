@@ -3,6 +3,7 @@ import { KeyRound, Plus, RotateCw } from "lucide-react";
 import { lazy, Suspense } from "react";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
+import { ManifestButton } from "@/components/ManifestButton";
 import { PageHeader } from "@/components/PageHeader";
 import { Pagination } from "@/components/Pagination";
 import { type Column, type Sort, Table } from "@/components/Table";
@@ -63,6 +64,7 @@ export function KeysPage({ search, onSearch }: Props) {
         description={t("page.description")}
         actions={
           <>
+            <ManifestButton size="md" choice={{ kind: "keys" }} what={t("page.export")} />
             <Button icon={RotateCw} isBusy={keys.isFetching} onClick={() => void keys.refetch()}>
               {t("refresh")}
             </Button>

@@ -3,6 +3,7 @@ import { Button } from "@/components/Button";
 import { Dialog } from "@/components/Dialog";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { ManagedNotice } from "@/components/Managed";
+import { ManifestButton } from "@/components/ManifestButton";
 import { Notice } from "@/components/Notice";
 import { EditKey } from "@/features/credentials/EditKey";
 import { KeyFacts } from "@/features/credentials/KeyFacts";
@@ -64,6 +65,14 @@ export function ShowDialog({ credential, error, onOpen, onClose }: Props) {
           <Button icon={ShieldX} onClick={() => onOpen("revoke")}>
             {t("show.revoke")}
           </Button>
+          {managed_by === null && (
+            <ManifestButton
+              size="md"
+              choice={{ kind: "keys", id: credential.id }}
+              what={nameOf(credential)}
+              target={nameOf(credential)}
+            />
+          )}
         </div>
       )}
       <Versions credential={credential} onEndOld={() => onOpen("end-old")} />

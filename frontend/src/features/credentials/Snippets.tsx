@@ -7,6 +7,7 @@ import { allowsModel } from "@/features/credentials/patterns";
 import type { Scope } from "@/features/credentials/queries";
 import { type Client, clientsFor, snippet } from "@/features/credentials/snippets";
 import { t } from "@/features/credentials/text";
+import { isNamedForEmbeddings } from "@/lib/models";
 
 interface Props {
   secret: string;
@@ -19,7 +20,6 @@ interface Props {
 }
 
 const ANY_MODEL = "smollm2:135m";
-const EMBEDDING = /embed|minilm|bge/i;
 
 /** How each client uses the key, with the address of this server and a model filled in. */
 export function Snippets({ secret, label, scopes, models, onCopy }: Props) {
@@ -93,5 +93,5 @@ export function Snippets({ secret, label, scopes, models, onCopy }: Props) {
 /** A model for what the key may do: one for embeddings only if it may do nothing else. */
 function firstFor(scopes: readonly Scope[], models: readonly string[]): string | undefined {
   const isEmbedding = !scopes.includes("chat") && !scopes.includes("generate");
-  return models.find((model) => EMBEDDING.test(model) === isEmbedding) ?? models[0];
+  return models.find((model) => isNamedForEmbeddings(model) === isEmbedding) ?? models[0];
 }

@@ -4,6 +4,7 @@ import { CopyButton } from "@/components/CopyButton";
 import { Dialog, DialogActions } from "@/components/Dialog";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { ManagedNotice } from "@/components/Managed";
+import { ManifestButton } from "@/components/ManifestButton";
 import { Notice } from "@/components/Notice";
 import { Memory } from "@/features/models/BackendCell";
 import { bytesText, hostOf } from "@/features/models/format";
@@ -53,6 +54,14 @@ export function ModelDetails({ model, onDelete, onClose }: Props) {
       </ul>
       <ErrorNotice error={start.error} />
       <DialogActions>
+        {model.managed_by.length === 0 && isPresent(model) && (
+          <ManifestButton
+            size="md"
+            choice={{ kind: "models", model: model.model }}
+            what={model.name}
+            target={model.name}
+          />
+        )}
         {model.managed_by.length === 0 && isPresent(model) && (
           <Button icon={Trash2} onClick={onDelete}>
             {t("details.delete")}

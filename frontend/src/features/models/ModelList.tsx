@@ -4,6 +4,7 @@ import { Badge } from "@/components/Badge";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
 import { ManagedBadge } from "@/components/Managed";
+import { ManifestButton } from "@/components/ManifestButton";
 import { Notice } from "@/components/Notice";
 import { Panel } from "@/components/Panel";
 import { SearchField } from "@/components/SearchField";
@@ -38,14 +39,17 @@ export function ModelList({ models, search, onSearch }: Props) {
       description={t("list.description")}
       isFlush
       actions={
-        <Button
-          size="sm"
-          icon={RotateCw}
-          isBusy={models.isFetching}
-          onClick={() => void models.refetch()}
-        >
-          {t("list.refresh")}
-        </Button>
+        <>
+          <ManifestButton choice={{ kind: "models" }} what={t("list.export")} />
+          <Button
+            size="sm"
+            icon={RotateCw}
+            isBusy={models.isFetching}
+            onClick={() => void models.refetch()}
+          >
+            {t("list.refresh")}
+          </Button>
+        </>
       }
     >
       <div className="flex flex-wrap items-end gap-3 px-4 pb-3">

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Download } from "lucide-react";
 import { Button } from "@/components/Button";
+import { HeldBack } from "@/components/HeldBack";
 import { PageHeader } from "@/components/PageHeader";
 import { DeleteModel } from "@/features/models/DeleteModel";
 import { ModelDetails } from "@/features/models/ModelDetails";
@@ -31,7 +32,9 @@ export function ModelsPage({ search, onSearch }: Props) {
         }
       />
       <ModelList models={models} search={search} onSearch={onSearch} />
-      <PullList page={search.page ?? 1} onSearch={onSearch} />
+      <HeldBack while={models.isPending}>
+        <PullList page={search.page ?? 1} onSearch={onSearch} />
+      </HeldBack>
       {search.open === "pull" && <PullDialog onClose={() => onSearch({ open: undefined })} />}
       {search.open === undefined && selected !== undefined && (
         <ModelDetails

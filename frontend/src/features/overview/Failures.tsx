@@ -15,7 +15,10 @@ import en from "@/locales/en/overview.json";
 /** The latest refusals and sign-in failures, each with its reason. */
 export function Failures() {
   const { data, error, refetch } = useQuery(failuresQuery);
-  const directory = useDirectory();
+  const directory = useDirectory({
+    users: data?.rows.map((event) => event.user_id) ?? [],
+    keys: data?.rows.map((event) => event.credential_id) ?? [],
+  });
   return (
     <Panel
       title={t("failures.title")}

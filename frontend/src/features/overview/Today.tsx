@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { PageLink } from "@/components/PageLink";
-import { Skeleton } from "@/components/Skeleton";
+import { Placeholder } from "@/components/Placeholder";
 import { dayQuery } from "@/features/overview/queries";
 import { t } from "@/features/overview/text";
 import { useNow } from "@/lib/clock";
@@ -18,27 +18,23 @@ export function Today() {
     const retry = () => void today.refetch();
     return <ErrorNotice error={today.error} onRetry={retry} what={t("today.what")} />;
   }
-  if (today.data === undefined) {
-    // As high as the numbers, so that nothing moves when they arrive.
-    return (
-      <div className="min-h-31">
-        <Skeleton label={t("today.loading")} lines={3} />
-      </div>
-    );
-  }
-  const sum = sumOf(today.data);
+  const sum = today.data && sumOf(today.data);
   const before = sumOf(yesterday.data ?? []);
   return (
-    <section aria-label={t("today.title")} className="flex flex-col gap-2">
+    <section
+      aria-label={t("today.title")}
+      aria-busy={sum === undefined}
+      className="flex flex-col gap-2"
+    >
       <dl className="grid grid-cols-2 gap-px overflow-hidden rounded-[0.625rem] border border-line bg-line lg:grid-cols-4">
         {(["requests", "tokens", "users", "failed"] as const).map((id) => (
           <div key={id} className="min-w-0 bg-surface px-4 py-3">
             <dt className="text-muted text-sm">{t(`today.${id}`)}</dt>
             <dd
-              title={exact(sum[id])}
+              title={sum && exact(sum[id])}
               className="mt-0.5 font-semibold text-xl tabular-nums tracking-tight"
             >
-              {short(sum[id])}
+              {sum === undefined ? <Placeholder /> : short(sum[id])}
             </dd>
             <dd className="min-h-5 text-muted text-sm">
               {yesterday.data !== undefined && t("today.before", { value: short(before[id]) })}

@@ -17,7 +17,8 @@ const MAX_USERS = 6;
 export function TopUsers() {
   // Its failure is shown above, where the same numbers are added up.
   const { data, error } = useQuery(dayQuery(useNow(60_000), 0));
-  const directory = useDirectory();
+  const top = data?.slice(0, MAX_USERS);
+  const directory = useDirectory({ users: top?.map((row) => row.user_id) ?? [] });
   const most = data?.[0]?.tokens ?? 0;
   return (
     <Panel
@@ -36,9 +37,9 @@ export function TopUsers() {
           {t("users.noneDetail")}
         </EmptyState>
       )}
-      {data !== undefined && data.length > 0 && (
+      {top !== undefined && top.length > 0 && (
         <ol className="flex flex-col gap-2.5">
-          {data.slice(0, MAX_USERS).map(({ user_id = 0, tokens }) => (
+          {top.map(({ user_id = 0, tokens }) => (
             <li key={user_id} className="flex flex-col gap-1">
               <div className="flex items-baseline justify-between gap-4">
                 <span className="min-w-0 wrap-anywhere">

@@ -107,20 +107,26 @@ export function keysQuery(now: number) {
 export const stepsQuery = queryOptions({
   queryKey: ["overview", "steps"],
   queryFn: async ({ signal }) => {
-    const [users, keys, { models }, usage] = await Promise.all([
+    const [users, keys, usage] = await Promise.all([
       unwrapPage(client.GET("/users", { params: { query: COUNT }, signal })),
       unwrapPage(client.GET("/credentials", { params: { query: { limit: 2 } }, signal })),
-      unwrap(client.GET("/models", { signal })),
       unwrap(client.GET("/usage", { signal })),
     ]);
+    const request = (usage[0]?.requests ?? 0) > 0;
     return {
       user: users.total > 1,
       key: keys.rows.some(({ label }) => label !== BOOTSTRAP_LABEL),
-      model: models.some(({ backends }) => backends.some(({ present }) => present === true)),
-      request: (usage[0]?.requests ?? 0) > 0,
+      // Every backend is asked for its models, which takes seconds if one is away.
+      model: request || (await hasModel(signal)),
+      request,
     };
   },
 });
+
+async function hasModel(signal: AbortSignal): Promise<boolean> {
+  const { models } = await unwrap(client.GET("/models", { signal }));
+  return models.some(({ backends }) => backends.some(({ present }) => present === true));
+}
 
 function tokensOf({ prompt_tokens, completion_tokens }: Totals): number {
   return prompt_tokens + completion_tokens;

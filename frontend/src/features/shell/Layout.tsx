@@ -1,18 +1,17 @@
 import { useLocation } from "@tanstack/react-router";
 import { Menu } from "lucide-react";
-import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
+import { type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { useProfile } from "@/api/me";
 import { IconButton } from "@/components/IconButton";
 import { Logo } from "@/components/Logo";
 import { Notice } from "@/components/Notice";
 import { Skeleton } from "@/components/Skeleton";
 import { Drawer } from "@/features/shell/Drawer";
+import { PaletteHost } from "@/features/shell/PaletteHost";
 import { Sidebar } from "@/features/shell/Sidebar";
 import { StatusBanner } from "@/features/shell/StatusBanner";
 import { t } from "@/features/shell/text";
 import { usePalette } from "@/features/shell/use-palette";
-
-const Palette = lazy(() => import("@/features/shell/Palette"));
 
 /** The frame of every page after sign-in: the navigation beside the page. */
 export function Layout({ children }: { children: ReactNode }) {
@@ -46,11 +45,7 @@ export function Layout({ children }: { children: ReactNode }) {
         )}
         <Suspense fallback={<Skeleton label={t("loading")} lines={6} />}>{children}</Suspense>
       </main>
-      {isPaletteOpen && (
-        <Suspense fallback={null}>
-          <Palette onClose={() => setIsPaletteOpen(false)} />
-        </Suspense>
-      )}
+      {isPaletteOpen && <PaletteHost onClose={() => setIsPaletteOpen(false)} />}
     </div>
   );
 }

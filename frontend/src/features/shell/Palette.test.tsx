@@ -19,6 +19,17 @@ function selected() {
 }
 
 describe("command palette", () => {
+  // The first test of the file: the palette is still to be loaded.
+  it("keeps the letters that are typed while it is loaded", async () => {
+    server.use(http.get("*/users", () => page([])));
+    const { user } = await renderApp("/nothing/here");
+    await screen.findByText(/^Signed in as/);
+    await user.keyboard("{Control>}k{/Control}us");
+    expect(await screen.findByRole("combobox", { name: "Command palette" })).toHaveValue("us");
+    await user.keyboard("ers");
+    expect(screen.getByRole("combobox")).toHaveValue("users");
+  });
+
   it("opens with its keys, takes the focus and closes with the same keys", async () => {
     const { field, user } = await openPalette();
     expect(field).toHaveFocus();

@@ -9,11 +9,17 @@ import { t } from "@/features/shell/text";
 
 const GROUPS: readonly PaletteGroup[] = ["pages", "users", "actions"];
 
+interface Props {
+  /** What was typed before the palette was there. */
+  typed: string;
+  onClose: () => void;
+}
+
 /** The command palette: jumps to a page or a user, or does something, by a few letters. */
-export default function Palette({ onClose }: { onClose: () => void }) {
+export default function Palette({ typed, onClose }: Props) {
   const dialog = useModal();
   const listId = useId();
-  const [words, setWords] = useState("");
+  const [words, setWords] = useState(typed);
   const [active, setActive] = useState(0);
   const { items, isSearching } = usePaletteItems(words);
   const current = items[Math.min(active, items.length - 1)];
@@ -47,6 +53,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
       className="mx-auto mt-[12vh] w-[calc(100%-2rem)] max-w-xl overflow-hidden rounded-xl border border-line bg-raised p-0 text-text shadow-overlay"
     >
       <input
+        ref={placeCaret}
         type="text"
         data-initial-focus
         role="combobox"
@@ -128,6 +135,11 @@ function Group({ listId, title, items, current, onRun, onHover }: GroupProps) {
       ))}
     </div>
   );
+}
+
+/** Goes on after what was typed already. */
+function placeCaret(field: HTMLInputElement | null) {
+  field?.setSelectionRange(field.value.length, field.value.length);
 }
 
 /** The option that a key leads to. The arrows wrap around. */

@@ -1,6 +1,6 @@
 import { ChartColumn, Download } from "lucide-react";
 import { useMemo } from "react";
-import type { Directory } from "@/api/names";
+import { type Directory, useDirectory } from "@/api/names";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
 import { Pagination } from "@/components/Pagination";
@@ -37,6 +37,7 @@ interface Props {
   view: View;
   views: readonly View[];
   period: Period;
+  /** The names to sort by. */
   directory: Directory;
   /** Whether it is the page of one user. */
   isOneUser: boolean;
@@ -51,20 +52,25 @@ export function Breakdown(props: Props) {
   const { query, search, onSearch, view, views, period, directory, isOneUser, models } = props;
   const { page = 1 } = search;
   const sort = readSort(search.sort);
-  const names = namesOf(view, directory, isOneUser);
+  const unsorted = useMemo(() => groupsOf(query.data ?? [], view), [query.data, view]);
   const groups = useMemo(() => {
     const { full } = namesOf(view, directory, isOneUser);
-    return sortGroups(groupsOf(query.data ?? [], view), readSort(search.sort), full);
-  }, [query.data, view, directory, isOneUser, search.sort]);
+    return sortGroups(unsorted, readSort(search.sort), full);
+  }, [unsorted, view, directory, isOneUser, search.sort]);
   const { totals, full, hasOthers } = useMemo(
     () => ({
-      totals: sumOf(groups),
-      full: groups.reduce((most, group) => Math.max(most, tokensOf(group)), 0),
-      hasOthers: groups.some((group) => hasOther(group, models)),
+      totals: sumOf(unsorted),
+      full: unsorted.reduce((most, group) => Math.max(most, tokensOf(group)), 0),
+      hasOthers: unsorted.some((group) => hasOther(group, models)),
     }),
-    [groups, models],
+    [unsorted, models],
   );
   const shown = groups.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
+  const shownNames = useDirectory({
+    users: shown.map((group) => group.user),
+    keys: shown.map((group) => group.key),
+  });
+  const names = namesOf(view, shownNames, isOneUser);
   const open = (group: Group) =>
     onSearch({ ...narrowed(group, view), page: undefined, sort: undefined });
   return (
@@ -95,7 +101,11 @@ export function Breakdown(props: Props) {
       </div>
       <Table
         what={t(`what.${view}`)}
-        query={{ ...query, data: query.data && { rows: shown } }}
+        // With their names, so that no row changes its height.
+        query={{
+          ...query,
+          data: query.data && !shownNames.isLoading ? { rows: shown } : undefined,
+        }}
         columns={columnsOf({
           view,
           names,
@@ -113,7 +123,8 @@ export function Breakdown(props: Props) {
           const isDescending = isFirst ? column !== "name" : !sort.isDescending;
           onSearch({ sort: toSort(column, isDescending), page: undefined }, { replace: true });
         }}
-        stackBelow="md"
+        stackBelow="lg"
+        isFixed
         empty={
           <EmptyState icon={ChartColumn} title={t("empty.title")}>
             {t("empty.detail")}

@@ -1,9 +1,9 @@
-import { useQuery } from "@tanstack/react-query";
+import type { UseQueryResult } from "@tanstack/react-query";
 import { Badge } from "@/components/Badge";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { Panel } from "@/components/Panel";
 import { Skeleton } from "@/components/Skeleton";
-import { type LimitStates, limitsQuery } from "@/features/usage/queries";
+import type { LimitStates } from "@/features/usage/queries";
 import { t } from "@/features/usage/text";
 import { useNow } from "@/lib/clock";
 import { exact } from "@/lib/numbers";
@@ -23,8 +23,8 @@ const LIMITS: readonly LimitId[] = [
 const SCARCE = 0.2;
 
 /** What is left of each limit, and when it is full again. */
-export function LimitsLeft() {
-  const { data, error, refetch } = useQuery(limitsQuery);
+export function LimitsLeft({ limits }: { limits: UseQueryResult<LimitStates> }) {
+  const { data, error, refetch } = limits;
   const present = LIMITS.filter((id) => data?.[id] != null);
   return (
     <Panel title={t("limits.title")} description={t("limits.description")}>
@@ -89,9 +89,12 @@ function Left({ name, limit, left, resetsAt }: LeftProps) {
           className={left < limit * SCARCE ? "fill-warning-text" : "fill-accent"}
         />
       </svg>
-      <div className="flex flex-wrap justify-between gap-x-3 text-muted text-sm tabular-nums">
+      {/* Always two lines: nothing moves when the limit is full again. */}
+      <div className="flex flex-col text-muted text-sm tabular-nums">
         <span>{t("limits.left", { left: exact(left), limit: exact(limit) })}</span>
-        {!isFull && (
+        {isFull ? (
+          <span>{t("limits.full")}</span>
+        ) : (
           <time dateTime={resetsAt} title={absoluteTime(resetsAt)}>
             {t("limits.resets", { when: relativeTime(resetsAt, now) })}
           </time>

@@ -1,6 +1,9 @@
+import { useQuery } from "@tanstack/react-query";
 import { useProfile } from "@/api/me";
+import { HeldBack } from "@/components/HeldBack";
 import { PageHeader } from "@/components/PageHeader";
 import { LimitsLeft } from "@/features/usage/LimitsLeft";
+import { limitsQuery } from "@/features/usage/queries";
 import type { ChangeSearch, UsageSearch, View } from "@/features/usage/search";
 import { t } from "@/features/usage/text";
 import { UsageReport } from "@/features/usage/UsageReport";
@@ -15,11 +18,14 @@ const VIEWS: readonly View[] = ["key", "model"];
 /** The usage of the signed-in user, and what is left of each limit. */
 export function MyUsagePage({ search, onSearch }: Props) {
   const { id } = useProfile();
+  const limits = useQuery(limitsQuery);
   return (
     <>
       <PageHeader title={t("mine.title")} description={t("mine.description")} />
-      <LimitsLeft />
-      <UsageReport search={search} onSearch={onSearch} views={VIEWS} owner={id} />
+      <LimitsLeft limits={limits} />
+      <HeldBack while={limits.isPending}>
+        <UsageReport search={search} onSearch={onSearch} views={VIEWS} owner={id} />
+      </HeldBack>
     </>
   );
 }

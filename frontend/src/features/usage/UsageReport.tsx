@@ -1,7 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { type ReactNode, useMemo } from "react";
 import { useDirectory } from "@/api/names";
-import { Skeleton } from "@/components/Skeleton";
 import { Breakdown } from "@/features/usage/Breakdown";
 import { Filters } from "@/features/usage/Filters";
 import { OverTime } from "@/features/usage/OverTime";
@@ -33,7 +32,7 @@ export function UsageReport({ search, onSearch, views, owner, children }: Props)
   const { key, model } = search;
   const filter: UsageFilter = { period, user: owner ?? search.user, key, model };
   const query = useQuery(usageQuery(GROUPS[view], filter));
-  const directory = useDirectory();
+  const directory = useDirectory({ users: [search.user], keys: [key] });
   const models = useMemo(() => colouredModels(query.data ?? []), [query.data]);
   return (
     <>
@@ -42,16 +41,10 @@ export function UsageReport({ search, onSearch, views, owner, children }: Props)
         <p className="text-muted text-sm">{periodText(period)}</p>
       </div>
       <Filters search={search} directory={directory} onSearch={onSearch} />
-      {query.data === undefined && query.error === null && (
-        // As high as the numbers, so that nothing moves when they arrive.
-        <div className="card min-h-24 px-4 py-3">
-          <Skeleton label={t("summary.loading")} lines={2} />
-        </div>
-      )}
-      {query.data !== undefined && (
+      {query.error === null && (
         <Summary
-          totals={sumOf(query.data)}
-          users={owner === undefined && view !== "model" ? countUsers(query.data) : undefined}
+          totals={query.data && sumOf(query.data)}
+          users={owner === undefined && view !== "model" ? countUsers(query.data ?? []) : undefined}
         />
       )}
       {children}

@@ -1,3 +1,4 @@
+import { Breakable } from "@/components/Breakable";
 import type { Column } from "@/components/Table";
 import type { Names } from "@/features/usage/names";
 import { ShareBar } from "@/features/usage/ShareBar";
@@ -26,28 +27,33 @@ export function columnsOf({ view, names, models, full, total, onOpen }: Props): 
       cell: (group) => (
         <div className="min-w-0">
           {onOpen === undefined || group.key === null ? (
-            names.first(group)
+            <Breakable>{names.first(group)}</Breakable>
           ) : (
             <button
               type="button"
+              // The points where a line may break are no spaces.
+              aria-label={names.first(group)}
               title={t("table.open", { name: names.full(group) })}
               onClick={() => onOpen(group)}
               className="min-h-6 rounded text-start underline-offset-2 wrap-anywhere hover:text-accent-text hover:underline"
             >
-              {names.first(group)}
+              <Breakable>{names.first(group)}</Breakable>
             </button>
           )}
           {names.second(group) !== "" && (
-            <p className="text-muted text-sm">{names.second(group)}</p>
+            <p className="text-muted text-sm">
+              <Breakable>{names.second(group)}</Breakable>
+            </p>
           )}
         </div>
       ),
     },
     {
       id: "share",
+      width: "w-[24%]",
       header: t("column.share"),
       cell: (group) => (
-        <div className="flex w-full min-w-32 items-center gap-2">
+        <div className="flex w-full items-center gap-2">
           <ShareBar parts={partsOf(group.byModel, models)} full={full} />
           <span className="w-12 shrink-0 text-end text-muted text-sm tabular-nums">
             {percent(tokensOf(group), total)}
@@ -59,11 +65,21 @@ export function columnsOf({ view, names, models, full, total, onOpen }: Props): 
   ];
 }
 
+/** Of the numbers, so that the names have the rest. */
+const WIDTHS = {
+  tokens: "w-26",
+  prompt: "w-26",
+  completion: "w-30",
+  requests: "w-26",
+  failed: "w-20",
+};
+
 const NUMBERS = (["tokens", "prompt", "completion", "requests", "failed"] as const).map(
   (id): Column<Group> => ({
     id,
     header: t(`column.${id}`),
     align: "end",
+    width: WIDTHS[id],
     isSortable: true,
     cell: (group) => {
       const value = VALUES[id](group);

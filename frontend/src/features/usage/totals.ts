@@ -16,7 +16,7 @@ export interface Group extends Totals {
   byModel: Map<string, number>;
 }
 
-const NOTHING: Totals = {
+export const NOTHING: Totals = {
   requests: 0,
   failed: 0,
   prompt_tokens: 0,

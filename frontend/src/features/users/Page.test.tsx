@@ -196,6 +196,33 @@ describe("selected user", () => {
     expect(screen.getByLabelText("New password")).toHaveValue("");
   });
 
+  it("asks before another selection throws away what was changed", async () => {
+    serveUsers(ada, bob);
+    const { user, router } = await renderApp("/users?selected=2");
+    const settings = await screen.findByRole("region", { name: "User settings" });
+    const admin = within(settings).getByRole("checkbox", { name: "admin" });
+    await user.click(admin);
+    await user.click(await screen.findByRole("button", { name: "Select bob@example.com" }));
+    const question = await screen.findByRole("dialog", { name: "Discard your changes?" });
+    expect(question).toHaveTextContent("the settings of ada@example.com");
+    await user.click(within(question).getByRole("button", { name: "Cancel" }));
+    expect(router.state.location.search).toEqual({ selected: 2 });
+    expect(admin).toBeChecked();
+    await user.click(screen.getByRole("button", { name: "Select bob@example.com" }));
+    await user.click(await screen.findByRole("button", { name: "Discard changes" }));
+    await waitFor(() => expect(router.state.location.search).toEqual({ selected: 3 }));
+  });
+
+  it("does not ask if a change was taken back", async () => {
+    serveUsers(ada, bob);
+    const { user, router } = await renderApp("/users?selected=2");
+    const settings = await screen.findByRole("region", { name: "User settings" });
+    await user.click(within(settings).getByRole("checkbox", { name: "admin" }));
+    await user.click(within(settings).getByRole("checkbox", { name: "admin" }));
+    await user.click(await screen.findByRole("button", { name: "Select bob@example.com" }));
+    await waitFor(() => expect(router.state.location.search).toEqual({ selected: 3 }));
+  });
+
   it("generates a password that can be copied until it is set", async () => {
     serveUsers(ada);
     let body: unknown;

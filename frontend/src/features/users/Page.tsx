@@ -1,7 +1,9 @@
+import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
+import { HeldBack } from "@/components/HeldBack";
 import { PageHeader } from "@/components/PageHeader";
 import { CreateUser } from "@/features/users/CreateUser";
-import type { User } from "@/features/users/queries";
+import { type User, usersQuery } from "@/features/users/queries";
 import { SelectedUser } from "@/features/users/SelectedUser";
 import type { ChangeSearch, UsersSearch } from "@/features/users/search";
 import { t } from "@/features/users/text";
@@ -15,6 +17,7 @@ interface Props {
 }
 
 export function UsersPage({ search, onSearch, children }: Props) {
+  const users = useQuery(usersQuery(search));
   return (
     <>
       <PageHeader title={t("page.title")} description={t("page.description")} />
@@ -27,14 +30,16 @@ export function UsersPage({ search, onSearch, children }: Props) {
           <p className="text-muted">{t("admin.description")}</p>
         </div>
         <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,6fr)_minmax(0,7fr)]">
-          <UserList search={search} onSearch={onSearch} />
-          <SelectedUser
-            key={search.selected}
-            id={search.selected}
-            onClose={() => onSearch({ selected: undefined })}
-          >
-            {children}
-          </SelectedUser>
+          <UserList users={users} search={search} onSearch={onSearch} />
+          <HeldBack while={users.isPending}>
+            <SelectedUser
+              key={search.selected}
+              id={search.selected}
+              onClose={() => onSearch({ selected: undefined })}
+            >
+              {children}
+            </SelectedUser>
+          </HeldBack>
         </div>
       </section>
     </>

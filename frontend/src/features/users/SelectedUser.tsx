@@ -5,6 +5,7 @@ import { EmptyState } from "@/components/EmptyState";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { IconButton } from "@/components/IconButton";
 import { ManagedBadge } from "@/components/Managed";
+import { ManifestButton } from "@/components/ManifestButton";
 import { Skeleton } from "@/components/Skeleton";
 import { TimeText } from "@/components/TimeText";
 import { DeleteUser } from "@/features/users/DeleteUser";
@@ -69,11 +70,20 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
             <TimeText time={user.created_at} />
           </p>
         </div>
-        <IconButton
-          icon={X}
-          label={t("selection.close", { email: user.email })}
-          onClick={onClose}
-        />
+        <div className="flex shrink-0 items-center gap-1">
+          {!isManaged && (
+            <ManifestButton
+              choice={{ kind: "users", id: user.id }}
+              what={user.email}
+              target={user.email}
+            />
+          )}
+          <IconButton
+            icon={X}
+            label={t("selection.close", { email: user.email })}
+            onClick={onClose}
+          />
+        </div>
       </div>
       {error !== null && (
         <ErrorNotice error={error} onRetry={() => void refetch()} what={t("selection.what")} />

@@ -1,27 +1,29 @@
-import { useQuery } from "@tanstack/react-query";
+import type { UseQueryResult } from "@tanstack/react-query";
 import { RotateCw, UsersRound } from "lucide-react";
+import type { Page } from "@/api/client";
 import { Badge } from "@/components/Badge";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
 import { ManagedBadge } from "@/components/Managed";
+import { ManifestButton } from "@/components/ManifestButton";
 import { Pagination } from "@/components/Pagination";
 import { Panel } from "@/components/Panel";
 import { SearchField } from "@/components/SearchField";
 import { type Column, Table } from "@/components/Table";
-import { PAGE_SIZE, type User, usersQuery } from "@/features/users/queries";
+import { PAGE_SIZE, type User } from "@/features/users/queries";
 import { StateBadge } from "@/features/users/StateBadge";
 import type { ChangeSearch, UsersSearch } from "@/features/users/search";
 import { t } from "@/features/users/text";
 
 interface Props {
+  users: UseQueryResult<Page<User>>;
   search: UsersSearch;
   onSearch: ChangeSearch;
 }
 
 /** All users, searched on the server. Select shows one beside the list. */
-export function UserList({ search, onSearch }: Props) {
+export function UserList({ users, search, onSearch }: Props) {
   const { q = "", page = 1, selected } = search;
-  const users = useQuery(usersQuery({ q, page }));
   const columns: Column<User>[] = [
     ...COLUMNS,
     {
@@ -47,14 +49,17 @@ export function UserList({ search, onSearch }: Props) {
       level={3}
       isFlush
       actions={
-        <Button
-          size="sm"
-          icon={RotateCw}
-          isBusy={users.isFetching}
-          onClick={() => void users.refetch()}
-        >
-          {t("list.refresh")}
-        </Button>
+        <>
+          <ManifestButton choice={{ kind: "users" }} what={t("list.export")} />
+          <Button
+            size="sm"
+            icon={RotateCw}
+            isBusy={users.isFetching}
+            onClick={() => void users.refetch()}
+          >
+            {t("list.refresh")}
+          </Button>
+        </>
       }
     >
       <div className="px-4 pb-2">

@@ -7,6 +7,7 @@ import { ManagedNotice } from "@/components/Managed";
 import { Notice } from "@/components/Notice";
 import { Panel } from "@/components/Panel";
 import { TextField } from "@/components/TextField";
+import { UnsavedGuard } from "@/components/UnsavedGuard";
 import { type Role, type User, useChangeUser } from "@/features/users/queries";
 import { t } from "@/features/users/text";
 import { notify } from "@/lib/notify";
@@ -25,6 +26,11 @@ export function UserSettings({ user }: { user: User }) {
   const isActive = draft.is_active ?? user.is_active;
   const roles = draft.roles ?? user.roles;
   const name = draft.name ?? user.display_name ?? "";
+
+  const isChanged =
+    isActive !== user.is_active ||
+    name !== (user.display_name ?? "") ||
+    [...roles].sort().join() !== [...user.roles].sort().join();
 
   const setRole = (role: Role, isGiven: boolean) => {
     const others = roles.filter((each) => each !== role);
@@ -48,6 +54,11 @@ export function UserSettings({ user }: { user: User }) {
 
   return (
     <Panel title={t("settings.title")} level={3}>
+      <UnsavedGuard
+        isDirty={isChanged}
+        what={t("settings.unsaved", { email: user.email })}
+        parameter="selected"
+      />
       <form onSubmit={submit} className="flex flex-col gap-3">
         {user.managed_by !== null && (
           <ManagedNotice owner={user.managed_by} kind="apiuser">

@@ -45,7 +45,10 @@ async fn each_filter_selects_its_keys(#[case] engine: Engine) {
         let (ada, keys) = prepare(&api).await?;
         api.manage("credentials", keys[0]).await?;
         let ada = ada.to_string();
-        let cases: [Case; 15] = [
+        let ids = format!("{},{}", keys[2], keys[0]);
+        let cases: [Case; 17] = [
+            (&[("id", &ids)], &["gamma", "alpha"]),
+            (&[("id", &ids), ("user_id", &ada)], &["alpha"]),
             (&[("q", "ALPH")], &["alpha"]),
             (&[("q", "bob@")], &["gamma"]),
             (&[("q", "%")], &[]),

@@ -68,6 +68,9 @@ async fn the_list_rejects_wrong_parameters(#[case] engine: Engine) {
             ("offset=4294967296", "?offset"),
             ("q=%00", "?q"),
             ("page=1", "?page"),
+            ("id=1,", "?id"),
+            ("id=1,x", "?id"),
+            ("id=0", "?id"),
         ] {
             let pairs: Vec<_> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
             // %00 must not be escaped again.

@@ -1,6 +1,6 @@
 //! Lists of users: filters, order and totals.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use paddock_tests::{database::Engine, story::story};
 use rstest::rstest;
 use serde_json::json;
@@ -18,8 +18,10 @@ async fn names(api: &Api, query: &[(&str, &str)]) -> Result<(Vec<String>, i64)> 
     Ok((emails.map(str::to_owned).collect(), listed.header("x-total-count").parse()?))
 }
 
-/// The first admin, and three users: `cleo` is disabled, and a Kubernetes object owns `bea`.
-async fn prepare(api: &Api) -> Result<()> {
+/// The first admin, and three users: `cleo` is disabled, and a Kubernetes object owns `bea`. Returns
+/// the ids of the three.
+async fn prepare(api: &Api) -> Result<[i64; 3]> {
+    let mut ids = Vec::new();
     for (email, name, roles) in [
         ("bea@example.com", json!("zoe"), json!(["user"])),
         ("abe@example.com", json!("Yan"), json!(["admin", "user"])),
@@ -33,8 +35,9 @@ async fn prepare(api: &Api) -> Result<()> {
         if email.starts_with("cleo") {
             api.admin().patch(format!("/users/{id}")).json(&json!({"is_active": false})).expect(200).await?;
         }
+        ids.push(id);
     }
-    Ok(())
+    ids.try_into().map_err(|_| anyhow!("three users"))
 }
 
 #[rstest]
@@ -44,8 +47,11 @@ async fn prepare(api: &Api) -> Result<()> {
 async fn each_filter_selects_its_users(#[case] engine: Engine) {
     story(async {
         let api = Api::start(engine).await?;
-        prepare(&api).await?;
-        let cases: [Case; 8] = [
+        let [bea, abe, _] = prepare(&api).await?;
+        let ids = format!("{abe},{bea},999");
+        let cases: [Case; 10] = [
+            (&[("id", &ids)], &["bea", "abe"]),
+            (&[("id", &ids), ("role", "admin")], &["abe"]),
             (&[("role", "admin")], &["admin", "abe"]),
             (&[("role", "user")], &["bea", "abe"]),
             (&[("role", "none")], &["cleo"]),
