@@ -210,13 +210,23 @@ impl FakeOllama {
         Ok(Self { address, inner, connections, server })
     }
 
+    /// Stops. Idle connections are closed, and answers under way are completed.
+    ///
+    /// Errors: an answer takes longer than five seconds.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.server.stop.cancel();
+        if !self.server.task.is_finished() {
+            timeout(STOP_TIMEOUT, &mut self.server.task).await.context("an answer under way")??;
+        }
+        Ok(())
+    }
+
     /// Stops and starts again on the same port. Idle connections are closed, and answers under way
     /// are completed.
     ///
     /// Errors: an answer takes longer than five seconds, or the port is taken meanwhile.
     pub async fn restart(&mut self) -> Result<()> {
-        self.server.stop.cancel();
-        timeout(STOP_TIMEOUT, &mut self.server.task).await.context("an answer under way")??;
+        self.stop().await?;
         let listener = TcpListener::bind(self.address).await?;
         self.server = serve(listener, &self.inner, &self.connections);
         Ok(())

@@ -185,9 +185,7 @@ pub(crate) fn within_role(user: &User, scopes: &Scopes) -> Result<(), Error> {
 pub(crate) fn check(label: &str, limits: &Limits, expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
     let mut violations: Vec<_> =
         display_text::find_violation("/label", Some(label), MAX_LABEL_LENGTH).into_iter().collect();
-    if let Some(name) = limits.negative() {
-        violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
-    }
+    violations.extend(limits.violations());
     if let Some(at) = expires_at.filter(|at| *at <= now) {
         // Without the present time: the text goes into the status of an object, which must not
         // change with every reconcile.

@@ -155,13 +155,13 @@ async fn insert_in_flight(tx: &mut RecordTx, process: Uuid, records: &[&UsageRec
 }
 
 /// Deletes requests that have ended.
-pub(super) async fn close(tx: &mut RecordTx, records: &[&UsageRecord]) -> Result<(), Error> {
+pub(super) async fn close(tx: &mut RecordTx, ended: impl Iterator<Item = Uuid>) -> Result<(), Error> {
     macro_rules! closed {
         ($conn:expr) => {{
             let mut query = QueryBuilder::new("DELETE FROM usage_open WHERE usage_id IN (");
             let mut ids = query.separated(", ");
-            for record in records {
-                ids.push_bind(record.usage_id);
+            for id in ended {
+                ids.push_bind(id);
             }
             query.push(")");
             query.build().execute($conn).await.map(|_| ())?

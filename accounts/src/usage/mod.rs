@@ -4,6 +4,7 @@ mod day;
 mod in_flight;
 pub(crate) mod last_used;
 mod record;
+mod reservation;
 mod spool;
 mod token_windows;
 mod totals;
@@ -12,6 +13,7 @@ pub use day::{Day, InvalidDay};
 pub use in_flight::UNKNOWN;
 use paddock_store::{clock::Timestamp, ids::uuid_v7, retry_lost_race, with_conn};
 pub use record::UsageRecord;
+pub use reservation::{ExceededLimit, LimitKind, ReservationLimits};
 pub use spool::{Chunk, Damage, Orphan, Spool};
 pub use token_windows::{TokenWindow, TokenWindows};
 pub use totals::{GroupBy, Totals, UsageColumn, UsageFilter, UsageTotals};
@@ -21,7 +23,11 @@ use crate::{accounts::Accounts, error::Error};
 
 /// The statements of this module.
 pub(crate) fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    last_used::STATEMENTS.iter().chain(in_flight::STATEMENTS).chain(token_windows::STATEMENTS)
+    last_used::STATEMENTS
+        .iter()
+        .chain(in_flight::STATEMENTS)
+        .chain(token_windows::STATEMENTS)
+        .chain(reservation::STATEMENTS)
 }
 
 /// The operations on usage.
@@ -53,7 +59,7 @@ impl Usage<'_> {
             let mut tx = self.accounts.begin_record().await?;
             for rows in rows.chunks(record::INSERT_BATCH) {
                 record::insert(&mut tx, rows).await?;
-                in_flight::close(&mut tx, rows).await?;
+                in_flight::close(&mut tx, rows.iter().map(|record| record.usage_id)).await?;
             }
             Ok(tx.commit().await?)
         })

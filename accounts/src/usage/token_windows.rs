@@ -1,9 +1,10 @@
-//! The tokens used in the calendar windows of the token limits.
+//! The tokens used in the calendar windows of the token limits, and the requests in flight.
 
 use std::time::Duration;
 
 use paddock_store::{
     clock::Timestamp,
+    db::Conn,
     ids::{CredentialId, UserId},
     statements, with_conn,
 };
@@ -12,14 +13,27 @@ use super::{Day, Usage};
 use crate::error::Error;
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
+/// A process without a heartbeat for this long holds no reservation any more: its requests count
+/// against no limit.
+const RESERVATION_LEASE: Duration = Duration::from_mins(1);
 
 statements! {
-    TOKENS_OF_MINUTE = "SELECT CAST(coalesce(sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)), 0) AS BIGINT) \
-            FROM usage WHERE user_id = $1 AND started_at >= $2 AND started_at < $3 \
-            AND (credential_id = $4 OR CAST($4 AS BIGINT) IS NULL)";
-    TOKENS_OF_DAYS = "SELECT CAST(coalesce(sum(prompt_tokens + completion_tokens), 0) AS BIGINT) \
-            FROM usage_days WHERE user_id = $1 AND day >= $2 AND day < $3 \
-            AND (credential_id = $4 OR CAST($4 AS BIGINT) IS NULL)";
+    TOKENS_USED = "SELECT \
+            CAST(coalesce((SELECT sum(coalesce(prompt_tokens, 0) + coalesce(completion_tokens, 0)) FROM usage \
+            WHERE user_id = $1 AND (credential_id = $2 OR CAST($2 AS BIGINT) IS NULL) \
+            AND started_at >= $3 AND started_at < $4), 0) AS BIGINT) AS minute, \
+            CAST(coalesce((SELECT sum(prompt_tokens + completion_tokens) FROM usage_days \
+            WHERE user_id = $1 AND (credential_id = $2 OR CAST($2 AS BIGINT) IS NULL) \
+            AND day >= $5 AND day < $6), 0) AS BIGINT) AS day, \
+            CAST(coalesce((SELECT sum(prompt_tokens + completion_tokens) FROM usage_days \
+            WHERE user_id = $1 AND (credential_id = $2 OR CAST($2 AS BIGINT) IS NULL) \
+            AND day >= $7 AND day < $8), 0) AS BIGINT) AS month";
+    REQUESTS_IN_FLIGHT = "SELECT count(*) AS requests, \
+            CAST(coalesce(sum(CASE WHEN started_at >= $3 THEN reserved_tokens END), 0) AS BIGINT) AS minute, \
+            CAST(coalesce(sum(CASE WHEN started_at >= $4 THEN reserved_tokens END), 0) AS BIGINT) AS day, \
+            CAST(coalesce(sum(CASE WHEN started_at >= $5 THEN reserved_tokens END), 0) AS BIGINT) AS month \
+            FROM usage_open WHERE user_id = $1 AND (credential_id = $2 OR CAST($2 AS BIGINT) IS NULL) \
+            AND process_id IN (SELECT process_id FROM usage_processes WHERE seen_at >= $6)";
 }
 
 /// The tokens of a window that contains the present time.
@@ -28,6 +42,8 @@ pub struct TokenWindow {
     /// Prompt and completion tokens of the requests that were admitted in the window and have
     /// ended.
     pub used: i64,
+    /// The tokens that the requests in flight have reserved, which were admitted in the window.
+    pub reserved: i64,
     /// The end of the window, when the next one begins.
     pub resets_at: Timestamp,
 }
@@ -41,35 +57,96 @@ pub struct TokenWindows {
     pub day: TokenWindow,
     /// The current month.
     pub month: TokenWindow,
+    /// The number of requests in flight.
+    pub in_flight: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct UsedRow {
+    minute: i64,
+    day: i64,
+    month: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct InFlightRow {
+    requests: i64,
+    minute: i64,
+    day: i64,
+    month: i64,
 }
 
 impl Usage<'_> {
-    /// Returns the tokens that a user has used in the current windows, or only those of one of its
-    /// keys.
+    /// Returns the tokens that a user has used in the current windows and the requests that it has
+    /// in flight, or only those of one of its keys.
     pub async fn token_windows(self, user: UserId, key: Option<CredentialId>) -> Result<TokenWindows, Error> {
         let now = self.accounts.now();
-        let minute = Timestamp::from_micros(now.micros().div_euclid(MICROS_PER_MINUTE) * MICROS_PER_MINUTE);
-        let next_minute = minute + Duration::from_mins(1);
-        let today = Day::of(now);
         let mut reader = self.accounts.reader().await?;
-        macro_rules! used {
-            ($statement:expr, $from:expr, $to:expr) => {
-                with_conn!(reader.conn(), |c| sqlx::query_scalar::<_, i64>($statement)
-                    .bind(user)
-                    .bind($from)
-                    .bind($to)
-                    .bind(key)
-                    .fetch_one(c)
-                    .await?)
-            };
-        }
-        let of_minute = used!(TOKENS_OF_MINUTE, minute, next_minute);
-        let of_day = used!(TOKENS_OF_DAYS, today, today.next());
-        let of_month = used!(TOKENS_OF_DAYS, today.month(), today.next_month());
-        Ok(TokenWindows {
-            minute: TokenWindow { used: of_minute, resets_at: next_minute },
-            day: TokenWindow { used: of_day, resets_at: today.next().start() },
-            month: TokenWindow { used: of_month, resets_at: today.next_month().start() },
-        })
+        // Read before the used tokens. A request that ends in between counts twice, and never not
+        // at all.
+        let in_flight = in_flight(reader.conn(), user, key, now).await?;
+        let used = used(reader.conn(), user, key, now).await?;
+        Ok(windows(&used, &in_flight, now))
     }
+}
+
+/// Reads the windows within a transaction that holds the lock of the user.
+pub(super) async fn locked_windows(
+    tx: &mut paddock_store::RecordTx,
+    user: UserId,
+    key: Option<CredentialId>,
+    now: Timestamp,
+) -> Result<TokenWindows, Error> {
+    let in_flight = in_flight(tx.conn(), user, key, now).await?;
+    let used = used(tx.conn(), user, key, now).await?;
+    Ok(windows(&used, &in_flight, now))
+}
+
+async fn used(conn: Conn<'_>, user: UserId, key: Option<CredentialId>, now: Timestamp) -> Result<UsedRow, Error> {
+    let (minute, today) = (minute_of(now), Day::of(now));
+    Ok(with_conn!(conn, |c| sqlx::query_as(TOKENS_USED)
+        .bind(user)
+        .bind(key)
+        .bind(minute)
+        .bind(minute + Duration::from_mins(1))
+        .bind(today)
+        .bind(today.next())
+        .bind(today.month())
+        .bind(today.next_month())
+        .fetch_one(c)
+        .await?))
+}
+
+async fn in_flight(
+    conn: Conn<'_>,
+    user: UserId,
+    key: Option<CredentialId>,
+    now: Timestamp,
+) -> Result<InFlightRow, Error> {
+    let today = Day::of(now);
+    Ok(with_conn!(conn, |c| sqlx::query_as(REQUESTS_IN_FLIGHT)
+        .bind(user)
+        .bind(key)
+        .bind(minute_of(now))
+        .bind(today.start())
+        .bind(today.month().start())
+        .bind(now - RESERVATION_LEASE)
+        .fetch_one(c)
+        .await?))
+}
+
+fn windows(used: &UsedRow, in_flight: &InFlightRow, now: Timestamp) -> TokenWindows {
+    let today = Day::of(now);
+    let window = |used, reserved, resets_at| TokenWindow { used, reserved, resets_at };
+    TokenWindows {
+        minute: window(used.minute, in_flight.minute, minute_of(now) + Duration::from_mins(1)),
+        day: window(used.day, in_flight.day, today.next().start()),
+        month: window(used.month, in_flight.month, today.next_month().start()),
+        in_flight: in_flight.requests,
+    }
+}
+
+/// Returns the start of the minute.
+fn minute_of(time: Timestamp) -> Timestamp {
+    Timestamp::from_micros(time.micros().div_euclid(MICROS_PER_MINUTE) * MICROS_PER_MINUTE)
 }

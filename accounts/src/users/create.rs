@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    types::{Email, Limits, ManagedBy, ModelPatterns, Roles, Violation, bind_limits, display_text},
+    types::{Email, Limits, ManagedBy, ModelPatterns, Roles, bind_limits, display_text},
 };
 
 /// The longest display name or external id, in characters.
@@ -152,8 +152,6 @@ pub(crate) fn check(display_name: Option<&str>, external_id: Option<&str>, limit
         .into_iter()
         .filter_map(|(pointer, text)| display_text::find_violation(pointer, text, MAX_TEXT_LENGTH))
         .collect();
-    if let Some(name) = limits.negative() {
-        violations.push(Violation::new(format!("/limits/{name}"), "must be 0 or more; leave it out for no limit"));
-    }
+    violations.extend(limits.violations());
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }

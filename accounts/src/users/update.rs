@@ -99,6 +99,10 @@ impl Users<'_> {
                 return Err(Error::Managed { kind: "ApiUser", owner: owner.clone() });
             }
             let after = patch.over(before.clone(), self.accounts.now());
+            // Limits of an earlier release may contradict each other. They may stay.
+            if after.limits != before.limits {
+                check(None, None, &after.limits)?;
+            }
             let Some((user, event)) = replace(&mut tx, &before, after, self.accounts.now()).await? else {
                 return Ok(before);
             };

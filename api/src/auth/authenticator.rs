@@ -59,6 +59,11 @@ impl Authenticator {
         Ok(request)
     }
 
+    /// Returns the count of an admitted request, which another limit refuses.
+    pub(crate) async fn refund(&self, principal: &Principal, context: &RequestContext) {
+        self.rate_limiter.refund(principal, &context.rate_limit_status).await;
+    }
+
     /// Authenticates a request, without counting it.
     pub(crate) async fn authenticate(
         &self,

@@ -1,12 +1,9 @@
 //! Forwards a request that runs a model, and waits for the head of the response.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, StatusCode};
 use hyper::body::Incoming;
 use metrics::counter;
-use paddock_accounts::access::Principal;
 use paddock_ollama::Endpoint;
 use paddock_store::error_chain;
 use tokio::time::{Instant, timeout_at};
@@ -16,11 +13,12 @@ use super::{
     error::error_of,
     headers,
     plan::PlannedRequest,
+    prompt_estimate::PromptEstimate,
     revocation::RevocationGuard,
     stream::{self, Metering, RequestGuards},
     timeouts::Deadlines,
     upstream::UpstreamError,
-    usage::{UsageGuard, UsagePermits, UsageRequest},
+    usage::{PendingUsage, UsageGuard},
 };
 use crate::http::{
     error::ApiError, request_context::RequestContext, request_metrics::RequestMetrics, request_outcome::RequestOutcome,
@@ -33,9 +31,9 @@ const X_PADDOCK_IGNORED: HeaderName = HeaderName::from_static("x-paddock-ignored
 pub(super) struct AdmittedRequest {
     pub(super) headers: HeaderMap,
     pub(super) plan: PlannedRequest,
-    pub(super) principal: Arc<Principal>,
     pub(super) revocation: RevocationGuard,
-    pub(super) permits: UsagePermits,
+    pub(super) prompt: PromptEstimate,
+    pub(super) usage: PendingUsage,
 }
 
 /// Forwards the request, and streams the response. `started` is when the client's request began.
@@ -47,11 +45,9 @@ pub(super) async fn forward(
     request: AdmittedRequest,
     metrics: RequestMetrics,
 ) -> Result<Response, ApiError> {
-    let AdmittedRequest { headers, plan, principal, revocation, permits } = request;
-    let PlannedRequest { model, body, prompt_bytes, is_stream, drop_usage, ignored, ignored_labels } = plan;
-    let prompt = gateway.prompt_estimator.request(&model.name, prompt_bytes);
-    let usage = UsageRequest { endpoint, context, principal: &principal, model: &model.name };
-    let usage = UsageGuard::begin(permits, &gateway.accounts, &usage, prompt.clone(), metrics);
+    let AdmittedRequest { headers, plan, revocation, prompt, usage } = request;
+    let PlannedRequest { model, body, is_stream, drop_usage, ignored, ignored_labels, .. } = plan;
+    let usage = UsageGuard::begin(usage, &model.name, prompt.clone(), metrics);
     for field in ignored_labels {
         counter!("paddock_gateway_ignored_fields_total", "field" => field).increment(1);
     }

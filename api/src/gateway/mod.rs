@@ -6,15 +6,17 @@
 //! 1. [`authorize`] authenticates the caller and checks its permission.
 //! 2. [`plan`] checks and edits the body, with [`model_access`] and [`shared_state`].
 //! 3. [`model_cache`] decides whether the model exists and whether Ollama is up.
-//! 4. [`forward`] sends the request to Ollama through [`upstream`], within [`timeouts`].
-//! 5. [`stream`] returns the response to the client.
-//! 6. [`usage`] records the tokens of the request. If Ollama reports no counts,
+//! 4. [`admission`] reserves what the request will use of the limits of its user and key.
+//! 5. [`forward`] sends the request to Ollama through [`upstream`], within [`timeouts`].
+//! 6. [`stream`] returns the response to the client.
+//! 7. [`usage`] records the tokens of the request. If Ollama reports no counts,
 //!    [`prompt_estimate`] estimates the prompt.
 //!
 //! [`lists`] answers requests that run no model, and [`model_admin`] pulls and deletes models.
 //! [`compatible`] serves the routes `/ollama/*`. [`revocation`] ends streams whose caller has lost
 //! the permission.
 
+mod admission;
 mod authorize;
 pub(crate) mod compatible;
 mod error;
@@ -37,12 +39,14 @@ pub(crate) mod usage;
 use paddock_accounts::Accounts;
 use paddock_ollama::ENDPOINTS;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     auth::Authenticator,
     config::{Config, Timeouts},
     models::Models,
 };
+use admission::Admission;
 use model_cache::ModelCache;
 pub(crate) use model_cache::REFRESH_INTERVAL as MODELS_REFRESH_INTERVAL;
 pub(crate) use pipeline::{refuse, serve};
@@ -68,6 +72,7 @@ pub enum SetupError {
 /// Serves the paths of Ollama's route table.
 pub(crate) struct Gateway {
     accounts: Accounts,
+    admission: Admission,
     authenticator: Authenticator,
     body_limit: usize,
     model_cache: ModelCache,
@@ -80,19 +85,21 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// `hard_shutdown` ends every open stream. Fails if the URL of Ollama cannot be used.
+    /// `process` identifies this process in the usage that it records. `hard_shutdown` ends every open stream. Fails if the URL of Ollama cannot be used.
     pub(crate) fn new(
         config: &Config,
         accounts: Accounts,
         authenticator: Authenticator,
         models: Models,
         recorder: Recorder,
+        process: Uuid,
         hard_shutdown: CancellationToken,
     ) -> Result<Self, SetupError> {
         for endpoint in ENDPOINTS {
             authorize::required_permission(endpoint)?;
         }
         Ok(Self {
+            admission: Admission::new(accounts.clone(), process),
             accounts,
             authenticator,
             body_limit: config.body_limit,

@@ -9,13 +9,17 @@ use paddock_ollama::{Endpoint, Operation, RouteError, RouteErrorKind};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Gateway, authorize,
+    Gateway,
+    admission::{AdmissionError, reserved_tokens},
+    authorize,
     error::gateway_error,
     forward::{AdmittedRequest, forward},
     lists::{ShortRequest, find_model},
     model_access::allows,
     model_admin::AdminRequest,
-    plan::plan,
+    plan::{PlannedRequest, plan},
+    prompt_estimate::PromptEstimate,
+    usage::{PendingUsage, UsageRequest},
 };
 use crate::{
     auth::AuthenticatedRequest,
@@ -242,9 +246,31 @@ impl GatewayRequest<'_> {
             return Err(plan.model.not_found());
         }
         find_model(gateway, &plan.model, self.started).await?;
-        let permits = gateway.recorder.reserve()?;
-        let principal = caller.principal().clone();
-        Ok(AdmittedRequest { headers, plan, principal, revocation, permits })
+        let prompt = gateway.prompt_estimator.request(&plan.model.name, plan.prompt_bytes);
+        let usage = self.reserve(caller.principal(), &plan, &prompt).await?;
+        Ok(AdmittedRequest { headers, plan, revocation, prompt, usage })
+    }
+
+    /// Reserves what the request will use of the limits of its principal. A refused request is not
+    /// counted against the requests per minute either.
+    async fn reserve(
+        &self,
+        principal: &Principal,
+        plan: &PlannedRequest,
+        prompt: &PromptEstimate,
+    ) -> Result<PendingUsage, ApiError> {
+        let Self { gateway, endpoint, context, started } = *self;
+        let request = UsageRequest { endpoint, context, principal, model: &plan.model.name };
+        let permits = gateway.recorder.permits()?;
+        let usage = PendingUsage::new(request.record(&gateway.accounts, started), permits);
+        let tokens = reserved_tokens(endpoint.operation, prompt.tokens(), plan.max_output_tokens);
+        match gateway.admission.reserve(principal, usage, tokens).await {
+            Err(refused @ AdmissionError::Exceeded(..)) => {
+                gateway.authenticator.refund(principal, context).await;
+                Err(refused.into())
+            }
+            admitted => Ok(admitted?),
+        }
     }
 
     /// Checks the caller's rights again, because a client can send the body slowly. If no rights

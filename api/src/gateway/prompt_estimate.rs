@@ -1,5 +1,6 @@
-//! Estimates the tokens of a prompt if the response ends before Ollama reports them. Without an
-//! estimate, a client that disconnects early would never be charged for its prompt.
+//! Estimates the tokens of a prompt: for the reservation of the request, and for its usage if the
+//! response ends before Ollama reports them. Without an estimate, a client that disconnects early
+//! would never be charged for its prompt.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -54,13 +55,14 @@ impl PromptEstimate {
         Usage { prompt_tokens: self.tokens(), is_estimated: true, ..Usage::default() }
     }
 
+    /// Returns the estimated tokens of the prompt.
     #[expect(clippy::cast_precision_loss, reason = "a prompt has less than 2^52 bytes")]
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the product is small and not negative"
     )]
-    fn tokens(&self) -> u64 {
+    pub(super) fn tokens(&self) -> u64 {
         let ratio = self.estimator.ratios.lock().get(&self.model).copied().unwrap_or(DEFAULT_RATIO);
         (self.bytes as f64 * ratio).ceil() as u64
     }

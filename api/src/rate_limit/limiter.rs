@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     bucket::{BucketKey, BucketRequest, CountedRequest},
-    headers::RateLimitStatus,
+    headers::{CountedIn, RateLimitStatus},
     memory::Memory,
     quota::Quota,
     redis::RedisLimiter,
@@ -61,6 +61,15 @@ impl RateLimiter {
         self.check(&self.bucket_requests(principal), status).await
     }
 
+    /// Returns a counted request of the principal, which another limit refuses.
+    pub(crate) async fn refund(&self, principal: &Principal, status: &RateLimitStatus) {
+        match (status.refund(), &self.redis) {
+            (None, _) | (Some(CountedIn::Redis), None) => {}
+            (Some(CountedIn::Memory), _) => self.memory.refund(&self.bucket_requests(principal)),
+            (Some(CountedIn::Redis), Some(redis)) => redis.refund(&self.bucket_requests(principal)).await,
+        }
+    }
+
     /// Counts the refresh of a session, which has no principal yet.
     pub(crate) async fn admit_session(
         &self,
@@ -76,9 +85,9 @@ impl RateLimiter {
         if requests.is_empty() {
             return Ok(());
         }
-        let counted = self.count(requests).await;
+        let (counted, place) = self.count(requests).await;
         let most_restrictive = counted.most_restrictive();
-        reported.set(counted);
+        reported.set(counted, place);
         let Some((key, status)) = most_restrictive else { return Ok(()) };
         let Some(wait) = status.wait else { return Ok(()) };
         counter!("paddock_rate_limited_total", "limit" => key.text()).increment(1);
@@ -102,15 +111,15 @@ impl RateLimiter {
         per_minute(limits).or(self.default_limit).map(|limit| bucket_request(key, limit))
     }
 
-    async fn count(&self, requests: &[BucketRequest]) -> CountedRequest {
+    async fn count(&self, requests: &[BucketRequest]) -> (CountedRequest, CountedIn) {
         if let Some(redis) = &self.redis
             // The future is large, and most requests do not need it.
             && let Ok(counted) = Box::pin(redis.count(requests)).await
         {
-            return counted;
+            return (counted, CountedIn::Redis);
         }
         let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.memory.count(requests, now)
+        (self.memory.count(requests, now), CountedIn::Memory)
     }
 
     /// Probes the Redis for as long as this is polled, and reconnects to it.

@@ -61,6 +61,16 @@ impl Memory {
         }
         CountedRequest::new(locked.iter().map(|(request, state)| (*request, state.full)), now, is_allowed)
     }
+
+    /// Returns a request that was counted in these buckets.
+    pub(super) fn refund(&self, requests: &[BucketRequest]) {
+        for request in requests {
+            if let Some(bucket) = self.buckets.get(&request.key) {
+                let mut state = bucket.lock();
+                state.full = state.quota.refund(state.full);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +113,16 @@ mod tests {
         };
         assert_eq!(state(count()), [(USER, 4, None), (KEY, 0, None)]);
         assert_eq!(state(count()), [(USER, 4, None), (KEY, 0, Some(Duration::from_mins(1)))]);
+    }
+
+    #[test]
+    fn a_refund_returns_the_request_to_every_bucket() {
+        let memory = Memory::default();
+        let requests = [request(USER, 5), request(KEY, 1)];
+        assert!(memory.count(&requests, 0).is_allowed());
+        memory.refund(&requests);
+        let left: Vec<_> = memory.count(&requests, 0).buckets.iter().map(|(_, status)| status.remaining).collect();
+        assert_eq!(left, [4, 0]);
     }
 
     #[test]

@@ -102,6 +102,13 @@ impl RedisLimiter {
         })
     }
 
+    /// Returns a request that the Redis has counted. After a failure the request stays counted.
+    pub(crate) async fn refund(&self, requests: &[BucketRequest]) {
+        let Some(mut used) = self.current() else { return };
+        let refunded = within(COUNT_TIMEOUT, self.script.refund(&mut used.connection, requests)).await;
+        let _ = refunded.inspect_err(|failure| self.discard(&used, failure));
+    }
+
     /// Checks once whether the Redis counts, and connects to it if there is no connection.
     pub(crate) async fn probe(&self) {
         match self.current() {

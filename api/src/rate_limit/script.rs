@@ -18,11 +18,12 @@ const PROBE_KEY: &str = "paddock:requests:{probe}";
 /// The script that counts requests.
 pub struct RedisScript {
     script: Script,
+    refund: Script,
 }
 
 impl Default for RedisScript {
     fn default() -> Self {
-        Self { script: Script::new(include_str!("gcra.lua")) }
+        Self { script: Script::new(include_str!("gcra.lua")), refund: Script::new(include_str!("refund.lua")) }
     }
 }
 
@@ -52,6 +53,15 @@ impl RedisScript {
         requests: &[BucketRequest],
     ) -> RedisResult<ScriptReply> {
         self.take(connection, requests.iter().map(|request| (redis_key(request.key), request.quota))).await
+    }
+
+    /// Returns a request that was counted in these buckets.
+    pub async fn refund(&self, connection: &mut impl ConnectionLike, requests: &[BucketRequest]) -> RedisResult<()> {
+        let mut call = self.refund.prepare_invoke();
+        for request in requests {
+            call.key(redis_key(request.key)).arg(request.quota.limit());
+        }
+        call.invoke_async(connection).await
     }
 
     /// Checks that the Redis runs the script and accepts writes.

@@ -7,7 +7,7 @@ use paddock_accounts::{
     Accounts, CredentialId, UserId, Violation,
     access::{AuthMethod, Permission},
     types::{Limits, Scope},
-    usage::{Day, GroupBy, TokenWindow, UsageFilter},
+    usage::{Day, GroupBy, ReservationLimits, TokenWindow, UsageFilter},
 };
 use paddock_store::clock::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,11 +34,6 @@ use crate::{
     },
     rate_limit::{BucketKey, LimitStatus},
 };
-
-/// Whether requests beyond a token limit are refused.
-const ARE_TOKENS_ENFORCED: bool = false;
-/// Whether requests beyond `max_concurrent` are refused.
-const IS_CONCURRENCY_ENFORCED: bool = false;
 
 /// The period, and the page of its rows.
 #[derive(Deserialize, IntoParams)]
@@ -95,24 +90,22 @@ struct OwnLimits {
     key: Option<LimitStates>,
 }
 
-/// The limits of the user or the key. Null: no such limit applies. Only `requests_per_minute` is
-/// enforced so far; the other limits are stored and shown, and no request is refused because of
-/// them.
+/// The limits of the user or the key. Null: no such limit applies.
 #[derive(Serialize, ToSchema)]
 struct LimitStates {
     /// Requests per minute. Without a limit of its own, a user has the server's default.
     #[schema(required)]
     requests_per_minute: Option<RequestLimit>,
-    /// Prompt and completion tokens per UTC minute. Not enforced yet.
+    /// Prompt and completion tokens per UTC minute.
     #[schema(required)]
     tokens_per_minute: Option<TokenLimit>,
-    /// Prompt and completion tokens per UTC day. Not enforced yet.
+    /// Prompt and completion tokens per UTC day.
     #[schema(required)]
     tokens_per_day: Option<TokenLimit>,
-    /// Prompt and completion tokens per UTC month. Not enforced yet.
+    /// Prompt and completion tokens per UTC month.
     #[schema(required)]
     tokens_per_month: Option<TokenLimit>,
-    /// Concurrent requests. Not enforced yet.
+    /// Concurrent requests.
     #[schema(required)]
     max_concurrent: Option<ConcurrencyLimit>,
 }
@@ -134,7 +127,9 @@ struct RequestLimit {
     is_enforced: bool,
 }
 
-/// A limit of tokens. A request counts when it has ended, in the window in which it was admitted.
+/// A limit of tokens. A request counts in the window in which it was admitted: first with the tokens
+/// that it reserves, and with the tokens that it used when it has ended. A request is refused if
+/// nothing is left.
 #[derive(Serialize, ToSchema)]
 struct TokenLimit {
     /// The limit.
@@ -143,7 +138,11 @@ struct TokenLimit {
     /// The prompt and completion tokens used in the current window, as far as they are known.
     #[schema(minimum = 0)]
     used: i64,
-    /// The tokens left in the current window. 0 if more than the limit was used.
+    /// The tokens that the requests in flight have reserved.
+    #[schema(minimum = 0)]
+    reserved: i64,
+    /// The tokens left in the current window, after the reserved ones. 0 if more than the limit was
+    /// used.
     #[schema(minimum = 0)]
     left: i64,
     /// When the next window begins.
@@ -159,6 +158,12 @@ struct ConcurrencyLimit {
     /// The limit.
     #[schema(minimum = 0)]
     limit: i64,
+    /// The number of requests in flight.
+    #[schema(minimum = 0)]
+    in_flight: i64,
+    /// The number of requests that may begin now.
+    #[schema(minimum = 0)]
+    left: i64,
     /// Whether requests beyond the limit are refused.
     is_enforced: bool,
 }
@@ -241,22 +246,25 @@ struct LimitReader<'a> {
 impl LimitReader<'_> {
     /// The state of the limits of the user, or of one of its keys.
     async fn read(&self, limits: &Limits, key: Option<CredentialId>) -> Result<LimitStates, DbError> {
-        let has_token_limit =
-            [limits.tokens_per_minute, limits.tokens_per_day, limits.tokens_per_month].iter().any(Option::is_some);
-        let windows = if has_token_limit {
+        let is_counted = ReservationLimits { user: *limits, key: None }.apply();
+        let windows = if is_counted {
             Some(with_db_timeout(self.accounts.usage().token_windows(self.user_id, key)).await?)
         } else {
             None
         };
         let state = |limit, window: Option<TokenWindow>| Some(token_limit(limit?, window?));
-        let max_concurrent = limits.max_concurrent;
+        let max_concurrent = limits.max_concurrent.zip(windows.map(|windows| windows.in_flight));
         Ok(LimitStates {
             requests_per_minute: self.request_limit(key),
             tokens_per_minute: state(limits.tokens_per_minute, windows.map(|windows| windows.minute)),
             tokens_per_day: state(limits.tokens_per_day, windows.map(|windows| windows.day)),
             tokens_per_month: state(limits.tokens_per_month, windows.map(|windows| windows.month)),
-            max_concurrent: max_concurrent
-                .map(|limit| ConcurrencyLimit { limit, is_enforced: IS_CONCURRENCY_ENFORCED }),
+            max_concurrent: max_concurrent.map(|(limit, in_flight)| ConcurrencyLimit {
+                limit,
+                in_flight,
+                left: (limit - in_flight).max(0),
+                is_enforced: true,
+            }),
         })
     }
 
@@ -273,6 +281,7 @@ impl LimitReader<'_> {
     }
 }
 
-fn token_limit(limit: i64, TokenWindow { used, resets_at }: TokenWindow) -> TokenLimit {
-    TokenLimit { limit, used, left: (limit - used).max(0), resets_at, is_enforced: ARE_TOKENS_ENFORCED }
+fn token_limit(limit: i64, TokenWindow { used, reserved, resets_at }: TokenWindow) -> TokenLimit {
+    let left = limit.saturating_sub(used.saturating_add(reserved)).max(0);
+    TokenLimit { limit, used, reserved, left, resets_at, is_enforced: true }
 }

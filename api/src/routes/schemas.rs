@@ -43,15 +43,14 @@ impl From<ManagedBy> for OwnerView {
     }
 }
 
-/// The limits of a user or a key. Null: the default applies. 0: no requests are allowed. All limits
-/// are stored; only `requests_per_minute` is enforced so far.
+/// The limits of a user or a key. Null: the default applies. 0: no requests are allowed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Limits)]
 pub(crate) struct LimitsView {
     /// Requests per minute.
     #[schema(required, minimum = 0)]
     requests_per_minute: Option<i64>,
-    /// Prompt and completion tokens per minute.
+    /// Prompt and completion tokens per UTC minute.
     #[schema(required, minimum = 0)]
     tokens_per_minute: Option<i64>,
     /// Prompt and completion tokens per UTC day.
@@ -77,8 +76,9 @@ impl From<Limits> for LimitsView {
     }
 }
 
-/// The limits to change. An absent limit stays the same, null removes it, 0 allows no requests. All
-/// limits are stored; only `requests_per_minute` is enforced so far.
+/// The limits to change. An absent limit stays the same, null removes it, 0 allows no requests. A
+/// limit of tokens must not exceed that of a longer window, and beside a 0 no limit of tokens or of
+/// concurrent requests may be positive.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LimitsPatch {
@@ -86,7 +86,7 @@ pub(crate) struct LimitsPatch {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 0)]
     requests_per_minute: Option<Option<i64>>,
-    /// Prompt and completion tokens per minute.
+    /// Prompt and completion tokens per UTC minute.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<i64>, minimum = 0)]
     tokens_per_minute: Option<Option<i64>>,

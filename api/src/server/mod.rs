@@ -74,7 +74,7 @@ pub async fn serve(
     let process = accounts.usage().new_id();
     let backlog = UsageBacklog::new(open_spool(&config, process)?);
     let (recorder, records) = usage::channel(Arc::clone(&backlog));
-    let app = build_app(&config, accounts.clone(), recorder, &signals)?;
+    let app = build_app(&config, accounts.clone(), recorder, process, &signals)?;
 
     let flush_deadline = CancellationToken::new();
     let writer = usage::writer::write(accounts.clone(), Arc::clone(&backlog), records, process, flush_deadline.clone());
@@ -114,6 +114,7 @@ fn build_app(
     config: &Config,
     accounts: Accounts,
     recorder: usage::Recorder,
+    process: Uuid,
     signals: &ShutdownSignals,
 ) -> Result<App, Error> {
     let readiness = config.readiness.clone();
@@ -123,8 +124,15 @@ fn build_app(
     let authenticator = Authenticator::new(accounts.clone(), Arc::clone(&failure_limiter), Arc::clone(&rate_limiter));
     let models = Models::new(config, accounts.clone(), signals.soft().clone()).map_err(SetupError::from)?;
     let hard_shutdown = signals.hard().clone();
-    let gateway =
-        Gateway::new(config, accounts.clone(), authenticator.clone(), models.clone(), recorder, hard_shutdown)?;
+    let gateway = Gateway::new(
+        config,
+        accounts.clone(),
+        authenticator.clone(),
+        models.clone(),
+        recorder,
+        process,
+        hard_shutdown,
+    )?;
     let origins = Origins::new(config.cors_allowed_origins.clone(), config.cors_allow_local);
     let refresh_cookie = RefreshCookie::new(config.public_url.as_deref(), origins.clone());
     let openapi = serde_json::to_vec(&openapi()).map(Bytes::from).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `paddock usage`
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::print;
 use crate::{
@@ -24,9 +24,13 @@ const COLUMNS: [&str; 10] = [
     "estimated",
 ];
 
+/// The columns of the table of limits.
+const LIMIT_COLUMNS: [&str; 7] = ["of", "name", "limit", "used", "reserved", "left", "resets_at"];
+
 /// Show usage, through a running server.
 ///
-/// Prints requests and tokens, in total or by user, key, model and day.
+/// Prints requests and tokens, in total or by user, key, model and day; or with --limits what is
+/// left of the own limits.
 #[derive(Args)]
 pub(crate) struct Usage {
     /// From this UTC date on, such as 2026-11-01
@@ -47,6 +51,9 @@ pub(crate) struct Usage {
     /// Only this model; without a tag, `latest` is meant: smollm2 is smollm2:latest
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// Show what is left of the own limits, and when they reset
+    #[arg(long, conflicts_with_all = ["from", "to", "group_by", "user", "key", "model"])]
+    limits: bool,
     #[command(flatten)]
     server: ServerSettings,
     #[command(flatten)]
@@ -56,6 +63,10 @@ pub(crate) struct Usage {
 impl Usage {
     pub(crate) async fn execute(self) -> Result<(), Error> {
         let client = Client::new(&self.server)?;
+        if self.limits {
+            let usage = client.get("/me/usage", &[]).await?.body;
+            return print(&self.output.list(&limit_rows(&usage["limits"]), &LIMIT_COLUMNS)?);
+        }
         let user = match &self.user {
             Some(user) => Some(client.user_id(user).await?.to_string()),
             None => None,
@@ -74,6 +85,23 @@ impl Usage {
         let rows = client.fetch_all("/usage", &query).await?;
         print(&self.output.list(&rows, &columns(&rows))?)
     }
+}
+
+/// One row per limit of the user and of the key.
+fn limit_rows(limits: &Value) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for of in ["user", "key"] {
+        let states = limits[of].as_object().into_iter().flatten().filter(|(_, state)| !state.is_null());
+        for (name, state) in states {
+            let mut row = json!({"of": of, "name": name, "used": state.get("in_flight")});
+            let members = ["limit", "used", "reserved", "left", "resets_at"].into_iter();
+            for (member, value) in members.filter_map(|member| Some((member, state.get(member)?))) {
+                row[member] = value.clone();
+            }
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 /// The columns that the rows have.

@@ -1295,8 +1295,18 @@ export interface components {
         };
         /** @description A limit of concurrent requests. */
         ConcurrencyLimit: {
+            /**
+             * Format: int64
+             * @description The number of requests in flight.
+             */
+            in_flight: number;
             /** @description Whether requests beyond the limit are refused. */
             is_enforced: boolean;
+            /**
+             * Format: int64
+             * @description The number of requests that may begin now.
+             */
+            left: number;
             /**
              * Format: int64
              * @description The limit.
@@ -1477,11 +1487,7 @@ export interface components {
              */
             plaintext: string;
         };
-        /**
-         * @description The limits of the user or the key. Null: no such limit applies. Only `requests_per_minute` is
-         *     enforced so far; the other limits are stored and shown, and no request is refused because of
-         *     them.
-         */
+        /** @description The limits of the user or the key. Null: no such limit applies. */
         LimitStates: {
             max_concurrent: components["schemas"]["ConcurrencyLimit"] | null;
             requests_per_minute: components["schemas"]["RequestLimit"] | null;
@@ -1489,10 +1495,7 @@ export interface components {
             tokens_per_minute: components["schemas"]["TokenLimit"] | null;
             tokens_per_month: components["schemas"]["TokenLimit"] | null;
         };
-        /**
-         * @description The limits of a user or a key. Null: the default applies. 0: no requests are allowed. All limits
-         *     are stored; only `requests_per_minute` is enforced so far.
-         */
+        /** @description The limits of a user or a key. Null: the default applies. 0: no requests are allowed. */
         Limits: {
             /**
              * Format: int64
@@ -1511,7 +1514,7 @@ export interface components {
             tokens_per_day: number | null;
             /**
              * Format: int64
-             * @description Prompt and completion tokens per minute.
+             * @description Prompt and completion tokens per UTC minute.
              */
             tokens_per_minute: number | null;
             /**
@@ -1521,8 +1524,9 @@ export interface components {
             tokens_per_month: number | null;
         };
         /**
-         * @description The limits to change. An absent limit stays the same, null removes it, 0 allows no requests. All
-         *     limits are stored; only `requests_per_minute` is enforced so far.
+         * @description The limits to change. An absent limit stays the same, null removes it, 0 allows no requests. A
+         *     limit of tokens must not exceed that of a longer window, and beside a 0 no limit of tokens or of
+         *     concurrent requests may be positive.
          */
         LimitsPatch: {
             /**
@@ -1542,7 +1546,7 @@ export interface components {
             tokens_per_day?: number | null;
             /**
              * Format: int64
-             * @description Prompt and completion tokens per minute.
+             * @description Prompt and completion tokens per UTC minute.
              */
             tokens_per_minute?: number | null;
             /**
@@ -1989,13 +1993,18 @@ export interface components {
              */
             password: string;
         };
-        /** @description A limit of tokens. A request counts when it has ended, in the window in which it was admitted. */
+        /**
+         * @description A limit of tokens. A request counts in the window in which it was admitted: first with the tokens
+         *     that it reserves, and with the tokens that it used when it has ended. A request is refused if
+         *     nothing is left.
+         */
         TokenLimit: {
             /** @description Whether requests beyond the limit are refused. */
             is_enforced: boolean;
             /**
              * Format: int64
-             * @description The tokens left in the current window. 0 if more than the limit was used.
+             * @description The tokens left in the current window, after the reserved ones. 0 if more than the limit was
+             *     used.
              */
             left: number;
             /**
@@ -2003,6 +2012,11 @@ export interface components {
              * @description The limit.
              */
             limit: number;
+            /**
+             * Format: int64
+             * @description The tokens that the requests in flight have reserved.
+             */
+            reserved: number;
             /**
              * Format: date-time
              * @description When the next window begins.

@@ -43,7 +43,6 @@ export function LimitsFields({ value, onChange, of, errorOf }: Props) {
           onChange={(event) => onChange({ ...value, [name]: toLimit(event.target.value) })}
         />
       ))}
-      <p className="self-end text-muted text-sm">{t("limits.notEnforced")}</p>
     </div>
   );
 }

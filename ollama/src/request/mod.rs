@@ -11,6 +11,7 @@ mod edits;
 mod error;
 mod json;
 pub(crate) mod known_fields;
+mod output_limit;
 mod scan;
 mod splice;
 

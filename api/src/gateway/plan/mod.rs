@@ -21,6 +21,9 @@ pub(super) struct PlannedRequest {
     pub(super) body: Bytes,
     /// The size of the members that the model reads, in bytes.
     pub(super) prompt_bytes: usize,
+    /// The highest number of tokens that the response may have; `None` if the request sets no
+    /// limit.
+    pub(super) max_output_tokens: Option<u64>,
     /// Whether the response is a stream.
     pub(super) is_stream: bool,
     /// Whether the gateway added the request for usage. The gateway then removes the usage from
@@ -51,11 +54,12 @@ pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
     // An insertion sorts before a removal with the same start.
     edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     let spliced = (!edits.is_empty()).then(|| splice(&body, &edits));
-    let prompt_bytes = scanned.prompt_bytes();
+    let (prompt_bytes, max_output_tokens) = (scanned.prompt_bytes(), scanned.max_output_tokens(endpoint));
     Ok(PlannedRequest {
         model,
         body: spliced.unwrap_or(body),
         prompt_bytes,
+        max_output_tokens,
         is_stream,
         drop_usage,
         ignored,

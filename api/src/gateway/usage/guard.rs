@@ -6,10 +6,10 @@ use http::StatusCode;
 use metrics::gauge;
 use paddock_accounts::{Accounts, access::Principal, usage::UsageRecord};
 use paddock_ollama::{Endpoint, ModelName, Usage};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::Span;
 
-use super::recorder::{UsageEvent, UsagePermits};
+use super::{pending::PendingUsage, recorder::UsageEvent};
 use crate::{
     gateway::prompt_estimate::PromptEstimate,
     http::{
@@ -20,12 +20,36 @@ use crate::{
     },
 };
 
-/// The request that a guard records.
+/// A request whose usage is recorded.
 pub(crate) struct UsageRequest<'a> {
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) context: &'a RequestContext,
     pub(crate) principal: &'a Principal,
     pub(crate) model: &'a ModelName,
+}
+
+impl UsageRequest<'_> {
+    /// Returns the record of the request, which arrived at `started`, as long as its end is not
+    /// known.
+    pub(in crate::gateway) fn record(&self, accounts: &Accounts, started: Instant) -> UsageRecord {
+        UsageRecord {
+            usage_id: accounts.usage().new_id(),
+            request_id: self.context.id_text().to_owned(),
+            user_id: self.principal.user_id,
+            credential_id: self.principal.credential_id(),
+            model: self.model.as_str().to_owned(),
+            endpoint: self.endpoint.path.into(),
+            prompt_tokens: None,
+            cached_prompt_tokens: None,
+            completion_tokens: None,
+            tokens_estimated: false,
+            started_at: accounts.now() - started.elapsed(),
+            first_byte_us: None,
+            duration_us: 0,
+            status: RequestOutcome::ClientGone.text().into(),
+            http_status: CLIENT_GONE.as_u16(),
+        }
+    }
 }
 
 /// Guards an admitted request. However the request ends, even if the client disconnects, the guard
@@ -46,34 +70,14 @@ struct OpenRequest {
 impl UsageGuard {
     /// Begins to record a request, and takes over its metrics.
     pub(in crate::gateway) fn begin(
-        permits: UsagePermits,
-        accounts: &Accounts,
-        request: &UsageRequest<'_>,
+        pending: PendingUsage,
+        model: &ModelName,
         prompt: PromptEstimate,
         mut metrics: RequestMetrics,
     ) -> Self {
-        let UsageRequest { endpoint, context, principal, model } = *request;
         metrics.set_model(model);
-        let record = UsageRecord {
-            usage_id: accounts.usage().new_id(),
-            request_id: context.id_text().to_owned(),
-            user_id: principal.user_id,
-            credential_id: principal.credential_id(),
-            model: model.as_str().to_owned(),
-            endpoint: endpoint.path.into(),
-            prompt_tokens: None,
-            cached_prompt_tokens: None,
-            completion_tokens: None,
-            tokens_estimated: false,
-            started_at: accounts.now() - metrics.started().elapsed(),
-            first_byte_us: None,
-            duration_us: 0,
-            status: RequestOutcome::ClientGone.text().into(),
-            http_status: CLIENT_GONE.as_u16(),
-        };
-        let permit = permits.begin(&record);
         gauge!("paddock_gateway_in_flight").increment(1);
-        Self { open: Some(OpenRequest { permit, record, prompt, metrics }) }
+        Self { open: pending.begin().map(|(record, permit)| OpenRequest { permit, record, prompt, metrics }) }
     }
 
     /// Returns the span of the request, which lives as long as the guard.

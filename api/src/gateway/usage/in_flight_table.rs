@@ -18,9 +18,14 @@ const MAX_BATCH: usize = 512;
 /// How long the transaction may take.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The in-flight requests that are not stored yet, by usage id.
+/// The in-flight requests whose stored form is not up to date.
 #[derive(Default)]
-pub(super) struct InFlightTable(HashMap<Uuid, (Instant, UsageRecord)>);
+pub(super) struct InFlightTable {
+    /// The requests that are not stored yet, by usage id.
+    unstored: HashMap<Uuid, (Instant, UsageRecord)>,
+    /// The usage ids of refused requests whose reservation is still stored.
+    released: Vec<Uuid>,
+}
 
 impl InFlightTable {
     /// Adds begun requests and removes ended requests. Returns the records of the ended requests.
@@ -29,22 +34,36 @@ impl InFlightTable {
         for event in events.drain(..) {
             match event {
                 UsageEvent::Began(record) => {
-                    self.0.insert(record.usage_id, (Instant::now(), record));
+                    self.unstored.insert(record.usage_id, (Instant::now(), record));
                 }
                 UsageEvent::Ended(record) => {
-                    self.0.remove(&record.usage_id);
+                    self.unstored.remove(&record.usage_id);
                     ended.push(record);
                 }
+                UsageEvent::Released(id) => self.released.push(id),
             }
         }
         ended
+    }
+
+    /// Removes the reservations of refused requests from the database. The next call tries again
+    /// after a failure.
+    pub(super) async fn release(&mut self, accounts: &Accounts) {
+        if self.released.is_empty() {
+            return;
+        }
+        match timeout(STORE_TIMEOUT, accounts.usage().release(&self.released)).await {
+            Ok(Ok(())) => self.released.clear(),
+            Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "cannot release reservations"),
+            Err(_) => tracing::warn!(error = "timeout", "cannot release reservations"),
+        }
     }
 
     /// Stores the requests that are at least [`STORE_INTERVAL`] old, and removes them from the
     /// table.
     pub(super) async fn store(&mut self, accounts: &Accounts, process: Uuid) {
         let is_due = |began: &Instant| began.elapsed() >= STORE_INTERVAL;
-        let due = self.0.values().filter(|(began, _)| is_due(began)).map(|(_, record)| record.clone());
+        let due = self.unstored.values().filter(|(began, _)| is_due(began)).map(|(_, record)| record.clone());
         let due: Vec<_> = due.take(MAX_BATCH).collect();
         if due.is_empty() {
             return;
@@ -52,7 +71,7 @@ impl InFlightTable {
         match timeout(STORE_TIMEOUT, accounts.usage().record_in_flight(process, &due)).await {
             Ok(Ok(())) => {
                 for record in due {
-                    self.0.remove(&record.usage_id);
+                    self.unstored.remove(&record.usage_id);
                 }
             }
             Ok(Err(error)) => tracing::warn!(error = error_chain(&error), "cannot store in-flight requests"),

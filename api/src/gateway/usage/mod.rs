@@ -7,10 +7,12 @@
 mod backlog;
 mod guard;
 mod in_flight_table;
+mod pending;
 mod recorder;
 pub(crate) mod replay;
 pub(crate) mod writer;
 
 pub(crate) use backlog::UsageBacklog;
 pub(super) use guard::{UsageGuard, UsageRequest};
-pub(crate) use recorder::{Recorder, UsagePermits, channel};
+pub(super) use pending::PendingUsage;
+pub(crate) use recorder::{Recorder, channel};

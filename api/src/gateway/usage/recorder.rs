@@ -1,10 +1,11 @@
-//! The channel from requests to the writer. A request reserves two permits when it is admitted, so
+//! The channel from requests to the writer. A request takes two permits when it is admitted, so
 //! that it can always send the event of its end.
 
 use std::sync::Arc;
 
 use paddock_accounts::usage::UsageRecord;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::backlog::UsageBacklog;
 use crate::{gateway::error::usage_full, http::error::ApiError};
@@ -19,6 +20,8 @@ pub(super) enum UsageEvent {
     Began(UsageRecord),
     /// The request has ended.
     Ended(UsageRecord),
+    /// The request with this usage id was refused, and its reservation is returned.
+    Released(Uuid),
 }
 
 /// Sends usage events to the writer.
@@ -29,16 +32,8 @@ pub(crate) struct Recorder {
 
 /// The permits for the two events of one request.
 pub(crate) struct UsagePermits {
-    begin: mpsc::OwnedPermit<UsageEvent>,
-    end: mpsc::OwnedPermit<UsageEvent>,
-}
-
-impl UsagePermits {
-    /// Sends the event that the request began. Returns the permit for the event of its end.
-    pub(super) fn begin(self, record: &UsageRecord) -> mpsc::OwnedPermit<UsageEvent> {
-        self.begin.send(UsageEvent::Began(record.clone()));
-        self.end
-    }
+    pub(super) begin: mpsc::OwnedPermit<UsageEvent>,
+    pub(super) end: mpsc::OwnedPermit<UsageEvent>,
 }
 
 /// The receiver of usage events, for the writer.
@@ -51,8 +46,8 @@ pub(crate) fn channel(backlog: Arc<UsageBacklog>) -> (Recorder, UsageEvents) {
 }
 
 impl Recorder {
-    /// Reserves the permits for the events of one request. Fails if usage cannot be recorded now.
-    pub(crate) fn reserve(&self) -> Result<UsagePermits, ApiError> {
+    /// Takes the permits for the events of one request. Fails if usage cannot be recorded now.
+    pub(crate) fn permits(&self) -> Result<UsagePermits, ApiError> {
         if self.backlog.is_full() {
             return Err(usage_full());
         }

@@ -47,6 +47,7 @@ pub(crate) async fn write(
         tokio::select! {
             count = events.recv_many(&mut received, MAX_BATCH) => if count == 0 { break },
             _ = ticks.tick() => {
+                flush_deadline.run_until_cancelled(in_flight.release(&accounts)).await;
                 if backlog.spooled_bytes() == 0 {
                     flush_deadline.run_until_cancelled(in_flight.store(&accounts, process)).await;
                 }
@@ -60,6 +61,7 @@ pub(crate) async fn write(
         {
             drop_records(&batch, &reason);
         }
+        flush_deadline.run_until_cancelled(in_flight.release(&accounts)).await;
     }
     let left = flush_deadline.run_until_cancelled(timeout(STORE_TIMEOUT, accounts.usage().leave(process))).await;
     if !matches!(left, Some(Ok(Ok(())))) {

@@ -130,8 +130,7 @@ struct Update {
     /// Allow every model
     #[arg(long)]
     all_models: bool,
-    /// A limit, such as requests_per_minute=60, or requests_per_minute= for none; can be repeated.
-    /// Other limits are stored but not enforced yet
+    /// A limit, such as tokens_per_day=100000, or tokens_per_day= for none; can be repeated
     #[arg(long, value_name = "NAME=N", value_parser = parse_limit)]
     limit: Vec<(String, Option<i64>)>,
     #[command(flatten)]

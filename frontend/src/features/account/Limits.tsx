@@ -1,6 +1,5 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import type { components } from "@/api/schema";
-import { Badge } from "@/components/Badge";
 import { EmptyState } from "@/components/EmptyState";
 import { Panel } from "@/components/Panel";
 import { type Column, Table } from "@/components/Table";
@@ -21,10 +20,9 @@ const NAMES = [
 interface Row {
   name: (typeof NAMES)[number];
   limit: number | undefined;
-  /** A limit of concurrent requests has neither. */
   left: number | undefined;
+  /** A limit of concurrent requests has no time. */
   resetsAt: string | undefined;
-  isEnforced: boolean;
 }
 
 /** What is left of each limit, and when it is full again. */
@@ -51,9 +49,8 @@ function toRow(name: Row["name"], states: States): Row {
   return {
     name,
     limit: state?.limit,
-    left: state !== null && "left" in state ? state.left : undefined,
+    left: state?.left,
     resetsAt: state !== null && "resets_at" in state ? state.resets_at : undefined,
-    isEnforced: state?.is_enforced ?? true,
   };
 }
 
@@ -65,20 +62,15 @@ const COLUMNS: Column<Row>[] = [
   {
     id: "limit",
     header: t("limits.column.limit"),
-    cell: ({ name, isEnforced }) => (
-      <span className="flex flex-wrap items-center gap-x-2 gap-y-0.5">
-        {t(`limits.name.${name}`)}
-        {!isEnforced && <Badge>{t("limits.stored")}</Badge>}
-      </span>
-    ),
+    cell: ({ name }) => t(`limits.name.${name}`),
   },
   {
     id: "left",
     width: "w-[40%]",
     header: t("limits.column.left"),
     cell: ({ name, limit, left }) => {
-      if (limit === undefined) return <span className="text-muted">{t("limits.none")}</span>;
-      if (left === undefined) return t("limits.atOnce", { count: limit });
+      if (limit === undefined || left === undefined)
+        return <span className="text-muted">{t("limits.none")}</span>;
       return (
         <span className="flex flex-wrap items-center gap-x-3 gap-y-1">
           <progress

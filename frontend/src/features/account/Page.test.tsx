@@ -37,15 +37,30 @@ describe("my account", () => {
 
   it("shows what is left of each limit and when it is full again", async () => {
     const resets_at = new Date(Date.now() + 3 * 3_600_000 + 5_000).toISOString();
-    const limit = { limit: 1000, used: 250, left: 750, resets_at, is_enforced: false };
+    const limit = {
+      limit: 1000,
+      used: 150,
+      reserved: 100,
+      left: 750,
+      resets_at,
+      is_enforced: true,
+    };
     server.use(
-      http.get("*/me/usage", () => HttpResponse.json(anOwnUsage({ tokens_per_day: limit }))),
+      http.get("*/me/usage", () =>
+        HttpResponse.json(
+          anOwnUsage({
+            tokens_per_day: limit,
+            max_concurrent: { limit: 4, in_flight: 1, left: 3, is_enforced: true },
+          }),
+        ),
+      ),
     );
     await renderApp("/account", { as: ada });
     const row = (await screen.findByText("Tokens per day")).closest("tr") as HTMLElement;
     expect(row).toHaveTextContent("750 of 1,000");
     expect(row).toHaveTextContent("in 3 hours");
-    expect(row).toHaveTextContent("not enforced yet");
+    const concurrent = screen.getByText("Concurrent requests").closest("tr");
+    expect(concurrent).toHaveTextContent("3 of 4");
     const other = screen.getByText("Tokens per month").closest("tr");
     expect(other).toHaveTextContent("No limit");
   });

@@ -1,5 +1,4 @@
 import type { UseQueryResult } from "@tanstack/react-query";
-import { Badge } from "@/components/Badge";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { Panel } from "@/components/Panel";
 import { Skeleton } from "@/components/Skeleton";
@@ -54,15 +53,13 @@ function Limit({ id, state }: LimitProps) {
   const name = t(`limits.name.${id}`);
   return (
     <li className="flex min-w-0 flex-col gap-1">
-      <div className="flex flex-wrap items-baseline justify-between gap-x-3">
-        <span className="font-medium">{name}</span>
-        {!state.is_enforced && <Badge>{t("limits.notEnforced")}</Badge>}
-      </div>
-      {"left" in state ? (
-        <Left name={name} limit={state.limit} left={state.left} resetsAt={state.resets_at} />
-      ) : (
-        <p className="text-muted text-sm">{t("limits.atOnce", { count: state.limit })}</p>
-      )}
+      <span className="font-medium">{name}</span>
+      <Left
+        name={name}
+        limit={state.limit}
+        left={state.left}
+        resetsAt={"resets_at" in state ? state.resets_at : undefined}
+      />
     </li>
   );
 }
@@ -71,12 +68,13 @@ interface LeftProps {
   name: string;
   limit: number;
   left: number;
-  resetsAt: string;
+  /** Absent: the rest is free as soon as requests end. */
+  resetsAt: string | undefined;
 }
 
 function Left({ name, limit, left, resetsAt }: LeftProps) {
   const now = useNow(10_000);
-  const isFull = left >= limit || Date.parse(resetsAt) <= now;
+  const isFull = left >= limit || (resetsAt !== undefined && Date.parse(resetsAt) <= now);
   return (
     <>
       <meter aria-label={name} min={0} max={limit} value={left} className="sr-only" />
@@ -94,6 +92,8 @@ function Left({ name, limit, left, resetsAt }: LeftProps) {
         <span>{t("limits.left", { left: exact(left), limit: exact(limit) })}</span>
         {isFull ? (
           <span>{t("limits.full")}</span>
+        ) : resetsAt === undefined ? (
+          <span>{t("limits.resetsAtEnd")}</span>
         ) : (
           <time dateTime={resetsAt} title={absoluteTime(resetsAt)}>
             {t("limits.resets", { when: relativeTime(resetsAt, now) })}

@@ -206,14 +206,21 @@ describe("my usage", () => {
     serveUsage({});
     const resets_at = new Date(Date.now() + 2 * 3_600_000 + 30_000).toISOString();
     serveLimits({
-      tokens_per_day: { limit: 1000, used: 400, left: 600, resets_at, is_enforced: false },
-      max_concurrent: { limit: 4, is_enforced: false },
+      tokens_per_day: {
+        limit: 1000,
+        used: 300,
+        reserved: 100,
+        left: 600,
+        resets_at,
+        is_enforced: true,
+      },
+      max_concurrent: { limit: 4, in_flight: 1, left: 3, is_enforced: true },
     });
     await renderApp("/my-usage", { as: me });
     const limits = await screen.findByRole("region", { name: "What is left" });
     expect(await within(limits).findByText("600 of 1,000 left")).toBeInTheDocument();
     expect(within(limits).getByText("full again in 2 hours")).toBeInTheDocument();
-    expect(within(limits).getByText("4 requests at once")).toBeInTheDocument();
+    expect(within(limits).getByText("3 of 4 left")).toBeInTheDocument();
     expect(within(limits).getByRole("meter", { name: "Tokens today (UTC)" })).toHaveAttribute(
       "value",
       "600",

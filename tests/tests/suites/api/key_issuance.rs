@@ -50,7 +50,7 @@ impl Narrow {
         let (own_id, issuer) = api.key(admin, narrow).await?;
         let within = json!({
             "user_id": user, "scopes": ["chat"], "models": ["smollm2:135m", "team/a*:latest", "team/h*:latest", "!team/hid*"],
-            "limits": {"requests_per_minute": 60, "tokens_per_day": 0, "max_concurrent": 9}, "expires_at": soon,
+            "limits": {"requests_per_minute": 60, "tokens_per_day": 9, "max_concurrent": 9}, "expires_at": soon,
         });
         Ok(Self { user, own_id, issuer, within, later })
     }

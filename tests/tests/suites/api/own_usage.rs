@@ -12,7 +12,6 @@ use paddock_api::Config;
 use paddock_store::clock::Timestamp;
 use paddock_tests::{
     database::{Database, Engine},
-    fake_ollama::{Script, chat_lines},
     random::SeededRng,
     stopped_clock::StoppedClock,
     story::story,
@@ -300,18 +299,23 @@ async fn the_tokens_left_are_those_of_the_user_and_of_the_key(#[case] engine: En
             .await?;
         let limits = &fixture.own_usage(&key).await?["limits"];
         let state = |limit: i64, used: i64, left: i64, resets_at: &str| {
-            json!({"limit": limit, "used": used, "left": left, "resets_at": resets_at, "is_enforced": false})
+            json!({
+                "limit": limit, "used": used, "reserved": 0, "left": left, "resets_at": resets_at, "is_enforced": true
+            })
         };
         let tomorrow = "2026-11-15T00:00:00.000000Z";
         assert_eq!(limits["user"]["tokens_per_minute"], state(10, 15, 0, "2026-11-14T22:14:00.000000Z"));
         assert_eq!(limits["user"]["tokens_per_day"], state(100, 45, 55, tomorrow));
         assert_eq!(limits["user"]["tokens_per_month"], state(1000, 545, 455, "2026-12-01T00:00:00.000000Z"));
         assert_eq!(limits["key"]["tokens_per_day"], state(20, 15, 5, tomorrow));
-        assert_eq!(limits["key"]["max_concurrent"], json!({"limit": 2, "is_enforced": false}));
-        // A limit that is shown as not enforced refuses nothing.
-        fixture.api.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+        assert_eq!(
+            limits["key"]["max_concurrent"],
+            json!({"limit": 2, "in_flight": 0, "left": 2, "is_enforced": true})
+        );
+        // The minute of the user is used up.
         let chat = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]});
-        fixture.api.by(&key).post("/api/chat").json(&chat).expect(200).await?;
+        let refused = fixture.api.by(&key).post("/api/chat").json(&chat).expect(429).await?;
+        assert_eq!(refused.header("retry-after"), "40");
         Ok(())
     })
     .await;

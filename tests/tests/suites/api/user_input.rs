@@ -105,6 +105,10 @@ async fn an_invalid_creation_names_the_fields_and_creates_nothing(#[case] engine
             (json!({"email": "a@example.com", "display_name": "\u{feff}"}), vec!["/display_name"]),
             (json!({"email": "a@example.com", "display_name": "  "}), vec!["/display_name"]),
             (json!({"email": "a@example.com", "roles": ["root"]}), vec!["/roles/0"]),
+            (
+                json!({"email": "a@example.com", "limits": {"requests_per_minute": 0, "tokens_per_day": 1}}),
+                vec!["/limits/tokens_per_day"],
+            ),
             (json!({"email": "a@example.com", "roles": "admin"}), vec!["/roles"]),
             (json!({"email": "a@example.com", "is_admin": true, "passwrd": 1}), vec!["/is_admin", "/passwrd"]),
             (json!([]), vec![""]),
@@ -126,7 +130,7 @@ async fn an_invalid_creation_names_the_fields_and_creates_nothing(#[case] engine
 async fn an_invalid_patch_names_the_fields_and_changes_nothing(#[case] engine: Engine) {
     story(async {
         let api = Api::start(engine).await?;
-        let id = api.user(json!({})).await?;
+        let id = api.user(json!({"limits": {"tokens_per_day": 100}})).await?;
         let long = "x".repeat(201);
         let change = [
             (json!({"is_active": null}), vec!["/is_active"]),
@@ -135,6 +139,10 @@ async fn an_invalid_patch_names_the_fields_and_changes_nothing(#[case] engine: E
                 json!({"limits": {"requests": 1, "tokens_per_day": 1.5}}),
                 vec!["/limits/requests", "/limits/tokens_per_day"],
             ),
+            (json!({"limits": {"tokens_per_day": 2, "tokens_per_month": 1}}), vec!["/limits/tokens_per_day"]),
+            // Beside the limit that the user has.
+            (json!({"limits": {"tokens_per_minute": 101}}), vec!["/limits/tokens_per_minute"]),
+            (json!({"limits": {"max_concurrent": 0}}), vec!["/limits/tokens_per_day"]),
             (
                 json!({"models": ["a b", "llama3.2", "", "!", "!!m"]}),
                 vec!["/models/0", "/models/2", "/models/3", "/models/4"],

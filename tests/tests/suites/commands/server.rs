@@ -348,6 +348,9 @@ async fn usage_is_shown_as_a_table_and_as_json(#[case] engine: Engine) {
         let columns =
             "day user_id model requests failed prompt_tokens cached_prompt_tokens completion_tokens estimated";
         ensure!(heading.join(" ") == columns && table.lines().count() == 3, "{table}");
+        let limits = server.json(&["usage", "--limits"])?;
+        let requests = limits.as_array().and_then(|rows| rows.first()).context("a limit")?;
+        ensure!(requests["name"] == "requests_per_minute" && requests["left"].is_u64(), "{limits}");
         ensure!(server.json(&["usage", "--group-by", "key", "--to", "2020-01-01"])? == json!([]));
         assert_refused(&server.run(&["usage", "--from", "yesterday"])?, 1, &["?from", "2026-01-31"])?;
         Ok(())

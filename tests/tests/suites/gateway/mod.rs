@@ -8,6 +8,7 @@ mod error_body;
 mod faults;
 mod headers;
 mod honest_ends;
+mod limits;
 mod metering;
 mod models_of_paths;
 mod policy;

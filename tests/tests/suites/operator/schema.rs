@@ -61,6 +61,20 @@ async fn bad_yaml_is_refused_with_the_field_and_the_rule() {
         assert_refused::<ApiUser>(n, json!({"email": "a@b.c", "roles": ["root"]}), &["spec.roles[0]", "admin"]).await?;
         let limits = json!({"email": "a@b.c", "limits": {"tokensPerDay": -1}});
         assert_refused::<ApiUser>(n, limits, &["spec.limits.tokensPerDay", "0"]).await?;
+        for (limits, words) in [
+            (
+                json!({"tokensPerDay": 2, "tokensPerMonth": 1}),
+                ["spec.limits", "tokensPerDay must be at most tokensPerMonth"],
+            ),
+            (json!({"tokensPerMinute": 2, "tokensPerDay": 1}), ["spec.limits", "at most tokensPerDay"]),
+            (json!({"tokensPerMinute": 2, "tokensPerMonth": 1}), ["spec.limits", "at most tokensPerMonth"]),
+            (json!({"requestsPerMinute": 0, "maxConcurrent": 1}), ["spec.limits", "must be 0 or absent"]),
+        ] {
+            assert_refused::<ApiUser>(n, json!({"email": "a@b.c", "limits": limits}), &words).await?;
+            assert_refused::<ApiKey>(n, key(json!({"limits": limits})), &words).await?;
+        }
+        let consistent = json!({"requestsPerMinute": 9, "tokensPerMinute": 0, "tokensPerDay": 0, "maxConcurrent": 0});
+        create::<ApiUser>(n, &json!({"email": "a@b.c", "limits": consistent}), true).await?;
         let denials = json!({"email": "a@b.c", "models": ["!team/*", "!secret"]});
         assert_refused::<ApiUser>(n, denials, &["spec.models", "\"*\""]).await?;
         assert_refused::<ApiKey>(n, key(json!({"models": ["!secret"]})), &["spec.models", "\"*\""]).await?;

@@ -1,6 +1,7 @@
-//! Rate limits that two replicas share through Redis, and that each process counts alone while
-//! Redis is down.
+//! Limits that two replicas share: requests per minute through Redis, or counted by each process
+//! alone while Redis is down; tokens and concurrency through the database.
 
+mod budgets;
 mod redis_down;
 mod script_equivalence;
 mod two_replicas;

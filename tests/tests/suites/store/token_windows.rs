@@ -44,9 +44,10 @@ fn time(text: &str) -> Result<Timestamp> {
 
 /// The windows with these tokens, which end at these times.
 fn windows(used: [i64; 3], resets_at: [&str; 3]) -> Result<TokenWindows> {
-    let window =
-        |n: usize| -> Result<TokenWindow> { Ok(TokenWindow { used: used[n], resets_at: time(resets_at[n])? }) };
-    Ok(TokenWindows { minute: window(0)?, day: window(1)?, month: window(2)? })
+    let window = |n: usize| -> Result<TokenWindow> {
+        Ok(TokenWindow { used: used[n], reserved: 0, resets_at: time(resets_at[n])? })
+    };
+    Ok(TokenWindows { minute: window(0)?, day: window(1)?, month: window(2)?, in_flight: 0 })
 }
 
 #[rstest]
