@@ -8,19 +8,31 @@ use metrics::{Unit, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use paddock_accounts::Accounts;
 use paddock_store::clock::{Clock as _, SystemClock};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{error::Error, listener, settings::Environment};
 
-/// Reports the parts that are not ready, by name. Empty: ready.
-pub(crate) type ReadinessCheck = Box<dyn Fn() -> Vec<&'static str> + Send + Sync>;
+/// Reports the health of one part of the process.
+pub(crate) type HealthCheck = Box<dyn Fn() -> Health + Send + Sync>;
+
+/// The health of one part of the process.
+#[derive(Default)]
+pub(crate) struct Health {
+    /// What is not ready, by name. Empty: the part is ready.
+    pub(crate) missing: Vec<&'static str>,
+    /// Sentences for people, also about what does not keep the part from being ready.
+    pub(crate) details: Vec<String>,
+    /// Whether only a restart can help.
+    pub(crate) is_dead: bool,
+}
 
 #[derive(Clone)]
 struct ProbeState {
     metrics: PrometheusHandle,
     accounts: Accounts,
-    checks: Arc<Vec<ReadinessCheck>>,
+    checks: Arc<Vec<HealthCheck>>,
 }
 
 /// Bucket bounds of durations in seconds: from a cached key check to a long answer.
@@ -42,6 +54,11 @@ pub(crate) fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!(
         "paddock_database_connections_max",
         "Maximum of connections to the database: DB_MAX_CONNECTIONS, on PostgreSQL minus the connection that listens for changes"
+    );
+    describe_gauge!(
+        "paddock_watch_age_seconds",
+        Unit::Seconds,
+        "Time since each watch of the leading operator received an event or bookmark, by resource and namespace"
     );
     gauge!("paddock_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!("process_start_time_seconds")
@@ -78,14 +95,14 @@ pub(crate) fn bind_error(name: &str, addr: SocketAddr, error: &std::io::Error) -
 pub(crate) async fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
-    checks: Vec<ReadinessCheck>,
+    checks: Vec<HealthCheck>,
     accounts: Accounts,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let recorder = metrics.clone();
     let app = Router::new()
         .route("/metrics", get(render))
-        .route("/livez", get(|| async { Json(serde_json::json!({"status": "ok"})) }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(ProbeState { metrics, accounts, checks: Arc::new(checks) });
     let upkeep_stop = stop.clone();
@@ -110,11 +127,27 @@ async fn render(State(state): State<ProbeState>) -> impl IntoResponse {
     ([("content-type", "text/plain; version=0.0.4")], state.metrics.render())
 }
 
-async fn readyz(State(state): State<ProbeState>) -> impl IntoResponse {
-    let missing: Vec<&str> = state.checks.iter().flat_map(|check| check()).collect();
-    if missing.is_empty() {
-        (StatusCode::OK, Json(serde_json::json!({"status": "ready"})))
+async fn livez(State(state): State<ProbeState>) -> impl IntoResponse {
+    if state.checks.iter().any(|check| check().is_dead) {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "deaf"})))
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({"status": "not ready", "missing": missing})))
+        (StatusCode::OK, Json(json!({"status": "ok"})))
     }
+}
+
+async fn readyz(State(state): State<ProbeState>) -> impl IntoResponse {
+    let (mut missing, mut details) = (Vec::new(), Vec::new());
+    for health in state.checks.iter().map(|check| check()) {
+        missing.extend(health.missing);
+        details.extend(health.details);
+    }
+    let (code, mut body) = if missing.is_empty() {
+        (StatusCode::OK, json!({"status": "ready"}))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready", "missing": missing}))
+    };
+    if !details.is_empty() {
+        body["details"] = details.into();
+    }
+    (code, Json(body))
 }

@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use anyhow::Context as _;
 use paddock_accounts::Accounts;
-use paddock_operator::Cluster;
+use paddock_operator::{Cluster, OnLostLease};
 use tokio::net::TcpListener;
 
 use crate::{
     config,
     error::Error,
     listener,
-    probes::{self, ReadinessCheck},
+    probes::{self, Health, HealthCheck},
     settings::{DrainSettings, Environment, OllamaSettings, OperatorSettings, ServeSettings},
 };
 
@@ -42,14 +42,18 @@ pub(crate) fn api_config(
     Ok(config)
 }
 
-/// The parts of the API that are not ready.
-pub(crate) fn api_readiness(readiness: paddock_api::Readiness) -> ReadinessCheck {
-    Box::new(move || readiness.report().missing)
+/// The health of the API.
+pub(crate) fn api_health(readiness: paddock_api::Readiness) -> HealthCheck {
+    Box::new(move || Health { missing: readiness.report().missing, ..Health::default() })
 }
 
-/// The part of the operator that is not ready.
-pub(crate) fn operator_readiness(readiness: paddock_operator::Readiness) -> ReadinessCheck {
-    Box::new(move || readiness.missing().into_iter().collect())
+/// The health of the operator.
+pub(crate) fn operator_health(readiness: paddock_operator::Readiness) -> HealthCheck {
+    Box::new(move || Health {
+        missing: readiness.missing().into_iter().collect(),
+        details: readiness.details(),
+        is_dead: !readiness.is_alive(),
+    })
 }
 
 /// The cluster of the operator: the named context, else in a pod its own cluster.
@@ -78,16 +82,19 @@ pub(crate) fn operator_config(
     ollama: &OllamaSettings,
     drain: DrainSettings,
     public_url: String,
+    on_lost_lease: OnLostLease,
 ) -> Result<paddock_operator::Config, Error> {
     let model_registries = model_registries(ollama)?;
     let names = |list: &[String]| list.iter().filter(|name| !name.is_empty()).cloned().collect::<BTreeSet<_>>();
     Ok(paddock_operator::Config {
         lease: lease(operator, &kube)?,
+        on_lost_lease,
         kube,
         watch_namespaces: names(&operator.watch_namespaces),
         admin_namespaces: names(&operator.admin_namespaces),
         public_url,
         model_registries,
+        pull_stall_timeout: operator.pull_stall_timeout,
         concurrency: 8,
         drain_timeout: drain.drain_timeout,
     })
@@ -129,7 +136,7 @@ pub(crate) fn ollama_client(
     Ok(paddock_ollama::Client::new(backend, paddock_ollama::Timeouts::default()).context("OLLAMA_BASE_URL")?)
 }
 
-/// Runs the operator until it stops. Losing the lease is an error.
+/// Runs the operator until it stops.
 pub(crate) async fn run_operator(
     config: paddock_operator::Config,
     accounts: Accounts,

@@ -257,6 +257,10 @@ pub(crate) struct OperatorSettings {
     /// Name of this process in the lease [default: the pod's name, or host name and process id]
     #[arg(long, env = "LEASE_IDENTITY", value_name = "NAME")]
     pub(crate) lease_identity: Option<String>,
+    /// How long a pull of an OllamaModel may receive no new byte before it counts as stalled and is
+    /// tried again
+    #[arg(long, env = "PULL_STALL_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    pub(crate) pull_stall_timeout: Duration,
 }
 
 /// The first admin.

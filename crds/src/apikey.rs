@@ -28,15 +28,10 @@ use serde_with::skip_serializing_none;
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
     printcolumn(name = "Prefix", type_ = "string", json_path = ".status.prefix"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Next-Rotation", type_ = "string", json_path = ".status.nextRotationTime", priority = 1),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        priority = 1
-    )
+    printcolumn(name = "Next-Rotation", type_ = "string", json_path = ".status.nextRotationTime", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -242,6 +237,8 @@ pub enum KeyDeletionPolicy {
 pub struct ApiKeyStatus {
     /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
+    /// The last value of the annotation `paddock.dev/reconcile-requested-at` that was handled.
+    pub last_handled_reconcile_at: Option<String>,
     /// Id of the key in the API, the audit log and usage. Rotation keeps it.
     pub credential_id: Option<i64>,
     /// Public prefix of the key in the Secret.
@@ -296,5 +293,22 @@ pub enum VersionState {
 impl HasConditions for ApiKeyStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
+    }
+
+    fn observed_generation(&self) -> i64 {
+        self.observed_generation
+    }
+
+    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
+        self.observed_generation = observed_generation;
+        self.conditions = conditions;
+    }
+
+    fn last_handled_reconcile_at(&self) -> Option<&str> {
+        self.last_handled_reconcile_at.as_deref()
+    }
+
+    fn set_last_handled_reconcile_at(&mut self, request: Option<String>) {
+        self.last_handled_reconcile_at = request;
     }
 }

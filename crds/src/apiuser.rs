@@ -27,14 +27,9 @@ use crate::{conditions::HasConditions, limits::Limits};
     printcolumn(name = "Roles", type_ = "string", json_path = ".status.effectiveRoles"),
     printcolumn(name = "Active", type_ = "boolean", json_path = ".spec.active"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Keys", type_ = "integer", json_path = ".status.keyCount"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        priority = 1
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApiUserSpec {
@@ -138,6 +133,8 @@ pub enum UserDeletionPolicy {
 pub struct ApiUserStatus {
     /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
+    /// The last value of the annotation `paddock.dev/reconcile-requested-at` that was handled.
+    pub last_handled_reconcile_at: Option<String>,
     /// Id of the user in the API, the audit log and usage.
     pub user_id: Option<i64>,
     /// Roles that are in effect.
@@ -154,5 +151,22 @@ pub struct ApiUserStatus {
 impl HasConditions for ApiUserStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
+    }
+
+    fn observed_generation(&self) -> i64 {
+        self.observed_generation
+    }
+
+    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
+        self.observed_generation = observed_generation;
+        self.conditions = conditions;
+    }
+
+    fn last_handled_reconcile_at(&self) -> Option<&str> {
+        self.last_handled_reconcile_at.as_deref()
+    }
+
+    fn set_last_handled_reconcile_at(&mut self, request: Option<String>) {
+        self.last_handled_reconcile_at = request;
     }
 }

@@ -7,6 +7,18 @@ pub trait HasConditions {
     /// `status.conditions`.
     fn conditions(&self) -> &[Condition];
 
+    /// `status.observedGeneration`.
+    fn observed_generation(&self) -> i64;
+
+    /// Replaces the conditions and the generation that they describe.
+    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>);
+
+    /// `status.lastHandledReconcileAt`.
+    fn last_handled_reconcile_at(&self) -> Option<&str>;
+
+    /// Sets `status.lastHandledReconcileAt`.
+    fn set_last_handled_reconcile_at(&mut self, request: Option<String>);
+
     /// The condition of a type.
     fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions().iter().find(|c| c.type_ == type_)

@@ -19,8 +19,12 @@ pub mod annotation {
     /// On an `ApiKey`, with [`ROTATE_REQUESTED_AT`]: how long the replaced version stays valid.
     /// `0s` ends it at once.
     pub const ROTATE_GRACE: &str = "paddock.dev/rotate-grace";
-    /// On any custom resource: `"true"` pauses its reconciliation. Deletion is still handled.
+    /// On any custom resource: `"true"` pauses its reconciliation, which the condition `Paused`
+    /// shows. Deletion is still handled.
     pub const PAUSED: &str = "paddock.dev/paused";
+    /// On any custom resource: a new value reconciles the object now. The annotation stays on the
+    /// object; `status.lastHandledReconcileAt` repeats the last handled value.
+    pub const RECONCILE_REQUESTED_AT: &str = "paddock.dev/reconcile-requested-at";
     /// On an object that is being deleted: `"true"` removes the finalizer without cleaning up.
     /// Keys, users and models of the object then stay.
     pub const SKIP_CLEANUP: &str = "paddock.dev/skip-cleanup";

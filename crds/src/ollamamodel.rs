@@ -24,16 +24,11 @@ use crate::conditions::HasConditions;
     validation = Rule::new("size(self.metadata.name) <= 200").message("metadata.name may have at most 200 characters"),
     printcolumn(name = "Model", type_ = "string", json_path = ".spec.model"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Progress", type_ = "integer", json_path = ".status.progress.percent"),
     printcolumn(name = "Size", type_ = "integer", json_path = ".status.sizeBytes"),
     printcolumn(name = "Backends", type_ = "integer", json_path = ".status.readyBackends"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        priority = 1
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct OllamaModelSpec {
@@ -71,6 +66,8 @@ pub enum ModelDeletionPolicy {
 pub struct OllamaModelStatus {
     /// The generation that this status describes; -1 before the first.
     pub observed_generation: i64,
+    /// The last value of the annotation `paddock.dev/reconcile-requested-at` that was handled.
+    pub last_handled_reconcile_at: Option<String>,
     /// Digest of the model's manifest, as Ollama reports it.
     pub digest: Option<String>,
     /// Size of the model, in bytes.
@@ -143,5 +140,22 @@ pub enum BackendState {
 impl HasConditions for OllamaModelStatus {
     fn conditions(&self) -> &[Condition] {
         &self.conditions
+    }
+
+    fn observed_generation(&self) -> i64 {
+        self.observed_generation
+    }
+
+    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
+        self.observed_generation = observed_generation;
+        self.conditions = conditions;
+    }
+
+    fn last_handled_reconcile_at(&self) -> Option<&str> {
+        self.last_handled_reconcile_at.as_deref()
+    }
+
+    fn set_last_handled_reconcile_at(&mut self, request: Option<String>) {
+        self.last_handled_reconcile_at = request;
     }
 }

@@ -5,21 +5,28 @@ use std::{fmt::Debug, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, Resource, ResourceExt, api::ListParams, config::KubeConfigOptions, core::NamespaceResourceScope,
+    Api, Client, Resource, ResourceExt, api::ListParams, client::ClientBuilder, config::KubeConfigOptions,
+    core::NamespaceResourceScope,
 };
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
 use paddock_store::error_chain;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    backoff,
+    access, backoff,
     error::{Error, is_not_found},
+    readiness::Readiness,
+    watch_activity::{ObserveWatches, WatchActivity},
 };
 
+/// The `ClusterRole` that identifies the cluster.
+const CLUSTER_ROLE: &str = "paddock-operator-cluster";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than a watch is silent: it receives a bookmark every minute and ends by itself after 290
-/// s.
-const READ_TIMEOUT: Duration = Duration::from_mins(5);
+/// Longer than the 30 s that an admission webhook may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(35);
+/// Longer than a watch is silent: it receives a bookmark every minute. A watch that is silent for
+/// longer is opened anew, on another connection.
+const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// Shorter than the 10 s after which the leader gives up a lease that it could not renew.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -51,28 +58,52 @@ pub(crate) fn build_client(config: &kube::Config) -> Result<Client, Error> {
     build(config.clone(), CONNECT_TIMEOUT, READ_TIMEOUT)
 }
 
+/// Builds the client of the watches, which observes when each of them last received something.
+pub(crate) fn build_watch_client(config: &kube::Config, activity: &WatchActivity) -> Result<Client, Error> {
+    let config = configure(config.clone(), CONNECT_TIMEOUT, WATCH_READ_TIMEOUT);
+    let builder = ClientBuilder::try_from(config).map_err(|error| Error::KubeConfig(error.to_string()))?;
+    Ok(builder.with_layer(&ObserveWatches(activity.clone())).build())
+}
+
 /// Builds the client of the leader lease. It has its own connections, so that other requests cannot
 /// delay a renewal.
 pub(crate) fn build_lease_client(config: &kube::Config) -> Result<Client, Error> {
     build(config.clone(), LEASE_TIMEOUT, LEASE_TIMEOUT)
 }
 
-fn build(mut config: kube::Config, connect: Duration, read: Duration) -> Result<Client, Error> {
+fn build(config: kube::Config, connect: Duration, read: Duration) -> Result<Client, Error> {
+    Client::try_from(configure(config, connect, read)).map_err(|error| Error::KubeConfig(error.to_string()))
+}
+
+fn configure(mut config: kube::Config, connect: Duration, read: Duration) -> kube::Config {
     config.connect_timeout = Some(connect);
     config.read_timeout = Some(read);
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| Error::KubeConfig(error.to_string()))
+    config
 }
 
 /// Fetches the UID of the namespace `kube-system`, which identifies the cluster. Retries until the
-/// API server answers.
-pub(crate) async fn fetch_cluster_uid(client: &Client) -> String {
+/// API server answers; `readiness` has the reason if it forbids that.
+pub(crate) async fn fetch_cluster_uid(client: &Client, readiness: &Readiness) -> String {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let fetch = async || Ok(namespaces.get("kube-system").await?.uid().unwrap_or_default());
-    retry_until_ok("the API server", || fetch().boxed()).await
+    let fetch = async || match namespaces.get("kube-system").await {
+        Ok(namespace) => Ok(namespace.uid().unwrap_or_default()),
+        Err(error) => {
+            let missing = access::forbidden(&error).map(|status| access::describe(status, CLUSTER_ROLE, None));
+            if let Some(missing) = &missing {
+                tracing::error!(error = missing, "a right is missing");
+            }
+            readiness.set_obstacle(missing);
+            Err(error)
+        }
+    };
+    let uid = retry_until_ok("the API server", || fetch().boxed()).await;
+    readiness.set_obstacle(None);
+    uid
 }
 
-/// Waits until the API server serves all three kinds.
+/// Waits until the API server serves all three kinds. A namespace in which the operator may not
+/// list them does not hold up the start: its watches report what is missing.
 pub(crate) async fn wait_for_definitions(client: &Client, namespaces: &[Option<String>]) {
     for namespace in namespaces {
         wait_for_definition::<ApiUser>(client, namespace.as_deref()).await;
@@ -106,6 +137,7 @@ where
             );
             Err(error)
         }
+        Err(error) if access::forbidden(&error).is_some() => Ok(()),
         result => result.map(|_| ()),
     };
     retry_until_ok(&kind, || list().boxed()).await;
@@ -119,7 +151,7 @@ async fn retry_until_ok<'a, T>(what: &str, attempt: impl Fn() -> BoxFuture<'a, R
             Ok(value) => return value,
             Err(error) => {
                 tracing::warn!(error = error_chain(&error), waiting_for = what, "Kubernetes is not ready; retrying");
-                tokio::time::sleep(backoff::delay_after(failures, what)).await;
+                tokio::time::sleep(backoff::delay_after(failures, what, 1)).await;
                 failures += 1;
             }
         }

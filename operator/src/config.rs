@@ -17,13 +17,26 @@ pub struct Config {
     pub public_url: String,
     /// Registries that models may be pulled from.
     pub model_registries: Vec<ModelRegistry>,
+    /// How long a pull may receive no new byte before it counts as stalled.
+    pub pull_stall_timeout: Duration,
     /// The leader lease.
     pub lease: Lease,
+    /// What an instance does that is no longer the leader.
+    pub on_lost_lease: OnLostLease,
     /// The maximum number of users and keys that are reconciled at once, and the maximum number of
     /// models. Each reconcile may hold a database connection.
     pub concurrency: usize,
     /// How long running reconciles may take after a shutdown has begun.
     pub drain_timeout: Duration,
+}
+
+/// What an instance does that is no longer the leader. In both cases, all writes have stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLostLease {
+    /// The operator ends with an error, so that the process restarts.
+    Exit,
+    /// The operator waits for the lease again. Other parts of the process go on.
+    StandBy,
 }
 
 /// The leader lease, a `Lease` of `coordination.k8s.io/v1`. It is valid for 15 s. The leader renews

@@ -1,6 +1,6 @@
 //! The context that all reconcilers share.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use kube::{Client, Resource};
 use paddock_accounts::{Accounts, types::ManagedBy};
@@ -13,7 +13,7 @@ use paddock_store::{
 use tokio::sync::{Semaphore, mpsc::UnboundedSender};
 
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, ObjectName},
     object::{Object, field_manager::last_spec_manager, namespace_of, store::ObjectStore},
     status::events::EventRecorder,
 };
@@ -42,12 +42,31 @@ pub(crate) struct Settings {
     pub(crate) admin_namespaces: BTreeSet<String>,
     pub(crate) public_url: String,
     pub(crate) model_registries: Vec<ModelRegistry>,
+    /// See [`crate::Config::pull_stall_timeout`].
+    pub(crate) pull_stall_timeout: Duration,
 }
 
 impl Context {
     /// Returns the current time of the accounts' clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.accounts.now()
+    }
+
+    /// Waits until the caches have every object that the operator may list.
+    pub(crate) async fn wait_until_synced(&self) {
+        tokio::join!(self.users.wait_until_synced(), self.keys.wait_until_synced(), self.models.wait_until_synced());
+    }
+
+    /// Forgets the failures of an object that succeeded or is gone, and reconciles the objects that
+    /// waited for the same cure.
+    pub(crate) fn wake_cured(&self, uid: &str) {
+        for ObjectName { kind, namespace, name } in self.backoff.succeed(uid) {
+            match kind {
+                ApiUser::KIND => self.users.enqueue(&namespace, &name),
+                ApiKey::KIND => self.keys.enqueue(&namespace, &name),
+                _ => self.models.enqueue(&namespace, &name),
+            }
+        }
     }
 
     /// Returns the object as the owner of a database row.

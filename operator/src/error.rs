@@ -15,6 +15,15 @@ pub enum Error {
     /// exit, so that it stops writing.
     #[error("the leader lease is lost")]
     LeaseLost,
+    /// A watch has received nothing for so long that this instance cannot be a good leader. It has
+    /// given the lease up.
+    #[error("the watch of {resource} has received nothing for {}s; the leader lease was given up", silence.as_secs())]
+    Deaf {
+        /// The plural name of the watched resource.
+        resource: String,
+        /// How long the watch has been silent.
+        silence: Duration,
+    },
 }
 
 /// Why a reconcile failed. The object is requeued.

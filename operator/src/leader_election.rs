@@ -26,11 +26,12 @@ pub(crate) fn build(config: &Config) -> Result<LeaderElection, Error> {
 /// Waits for the lease, runs `controllers` while this instance is the leader, and releases the
 /// lease.
 ///
-/// Returns when `controllers` end, or at `shutdown` if this instance is not the leader. Fails with
-/// [`Error::LeaseLost`] if another instance becomes the leader; `controllers` is dropped then.
+/// Returns when `controllers` end, with their error, or at `shutdown` if this instance is not the
+/// leader. Fails with [`Error::LeaseLost`] if another instance becomes the leader, or if the API
+/// server is silent for 10 s; `controllers` is dropped then.
 pub(crate) async fn run_as_leader(
     election: &LeaderElection,
-    controllers: impl Future<Output = ()>,
+    controllers: impl Future<Output = Result<(), Error>>,
     shutdown: &CancellationToken,
     readiness: &Readiness,
 ) -> Result<(), Error> {
@@ -44,8 +45,9 @@ pub(crate) async fn run_as_leader(
     };
     tokio::select! {
         result = election.with_lease(controllers) => {
+            readiness.set_phase(Phase::StandingBy);
             metrics::gauge!("paddock_leader").set(0.0);
-            result.ok_or(Error::LeaseLost)
+            result.unwrap_or(Err(Error::LeaseLost))
         }
         () = stopped_as_standby => {
             // The election may have acquired the lease at the same moment.

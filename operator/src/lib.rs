@@ -2,9 +2,10 @@
 //! issued keys and pulled models.
 //!
 //! Every kind has the same stages: validate (pure), plan (pure), apply, status. `reconciler`
-//! wraps these stages for all kinds. Imports run one way: `run`, then `user`, `key` and `model`,
-//! then `reconciler`, then `context`, then everything else.
+//! wraps these stages for all kinds. Imports run one way: `run`, then `watch`, `user`, `key` and
+//! `model`, then `reconciler`, then `context`, then everything else.
 
+mod access;
 mod backoff;
 mod client;
 mod config;
@@ -19,11 +20,15 @@ mod readiness;
 mod reconciler;
 mod run;
 mod status;
+#[cfg(test)]
+mod tests;
 mod time;
 mod user;
+mod watch;
+mod watch_activity;
 
 pub use client::{Cluster, load_kube_config};
-pub use config::{Config, Lease};
+pub use config::{Config, Lease, OnLostLease};
 pub use error::Error;
 pub use readiness::Readiness;
 pub use run::run;

@@ -1,59 +1,60 @@
 //! Runs the operator: start-up checks, leader election, watches and controllers.
 
-use std::{collections::HashSet, convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
 use futures_util::{
-    Stream, StreamExt, TryStreamExt,
+    StreamExt,
     future::{join_all, pending},
-    stream,
 };
-use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, ResourceExt,
-    core::PartialObjectMeta,
-    runtime::{
-        Controller, WatchStreamExt, controller,
-        reflector::{self, ObjectRef},
-        watcher::{self, watcher},
-    },
+    Client,
+    runtime::{Controller, controller},
 };
 use paddock_accounts::Accounts;
-use paddock_crds::{ApiKey, label};
 use paddock_ollama::Client as Ollama;
+use paddock_store::error_chain;
 use tokio::sync::{
     Semaphore,
     mpsc::{UnboundedReceiver, unbounded_channel},
-    watch,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
     client,
-    config::Config,
+    config::{Config, OnLostLease},
     context::{Context, Settings},
     error::Error,
     key::KeyReconciler,
     leader_election,
     model::ModelReconciler,
-    object::{
-        Guarded, Object,
-        store::{ObjectStore, Watch},
-    },
+    object::{Guarded, Object, store::ObjectStore},
     readiness::{Phase, Readiness},
     reconciler::{Reconciler, reconcile},
     status::events::EventRecorder,
     user::UserReconciler,
+    watch::{owning_key, watch_objects, watch_secrets, watched_namespaces},
+    watch_activity::{WatchActivity, WatchName},
 };
 
 /// How long changes of keys are collected before the key counts of their users are refreshed.
 const KEY_COUNT_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a watch may be silent before the leader gives the lease up. A watch that is silent for
+/// 75 s is opened anew, so another instance may hear what this one does not.
+const MAX_WATCH_SILENCE: Duration = Duration::from_secs(90);
+/// How often the ages of the watches are measured.
+const WATCH_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an instance that gave the lease up leaves it to others. A standby tries every 2 to 3 s.
+const STAND_DOWN_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Runs the operator until `shutdown`, then lets running reconciles finish and releases the lease.
 ///
 /// Waits without limit for the API server, the custom resource definitions and the lease;
-/// `readiness` says what is missing. Fails with [`Error::LeaseLost`] if another instance becomes
-/// the leader. All writes have stopped then, and the process should exit.
+/// `readiness` says what is missing. An instance that loses the lease, or gives it up because a
+/// watch is silent, stops all writes. With [`OnLostLease::StandBy`] it then waits for the lease
+/// again. Otherwise it fails with [`Error::LeaseLost`] or [`Error::Deaf`], and the process should
+/// exit.
 pub async fn run(
     config: Config,
     accounts: Accounts,
@@ -62,47 +63,81 @@ pub async fn run(
     readiness: Readiness,
 ) -> Result<(), Error> {
     readiness.set_phase(Phase::Connecting);
-    let client = client::build_client(&config.kube)?;
+    let clients = Clients {
+        requests: client::build_client(&config.kube)?,
+        watches: client::build_watch_client(&config.kube, readiness.watches())?,
+    };
     let election = leader_election::build(&config)?;
     let start_up_checks = async {
-        let cluster_uid = client::fetch_cluster_uid(&client).await;
+        let cluster_uid = client::fetch_cluster_uid(&clients.requests, &readiness).await;
         readiness.set_phase(Phase::WaitingForDefinitions);
-        client::wait_for_definitions(&client, &watched_namespaces(&config)).await;
+        client::wait_for_definitions(&clients.requests, &watched_namespaces(&config)).await;
         cluster_uid
     };
     let Some(cluster_uid) = shutdown.run_until_cancelled(start_up_checks).await else { return Ok(()) };
-    let controllers = Box::pin(run_controllers(&config, client, accounts, ollama, cluster_uid, &shutdown, &readiness));
-    leader_election::run_as_leader(&election, controllers, &shutdown, &readiness).await
+    loop {
+        let term = Term {
+            config: &config,
+            clients: &clients,
+            cluster_uid: &cluster_uid,
+            shutdown: &shutdown,
+            readiness: &readiness,
+        };
+        let controllers = Box::pin(run_controllers(term, accounts.clone(), ollama.clone()));
+        let result = leader_election::run_as_leader(&election, controllers, &shutdown, &readiness).await;
+        readiness.watches().clear();
+        match result {
+            Err(error) if config.on_lost_lease == OnLostLease::StandBy => {
+                tracing::warn!(error = error_chain(&error), "all writes have stopped; waiting for the lease");
+                if shutdown.run_until_cancelled(tokio::time::sleep(STAND_DOWN_INTERVAL)).await.is_none() {
+                    return Ok(());
+                }
+            }
+            result => return result,
+        }
+    }
 }
 
-/// Runs the controllers until the shutdown. Dropping the future stops all of them at once.
-async fn run_controllers(
-    config: &Config,
-    client: Client,
-    accounts: Accounts,
-    ollama: Vec<Ollama>,
-    cluster_uid: String,
-    shutdown: &CancellationToken,
-    readiness: &Readiness,
-) {
+/// The clients of the API server.
+struct Clients {
+    requests: Client,
+    watches: Client,
+}
+
+/// What the controllers need while this instance is the leader.
+#[derive(Clone, Copy)]
+struct Term<'a> {
+    config: &'a Config,
+    clients: &'a Clients,
+    cluster_uid: &'a str,
+    shutdown: &'a CancellationToken,
+    readiness: &'a Readiness,
+}
+
+/// Runs the controllers until the shutdown, or until a watch is silent for too long. Dropping the
+/// future stops all of them at once.
+async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>) -> Result<(), Error> {
+    let Term { config, clients, shutdown, readiness, .. } = term;
     tracing::info!(identity = %config.lease.identity, "became the leader");
     metrics::gauge!("paddock_leader").set(1.0);
+    readiness.watches().clear();
     readiness.set_phase(Phase::Syncing);
 
-    let (users, user_watches) = watch_objects(&client, config);
-    let (keys, key_watches) = watch_objects(&client, config);
-    let (models, model_watches) = watch_objects(&client, config);
+    let (users, user_watches) = watch_objects(&clients.watches, config, readiness);
+    let (keys, key_watches) = watch_objects(&clients.watches, config, readiness);
+    let (models, model_watches) = watch_objects(&clients.watches, config, readiness);
     let (key_count_changes, changed_users) = unbounded_channel();
     let concurrency = config.concurrency.max(1);
     let context = Arc::new(Context {
-        events: EventRecorder::new(client.clone(), &config.lease.identity),
-        client,
+        events: EventRecorder::new(clients.requests.clone(), &config.lease.identity),
+        client: clients.requests.clone(),
         accounts,
-        cluster_uid,
+        cluster_uid: term.cluster_uid.to_owned(),
         settings: Settings {
             admin_namespaces: config.admin_namespaces.clone(),
             public_url: config.public_url.clone(),
             model_registries: config.model_registries.clone(),
+            pull_stall_timeout: config.pull_stall_timeout,
         },
         backoff: Backoff::default(),
         permits: Semaphore::new(concurrency),
@@ -112,7 +147,7 @@ async fn run_controllers(
         key_count_changes,
     });
     let keys = keys.into_iter().zip(watched_namespaces(config)).map(|(controller, namespace)| {
-        let secrets = watch_secrets(&context.client, namespace.as_deref());
+        let secrets = watch_secrets(&clients.watches, namespace.as_deref(), readiness);
         controller.watches_stream(secrets, |secret| owning_key(&secret))
     });
     let model_reconciler = Arc::new(ModelReconciler::new(Arc::clone(&context), ollama, concurrency));
@@ -131,41 +166,12 @@ async fn run_controllers(
         tracing::warn!(timeout = ?config.drain_timeout, "stopping reconciles that still run after DRAIN_TIMEOUT");
     };
     tokio::select! {
-        () = controllers => {}
-        () = drain_timeout => {}
-        () = refresh_key_counts(&context, changed_users) => {}
-        () = report_synced(&context, readiness) => {}
+        () = controllers => Ok(()),
+        () = drain_timeout => Ok(()),
+        () = refresh_key_counts(&context, changed_users) => Ok(()),
+        () = report_synced(&context, readiness) => Ok(()),
+        error = find_deaf_watch(readiness.watches()) => Err(error),
     }
-}
-
-/// Returns the namespaces to watch. `None` stands for all.
-fn watched_namespaces(config: &Config) -> Vec<Option<String>> {
-    if config.watch_namespaces.is_empty() {
-        return vec![None];
-    }
-    config.watch_namespaces.iter().cloned().map(Some).collect()
-}
-
-/// Starts the watches of one kind, one per namespace.
-fn watch_objects<K: Object>(client: &Client, config: &Config) -> (Vec<Controller<Guarded<K>>>, Vec<Watch<K>>) {
-    let watches = watched_namespaces(config).into_iter().map(|namespace| {
-        let api: Api<Guarded<K>> = client::api_in(client, namespace.as_deref());
-        let (store, writer) = reflector::store();
-        let (set_synced, is_synced) = watch::channel(false);
-        let objects = watcher(api, watcher::Config::default())
-            .default_backoff()
-            .reflect(writer)
-            .inspect_ok(move |event| {
-                if matches!(event, watcher::Event::InitDone) {
-                    set_synced.send_replace(true);
-                }
-            })
-            .applied_objects();
-        let (queue, queued) = unbounded_channel();
-        let controller = Controller::for_stream(objects, store.clone()).reconcile_on(into_stream(queued));
-        (controller, Watch { namespace, store, is_synced, queue })
-    });
-    watches.unzip()
 }
 
 /// Runs the controllers of one kind until the shutdown and until their running reconciles have
@@ -181,26 +187,12 @@ async fn run_kind<R: Reconciler>(
             .run(reconcile::<R>, |_, never: &Infallible, _| match *never {}, Arc::clone(&reconciler))
             .for_each(async |result| match result {
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(%error, kind = R::Object::KIND, "cannot watch objects"),
+                Err(error) => {
+                    tracing::warn!(error = error_chain(&error), kind = R::Object::KIND, "the controller failed");
+                }
             })
     });
     join_all(runs).await;
-}
-
-/// Watches the metadata of the Secrets that the operator manages. Their data stays on the API
-/// server.
-fn watch_secrets(
-    client: &Client,
-    namespace: Option<&str>,
-) -> impl Stream<Item = Result<PartialObjectMeta<Secret>, watcher::Error>> + use<> {
-    let managed = watcher::Config::default().labels(&format!("{}=true", label::MANAGED));
-    watcher(client::api_in::<PartialObjectMeta<Secret>>(client, namespace), managed).default_backoff().touched_objects()
-}
-
-/// Returns the `ApiKey` that owns the Secret.
-fn owning_key(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<Guarded<ApiKey>>> {
-    let owner = secret.owner_references().iter().find(|owner| owner.kind == ApiKey::KIND)?;
-    Some(ObjectRef::new(&owner.name).within(&secret.namespace()?))
 }
 
 /// Reconciles users whose keys have changed, once per [`KEY_COUNT_INTERVAL`].
@@ -219,18 +211,22 @@ async fn refresh_key_counts(context: &Context, mut changed_users: UnboundedRecei
 
 /// Sets [`Phase::Leading`] when all caches are complete. Never returns.
 async fn report_synced(context: &Context, readiness: &Readiness) {
-    let synced = pin!(async {
-        tokio::join!(
-            context.users.wait_until_synced(),
-            context.keys.wait_until_synced(),
-            context.models.wait_until_synced()
-        );
-    });
-    synced.await;
+    context.wait_until_synced().await;
     readiness.set_phase(Phase::Leading);
     pending::<()>().await;
 }
 
-fn into_stream<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<Item = T> + Send + 'static {
-    stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)))
+/// Reports the age of each watch. Returns when one has been silent for longer than
+/// [`MAX_WATCH_SILENCE`].
+async fn find_deaf_watch(watches: &WatchActivity) -> Error {
+    loop {
+        tokio::time::sleep(WATCH_CHECK_INTERVAL).await;
+        for (WatchName { resource, namespace }, age) in watches.ages() {
+            let labels = [("resource", resource), ("namespace", namespace.unwrap_or_default())];
+            metrics::gauge!("paddock_watch_age_seconds", &labels).set(age.as_secs_f64());
+        }
+        if let Some((WatchName { resource, .. }, age)) = watches.oldest().filter(|(_, age)| *age > MAX_WATCH_SILENCE) {
+            return Error::Deaf { resource, silence: age };
+        }
+    }
 }

@@ -47,6 +47,12 @@ const CRD_TIMEOUT: Duration = Duration::from_secs(20);
 const CONTROLLERS: &str =
     "namespace,garbagecollector,serviceaccount-token,serviceaccount,clusterrole-aggregation,resourcequota";
 
+/// Records the requests of service accounts, without their bodies.
+const AUDIT_POLICY: &str = r#"{
+  "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+  "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}]
+}"#;
+
 /// A running control plane, started by this process or inherited from `paddock-tests exec`.
 #[derive(Debug)]
 pub struct Kubernetes {
@@ -164,6 +170,32 @@ impl Kubernetes {
         Ok(path)
     }
 
+    /// The port of the API server.
+    pub fn port(&self) -> Result<u16> {
+        let document: serde_json::Value = serde_yaml_ng::from_slice(&fs::read(&self.kubeconfig)?)?;
+        let server = document["clusters"][0]["cluster"]["server"].as_str().context("no server")?;
+        Ok(server.rsplit_once(':').context("no port")?.1.parse()?)
+    }
+
+    /// Writes a copy of a kubeconfig that reaches the API server through this port of 127.0.0.1, and
+    /// returns its path.
+    pub fn through_port(&self, kubeconfig: &Path, port: u16) -> Result<PathBuf> {
+        let mut document: serde_json::Value = serde_yaml_ng::from_slice(&fs::read(kubeconfig)?)?;
+        document["clusters"][0]["cluster"]["server"] = format!("https://127.0.0.1:{port}").into();
+        let path = reaper::root_dir().join(format!("through-{port}.kubeconfig"));
+        fs::write(&path, serde_yaml_ng::to_string(&document)?)?;
+        Ok(path)
+    }
+
+    /// The requests of service accounts that the API server has answered, oldest first, as audit
+    /// events.
+    pub fn audit_events(&self) -> Result<Vec<serde_json::Value>> {
+        let path = self.kubeconfig.with_file_name("audit.log");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        // The API server may be writing the last line.
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
     /// `kubectl` as administrator in `namespace`.
     pub fn kubectl(&self, namespace: &str) -> Result<Command> {
         let mut command = Command::new(Part::Kubernetes.locate()?.join("kubectl"));
@@ -215,12 +247,15 @@ fn start_etcd(bin: &Path, folder: &Path, url: &str) -> Result<Process> {
 }
 
 fn start_apiserver(bin: &Path, folder: &Path, etcd_url: &str, port: u16) -> Result<Process> {
+    fs::write(folder.join("audit-policy.yaml"), AUDIT_POLICY)?;
     let flag = |name: &str, file: &str| format!("--{name}={}", folder.join(file).display());
     let mut command = Command::new(bin.join("kube-apiserver"));
     command
         .args([format!("--etcd-servers={etcd_url}"), format!("--secure-port={port}")])
         .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
         .arg(flag("cert-dir", "certificates"))
+        .arg(flag("audit-policy-file", "audit-policy.yaml"))
+        .arg(flag("audit-log-path", "audit.log"))
         .arg(flag("token-auth-file", "tokens.csv"))
         .arg(flag("service-account-key-file", "service-account.pub"))
         .arg(flag("service-account-signing-key-file", "service-account.key"))

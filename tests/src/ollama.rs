@@ -146,6 +146,14 @@ impl Ollama {
         self.lines("/api/pull", &json!({"model": model, "insecure": insecure})).await
     }
 
+    /// Deletes a model.
+    pub async fn delete(&self, model: &str) -> Result<()> {
+        let answer =
+            self.client.delete(format!("{}/api/delete", self.url)).json(&json!({"model": model})).send().await?;
+        answer.error_for_status()?;
+        Ok(())
+    }
+
     /// Creates a model from files below `folder`, as `ollama create` does.
     pub async fn import(&self, model: &str, folder: &Path, files: &[&str]) -> Result<()> {
         let mut digests = Map::new();

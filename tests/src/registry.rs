@@ -47,6 +47,8 @@ const CHUNK_SIZE: usize = 64 << 10;
 pub enum Fault {
     /// Each connection gets this many bytes per second of a blob.
     Throttle(u32),
+    /// The first half of each blob response is sent, then nothing.
+    Stall,
     /// Every response for a blob has this status.
     Blobs(StatusCode),
     /// Every response for a manifest has this status.
@@ -304,8 +306,10 @@ fn send(blob: Blob, first: u64, last: u64, fault: Option<Fault>, transfer: (Arc<
             _ => CHUNK_SIZE,
         }
         .min(left);
-        if let Some(Fault::Throttle(_)) = fault {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        match fault {
+            Some(Fault::Throttle(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Some(Fault::Stall) if at > first + (last - first) / 2 => std::future::pending().await,
+            _ => {}
         }
         match read_chunk(&blob, at, count, file).await {
             Ok((mut bytes, file)) => {

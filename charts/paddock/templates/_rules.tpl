@@ -3,7 +3,11 @@
 # Watch the three kinds, and patch their finalizers.
 - apiGroups: [paddock.dev]
   resources: [apiusers, apikeys, ollamamodels]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
+# Ask whether the object that owns a row of the database is gone.
+- apiGroups: [paddock.dev]
+  resources: [apiusers, apikeys]
+  verbs: [get]
 # Write their status.
 - apiGroups: [paddock.dev]
   resources: [apiusers/status, apikeys/status, ollamamodels/status]

@@ -47,7 +47,7 @@ impl Api {
         let stop = signals::shutdown()?;
         config::raise_fd_limit();
         tracing::info!(address = %probes_listener.local_addr()?, "listening for metrics and probes");
-        let checks = vec![server::api_readiness(api.readiness.clone())];
+        let checks = vec![server::api_health(api.readiness.clone())];
         let probes = tokio::spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
         let result = paddock_api::serve(listener, api, accounts.clone(), stop.clone()).await;
         stop.cancel();

@@ -1,6 +1,7 @@
 //! `paddock operator`
 
 use clap::Args;
+use paddock_operator::OnLostLease;
 
 use crate::{
     config::{self, Database},
@@ -50,7 +51,8 @@ impl Operator {
         let access = paddock_operator::load_kube_config(&server::cluster(self.context.as_deref()))
             .await
             .map_err(anyhow::Error::from)?;
-        let operator = server::operator_config(access, &self.settings, &self.ollama, self.drain, public_url)?;
+        let operator =
+            server::operator_config(access, &self.settings, &self.ollama, self.drain, public_url, OnLostLease::Exit)?;
         let metrics_addr = config::metrics_addr(&self.metrics, environment);
         let accounts = database.open_or_wait().await?;
         let probes_listener = probes::bind(metrics_addr, environment).await?;
@@ -59,7 +61,7 @@ impl Operator {
         config::raise_fd_limit();
         tracing::info!(cluster = %operator.kube.cluster_url, metrics = %probes_listener.local_addr()?, "running the operator");
         let readiness = paddock_operator::Readiness::default();
-        let checks = vec![server::operator_readiness(readiness.clone())];
+        let checks = vec![server::operator_health(readiness.clone())];
         let probes = tokio::spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
         let maintenance =
             tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.audit().clone().run_maintenance()));

@@ -26,7 +26,7 @@ use crate::{
     },
     object::{namespace_of, takeover::with_uid_check},
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
-    status::conditions::Reason,
+    status::conditions::{Blocked, Reason},
 };
 
 /// Added to the due time of a rotation or expiry, so that the time has passed for the clock of the
@@ -111,14 +111,17 @@ impl Reconciler for KeyReconciler {
     async fn reconcile(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Requeue, ReconcileError> {
         let object = object.as_ref();
         self.context.users.wait_until_synced().await;
-        let Some(applied) = self.apply(object).await? else { return Ok(Requeue::Backoff) };
+        let Some(applied) = self.apply(object).await? else {
+            let message = "the ApiUser of this key is not there or not applied yet";
+            return Ok(Requeue::Waiting(Blocked::new(Reason::UserNotReady, message)));
+        };
         let now = self.context.now();
         if report_status(self.as_ref(), object, status::build(object, &applied, now)).await? {
             self.report_key_change(object);
         }
         Ok(match &applied {
             Applied::Delivered(delivered) => requeue_when_due(delivered, now),
-            Applied::Blocked { blocked, .. } if blocked.reason == Reason::Revoked => Requeue::Settled,
+            Applied::Blocked { blocked, .. } if blocked.reason.needs_edit() => Requeue::Settled,
             Applied::Blocked { .. } => Requeue::Backoff,
         })
     }

@@ -46,7 +46,8 @@ fn delivered_conditions() -> Vec<DesiredCondition> {
 
 fn blocked_conditions(blocked: &Blocked, credential: Option<&Credential>) -> Vec<DesiredCondition> {
     let mut desired = DesiredCondition::blocked(blocked);
-    desired.push(DesiredCondition::new(condition_type::SECRET_SYNCED, false, blocked.reason, blocked.message.as_str()));
+    let message = "the Secret does not hold an accepted key that follows the spec";
+    desired.push(DesiredCondition::new(condition_type::SECRET_SYNCED, false, blocked.reason, message));
     if credential.is_some_and(|credential| credential.overridden_at.is_some()) {
         let message = "an admin revoked the key through the API";
         desired.push(DesiredCondition::new(condition_type::OVERRIDDEN, true, Reason::SetByAdmin, message));

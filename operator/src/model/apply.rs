@@ -59,7 +59,7 @@ pub(crate) async fn ensure_pulled(
     let subscriber = (namespace_of(object), object.name_any());
     let observations = backends.iter().map(async |backend| {
         // Before the backend is asked: a pull that ends in between then counts as running.
-        let pull = pulls.subscribe(&spec.model, &backend.name, &subscriber);
+        let pull = pulls.subscribe(spec, &backend.name, &subscriber);
         let presence = backend.find_model(&spec.model).await;
         let pull = pull.filter(|_| !matches!(presence, ModelPresence::Present { .. }));
         ObservedBackend { name: backend.name.clone(), presence, pull }
@@ -68,6 +68,10 @@ pub(crate) async fn ensure_pulled(
     for index in plan::pulls_to_start(&observed) {
         pulls.start(spec, &backends[index], &subscriber);
         observed[index].pull = Some(Pull::default());
+    }
+    if observed.iter().all(|backend| matches!(backend.presence, ModelPresence::Present { .. })) {
+        // Another object may have pulled the model, while the pull for this one fails.
+        pulls.unsubscribe(&subscriber);
     }
     let origin = match plan::first_present(&observed) {
         Some((digest, bytes)) => Some(record_model(context, object, spec, digest, bytes).await?),

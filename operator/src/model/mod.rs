@@ -24,6 +24,9 @@ use crate::{
 
 /// Interval between reconciles of a model that is being pulled, if the pull reports no progress.
 const PULL_RECHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// Interval between reconciles of a model that every backend has. They notice a model that was
+/// removed from a backend, which causes no event.
+const RECHECK_INTERVAL: Duration = Duration::from_mins(1);
 
 pub(crate) struct ModelReconciler {
     context: Arc<Context>,
@@ -78,8 +81,9 @@ impl Reconciler for ModelReconciler {
             Err(blocked) => Applied::Blocked(blocked),
         };
         let requeue = match &applied {
-            Applied::Observed(observed) if observed.is_on_all_backends() => Requeue::Settled,
+            Applied::Observed(observed) if observed.is_on_all_backends() => Requeue::Within(RECHECK_INTERVAL),
             Applied::Observed(observed) if observed.is_being_pulled() => Requeue::Within(PULL_RECHECK_INTERVAL),
+            Applied::Blocked(blocked) if blocked.reason.needs_edit() => Requeue::Settled,
             Applied::Observed(_) | Applied::Blocked(_) => Requeue::Backoff,
         };
         report_status(self.as_ref(), object, status::build(object, &applied, self.context.now())).await?;

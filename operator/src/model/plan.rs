@@ -1,5 +1,7 @@
 //! Which backends have the model, and where a pull must start. Pure.
 
+use std::fmt;
+
 use paddock_ollama::Progress;
 
 /// The model on one backend.
@@ -29,8 +31,27 @@ pub(crate) enum ModelPresence {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pull {
     pub(crate) progress: Progress,
-    /// The error of the last attempt, if it failed. The pull is retried.
-    pub(crate) failure: Option<String>,
+    /// Why the last attempt ended. The pull is retried, and the failure stays until a new byte
+    /// arrives.
+    pub(crate) failure: Option<PullFailure>,
+}
+
+/// Why an attempt of a pull ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PullFailure {
+    /// Ollama or the registry reported this error.
+    Failed(String),
+    /// No new byte arrived.
+    Stalled,
+}
+
+impl fmt::Display for PullFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => f.write_str(error),
+            Self::Stalled => f.write_str("no new byte arrives"),
+        }
+    }
 }
 
 /// Returns the indices of the backends that need a pull.

@@ -7,7 +7,7 @@ use paddock_store::clock::Timestamp;
 use crate::{
     model::{
         apply::{Applied, ObservedModel},
-        plan::{self, ModelPresence, ObservedBackend},
+        plan::{self, ModelPresence, ObservedBackend, PullFailure},
     },
     status::conditions::{Blocked, DesiredCondition, Reason, condition_type, merge},
     time::to_k8s_time,
@@ -52,15 +52,24 @@ fn conditions(backends: &[ObservedBackend]) -> Vec<DesiredCondition> {
     desired
 }
 
-/// Returns the worst problem of any backend: a failed pull, then a running pull, then an
+/// Returns the worst problem of any backend: a failed or stalled pull, then a running pull, then an
 /// unreachable server. `None` if every backend has the model.
 fn worst_problem(backends: &[ObservedBackend]) -> Option<Blocked> {
     let failed = backends.iter().find_map(|backend| {
-        let failure = backend.pull.as_ref()?.failure.as_ref()?;
-        Some(Blocked::new(
-            Reason::PullFailed,
-            format!("the pull on {} failed, and is tried again: {failure}", backend.name),
-        ))
+        let pull = backend.pull.as_ref()?;
+        let name = &backend.name;
+        Some(match pull.failure.as_ref()? {
+            PullFailure::Stalled => Blocked::new(
+                Reason::PullStalled,
+                format!(
+                    "the pull on {name} receives no new byte, and is tried again: {} of {} bytes are there",
+                    pull.progress.completed_bytes, pull.progress.total_bytes
+                ),
+            ),
+            PullFailure::Failed(error) => {
+                Blocked::new(Reason::PullFailed, format!("the pull on {name} failed, and is tried again: {error}"))
+            }
+        })
     });
     let pulling = || {
         let backend = backends.iter().find(|backend| backend.pull.is_some())?;
@@ -101,7 +110,7 @@ const fn convert_origin(origin: managed_resources::ModelSource) -> ModelOrigin {
 }
 
 fn backend_status(backend: &ObservedBackend) -> BackendStatus {
-    let failure = backend.pull.as_ref().and_then(|pull| pull.failure.clone());
+    let failure = backend.pull.as_ref().and_then(|pull| pull.failure.as_ref()).map(ToString::to_string);
     let (state, digest, message) = match &backend.presence {
         ModelPresence::Present { digest, .. } => (BackendState::Ready, Some(digest.clone()), None),
         ModelPresence::Unreachable(error) => (BackendState::Unreachable, None, Some(error.clone())),

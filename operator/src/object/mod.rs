@@ -17,7 +17,7 @@ pub(crate) type Guarded<K> = DeserializeGuard<K>;
 /// One of the three kinds.
 pub(crate) trait Object:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + HasStatus<Status: HasConditions + PartialEq + Serialize>
+    + HasStatus<Status: HasConditions + Clone + Default + PartialEq + Serialize + Send + Sync>
     + Clone
     + Debug
     + Serialize

@@ -15,6 +15,17 @@ pub(crate) struct ObjectStore<K: Resource<DynamicType = ()> + 'static> {
     watches: Vec<Watch<K>>,
 }
 
+/// Whether a store has every existing object of its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyncState {
+    /// The first list is not complete.
+    Syncing,
+    /// The store is complete.
+    Synced,
+    /// The operator may not list the objects. Nothing waits for them.
+    Forbidden,
+}
+
 /// The watch of one namespace, or of all.
 pub(crate) struct Watch<K: Resource<DynamicType = ()> + 'static> {
     /// The watched namespace. `None` stands for all.
@@ -22,7 +33,7 @@ pub(crate) struct Watch<K: Resource<DynamicType = ()> + 'static> {
     pub(crate) store: Store<Guarded<K>>,
     /// Whether the store is complete. The store's own `wait_until_ready` wakes one waiter only, and
     /// the controller is that waiter.
-    pub(crate) is_synced: watch::Receiver<bool>,
+    pub(crate) state: watch::Receiver<SyncState>,
     /// Objects to reconcile soon.
     pub(crate) queue: UnboundedSender<ObjectRef<Guarded<K>>>,
 }
@@ -32,11 +43,11 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> ObjectStore<K> {
         Self { watches }
     }
 
-    /// Waits until the store has every existing object.
+    /// Waits until the store has every existing object that the operator may list.
     pub(crate) async fn wait_until_synced(&self) {
         for watch in &self.watches {
             // Fails only if the watch has ended, as during a shutdown.
-            let _ = watch.is_synced.clone().wait_for(|is_synced| *is_synced).await;
+            let _ = watch.state.clone().wait_for(|state| *state != SyncState::Syncing).await;
         }
     }
 

@@ -33,8 +33,8 @@ pub(super) async fn handle_finalizer<R: Reconciler>(
         (true, true) => {
             if skips_cleanup(object.as_ref()) {
                 tracing::warn!("removing the finalizer without clean-up, as the annotation requests");
-            } else if Arc::clone(reconciler).clean_up(Arc::clone(&object)).await? == Cleanup::Waiting {
-                return Ok(Requeue::Backoff);
+            } else if let Cleanup::Waiting(blocked) = Arc::clone(reconciler).clean_up(Arc::clone(&object)).await? {
+                return Ok(Requeue::Waiting(blocked));
             }
             remove_finalizer(client, object.as_ref(), R::Object::FIELD_MANAGER).await?;
             Ok(Requeue::Never)

@@ -1,5 +1,6 @@
 //! Wrapper around every reconcile: decoding, pause, finalizer, timeout, backoff, metrics, status.
 
+mod failure;
 pub(crate) mod finalizer;
 mod patch;
 mod reconcile;
@@ -11,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::{reconcile::reconcile, status::report_status, write_cache::WriteCache};
-use crate::{context::Context, error::ReconcileError, object::Object};
+use crate::{context::Context, error::ReconcileError, object::Object, status::conditions::Blocked};
 
 /// The reconciler of one kind.
 pub(crate) trait Reconciler: Send + Sync + Sized + 'static {
@@ -44,24 +45,27 @@ pub(crate) trait Reconciler: Send + Sync + Sized + 'static {
 }
 
 /// When the object is reconciled again, if it does not change before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Requeue {
     /// After the usual interval, because the object is settled.
     Settled,
     /// After this duration, or after the usual interval if that is shorter. The object is settled
     /// until then.
     Within(Duration),
-    /// With backoff, because the object waits for a change elsewhere that may cause no event.
+    /// With backoff, because the object waits for a change elsewhere that may cause no event. The
+    /// status says so.
     Backoff,
+    /// With backoff, for the given reason, which is reported only if it lasts.
+    Waiting(Blocked),
     /// Never, because the object is gone.
     Never,
 }
 
 /// The progress of a clean-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cleanup {
     /// The finalizer can be removed.
     Done,
-    /// Another object must be cleaned up first.
-    Waiting,
+    /// Something else must happen first, which the reason names.
+    Waiting(Blocked),
 }

@@ -1,20 +1,21 @@
 //! Writes the status of an object, and the event of a changed `Ready` condition.
 
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
     core::object::HasStatus,
 };
-use paddock_crds::HasConditions;
+use paddock_crds::{HasConditions, annotation};
 
 use crate::{
     error::ReconcileError,
-    object::{Object, namespace_of},
+    object::{Object, annotation_value, namespace_of},
     reconciler::{
         Reconciler,
         patch::{identity, none_if_gone},
     },
-    status::conditions::condition_type,
+    status::conditions::{Blocked, DesiredCondition, condition_type, merge},
+    time::to_k8s_time,
 };
 
 /// Writes the status if it differs from the present one, and publishes an event if `Ready` has
@@ -22,10 +23,13 @@ use crate::{
 pub(crate) async fn report_status<R: Reconciler>(
     reconciler: &R,
     object: &R::Object,
-    status: <R::Object as HasStatus>::Status,
+    mut status: <R::Object as HasStatus>::Status,
 ) -> Result<bool, ReconcileError> {
     let context = reconciler.context();
     let before = HasStatus::status(object);
+    let request = annotation_value(object, annotation::RECONCILE_REQUESTED_AT);
+    let request = request.or(before.and_then(HasConditions::last_handled_reconcile_at));
+    status.set_last_handled_reconcile_at(request.map(str::to_owned));
     if before == Some(&status) {
         return Ok(false);
     }
@@ -43,6 +47,45 @@ pub(crate) async fn report_status<R: Reconciler>(
         }
     }
     Ok(true)
+}
+
+/// Reports that the spec is not applied and why, and keeps the other fields and conditions.
+pub(super) async fn report_blocked<R: Reconciler>(
+    reconciler: &R,
+    object: &R::Object,
+    blocked: &Blocked,
+) -> Result<bool, ReconcileError> {
+    let generation = object.meta().generation.unwrap_or(0);
+    let replaced =
+        [condition_type::READY, condition_type::RECONCILING, condition_type::STALLED, condition_type::PAUSED];
+    let status = with_conditions(reconciler, object, generation, &DesiredCondition::blocked(blocked), &replaced);
+    report_status(reconciler, object, status).await
+}
+
+/// Reports that the object is paused. The other conditions stay, and so does the observed
+/// generation: a changed spec is not applied.
+pub(super) async fn report_paused<R: Reconciler>(reconciler: &R, object: &R::Object) -> Result<bool, ReconcileError> {
+    let generation = HasStatus::status(object).map_or(-1, HasConditions::observed_generation);
+    let paused = [DesiredCondition::paused()];
+    let status = with_conditions(reconciler, object, generation, &paused, &[condition_type::PAUSED]);
+    report_status(reconciler, object, status).await
+}
+
+/// Returns the present status with the conditions of the replaced types exchanged for the desired
+/// ones.
+fn with_conditions<R: Reconciler>(
+    reconciler: &R,
+    object: &R::Object,
+    generation: i64,
+    desired: &[DesiredCondition],
+    replaced: &[&str],
+) -> <R::Object as HasStatus>::Status {
+    let mut status = HasStatus::status(object).cloned().unwrap_or_default();
+    let before = status.conditions().to_vec();
+    let mut conditions = merge(&before, desired, generation, &to_k8s_time(reconciler.context().now()));
+    conditions.extend(before.into_iter().filter(|condition| !replaced.contains(&condition.type_.as_str())));
+    status.set_conditions(generation, conditions);
+    status
 }
 
 /// Writes the status and returns the changed object, or `None` if the object is gone.

@@ -14,6 +14,8 @@ pub(crate) mod condition_type {
     pub(crate) const STALLED: &str = "Stalled";
     /// A change that an admin made through the API overrides the spec. Absent otherwise.
     pub(crate) const OVERRIDDEN: &str = "Overridden";
+    /// An annotation pauses the operator. Absent otherwise.
+    pub(crate) const PAUSED: &str = "Paused";
     /// `ApiKey`: the Secret holds the active version.
     pub(crate) const SECRET_SYNCED: &str = "SecretSynced";
     /// `OllamaModel`: every backend has the model.
@@ -65,8 +67,26 @@ pub(crate) enum Reason {
     Pulling,
     /// A pull failed and is retried.
     PullFailed,
+    /// A pull has received no new byte for a while. It is retried.
+    PullStalled,
     /// No backend answers.
     BackendUnreachable,
+    /// The database does not answer.
+    DatabaseUnavailable,
+    /// The API server answers a request of the operator with an error, or not at all.
+    ApiServerError,
+    /// RBAC or an admission policy refuses a request of the operator.
+    PermissionDenied,
+    /// Another writer changes the same objects again and again.
+    WriteConflict,
+    /// A reconcile has waited for an answer for too long.
+    TimedOut,
+    /// The operator failed; its log has the error.
+    InternalError,
+    /// The object is being deleted, and other objects must go first.
+    CleanupPending,
+    /// The annotation `paddock.dev/paused` stops the operator.
+    Paused,
 }
 
 impl Reason {
@@ -94,7 +114,16 @@ impl Reason {
             Self::InsecureNotAllowed => "InsecureNotAllowed",
             Self::Pulling => "Pulling",
             Self::PullFailed => "PullFailed",
+            Self::PullStalled => "PullStalled",
             Self::BackendUnreachable => "BackendUnreachable",
+            Self::DatabaseUnavailable => "DatabaseUnavailable",
+            Self::ApiServerError => "ApiServerError",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::WriteConflict => "WriteConflict",
+            Self::TimedOut => "TimedOut",
+            Self::InternalError => "InternalError",
+            Self::CleanupPending => "CleanupPending",
+            Self::Paused => "Paused",
         }
     }
 
@@ -107,7 +136,29 @@ impl Reason {
                 | Self::SecretRefused
                 | Self::Pulling
                 | Self::PullFailed
+                | Self::PullStalled
                 | Self::BackendUnreachable
+                | Self::DatabaseUnavailable
+                | Self::ApiServerError
+                | Self::PermissionDenied
+                | Self::WriteConflict
+                | Self::TimedOut
+                | Self::InternalError
+                | Self::CleanupPending
+        )
+    }
+
+    /// Whether only an edit of the object or of the operator's configuration can resolve it.
+    /// Otherwise the operator must look again.
+    pub(crate) const fn needs_edit(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidSpec
+                | Self::RoleNotAllowed
+                | Self::Revoked
+                | Self::Expired
+                | Self::RegistryNotAllowed
+                | Self::InsecureNotAllowed
         )
     }
 }
@@ -149,8 +200,22 @@ impl DesiredCondition {
     /// Returns `Ready=False`, with `Reconciling` if the reason is transient, else `Stalled`.
     pub(crate) fn blocked(blocked: &Blocked) -> Vec<Self> {
         let Blocked { reason, message } = blocked;
-        let type_ = if reason.is_transient() { condition_type::RECONCILING } else { condition_type::STALLED };
-        vec![Self::new(condition_type::READY, false, *reason, message), Self::new(type_, true, *reason, message)]
+        vec![Self::new(condition_type::READY, false, *reason, message), Self::next(*reason)]
+    }
+
+    /// Returns the condition that says who acts next. The message of `Ready` has the cause.
+    pub(crate) fn next(reason: Reason) -> Self {
+        if reason.is_transient() {
+            Self::new(condition_type::RECONCILING, true, reason, "the operator tries again by itself")
+        } else {
+            Self::new(condition_type::STALLED, true, reason, "the operator waits for the change that Ready asks for")
+        }
+    }
+
+    /// Returns `Paused=True`.
+    pub(crate) fn paused() -> Self {
+        let message = "the annotation paddock.dev/paused stops the operator; remove it to apply the spec";
+        Self::new(condition_type::PAUSED, true, Reason::Paused, message)
     }
 }
 

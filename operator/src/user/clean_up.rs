@@ -21,8 +21,9 @@ impl UserReconciler {
     /// stays, and its status reports that.
     pub(super) async fn clean_up_user(&self, object: &ApiUser) -> Result<Cleanup, ReconcileError> {
         self.context.keys.wait_until_synced().await;
-        if self.has_keys_to_clean_up(object) {
-            return Ok(Cleanup::Waiting);
+        if let Some(key) = self.key_to_clean_up(object) {
+            let message = format!("the user's ApiKey {key} is being deleted, and goes first");
+            return Ok(Cleanup::Waiting(Blocked::new(Reason::CleanupPending, message)));
         }
         let end = match object.spec.deletion_policy {
             UserDeletionPolicy::Delete => DeletionAction::Delete,
@@ -33,9 +34,10 @@ impl UserReconciler {
         match self.context.accounts.managed().release_user(&audit_context(object), &owner, end).await {
             Ok(()) => {}
             Err(error @ AccountsError::LastAdmin) => {
-                let applied = Applied::Blocked(Blocked::new(Reason::LastAdmin, error.to_string()));
+                let blocked = Blocked::new(Reason::LastAdmin, error.to_string());
+                let applied = Applied::Blocked(blocked.clone());
                 self.report(object, status::build(object, &applied, self.context.now())).await?;
-                return Ok(Cleanup::Waiting);
+                return Ok(Cleanup::Waiting(blocked));
             }
             Err(error) => return Err(error.into()),
         }
@@ -44,9 +46,9 @@ impl UserReconciler {
         Ok(Cleanup::Done)
     }
 
-    /// Whether any of the user's keys is still being cleaned up. Keys go before their user, so that
+    /// Returns a key of the user that is still being cleaned up. Keys go before their user, so that
     /// each key's own object revokes it.
-    fn has_keys_to_clean_up(&self, object: &ApiUser) -> bool {
+    fn key_to_clean_up(&self, object: &ApiUser) -> Option<String> {
         let needs_cleanup = |key: &ApiKey| {
             key.meta().deletion_timestamp.is_some()
                 && has_finalizer(key)
@@ -55,7 +57,8 @@ impl UserReconciler {
                 // deletion.
                 && validate::check_key_namespace(object, &namespace_of(key)).is_ok()
         };
-        !self.context.keys.filter(|key| is_key_of(key, object) && needs_cleanup(key)).is_empty()
+        let keys = self.context.keys.filter(|key| is_key_of(key, object) && needs_cleanup(key));
+        keys.iter().map(|key| format!("{}/{}", namespace_of(key.as_ref()), key.name_any())).min()
     }
 
     /// Reconciles the other objects with the same e-mail: the address may be free now.

@@ -64,6 +64,7 @@ impl Reconciler for UserReconciler {
         };
         let requeue = match &applied {
             Applied::User(_) => Requeue::Settled,
+            Applied::Blocked(blocked) if blocked.reason.needs_edit() => Requeue::Settled,
             Applied::Blocked(_) => Requeue::Backoff,
         };
         self.report(object, status::build(object, &applied, self.context.now())).await?;

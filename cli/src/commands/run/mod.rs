@@ -15,7 +15,7 @@ use paddock_accounts::{
     passwords::DEV_PASSWORD,
 };
 use paddock_api::WebUi;
-use paddock_operator::Cluster;
+use paddock_operator::{Cluster, OnLostLease};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -235,8 +235,16 @@ impl Run {
         let settings = &self.settings;
         let public_url = server::public_url(&settings.ollama, addr, environment)?;
         let access = paddock_operator::load_kube_config(&cluster).await.map_err(anyhow::Error::from)?;
-        server::operator_config(access, &settings.operator, &settings.ollama, settings.serve.drain, public_url)
-            .map(Some)
+        server::operator_config(
+            access,
+            &settings.operator,
+            &settings.ollama,
+            settings.serve.drain,
+            public_url,
+            // The gateway goes on while the operator waits.
+            OnLostLease::StandBy,
+        )
+        .map(Some)
     }
 }
 
@@ -261,11 +269,11 @@ impl Parts {
         let mut tasks = JoinSet::new();
         if let Some(operator) = self.operator {
             let readiness = paddock_operator::Readiness::default();
-            checks.push(server::operator_readiness(readiness.clone()));
+            checks.push(server::operator_health(readiness.clone()));
             tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
         }
         if let Some((listener, api)) = self.api {
-            checks.push(server::api_readiness(api.readiness.clone()));
+            checks.push(server::api_health(api.readiness.clone()));
             let (accounts, stop) = (accounts.clone(), stop.clone());
             tasks.spawn(
                 async move { paddock_api::serve(listener, api, accounts, stop).await.context("the API failed") },

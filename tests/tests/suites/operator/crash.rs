@@ -117,6 +117,7 @@ async fn two_leaders_that_do_not_know_of_each_other_leave_a_consistent_key() {
     story(async {
         let cluster = ClusterFixture::start().await?;
         let other_lease = cluster.kubernetes.namespace().await?;
+        cluster.account.grant_lease(&other_lease).await?;
         let operator = cluster.start_operator().await?;
         cluster.user_with_key("ada").await?;
         drop(operator);

@@ -91,6 +91,7 @@ async fn a_key_waits_for_a_user_that_allows_it() {
     story(async {
         let cluster = ClusterFixture::start().await?;
         let guests = cluster.kubernetes.namespace().await?;
+        cluster.account.grant(&guests).await?;
         let both = format!("{},{guests}", cluster.namespace);
         let _operator = cluster.launch()?.env("WATCH_NAMESPACES", &both).start().await?;
         let elsewhere = ClusterFixture { namespace: guests.clone(), ..ClusterFixture::start().await? };

@@ -3,10 +3,15 @@
 
 #![allow(clippy::large_futures, reason = "each future is created once, for one test")]
 
+mod connections;
 mod crash;
+mod failures;
+mod grants;
 mod key_secrets;
 mod keys;
 mod models;
+mod names;
+mod privileges;
 mod rbac;
 mod schema;
 mod users;
@@ -39,6 +44,8 @@ use paddock_tests::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+use self::grants::OperatorAccount;
+
 /// The time in which an expected event must happen. On an idle machine it takes a second or two.
 const EVENT_TIMEOUT: Duration = Duration::from_mins(1);
 /// An address where no server listens.
@@ -47,7 +54,7 @@ const NO_OLLAMA: &str = "http://127.0.0.1:1";
 /// A kind of Paddock's.
 trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + HasStatus<Status: HasConditions + Debug>
+    + HasStatus<Status: HasConditions + Clone + Debug>
     + Clone
     + Debug
     + Serialize
@@ -64,13 +71,17 @@ struct ClusterFixture {
     kubernetes: &'static Kubernetes,
     client: Client,
     namespace: String,
+    account: OperatorAccount,
     database: Database,
     accounts: Accounts,
 }
 
 impl ClusterFixture {
     async fn start() -> Result<Self> {
-        let kubernetes = Kubernetes::shared().await?;
+        Self::on(Kubernetes::shared().await?).await
+    }
+
+    async fn on(kubernetes: &'static Kubernetes) -> Result<Self> {
         let database = Database::new(Engine::Postgres).await?;
         let options = OpenOptions { max_connections: 4, ..OpenOptions::new(database.url().into()) };
         migrate(&options).await?;
@@ -80,14 +91,21 @@ impl ClusterFixture {
             Accounts::open(&options, Chain::new(&secret), sessions, PasswordPolicy::default(), Arc::new(SystemClock))
                 .await?;
         let (client, namespace) = (kubernetes.client().await?, kubernetes.namespace().await?);
-        Ok(Self { kubernetes, client, namespace, database, accounts })
+        let account = OperatorAccount::create(kubernetes, &namespace).await?;
+        account.grant(&namespace).await?;
+        Ok(Self { kubernetes, client, namespace, account, database, accounts })
     }
 
-    /// The launch of an operator that watches this namespace only.
+    /// The launch of an operator that watches this namespace only, with the chart's rights.
     fn launch(&self) -> Result<Launch> {
-        Ok(Launch::new(&["operator", "--context", "paddock-tests"], self.database.url())?
+        self.launch_with(&["operator", "--context", "paddock-tests"])
+    }
+
+    /// The same with another command.
+    fn launch_with(&self, arguments: &[&str]) -> Result<Launch> {
+        Ok(Launch::new(arguments, self.database.url())?
             .ollama(NO_OLLAMA)
-            .env("KUBECONFIG", &self.kubernetes.kubeconfig().display().to_string())
+            .env("KUBECONFIG", &self.account.kubeconfig().display().to_string())
             .env("PUBLIC_URL", "http://paddock.test:8080")
             .env("WATCH_NAMESPACES", &self.namespace)
             .env("LEASE_NAMESPACE", &self.namespace)
@@ -129,13 +147,8 @@ impl ClusterFixture {
 
     /// Deletes an object and waits until it is gone.
     async fn delete<K: Kind>(&self, name: &str) -> Result<()> {
-        let api = self.api::<K>();
-        api.delete(name, &DeleteParams::default()).await?;
-        eventually(&format!("{} {name} to go", K::kind(&())), EVENT_TIMEOUT, async || match api.get_opt(name).await? {
-            None => Ok(()),
-            Some(object) => Err(anyhow::anyhow!("{:?}", object.status())),
-        })
-        .await
+        self.api::<K>().delete(name, &DeleteParams::default()).await?;
+        self.wait_until_gone::<K>(name).await
     }
 
     /// Waits until `Ready` has this status and reason for the present generation.
@@ -148,6 +161,32 @@ impl ClusterFixture {
                 c.status == status && c.reason == reason && c.observed_generation == object.meta().generation
             });
             if fits { Ok(object) } else { Err(anyhow::anyhow!("{ready:?}")) }
+        })
+        .await
+    }
+
+    /// Waits until the object says that it is not applied, and that the operator tries again by
+    /// itself. Returns the message of `Ready`.
+    async fn wait_for_retried<K: Kind>(&self, name: &str, reasons: &[&str]) -> Result<String> {
+        let what = format!("{} {name} to be tried again: {reasons:?}", K::kind(&()));
+        eventually(&what, EVENT_TIMEOUT, async || {
+            let status = self.api::<K>().get(name).await?.status().cloned().context("no status")?;
+            let condition = |type_: &str| status.condition(type_).cloned();
+            let ready = condition("Ready").context("no Ready")?;
+            ensure!(ready.status == "False" && reasons.contains(&ready.reason.as_str()), "{ready:?}");
+            ensure!(condition("Reconciling").is_some_and(|c| c.status == "True"), "{status:?}");
+            ensure!(condition("Stalled").is_none(), "{status:?}");
+            Ok(ready.message)
+        })
+        .await
+    }
+
+    /// Waits until an object that is being deleted is gone.
+    async fn wait_until_gone<K: Kind>(&self, name: &str) -> Result<()> {
+        let api = self.api::<K>();
+        eventually(&format!("{} {name} to go", K::kind(&())), EVENT_TIMEOUT, async || match api.get_opt(name).await? {
+            None => Ok(()),
+            Some(object) => Err(anyhow::anyhow!("{:?}", object.status())),
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use http::StatusCode;
-use paddock_crds::{ApiUser, ModelOrigin, OllamaModel};
+use paddock_crds::{ApiUser, HasConditions as _, ModelOrigin, OllamaModel};
 use paddock_tests::{
     eventually::eventually,
     ollama::Ollama,
@@ -92,6 +92,70 @@ async fn a_failed_pull_is_retried() {
         cluster.create::<OllamaModel>("noise", spec(&model)).await?;
         cluster.wait_for_ready::<OllamaModel>("noise", "False", "PullFailed").await?;
         registry.set_fault(None);
+        cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_without_a_new_byte_is_stalled_and_tried_again() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let (ollama, registry) = (Ollama::empty().await?, Registry::start().await?);
+        let (model, _) = registry.add_noise("library/noise:1", 3_000_000, 4)?;
+        registry.set_fault(Some(Fault::Stall));
+        let launch = cluster.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
+        let _operator = launch.env("PULL_STALL_TIMEOUT", "3s").start().await?;
+        cluster.create::<OllamaModel>("noise", spec(&model)).await?;
+        let object = cluster.wait_for_ready::<OllamaModel>("noise", "False", "PullStalled").await?;
+        let status = object.status.context("a status")?;
+        let pulled = status.condition("Pulled").context("a condition")?;
+        ensure!(pulled.reason == "PullStalled" && pulled.message.contains(" of "), "{pulled:?}");
+        ensure!(status.condition("Stalled").is_none() && status.condition("Reconciling").is_some(), "{status:?}");
+        registry.set_fault(None);
+        cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_object_does_not_hold_up_a_right_one_for_the_same_model() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let (ollama, registry) = (Ollama::empty().await?, Registry::start().await?);
+        let (model, _) = registry.add_noise("library/noise:1", 10_000, 5)?;
+        let launch = cluster.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
+        let _operator = launch.start().await?;
+        // The registry has no TLS.
+        cluster.create::<OllamaModel>("wrong", json!({"model": model})).await?;
+        cluster.wait_for_ready::<OllamaModel>("wrong", "False", "PullFailed").await?;
+        cluster.create::<OllamaModel>("right", spec(&model)).await?;
+        cluster.wait_for_ready::<OllamaModel>("right", "True", "Available").await?;
+        cluster.wait_for_ready::<OllamaModel>("wrong", "True", "Available").await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_removed_behind_our_back_is_pulled_again() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let (ollama, registry) = (Ollama::empty().await?, Registry::start().await?);
+        let (model, _) = registry.add_noise("library/noise:1", 10_000, 6)?;
+        let launch = cluster.launch()?.ollama(ollama.url()).env("MODEL_REGISTRIES", &registry.url());
+        let _operator = launch.start().await?;
+        cluster.create::<OllamaModel>("noise", spec(&model)).await?;
+        cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
+        ollama.delete(&model).await?;
+        ensure!(ollama.models().await?.is_empty());
+        eventually("the model to be there again", 2 * EVENT_TIMEOUT, async || {
+            ensure!(!ollama.models().await?.is_empty(), "still removed");
+            Ok(())
+        })
+        .await?;
         cluster.wait_for_ready::<OllamaModel>("noise", "True", "Available").await?;
         Ok(())
     })

@@ -132,8 +132,10 @@ async fn an_object_cannot_grant_the_role_admin() {
 async fn a_deleted_namespace_takes_its_users_and_keys_with_it() {
     story(async {
         let cluster = ClusterFixture::start().await?;
-        let elsewhere = cluster.kubernetes.namespace().await?;
-        let _operator = cluster.launch()?.env("LEASE_NAMESPACE", &elsewhere).start().await?;
+        let team = cluster.kubernetes.namespace().await?;
+        cluster.account.grant(&team).await?;
+        let _operator = cluster.launch()?.env("WATCH_NAMESPACES", &team).start().await?;
+        let cluster = ClusterFixture { namespace: team, ..cluster };
         cluster.user_with_key("ada").await?;
         let text = cluster.secret_data("ada-apikey").await?[data::API_KEY].clone();
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());

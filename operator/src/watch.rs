@@ -1,0 +1,163 @@
+//! The watches of the three kinds and of the Secrets, one per kind and namespace.
+
+use futures_util::{Stream, StreamExt, future::ready, stream};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Client, Resource, ResourceExt,
+    core::{NamespaceResourceScope, PartialObjectMeta},
+    runtime::{
+        Controller, WatchStreamExt,
+        reflector::{self, ObjectRef},
+        watcher::{self, watcher},
+    },
+};
+use paddock_crds::{ApiKey, label};
+use paddock_store::error_chain;
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, unbounded_channel},
+    watch,
+};
+
+use crate::{
+    access, client,
+    config::Config,
+    object::{
+        Guarded, Object,
+        store::{SyncState, Watch},
+    },
+    readiness::Readiness,
+    watch_activity::WatchName,
+};
+
+/// The `ClusterRole` that a watched namespace needs a binding for.
+const ROLE: &str = "paddock-operator";
+
+/// Returns the namespaces to watch. `None` stands for all.
+pub(crate) fn watched_namespaces(config: &Config) -> Vec<Option<String>> {
+    if config.watch_namespaces.is_empty() {
+        return vec![None];
+    }
+    config.watch_namespaces.iter().cloned().map(Some).collect()
+}
+
+/// Starts the watches of one kind, one per namespace. A namespace that the operator may not watch
+/// does not hold up the others.
+pub(crate) fn watch_objects<K: Object>(
+    client: &Client,
+    config: &Config,
+    readiness: &Readiness,
+) -> (Vec<Controller<Guarded<K>>>, Vec<Watch<K>>) {
+    let watches = watched_namespaces(config).into_iter().map(|namespace| {
+        let api = client::api_in::<Guarded<K>>(client, namespace.as_deref());
+        let (store, writer) = reflector::store();
+        let (set_state, state) = watch::channel(SyncState::Syncing);
+        let events = report_errors::<K, _, _>(
+            watcher(api, watcher::Config::default()).default_backoff(),
+            namespace.as_deref(),
+            readiness,
+        );
+        let objects = events
+            .inspect(move |event| match event {
+                Ok(watcher::Event::InitDone) => {
+                    set_state.send_replace(SyncState::Synced);
+                }
+                Err(error) if forbidden(error) => {
+                    set_state.send_if_modified(|state| {
+                        let is_first = *state == SyncState::Syncing;
+                        *state = if is_first { SyncState::Forbidden } else { *state };
+                        is_first
+                    });
+                }
+                _ => {}
+            })
+            .reflect(writer)
+            .applied_objects();
+        let (queue, queued) = unbounded_channel();
+        let controller =
+            Controller::for_stream(without_errors(objects), store.clone()).reconcile_on(into_stream(queued));
+        (controller, Watch { namespace, store, state, queue })
+    });
+    watches.unzip()
+}
+
+/// Watches the metadata of the Secrets that the operator manages. Their data stays on the API
+/// server.
+pub(crate) fn watch_secrets(
+    client: &Client,
+    namespace: Option<&str>,
+    readiness: &Readiness,
+) -> impl Stream<Item = Result<PartialObjectMeta<Secret>, watcher::Error>> + Send + use<> {
+    let managed = watcher::Config::default().labels(&format!("{}=true", label::MANAGED));
+    let secrets = watcher(client::api_in::<PartialObjectMeta<Secret>>(client, namespace), managed).default_backoff();
+    without_errors(report_errors::<Secret, _, _>(secrets, namespace, readiness).touched_objects())
+}
+
+/// Returns the `ApiKey` that owns the Secret.
+pub(crate) fn owning_key(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<Guarded<ApiKey>>> {
+    let owner = secret.owner_references().iter().find(|owner| owner.kind == ApiKey::KIND)?;
+    Some(ObjectRef::new(&owner.name).within(&secret.namespace()?))
+}
+
+/// Logs the errors of a watch, and records its activity and the right that it lacks.
+fn report_errors<K, E, S>(
+    events: S,
+    namespace: Option<&str>,
+    readiness: &Readiness,
+) -> impl Stream<Item = Result<watcher::Event<E>, watcher::Error>> + Send + use<K, E, S>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    S: Stream<Item = Result<watcher::Event<E>, watcher::Error>> + Send,
+{
+    let name = WatchName::new(&K::plural(&()), namespace);
+    readiness.watches().start(name.clone());
+    readiness.set_grant(&name, None);
+    let readiness = readiness.clone();
+    events.inspect(move |event| {
+        let WatchName { resource, namespace } = &name;
+        let Err(error) = event else {
+            if readiness.set_grant(&name, None) {
+                tracing::info!(resource, namespace, "the missing right was granted");
+            }
+            return;
+        };
+        if let Some(missing) = forbidden_text(error, namespace.as_deref()) {
+            if readiness.set_grant(&name, Some(&missing)) {
+                tracing::error!(
+                    error = missing,
+                    resource,
+                    namespace,
+                    "a right is missing; other namespaces are reconciled"
+                );
+            }
+        } else {
+            tracing::warn!(error = error_chain(error), resource, namespace, "cannot watch; retrying");
+        }
+    })
+}
+
+/// Drops the errors of a watch, which [`report_errors`] has reported. The watch retries.
+fn without_errors<T: Send, S: Stream<Item = Result<T, watcher::Error>> + Send>(
+    objects: S,
+) -> impl Stream<Item = Result<T, watcher::Error>> + Send + use<T, S> {
+    objects.filter(|object| ready(object.is_ok()))
+}
+
+fn forbidden(error: &watcher::Error) -> bool {
+    forbidden_text(error, None).is_some()
+}
+
+/// Describes the missing right if the API server forbids the watch.
+fn forbidden_text(error: &watcher::Error, namespace: Option<&str>) -> Option<String> {
+    let status = match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => access::forbidden(error)?,
+        watcher::Error::WatchError(status) if status.code == 403 => status,
+        _ => return None,
+    };
+    Some(access::describe(status, ROLE, namespace))
+}
+
+fn into_stream<T: Send + 'static>(receiver: UnboundedReceiver<T>) -> impl Stream<Item = T> + Send + 'static {
+    stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)))
+}
