@@ -29,6 +29,7 @@ use crate::{
 pub const DEV_PASSWORD: &str = "admin";
 
 statements! {
+    SET_AT = "SELECT set_at FROM passwords WHERE user_id = $1";
     OF_USER = "SELECT hash FROM passwords WHERE user_id = $1";
     SET = "INSERT INTO passwords (user_id, hash, set_at) VALUES ($1, $2, $3) \
            ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, set_at = excluded.set_at";
@@ -84,6 +85,14 @@ impl Passwords<'_> {
         }
         let new = self.check("/new_password", new, about(&user)).await?;
         self.replace(context, &user, Some(&attempt), new).await
+    }
+
+    /// When the password of a user was set; `None` if the user has none.
+    pub async fn set_at(self, id: UserId) -> Result<Option<Timestamp>, Error> {
+        Ok(with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(SET_AT)
+            .bind(id)
+            .fetch_optional(c)
+            .await?))
     }
 
     /// Whether this is the user's password. Neither throttled nor recorded, because the caller has
