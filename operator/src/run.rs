@@ -32,6 +32,7 @@ use crate::{
     client,
     config::Config,
     context::{Context, Settings},
+    database,
     error::Error,
     key::KeyReconciler,
     leader_election,
@@ -101,6 +102,7 @@ async fn run_controllers(
         cluster_uid,
         settings: Settings {
             admin_namespaces: config.admin_namespaces.clone(),
+            adoption_namespaces: config.adoption_namespaces.clone(),
             public_url: config.public_url.clone(),
             model_registries: config.model_registries.clone(),
         },
@@ -135,6 +137,7 @@ async fn run_controllers(
         () = drain_timeout => {}
         () = refresh_key_counts(&context, changed_users) => {}
         () = report_synced(&context, readiness) => {}
+        () = database::watch(&context) => {}
     }
 }
 

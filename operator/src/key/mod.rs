@@ -2,11 +2,14 @@
 
 mod apply;
 mod clean_up;
+mod issue;
 mod pending_secrets;
 mod plan;
+mod restrict;
 mod secret_content;
 mod secret_writer;
 mod status;
+mod usability;
 mod user;
 mod validate;
 
@@ -19,14 +22,14 @@ use crate::{
     context::{Context, audit_context},
     error::ReconcileError,
     key::{
-        apply::{Applied, Delivered},
+        apply::{Applied, Delivered, KeyState},
         pending_secrets::PendingSecrets,
         secret_writer::SecretWriter,
         user::UserLookup,
     },
     object::{namespace_of, takeover::with_uid_check},
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
-    status::conditions::Reason,
+    status::conditions::{Blocked, Reason, is_ready},
 };
 
 /// Added to the due time of a rotation or expiry, so that the time has passed for the clock of the
@@ -51,15 +54,28 @@ impl KeyReconciler {
         }
         let spec = match validate::key_spec(object) {
             Ok(spec) => spec,
-            Err(blocked) => return Ok(Some(blocked.into())),
+            Err(blocked) => return restrict::restrict_key(&self.context, object, blocked).await.map(Some),
         };
-        match user::find_user(&self.context, object).await? {
+        let applied = match user::find_user(&self.context, object).await? {
             UserLookup::Found(user) => {
-                apply::deliver(&self.context, &self.pending_secrets, object, &spec, user).await.map(Some)
+                apply::deliver(&self.context, &self.pending_secrets, object, &spec, &user).await?
             }
-            UserLookup::Blocked(blocked) => Ok(Some(blocked.into())),
-            UserLookup::Pending => Ok(None),
+            UserLookup::Blocked(blocked) => blocked.into(),
+            UserLookup::Pending => return Ok(None),
+        };
+        match applied {
+            // The state of the key is not known yet.
+            Applied::Blocked { blocked, key: None } => {
+                restrict::restrict_key(&self.context, object, blocked).await.map(Some)
+            }
+            applied => Ok(Some(applied)),
         }
+    }
+
+    /// Whether the database does not have the key that the status reports as ready.
+    async fn is_lost(&self, object: &ApiKey) -> Result<bool, ReconcileError> {
+        let is_issued = object.status.as_ref().is_some_and(|status| status.credential_id.is_some() && is_ready(status));
+        Ok(is_issued && self.context.accounts.managed().find_key(&self.context.owner(object)).await?.is_none())
     }
 
     /// Applies `spec.revoked`: revokes the credential and deletes the Secret.
@@ -67,7 +83,8 @@ impl KeyReconciler {
         self.revoke(object).await?;
         self.secret_writer(object).delete().await?;
         let credential = self.context.accounts.managed().find_key(&self.context.owner(object)).await?;
-        Ok(Applied::Blocked { blocked: apply::revoked(None), credential: credential.map(Box::new) })
+        let key = credential.map(|credential| Box::new(KeyState { credential, versions: Vec::new() }));
+        Ok(Applied::Blocked { blocked: apply::revoked(None), key })
     }
 
     /// Revokes the credential of the object, even if a deleted object of the same name created it.
@@ -111,6 +128,12 @@ impl Reconciler for KeyReconciler {
     async fn reconcile(self: Arc<Self>, object: Arc<ApiKey>) -> Result<Requeue, ReconcileError> {
         let object = object.as_ref();
         self.context.users.wait_until_synced().await;
+        if self.is_lost(object).await? {
+            let why = "the database does not have the key, so the gateway refuses it; a new one is issued";
+            let lost = Blocked::new(Reason::DatabaseReplaced, why).into();
+            report_status(self.as_ref(), object, status::build(object, &lost, self.context.now())).await?;
+            return Ok(Requeue::Within(Duration::ZERO));
+        }
         let Some(applied) = self.apply(object).await? else { return Ok(Requeue::Backoff) };
         let now = self.context.now();
         if report_status(self.as_ref(), object, status::build(object, &applied, now)).await? {

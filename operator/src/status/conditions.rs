@@ -2,6 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use paddock_crds::HasConditions;
+
 use crate::time::K8sTime;
 
 /// The condition types.
@@ -37,6 +39,9 @@ pub(crate) enum Reason {
     RoleNotAllowed,
     /// The e-mail belongs to a user that no object manages.
     EmailTaken,
+    /// The e-mail belongs to a user that no object manages, and objects in this namespace may not
+    /// take users over.
+    AdoptionNotAllowed,
     /// Another object owns the row that this object claims.
     Conflict,
     /// The user is the last user that can administer.
@@ -51,6 +56,16 @@ pub(crate) enum Reason {
     SecretConflict,
     /// The API server refuses the Secret.
     SecretRefused,
+    /// The user of the key is disabled.
+    UserInactive,
+    /// The user of the key has no role that allows any of the key's scopes.
+    UserWithoutRole,
+    /// A limit of the key or its user is 0, so that the gateway refuses every request.
+    LimitIsZero,
+    /// The key and its user together allow no model.
+    NoModelAllowed,
+    /// The database has lost the user or key: it was created anew, or restored from a backup.
+    DatabaseReplaced,
     /// The key was revoked.
     Revoked,
     /// The key has expired.
@@ -80,6 +95,7 @@ impl Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::RoleNotAllowed => "RoleNotAllowed",
             Self::EmailTaken => "EmailTaken",
+            Self::AdoptionNotAllowed => "AdoptionNotAllowed",
             Self::Conflict => "Conflict",
             Self::LastAdmin => "LastAdmin",
             Self::UserNotFound => "UserNotFound",
@@ -87,6 +103,11 @@ impl Reason {
             Self::NamespaceNotAllowed => "NamespaceNotAllowed",
             Self::SecretConflict => "SecretConflict",
             Self::SecretRefused => "SecretRefused",
+            Self::UserInactive => "UserInactive",
+            Self::UserWithoutRole => "UserWithoutRole",
+            Self::LimitIsZero => "LimitIsZero",
+            Self::NoModelAllowed => "NoModelAllowed",
+            Self::DatabaseReplaced => "DatabaseReplaced",
             Self::Revoked => "Revoked",
             Self::Expired => "Expired",
             Self::SetByAdmin => "SetByAdmin",
@@ -104,6 +125,9 @@ impl Reason {
             self,
             Self::UserNotFound
                 | Self::UserNotReady
+                | Self::UserInactive
+                | Self::UserWithoutRole
+                | Self::DatabaseReplaced
                 | Self::SecretRefused
                 | Self::Pulling
                 | Self::PullFailed
@@ -152,6 +176,11 @@ impl DesiredCondition {
         let type_ = if reason.is_transient() { condition_type::RECONCILING } else { condition_type::STALLED };
         vec![Self::new(condition_type::READY, false, *reason, message), Self::new(type_, true, *reason, message)]
     }
+}
+
+/// Whether the status reports `Ready=True`.
+pub(crate) fn is_ready(status: &impl HasConditions) -> bool {
+    status.condition(condition_type::READY).is_some_and(|ready| ready.status == "True")
 }
 
 /// Returns exactly the desired conditions. `lastTransitionTime` changes only if the status changes.

@@ -33,7 +33,7 @@ impl UserReconciler {
         match self.context.accounts.managed().release_user(&audit_context(object), &owner, end).await {
             Ok(()) => {}
             Err(error @ AccountsError::LastAdmin) => {
-                let applied = Applied::Blocked(Blocked::new(Reason::LastAdmin, error.to_string()));
+                let applied = Applied::from(Blocked::new(Reason::LastAdmin, error.to_string()));
                 self.report(object, status::build(object, &applied, self.context.now())).await?;
                 return Ok(Cleanup::Waiting);
             }

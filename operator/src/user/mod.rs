@@ -2,10 +2,11 @@
 
 mod apply;
 mod clean_up;
+mod restrict;
 mod status;
 pub(crate) mod validate;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::{Resource, ResourceExt};
 use paddock_crds::{ApiKey, ApiUser, ApiUserStatus};
@@ -15,6 +16,7 @@ use crate::{
     error::ReconcileError,
     object::namespace_of,
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
+    status::conditions::{Blocked, Reason, is_ready},
     user::apply::Applied,
 };
 
@@ -35,6 +37,12 @@ impl UserReconciler {
             self.enqueue_keys(object);
         }
         Ok(())
+    }
+
+    /// Whether the database does not have the user that the status reports as applied.
+    async fn is_lost(&self, object: &ApiUser) -> Result<bool, ReconcileError> {
+        let is_applied = object.status.as_ref().is_some_and(|status| status.user_id.is_some() && is_ready(status));
+        Ok(is_applied && self.context.accounts.managed().find_user(&self.context.owner(object)).await?.is_none())
     }
 
     fn enqueue_keys(&self, object: &ApiUser) {
@@ -58,13 +66,23 @@ impl Reconciler for UserReconciler {
     async fn reconcile(self: Arc<Self>, object: Arc<ApiUser>) -> Result<Requeue, ReconcileError> {
         let object = object.as_ref();
         self.context.users.wait_until_synced().await;
+        if self.is_lost(object).await? {
+            let lost =
+                Blocked::new(Reason::DatabaseReplaced, "the database does not have the user; it is created again");
+            self.report(object, status::build(object, &lost.into(), self.context.now())).await?;
+            return Ok(Requeue::Within(Duration::ZERO));
+        }
         let applied = match validate::desired_user(object, &self.context.settings.admin_namespaces) {
             Ok(desired) => apply::apply_user(&self.context, object, &desired).await?,
-            Err(blocked) => Applied::Blocked(blocked),
+            Err(blocked) => blocked.into(),
+        };
+        let applied = match applied {
+            Applied::Blocked { blocked, .. } => restrict::restrict_user(&self.context, object, blocked).await?,
+            applied => applied,
         };
         let requeue = match &applied {
             Applied::User(_) => Requeue::Settled,
-            Applied::Blocked(_) => Requeue::Backoff,
+            Applied::Blocked { .. } => Requeue::Backoff,
         };
         self.report(object, status::build(object, &applied, self.context.now())).await?;
         Ok(requeue)

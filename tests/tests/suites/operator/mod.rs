@@ -9,6 +9,8 @@ mod keys;
 mod models;
 mod rbac;
 mod schema;
+mod truth;
+mod undelivered;
 mod users;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
