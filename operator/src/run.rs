@@ -18,7 +18,7 @@ use kube::{
     },
 };
 use paddock_accounts::Accounts;
-use paddock_crds::{ApiKey, label};
+use paddock_crds::{ApiKey, ApiUser, label};
 use paddock_ollama::Client as Ollama;
 use tokio::sync::{
     Semaphore,
@@ -34,17 +34,17 @@ use crate::{
     context::{Context, Settings},
     database,
     error::Error,
-    key::KeyReconciler,
+    key::{KeyReconciler, expiry::report_ending_keys},
     leader_election,
     model::ModelReconciler,
     object::{
-        Guarded, Object,
+        Guarded, Object, namespace_of,
         store::{ObjectStore, Watch},
     },
     readiness::{Phase, Readiness},
     reconciler::{Reconciler, reconcile},
     status::events::EventRecorder,
-    user::UserReconciler,
+    user::{UserReconciler, password::uses_secret},
 };
 
 /// How long changes of keys are collected before the key counts of their users are refreshed.
@@ -113,8 +113,13 @@ async fn run_controllers(
         models: ObjectStore::new(model_watches),
         key_count_changes,
     });
+    let users = users.into_iter().zip(watched_namespaces(config)).map(|(controller, namespace)| {
+        let secrets = watch_secrets(&context.client, namespace.as_deref(), label::PASSWORD);
+        let context = Arc::clone(&context);
+        controller.watches_stream(secrets, move |secret| users_with_password(&context, &secret))
+    });
     let keys = keys.into_iter().zip(watched_namespaces(config)).map(|(controller, namespace)| {
-        let secrets = watch_secrets(&context.client, namespace.as_deref());
+        let secrets = watch_secrets(&context.client, namespace.as_deref(), label::MANAGED);
         controller.watches_stream(secrets, |secret| owning_key(&secret))
     });
     let model_reconciler = Arc::new(ModelReconciler::new(Arc::clone(&context), ollama, concurrency));
@@ -122,7 +127,7 @@ async fn run_controllers(
 
     let controllers = async {
         tokio::join!(
-            run_kind(users, Arc::new(UserReconciler::new(Arc::clone(&context))), shutdown),
+            run_kind(users.collect(), Arc::new(UserReconciler::new(Arc::clone(&context))), shutdown),
             run_kind(keys.collect(), Arc::new(KeyReconciler::new(Arc::clone(&context))), shutdown),
             run_kind(models, model_reconciler, shutdown),
         );
@@ -138,6 +143,7 @@ async fn run_controllers(
         () = refresh_key_counts(&context, changed_users) => {}
         () = report_synced(&context, readiness) => {}
         () = database::watch(&context) => {}
+        () = report_ending_keys(&context) => {}
     }
 }
 
@@ -190,14 +196,21 @@ async fn run_kind<R: Reconciler>(
     join_all(runs).await;
 }
 
-/// Watches the metadata of the Secrets that the operator manages. Their data stays on the API
-/// server.
+/// Watches the metadata of the Secrets with this label. Their data stays on the API server.
 fn watch_secrets(
     client: &Client,
     namespace: Option<&str>,
+    label: &str,
 ) -> impl Stream<Item = Result<PartialObjectMeta<Secret>, watcher::Error>> + use<> {
-    let managed = watcher::Config::default().labels(&format!("{}=true", label::MANAGED));
-    watcher(client::api_in::<PartialObjectMeta<Secret>>(client, namespace), managed).default_backoff().touched_objects()
+    let labelled = watcher::Config::default().labels(&format!("{label}=true"));
+    watcher(client::api_in::<PartialObjectMeta<Secret>>(client, namespace), labelled).default_backoff().touched_objects()
+}
+
+/// Returns the `ApiUser` objects whose password is in the Secret.
+fn users_with_password(context: &Context, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded<ApiUser>>> {
+    let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+    let users = context.users.filter(|user| namespace_of(user) == namespace && uses_secret(user, &name));
+    users.iter().map(|user| ObjectRef::new(&user.name_any()).within(&namespace)).collect()
 }
 
 /// Returns the `ApiKey` that owns the Secret.

@@ -14,13 +14,13 @@ use policy::normalize;
 pub use policy::{
     DEFAULT_PASSWORD_MIN_LENGTH, MAX_PASSWORD_BYTES, PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM, PasswordPolicy,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     accounts::Accounts,
     error::Error,
     login_throttle::LoginAttempt,
-    types::Email,
+    types::{ApiKeyToken, Email},
     users::user::{self, User, locked},
 };
 
@@ -150,6 +150,13 @@ impl Passwords<'_> {
 pub(crate) async fn set(tx: &mut Tx, user: UserId, hash: &str, now: Timestamp) -> Result<(), Error> {
     with_conn!(tx.conn(), |c| sqlx::query(SET).bind(user).bind(hash).bind(now).execute(c).await.map(|_| ()))?;
     user::end_sessions(tx, user).await
+}
+
+/// Generates a password of 256 random bits: the secret part of a key, which a person can copy.
+#[must_use]
+pub fn generate_password() -> SecretString {
+    let token = ApiKeyToken::generate();
+    token.plaintext().expose_secret()[15..58].into()
 }
 
 /// Facts about a user, which make a password easy to guess.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod clean_up;
+pub(crate) mod expiry;
 mod issue;
 mod pending_secrets;
 mod plan;
@@ -13,23 +14,25 @@ mod usability;
 mod user;
 mod validate;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use paddock_crds::ApiKey;
+use paddock_crds::{ApiKey, HasConditions};
 use paddock_store::clock::Timestamp;
+use parking_lot::Mutex;
 
 use crate::{
     context::{Context, audit_context},
     error::ReconcileError,
     key::{
         apply::{Applied, Delivered, KeyState},
+        expiry::RetiringNotice,
         pending_secrets::PendingSecrets,
         secret_writer::SecretWriter,
         user::UserLookup,
     },
     object::{namespace_of, takeover::with_uid_check},
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
-    status::conditions::{Blocked, Reason, is_ready},
+    status::conditions::{Blocked, Reason, condition_type, is_ready},
 };
 
 /// Added to the due time of a rotation or expiry, so that the time has passed for the clock of the
@@ -40,11 +43,18 @@ pub(crate) struct KeyReconciler {
     context: Arc<Context>,
     write_cache: WriteCache<ApiKey>,
     pending_secrets: PendingSecrets,
+    /// The notices about replaced versions that were published.
+    retiring_notices: Mutex<HashSet<RetiringNotice>>,
 }
 
 impl KeyReconciler {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context, write_cache: WriteCache::default(), pending_secrets: PendingSecrets::default() }
+        Self {
+            context,
+            write_cache: WriteCache::default(),
+            pending_secrets: PendingSecrets::default(),
+            retiring_notices: Mutex::default(),
+        }
     }
 
     /// Applies the spec. Returns `None` if the user of the key may still appear.
@@ -101,6 +111,27 @@ impl KeyReconciler {
         Ok(())
     }
 
+    /// Publishes an event when the key in the Secret, or a replaced version that is in use, ends soon.
+    async fn publish_notices(&self, object: &ApiKey, delivered: &Delivered, now: Timestamp) {
+        let events = &self.context.events;
+        let before = object.status.as_ref().and_then(|status| status.condition(condition_type::EXPIRING));
+        if let Some(reason) = status::expiry_notice(delivered, now)
+            && before.is_none_or(|before| before.reason != reason.as_str())
+        {
+            events.publish_warning(object, "Expiring", status::EXPIRING).await;
+        }
+        for (version, number) in expiry::retiring_in_use(&delivered.versions, now) {
+            if self.retiring_notices.lock().insert((version.id, number)) {
+                let note = format!(
+                    "the replaced version {} is still in use and ends soon; restart what uses it, so that it reads Secret {}",
+                    version.prefix(),
+                    delivered.spec.secret_name
+                );
+                events.publish_warning(object, "ReplacedVersionInUse", &note).await;
+            }
+        }
+    }
+
     fn secret_writer<'a>(&self, object: &'a ApiKey) -> SecretWriter<'a> {
         SecretWriter::new(&self.context.client, object, validate::secret_name(object))
     }
@@ -139,6 +170,9 @@ impl Reconciler for KeyReconciler {
         if report_status(self.as_ref(), object, status::build(object, &applied, now)).await? {
             self.report_key_change(object);
         }
+        if let Applied::Delivered(delivered) = &applied {
+            self.publish_notices(object, delivered, now).await;
+        }
         Ok(match &applied {
             Applied::Delivered(delivered) => requeue_when_due(delivered, now),
             Applied::Blocked { blocked, .. } if blocked.reason == Reason::Revoked => Requeue::Settled,
@@ -151,12 +185,14 @@ impl Reconciler for KeyReconciler {
     }
 }
 
-/// Requeues the object for the next rotation or expiry.
+/// Requeues the object for the next rotation, expiry or warning.
 fn requeue_when_due(delivered: &Delivered, now: Timestamp) -> Requeue {
     let due = [
         plan::next_rotation(&delivered.spec, &delivered.versions),
         plan::active_version(&delivered.versions).and_then(|version| version.expires_at),
         delivered.credential.expires_at,
+        status::unreplaced_end(delivered).and_then(|end| expiry::next_notice(end, now)),
+        expiry::next_retiring_notice(&delivered.versions, now),
     ];
     let first = due.into_iter().flatten().min();
     first.map_or(Requeue::Settled, |first| Requeue::Within(first.since(now) + CLOCK_SLACK))

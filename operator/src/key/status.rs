@@ -7,7 +7,7 @@ use paddock_store::clock::Timestamp;
 use crate::{
     key::{
         apply::{Applied, Delivered, KeyState},
-        plan,
+        expiry, plan,
     },
     status::conditions::{Blocked, DesiredCondition, Reason, condition_type, merge},
     time::{K8sTime, to_k8s_time},
@@ -22,7 +22,7 @@ pub(crate) fn build(object: &ApiKey, applied: &Applied, now: Timestamp) -> ApiKe
     let generation = object.metadata.generation.unwrap_or(0);
     let (desired, mut status) = match applied {
         Applied::Delivered(delivered) => {
-            (delivered_conditions(delivered.refusal.as_ref()), delivered_fields(delivered, &before, now))
+            (delivered_conditions(delivered, now), delivered_fields(delivered, &before, now))
         }
         Applied::Blocked { blocked, key } => {
             let key = key.as_deref();
@@ -36,8 +36,8 @@ pub(crate) fn build(object: &ApiKey, applied: &Applied, now: Timestamp) -> ApiKe
 }
 
 /// Returns the conditions of a delivered key, which the gateway may refuse.
-fn delivered_conditions(refusal: Option<&Blocked>) -> Vec<DesiredCondition> {
-    let mut desired = match refusal {
+fn delivered_conditions(delivered: &Delivered, now: Timestamp) -> Vec<DesiredCondition> {
+    let mut desired = match &delivered.refusal {
         None => DesiredCondition::ready(Reason::Issued, "the key is in its Secret and is accepted"),
         Some(refusal) => DesiredCondition::blocked(refusal),
     };
@@ -47,7 +47,26 @@ fn delivered_conditions(refusal: Option<&Blocked>) -> Vec<DesiredCondition> {
         Reason::Issued,
         "the Secret holds the active version",
     ));
+    if let Some(notice) = expiry_notice(delivered, now) {
+        desired.push(DesiredCondition::new(condition_type::EXPIRING, true, notice, EXPIRING));
+    }
     desired
+}
+
+/// The message of a key that ends soon.
+pub(crate) const EXPIRING: &str = "the key in the Secret ends at status.expiresAt, and no rotation comes before; raise spec.expiresAt, \
+                                   or ask for a new version with the annotation paddock.dev/rotate-requested-at";
+
+/// Returns when the key in the Secret ends although no rotation replaces it.
+pub(crate) fn unreplaced_end(delivered: &Delivered) -> Option<Timestamp> {
+    let next_rotation = plan::next_rotation(&delivered.spec, &delivered.versions);
+    expiry::unreplaced_end(plan::active_version(&delivered.versions)?, delivered.credential.expires_at, next_rotation)
+}
+
+/// Returns the notice of a key that ends soon.
+pub(crate) fn expiry_notice(delivered: &Delivered, now: Timestamp) -> Option<Reason> {
+    let active = plan::active_version(&delivered.versions)?;
+    expiry::notice(active.issued_at, unreplaced_end(delivered)?, now)
 }
 
 fn blocked_conditions(blocked: &Blocked, key: Option<&KeyState>) -> Vec<DesiredCondition> {

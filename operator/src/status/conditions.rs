@@ -18,6 +18,10 @@ pub(crate) mod condition_type {
     pub(crate) const OVERRIDDEN: &str = "Overridden";
     /// `ApiKey`: the Secret holds the active version.
     pub(crate) const SECRET_SYNCED: &str = "SecretSynced";
+    /// `ApiUser`: the user has the password that the object says.
+    pub(crate) const PASSWORD_SYNCED: &str = "PasswordSynced";
+    /// `ApiKey`: the key in the Secret ends soon, and no rotation comes before. Absent otherwise.
+    pub(crate) const EXPIRING: &str = "Expiring";
     /// `OllamaModel`: every backend has the model.
     pub(crate) const PULLED: &str = "Pulled";
 }
@@ -66,6 +70,18 @@ pub(crate) enum Reason {
     NoModelAllowed,
     /// The database has lost the user or key: it was created anew, or restored from a backup.
     DatabaseReplaced,
+    /// The Secret with the password of the user does not exist.
+    PasswordSecretNotFound,
+    /// The Secret has no password, or one that the rules for passwords refuse.
+    PasswordRefused,
+    /// The user has the password that the object says.
+    PasswordSet,
+    /// The key in the Secret ends within 7 days.
+    EndsInDays,
+    /// The key in the Secret ends within 24 hours.
+    EndsInHours,
+    /// The key in the Secret ends within an hour.
+    EndsInMinutes,
     /// The key was revoked.
     Revoked,
     /// The key has expired.
@@ -108,6 +124,12 @@ impl Reason {
             Self::LimitIsZero => "LimitIsZero",
             Self::NoModelAllowed => "NoModelAllowed",
             Self::DatabaseReplaced => "DatabaseReplaced",
+            Self::PasswordSecretNotFound => "PasswordSecretNotFound",
+            Self::PasswordRefused => "PasswordRefused",
+            Self::PasswordSet => "PasswordSet",
+            Self::EndsInDays => "EndsInDays",
+            Self::EndsInHours => "EndsInHours",
+            Self::EndsInMinutes => "EndsInMinutes",
             Self::Revoked => "Revoked",
             Self::Expired => "Expired",
             Self::SetByAdmin => "SetByAdmin",
@@ -128,6 +150,8 @@ impl Reason {
                 | Self::UserInactive
                 | Self::UserWithoutRole
                 | Self::DatabaseReplaced
+                | Self::PasswordSecretNotFound
+                | Self::PasswordRefused
                 | Self::SecretRefused
                 | Self::Pulling
                 | Self::PullFailed

@@ -39,6 +39,8 @@ pub(crate) struct AppliedUser {
     pub(super) user: User,
     /// The number of keys that are not revoked.
     pub(super) key_count: i64,
+    /// The password that the object says: set, or why it is not. `None` if it says nothing.
+    pub(super) password: Option<Result<(), Blocked>>,
     _sealed: (),
 }
 
@@ -66,7 +68,7 @@ pub(crate) async fn apply_user(
             let keys = accounts.credentials().list(Some(user.id)).await?;
             let key_count = keys.iter().filter(|key| key.revoked_at.is_none()).count();
             let key_count = i64::try_from(key_count).unwrap_or(i64::MAX);
-            Ok(Applied::User(Box::new(AppliedUser { user, key_count, _sealed: () })))
+            Ok(Applied::User(Box::new(AppliedUser { user, key_count, password: None, _sealed: () })))
         }
         Err(ReconcileError::Accounts(error)) => blocked_by(object, adoption, error).map(Applied::from),
         Err(error) => Err(error),

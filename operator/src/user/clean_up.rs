@@ -13,7 +13,7 @@ use crate::{
         finalizer::{has_finalizer, skips_cleanup},
     },
     status::conditions::{Blocked, Reason},
-    user::{UserReconciler, apply::Applied, is_key_of, status, validate},
+    user::{UserReconciler, apply::Applied, is_key_of, password, status, validate},
 };
 
 impl UserReconciler {
@@ -38,6 +38,9 @@ impl UserReconciler {
                 return Ok(Cleanup::Waiting);
             }
             Err(error) => return Err(error.into()),
+        }
+        if end == DeletionAction::Delete {
+            password::delete_generated(&self.context, object).await?;
         }
         self.enqueue_keys(object);
         self.enqueue_rivals(object);

@@ -2,6 +2,7 @@
 
 mod apply;
 mod clean_up;
+pub(crate) mod password;
 mod restrict;
 mod status;
 pub(crate) mod validate;
@@ -17,17 +18,18 @@ use crate::{
     object::namespace_of,
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
     status::conditions::{Blocked, Reason, is_ready},
-    user::apply::Applied,
+    user::{apply::Applied, password::ComparedPasswords},
 };
 
 pub(crate) struct UserReconciler {
     context: Arc<Context>,
     write_cache: WriteCache<ApiUser>,
+    compared_passwords: ComparedPasswords,
 }
 
 impl UserReconciler {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self { context, write_cache: WriteCache::default() }
+        Self { context, write_cache: WriteCache::default(), compared_passwords: ComparedPasswords::default() }
     }
 
     /// Reports the status, and reconciles the user's keys if it affects them.
@@ -78,10 +80,16 @@ impl Reconciler for UserReconciler {
         };
         let applied = match applied {
             Applied::Blocked { blocked, .. } => restrict::restrict_user(&self.context, object, blocked).await?,
-            applied => applied,
+            Applied::User(mut applied) => {
+                let compared = &self.compared_passwords;
+                applied.password =
+                    password::apply_password(&self.context, compared, object, &applied.user).await?;
+                Applied::User(applied)
+            }
         };
         let requeue = match &applied {
-            Applied::User(_) => Requeue::Settled,
+            Applied::User(applied) if !matches!(applied.password, Some(Err(_))) => Requeue::Settled,
+            Applied::User(_) => Requeue::Backoff,
             Applied::Blocked { .. } => Requeue::Backoff,
         };
         self.report(object, status::build(object, &applied, self.context.now())).await?;

@@ -44,11 +44,28 @@ fn role_names(roles: &Roles) -> Vec<String> {
 }
 
 fn conditions(object: &ApiUser, applied: &AppliedUser) -> Vec<DesiredCondition> {
-    let mut desired = if applied.user.is_active {
+    let mut desired = if let Some(Err(blocked)) = &applied.password {
+        DesiredCondition::blocked(blocked)
+    } else if applied.user.is_active {
         DesiredCondition::ready(Reason::Applied, "the user is as the spec says")
     } else {
         DesiredCondition::ready(Reason::Disabled, "the user is inactive; its sessions and keys are refused")
     };
+    match &applied.password {
+        Some(Ok(())) => desired.push(DesiredCondition::new(
+            condition_type::PASSWORD_SYNCED,
+            true,
+            Reason::PasswordSet,
+            "the user has a password, as spec.passwordPolicy says",
+        )),
+        Some(Err(blocked)) => desired.push(DesiredCondition::new(
+            condition_type::PASSWORD_SYNCED,
+            false,
+            blocked.reason,
+            blocked.message.as_str(),
+        )),
+        None => {}
+    }
     if applied.user.overridden_at.is_some() && object.spec.active {
         let message =
             "an admin disabled the user through the API, which outranks spec.active until an admin enables it";
