@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use paddock_store::{
-    Connections, ReadConn, RecordTx, Store, Tx, audit::AuditLog, clock::Timestamp, context::AuditContext,
+    Connections, DatabaseIdentity, ReadConn, RecordTx, Store, Tx, audit::AuditLog, clock::Timestamp,
+    context::AuditContext,
 };
 
 use crate::{
@@ -44,6 +45,11 @@ impl Accounts {
     #[must_use]
     pub fn connections(&self) -> Connections {
         self.store().connections()
+    }
+
+    /// Reads the identity of the database.
+    pub async fn database_identity(&self) -> Result<DatabaseIdentity, Error> {
+        Ok(self.store().identity().await?)
     }
 
     /// Closes every connection, after running transactions have ended and the aggregated audit

@@ -1,7 +1,7 @@
 //! The reasons why a credential is rejected.
 
-/// The reason why a credential is rejected. Clients get the same response for every reason; logs
-/// and metrics name it.
+/// The reason why a credential is rejected. Logs and metrics name it. A client learns it only for a
+/// credential that has ended, after its secret was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthFailure {
     /// The credential is neither a well-formed API key nor a valid access token of Paddock.

@@ -176,8 +176,8 @@ impl Authentication<'_> {
     fn decide(self, decision: &CachedDecision, read_at: Generation) -> Result<Authenticated, AuthFailure> {
         let now = self.accounts.now();
         let principal = decision.at(now)?;
-        if let Some(key) = principal.credential_id() {
-            self.accounts.last_used().note(key, now);
+        if let AuthMethod::Key { credential_id, key_id, .. } = &principal.via {
+            self.accounts.last_used().note(*credential_id, key_id, now);
         }
         Ok(Authenticated::new(principal, read_at, decision))
     }
@@ -226,6 +226,13 @@ impl Authentication<'_> {
     #[must_use]
     pub fn rights_changes(self) -> RightsChanges {
         self.accounts.cache().rights_changes()
+    }
+
+    /// Subscribes to the changes of rights that the operator did not make itself. Changes of other
+    /// processes arrive only while [`Authentication::run_cache_invalidation`] runs.
+    #[must_use]
+    pub fn changes_for_operator(self) -> RightsChanges {
+        self.accounts.store().rights().subscribe_as_operator()
     }
 
     async fn key_row(self, key_id: &str) -> Result<Option<KeyRow>, Error> {

@@ -8,7 +8,7 @@ use paddock_store::{
     ids::UserId,
     retry_lost_race, statements, with_conn,
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::{
     accounts::Accounts,
@@ -17,7 +17,7 @@ use crate::{
         issue::{issue_in, issued_event},
     },
     error::Error,
-    passwords::{about_address, policy::normalize, set},
+    passwords::{about_address, generate_password, policy::normalize, set},
     types::{ApiKeyToken, Email, Limits, Role, Scope, TextEnum as _},
     users::{
         AdminBlocker, NewUser,
@@ -125,7 +125,7 @@ impl Accounts {
             Some(admin) if !seed.force => (admin, None),
             None if !seed.force && self.has_admin().await? => return Ok(Seeded { email, password: None, key: None }),
             _ => {
-                let password = seed.password.clone().unwrap_or_else(random_password);
+                let password = seed.password.clone().unwrap_or_else(generate_password);
                 let hash = self.hash_first(&email, &password, is_checked).await?;
                 let (admin, is_set) = self.bootstrap(&context, &email, &hash, seed.force).await??;
                 (admin, is_set.then_some(password))
@@ -251,10 +251,4 @@ async fn has_live_key(conn: Conn<'_>, admin: UserId, now: Timestamp) -> Result<b
     let live: i64 =
         with_conn!(conn, |c| sqlx::query_scalar(LIVE_KEYS).bind(admin).bind(KEY_LABEL).bind(now).fetch_one(c).await?);
     Ok(live > 0)
-}
-
-/// A password of 256 random bits: the secret part of a key, which a person can copy.
-fn random_password() -> SecretString {
-    let token = ApiKeyToken::generate();
-    token.plaintext().expose_secret()[15..58].into()
 }

@@ -43,7 +43,7 @@ pub fn statements() -> impl Iterator<Item = &'static (&'static str, &'static str
     [authenticate::STATEMENTS, bootstrap::STATEMENTS, user_deletion::STATEMENTS, login_throttle::STATEMENTS]
         .into_iter()
         .flatten()
-        .chain(paddock_store::audit::statements())
+        .chain(paddock_store::all_statements())
         .chain(credentials::statements())
         .chain(managed_resources::statements())
         .chain(models::STATEMENTS)

@@ -92,6 +92,7 @@ pub(crate) fn operator_config(
         kube,
         watch_namespaces: names(&operator.watch_namespaces),
         admin_namespaces: names(&operator.admin_namespaces),
+        adoption_namespaces: names(operator.adoption_namespaces.as_ref().unwrap_or(&operator.admin_namespaces)),
         public_url,
         model_registries,
         pull_stall_timeout: operator.pull_stall_timeout,

@@ -248,6 +248,10 @@ pub(crate) struct OperatorSettings {
     /// Namespaces whose ApiUser objects may be admins [default: none]
     #[arg(long, env = "ADMIN_NAMESPACES", value_name = "NAME,..", value_delimiter = ',')]
     pub(crate) admin_namespaces: Vec<String>,
+    /// Namespaces whose ApiUser objects may take over users that were created through the API
+    /// [default: ADMIN_NAMESPACES]
+    #[arg(long, env = "ADOPTION_NAMESPACES", value_name = "NAME,..", value_delimiter = ',')]
+    pub(crate) adoption_namespaces: Option<Vec<String>>,
     /// Namespace of the leader election lease [default: the pod's namespace, or default]
     #[arg(long, env = "LEASE_NAMESPACE", value_name = "NAME")]
     pub(crate) lease_namespace: Option<String>,

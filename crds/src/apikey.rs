@@ -174,10 +174,12 @@ impl Scope {
         .message("rotation.gracePeriod (24h when absent) must be shorter than rotation.interval")
 )]
 pub struct Rotation {
-    /// Time between two versions, at least an hour.
+    /// Longest time between two versions, at least an hour. The operator rotates up to 5 % earlier,
+    /// so that keys that were applied together do not rotate together.
     pub interval: GoDuration,
     /// How long a replaced version stays valid, so that running pods keep working. Must be shorter
-    /// than the interval; `0s` ends it at once.
+    /// than the interval; `0s` ends it at once. At most two replaced versions are valid: a third one
+    /// ends the oldest at once.
     #[serde(default = "default_grace_period")]
     pub grace_period: GoDuration,
 }
@@ -200,13 +202,40 @@ pub struct SecretSpec {
 }
 
 /// Labels and annotations of the Secret. Names below `paddock.dev/` are reserved for the operator.
+/// Names by which GitOps tools track objects are refused, because such a tool would prune the Secret:
+/// `app.kubernetes.io/instance`, `app.kubernetes.io/managed-by`, and names below `argocd.argoproj.io/`,
+/// `kustomize.toolkit.fluxcd.io/`, `helm.toolkit.fluxcd.io/`, `meta.helm.sh/`, `config.k8s.io/`,
+/// `objectset.rio.cattle.io/` and `kubectl.kubernetes.io/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.labels) || self.labels.all(k, !k.startsWith('paddock.dev/'))")
         .message("secret.template.labels must not begin with paddock.dev/"),
     validation = Rule::new("!has(self.annotations) || self.annotations.all(k, !k.startsWith('paddock.dev/'))")
-        .message("secret.template.annotations must not begin with paddock.dev/")
+        .message("secret.template.annotations must not begin with paddock.dev/"),
+    validation = Rule::new(
+        "!has(self.labels) || self.labels.all(k, self.labels[k].matches('^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$'))"
+    )
+    .message(
+        "secret.template.labels has a value that Kubernetes refuses: use letters, digits, '-', '_' and '.', with a letter \
+         or digit at both ends"
+    ),
+    validation = Rule::new(
+        "!has(self.labels) || self.labels.all(k, k != 'app.kubernetes.io/instance' && k != 'app.kubernetes.io/managed-by' \
+         && !k.startsWith('argocd.argoproj.io/') && !k.startsWith('kustomize.toolkit.fluxcd.io/') \
+         && !k.startsWith('helm.toolkit.fluxcd.io/') && !k.startsWith('config.k8s.io/') \
+         && !k.startsWith('objectset.rio.cattle.io/') && !k.startsWith('kubectl.kubernetes.io/'))"
+    )
+    .message("secret.template.labels has a name by which a GitOps tool tracks objects, and it would prune the Secret; remove it"),
+    validation = Rule::new(
+        "!has(self.annotations) || self.annotations.all(k, !k.startsWith('argocd.argoproj.io/') \
+         && !k.startsWith('kustomize.toolkit.fluxcd.io/') && !k.startsWith('helm.toolkit.fluxcd.io/') \
+         && !k.startsWith('meta.helm.sh/') && !k.startsWith('config.k8s.io/') \
+         && !k.startsWith('objectset.rio.cattle.io/') && !k.startsWith('kubectl.kubernetes.io/'))"
+    )
+    .message(
+        "secret.template.annotations has a name by which a GitOps tool tracks objects, and it would prune the Secret; remove it"
+    )
 )]
 pub struct SecretTemplate {
     /// Labels of the Secret.
@@ -257,8 +286,9 @@ pub struct ApiKeyStatus {
     pub next_rotation_time: Option<Time>,
     /// The last handled value of the annotation `paddock.dev/rotate-requested-at`.
     pub last_handled_rotate_at: Option<String>,
-    /// Conditions: always `Ready` and `SecretSynced`; `Reconciling`, `Stalled` and `Overridden`
-    /// when they apply.
+    /// Conditions: always `Ready` (the gateway accepts the key in the Secret) and `SecretSynced` (the
+    /// Secret holds the active version); `Reconciling`, `Stalled`, `Overridden` and `Expiring` when
+    /// they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -282,7 +312,7 @@ pub struct SecretVersion {
 /// State of a version of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VersionState {
-    /// Accepted, and about to be written to the Secret.
+    /// Accepted for minutes, and about to be written to the Secret.
     Staged,
     /// Accepted, and in the Secret.
     Active,

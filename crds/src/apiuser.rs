@@ -32,6 +32,14 @@ use crate::{conditions::HasConditions, limits::Limits};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.passwordSecretRef) && has(self.generatePassword))")
+        .message("passwordSecretRef and generatePassword exclude each other; set one of them"),
+    validation = Rule::new(
+        "self.passwordPolicy != 'Enforced' || has(self.passwordSecretRef) || has(self.generatePassword)"
+    )
+    .message("passwordPolicy: Enforced needs passwordSecretRef or generatePassword, which says the password to enforce")
+)]
 pub struct ApiUserSpec {
     /// The user's e-mail address, ASCII before the `@`. Unique in the whole installation. Cannot be
     /// changed.
@@ -50,6 +58,14 @@ pub struct ApiUserSpec {
     /// `false` disables the user: its sessions and keys stop working until it is `true` again.
     #[serde(default = "default_active")]
     pub active: bool,
+    /// The password for the web UI, from a Secret in this object's namespace. Absent, and without
+    /// `generatePassword`: this object sets no password.
+    pub password_secret_ref: Option<PasswordSecretRef>,
+    /// Generates the password for the web UI, into a Secret in this object's namespace.
+    pub generate_password: Option<GeneratePassword>,
+    /// Whether the password of the Secret is set only at first, or always.
+    #[serde(default)]
+    pub password_policy: PasswordPolicy,
     /// Patterns of models the user may use. `*` matches within a segment of a name, `*` alone
     /// matches every model; a pattern without a tag matches every tag. A pattern after `!` denies,
     /// and takes precedence: `["*", "!team/*"]`. Absent: every model; empty: none.
@@ -63,7 +79,7 @@ pub struct ApiUserSpec {
     /// Limits of all the user's keys together.
     pub limits: Option<Limits>,
     /// Other namespaces whose `ApiKey` objects may refer to this user. Absent: only this object's
-    /// namespace.
+    /// namespace. The keys of a namespace that is removed end a minute later.
     pub allow_keys_from: Option<AllowKeysFrom>,
     /// What happens if a user with this e-mail address was already created through the API.
     #[serde(default)]
@@ -101,14 +117,55 @@ pub struct AllowKeysFrom {
     pub namespaces: Vec<String>,
 }
 
+/// The entry of a Secret that holds a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordSecretRef {
+    /// Name of the Secret. Label it `paddock.dev/password: "true"`, and the operator notices its
+    /// changes at once; otherwise within ten minutes.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the entry in the Secret's `data`.
+    #[serde(default = "default_password_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_password_key() -> String {
+    crate::names::password_data::PASSWORD.to_owned()
+}
+
+/// The Secret for a generated password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GeneratePassword {
+    /// Name of the Secret, which the operator creates with the entries `username` and `password`.
+    /// Cannot be changed.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("generatePassword.secretName cannot be changed"))]
+    pub secret_name: String,
+}
+
+/// When an `ApiUser` sets the password of its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PasswordPolicy {
+    /// Only if the user has no password. Later the user may change it.
+    #[default]
+    InitialOnly,
+    /// Always: a password that differs from the Secret is replaced, which ends the user's sessions.
+    Enforced,
+}
+
 /// What an `ApiUser` does if its user already exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AdoptionPolicy {
     /// Leave the user as it is and report a conflict.
     #[default]
     Never,
-    /// Take the user over if no other object manages it, it is active, and it is no admin. In the
-    /// namespaces of `ADMIN_NAMESPACES`, take over any user that no other object manages.
+    /// Take the user over if no other object manages it, it is active, and it is no admin. Only in
+    /// the namespaces of the operator's `ADOPTION_NAMESPACES`, which are those of `ADMIN_NAMESPACES`
+    /// by default. In the namespaces of `ADMIN_NAMESPACES`, take over any user that no other object
+    /// manages.
     IfUnmanaged,
 }
 
@@ -142,7 +199,8 @@ pub struct ApiUserStatus {
     pub effective_roles: Vec<String>,
     /// Number of keys that are not revoked.
     pub key_count: Option<i64>,
-    /// Conditions: always `Ready`; `Reconciling`, `Stalled` and `Overridden` when they apply.
+    /// Conditions: always `Ready`; `PasswordSynced` if the object sets a password; `Reconciling`,
+    /// `Stalled` and `Overridden` when they apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -11,6 +11,7 @@ mod conditions;
 mod definitions;
 mod duration;
 mod limits;
+pub mod metadata;
 mod names;
 mod ollamamodel;
 
@@ -18,12 +19,15 @@ pub use apikey::{
     ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, Rotation, Scope, SecretSpec, SecretTemplate, SecretVersion,
     UserRef, VersionState,
 };
-pub use apiuser::{AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, Role, UserDeletionPolicy};
+pub use apiuser::{
+    AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, GeneratePassword, PasswordPolicy,
+    PasswordSecretRef, Role, UserDeletionPolicy,
+};
 pub use conditions::HasConditions;
 pub use definitions::{definitions, yaml};
 pub use duration::{GoDuration, InvalidDuration};
 pub use limits::Limits;
-pub use names::{CATEGORY, FINALIZER, GROUP, SECRET_TYPE, VERSION, annotation, data, label};
+pub use names::{CATEGORY, FINALIZER, GROUP, SECRET_TYPE, VERSION, annotation, data, label, password_data};
 pub use ollamamodel::{
     BackendState, BackendStatus, ModelDeletionPolicy, ModelOrigin, OllamaModel, OllamaModelSpec, OllamaModelStatus,
     Progress,

@@ -39,6 +39,17 @@ pub mod label {
     /// `"true"` on every Secret that the operator writes. The operator only watches Secrets with
     /// this label.
     pub const MANAGED: &str = "paddock.dev/managed";
+    /// `"true"` on a Secret that holds the password of an `ApiUser`: the operator then notices its
+    /// changes at once.
+    pub const PASSWORD: &str = "paddock.dev/password";
+}
+
+/// Keys of the `data` of a Secret with a generated password.
+pub mod password_data {
+    /// The user's e-mail address.
+    pub const USERNAME: &str = "username";
+    /// The password.
+    pub const PASSWORD: &str = "password";
 }
 
 /// Keys of an issued Secret's `data`. With `envFrom` they configure unmodified SDKs.

@@ -42,7 +42,7 @@ pub use endpoints::{
 };
 pub use listing::{filter_openai_models, filter_tags, find_openai_model, hide_prompts};
 pub use names::{ModelName, NameError, Part};
-pub use patterns::{ModelPattern, allows, covers, only_denies};
+pub use patterns::{ModelPattern, allows, covers, only_denies, overlap};
 pub use registry::{InvalidRegistry, ModelRegistry, RegistryError, check_registry};
 pub use request::{Edit, KnownFields, Member, SAMPLING_OPTIONS, ScanError, Scanned, ValueKind, scan, splice};
 pub use response::{Chunks, METERED_FIELDS, Meter, ResponseSummary, UNMETERED_FIELDS, Usage};

@@ -13,6 +13,8 @@ pub struct Config {
     pub watch_namespaces: BTreeSet<String>,
     /// Namespaces whose `ApiUser` objects may grant the role `admin`.
     pub admin_namespaces: BTreeSet<String>,
+    /// Namespaces whose `ApiUser` objects may take over users that no object manages.
+    pub adoption_namespaces: BTreeSet<String>,
     /// The gateway's URL for workloads, as written to Secrets; without a trailing slash.
     pub public_url: String,
     /// Registries that models may be pulled from.

@@ -40,6 +40,7 @@ pub(crate) struct Context {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) admin_namespaces: BTreeSet<String>,
+    pub(crate) adoption_namespaces: BTreeSet<String>,
     pub(crate) public_url: String,
     pub(crate) model_registries: Vec<ModelRegistry>,
     /// See [`crate::Config::pull_stall_timeout`].

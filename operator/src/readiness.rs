@@ -118,7 +118,7 @@ mod tests {
     fn one_missing_grant_is_a_detail_and_all_missing_grants_are_not_ready() {
         let readiness = Readiness::default();
         readiness.set_phase(Phase::Leading);
-        let (a, b) = (WatchName::new("apikeys", Some("a")), WatchName::new("apikeys", Some("b")));
+        let (a, b) = (WatchName::new("apikeys", None, Some("a")), WatchName::new("apikeys", None, Some("b")));
         assert!(!readiness.set_grant(&a, None));
         assert!(readiness.set_grant(&b, Some("not b")));
         assert!(!readiness.set_grant(&b, Some("not b")));
@@ -143,7 +143,7 @@ mod tests {
     fn a_leader_with_a_deaf_watch_is_not_alive() {
         let readiness = Readiness::default();
         let silent_since = Instant::now() - MAX_WATCH_SILENCE - Duration::from_secs(1);
-        readiness.watches().start_at(WatchName::new("apikeys", None), silent_since);
+        readiness.watches().start_at(WatchName::new("apikeys", None, None), silent_since);
         readiness.set_phase(Phase::StandingBy);
         assert!(readiness.is_alive());
         readiness.set_phase(Phase::Leading);

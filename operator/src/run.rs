@@ -11,6 +11,7 @@ use kube::{
     runtime::{Controller, controller},
 };
 use paddock_accounts::Accounts;
+use paddock_crds::label;
 use paddock_ollama::Client as Ollama;
 use paddock_store::error_chain;
 use tokio::sync::{
@@ -24,8 +25,9 @@ use crate::{
     client,
     config::{Config, OnLostLease},
     context::{Context, Settings},
+    database,
     error::Error,
-    key::KeyReconciler,
+    key::{KeyReconciler, expiry::report_ending_keys},
     leader_election,
     model::ModelReconciler,
     object::{Guarded, Object, store::ObjectStore},
@@ -33,7 +35,7 @@ use crate::{
     reconciler::{Reconciler, reconcile},
     status::events::EventRecorder,
     user::UserReconciler,
-    watch::{owning_key, watch_objects, watch_secrets, watched_namespaces},
+    watch::{owning_key, users_with_password, watch_objects, watch_secrets, watched_namespaces},
     watch_activity::{WatchActivity, WatchName},
 };
 
@@ -135,6 +137,7 @@ async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>
         cluster_uid: term.cluster_uid.to_owned(),
         settings: Settings {
             admin_namespaces: config.admin_namespaces.clone(),
+            adoption_namespaces: config.adoption_namespaces.clone(),
             public_url: config.public_url.clone(),
             model_registries: config.model_registries.clone(),
             pull_stall_timeout: config.pull_stall_timeout,
@@ -146,8 +149,13 @@ async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>
         models: ObjectStore::new(model_watches),
         key_count_changes,
     });
+    let users = users.into_iter().zip(watched_namespaces(config)).map(|(controller, namespace)| {
+        let secrets = watch_secrets(&clients.watches, namespace.as_deref(), label::PASSWORD, readiness);
+        let context = Arc::clone(&context);
+        controller.watches_stream(secrets, move |secret| users_with_password(&context, &secret))
+    });
     let keys = keys.into_iter().zip(watched_namespaces(config)).map(|(controller, namespace)| {
-        let secrets = watch_secrets(&clients.watches, namespace.as_deref(), readiness);
+        let secrets = watch_secrets(&clients.watches, namespace.as_deref(), label::MANAGED, readiness);
         controller.watches_stream(secrets, |secret| owning_key(&secret))
     });
     let model_reconciler = Arc::new(ModelReconciler::new(Arc::clone(&context), ollama, concurrency));
@@ -155,7 +163,7 @@ async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>
 
     let controllers = async {
         tokio::join!(
-            run_kind(users, Arc::new(UserReconciler::new(Arc::clone(&context))), shutdown),
+            run_kind(users.collect(), Arc::new(UserReconciler::new(Arc::clone(&context))), shutdown),
             run_kind(keys.collect(), Arc::new(KeyReconciler::new(Arc::clone(&context))), shutdown),
             run_kind(models, model_reconciler, shutdown),
         );
@@ -170,6 +178,8 @@ async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>
         () = drain_timeout => Ok(()),
         () = refresh_key_counts(&context, changed_users) => Ok(()),
         () = report_synced(&context, readiness) => Ok(()),
+        () = database::watch(&context) => Ok(()),
+        () = report_ending_keys(&context) => Ok(()),
         error = find_deaf_watch(readiness.watches()) => Err(error),
     }
 }

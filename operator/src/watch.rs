@@ -4,14 +4,14 @@ use futures_util::{Stream, StreamExt, future::ready, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client, Resource, ResourceExt,
-    core::{NamespaceResourceScope, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         Controller, WatchStreamExt,
         reflector::{self, ObjectRef},
         watcher::{self, watcher},
     },
 };
-use paddock_crds::{ApiKey, label};
+use paddock_crds::{ApiKey, ApiUser};
 use paddock_store::error_chain;
 use tokio::sync::{
     mpsc::{UnboundedReceiver, unbounded_channel},
@@ -21,11 +21,13 @@ use tokio::sync::{
 use crate::{
     access, client,
     config::Config,
+    context::Context,
     object::{
-        Guarded, Object,
+        Guarded, Object, namespace_of,
         store::{SyncState, Watch},
     },
     readiness::Readiness,
+    user::password::uses_secret,
     watch_activity::WatchName,
 };
 
@@ -51,11 +53,8 @@ pub(crate) fn watch_objects<K: Object>(
         let api = client::api_in::<Guarded<K>>(client, namespace.as_deref());
         let (store, writer) = reflector::store();
         let (set_state, state) = watch::channel(SyncState::Syncing);
-        let events = report_errors::<K, _, _>(
-            watcher(api, watcher::Config::default()).default_backoff(),
-            namespace.as_deref(),
-            readiness,
-        );
+        let name = WatchName::new(&K::plural(&()), None, namespace.as_deref());
+        let events = report_errors(watcher(api, watcher::Config::default()).default_backoff(), name, readiness);
         let objects = events
             .inspect(move |event| match event {
                 Ok(watcher::Event::InitDone) => {
@@ -80,16 +79,17 @@ pub(crate) fn watch_objects<K: Object>(
     watches.unzip()
 }
 
-/// Watches the metadata of the Secrets that the operator manages. Their data stays on the API
-/// server.
+/// Watches the metadata of the Secrets with this label. Their data stays on the API server.
 pub(crate) fn watch_secrets(
     client: &Client,
     namespace: Option<&str>,
+    label: &str,
     readiness: &Readiness,
 ) -> impl Stream<Item = Result<PartialObjectMeta<Secret>, watcher::Error>> + Send + use<> {
-    let managed = watcher::Config::default().labels(&format!("{}=true", label::MANAGED));
-    let secrets = watcher(client::api_in::<PartialObjectMeta<Secret>>(client, namespace), managed).default_backoff();
-    without_errors(report_errors::<Secret, _, _>(secrets, namespace, readiness).touched_objects())
+    let labelled = watcher::Config::default().labels(&format!("{label}=true"));
+    let secrets = watcher(client::api_in::<PartialObjectMeta<Secret>>(client, namespace), labelled).default_backoff();
+    let name = WatchName::new(&Secret::plural(&()), Some(label), namespace);
+    without_errors(report_errors(secrets, name, readiness).touched_objects())
 }
 
 /// Returns the `ApiKey` that owns the Secret.
@@ -98,17 +98,25 @@ pub(crate) fn owning_key(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef
     Some(ObjectRef::new(&owner.name).within(&secret.namespace()?))
 }
 
+/// Returns the `ApiUser` objects whose password is in the Secret.
+pub(crate) fn users_with_password(
+    context: &Context,
+    secret: &PartialObjectMeta<Secret>,
+) -> Vec<ObjectRef<Guarded<ApiUser>>> {
+    let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+    let users = context.users.filter(|user| namespace_of(user) == namespace && uses_secret(user, &name));
+    users.iter().map(|user| ObjectRef::new(&user.name_any()).within(&namespace)).collect()
+}
+
 /// Logs the errors of a watch, and records its activity and the right that it lacks.
-fn report_errors<K, E, S>(
+fn report_errors<E, S>(
     events: S,
-    namespace: Option<&str>,
+    name: WatchName,
     readiness: &Readiness,
-) -> impl Stream<Item = Result<watcher::Event<E>, watcher::Error>> + Send + use<K, E, S>
+) -> impl Stream<Item = Result<watcher::Event<E>, watcher::Error>> + Send + use<E, S>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     S: Stream<Item = Result<watcher::Event<E>, watcher::Error>> + Send,
 {
-    let name = WatchName::new(&K::plural(&()), namespace);
     readiness.watches().start(name.clone());
     readiness.set_grant(&name, None);
     let readiness = readiness.clone();

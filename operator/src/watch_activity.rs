@@ -21,15 +21,17 @@ use tower::{Layer, Service};
 /// What a watch observes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WatchName {
-    /// The plural name of the resource, such as `apikeys`.
+    /// The plural name of the resource, such as `apikeys`. Of a watch for objects with a label, also
+    /// the label: two watches of Secrets differ only in it.
     pub(crate) resource: String,
     /// The watched namespace. `None` stands for all.
     pub(crate) namespace: Option<String>,
 }
 
 impl WatchName {
-    pub(crate) fn new(resource: &str, namespace: Option<&str>) -> Self {
-        Self { resource: resource.to_owned(), namespace: namespace.map(str::to_owned) }
+    pub(crate) fn new(resource: &str, label: Option<&str>, namespace: Option<&str>) -> Self {
+        let resource = label.map_or_else(|| resource.to_owned(), |label| format!("{resource} with {label}"));
+        Self { resource, namespace: namespace.map(str::to_owned) }
     }
 
     /// Returns the watch that a request lists or watches for. `None` for other requests.
@@ -43,12 +45,20 @@ impl WatchName {
             ["apis", _, _, ..] => &segments[3..],
             _ => return None,
         };
+        let label = request.uri().query().and_then(selecting_label);
         match *below_version {
-            ["namespaces", namespace, resource] => Some(Self::new(resource, Some(namespace))),
-            [resource] => Some(Self::new(resource, None)),
+            ["namespaces", namespace, resource] => Some(Self::new(resource, label.as_deref(), Some(namespace))),
+            [resource] => Some(Self::new(resource, label.as_deref(), None)),
             _ => None,
         }
     }
+}
+
+/// Returns the label of a selector `label=true` in a query that the client of `kube` has encoded.
+fn selecting_label(query: &str) -> Option<String> {
+    let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="))?;
+    let (label, _) = selector.split_once("%3D")?;
+    Some(label.replace("%2F", "/"))
 }
 
 /// The time of the last event, bookmark or list of each running watch. Clones share one state.
@@ -180,12 +190,16 @@ mod tests {
     #[case("/apis/paddock.dev/v1alpha1/namespaces/a/apikeys?watch=true", Some(("apikeys", Some("a"))))]
     #[case("/apis/paddock.dev/v1alpha1/apikeys?limit=500", Some(("apikeys", None)))]
     #[case("/api/v1/namespaces/a/secrets?watch=true", Some(("secrets", Some("a"))))]
+    #[case(
+        "/api/v1/secrets?&labelSelector=paddock.dev%2Fmanaged%3Dtrue&watch=true",
+        Some(("secrets with paddock.dev/managed", None))
+    )]
     #[case("/api/v1/namespaces/a/secrets/secrets", None)]
     #[case("/api/v1/namespaces/kube-system", None)]
     #[case("/readyz", None)]
     fn the_watch_of_a_request(#[case] uri: &str, #[case] expected: Option<(&str, Option<&str>)>) {
         let request = Request::get(uri).body(()).unwrap();
-        let expected = expected.map(|(resource, namespace)| WatchName::new(resource, namespace));
+        let expected = expected.map(|(resource, namespace)| WatchName::new(resource, None, namespace));
         assert_eq!(WatchName::of_request(&request), expected);
         assert_eq!(WatchName::of_request(&Request::post(uri).body(()).unwrap()), None);
     }
@@ -194,7 +208,7 @@ mod tests {
     async fn only_answers_reset_the_age_of_a_watch() {
         const AGE: Duration = Duration::from_secs(5);
         let activity = WatchActivity::default();
-        let name = WatchName::new("apikeys", None);
+        let name = WatchName::new("apikeys", None, None);
         activity.start_at(name.clone(), Instant::now() - AGE);
         let age_after = async |status: u16| {
             let inner = tower::service_fn(move |_: Request<()>| {

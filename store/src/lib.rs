@@ -10,6 +10,7 @@ pub mod context;
 pub mod db;
 mod error;
 mod error_chain;
+mod identity;
 pub mod ids;
 mod open;
 mod retry;
@@ -19,5 +20,11 @@ mod write;
 pub use db::{Conn, Connections, OpenError, OpenOptions, ReadConn, migrate};
 pub use error::Error;
 pub use error_chain::error_chain;
+pub use identity::DatabaseIdentity;
 pub use retry::{LostRace, retry_lost_race};
 pub use write::{RecordTx, Store, Tx};
+
+/// All named statements of this crate.
+pub fn all_statements() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    audit::statements().chain(identity::STATEMENTS)
+}

@@ -13,6 +13,9 @@ use crate::{db::Conn, error::Error, ids::UserId};
 
 /// The PostgreSQL channel on which processes notify each other. The payload is a user id.
 pub const CHANNEL: &str = "paddock_rights";
+/// The PostgreSQL channel for the changes that the operator did not make itself. The payload is a
+/// user id.
+pub const OPERATOR_CHANNEL: &str = "paddock_operator";
 /// The number of users with a generation of their own. Beyond that, all earlier results are
 /// outdated.
 const MAX_CHANGES: usize = 65_536;
@@ -44,6 +47,8 @@ struct Changes {
 pub struct Rights {
     changes: RwLock<Changes>,
     subscribers: broadcast::Sender<RightsChanged>,
+    /// Subscribers to the changes that the operator did not make itself.
+    operators: broadcast::Sender<RightsChanged>,
 }
 
 impl Default for Rights {
@@ -51,6 +56,7 @@ impl Default for Rights {
         Self {
             changes: RwLock::new(Changes { latest: Generation(0), floor: Generation(0), of: HashMap::new() }),
             subscribers: broadcast::Sender::new(CHANNEL_CAPACITY),
+            operators: broadcast::Sender::new(CHANNEL_CAPACITY),
         }
     }
 }
@@ -94,11 +100,23 @@ impl Rights {
             changes.of.clear();
         }
         let _ = self.subscribers.send(RightsChanged::Any);
+        let _ = self.operators.send(RightsChanged::Any);
+    }
+
+    /// Reports a change of rights that the operator did not make itself to the operator. Outdates
+    /// nothing.
+    pub fn report_to_operator(&self, user: UserId) {
+        let _ = self.operators.send(RightsChanged::Of(user));
     }
 
     /// Subscribes to later changes.
     pub fn subscribe(&self) -> RightsChanges {
         RightsChanges(self.subscribers.subscribe())
+    }
+
+    /// Subscribes to later changes that the operator did not make itself.
+    pub fn subscribe_as_operator(&self) -> RightsChanges {
+        RightsChanges(self.operators.subscribe())
     }
 }
 
@@ -117,10 +135,20 @@ impl RightsChanges {
 }
 
 /// Notifies other processes that the rights of a user changed. PostgreSQL sends the notification
-/// when the transaction commits.
-pub(crate) async fn notify(conn: Conn<'_>, user: UserId) -> Result<(), Error> {
-    if let Conn::Pg(c) = conn {
-        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(user.to_string()).execute(c).await?;
+/// when the transaction commits. `is_by_operator` says whether the operator made the change, so that
+/// the operator need not be told.
+pub(crate) async fn notify(conn: Conn<'_>, user: UserId, is_by_operator: bool) -> Result<(), Error> {
+    let Conn::Pg(c) = conn else { return Ok(()) };
+    let user = user.to_string();
+    if is_by_operator {
+        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(user).execute(c).await?;
+    } else {
+        sqlx::query("SELECT pg_notify($1, $2), pg_notify($3, $2)")
+            .bind(CHANNEL)
+            .bind(user)
+            .bind(OPERATOR_CHANNEL)
+            .execute(c)
+            .await?;
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ use tracing::Instrument as _;
 use crate::{
     audit::{chain::Chain, event::Event, head::Head, head_file::HeadFile},
     clock::{Clock, Timestamp},
-    context::AuditContext,
+    context::{Actor, AuditContext},
     db::{Conn, Connections, Database, Lockable, ReadConn, Transaction},
     error::Error,
     ids::UserId,
@@ -144,12 +144,18 @@ impl Store {
         let mut transaction = self.database().begin().await?;
         let rows = events.into_iter().map(|(event, context)| Chain::entry(event, &context, now)).collect();
         let head = self.chain().append_all(&mut transaction, rows).await?;
-        self.commit(transaction, head, Vec::new()).await
+        self.commit(transaction, head, Vec::new(), false).await
     }
 
     /// Commits a transaction whose events reach up to `head`, and reports the users whose rights
     /// changed. Continues if the caller is dropped.
-    async fn commit(&self, transaction: Transaction, head: Head, changed: Vec<UserId>) -> Result<(), Error> {
+    async fn commit(
+        &self,
+        transaction: Transaction,
+        head: Head,
+        changed: Vec<UserId>,
+        is_by_operator: bool,
+    ) -> Result<(), Error> {
         let (store, guard) = (self.clone(), self.database().task_guard());
         let committing = async move {
             let _until_done = guard;
@@ -157,6 +163,9 @@ impl Store {
             // Reported after a failure too: the commit may have happened.
             for user in changed {
                 store.rights().report(user);
+                if !is_by_operator {
+                    store.rights().report_to_operator(user);
+                }
             }
             committed?;
             store.head_file().advance(store.database(), head).await;
@@ -197,12 +206,13 @@ impl Tx {
     pub async fn commit(self, event: Event) -> Result<(), Error> {
         let Self { store, context, mut transaction } = self;
         let changed = event.rights_changed();
+        let is_by_operator = matches!(context.actor, Actor::Operator { .. });
         for user in &changed {
-            rights::notify(transaction.conn(), *user).await?;
+            rights::notify(transaction.conn(), *user, is_by_operator).await?;
         }
         let row = Chain::entry(event, &context, store.now());
         let head = store.chain().append(&mut transaction, row).await?;
-        store.commit(transaction, head, changed).await
+        store.commit(transaction, head, changed, is_by_operator).await
     }
 }
 

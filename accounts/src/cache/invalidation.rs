@@ -10,9 +10,12 @@ use std::time::Duration;
 use paddock_store::{
     db::{ACQUIRE_TIMEOUT, Database},
     ids::UserId,
-    rights::CHANNEL,
+    rights::{CHANNEL, OPERATOR_CHANNEL},
 };
-use sqlx::{PgPool, postgres::PgListener};
+use sqlx::{
+    PgPool,
+    postgres::{PgListener, PgNotification},
+};
 use tokio::time::{sleep, timeout};
 
 use super::CredentialCache;
@@ -70,7 +73,9 @@ async fn listen(
     // returned.
     let _close = scopeguard::guard(pool, |pool| drop(pool.close()));
     listener.eager_reconnect(false);
-    timeout(ECHO_TIMEOUT, listener.listen(CHANNEL)).await.map_err(|_| ListenError::NoEcho)??;
+    timeout(ECHO_TIMEOUT, listener.listen_all([CHANNEL, OPERATOR_CHANNEL]))
+        .await
+        .map_err(|_| ListenError::NoEcho)??;
     // An echo need not be durable, so its commit does not wait for the disk.
     timeout(ECHO_TIMEOUT, sqlx::query("SET synchronous_commit = off").execute(&mut listener))
         .await
@@ -81,7 +86,7 @@ async fn listen(
     tracing::info!("listening for rights notifications");
     loop {
         match timeout(ECHO_INTERVAL, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => invalidate(cache, notification.payload()),
+            Ok(Ok(Some(notification))) => receive(cache, &notification),
             Ok(Ok(None)) => return Err(ListenError::Lost),
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => echo(&mut listener, cache).await?,
@@ -98,14 +103,17 @@ async fn echo(listener: &mut PgListener, cache: &CredentialCache) -> Result<(), 
             if notification.payload() == ECHO {
                 return Ok(());
             }
-            invalidate(cache, notification.payload());
+            receive(cache, &notification);
         }
     };
     timeout(ECHO_TIMEOUT, returned).await.unwrap_or(Err(ListenError::NoEcho))
 }
 
-fn invalidate(cache: &CredentialCache, payload: &str) {
+/// Invalidates the entries that a change outdates, or tells the operator of this process.
+fn receive(cache: &CredentialCache, notification: &PgNotification) {
+    let payload = notification.payload();
     match payload.parse() {
+        Ok(id) if notification.channel() == OPERATOR_CHANNEL => cache.rights.report_to_operator(UserId(id)),
         Ok(id) => cache.rights.report(UserId(id)),
         Err(_) if payload == ECHO => {}
         // A newer version may send payloads that this one does not understand.

@@ -18,7 +18,7 @@ use crate::{
 statements! {
     INSERT = "INSERT INTO credential_secrets (credential_id, key_id, hash, state, issued_at, expires_at) \
               VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
-    OF_CREDENTIAL = "SELECT id, key_id, state, issued_at, expires_at, retire_at FROM credential_secrets \
+    OF_CREDENTIAL = "SELECT id, key_id, state, issued_at, expires_at, retire_at, last_used_at FROM credential_secrets \
                      WHERE credential_id = $1 AND state <> 'revoked' ORDER BY id";
     RETIRE_ACTIVE = "UPDATE credential_secrets SET state = 'retiring', retire_at = $2 \
                      WHERE credential_id = $1 AND state = 'active'";
@@ -29,7 +29,16 @@ statements! {
     DROP_OTHER_STAGED = "UPDATE credential_secrets SET state = 'revoked' \
                          WHERE credential_id = $1 AND state = 'staged' AND id <> $2 RETURNING key_id";
     DISCARD_STAGED = "UPDATE credential_secrets SET state = 'revoked' WHERE id = $1 AND state = 'staged' RETURNING key_id";
-    ACTIVATE = "UPDATE credential_secrets SET state = 'active' WHERE id = $2 AND credential_id = $1 AND state = 'staged'";
+    /// Revokes the staged secret, and the staged secrets that are older than $3.
+    DISCARD_UNDELIVERED = "UPDATE credential_secrets SET state = 'revoked' WHERE credential_id = $1 AND state = 'staged' \
+                           AND (id = $2 OR issued_at < $3) RETURNING key_id";
+    /// Also replaces the end of a staged secret by its own.
+    ACTIVATE = "UPDATE credential_secrets SET state = 'active', expires_at = $3 \
+                WHERE id = $2 AND credential_id = $1 AND state = 'staged'";
+    /// Revokes the retiring secrets except for the newest $2.
+    END_OLDEST_RETIRING = "UPDATE credential_secrets SET state = 'revoked' WHERE credential_id = $1 AND state = 'retiring' \
+                           AND id NOT IN (SELECT id FROM credential_secrets WHERE credential_id = $1 \
+                                          AND state = 'retiring' ORDER BY id DESC LIMIT $2) RETURNING key_id";
     SET_EXPIRY = "UPDATE credential_secrets SET expires_at = $2 WHERE credential_id = $1 AND state IN ('active', 'retiring')";
     /// Keeps `retire_at`: it tells that the secret was once active.
     END_RETIRING = "UPDATE credential_secrets SET state = 'revoked' \
@@ -94,6 +103,8 @@ pub struct SecretVersion {
     pub expires_at: Option<Timestamp>,
     /// When its grace ends, after another secret replaced it.
     pub retire_at: Option<Timestamp>,
+    /// When it was last used, accurate to about a minute.
+    pub last_used_at: Option<Timestamp>,
 }
 
 impl SecretVersion {

@@ -10,7 +10,8 @@
 //!   object is current, and retries with [`OnUidMismatch::TakeOver`].
 //! - [`ManagedResources::stage_secret`] and [`ManagedResources::activate_secret`] fail with the
 //!   same error, and cannot take the row over.
-//! - [`ManagedResources::release_user`], [`ManagedResources::plan_model_removal`] and
+//! - [`ManagedResources::discard_undelivered`] fails with the same error, too.
+//! - [`ManagedResources::end_key`], [`ManagedResources::release_user`], [`ManagedResources::plan_model_removal`] and
 //!   [`ManagedResources::forget_model`] leave the row unchanged.
 //! - [`ManagedResources::record_model`] makes the calling object the owner of the row. It needs no
 //!   check, because a recorded model grants no rights.
@@ -23,7 +24,7 @@ mod users;
 
 pub use keys::DesiredKey;
 pub use models::{Model, ModelSource, Removal};
-pub use secrets::Staged;
+pub use secrets::{Activation, MAX_RETIRING, STAGED_LIFETIME, Staged};
 pub use uid_check::OnUidMismatch;
 pub use users::{Adoption, DeletionAction, DesiredUser};
 

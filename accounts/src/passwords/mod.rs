@@ -14,13 +14,13 @@ use policy::normalize;
 pub use policy::{
     DEFAULT_PASSWORD_MIN_LENGTH, MAX_PASSWORD_BYTES, PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM, PasswordPolicy,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     accounts::Accounts,
     error::Error,
     login_throttle::LoginAttempt,
-    types::Email,
+    types::{ApiKeyToken, Email},
     users::user::{self, User, locked},
 };
 
@@ -29,6 +29,7 @@ use crate::{
 pub const DEV_PASSWORD: &str = "admin";
 
 statements! {
+    SET_AT = "SELECT set_at FROM passwords WHERE user_id = $1";
     OF_USER = "SELECT hash FROM passwords WHERE user_id = $1";
     SET = "INSERT INTO passwords (user_id, hash, set_at) VALUES ($1, $2, $3) \
            ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash, set_at = excluded.set_at";
@@ -86,6 +87,14 @@ impl Passwords<'_> {
         self.replace(context, &user, Some(&attempt), new).await
     }
 
+    /// When the password of a user was set; `None` if the user has none.
+    pub async fn set_at(self, id: UserId) -> Result<Option<Timestamp>, Error> {
+        Ok(with_conn!(self.accounts.reader().await?.conn(), |c| sqlx::query_scalar(SET_AT)
+            .bind(id)
+            .fetch_optional(c)
+            .await?))
+    }
+
     /// Whether this is the user's password. Neither throttled nor recorded, because the caller has
     /// access to the database anyway.
     pub async fn matches(self, id: UserId, password: &SecretString) -> Result<bool, Error> {
@@ -141,6 +150,13 @@ impl Passwords<'_> {
 pub(crate) async fn set(tx: &mut Tx, user: UserId, hash: &str, now: Timestamp) -> Result<(), Error> {
     with_conn!(tx.conn(), |c| sqlx::query(SET).bind(user).bind(hash).bind(now).execute(c).await.map(|_| ()))?;
     user::end_sessions(tx, user).await
+}
+
+/// Generates a password of 256 random bits: the secret part of a key, which a person can copy.
+#[must_use]
+pub fn generate_password() -> SecretString {
+    let token = ApiKeyToken::generate();
+    token.plaintext().expose_secret()[15..58].into()
 }
 
 /// Facts about a user, which make a password easy to guess.

@@ -122,7 +122,8 @@ stored_as_text!([T: TextEnum] EnumSet<T>, |set| set.to_string(), |text| Ok(EnumS
 
 impl Role {
     /// Whether sessions and keys of a user with this role may use the scope.
-    pub(crate) fn grants(self, scope: Scope) -> bool {
+    #[must_use]
+    pub fn grants(self, scope: Scope) -> bool {
         match self {
             Self::Admin => true,
             Self::User => matches!(

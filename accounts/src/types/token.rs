@@ -30,7 +30,8 @@ pub struct MalformedKey;
 
 impl ApiKeyToken {
     /// Generates a key with a secret of 256 random bits. The key id is derived from 80 random bits.
-    pub(crate) fn generate() -> Self {
+    #[must_use]
+    pub fn generate() -> Self {
         let mut bits = [0_u8; 42];
         aws_lc_rs::rand::fill(&mut bits).expect("the operating system gives random bytes");
         let (id, secret) = bits.split_at(10);

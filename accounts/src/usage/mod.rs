@@ -73,9 +73,20 @@ impl Usage<'_> {
             return Ok(());
         }
         let mut tx = self.accounts.begin_record().await?;
-        for (id, used) in &due {
-            let at = Timestamp::from_micros(*used);
-            with_conn!(tx.conn(), |c| sqlx::query(last_used::TOUCH).bind(*id).bind(at).execute(c).await.map(|_| ()))?;
+        for last_used::Use { credential, key_id, at } in &due {
+            let at = Timestamp::from_micros(*at);
+            with_conn!(tx.conn(), |c| sqlx::query(last_used::TOUCH)
+                .bind(*credential)
+                .bind(at)
+                .execute(c)
+                .await
+                .map(|_| ()))?;
+            with_conn!(tx.conn(), |c| sqlx::query(last_used::TOUCH_SECRET)
+                .bind(key_id)
+                .bind(at)
+                .execute(c)
+                .await
+                .map(|_| ()))?;
         }
         tx.commit().await?;
         self.accounts.last_used().set_stored(&due, self.accounts.now());

@@ -77,6 +77,7 @@ impl Authenticator {
         };
         let request = request.await.inspect_err(count_failure)?;
         spans::record_principal(request.principal());
+        context.key_expiry.set(request.principal(), self.accounts.now());
         Ok(request)
     }
 

@@ -18,7 +18,8 @@ pub(crate) enum AuthError {
     Absent,
     /// The request has two different credentials.
     Conflicting,
-    /// The credential is not valid. Only log and metrics name the reason.
+    /// The credential is not valid. Log and metrics name the reason; the client learns it only if
+    /// the credential was valid once.
     Refused(AuthFailure),
     /// The principal exceeds a rate limit.
     Limited(Exceeded),
@@ -34,9 +35,27 @@ const ABSENT: &str =
 /// The message for [`AuthError::Conflicting`].
 const CONFLICTING: &str =
     "the headers Authorization and X-API-Key hold two different credentials: send one of them, in one of the headers";
-/// The message for [`AuthError::Refused`]: one text for every reason, so that no client learns
-/// which keys exist.
+/// The message for [`AuthError::Refused`]: one text for every reason but the end of the credential,
+/// so that no client learns which keys exist.
 pub(crate) const REFUSED: &str = "the credential is not valid";
+/// The message for an expired credential. Only a client that holds the secret gets it.
+const EXPIRED: &str = "the credential has expired: use a new one";
+/// The message for a revoked or replaced key. Only a client that holds the secret gets it.
+const REVOKED: &str = "the key was revoked, or replaced by a rotation whose grace period has ended: use the new key";
+
+/// Returns the message for a refused credential. The failures of an ended credential occur only after
+/// its secret or signature was verified.
+const fn refusal_message(failure: AuthFailure) -> &'static str {
+    match failure {
+        AuthFailure::Expired => EXPIRED,
+        AuthFailure::Revoked => REVOKED,
+        AuthFailure::Malformed
+        | AuthFailure::Unknown
+        | AuthFailure::WrongSecret
+        | AuthFailure::Disabled
+        | AuthFailure::SessionEnded => REFUSED,
+    }
+}
 
 impl AuthError {
     /// The reason in metric labels and log fields.
@@ -57,7 +76,9 @@ impl From<AuthError> for ApiError {
         match error {
             AuthError::Absent => Self::new(Kind::Unauthenticated, ABSENT).with_code("absent"),
             AuthError::Conflicting => Self::new(Kind::ConflictingCredentials, CONFLICTING).with_code("conflicting"),
-            AuthError::Refused(_) => Self::new(Kind::Unauthenticated, REFUSED).with_code("invalid_api_key"),
+            AuthError::Refused(failure) => {
+                Self::new(Kind::Unauthenticated, refusal_message(failure)).with_code("invalid_api_key")
+            }
             AuthError::Limited(exceeded) => Self::new(Kind::RateLimited, exceeded.message())
                 .with_code("rate_limit_exceeded")
                 .with_retry_after(exceeded.wait),

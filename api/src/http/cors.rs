@@ -13,7 +13,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, D
 /// The response headers that a page may read in addition to the safelisted ones.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, X-Total-Count, \
-     X-Next-Cursor, Content-Disposition",
+     X-Next-Cursor, X-Paddock-Key-Expires, Content-Disposition",
 );
 /// How long a browser may cache a preflight, in seconds. No browser accepts more than two hours.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");

@@ -10,6 +10,7 @@ pub(crate) mod export;
 pub(crate) mod extract;
 pub(crate) mod hop_by_hop;
 pub(crate) mod host;
+pub(crate) mod key_expiry;
 pub(crate) mod metrics;
 pub(crate) mod openapi_headers;
 pub(crate) mod openapi_problems;

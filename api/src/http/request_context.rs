@@ -12,7 +12,10 @@ use paddock_accounts::Accounts;
 use paddock_store::context::{Actor, AuditContext};
 use tokio::task_local;
 
-use super::redact::{contains_key, redact_keys};
+use super::{
+    key_expiry::KeyExpiry,
+    redact::{contains_key, redact_keys},
+};
 use crate::rate_limit::headers::RateLimitStatus;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -33,6 +36,8 @@ pub(crate) struct RequestContext {
     pub(crate) route: Route,
     /// The status of the limits that the request counted against.
     pub(crate) rate_limit_status: RateLimitStatus,
+    /// When the key of the request ends, if that is soon.
+    pub(crate) key_expiry: KeyExpiry,
 }
 
 /// The route of a request, for its metrics, log line and span. The router sets it once; every clone
@@ -79,7 +84,13 @@ impl RequestContext {
             let text = accounts.usage().new_id().hyphenated().encode_lower(&mut buffer);
             HeaderValue::from_str(text).expect("a UUID is ASCII")
         });
-        Self { ip, id, route: Route::default(), rate_limit_status: RateLimitStatus::default() }
+        Self {
+            ip,
+            id,
+            route: Route::default(),
+            rate_limit_status: RateLimitStatus::default(),
+            key_expiry: KeyExpiry::default(),
+        }
     }
 
     /// The request id as a header value.

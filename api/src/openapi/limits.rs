@@ -37,7 +37,7 @@ pub(super) fn describe(document: &mut OpenApi) {
 
 /// Whether the operation requires this scheme. An operation that anonymous callers may use has no
 /// limits.
-fn requires(operation: &Operation, scheme: &str) -> bool {
+pub(super) fn requires(operation: &Operation, scheme: &str) -> bool {
     let (anonymous, scheme) =
         (SecurityRequirement::default(), SecurityRequirement::new::<_, [&str; 0], &str>(scheme, []));
     operation.security.as_ref().is_some_and(|ways| ways.contains(&scheme) && !ways.contains(&anonymous))

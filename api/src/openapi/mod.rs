@@ -2,6 +2,7 @@
 //! gateway's from Ollama's route table.
 
 mod gateway;
+mod key_expiry;
 mod limits;
 
 use utoipa::{
@@ -60,6 +61,7 @@ pub fn openapi() -> OpenApi {
     remove_null_bodies(&mut document);
     remove_event_schemas(&mut document);
     limits::describe(&mut document);
+    key_expiry::describe(&mut document);
     document
 }
 

@@ -78,6 +78,7 @@ impl Dispatcher {
         spans::record_response(&span, method, context.route.label(), response.status());
         let headers = response.headers_mut();
         context.rate_limit_status.write(headers);
+        context.key_expiry.write(headers);
         headers.insert(X_REQUEST_ID, context.id().clone());
         app.origins.set_headers(page, headers);
         Ok(response)

@@ -25,6 +25,10 @@
 - name: ADMIN_NAMESPACES
   value: {{ join "," . | quote }}
 {{- end }}
+{{- if kindIs "slice" $v.operator.adoptionNamespaces }}
+- name: ADOPTION_NAMESPACES
+  value: {{ join "," $v.operator.adoptionNamespaces | quote }}
+{{- end }}
 - name: LEASE_NAMESPACE
   value: {{ $root.Release.Namespace }}
 - name: LEASE_NAME

@@ -65,9 +65,16 @@ impl Operator {
         let probes = tokio::spawn(probes::serve(probes_listener, metrics, checks, accounts.clone(), stop.clone()));
         let maintenance =
             tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.audit().clone().run_maintenance()));
+        // Tells the operator of changes that the API makes.
+        let notifications = {
+            let accounts = accounts.clone();
+            let listening = async move { accounts.authentication().run_cache_invalidation().await };
+            tokio::spawn(stop.clone().run_until_cancelled_owned(listening))
+        };
         let result = server::run_operator(operator, accounts.clone(), ollama, stop.clone(), readiness).await;
         stop.cancel();
         maintenance.await.map_err(anyhow::Error::from)?;
+        notifications.await.map_err(anyhow::Error::from)?;
         accounts.close().await;
         probes.await.map_err(anyhow::Error::from)??;
         Ok(result?)

@@ -2282,6 +2282,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2298,6 +2300,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2315,6 +2319,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2330,6 +2336,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2345,6 +2353,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2360,6 +2370,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2375,6 +2387,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2390,6 +2404,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2407,6 +2423,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2422,6 +2440,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2437,6 +2457,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2454,6 +2476,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2469,6 +2493,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2503,6 +2529,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2516,6 +2544,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2533,6 +2563,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2548,6 +2580,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2563,6 +2597,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2578,6 +2614,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2593,6 +2631,8 @@ export interface operations {
             /** @description A Kubernetes object owns the model. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2608,6 +2648,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2623,6 +2665,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2640,6 +2684,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2655,6 +2701,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2670,6 +2718,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2687,6 +2737,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2702,6 +2754,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2736,6 +2790,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2751,6 +2807,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2768,6 +2826,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2783,6 +2843,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2798,6 +2860,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2813,6 +2877,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2828,6 +2894,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2843,6 +2911,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2860,6 +2930,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2875,6 +2947,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2890,6 +2964,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2907,6 +2983,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2922,6 +3000,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2956,6 +3036,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2971,6 +3053,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -2988,6 +3072,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3003,6 +3089,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3018,6 +3106,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3033,6 +3123,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3048,6 +3140,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3063,6 +3157,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3080,6 +3176,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3095,6 +3193,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3110,6 +3210,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3127,6 +3229,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3142,6 +3246,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3176,6 +3282,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3192,6 +3300,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3209,6 +3319,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3224,6 +3336,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3239,6 +3353,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3254,6 +3370,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3269,6 +3387,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3284,6 +3404,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3301,6 +3423,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3316,6 +3440,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3331,6 +3457,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3348,6 +3476,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3363,6 +3493,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3389,6 +3521,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3404,6 +3538,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3421,6 +3557,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3436,6 +3574,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3453,6 +3593,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3468,6 +3610,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3483,6 +3627,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3500,6 +3646,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3515,6 +3663,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3549,6 +3699,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3565,6 +3717,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3582,6 +3736,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3597,6 +3753,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3612,6 +3770,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3627,6 +3787,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3642,6 +3804,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3657,6 +3821,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3674,6 +3840,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3689,6 +3857,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3704,6 +3874,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3721,6 +3893,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3736,6 +3910,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3770,6 +3946,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3785,6 +3963,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3802,6 +3982,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3817,6 +3999,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3832,6 +4016,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3847,6 +4033,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3862,6 +4050,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3877,6 +4067,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3894,6 +4086,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3909,6 +4103,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3924,6 +4120,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3941,6 +4139,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3956,6 +4156,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3982,6 +4184,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -3997,6 +4201,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4014,6 +4220,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4029,6 +4237,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4046,6 +4256,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4061,6 +4273,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4076,6 +4290,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4093,6 +4309,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4108,6 +4326,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4134,6 +4354,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4149,6 +4371,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4166,6 +4390,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4181,6 +4407,8 @@ export interface operations {
             /** @description The request names another host than this machine, while only that is served. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4198,6 +4426,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4213,6 +4443,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4228,6 +4460,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4245,6 +4479,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4260,6 +4496,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4328,6 +4566,8 @@ export interface operations {
                 headers: {
                     /** @description The `cursor` of the next page. Absent on the last page. */
                     "X-Next-Cursor"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4343,6 +4583,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4360,6 +4602,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4375,6 +4619,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4390,6 +4636,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4407,6 +4655,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4422,6 +4672,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4439,6 +4691,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4465,6 +4719,8 @@ export interface operations {
             /** @description The state of the chain. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4480,6 +4736,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4497,6 +4755,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4512,6 +4772,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4527,6 +4789,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4544,6 +4808,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4559,6 +4825,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4576,6 +4844,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4642,6 +4912,8 @@ export interface operations {
                 headers: {
                     /** @description `attachment` with a file name. */
                     "Content-Disposition"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4658,6 +4930,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4675,6 +4949,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4690,6 +4966,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4705,6 +4983,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4722,6 +5002,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4737,6 +5019,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -4754,6 +5038,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5206,6 +5492,8 @@ export interface operations {
             /** @description The keys. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5223,6 +5511,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5240,6 +5530,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5255,6 +5547,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5270,6 +5564,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5287,6 +5583,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5302,6 +5600,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5319,6 +5619,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5349,6 +5651,8 @@ export interface operations {
             /** @description The issued key. No later answer shows it. */
             201: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5364,6 +5668,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5381,6 +5687,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5396,6 +5704,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5411,6 +5721,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5426,6 +5738,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5441,6 +5755,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5456,6 +5772,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5471,6 +5789,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5486,6 +5806,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5503,6 +5825,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5518,6 +5842,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5535,6 +5861,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5565,6 +5893,8 @@ export interface operations {
             /** @description The revoked keys or, in a dry run, the keys that would be revoked. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5580,6 +5910,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5597,6 +5929,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5612,6 +5946,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5627,6 +5963,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5642,6 +5980,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5657,6 +5997,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5672,6 +6014,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5689,6 +6033,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5704,6 +6050,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5721,6 +6069,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5750,6 +6100,8 @@ export interface operations {
             /** @description The key. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5765,6 +6117,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5782,6 +6136,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5797,6 +6153,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5812,6 +6170,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5827,6 +6187,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5844,6 +6206,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5859,6 +6223,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5876,6 +6242,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5909,6 +6277,8 @@ export interface operations {
             /** @description The changed key. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5924,6 +6294,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5941,6 +6313,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5956,6 +6330,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5971,6 +6347,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -5986,6 +6364,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6001,6 +6381,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6016,6 +6398,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6031,6 +6415,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6046,6 +6432,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6063,6 +6451,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6078,6 +6468,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6095,6 +6487,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6124,6 +6518,8 @@ export interface operations {
             /** @description The key has no override. */
             204: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6137,6 +6533,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6154,6 +6552,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6169,6 +6569,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6184,6 +6586,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6199,6 +6603,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6216,6 +6622,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6231,6 +6639,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6248,6 +6658,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6277,6 +6689,8 @@ export interface operations {
             /** @description No earlier secret of the key is accepted. */
             204: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6290,6 +6704,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6307,6 +6723,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6322,6 +6740,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6337,6 +6757,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6352,6 +6774,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6369,6 +6793,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6384,6 +6810,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6401,6 +6829,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6430,6 +6860,8 @@ export interface operations {
             /** @description The key is revoked. */
             204: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6443,6 +6875,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6460,6 +6894,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6475,6 +6911,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6490,6 +6928,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6505,6 +6945,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6522,6 +6964,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6537,6 +6981,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6554,6 +7000,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6587,6 +7035,8 @@ export interface operations {
             /** @description The key with its new secret. No later answer shows it. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6602,6 +7052,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6619,6 +7071,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6634,6 +7088,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6649,6 +7105,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6664,6 +7122,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6679,6 +7139,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6694,6 +7156,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6709,6 +7173,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6724,6 +7190,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6741,6 +7209,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6756,6 +7226,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6773,6 +7245,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6844,6 +7318,8 @@ export interface operations {
                 headers: {
                     /** @description `attachment` with a file name. */
                     "Content-Disposition"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6859,6 +7335,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6876,6 +7354,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6891,6 +7371,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6906,6 +7388,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6921,6 +7405,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6936,6 +7422,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6953,6 +7441,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6968,6 +7458,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -6985,6 +7477,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7021,6 +7515,8 @@ export interface operations {
                 headers: {
                     /** @description `attachment` with a file name. */
                     "Content-Disposition"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7036,6 +7532,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7053,6 +7551,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7068,6 +7568,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7083,6 +7585,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7098,6 +7602,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7113,6 +7619,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7130,6 +7638,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7145,6 +7655,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7162,6 +7674,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7195,6 +7709,8 @@ export interface operations {
                 headers: {
                     /** @description `attachment` with a file name. */
                     "Content-Disposition"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7210,6 +7726,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7227,6 +7745,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7242,6 +7762,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7257,6 +7779,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7272,6 +7796,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7287,6 +7813,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7304,6 +7832,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7319,6 +7849,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7336,6 +7868,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7362,6 +7896,8 @@ export interface operations {
             /** @description The caller. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7377,6 +7913,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7394,6 +7932,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7409,6 +7949,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7424,6 +7966,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7441,6 +7985,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7456,6 +8002,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7473,6 +8021,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7505,6 +8055,8 @@ export interface operations {
                 headers: {
                     /** @description Removes the cookie `paddock_refresh`. */
                     "Set-Cookie"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7518,6 +8070,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7535,6 +8089,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7550,6 +8106,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7565,6 +8123,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7580,6 +8140,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7595,6 +8157,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7610,6 +8174,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7627,6 +8193,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7642,6 +8210,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7659,6 +8229,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7694,6 +8266,8 @@ export interface operations {
             /** @description The usage and the limits. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7711,6 +8285,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7728,6 +8304,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7743,6 +8321,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7758,6 +8338,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7775,6 +8357,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7790,6 +8374,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7807,6 +8393,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7833,6 +8421,8 @@ export interface operations {
             /** @description The backends and the models. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7848,6 +8438,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7865,6 +8457,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7880,6 +8474,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7895,6 +8491,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7912,6 +8510,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7927,6 +8527,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7944,6 +8546,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7975,6 +8579,8 @@ export interface operations {
             /** @description The pulls. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -7992,6 +8598,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8009,6 +8617,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8024,6 +8634,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8039,6 +8651,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8056,6 +8670,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8071,6 +8687,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8088,6 +8706,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8120,6 +8740,8 @@ export interface operations {
                 headers: {
                     /** @description The path of the pull. */
                     Location?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8137,6 +8759,8 @@ export interface operations {
                 headers: {
                     /** @description The path of the pull. */
                     Location?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8152,6 +8776,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8169,6 +8795,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8184,6 +8812,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8199,6 +8829,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8214,6 +8846,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8229,6 +8863,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8244,6 +8880,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8261,6 +8899,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8276,6 +8916,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8293,6 +8935,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8322,6 +8966,8 @@ export interface operations {
             /** @description The pull. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8337,6 +8983,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8354,6 +9002,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8369,6 +9019,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8384,6 +9036,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8399,6 +9053,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8416,6 +9072,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8431,6 +9089,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8448,6 +9108,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8477,6 +9139,8 @@ export interface operations {
             /** @description The pull has ended. */
             204: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8490,6 +9154,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8507,6 +9173,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8522,6 +9190,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8537,6 +9207,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8552,6 +9224,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8569,6 +9243,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8584,6 +9260,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8601,6 +9279,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8630,6 +9310,8 @@ export interface operations {
             /** @description The events. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8645,6 +9327,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8662,6 +9346,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8677,6 +9363,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8692,6 +9380,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8707,6 +9397,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8724,6 +9416,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8739,6 +9433,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8756,6 +9452,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8785,6 +9483,8 @@ export interface operations {
             /** @description No backend has the model. */
             204: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8798,6 +9498,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8815,6 +9517,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8830,6 +9534,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8845,6 +9551,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8860,6 +9568,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8875,6 +9585,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8892,6 +9604,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8907,6 +9621,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8922,6 +9638,8 @@ export interface operations {
             /** @description Ollama failed. Repeat the request. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8939,6 +9657,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8969,6 +9689,8 @@ export interface operations {
             /** @description The answer. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -8985,6 +9707,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9002,6 +9726,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9017,6 +9743,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9032,6 +9760,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9047,6 +9777,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9062,6 +9794,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9077,6 +9811,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9092,6 +9828,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9109,6 +9847,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9124,6 +9864,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9139,6 +9881,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9156,6 +9900,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9171,6 +9917,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9201,6 +9949,8 @@ export interface operations {
             /** @description The embedding. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9216,6 +9966,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9233,6 +9985,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9248,6 +10002,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9263,6 +10019,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9278,6 +10036,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9293,6 +10053,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9308,6 +10070,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9323,6 +10087,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9340,6 +10106,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9355,6 +10123,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9370,6 +10140,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9387,6 +10159,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9402,6 +10176,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9428,6 +10204,8 @@ export interface operations {
             /** @description The names. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9443,6 +10221,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9460,6 +10240,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9475,6 +10257,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9490,6 +10274,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9507,6 +10293,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9522,6 +10310,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9537,6 +10327,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9554,6 +10346,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9569,6 +10363,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9713,6 +10509,8 @@ export interface operations {
             /** @description The totals. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9730,6 +10528,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9747,6 +10547,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9762,6 +10564,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9777,6 +10581,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9794,6 +10600,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9809,6 +10617,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9826,6 +10636,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9883,6 +10695,8 @@ export interface operations {
                 headers: {
                     /** @description `attachment` with a file name. */
                     "Content-Disposition"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9899,6 +10713,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9916,6 +10732,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9931,6 +10749,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9946,6 +10766,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9963,6 +10785,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9978,6 +10802,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -9995,6 +10821,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10041,6 +10869,8 @@ export interface operations {
             /** @description The users. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10058,6 +10888,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10075,6 +10907,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10090,6 +10924,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10105,6 +10941,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10122,6 +10960,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10137,6 +10977,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10154,6 +10996,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10184,6 +11028,8 @@ export interface operations {
             /** @description A user with this `external_id` and address exists already. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10199,6 +11045,8 @@ export interface operations {
             /** @description The user is created. */
             201: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10214,6 +11062,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10231,6 +11081,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10246,6 +11098,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10261,6 +11115,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10276,6 +11132,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10291,6 +11149,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10306,6 +11166,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10321,6 +11183,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10338,6 +11202,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10353,6 +11219,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10370,6 +11238,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10399,6 +11269,8 @@ export interface operations {
             /** @description The user. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10414,6 +11286,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10431,6 +11305,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10446,6 +11322,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10461,6 +11339,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10476,6 +11356,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10493,6 +11375,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10508,6 +11392,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10525,6 +11411,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10554,6 +11442,8 @@ export interface operations {
             /** @description The user is deleted. */
             204: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10567,6 +11457,8 @@ export interface operations {
             /** @description The request has two different credentials, a malformed body, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10584,6 +11476,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10599,6 +11493,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10614,6 +11510,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10629,6 +11527,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10644,6 +11544,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10661,6 +11563,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10676,6 +11580,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10693,6 +11599,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10726,6 +11634,8 @@ export interface operations {
             /** @description The changed user. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10741,6 +11651,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10758,6 +11670,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10773,6 +11687,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10788,6 +11704,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10803,6 +11721,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10818,6 +11738,8 @@ export interface operations {
             /** @description The request conflicts with the current state. `type` names the conflict. */
             409: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10833,6 +11755,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10848,6 +11772,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10863,6 +11789,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10880,6 +11808,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10895,6 +11825,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10912,6 +11844,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10945,6 +11879,8 @@ export interface operations {
             /** @description The password is set. */
             204: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10958,6 +11894,8 @@ export interface operations {
             /** @description The request has a malformed body, two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10975,6 +11913,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -10990,6 +11930,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the operation. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11005,6 +11947,8 @@ export interface operations {
             /** @description The resource does not exist. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11020,6 +11964,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11035,6 +11981,8 @@ export interface operations {
             /** @description The body is larger than 1 MiB, or than 16 KiB if the operation needs no credential. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11050,6 +11998,8 @@ export interface operations {
             /** @description The body is not declared as JSON. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11065,6 +12015,8 @@ export interface operations {
             /** @description A parameter or field is unknown or breaks a rule. `errors` names each of them. */
             422: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11082,6 +12034,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11097,6 +12051,8 @@ export interface operations {
             /** @description The server has a defect. Its log has the request id. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11114,6 +12070,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11148,6 +12106,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11164,6 +12124,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11181,6 +12143,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11196,6 +12160,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11211,6 +12177,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11226,6 +12194,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11241,6 +12211,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11256,6 +12228,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11273,6 +12247,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11288,6 +12264,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11303,6 +12281,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11320,6 +12300,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11335,6 +12317,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11369,6 +12353,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11385,6 +12371,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11402,6 +12390,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11417,6 +12407,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11432,6 +12424,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11447,6 +12441,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11462,6 +12458,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11477,6 +12475,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11494,6 +12494,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11509,6 +12511,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11524,6 +12528,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11541,6 +12547,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11556,6 +12564,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11590,6 +12600,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11605,6 +12617,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11622,6 +12636,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11637,6 +12653,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11652,6 +12670,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11667,6 +12687,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11682,6 +12704,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11697,6 +12721,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11714,6 +12740,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11729,6 +12757,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11744,6 +12774,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11761,6 +12793,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11776,6 +12810,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11810,6 +12846,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11826,6 +12864,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11843,6 +12883,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11858,6 +12900,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11873,6 +12917,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11888,6 +12934,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11903,6 +12951,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11918,6 +12968,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11935,6 +12987,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11950,6 +13004,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11965,6 +13021,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11982,6 +13040,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -11997,6 +13057,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12031,6 +13093,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12040,6 +13104,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12051,6 +13117,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12060,6 +13128,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12069,6 +13139,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12078,6 +13150,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12087,6 +13161,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12096,6 +13172,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12107,6 +13185,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12116,6 +13196,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12125,6 +13207,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12136,6 +13220,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12145,6 +13231,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -12165,6 +13253,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12180,6 +13270,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12197,6 +13289,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12212,6 +13306,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12229,6 +13325,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12244,6 +13342,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12259,6 +13359,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12276,6 +13378,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12291,6 +13395,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12320,6 +13426,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12335,6 +13443,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12352,6 +13462,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12367,6 +13479,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12382,6 +13496,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12399,6 +13515,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12414,6 +13532,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12429,6 +13549,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12446,6 +13568,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12461,6 +13585,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12495,6 +13621,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12511,6 +13639,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12528,6 +13658,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12543,6 +13675,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12558,6 +13692,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12573,6 +13709,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12588,6 +13726,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12603,6 +13743,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12620,6 +13762,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12635,6 +13779,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12650,6 +13796,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12667,6 +13815,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12682,6 +13832,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12716,6 +13868,8 @@ export interface operations {
             /** @description The answer of Ollama. */
             200: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12731,6 +13885,8 @@ export interface operations {
             /** @description The request is malformed, has two different credentials, or no valid `Host`. */
             400: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12748,6 +13904,8 @@ export interface operations {
                 headers: {
                     /** @description The authentication scheme: `Bearer`. */
                     "WWW-Authenticate"?: string;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12763,6 +13921,8 @@ export interface operations {
             /** @description The roles of the user, or the scopes of the key, do not allow the request; or the model runs on a remote host; or the request only loads or unloads a model, or searches the internet. */
             403: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12778,6 +13938,8 @@ export interface operations {
             /** @description The model does not exist, or the caller may not use it. */
             404: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12793,6 +13955,8 @@ export interface operations {
             /** @description The body did not arrive in time. */
             408: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12808,6 +13972,8 @@ export interface operations {
             /** @description The body is too large. */
             413: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12823,6 +13989,8 @@ export interface operations {
             /** @description The body has a `Content-Encoding`. */
             415: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12840,6 +14008,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12855,6 +14025,8 @@ export interface operations {
             /** @description The gateway has a defect, or Ollama answered with an error. */
             500: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12870,6 +14042,8 @@ export interface operations {
             /** @description Ollama failed before it answered. */
             502: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12887,6 +14061,8 @@ export interface operations {
                 headers: {
                     /** @description The time until a retry may succeed, in seconds. */
                     "Retry-After"?: number;
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */
@@ -12902,6 +14078,8 @@ export interface operations {
             /** @description Ollama did not answer in time. */
             504: {
                 headers: {
+                    /** @description When the API key of the request ends, if that is within 24 hours. */
+                    "X-Paddock-Key-Expires"?: string;
                     /** @description The limit in requests per minute: that of the user or of the key, whichever has fewer requests left. */
                     "X-RateLimit-Limit"?: number;
                     /** @description The number of requests left now. */

@@ -115,6 +115,15 @@ pub fn covers(list: &[&str], narrower: &[&str], pattern: &str) -> bool {
         && list.iter().filter_map(denied_names).all(|denied| !intersects(denied, pattern) || is_denied(denied))
 }
 
+/// Returns whether two lists may allow a model together: an allowing pattern of each matches the same
+/// name. Denying patterns are ignored. All patterns must be in canonical form.
+pub fn overlap<'a>(list: impl IntoIterator<Item = &'a str>, other: impl IntoIterator<Item = &'a str> + Clone) -> bool {
+    let allowing = |pattern: &&str| !pattern.starts_with(DENY);
+    list.into_iter()
+        .filter(allowing)
+        .any(|pattern| other.clone().into_iter().filter(allowing).any(|of_other| intersects(pattern, of_other)))
+}
+
 /// Returns the names that a pattern denies; `None` if it allows.
 fn denied_names<'a>(pattern: &&'a str) -> Option<&'a str> {
     pattern.strip_prefix(DENY)

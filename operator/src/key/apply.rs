@@ -4,13 +4,12 @@
 //! The process may crash after any of the three writes, and another leader may write between any
 //! two of them. [`crate::key::plan`] derives the next step from the present state.
 
-use std::time::Duration;
-
 use paddock_accounts::{
-    Error as AccountsError, SecretId, UserId,
-    credentials::{Credential, SecretState, SecretVersion},
-    managed_resources::{DesiredKey, Staged},
+    Error as AccountsError, UserId,
+    credentials::{Credential, SecretVersion},
+    managed_resources::{Activation, DesiredKey},
     types::{ApiKeyToken, ManagedBy},
+    users::User,
 };
 use paddock_crds::ApiKey;
 use paddock_store::context::AuditContext;
@@ -18,12 +17,12 @@ use paddock_store::context::AuditContext;
 use crate::{
     context::{Context, audit_context},
     error::ReconcileError,
-    failpoint::{Point, pass},
     key::{
         pending_secrets::PendingSecrets,
-        plan::{self, Inputs, IssueReason, Step},
+        plan::{self, Inputs, Step},
         secret_content::{self, ObservedSecret, SecretContent, SecretOwnership},
         secret_writer::SecretWriter,
+        usability,
         validate::KeySpec,
     },
     object::takeover::with_uid_check,
@@ -39,7 +38,18 @@ const MAX_ATTEMPTS: usize = 4;
 /// The result of [`deliver`].
 pub(crate) enum Applied {
     Delivered(Box<Delivered>),
-    Blocked { blocked: Blocked, credential: Option<Box<Credential>> },
+    /// The key is not delivered, or the gateway refuses it for good. `key` is the credential of the
+    /// object, if there is one.
+    Blocked {
+        blocked: Blocked,
+        key: Option<Box<KeyState>>,
+    },
+}
+
+/// A credential and its versions.
+pub(crate) struct KeyState {
+    pub(crate) credential: Credential,
+    pub(crate) versions: Vec<SecretVersion>,
 }
 
 /// A key whose active version is in its Secret. Only this module can build one, so that a status
@@ -50,24 +60,26 @@ pub(crate) struct Delivered {
     pub(crate) spec: KeySpec,
     /// The rotation request that the active version fulfils.
     pub(crate) handled_request: Option<String>,
+    /// Why the gateway refuses the key although it is in its Secret.
+    pub(crate) refusal: Option<Blocked>,
     _sealed: (),
 }
 
 impl From<Blocked> for Applied {
     fn from(blocked: Blocked) -> Self {
-        Self::Blocked { blocked, credential: None }
+        Self::Blocked { blocked, key: None }
     }
 }
 
 /// The delivery of one key.
-struct Delivery<'a> {
-    context: &'a Context,
-    pending_secrets: &'a PendingSecrets,
-    object: &'a ApiKey,
-    spec: &'a KeySpec,
-    audit: AuditContext,
-    owner: ManagedBy,
-    secret: SecretWriter<'a>,
+pub(super) struct Delivery<'a> {
+    pub(super) context: &'a Context,
+    pub(super) pending_secrets: &'a PendingSecrets,
+    pub(super) object: &'a ApiKey,
+    pub(super) spec: &'a KeySpec,
+    pub(super) audit: AuditContext,
+    pub(super) owner: ManagedBy,
+    pub(super) secret: SecretWriter<'a>,
 }
 
 /// Applies the spec to the credential, and delivers the active version into the Secret. After a
@@ -78,7 +90,7 @@ pub(crate) async fn deliver(
     pending_secrets: &PendingSecrets,
     object: &ApiKey,
     spec: &KeySpec,
-    user: UserId,
+    user: &User,
 ) -> Result<Applied, ReconcileError> {
     let delivery = Delivery {
         context,
@@ -111,27 +123,27 @@ pub(crate) fn revoked(credential: Option<&Credential>) -> Blocked {
 }
 
 impl Delivery<'_> {
-    async fn attempt(&self, user: UserId) -> Result<Applied, ReconcileError> {
+    async fn attempt(&self, user: &User) -> Result<Applied, ReconcileError> {
         // The Secret must be read before the versions, as the plan requires.
         let observed = match self.claim(self.secret.observe().await?).await? {
             Ok(observed) => observed,
             Err(blocked) => return Ok(blocked.into()),
         };
-        let credential = match self.apply_credential(user).await {
+        let credential = match self.apply_credential(user.id).await {
             Ok(credential) => credential,
             Err(ReconcileError::Accounts(error)) => return blocked_by(error).map(Applied::from),
             Err(error) => return Err(error),
         };
         if credential.revoked_at.is_some() {
+            let blocked = revoked(Some(&credential));
             return Ok(Applied::Blocked {
-                blocked: revoked(Some(&credential)),
-                credential: Some(Box::new(credential)),
+                blocked,
+                key: Some(Box::new(KeyState { credential, versions: Vec::new() })),
             });
         }
-        let applied_credential = Box::new(credential.clone());
-        match self.run_steps(credential, observed).await {
+        match self.run_steps(credential, observed, user).await {
             Err(ReconcileError::Kube(error)) => match self.blocked_by_api_server(&error) {
-                Some(blocked) => Ok(Applied::Blocked { blocked, credential: Some(applied_credential) }),
+                Some(blocked) => Ok(blocked.into()),
                 None => Err(error.into()),
             },
             result => result,
@@ -142,7 +154,7 @@ impl Delivery<'_> {
     /// resolve.
     fn blocked_by_api_server(&self, error: &kube::Error) -> Option<Blocked> {
         let kube::Error::Api(status) = error else { return None };
-        matches!(status.code, 400 | 403 | 422).then(|| {
+        matches!(status.code, 400 | 403 | 413 | 422).then(|| {
             let message = format!(
                 "the API server refuses Secret {}; change spec.secret, or what forbids it: {}",
                 self.spec.secret_name, status.message
@@ -204,6 +216,7 @@ impl Delivery<'_> {
         &self,
         credential: Credential,
         mut observed: Option<ObservedSecret>,
+        user: &User,
     ) -> Result<Applied, ReconcileError> {
         for _ in 0..MAX_STEPS {
             let versions = self.context.accounts.credentials().secrets(credential.id).await?;
@@ -219,7 +232,10 @@ impl Delivery<'_> {
             });
             match (step, observed.take()) {
                 (Step::Activate { version, grace }, secret) => {
-                    self.activate(&credential, version, grace).await?;
+                    let issued_at = versions.iter().find(|staged| staged.id == version).map(|staged| staged.issued_at);
+                    let expires_at =
+                        issued_at.zip(self.spec.valid_for).map(|(issued_at, valid_for)| issued_at + valid_for);
+                    self.activate(&credential, Activation { secret: version, expires_at, grace }).await?;
                     self.pending_secrets.remove(credential.id);
                     observed = secret;
                 }
@@ -229,7 +245,8 @@ impl Delivery<'_> {
                 (Step::Keep { .. }, Some(secret)) => {
                     let secret = self.repair(&credential, &versions, secret, handled_request).await?;
                     let (spec, handled_request) = (self.spec.clone(), secret.handled_request);
-                    let delivered = Delivered { credential, versions, spec, handled_request, _sealed: () };
+                    let refusal = usability::refusal(user, &credential);
+                    let delivered = Delivered { credential, versions, spec, handled_request, refusal, _sealed: () };
                     return Ok(Applied::Delivered(Box::new(delivered)));
                 }
                 (Step::Keep { .. }, None) => {
@@ -239,83 +256,12 @@ impl Delivery<'_> {
                     let message = "the key has ended; create another ApiKey, or ask for a new version with the annotation \
                                    paddock.dev/rotate-requested-at if spec.expiresAt does not forbid it";
                     let blocked = Blocked::new(Reason::Expired, message);
-                    return Ok(Applied::Blocked { blocked, credential: Some(Box::new(credential)) });
+                    let key = KeyState { credential, versions: Vec::new() };
+                    return Ok(Applied::Blocked { blocked, key: Some(Box::new(key)) });
                 }
             }
         }
         Err(ReconcileError::Conflict("another operator works on the same key"))
-    }
-
-    /// Stages a version, writes the Secret and activates the version.
-    async fn issue(
-        &self,
-        credential: &Credential,
-        versions: &[SecretVersion],
-        observed: Option<ObservedSecret>,
-        reason: IssueReason,
-        grace: Duration,
-    ) -> Result<ObservedSecret, ReconcileError> {
-        pass(Point::BeforeStage).await;
-        let staged = match self.take_pending(credential, versions) {
-            Some(staged) => staged,
-            None => self.stage(credential).await?,
-        };
-        self.pending_secrets.insert(credential.id, staged.clone());
-        pass(Point::AfterStage).await;
-        let expires_at = [staged.expires_at, credential.expires_at].into_iter().flatten().min();
-        let desired = secret_content::desired_secret(
-            self.object,
-            &self.spec.secret_name,
-            &SecretContent {
-                token: &staged.token,
-                version: staged.id,
-                expires_at,
-                handled_request: self.spec.request.as_ref().map(|request| request.value.as_str()),
-                public_url: &self.context.settings.public_url,
-                template: &self.spec.template,
-            },
-        );
-        pass(Point::BeforeSecret).await;
-        let written = self.secret.write(observed.as_ref(), &desired).await?;
-        pass(Point::AfterSecret).await;
-        pass(Point::BeforeActivate).await;
-        self.activate(credential, staged.id, grace).await?;
-        pass(Point::AfterActivate).await;
-        self.pending_secrets.remove(credential.id);
-        self.publish_issued(reason).await;
-        self.secret.read_own(written)
-    }
-
-    /// Takes the pending version of the credential, if it is still staged and has not expired.
-    fn take_pending(&self, credential: &Credential, versions: &[SecretVersion]) -> Option<Staged> {
-        let staged = self.pending_secrets.remove(credential.id)?;
-        let now = self.context.now();
-        let is_staged = |version: &SecretVersion| {
-            version.id == staged.id
-                && version.state == SecretState::Staged
-                && version.not_after().is_none_or(|end| end > now)
-        };
-        versions.iter().any(is_staged).then_some(staged)
-    }
-
-    async fn stage(&self, credential: &Credential) -> Result<Staged, ReconcileError> {
-        let expires_at = self.spec.valid_for.map(|valid_for| self.context.now() + valid_for);
-        Ok(self.context.accounts.managed().stage_secret(&self.audit, &self.owner, credential.id, expires_at).await?)
-    }
-
-    async fn activate(
-        &self,
-        credential: &Credential,
-        version: SecretId,
-        grace: Duration,
-    ) -> Result<(), ReconcileError> {
-        let accounts = &self.context.accounts;
-        match accounts.managed().activate_secret(&self.audit, &self.owner, credential.id, version, grace).await {
-            Err(AccountsError::NotStaged) => {
-                Err(ReconcileError::Conflict("another operator activated its own version"))
-            }
-            result => Ok(result?),
-        }
     }
 
     /// Repairs the other entries, labels and annotations of a Secret that holds the active version.
@@ -335,7 +281,7 @@ impl Delivery<'_> {
             &SecretContent {
                 token,
                 version: active.id,
-                expires_at: [active.expires_at, credential.expires_at].into_iter().flatten().min(),
+                expires_at: self.end(credential, active.expires_at),
                 handled_request: observed.handled_request.as_deref().or(handled_request),
                 public_url: &self.context.settings.public_url,
                 template: &self.spec.template,
@@ -345,23 +291,6 @@ impl Delivery<'_> {
             return Ok(observed);
         }
         self.secret.read_own(self.secret.write(Some(&observed), &desired).await?)
-    }
-
-    /// Publishes an event for every version but the first.
-    async fn publish_issued(&self, reason: IssueReason) {
-        let events = &self.context.events;
-        let name = &self.spec.secret_name;
-        let (event, change) = match reason {
-            IssueReason::First => return,
-            IssueReason::SecretDeleted => ("SecretDeleted", "deleted"),
-            IssueReason::SecretChanged => ("SecretChanged", "changed"),
-            IssueReason::Requested | IssueReason::Due | IssueReason::Undelivered => {
-                let note = format!("a new version of the key is in Secret {name}");
-                return events.publish_normal(self.object, "Rotated", &note).await;
-            }
-        };
-        let note = format!("Secret {name} was {change}; a new version of the key is in it now");
-        events.publish_warning(self.object, event, &note).await;
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum IssueReason {
     SecretDeleted,
     /// The Secret no longer holds the active version.
     SecretChanged,
+    /// The database has lost the version that the Secret holds: it was restored from a backup.
+    DatabaseRestored,
     /// An annotation requests a rotation.
     Requested,
     /// The rotation interval has passed.
@@ -86,7 +88,11 @@ pub(crate) fn next_step(inputs: &Inputs<'_>) -> Step {
     let Some(active) = active_version(inputs.versions) else { return issue(IssueReason::First) };
     let Some(secret) = inputs.secret else { return issue(IssueReason::SecretDeleted) };
     if secret.key_id != Some(&active.key_id) {
-        return issue(IssueReason::SecretChanged);
+        return issue(if is_newer(&secret, inputs.versions) {
+            IssueReason::DatabaseRestored
+        } else {
+            IssueReason::SecretChanged
+        });
     }
     if request.is_some() {
         return issue(IssueReason::Requested);
@@ -97,7 +103,10 @@ pub(crate) fn next_step(inputs: &Inputs<'_>) -> Step {
     if active.not_after().is_some_and(|end| end <= inputs.now) {
         return Step::Expired;
     }
-    if inputs.versions.iter().any(|version| version.state == SecretState::Staged) {
+    let is_undelivered = |version: &SecretVersion| {
+        version.state == SecretState::Staged && version.not_after().is_none_or(|end| end > inputs.now)
+    };
+    if inputs.versions.iter().any(is_undelivered) {
         return issue(IssueReason::Undelivered);
     }
     Step::Keep { version: active.id }
@@ -115,6 +124,12 @@ pub(crate) fn next_rotation(spec: &KeySpec, versions: &[SecretVersion]) -> Optio
 
 fn is_staged(versions: &[SecretVersion], id: SecretId) -> bool {
     versions.iter().any(|version| version.id == id && version.state == SecretState::Staged)
+}
+
+/// Whether the Secret holds a key of a version that is newer than every version in the database.
+fn is_newer(secret: &SecretFacts<'_>, versions: &[SecretVersion]) -> bool {
+    let newest = versions.iter().map(|version| version.id.0).max();
+    secret.key_id.is_some() && secret.version.is_some_and(|version| newest.is_none_or(|newest| version.0 > newest))
 }
 
 fn is_handled(inputs: &Inputs<'_>, value: &str) -> bool {
@@ -162,6 +177,7 @@ mod tests {
             issued_at: NOW - HOUR * hours_old,
             expires_at: None,
             retire_at: (state == SecretState::Retiring).then_some(NOW + HOUR),
+            last_used_at: None,
         }
     }
 
@@ -257,6 +273,14 @@ mod tests {
         let mut stray = World::settled(1);
         stray.versions.push(version(2, SecretState::Staged, 0));
         assert_eq!(issue_reason(&stray), Some(IssueReason::Undelivered));
+        stray.versions[1].expires_at = Some(NOW);
+        assert_eq!(
+            stray.next(),
+            Step::Keep { version: SecretId(1) },
+            "a staged version that has ended needs no other one"
+        );
+        let newer = Some((Some(SecretId(9)), Some("key9".to_owned()), None));
+        assert_eq!(issue_reason(&World { secret: newer, ..World::settled(1) }), Some(IssueReason::DatabaseRestored));
         assert_eq!(World { expires_at: Some(NOW), ..asked }.next(), Step::Expired);
     }
 

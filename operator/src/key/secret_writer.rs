@@ -5,7 +5,8 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use paddock_crds::ApiKey;
+use paddock_accounts::SecretId;
+use paddock_crds::{ApiKey, annotation};
 use serde_json::json;
 
 use crate::{
@@ -41,15 +42,45 @@ impl<'a> SecretWriter<'a> {
         observed: Option<&ObservedSecret>,
         desired: &Secret,
     ) -> Result<Secret, ReconcileError> {
+        self.send(observed, desired, false).await
+    }
+
+    /// Asks the API server whether it would accept [`Self::write`]. Changes nothing.
+    pub(crate) async fn check_write(
+        &self,
+        observed: Option<&ObservedSecret>,
+        desired: &Secret,
+    ) -> Result<(), ReconcileError> {
+        match self.send(observed, desired, true).await {
+            // An admission webhook may refuse every dry run.
+            Err(ReconcileError::Kube(kube::Error::Api(status))) if status.message.contains("dry run") => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// Whether the Secret holds the version. Asks the API server.
+    pub(crate) async fn holds_version(&self, version: SecretId) -> Result<bool, kube::Error> {
+        let found = self.api.get_metadata_opt(&self.name).await?;
+        let annotation = found.and_then(|secret| secret.annotations().get(annotation::VERSION_ID).cloned());
+        Ok(annotation == Some(version.to_string()))
+    }
+
+    async fn send(
+        &self,
+        observed: Option<&ObservedSecret>,
+        desired: &Secret,
+        dry_run: bool,
+    ) -> Result<Secret, ReconcileError> {
         let result = match observed.map(|observed| secret_content::merge_patch(observed, desired)) {
             None => {
                 let field_manager = Some(ApiKey::FIELD_MANAGER.to_owned());
-                let params = PostParams { field_manager, ..PostParams::default() };
+                let params = PostParams { field_manager, dry_run };
                 self.api.create(&params, desired).await
             }
             Some(patch) => {
                 let patch = Patch::Merge(patch.unwrap_or_else(|| json!({})));
-                self.api.patch(&self.name, &patch_params(), &patch).await
+                let params = PatchParams { dry_run, ..patch_params() };
+                self.api.patch(&self.name, &params, &patch).await
             }
         };
         match result {

@@ -1,13 +1,13 @@
 //! The status of an `ApiKey`. Pure.
 
-use paddock_accounts::credentials::{Credential, SecretState, SecretVersion};
+use paddock_accounts::credentials::{SecretState, SecretVersion};
 use paddock_crds::{ApiKey, ApiKeyStatus, VersionState};
 use paddock_store::clock::Timestamp;
 
 use crate::{
     key::{
-        apply::{Applied, Delivered},
-        plan,
+        apply::{Applied, Delivered, KeyState},
+        expiry, plan,
     },
     status::conditions::{Blocked, DesiredCondition, Reason, condition_type, merge},
     time::{K8sTime, to_k8s_time},
@@ -21,10 +21,12 @@ pub(crate) fn build(object: &ApiKey, applied: &Applied, now: Timestamp) -> ApiKe
     let before = object.status.clone().unwrap_or_default();
     let generation = object.metadata.generation.unwrap_or(0);
     let (desired, mut status) = match applied {
-        Applied::Delivered(delivered) => (delivered_conditions(), delivered_fields(delivered, &before, now)),
-        Applied::Blocked { blocked, credential } => {
-            let credential = credential.as_deref();
-            (blocked_conditions(blocked, credential), blocked_fields(blocked, credential, &before))
+        Applied::Delivered(delivered) => {
+            (delivered_conditions(delivered, now), delivered_fields(delivered, &before, now))
+        }
+        Applied::Blocked { blocked, key } => {
+            let key = key.as_deref();
+            (blocked_conditions(blocked, key), blocked_fields(key, &before, now))
         }
     };
     status.observed_generation = generation;
@@ -33,22 +35,45 @@ pub(crate) fn build(object: &ApiKey, applied: &Applied, now: Timestamp) -> ApiKe
     status
 }
 
-fn delivered_conditions() -> Vec<DesiredCondition> {
-    let mut desired = DesiredCondition::ready(Reason::Issued, "the key is in its Secret and is accepted");
+/// Returns the conditions of a delivered key, which the gateway may refuse.
+fn delivered_conditions(delivered: &Delivered, now: Timestamp) -> Vec<DesiredCondition> {
+    let mut desired = match &delivered.refusal {
+        None => DesiredCondition::ready(Reason::Issued, "the key is in its Secret and is accepted"),
+        Some(refusal) => DesiredCondition::blocked(refusal),
+    };
     desired.push(DesiredCondition::new(
         condition_type::SECRET_SYNCED,
         true,
         Reason::Issued,
         "the Secret holds the active version",
     ));
+    if let Some(notice) = expiry_notice(delivered, now) {
+        desired.push(DesiredCondition::new(condition_type::EXPIRING, true, notice, EXPIRING));
+    }
     desired
 }
 
-fn blocked_conditions(blocked: &Blocked, credential: Option<&Credential>) -> Vec<DesiredCondition> {
+/// The message of a key that ends soon.
+pub(crate) const EXPIRING: &str = "the key in the Secret ends at status.expiresAt, and no rotation comes before; raise spec.expiresAt, \
+                                   or ask for a new version with the annotation paddock.dev/rotate-requested-at";
+
+/// Returns when the key in the Secret ends although no rotation replaces it.
+pub(crate) fn unreplaced_end(delivered: &Delivered) -> Option<Timestamp> {
+    let next_rotation = plan::next_rotation(&delivered.spec, &delivered.versions);
+    expiry::unreplaced_end(plan::active_version(&delivered.versions)?, delivered.credential.expires_at, next_rotation)
+}
+
+/// Returns the notice of a key that ends soon.
+pub(crate) fn expiry_notice(delivered: &Delivered, now: Timestamp) -> Option<Reason> {
+    let active = plan::active_version(&delivered.versions)?;
+    expiry::notice(active.issued_at, unreplaced_end(delivered)?, now)
+}
+
+fn blocked_conditions(blocked: &Blocked, key: Option<&KeyState>) -> Vec<DesiredCondition> {
     let mut desired = DesiredCondition::blocked(blocked);
     let message = "the Secret does not hold an accepted key that follows the spec";
     desired.push(DesiredCondition::new(condition_type::SECRET_SYNCED, false, blocked.reason, message));
-    if credential.is_some_and(|credential| credential.overridden_at.is_some()) {
+    if key.is_some_and(|key| key.credential.overridden_at.is_some()) {
         let message = "an admin revoked the key through the API";
         desired.push(DesiredCondition::new(condition_type::OVERRIDDEN, true, Reason::SetByAdmin, message));
     }
@@ -73,13 +98,13 @@ fn delivered_fields(delivered: &Delivered, before: &ApiKeyStatus, now: Timestamp
 }
 
 /// Returns the fields that remain true of a blocked key.
-fn blocked_fields(blocked: &Blocked, credential: Option<&Credential>, before: &ApiKeyStatus) -> ApiKeyStatus {
+fn blocked_fields(key: Option<&KeyState>, before: &ApiKeyStatus, now: Timestamp) -> ApiKeyStatus {
     let mut status = before.clone();
-    if let Some(credential) = credential {
-        status.credential_id = Some(credential.id.into());
-    }
-    if matches!(blocked.reason, Reason::Revoked | Reason::Expired) {
-        status.secret_versions.clear();
+    status.secret_versions = key.map_or_else(Vec::new, |key| {
+        status.credential_id = Some(key.credential.id.into());
+        listed_versions(&key.versions, key.credential.expires_at, now)
+    });
+    if status.secret_versions.is_empty() {
         status.next_rotation_time = None;
     }
     status

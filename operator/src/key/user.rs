@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use kube::Resource;
-use paddock_accounts::UserId;
-use paddock_crds::ApiKey;
+use paddock_accounts::users::User;
+use paddock_crds::{ApiKey, ApiUserStatus, HasConditions};
 use paddock_store::clock::Timestamp;
 
 use crate::{
     context::Context,
     error::ReconcileError,
     object::namespace_of,
-    status::conditions::{Blocked, Reason},
+    status::conditions::{Blocked, Reason, condition_type},
     time::from_k8s_time,
     user::validate::check_key_namespace,
 };
@@ -19,7 +19,7 @@ use crate::{
 /// The result of [`find_user`].
 pub(crate) enum UserLookup {
     /// The user exists and may have the key.
-    Found(UserId),
+    Found(Box<User>),
     Blocked(Blocked),
     /// The user may still appear, because the key or the user is new.
     Pending,
@@ -45,14 +45,23 @@ pub(crate) async fn find_user(context: &Context, key: &ApiKey) -> Result<UserLoo
     // A row with another UID belongs to a deleted object of the same name.
     let own = row.filter(|row| row.managed_by.as_ref().map(|owner| &owner.uid) == user.meta().uid.as_ref());
     Ok(match own {
-        Some(row) => UserLookup::Found(row.id),
-        // The user's first status enqueues the key.
-        None if user.status.as_ref().is_none_or(|status| status.conditions.is_empty()) => UserLookup::Pending,
+        Some(row) => UserLookup::Found(Box::new(row)),
+        // The user's next status enqueues the key: the user is new, or the database has lost it.
+        None if user.status.as_ref().is_none_or(|status| status.conditions.is_empty() || is_expected(status)) => {
+            UserLookup::Pending
+        }
         None => {
             let message = format!("ApiUser {namespace}/{name} is not applied; its own conditions say why");
             UserLookup::Blocked(Blocked::new(Reason::UserNotReady, message))
         }
     })
+}
+
+/// Whether the status says that the database has the user, or that the operator is about to create
+/// it again.
+fn is_expected(status: &ApiUserStatus) -> bool {
+    let ready = status.condition(condition_type::READY);
+    ready.is_some_and(|ready| ready.status == "True" || ready.reason == Reason::DatabaseReplaced.as_str())
 }
 
 /// Whether the key was created within [`MISSING_USER_GRACE`] and has no status yet.

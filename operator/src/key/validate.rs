@@ -1,10 +1,13 @@
 //! Validates an `ApiKey`. Pure.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use kube::ResourceExt;
 use paddock_accounts::types::{self, Limits, ModelPatterns, Scopes};
-use paddock_crds::{ApiKey, GoDuration, Rotation, Scope, SecretTemplate, annotation};
+use paddock_crds::{ApiKey, ApiKeySpec, GoDuration, Rotation, Scope, SecretTemplate, annotation, metadata};
 use paddock_store::clock::Timestamp;
 
 use crate::{
@@ -52,20 +55,48 @@ pub(crate) fn key_spec(object: &ApiKey) -> Result<KeySpec, Blocked> {
     }
     Ok(KeySpec {
         label: spec.label.clone().unwrap_or_else(|| object.name_any()).chars().take(100).collect(),
-        scopes: spec
-            .scopes
-            .as_ref()
-            .map_or_else(Scopes::default_for_keys, |scopes| scopes.iter().copied().map(convert_scope).collect()),
+        scopes: scopes(spec),
         models: spec.models.as_deref().map(parse_patterns).transpose()?,
         limits: spec.limits.as_ref().map(convert_limits).unwrap_or_default(),
         expires_at: spec.expires_at.as_ref().map(from_k8s_time),
         valid_for: spec.valid_for.map(GoDuration::get),
-        interval,
+        interval: interval.map(|interval| spread(interval, &object.uid().unwrap_or_default())),
         grace,
         request: rotation_request(object, grace)?,
         secret_name: secret_name(object),
-        template: spec.secret.as_ref().and_then(|secret| secret.template.clone()).unwrap_or_default(),
+        template: template(spec)?,
     })
+}
+
+/// Returns the scopes of the key.
+pub(crate) fn scopes(spec: &ApiKeySpec) -> Scopes {
+    let of_spec = |scopes: &Vec<Scope>| scopes.iter().copied().map(convert_scope).collect();
+    spec.scopes.as_ref().map_or_else(Scopes::default_for_keys, of_spec)
+}
+
+/// Shortens the interval by up to 5 %, by an amount that is derived from the UID of the object. Keys
+/// that were applied together then do not rotate together.
+fn spread(interval: Duration, uid: &str) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    let part = u32::try_from(hasher.finish() % 501).expect("a remainder below 501");
+    interval * (10_000 - part) / 10_000
+}
+
+/// Returns the template of the Secret, if the API server accepts its labels and annotations.
+fn template(spec: &ApiKeySpec) -> Result<SecretTemplate, Blocked> {
+    let template = spec.secret.as_ref().and_then(|secret| secret.template.clone()).unwrap_or_default();
+    for (part, entries) in [("labels", &template.labels), ("annotations", &template.annotations)] {
+        if let Some((name, rule)) = entries.keys().find_map(|name| Some((name, metadata::name_violation(name)?))) {
+            return Err(invalid(format!("spec.secret.template.{part}: the name {name:?} {rule}")));
+        }
+    }
+    if let Some((name, _)) = template.labels.iter().find(|(_, value)| !metadata::is_label_value(value)) {
+        let rule =
+            "must be empty, or at most 63 letters, digits, '-', '_' and '.', and begin and end with a letter or digit";
+        return Err(invalid(format!("spec.secret.template.labels: the value of {name:?} {rule}")));
+    }
+    Ok(template)
 }
 
 /// Returns the name of the object's Secret.
@@ -147,6 +178,15 @@ mod tests {
     }
 
     #[test]
+    fn intervals_are_spread_over_5_percent() {
+        let day = Duration::from_hours(24);
+        let spreads: Vec<_> = (0..1000).map(|number| spread(day, &format!("uid-{number}"))).collect();
+        assert!(spreads.iter().all(|spread| (day * 95 / 100..=day).contains(spread)));
+        let first_half = spreads.iter().filter(|spread| **spread < day * 975 / 1000).count();
+        assert!((400..600).contains(&first_half), "{first_half}");
+    }
+
+    #[test]
     fn absent_fields_have_defaults() {
         let spec = check(&json!({}), &json!({})).unwrap();
         assert_eq!(spec.label, "ci");
@@ -169,6 +209,10 @@ mod tests {
     #[case(json!({"validFor": "24h", "rotation": {"interval": "48h"}}), json!({}), "validFor")]
     #[case(json!({"validFor": "24h", "expiresAt": "2030-01-01T00:00:00Z"}), json!({}), "exclude each other")]
     #[case(json!({"models": [":"]}), json!({}), "spec.models")]
+    #[case(json!({"secret": {"template": {"labels": {"bad key!": "x"}}}}), json!({}), "bad key!")]
+    #[case(json!({"secret": {"template": {"labels": {"team": "a b"}}}}), json!({}), "the value of \"team\"")]
+    #[case(json!({"secret": {"template": {"annotations": {"argocd.argoproj.io/tracking-id": "x"}}}}), json!({}), "GitOps")]
+    #[case(json!({"secret": {"template": {"labels": {"app.kubernetes.io/instance": "x"}}}}), json!({}), "GitOps")]
     #[case(json!({}), json!({"paddock.dev/rotate-requested-at": "1", "paddock.dev/rotate-grace": "soon"}), "rotate-grace")]
     fn an_invalid_field_is_named(#[case] spec: Value, #[case] annotations: Value, #[case] words: &str) {
         let blocked = check(&spec, &annotations).unwrap_err();

@@ -2,6 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use paddock_crds::HasConditions;
+
 use crate::time::K8sTime;
 
 /// The condition types.
@@ -18,6 +20,10 @@ pub(crate) mod condition_type {
     pub(crate) const PAUSED: &str = "Paused";
     /// `ApiKey`: the Secret holds the active version.
     pub(crate) const SECRET_SYNCED: &str = "SecretSynced";
+    /// `ApiUser`: the user has the password that the object says.
+    pub(crate) const PASSWORD_SYNCED: &str = "PasswordSynced";
+    /// `ApiKey`: the key in the Secret ends soon, and no rotation comes before. Absent otherwise.
+    pub(crate) const EXPIRING: &str = "Expiring";
     /// `OllamaModel`: every backend has the model.
     pub(crate) const PULLED: &str = "Pulled";
 }
@@ -39,6 +45,9 @@ pub(crate) enum Reason {
     RoleNotAllowed,
     /// The e-mail belongs to a user that no object manages.
     EmailTaken,
+    /// The e-mail belongs to a user that no object manages, and objects in this namespace may not
+    /// take users over.
+    AdoptionNotAllowed,
     /// Another object owns the row that this object claims.
     Conflict,
     /// The user is the last user that can administer.
@@ -53,6 +62,28 @@ pub(crate) enum Reason {
     SecretConflict,
     /// The API server refuses the Secret.
     SecretRefused,
+    /// The user of the key is disabled.
+    UserInactive,
+    /// The user of the key has no role that allows any of the key's scopes.
+    UserWithoutRole,
+    /// A limit of the key or its user is 0, so that the gateway refuses every request.
+    LimitIsZero,
+    /// The key and its user together allow no model.
+    NoModelAllowed,
+    /// The database has lost the user or key: it was created anew, or restored from a backup.
+    DatabaseReplaced,
+    /// The Secret with the password of the user does not exist.
+    PasswordSecretNotFound,
+    /// The Secret has no password, or one that the rules for passwords refuse.
+    PasswordRefused,
+    /// The user has the password that the object says.
+    PasswordSet,
+    /// The key in the Secret ends within 7 days.
+    EndsInDays,
+    /// The key in the Secret ends within 24 hours.
+    EndsInHours,
+    /// The key in the Secret ends within an hour.
+    EndsInMinutes,
     /// The key was revoked.
     Revoked,
     /// The key has expired.
@@ -100,6 +131,7 @@ impl Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::RoleNotAllowed => "RoleNotAllowed",
             Self::EmailTaken => "EmailTaken",
+            Self::AdoptionNotAllowed => "AdoptionNotAllowed",
             Self::Conflict => "Conflict",
             Self::LastAdmin => "LastAdmin",
             Self::UserNotFound => "UserNotFound",
@@ -107,6 +139,17 @@ impl Reason {
             Self::NamespaceNotAllowed => "NamespaceNotAllowed",
             Self::SecretConflict => "SecretConflict",
             Self::SecretRefused => "SecretRefused",
+            Self::UserInactive => "UserInactive",
+            Self::UserWithoutRole => "UserWithoutRole",
+            Self::LimitIsZero => "LimitIsZero",
+            Self::NoModelAllowed => "NoModelAllowed",
+            Self::DatabaseReplaced => "DatabaseReplaced",
+            Self::PasswordSecretNotFound => "PasswordSecretNotFound",
+            Self::PasswordRefused => "PasswordRefused",
+            Self::PasswordSet => "PasswordSet",
+            Self::EndsInDays => "EndsInDays",
+            Self::EndsInHours => "EndsInHours",
+            Self::EndsInMinutes => "EndsInMinutes",
             Self::Revoked => "Revoked",
             Self::Expired => "Expired",
             Self::SetByAdmin => "SetByAdmin",
@@ -133,6 +176,11 @@ impl Reason {
             self,
             Self::UserNotFound
                 | Self::UserNotReady
+                | Self::UserInactive
+                | Self::UserWithoutRole
+                | Self::DatabaseReplaced
+                | Self::PasswordSecretNotFound
+                | Self::PasswordRefused
                 | Self::SecretRefused
                 | Self::Pulling
                 | Self::PullFailed
@@ -217,6 +265,11 @@ impl DesiredCondition {
         let message = "the annotation paddock.dev/paused stops the operator; remove it to apply the spec";
         Self::new(condition_type::PAUSED, true, Reason::Paused, message)
     }
+}
+
+/// Whether the status reports `Ready=True`.
+pub(crate) fn is_ready(status: &impl HasConditions) -> bool {
+    status.condition(condition_type::READY).is_some_and(|ready| ready.status == "True")
 }
 
 /// Returns exactly the desired conditions. `lastTransitionTime` changes only if the status changes.

@@ -13,7 +13,7 @@ use crate::{
         finalizer::{has_finalizer, skips_cleanup},
     },
     status::conditions::{Blocked, Reason},
-    user::{UserReconciler, apply::Applied, is_key_of, status, validate},
+    user::{UserReconciler, apply::Applied, is_key_of, password, status, validate},
 };
 
 impl UserReconciler {
@@ -35,11 +35,14 @@ impl UserReconciler {
             Ok(()) => {}
             Err(error @ AccountsError::LastAdmin) => {
                 let blocked = Blocked::new(Reason::LastAdmin, error.to_string());
-                let applied = Applied::Blocked(blocked.clone());
+                let applied = Applied::from(blocked.clone());
                 self.report(object, status::build(object, &applied, self.context.now())).await?;
                 return Ok(Cleanup::Waiting(blocked));
             }
             Err(error) => return Err(error.into()),
+        }
+        if end == DeletionAction::Delete {
+            password::delete_generated(&self.context, object).await?;
         }
         self.enqueue_keys(object);
         self.enqueue_rivals(object);

@@ -1,5 +1,6 @@
 //! The status of an `ApiUser`. Pure.
 
+use paddock_accounts::types::Roles;
 use paddock_crds::{ApiUser, ApiUserStatus, HasConditions};
 use paddock_store::clock::Timestamp;
 
@@ -15,7 +16,14 @@ pub(crate) fn build(object: &ApiUser, applied: &Applied, now: Timestamp) -> ApiU
     let generation = object.metadata.generation.unwrap_or(0);
     let (desired, mut status) = match applied {
         Applied::User(applied) => (conditions(object, applied), fields(applied)),
-        Applied::Blocked(blocked) => (DesiredCondition::blocked(blocked), before.clone()),
+        Applied::Blocked { blocked, user } => {
+            let mut status = before.clone();
+            if let Some(user) = user {
+                status.user_id = Some(user.id.into());
+                status.effective_roles = role_names(&user.roles);
+            }
+            (DesiredCondition::blocked(blocked), status)
+        }
     };
     status.observed_generation = generation;
     status.conditions = merge(&before.conditions, &desired, generation, &to_k8s_time(now));
@@ -23,21 +31,41 @@ pub(crate) fn build(object: &ApiUser, applied: &Applied, now: Timestamp) -> ApiU
 }
 
 fn fields(applied: &AppliedUser) -> ApiUserStatus {
-    let roles = applied.user.roles.to_string();
     ApiUserStatus {
         user_id: Some(applied.user.id.into()),
-        effective_roles: roles.split(' ').filter(|role| !role.is_empty()).map(str::to_owned).collect(),
+        effective_roles: role_names(&applied.user.roles),
         key_count: Some(applied.key_count),
         ..ApiUserStatus::default()
     }
 }
 
+fn role_names(roles: &Roles) -> Vec<String> {
+    roles.to_string().split(' ').filter(|role| !role.is_empty()).map(str::to_owned).collect()
+}
+
 fn conditions(object: &ApiUser, applied: &AppliedUser) -> Vec<DesiredCondition> {
-    let mut desired = if applied.user.is_active {
+    let mut desired = if let Some(Err(blocked)) = &applied.password {
+        DesiredCondition::blocked(blocked)
+    } else if applied.user.is_active {
         DesiredCondition::ready(Reason::Applied, "the user is as the spec says")
     } else {
         DesiredCondition::ready(Reason::Disabled, "the user is inactive; its sessions and keys are refused")
     };
+    match &applied.password {
+        Some(Ok(())) => desired.push(DesiredCondition::new(
+            condition_type::PASSWORD_SYNCED,
+            true,
+            Reason::PasswordSet,
+            "the user has a password, as spec.passwordPolicy says",
+        )),
+        Some(Err(blocked)) => desired.push(DesiredCondition::new(
+            condition_type::PASSWORD_SYNCED,
+            false,
+            blocked.reason,
+            blocked.message.as_str(),
+        )),
+        None => {}
+    }
     if applied.user.overridden_at.is_some() && object.spec.active {
         let message =
             "an admin disabled the user through the API, which outranks spec.active until an admin enables it";

@@ -19,8 +19,8 @@ pub(crate) fn desired_user(object: &ApiUser, admin_namespaces: &BTreeSet<String>
     let spec = &object.spec;
     let email =
         Email::parse(&spec.email).map_err(|error| Blocked::new(Reason::InvalidSpec, format!("spec.email {error}")))?;
-    let namespace = namespace_of(object);
-    if spec.roles.contains(&Role::Admin) && !admin_namespaces.contains(&namespace) {
+    if spec.roles.contains(&Role::Admin) && !may_grant_admin(object, admin_namespaces) {
+        let namespace = namespace_of(object);
         let message = format!(
             "spec.roles: admin may be given only from the namespaces that ADMIN_NAMESPACES lists, and {namespace} is not \
              one of them; remove the role, or have the operator's configuration changed"
@@ -35,6 +35,11 @@ pub(crate) fn desired_user(object: &ApiUser, admin_namespaces: &BTreeSet<String>
         models: spec.models.as_deref().map(parse_patterns).transpose()?,
         limits: spec.limits.as_ref().map(convert_limits).unwrap_or_default(),
     })
+}
+
+/// Whether the object may give its user the role `admin`.
+pub(crate) fn may_grant_admin(object: &ApiUser, admin_namespaces: &BTreeSet<String>) -> bool {
+    admin_namespaces.contains(&namespace_of(object))
 }
 
 /// Returns the canonical form of `spec.email`, or `None` if it is no e-mail address.
@@ -81,7 +86,7 @@ pub(crate) fn convert_limits(limits: &paddock_crds::Limits) -> Limits {
     }
 }
 
-const fn convert_role(role: Role) -> types::Role {
+pub(crate) const fn convert_role(role: Role) -> types::Role {
     match role {
         Role::Admin => types::Role::Admin,
         Role::User => types::Role::User,

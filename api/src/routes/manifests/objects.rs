@@ -9,7 +9,7 @@ use paddock_accounts::{
 };
 use paddock_crds::{
     AdoptionPolicy, ApiKey, ApiKeySpec, ApiUser, ApiUserSpec, Limits, ModelDeletionPolicy, OllamaModel,
-    OllamaModelSpec, Role, UserDeletionPolicy,
+    OllamaModelSpec, PasswordPolicy, Role, UserDeletionPolicy,
 };
 use serde::{Serialize, de::Error as _};
 use serde_json::json;
@@ -42,6 +42,9 @@ impl Manifests {
     /// Adds the object of a user. Applied, it takes the user over; deleted, it leaves the user.
     pub(super) fn push_user(&mut self, user: &User) -> Result<(), serde_yaml_ng::Error> {
         let spec = ApiUserSpec {
+            password_secret_ref: None,
+            generate_password: None,
+            password_policy: PasswordPolicy::default(),
             email: user.email.to_string(),
             display_name: user.display_name.clone(),
             roles: user.roles.iter().map(role).collect(),

@@ -14,6 +14,8 @@ mod names;
 mod privileges;
 mod rbac;
 mod schema;
+mod truth;
+mod undelivered;
 mod users;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};

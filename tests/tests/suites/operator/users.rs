@@ -99,16 +99,19 @@ async fn the_older_of_two_objects_has_the_address_until_it_goes() {
 }
 
 #[tokio::test]
-async fn an_existing_user_is_adopted_only_with_the_policy_for_it() {
+async fn an_existing_user_is_adopted_only_with_the_policy_and_from_an_allowed_namespace() {
     story(async {
         let cluster = ClusterFixture::start().await?;
         let mut unmanaged = NewUser::new(Email::parse("grace@example.com")?);
         unmanaged.roles = [Role::User].into_iter().collect();
         cluster.accounts.users().create(&AuditContext::system("test"), unmanaged).await?;
-        let _operator = cluster.start_operator().await?;
+        let operator = cluster.start_operator().await?;
         cluster.create::<ApiUser>("grace", json!({"email": "grace@example.com"})).await?;
         cluster.wait_for_ready::<ApiUser>("grace", "False", "EmailTaken").await?;
         cluster.merge_patch::<ApiUser>("grace", json!({"spec": {"adoptionPolicy": "IfUnmanaged"}})).await?;
+        cluster.wait_for_ready::<ApiUser>("grace", "False", "AdoptionNotAllowed").await?;
+        drop(operator);
+        let _operator = cluster.launch()?.env("ADOPTION_NAMESPACES", &cluster.namespace).start().await?;
         cluster.wait_for_ready::<ApiUser>("grace", "True", "Applied").await?;
         Ok(())
     })

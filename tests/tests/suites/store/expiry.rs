@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use paddock_accounts::{
     CredentialId,
     credentials::{NewKey, SecretState},
-    managed_resources::{DesiredKey, OnUidMismatch, Staged},
+    managed_resources::{Activation, DesiredKey, MAX_RETIRING, OnUidMismatch, STAGED_LIFETIME, Staged},
     types::{ManagedBy, Role},
 };
 use paddock_store::audit::{AuditFilter, AuditRow};
@@ -87,11 +87,16 @@ async fn managed_key(store: &StoreFixture) -> Result<(CredentialId, ManagedBy)> 
     Ok((key.id, owner))
 }
 
+/// The activation of a staged secret, which accepts the earlier one for an hour.
+fn activation(staged: &Staged) -> Activation {
+    Activation { secret: staged.id, expires_at: staged.expires_at, grace: HOUR }
+}
+
 impl StoreFixture {
     /// Stages a secret, activates it, and returns it.
     async fn activate(&self, key: CredentialId, owner: &ManagedBy) -> Result<Staged> {
         let staged = self.accounts.managed().stage_secret(&context(), owner, key, None).await?;
-        self.accounts.managed().activate_secret(&context(), owner, key, staged.id, HOUR).await?;
+        self.accounts.managed().activate_secret(&context(), owner, key, activation(&staged)).await?;
         Ok(staged)
     }
 
@@ -110,10 +115,10 @@ async fn an_activation_drops_the_other_staged_secrets_and_names_them(#[case] eng
         let accounts = &store.accounts;
         let (key, owner) = managed_key(&store).await?;
         let mut staged = Vec::new();
-        for expires_at in [None, None, Some(accounts.now() + HOUR)] {
-            staged.push(accounts.managed().stage_secret(&context(), &owner, key, expires_at).await?);
+        for valid_for in [None, None, Some(HOUR)] {
+            staged.push(accounts.managed().stage_secret(&context(), &owner, key, valid_for).await?);
         }
-        accounts.managed().activate_secret(&context(), &owner, key, staged[1].id, HOUR).await?;
+        accounts.managed().activate_secret(&context(), &owner, key, activation(&staged[1])).await?;
         assert_eq!(store.secret_states(key).await?, [SecretState::Active]);
         let issued = store.events_of("api_key_issued").await?.remove(0).change.context("a change")?;
         for dropped in [&staged[0], &staged[2]] {
@@ -135,7 +140,7 @@ async fn a_sweep_removes_expired_secrets_and_records_the_staged_one(#[case] engi
         let (key, owner) = managed_key(&store).await?;
         store.activate(key, &owner).await?;
         store.activate(key, &owner).await?;
-        let stale = accounts.managed().stage_secret(&context(), &owner, key, Some(accounts.now() + HOUR)).await?;
+        let stale = accounts.managed().stage_secret(&context(), &owner, key, None).await?;
         accounts.credentials().sweep().await?;
         let states = store.secret_states(key).await?;
         assert_eq!(states, [SecretState::Retiring, SecretState::Active, SecretState::Staged]);
@@ -195,6 +200,98 @@ async fn a_key_with_an_extended_expiry_expires_again(#[case] engine: Engine) {
             assert_eq!(store.events_of("api_key_expired").await?.len(), expiries);
             extend(1).await?;
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staged_secret_ends_after_minutes_unless_it_is_activated(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let accounts = &store.accounts;
+        let (key, owner) = managed_key(&store).await?;
+        let is_accepted = async |staged: &Staged| {
+            anyhow::Ok(accounts.authentication().authenticate(&staged.token.plaintext().into()).await?.is_ok())
+        };
+        let lost = accounts.managed().stage_secret(&context(), &owner, key, None).await?;
+        ensure!(is_accepted(&lost).await?, "a staged secret is accepted");
+        store.clock.advance(STAGED_LIFETIME);
+        ensure!(!is_accepted(&lost).await?, "nobody holds it, and it is still accepted");
+
+        let delivered = store.activate(key, &owner).await?;
+        store.clock.advance(STAGED_LIFETIME * 2);
+        ensure!(is_accepted(&delivered).await?, "the end of a staged secret is left on an active one");
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undelivered_secret_is_discarded_with_the_abandoned_ones(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let accounts = &store.accounts;
+        let (key, owner) = managed_key(&store).await?;
+        accounts.managed().stage_secret(&context(), &owner, key, None).await?;
+        store.clock.advance(STAGED_LIFETIME / 2);
+        // Another leader may still deliver this one.
+        accounts.managed().stage_secret(&context(), &owner, key, None).await?;
+        let refused = accounts.managed().stage_secret(&context(), &owner, key, None).await?;
+        accounts.managed().discard_undelivered(&context(), &owner, key, refused.id).await?;
+        assert_eq!(store.secret_states(key).await?, [SecretState::Staged]);
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn many_activations_leave_a_bounded_number_of_accepted_secrets(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let (key, owner) = managed_key(&store).await?;
+        for _ in 0..6 {
+            store.activate(key, &owner).await?;
+        }
+        let states = store.secret_states(key).await?;
+        assert_eq!(i64::try_from(states.len())?, MAX_RETIRING + 1, "{states:?}");
+        assert_eq!(states.last(), Some(&SecretState::Active));
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_key_is_accepted_for_its_grace_and_can_get_another_secret(#[case] engine: Engine) {
+    story(async {
+        let store = open(engine).await?;
+        let accounts = &store.accounts;
+        let (key, owner) = managed_key(&store).await?;
+        let held = store.activate(key, &owner).await?;
+        for _ in 0..2 {
+            accounts.managed().end_key(&context(), &owner, HOUR, "no longer allowed").await?;
+        }
+        assert_eq!(store.events_of("api_key_updated").await?.len(), 1);
+        let is_accepted = async |staged: &Staged| {
+            anyhow::Ok(accounts.authentication().authenticate(&staged.token.plaintext().into()).await?.is_ok())
+        };
+        ensure!(is_accepted(&held).await?);
+        store.clock.advance(HOUR);
+        ensure!(!is_accepted(&held).await?);
+        let next = store.activate(key, &owner).await?;
+        ensure!(is_accepted(&next).await?);
         Ok(())
     })
     .await;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use paddock_accounts::{
     Error, SecretId,
     credentials::{Credential, SecretState},
-    managed_resources::{OnUidMismatch, Staged},
+    managed_resources::{Activation, OnUidMismatch, Staged},
     types::{ApiKeyToken, ManagedBy, Role},
 };
 use paddock_tests::{database::Engine, random::SeededRng, story::story};
@@ -81,9 +81,13 @@ impl World<'_> {
     }
 
     async fn activate(&mut self, id: SecretId) -> Result<()> {
-        let grace = Duration::from_hours(1);
-        let done =
-            self.store.accounts.managed().activate_secret(&context(), &self.owner, self.credential.id, id, grace).await;
+        let activation = Activation { secret: id, expires_at: None, grace: Duration::from_hours(1) };
+        let done = self
+            .store
+            .accounts
+            .managed()
+            .activate_secret(&context(), &self.owner, self.credential.id, activation)
+            .await;
         match done {
             Ok(()) => {
                 self.activated.insert(id.0);
