@@ -195,7 +195,11 @@ fn default_grace_period() -> GoDuration {
 pub struct SecretSpec {
     /// Name of the Secret, in this object's namespace. Absent: the name of this object with
     /// `-apikey` appended. Cannot be changed.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')")
+            .message("secret.name must be the name of a Secret: a-z, 0-9, - and . only, such as ada-apikey")
+    )]
     pub name: Option<String>,
     /// Labels and annotations to add to the Secret.
     pub template: Option<SecretTemplate>,

@@ -43,8 +43,12 @@ use crate::{conditions::HasConditions, limits::Limits};
 pub struct ApiUserSpec {
     /// The user's e-mail address, ASCII before the `@`. Unique in the whole installation. Cannot be
     /// changed.
-    #[schemars(length(min = 3, max = 254), regex(pattern = r"^[!-?A-~]+@[^@\s]+$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("email cannot be changed; create another ApiUser"))]
+    #[schemars(length(min = 3, max = 254))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("email cannot be changed; create another ApiUser"),
+        validation = Rule::new(r"self.matches(r'^[!-?A-~]+@[^@\s]+$')")
+            .message("email must be an address such as ada@example.com, with ASCII before the @ and no blanks")
+    )]
     pub email: String,
     /// Display name.
     #[schemars(length(min = 1, max = 200))]

@@ -35,8 +35,12 @@ pub struct OllamaModelSpec {
     /// Name of the model with its tag, such as `smollm2:135m` or
     /// `registry.example.com:5000/library/smollm2:135m`. The operator's `MODEL_REGISTRIES` must
     /// list its registry. Cannot be changed.
-    #[schemars(length(min = 3, max = 256), regex(pattern = r"^([^\s/]+/)*[^\s/:]+:[^\s/:]+$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("model cannot be changed; create another OllamaModel"))]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("model cannot be changed; create another OllamaModel"),
+        validation = Rule::new(r"self.matches(r'^([^\s/]+/)*[^\s/:]+:[^\s/:]+$')")
+            .message("model needs a name and a tag without blanks: add a tag, such as tinyllama:latest")
+    )]
     pub model: String,
     /// Pull over plain HTTP, or without verifying the registry's certificate. Accepted only if the
     /// operator's `MODEL_REGISTRIES` lists the registry as `http://`.

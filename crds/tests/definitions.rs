@@ -21,9 +21,9 @@ fn the_file_in_the_repository_is_the_generated_one() {
 }
 
 #[rstest]
-#[case("ApiUser", json!(["au"]), json!(["Email", "Roles", "Active", "Ready", "Keys", "Age"]))]
-#[case("ApiKey", json!(["ak"]), json!(["User", "Secret", "Prefix", "Ready", "Expires", "Age"]))]
-#[case("OllamaModel", json!(["om"]), json!(["Model", "Ready", "Progress", "Size", "Backends", "Age"]))]
+#[case("ApiUser", json!(["au"]), json!(["Email", "Roles", "Active", "Ready", "Reason", "Keys", "Age"]))]
+#[case("ApiKey", json!(["ak"]), json!(["User", "Secret", "Prefix", "Ready", "Reason", "Expires", "Age"]))]
+#[case("OllamaModel", json!(["om"]), json!(["Model", "Ready", "Reason", "Progress", "Size", "Backends", "Age"]))]
 fn names_and_columns(#[case] kind: &str, #[case] short: Value, #[case] columns: Value) {
     assert_eq!(at(kind, "/spec/names/shortNames"), short);
     assert_eq!(at(kind, "/spec/names/categories"), json!([crds::CATEGORY]));

@@ -240,3 +240,21 @@ async fn find_deaf_watch(watches: &WatchActivity) -> Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_leader_with_a_deaf_watch_gives_the_lease_up() {
+        let watches = WatchActivity::default();
+        watches.start(WatchName::new("apiusers", None));
+        let silent_since = Instant::now() - MAX_WATCH_SILENCE - Duration::from_secs(1);
+        watches.start_at(WatchName::new("apikeys", Some("a")), silent_since);
+        let Error::Deaf { resource, silence } = find_deaf_watch(&watches).await else { panic!("not deaf") };
+        assert_eq!(resource, "apikeys");
+        assert!(silence > MAX_WATCH_SILENCE);
+    }
+}

@@ -97,7 +97,7 @@ async fn record_model(
         .iter()
         .flat_map(|status| &status.backends)
         .any(|backend| matches!(backend.state, BackendState::Pulling | BackendState::Failed));
-    let origin = match recorded {
+    let origin = match &recorded {
         // A deleted object of the same name may have named another model.
         Some(model) if model.model == spec.model.as_str() => model.origin,
         _ if was_being_pulled => ModelSource::Pulled,
@@ -109,6 +109,11 @@ async fn record_model(
         digest: Some(digest.to_owned()),
         size_bytes: i64::try_from(bytes).ok(),
     };
+    // The record of a deleted object of the same name has another UID, so it is written again.
+    let is_reported = object.status.as_ref().is_some_and(|status| status.digest == model.digest);
+    if is_reported && recorded.as_ref() == Some(&model) {
+        return Ok(origin);
+    }
     accounts.managed().record_model(&audit_context(object), &owner, model).await?;
     let recorded = accounts.managed().find_model(&owner).await?;
     Ok(recorded.map_or(origin, |model| model.origin))

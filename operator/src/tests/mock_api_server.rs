@@ -16,8 +16,8 @@ pub(super) struct Received {
     pub(super) body: Value,
 }
 
-/// The mock. By default it returns the object of each request as it was sent, with a resource
-/// version.
+/// The mock. By default it returns its object, with the finalizers and the status that a request
+/// sets.
 #[derive(Clone, Default)]
 pub(super) struct MockApiServer {
     state: Arc<Mutex<State>>,
@@ -25,12 +25,18 @@ pub(super) struct MockApiServer {
 
 #[derive(Default)]
 struct State {
+    object: Value,
     received: Vec<Received>,
     /// The end of a request line, and its answer.
     answers: Vec<(String, u16, Value)>,
 }
 
 impl MockApiServer {
+    /// Sets the object.
+    pub(super) fn set_object(&self, object: Value) {
+        self.state.lock().object = object;
+    }
+
     /// Answers requests whose line ends so.
     pub(super) fn answer(&self, line_end: &str, status: u16, body: Value) {
         self.state.lock().answers.push((line_end.to_owned(), status, body));
@@ -60,7 +66,16 @@ async fn respond(state: &Mutex<State>, request: Request<Body>) -> Response<Body>
     let mut state = state.lock();
     state.received.push(Received { line: line.clone(), body: body.clone() });
     let answer = state.answers.iter().find(|(end, ..)| line.ends_with(end));
-    let (status, mut answer) = answer.map_or_else(|| (200, body), |(_, status, body)| (*status, body.clone()));
+    let changed = || {
+        let mut object = state.object.clone();
+        for pointer in ["/metadata/finalizers", "/status"] {
+            if let (Some(value), Some(field)) = (body.pointer(pointer), object.pointer_mut(pointer)) {
+                *field = value.clone();
+            }
+        }
+        object
+    };
+    let (status, mut answer) = answer.map_or_else(|| (200, changed()), |(_, status, body)| (*status, body.clone()));
     if status == 200 {
         answer["metadata"]["resourceVersion"] = "2".into();
     } else {

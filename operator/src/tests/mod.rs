@@ -49,6 +49,11 @@ impl Operator {
         let folder = TempDir::new().unwrap();
         let accounts = open_accounts(&folder).await;
         let server = MockApiServer::default();
+        server.set_object(cached.last().map_or(Value::Null, |object| {
+            let mut object = serde_json::to_value(object).unwrap();
+            object["metadata"]["finalizers"] = json!([]);
+            object
+        }));
         let client = server.client();
         let context = Context {
             events: EventRecorder::new(client.clone(), "test"),

@@ -9,6 +9,7 @@ mod failures;
 mod grants;
 mod key_secrets;
 mod keys;
+mod kstatus;
 mod models;
 mod names;
 mod privileges;

@@ -57,7 +57,8 @@ async fn bad_yaml_is_refused_with_the_field_and_the_rule() {
         assert_refused::<ApiKey>(n, key(json!({"scopes": ["chat", "chat"]})), &["spec.scopes[1]", "Duplicate"]).await?;
         let template = json!({"secret": {"template": {"labels": {"paddock.dev/managed": "no"}}}});
         assert_refused::<ApiKey>(n, key(template), &["paddock.dev/"]).await?;
-        assert_refused::<ApiUser>(n, json!({"email": "nobody"}), &["spec.email"]).await?;
+        assert_refused::<ApiKey>(n, key(json!({"secret": {"name": "a/b"}})), &["secret.name", "ada-apikey"]).await?;
+        assert_refused::<ApiUser>(n, json!({"email": "nobody"}), &["spec.email", "ada@example.com"]).await?;
         assert_refused::<ApiUser>(n, json!({"email": "a@b.c", "roles": ["root"]}), &["spec.roles[0]", "admin"]).await?;
         let limits = json!({"email": "a@b.c", "limits": {"tokensPerDay": -1}});
         assert_refused::<ApiUser>(n, limits, &["spec.limits.tokensPerDay", "0"]).await?;
@@ -78,7 +79,8 @@ async fn bad_yaml_is_refused_with_the_field_and_the_rule() {
         let denials = json!({"email": "a@b.c", "models": ["!team/*", "!secret"]});
         assert_refused::<ApiUser>(n, denials, &["spec.models", "\"*\""]).await?;
         assert_refused::<ApiKey>(n, key(json!({"models": ["!secret"]})), &["spec.models", "\"*\""]).await?;
-        assert_refused::<OllamaModel>(n, json!({"model": "smollm2"}), &["spec.model"]).await?;
+        assert_refused::<OllamaModel>(n, json!({"model": "smollm2"}), &["spec.model", "add a tag"]).await?;
+        assert_refused::<OllamaModel>(n, json!({"model": "hf.co/u/m"}), &["spec.model", "add a tag"]).await?;
         Ok(())
     })
     .await;
@@ -127,10 +129,9 @@ async fn kubectl_shows_the_kinds() {
 
         let narrow = kubectl(&["get", "au"])?;
         ensure!(narrow.starts_with("NAME"), "{narrow}");
-        for column in ["EMAIL", "ROLES", "ACTIVE", "READY", "KEYS", "AGE", "ada@example.com"] {
+        for column in ["EMAIL", "ROLES", "ACTIVE", "READY", "REASON", "KEYS", "AGE", "ada@example.com"] {
             ensure!(narrow.contains(column), "{column}: {narrow}");
         }
-        ensure!(kubectl(&["get", "apiuser", "--output=wide"])?.contains("REASON"));
         ensure!(kubectl(&["get", "paddock"])?.contains("ada@example.com"));
         ensure!(kubectl(&["explain", "apikey.spec.rotation"])?.contains("gracePeriod"));
         // For kstatus, an object that is not observed yet is in progress.
