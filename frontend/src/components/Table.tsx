@@ -1,8 +1,9 @@
 import { ArrowDown, ArrowUp, ChevronsUpDown } from "lucide-react";
-import type { ReactNode } from "react";
+import { memo, type ReactNode } from "react";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { Skeleton } from "@/components/Skeleton";
 import { t } from "@/components/text";
+import { useProgressive } from "@/components/use-progressive";
 
 export interface Column<Row> {
   id: string;
@@ -91,6 +92,7 @@ function Grid<Row>(props: Props<Row> & { rows: readonly Row[] }) {
     stackBelow = "sm",
     isFixed = false,
   } = props;
+  const shown = useProgressive(rows, rowKey);
   return (
     <table className={`data-table ${isFixed ? "table-fixed" : ""}`} data-stack={stackBelow}>
       <caption className="sr-only">{what}</caption>
@@ -116,26 +118,37 @@ function Grid<Row>(props: Props<Row> & { rows: readonly Row[] }) {
         </tr>
       </thead>
       <tbody>
-        {rows.map((row) => {
+        {shown.map((row) => {
           const key = rowKey(row);
-          return (
-            <tr key={key} aria-current={key === currentKey || undefined}>
-              {columns.map((column) => (
-                <td
-                  key={column.id}
-                  data-align={column.align}
-                  data-label={column.isHeaderHidden ? undefined : column.header}
-                >
-                  {column.cell(row)}
-                </td>
-              ))}
-            </tr>
-          );
+          return <TableRow key={key} row={row} columns={columns} isCurrent={key === currentKey} />;
         })}
       </tbody>
     </table>
   );
 }
+
+interface RowProps<Row> {
+  row: Row;
+  columns: readonly Column<Row>[];
+  isCurrent: boolean;
+}
+
+/** Rendered again only if the row or the columns changed: a page has up to 500 of them. */
+const TableRow = memo(function TableRow<Row>({ row, columns, isCurrent }: RowProps<Row>) {
+  return (
+    <tr aria-current={isCurrent || undefined}>
+      {columns.map((column) => (
+        <td
+          key={column.id}
+          data-align={column.align}
+          data-label={column.isHeaderHidden ? undefined : column.header}
+        >
+          {column.cell(row)}
+        </td>
+      ))}
+    </tr>
+  );
+}) as <Row>(props: RowProps<Row>) => ReactNode;
 
 interface SortButtonProps<Row> {
   column: Column<Row>;

@@ -21,24 +21,73 @@ export const AnswerText = memo(function AnswerText({ text, isLive, number }: Pro
   const [blocks, setBlocks] = useState<Blocks>(NO_BLOCKS);
   const now = blocks.source === text ? blocks : splitBlocks(text, blocks);
   if (now !== blocks) setBlocks(now);
+  const { finished, last } = now;
+  // The last block is in the section that it will belong to once it is finished.
+  const sections = Math.floor((finished.length - (last === "" ? 1 : 0)) / SECTION_LENGTH) + 1;
   return (
-    <div className="prose">
-      {now.finished.map((block, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only appended
-        <Block key={index} text={block} index={index} number={number} />
-      ))}
-      {now.last !== "" && (
-        <Block
-          key={now.finished.length}
-          text={now.last}
-          index={now.finished.length}
-          number={number}
-          isLive={isLive}
-        />
-      )}
+    <div className="flex min-w-0 flex-col gap-3">
+      {Array.from({ length: sections }, (_, section) => {
+        const isLast = section === sections - 1;
+        return (
+          <Section
+            // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only appended
+            key={section}
+            first={section * SECTION_LENGTH}
+            // All of a section that cannot change any more, so that it is not rendered again.
+            count={isLast ? finished.length - section * SECTION_LENGTH : SECTION_LENGTH}
+            blocks={finished}
+            last={isLast ? last : ""}
+            number={number}
+            isLive={isLast && isLive}
+          />
+        );
+      })}
     </div>
   );
 });
+
+/** How many blocks are rendered and laid out together. */
+const SECTION_LENGTH = 16;
+
+interface SectionProps {
+  /** All finished blocks of the answer: only those of the section are read. */
+  blocks: readonly string[];
+  /** The index of its first block. */
+  first: number;
+  /** How many of its blocks are finished. */
+  count: number;
+  /** The block that still grows. */
+  last: string;
+  number: number;
+  isLive: boolean;
+}
+
+/** A part of a long answer. The browser lays it out only near the screen. */
+const Section = memo(function Section(props: SectionProps) {
+  const { blocks, first, count, last, number, isLive } = props;
+  return (
+    <div className="prose">
+      {blocks.slice(first, first + count).map((block, index) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only appended
+        <Block key={index} text={block} index={first + index} number={number} />
+      ))}
+      {last !== "" && (
+        <Block key={count} text={last} index={first + count} number={number} isLive={isLive} />
+      )}
+    </div>
+  );
+}, isSameSection);
+
+/** Finished blocks do not change: their number tells whether something was added. */
+function isSameSection(one: SectionProps, other: SectionProps): boolean {
+  return (
+    one.count === other.count &&
+    one.last === other.last &&
+    one.isLive === other.isLive &&
+    one.number === other.number &&
+    one.blocks[one.first] === other.blocks[other.first]
+  );
+}
 
 interface BlockProps {
   text: string;

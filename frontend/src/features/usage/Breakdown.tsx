@@ -54,8 +54,8 @@ export function Breakdown(props: Props) {
   const sort = readSort(search.sort);
   const unsorted = useMemo(() => groupsOf(query.data ?? [], view), [query.data, view]);
   const groups = useMemo(() => {
-    const { full } = namesOf(view, directory, isOneUser);
-    return sortGroups(unsorted, readSort(search.sort), full);
+    const { sortable } = namesOf(view, directory, isOneUser);
+    return sortGroups(unsorted, readSort(search.sort), sortable);
   }, [unsorted, view, directory, isOneUser, search.sort]);
   const { totals, full, hasOthers } = useMemo(
     () => ({

@@ -11,6 +11,8 @@ export interface Names {
   second: (group: Group) => string;
   /** Both. */
   full: (group: Group) => string;
+  /** What rows are sorted by. Cheap, because it is made for each of ten thousand rows. */
+  sortable: (group: Group) => string;
 }
 
 /** The names of the rows of a view; without the user where all rows are of one. */
@@ -27,5 +29,12 @@ export function namesOf(view: View, directory: Directory, isOneUser: boolean): N
   const { first, second } = parts[view];
   const full = (group: Group) =>
     second(group) === "" ? first(group) : t("of", { key: first(group), user: second(group) });
-  return { first, second, full };
+  const sortable = ({ user: id = 0, key, model = "" }: Group) => {
+    if (view === "model") return model;
+    const email = directory.users.get(id) ?? `user ${id}`;
+    if (view === "user" || key === undefined) return email;
+    const label = key === null ? "" : (directory.keys.get(key)?.label ?? `key ${key}`);
+    return `${label} ${email}`;
+  };
+  return { first, second, full, sortable };
 }
