@@ -102,7 +102,7 @@ impl<'a> Release<'a> {
         Ok(fs::write(self.kubeconfig(), serde_yaml_ng::to_string(&document)?)?)
     }
 
-    /// The name of the pod, from which LEASE_IDENTITY comes.
+    /// The name of the pod, from which `LEASE_IDENTITY` comes.
     fn pod(&self) -> String {
         format!("{}-pod", self.name)
     }
