@@ -85,8 +85,8 @@ impl Usage<'_> {
         // Read before the used tokens. A request that ends in between counts twice, and never not
         // at all.
         let in_flight = in_flight(reader.conn(), user, key, now).await?;
-        let used = used(reader.conn(), user, key, now).await?;
-        Ok(windows(&used, &in_flight, now))
+        let tokens = tokens_used(reader.conn(), user, key, now).await?;
+        Ok(windows(&tokens, &in_flight, now))
     }
 }
 
@@ -98,11 +98,16 @@ pub(super) async fn locked_windows(
     now: Timestamp,
 ) -> Result<TokenWindows, Error> {
     let in_flight = in_flight(tx.conn(), user, key, now).await?;
-    let used = used(tx.conn(), user, key, now).await?;
-    Ok(windows(&used, &in_flight, now))
+    let tokens = tokens_used(tx.conn(), user, key, now).await?;
+    Ok(windows(&tokens, &in_flight, now))
 }
 
-async fn used(conn: Conn<'_>, user: UserId, key: Option<CredentialId>, now: Timestamp) -> Result<UsedRow, Error> {
+async fn tokens_used(
+    conn: Conn<'_>,
+    user: UserId,
+    key: Option<CredentialId>,
+    now: Timestamp,
+) -> Result<UsedRow, Error> {
     let (minute, today) = (minute_of(now), Day::of(now));
     Ok(with_conn!(conn, |c| sqlx::query_as(TOKENS_USED)
         .bind(user)
@@ -135,13 +140,13 @@ async fn in_flight(
         .await?))
 }
 
-fn windows(used: &UsedRow, in_flight: &InFlightRow, now: Timestamp) -> TokenWindows {
+fn windows(tokens: &UsedRow, in_flight: &InFlightRow, now: Timestamp) -> TokenWindows {
     let today = Day::of(now);
     let window = |used, reserved, resets_at| TokenWindow { used, reserved, resets_at };
     TokenWindows {
-        minute: window(used.minute, in_flight.minute, minute_of(now) + Duration::from_mins(1)),
-        day: window(used.day, in_flight.day, today.next().start()),
-        month: window(used.month, in_flight.month, today.next_month().start()),
+        minute: window(tokens.minute, in_flight.minute, minute_of(now) + Duration::from_mins(1)),
+        day: window(tokens.day, in_flight.day, today.next().start()),
+        month: window(tokens.month, in_flight.month, today.next_month().start()),
         in_flight: in_flight.requests,
     }
 }

@@ -28,20 +28,19 @@ use super::NOTICE_TIMEOUT;
 
 const MODEL: &str = "smollm2:135m";
 const SIGNING_KEY: &str = "a signing key of thirty-two bytes";
-/// The time after which a process without a heartbeat holds no reservation.
-const LEASE: Duration = Duration::from_mins(1);
-/// Heartbeats come every 20 seconds.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(20);
+/// Half of the time after which a process without a heartbeat holds no reservation. Heartbeats come
+/// every 20 seconds.
+const HALF_LEASE: Duration = Duration::from_secs(30);
 
 /// Two replicas in front of one Ollama, whose streams do not end.
-struct Replicas {
+struct BudgetFixture {
     replicas: [Paddock; 2],
     admin_key: String,
     database: Database,
     _fake: FakeOllama,
 }
 
-impl Replicas {
+impl BudgetFixture {
     async fn start(redis_url: Option<&str>) -> Result<Self> {
         let fake = FakeOllama::start(&[MODEL]).await?;
         fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1).take(1)).ending(End::Hang));
@@ -89,7 +88,7 @@ async fn fifty_parallel_streams_stay_within_a_budget_for_ten(#[case] has_redis: 
     story(async {
         let redis = if has_redis { Some(Redis::start().await?) } else { None };
         let url = redis.as_ref().map(Redis::url);
-        let replicas = Replicas::start(url.as_deref()).await?;
+        let replicas = BudgetFixture::start(url.as_deref()).await?;
         // Each request reserves 100 tokens and its prompt of about ten.
         let (_, key) = replicas.limited(json!({"tokens_per_day": 1000, "requests_per_minute": 1000})).await?;
         let open = admitted(try_join_all((0..50).map(|n| replicas.send(n % 2, &key))).await?)?;
@@ -120,7 +119,7 @@ async fn fifty_parallel_streams_stay_within_a_budget_for_ten(#[case] has_redis: 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_requests_at_both_replicas_share_one_limit() {
     story(async {
-        let replicas = Replicas::start(None).await?;
+        let replicas = BudgetFixture::start(None).await?;
         let (_, key) = replicas.limited(json!({"max_concurrent": 3})).await?;
         let open = admitted(try_join_all((0..12).map(|n| replicas.send(n % 2, &key))).await?)?;
         assert_eq!(open.len(), 3);
@@ -139,7 +138,7 @@ async fn concurrent_requests_at_both_replicas_share_one_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_replica_holds_its_reservations_for_its_lease() {
     story(async {
-        let replicas = Replicas::start(None).await?;
+        let replicas = BudgetFixture::start(None).await?;
         let (user, key) = replicas.limited(json!({"max_concurrent": 3})).await?;
         let open = try_join_all((0..3).map(|_| replicas.send(0, &key))).await?;
         assert_eq!(admitted(open)?.len(), 3);
@@ -153,9 +152,9 @@ async fn a_killed_replica_holds_its_reservations_for_its_lease() {
         let accounts =
             Accounts::open(&options, chain, sessions, PasswordPolicy::default(), Arc::new(clock.clone())).await?;
         let in_flight = async || anyhow::Ok(accounts.usage().token_windows(UserId(user), None).await?.in_flight);
-        clock.advance(LEASE - HEARTBEAT_INTERVAL - Duration::from_secs(10));
+        clock.advance(HALF_LEASE);
         assert_eq!(in_flight().await?, 3);
-        clock.advance(HEARTBEAT_INTERVAL + Duration::from_secs(10));
+        clock.advance(HALF_LEASE);
         assert_eq!(in_flight().await?, 0);
         accounts.close().await;
         Ok(())
