@@ -16,6 +16,7 @@ mod credential_lists;
 mod credentials;
 mod database_down;
 mod forgery;
+mod key_ends;
 mod key_issuance;
 mod manifests;
 mod models;

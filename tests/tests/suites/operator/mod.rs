@@ -12,12 +12,14 @@ mod keys;
 mod kstatus;
 mod models;
 mod names;
+mod passwords;
 mod privileges;
 mod rbac;
 mod schema;
 mod truth;
 mod undelivered;
 mod users;
+mod warnings;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
