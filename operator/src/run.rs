@@ -250,9 +250,9 @@ mod tests {
     #[tokio::test]
     async fn a_leader_with_a_deaf_watch_gives_the_lease_up() {
         let watches = WatchActivity::default();
-        watches.start(WatchName::new("apiusers", None));
+        watches.start(WatchName::new("apiusers", None, None));
         let silent_since = Instant::now() - MAX_WATCH_SILENCE - Duration::from_secs(1);
-        watches.start_at(WatchName::new("apikeys", Some("a")), silent_since);
+        watches.start_at(WatchName::new("apikeys", None, Some("a")), silent_since);
         let Error::Deaf { resource, silence } = find_deaf_watch(&watches).await else { panic!("not deaf") };
         assert_eq!(resource, "apikeys");
         assert!(silence > MAX_WATCH_SILENCE);

@@ -62,6 +62,7 @@ impl Operator {
             cluster_uid: CLUSTER.to_owned(),
             settings: Settings {
                 admin_namespaces: BTreeSet::new(),
+                adoption_namespaces: BTreeSet::new(),
                 public_url: "http://paddock.test".to_owned(),
                 model_registries: Vec::new(),
                 pull_stall_timeout: Duration::from_mins(5),
