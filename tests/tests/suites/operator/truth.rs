@@ -107,6 +107,7 @@ async fn a_namespace_that_a_user_no_longer_allows_loses_its_keys() {
     story(async {
         let cluster = ClusterFixture::start().await?;
         let guests = cluster.kubernetes.namespace().await?;
+        cluster.account.grant(&guests).await?;
         let both = format!("{},{guests}", cluster.namespace);
         let _operator = cluster.launch()?.env("WATCH_NAMESPACES", &both).start().await?;
         let elsewhere = ClusterFixture { namespace: guests.clone(), ..ClusterFixture::start().await? };
