@@ -26,6 +26,7 @@ for (const view of [
     await page.setViewportSize({ width: 1280, height: 800 });
     await page.emulateMedia({ reducedMotion: "reduce" });
     await openView(context, page, view, stage);
+    await page.evaluate(showUsualAddresses);
     for (const colorScheme of ["light", "dark"] as const) {
       await page.emulateMedia({ colorScheme });
       await page.screenshot({
@@ -35,4 +36,16 @@ for (const view of [
       });
     }
   });
+}
+
+/** Runs in the page. The ports of this run mean nothing to readers: shows those of an installation. */
+function showUsualAddresses(): void {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = texts.nextNode(); node !== null; node = texts.nextNode()) {
+    const text = node.textContent ?? "";
+    const usual = text
+      .replaceAll(location.host, "localhost:8080")
+      .replace(/127\.0\.0\.1:\d+/g, "localhost:11434");
+    if (usual !== text) node.textContent = usual;
+  }
 }

@@ -39,6 +39,11 @@ export function actorOf(event: AuditEvent, directory: Directory): Actor {
   return { name, hint: t("actor.anonymousHint") };
 }
 
+/** Why it happened, without the count and the time that the event has in fields of its own too. */
+export function detailOf({ detail }: Pick<AuditEvent, "detail">): string | null {
+  return detail?.replace(/ \(\d+ times since [^)]+\)$/, "") ?? null;
+}
+
 /** The user that the event is about, unless it is about the actor. */
 export function subjectOf(event: AuditEvent, directory: Directory): string | undefined {
   if (event.user_id === null || event.actor === `user:${event.user_id}`) return undefined;

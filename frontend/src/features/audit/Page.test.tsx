@@ -56,6 +56,16 @@ describe("list", () => {
     expect(asked).toEqual(["4711"]);
   });
 
+  it("says how often something happened once", async () => {
+    const since = "2026-11-30T09:00:00.000000Z";
+    const detail = `wrong password (3 times since ${since})`;
+    serveEvents([anEvent({ detail, change: { before: {}, after: { times: 3, since } } })]);
+    await renderApp("/audit");
+    const row = await rowOf("Access denied");
+    expect(row.getByText("wrong password")).toBeInTheDocument();
+    expect(row.getByText("3 times")).toBeInTheDocument();
+  });
+
   it("says who revoked which key of whom", async () => {
     serveEvents([revoked]);
     await renderApp("/audit");

@@ -1,7 +1,7 @@
 import type { Directory } from "@/api/names";
 import type { AuditEvent } from "@/features/audit/queries";
 import { t } from "@/features/audit/text";
-import { actorOf, subjectOf } from "@/lib/actors";
+import { actorOf, detailOf, subjectOf } from "@/lib/actors";
 import { keyName } from "@/lib/names";
 
 /** What a row says about an event besides its type and its actor. */
@@ -17,7 +17,7 @@ export function factsOf(event: AuditEvent, directory: Directory): string[] {
       ? undefined
       : t("fact.key", { name: labelIn(event) ?? keyName(directory, key) }),
     event.target,
-    event.detail,
+    detailOf(event),
     times === undefined ? undefined : t("fact.times", { count: times.count }),
   ];
   const known = new Set([name, hint]);

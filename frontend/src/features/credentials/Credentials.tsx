@@ -81,9 +81,14 @@ interface ActionsProps {
 
 function Actions({ credential, name, onOpen }: ActionsProps) {
   const { id } = credential;
-  const open = (kind: "show" | "rotate" | "revoke") => () => onOpen({ kind, id });
+  const open = (kind: "show" | "rotate" | "revoke" | "end-old") => () => onOpen({ kind, id });
   return (
-    <div className="flex items-center justify-end gap-1">
+    <div className="flex flex-wrap items-center justify-end gap-1">
+      {credential.state === "retiring" && (
+        <Button size="sm" target={name} onClick={open("end-old")}>
+          {t("panel.endOld")}
+        </Button>
+      )}
       {!hasEnded(credential) && (
         <>
           {credential.managed_by === null && (

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 // Loaded on demand otherwise, which may take longer than a test waits.
 import "@/features/credentials/KeyDialog";
 import { aCredential, aUser } from "@/test/fixtures";
-import { record, serveKeys } from "@/test/keys";
+import { done, record, serveKeys } from "@/test/keys";
 import { renderApp } from "@/test/render";
 import { page, problem, server } from "@/test/server";
 
@@ -226,6 +226,16 @@ describe("the credentials of the selected user", () => {
     await user.click(screen.getByRole("button", { name: "Done" }));
     await waitFor(() => expect(screen.queryByText(SECRET)).not.toBeInTheDocument());
     expect(panel.getByRole("textbox", { name: "Label" })).toHaveValue("");
+  });
+
+  it("ends the old secret of a rotation from the row", async () => {
+    serve();
+    serveKeys(aCredential({ state: "retiring" }));
+    const bodies = record("post", "*/credentials/7/end-grace", done);
+    const { user } = await renderApp("/users?selected=2");
+    await user.click(await screen.findByRole("button", { name: "End old secret ci" }));
+    await user.click(await screen.findByRole("button", { name: "End the old secret" }));
+    await waitFor(() => expect(bodies).toHaveLength(1));
   });
 
   it("lists label, id and status, and revokes from the row", async () => {

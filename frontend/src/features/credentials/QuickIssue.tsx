@@ -41,7 +41,7 @@ export function QuickIssue({ userId, onOptions }: Props) {
 
   return (
     <form onSubmit={submit} className="flex flex-col gap-3">
-      <div className="grid items-start gap-3 sm:grid-cols-[minmax(0,1fr)_minmax(0,11rem)_auto]">
+      <div className="grid items-start gap-3 sm:grid-cols-[minmax(0,1fr)_minmax(0,11rem)]">
         <TextField
           label={t("panel.label")}
           placeholder={t("issue.labelDefault")}
@@ -58,7 +58,7 @@ export function QuickIssue({ userId, onOptions }: Props) {
           error={fieldError(issue.error, "/expires_at")}
           onChange={(event) => setChoice(event.target.value)}
         />
-        <div className="flex gap-2 sm:pt-6">
+        <div className="flex flex-wrap gap-2 sm:col-span-2">
           <Button type="submit" variant="primary" isBusy={issue.isPending}>
             {t("panel.issue")}
           </Button>

@@ -9,7 +9,7 @@ import { Skeleton } from "@/components/Skeleton";
 import { TimeText } from "@/components/TimeText";
 import { type AuditEvent, failuresQuery } from "@/features/overview/queries";
 import { t } from "@/features/overview/text";
-import { type Actor, actorOf } from "@/lib/actors";
+import { type Actor, actorOf, detailOf } from "@/lib/actors";
 import en from "@/locales/en/overview.json";
 
 /** The latest refusals and sign-in failures, each with its reason. */
@@ -49,6 +49,7 @@ export function Failures() {
 }
 
 function Failure({ event, actor }: { event: AuditEvent; actor: Actor }) {
+  const detail = detailOf(event);
   return (
     <li className="flex flex-wrap items-baseline justify-between gap-x-4 py-2">
       <p className="flex min-w-0 flex-[1_1_16rem] flex-wrap gap-x-2 wrap-anywhere">
@@ -62,7 +63,7 @@ function Failure({ event, actor }: { event: AuditEvent; actor: Actor }) {
         <TimeText time={event.occurred_at} />
       </span>
       <p className="flex w-full flex-wrap gap-x-2 text-muted text-sm wrap-anywhere">
-        {event.detail !== null && <span>{event.detail}</span>}
+        {detail !== null && <span>{detail}</span>}
         {event.target !== null && event.target !== actor.name && (
           <span className="font-mono text-xs leading-5">{event.target}</span>
         )}

@@ -29,6 +29,14 @@ const managed = aUser({
   managed_by: { cluster: "c", namespace: "team-a", name: "ada", uid: "u" },
 });
 
+it("leads to the usage of the user and to the events about the user", async () => {
+  await openUser();
+  const links = ["Usage of this user", "Events about this user"].map((name) =>
+    screen.getByRole("link", { name }).getAttribute("href"),
+  );
+  expect(links).toEqual(["/ui/usage?user=2&by=key", "/ui/audit?user=2"]);
+});
+
 describe("model access", () => {
   it("is said in words and changed in a form", async () => {
     const { user, patches } = await openUser();

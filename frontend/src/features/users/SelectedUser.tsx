@@ -6,6 +6,7 @@ import { ErrorNotice } from "@/components/ErrorNotice";
 import { IconButton } from "@/components/IconButton";
 import { ManagedBadge } from "@/components/Managed";
 import { ManifestButton } from "@/components/ManifestButton";
+import { PageLink } from "@/components/PageLink";
 import { Skeleton } from "@/components/Skeleton";
 import { TimeText } from "@/components/TimeText";
 import { DeleteUser } from "@/features/users/DeleteUser";
@@ -68,6 +69,14 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
           <p className="w-full text-muted text-sm">
             {t("selection.id", { id: user.id })}, {t("selection.created")}{" "}
             <TimeText time={user.created_at} />
+          </p>
+          <p className="flex w-full flex-wrap gap-x-4 text-sm">
+            <PageLink page="usage" search={{ user: user.id, by: "key" }}>
+              {t("selection.usage")}
+            </PageLink>
+            <PageLink page="audit" search={{ user: user.id }}>
+              {t("selection.events")}
+            </PageLink>
           </p>
         </div>
         <div className="flex shrink-0 items-center gap-1">
