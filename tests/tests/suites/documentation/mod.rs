@@ -54,6 +54,7 @@ async fn every_command_is_run_or_has_a_reason() {
 #[case::clients("docs/clients.md")]
 #[case::configuration("docs/configuration.md")]
 #[case::disaster_recovery("docs/disaster-recovery.md")]
+#[case::gitops("docs/gitops.md")]
 #[case::install("docs/install.md")]
 #[case::kubernetes("docs/kubernetes.md")]
 #[case::models("docs/models.md")]
