@@ -39,6 +39,11 @@ pub(crate) fn api_config(
     config.model_registries = model_registries(ollama)?;
     config.max_pulls = serve.max_pulls;
     config.timeouts = config::timeouts(serve)?;
+    config.queue = paddock_api::QueueLimits {
+        max_concurrent_per_model: serve.max_concurrent_per_model,
+        size: serve.queue_size,
+        timeout: serve.queue_timeout,
+    };
     Ok(config)
 }
 

@@ -163,6 +163,16 @@ pub(crate) struct ServeSettings {
     /// Models that the API pulls at the same time, 1 to 100, over all replicas; further pulls wait
     #[arg(long, env = "MAX_PULLS", value_name = "N", default_value = "2", value_parser = parse_max_pulls)]
     pub(crate) max_pulls: u16,
+    /// Requests of one model that this process runs at once, 1 to 100000; further requests wait in a
+    /// queue that is fair to users [default: no limit]
+    #[arg(long, env = "MAX_CONCURRENT_PER_MODEL", value_name = "N", value_parser = parse_max_concurrent)]
+    pub(crate) max_concurrent_per_model: Option<usize>,
+    /// Requests that may wait for their model, 0 to 100000
+    #[arg(long, env = "QUEUE_SIZE", value_name = "N", default_value = "1024", value_parser = parse_queue_size)]
+    pub(crate) queue_size: usize,
+    /// How long a request may wait for its model
+    #[arg(long, env = "QUEUE_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) queue_timeout: Duration,
     /// Folder for usage records while the database is unavailable [default: beside the SQLite file;
     /// else /var/lib/paddock/usage, in local a temporary folder]
     #[arg(long, env = "USAGE_SPOOL_DIR", value_name = "DIR")]
@@ -314,6 +324,25 @@ fn parse_max_connections(text: &str) -> Result<u32, String> {
 fn parse_max_pulls(text: &str) -> Result<u16, String> {
     let number = text.parse().ok().filter(|number| (1..=100).contains(number));
     number.ok_or_else(|| format!("`{text}` is not a number of pulls; use a number from 1 to 100, such as 2"))
+}
+
+/// The highest number of requests that run or wait.
+const MAX_QUEUE: usize = 100_000;
+
+/// Parses MAX_CONCURRENT_PER_MODEL.
+fn parse_max_concurrent(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_QUEUE).contains(number));
+    number.ok_or_else(|| {
+        format!("`{text}` is not a number of requests; use a number from 1 to {MAX_QUEUE}, such as 4, or unset it for no limit")
+    })
+}
+
+/// Parses QUEUE_SIZE.
+fn parse_queue_size(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= MAX_QUEUE);
+    number.ok_or_else(|| {
+        format!("`{text}` is not a number of requests; use a number from 0 to {MAX_QUEUE}, such as 1024")
+    })
 }
 
 /// Parses PASSWORD_MIN_LENGTH.

@@ -14,6 +14,7 @@ use super::{
     headers,
     plan::PlannedRequest,
     prompt_estimate::PromptEstimate,
+    queue::QueuePermit,
     revocation::RevocationGuard,
     stream::{self, Metering, RequestGuards},
     timeouts::Deadlines,
@@ -34,6 +35,8 @@ pub(super) struct AdmittedRequest {
     pub(super) revocation: RevocationGuard,
     pub(super) prompt: PromptEstimate,
     pub(super) usage: PendingUsage,
+    /// The place in front of the model, if places are limited.
+    pub(super) place: Option<QueuePermit>,
 }
 
 /// Forwards the request, and streams the response. `started` is when the client's request began.
@@ -45,9 +48,9 @@ pub(super) async fn forward(
     request: AdmittedRequest,
     metrics: RequestMetrics,
 ) -> Result<Response, ApiError> {
-    let AdmittedRequest { headers, plan, revocation, prompt, usage } = request;
+    let AdmittedRequest { headers, plan, revocation, prompt, usage, place } = request;
     let PlannedRequest { model, body, is_stream, drop_usage, ignored, ignored_labels, .. } = plan;
-    let usage = UsageGuard::begin(usage, &model.name, prompt.clone(), metrics);
+    let usage = UsageGuard::begin(usage, place, &model.name, prompt.clone(), metrics);
     for field in ignored_labels {
         counter!("paddock_gateway_ignored_fields_total", "field" => field).increment(1);
     }

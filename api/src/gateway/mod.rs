@@ -7,6 +7,7 @@
 //! 2. [`plan`] checks and edits the body, with [`model_access`] and [`shared_state`].
 //! 3. [`model_cache`] decides whether the model exists and whether Ollama is up.
 //! 4. [`admission`] reserves what the request will use of the limits of its user and key.
+//!    [`queue`] waits until the model has a place for the request.
 //! 5. [`forward`] sends the request to Ollama through [`upstream`], within [`timeouts`].
 //! 6. [`stream`] returns the response to the client.
 //! 7. [`usage`] records the tokens of the request. If Ollama reports no counts,
@@ -29,12 +30,15 @@ mod model_cache;
 mod pipeline;
 mod plan;
 mod prompt_estimate;
+mod queue;
 mod revocation;
 mod shared_state;
 mod stream;
 mod timeouts;
 mod upstream;
 pub(crate) mod usage;
+
+use std::sync::Arc;
 
 use paddock_accounts::Accounts;
 use paddock_ollama::ENDPOINTS;
@@ -51,6 +55,7 @@ use model_cache::ModelCache;
 pub(crate) use model_cache::REFRESH_INTERVAL as MODELS_REFRESH_INTERVAL;
 pub(crate) use pipeline::{refuse, serve};
 use prompt_estimate::PromptEstimator;
+use queue::RequestQueue;
 use revocation::RevocationWatcher;
 use upstream::UpstreamClient;
 use usage::Recorder;
@@ -78,6 +83,7 @@ pub(crate) struct Gateway {
     model_cache: ModelCache,
     models: Models,
     prompt_estimator: PromptEstimator,
+    queue: Arc<RequestQueue>,
     recorder: Recorder,
     revocations: RevocationWatcher,
     timeouts: Timeouts,
@@ -106,6 +112,7 @@ impl Gateway {
             model_cache: ModelCache::new(config.ollama.clone())?,
             models,
             prompt_estimator: PromptEstimator::default(),
+            queue: RequestQueue::new(config.queue),
             recorder,
             revocations: RevocationWatcher::new(hard_shutdown),
             timeouts: config.timeouts,

@@ -12,6 +12,7 @@ mod limits;
 mod metering;
 mod models_of_paths;
 mod policy;
+mod queue;
 mod real_ollama;
 mod redaction;
 mod routes;
