@@ -11,8 +11,8 @@ use crate::readiness::Readiness;
 /// The configuration of the API and the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The Ollama behind the gateway.
-    pub ollama: Backend,
+    /// The Ollamas behind the gateway, at least one.
+    pub ollama: Vec<Backend>,
     /// The timeouts of a request through the gateway.
     pub timeouts: Timeouts,
     /// How many requests run at once, and how many wait.
@@ -69,7 +69,7 @@ impl Config {
     #[must_use]
     pub fn new(ollama: Backend) -> Self {
         Self {
-            ollama,
+            ollama: vec![ollama],
             timeouts: Timeouts::default(),
             queue: QueueLimits::default(),
             connections: ConnectionLimits::default(),

@@ -285,13 +285,12 @@ impl GatewayRequest<'_> {
         if !gateway.queue.is_limited() {
             return Ok(None);
         }
-        let down = gateway.model_cache.down_token();
         let refused = tokio::select! {
             biased;
             () = revocation.token().cancelled() => {
                 return Err(error_of(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown }));
             }
-            () = down.cancelled() => return Err(upstream_unavailable()),
+            () = gateway.backends.all_down() => return Err(upstream_unavailable()),
             place = gateway.queue.acquire(model, principal.user_id, tokens) => match place {
                 Ok(place) => return Ok(place),
                 Err(refused) => refused,

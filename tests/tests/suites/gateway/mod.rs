@@ -1,6 +1,7 @@
 //! The gateway: policy, refusals, metering, faults, and untouched streams.
 
 mod attacks;
+mod backends;
 mod credentials;
 mod dead_keys;
 mod early_refusals;
