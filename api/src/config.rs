@@ -11,10 +11,12 @@ use crate::readiness::Readiness;
 /// The configuration of the API and the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The Ollama behind the gateway.
-    pub ollama: Backend,
+    /// The Ollamas behind the gateway, at least one.
+    pub ollama: Vec<Backend>,
     /// The timeouts of a request through the gateway.
     pub timeouts: Timeouts,
+    /// How many requests run at once, and how many wait.
+    pub queue: QueueLimits,
     /// The maximum number of connections, and their idle timeouts.
     pub connections: ConnectionLimits,
     /// How long open requests may continue after shutdown has begun. The whole shutdown takes at
@@ -67,8 +69,9 @@ impl Config {
     #[must_use]
     pub fn new(ollama: Backend) -> Self {
         Self {
-            ollama,
+            ollama: vec![ollama],
             timeouts: Timeouts::default(),
+            queue: QueueLimits::default(),
             connections: ConnectionLimits::default(),
             drain_timeout: Duration::from_secs(30),
             body_limit: 32 << 20,
@@ -113,6 +116,24 @@ pub struct Timeouts {
     pub total: Duration,
     /// From the first byte of the request to the end of the response.
     pub lifetime: Duration,
+}
+
+/// The queue of requests that run a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// How many requests of one model this process runs at once; `None` means no limit, and no
+    /// request waits.
+    pub max_concurrent_per_model: Option<usize>,
+    /// How many requests may wait, for all models.
+    pub size: usize,
+    /// How long a request may wait.
+    pub timeout: Duration,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { max_concurrent_per_model: None, size: 1024, timeout: Duration::from_mins(1) }
+    }
 }
 
 /// One of the timeouts of a request.

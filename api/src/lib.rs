@@ -23,7 +23,7 @@ mod routes;
 mod server;
 mod ui;
 
-pub use config::{Config, ConnectionLimits, Timeouts, WebUi};
+pub use config::{Config, ConnectionLimits, QueueLimits, Timeouts, WebUi};
 pub use http::{
     export::ExportFormat,
     hop_by_hop::{forwarded_request_headers, forwarded_response_headers},

@@ -13,6 +13,7 @@ use paddock_store::{OpenError, error_chain};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
+use utoipa::ToSchema;
 
 /// The pause between two probes of the database.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,8 +36,18 @@ struct State {
     /// Whether this process counts requests alone although `REDIS_URL` is set.
     has_local_limits: AtomicBool,
     is_stopping: AtomicBool,
+    backends: Mutex<Vec<BackendProblem>>,
     /// The last error of a database that no waiting makes usable, which was logged.
     logged_error: Mutex<Option<String>>,
+}
+
+/// A backend that is not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct BackendProblem {
+    /// The URL of the Ollama.
+    pub backend: String,
+    /// Why it is not used: it does not answer, it is no Ollama, or it is too old.
+    pub problem: String,
 }
 
 /// The readiness at one moment.
@@ -49,6 +60,8 @@ pub struct Report {
     /// changes of rights cannot be received and every request asks the database; `limits` while
     /// each process counts requests alone although `REDIS_URL` is set.
     pub degraded: Vec<&'static str>,
+    /// The backends that are not used. `degraded` has `ollama` if no backend is left.
+    pub backends: Vec<BackendProblem>,
 }
 
 impl Report {
@@ -75,7 +88,7 @@ impl Readiness {
         let parts = [("ollama", &self.state.has_ollama), ("cache", &self.state.has_cache)];
         let unavailable = parts.into_iter().filter(|(_, available)| !available.load(Relaxed)).map(|(name, _)| name);
         let degraded = unavailable.chain(self.state.has_local_limits.load(Relaxed).then_some("limits")).collect();
-        Report { missing, degraded }
+        Report { missing, degraded, backends: self.state.backends.lock().clone() }
     }
 
     pub(crate) fn set_stopping(&self) {
@@ -86,6 +99,10 @@ impl Readiness {
         if self.state.has_ollama.swap(is_available, Relaxed) != is_available {
             tracing::info!(is_available, "Ollama availability changed");
         }
+    }
+
+    pub(crate) fn set_backend_problems(&self, problems: Vec<BackendProblem>) {
+        *self.state.backends.lock() = problems;
     }
 
     pub(crate) fn set_limits_shared(&self, are_shared: bool) {
@@ -147,7 +164,8 @@ mod tests {
     #[test]
     fn only_a_required_part_keeps_the_process_from_being_ready() {
         let readiness = Readiness::default();
-        assert_eq!(readiness.report(), Report { missing: vec!["database"], degraded: vec!["ollama", "cache"] });
+        let report = readiness.report();
+        assert_eq!((report.missing, report.degraded), (vec!["database"], vec!["ollama", "cache"]));
         readiness.set_database(true, false);
         assert_eq!(readiness.report().missing, ["schema"]);
         readiness.set_database(true, true);

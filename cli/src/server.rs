@@ -27,7 +27,9 @@ pub(crate) fn api_config(
     ollama: &OllamaSettings,
     environment: Environment,
 ) -> Result<paddock_api::Config, Error> {
-    let mut config = paddock_api::Config::new(config::ollama_backend(ollama, environment)?);
+    let mut backends = config::ollama_backends(ollama, environment)?;
+    let mut config = paddock_api::Config::new(backends.remove(0));
+    config.ollama.append(&mut backends);
     config.public_url = config::public_url(ollama)?.map(String::from);
     config.drain_timeout = serve.drain.drain_timeout;
     config.requests_per_minute = serve.rate_limit_per_minute;
@@ -39,6 +41,11 @@ pub(crate) fn api_config(
     config.model_registries = model_registries(ollama)?;
     config.max_pulls = serve.max_pulls;
     config.timeouts = config::timeouts(serve)?;
+    config.queue = paddock_api::QueueLimits {
+        max_concurrent_per_model: serve.max_concurrent_per_model,
+        size: serve.queue_size,
+        timeout: serve.queue_timeout,
+    };
     Ok(config)
 }
 
@@ -128,22 +135,23 @@ fn lease(settings: &OperatorSettings, kube: &kube::Config) -> Result<paddock_ope
     Ok(paddock_operator::Lease { namespace, name, identity })
 }
 
-/// The client for Ollama's management operations.
-pub(crate) fn ollama_client(
+/// The clients for the management operations of each Ollama.
+pub(crate) fn ollama_clients(
     ollama: &OllamaSettings,
     environment: Environment,
-) -> Result<paddock_ollama::Client, Error> {
-    let backend = config::ollama_backend(ollama, environment)?;
-    Ok(paddock_ollama::Client::new(backend, paddock_ollama::Timeouts::default()).context("OLLAMA_BASE_URL")?)
+) -> Result<Vec<paddock_ollama::Client>, Error> {
+    let backends = config::ollama_backends(ollama, environment)?;
+    let client = |backend| paddock_ollama::Client::new(backend, paddock_ollama::Timeouts::default());
+    Ok(backends.into_iter().map(client).collect::<Result<_, _>>().context("OLLAMA_BASE_URL")?)
 }
 
 /// Runs the operator until it stops.
 pub(crate) async fn run_operator(
     config: paddock_operator::Config,
     accounts: Accounts,
-    ollama: paddock_ollama::Client,
+    ollama: Vec<paddock_ollama::Client>,
     stop: tokio_util::sync::CancellationToken,
     readiness: paddock_operator::Readiness,
 ) -> anyhow::Result<()> {
-    paddock_operator::run(config, accounts, vec![ollama], stop, readiness).await.context("the operator failed")
+    paddock_operator::run(config, accounts, ollama, stop, readiness).await.context("the operator failed")
 }

@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use crate::{
     listen_address::{self, ListenAddress},
     value_parsers::{
-        parse_bool, parse_db_connections, parse_duration, parse_max_connections, parse_max_pulls, parse_network,
-        parse_origin, parse_password_length, parse_port, parse_requests,
+        parse_bool, parse_db_connections, parse_duration, parse_max_concurrent, parse_max_connections, parse_max_pulls,
+        parse_network, parse_origin, parse_password_length, parse_port, parse_queue_size, parse_requests,
     },
 };
 
@@ -165,6 +165,16 @@ pub(crate) struct ServeSettings {
     /// Models that the API pulls at the same time, 1 to 100, over all replicas; further pulls wait
     #[arg(long, env = "MAX_PULLS", value_name = "N", default_value = "2", value_parser = parse_max_pulls)]
     pub(crate) max_pulls: u16,
+    /// Requests of one model that this process runs at once, 1 to 100000; further requests wait in a
+    /// queue that is fair to users [default: no limit]
+    #[arg(long, env = "MAX_CONCURRENT_PER_MODEL", value_name = "N", value_parser = parse_max_concurrent)]
+    pub(crate) max_concurrent_per_model: Option<usize>,
+    /// Requests that may wait for their model, 0 to 100000
+    #[arg(long, env = "QUEUE_SIZE", value_name = "N", default_value = "1024", value_parser = parse_queue_size)]
+    pub(crate) queue_size: usize,
+    /// How long a request may wait for its model
+    #[arg(long, env = "QUEUE_TIMEOUT", value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) queue_timeout: Duration,
     /// Folder for usage records while the database is unavailable [default: beside the SQLite file;
     /// else /var/lib/paddock/usage, in local a temporary folder]
     #[arg(long, env = "USAGE_SPOOL_DIR", value_name = "DIR")]

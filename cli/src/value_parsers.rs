@@ -34,6 +34,25 @@ pub(crate) fn parse_max_pulls(text: &str) -> Result<u16, String> {
     number.ok_or_else(|| format!("`{text}` is not a number of pulls; use a number from 1 to 100, such as 2"))
 }
 
+/// The highest number of requests that run or wait.
+const MAX_QUEUE: usize = 100_000;
+
+/// Parses MAX_CONCURRENT_PER_MODEL.
+pub(crate) fn parse_max_concurrent(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_QUEUE).contains(number));
+    number.ok_or_else(|| {
+        format!("`{text}` is not a number of requests; use a number from 1 to {MAX_QUEUE}, such as 4, or unset it for no limit")
+    })
+}
+
+/// Parses QUEUE_SIZE.
+pub(crate) fn parse_queue_size(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= MAX_QUEUE);
+    number.ok_or_else(|| {
+        format!("`{text}` is not a number of requests; use a number from 0 to {MAX_QUEUE}, such as 1024")
+    })
+}
+
 /// Parses PASSWORD_MIN_LENGTH.
 pub(crate) fn parse_password_length(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (PASSWORD_LOWEST_MINIMUM..=PASSWORD_HIGHEST_MINIMUM).contains(n));

@@ -40,7 +40,7 @@ pub use dialect::{Dialect, dialect_of};
 pub use endpoints::{
     Access, ENDPOINTS, Endpoint, FORBIDDEN_PATHS, Lookup, Operation, RouteError, RouteErrorKind, UNSERVED_PATHS, lookup,
 };
-pub use listing::{filter_openai_models, filter_tags, find_openai_model, hide_prompts};
+pub use listing::{filter_openai_models, filter_tags, find_openai_model, hide_prompts, merge_lists};
 pub use names::{ModelName, NameError, Part};
 pub use patterns::{ModelPattern, allows, covers, only_denies, overlap};
 pub use registry::{InvalidRegistry, ModelRegistry, RegistryError, check_registry};

@@ -78,13 +78,12 @@ pub(super) enum AdmissionError {
 }
 
 /// Returns the tokens to reserve: those of the prompt, and the most that the response may have.
-pub(super) fn reserved_tokens(operation: Operation, prompt: u64, max_output: Option<u64>) -> i64 {
+pub(super) fn reserved_tokens(operation: Operation, prompt: u64, max_output: Option<u64>) -> u64 {
     let output = match operation {
         Operation::Embed => 0,
         _ => max_output.unwrap_or(DEFAULT_OUTPUT_TOKENS),
     };
-    let tokens = prompt.saturating_add(output).min(MAX_RESERVED_TOKENS);
-    i64::try_from(tokens).unwrap_or(i64::MAX)
+    prompt.saturating_add(output).min(MAX_RESERVED_TOKENS)
 }
 
 impl Admission {
@@ -99,7 +98,7 @@ impl Admission {
         &self,
         principal: &Principal,
         usage: PendingUsage,
-        tokens: i64,
+        tokens: u64,
     ) -> Result<PendingUsage, AdmissionError> {
         let key = match &principal.via {
             AuthMethod::Key { limits, .. } => Some(*limits),
@@ -109,6 +108,7 @@ impl Admission {
         if !limits.apply() {
             return Ok(usage);
         }
+        let tokens = i64::try_from(tokens).unwrap_or(i64::MAX);
         let (inner, user, key) = (Arc::clone(&self.0), principal.user_id, principal.credential_id());
         let reserving = async move { inner.reserve(user, key, usage, tokens, &limits).await };
         // In a task of its own: if the client leaves, the task still knows whether there is a

@@ -1,7 +1,8 @@
 //! The errors that only the gateway has.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
+use super::queue::QueueError;
 use crate::{
     auth::REFUSED,
     config::Timeout,
@@ -10,6 +11,9 @@ use crate::{
         request_outcome::RequestOutcome,
     },
 };
+
+/// When a client may try again that the queue refused.
+const QUEUE_RETRY: Duration = Duration::from_secs(5);
 
 /// Creates an error with its own code.
 pub(super) fn gateway_error(kind: Kind, code: &'static str, detail: impl Into<Cow<'static, str>>) -> ApiError {
@@ -54,6 +58,15 @@ pub(super) fn revoked() -> ApiError {
 /// The server shuts down, and the drain timeout has passed.
 pub(super) fn shutdown() -> ApiError {
     unavailable("shutdown", "the gateway is shutting down")
+}
+
+/// The request may not wait, or not any longer, for its model.
+pub(super) fn queue_refused(refused: QueueError) -> ApiError {
+    let detail = match refused {
+        QueueError::Full => "too many requests wait for their model already; try again later",
+        QueueError::Timeout => "the request waited too long for its model (QUEUE_TIMEOUT); try again later",
+    };
+    gateway_error(Kind::Unavailable, refused.code(), detail).with_retry_after(QUEUE_RETRY)
 }
 
 /// Usage cannot be recorded, so the request is not admitted.

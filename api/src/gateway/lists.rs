@@ -1,20 +1,23 @@
 //! Lists and descriptions of models, filtered to what the caller may see.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use paddock_accounts::{access::Principal, types::Role};
 use paddock_ollama::{
-    Dialect, Endpoint, ModelName, filter_openai_models, filter_tags, find_openai_model, hide_prompts,
+    Dialect, Endpoint, filter_openai_models, filter_tags, find_openai_model, hide_prompts, merge_lists,
 };
 use paddock_store::error_chain;
 use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Gateway, error, headers,
+    Gateway,
+    backends::{BackendLease, GatewayBackend},
+    error, headers,
     model_access::{NamedModel, allowed_model, allows},
     model_cache::{Found, LIST_TIMEOUT},
     upstream::UpstreamError,
@@ -41,7 +44,7 @@ pub(super) struct ShortRequest<'a> {
 impl ShortRequest<'_> {
     /// Lists the local models that the caller may use.
     pub(super) async fn list(&self, headers: HeaderMap, principal: &Principal) -> Result<Response, ApiError> {
-        let (response, body) = self.fetch(self.endpoint.path, headers, None).await?;
+        let (response, body) = self.fetch_list(headers).await?;
         if response.status() != StatusCode::OK {
             return Ok(with_body(response, body));
         }
@@ -49,10 +52,9 @@ impl ShortRequest<'_> {
             Dialect::Ollama => filter_tags(&body, |name| allows(principal, name)),
             Dialect::OpenAi | Dialect::Anthropic => {
                 // OpenAI's list does not mark remote models. The native list does.
-                let snapshot = self.gateway.model_cache.snapshot_since(self.started).await;
-                let snapshot = snapshot.map_err(|_| error::upstream_unavailable())?;
-                let is_local = |name: &ModelName| snapshot.find(name) == Found::Local;
-                filter_openai_models(&body, |name| allows(principal, name) && is_local(name))
+                let backends = &self.gateway.backends;
+                backends.lists_since(self.started).await.map_err(|_| error::upstream_unavailable())?;
+                filter_openai_models(&body, |name| allows(principal, name) && backends.is_local_now(name))
             }
         };
         Ok(with_body(response, filtered.map_err(|error| malformed(&error))?))
@@ -68,8 +70,8 @@ impl ShortRequest<'_> {
     ) -> Result<Response, ApiError> {
         let written = decoded_model(self.endpoint, path)?;
         let model = allowed_model(&written, principal)?;
-        self.find_model(&model).await?;
-        let (response, body) = self.fetch(OPENAI_MODELS, headers, None).await?;
+        let backend = self.backend_of(&model).await?;
+        let (response, body) = self.fetch(backend.backend(), OPENAI_MODELS, headers, None).await?;
         if response.status() != StatusCode::OK {
             return Ok(with_body(response, body));
         }
@@ -85,8 +87,8 @@ impl ShortRequest<'_> {
         body: Bytes,
         principal: &Principal,
     ) -> Result<Response, ApiError> {
-        self.find_model(model).await?;
-        let (response, body) = self.fetch(self.endpoint.path, headers, Some(body)).await?;
+        let backend = self.backend_of(model).await?;
+        let (response, body) = self.fetch(backend.backend(), self.endpoint.path, headers, Some(body)).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Err(model.not_found()),
             StatusCode::OK if !principal.roles.has(Role::Admin) => {
@@ -104,8 +106,8 @@ impl ShortRequest<'_> {
         model: &NamedModel,
         body: Bytes,
     ) -> Result<Response, ApiError> {
-        self.find_model(model).await?;
-        let (response, body) = self.fetch(self.endpoint.path, headers, Some(body)).await?;
+        let backend = self.backend_of(model).await?;
+        let (response, body) = self.fetch(backend.backend(), self.endpoint.path, headers, Some(body)).await?;
         if response.status() == StatusCode::NOT_FOUND {
             let reason = "this Ollama cannot count tokens; it has no path /v1/messages/count_tokens";
             return Err(error::gateway_error(Kind::NotFound, "not_supported", reason));
@@ -115,24 +117,57 @@ impl ShortRequest<'_> {
 
     /// Forwards a request without a body, and returns the response unchanged.
     pub(super) async fn relay(&self, headers: HeaderMap) -> Result<Response, ApiError> {
-        let (response, body) = self.fetch(self.endpoint.path, headers, None).await?;
+        let up = self.up().await?;
+        let backend = up.first().ok_or_else(error::upstream_unavailable)?;
+        let (response, body) = self.fetch(backend, self.endpoint.path, headers, None).await?;
         Ok(with_body(response, body))
     }
 
-    /// Fails unless Ollama has the model and runs it locally.
-    pub(super) async fn find_model(&self, model: &NamedModel) -> Result<(), ApiError> {
-        find_model(self.gateway, model, self.started).await
+    /// Returns a backend that has the model and runs it locally.
+    async fn backend_of(&self, model: &NamedModel) -> Result<BackendLease, ApiError> {
+        find_model(self.gateway, model, self.started).await?;
+        self.gateway.backends.choose(&model.name, &[]).ok_or_else(error::upstream_unavailable)
+    }
+
+    /// Returns the backends that are up, at least one.
+    async fn up(&self) -> Result<Vec<Arc<GatewayBackend>>, ApiError> {
+        self.gateway.backends.up(self.started).await.map_err(|_| error::upstream_unavailable())
+    }
+
+    /// Requests a list of models from every backend that is up, and merges the lists. Fails if no
+    /// backend sends its list.
+    async fn fetch_list(&self, headers: HeaderMap) -> Result<(Response, Bytes), ApiError> {
+        let up = self.up().await?;
+        let path = self.endpoint.path;
+        let mut fetched = join_all(up.iter().map(|backend| self.fetch(backend, path, headers.clone(), None))).await;
+        if fetched.len() == 1 {
+            return fetched.remove(0);
+        }
+        let mut lists: Vec<(Response, Bytes)> = Vec::new();
+        let mut failed = None;
+        for result in fetched {
+            match result {
+                Ok(list) if list.0.status() == StatusCode::OK => lists.push(list),
+                other => failed = Some(other),
+            }
+        }
+        let bodies: Vec<Bytes> = lists.iter().map(|(_, body)| body.clone()).collect();
+        match (lists.into_iter().next(), failed) {
+            (Some((response, _)), _) => Ok((response, merge_lists(&bodies).map_err(|error| malformed(&error))?)),
+            (None, Some(failed)) => failed,
+            (None, None) => Err(error::upstream_unavailable()),
+        }
     }
 
     /// Forwards a request and reads the whole response. Returns the head and the body separately.
     async fn fetch(
         &self,
+        backend: &GatewayBackend,
         path: &'static str,
         headers: HeaderMap,
         body: Option<Bytes>,
     ) -> Result<(Response, Bytes), ApiError> {
-        let Gateway { upstream, model_cache, timeouts, .. } = self.gateway;
-        model_cache.require_up(self.started).await.map_err(|_| error::upstream_unavailable())?;
+        let (upstream, timeouts) = (&backend.upstream, &self.gateway.timeouts);
         let deadline = self.started + LIST_TIMEOUT;
         let fetched = async {
             let headers = headers::to_ollama(headers, self.context.id());
@@ -158,7 +193,7 @@ impl ShortRequest<'_> {
 
 /// Fails unless Ollama has the model and runs it locally. `since` is when the request began.
 pub(super) async fn find_model(gateway: &Gateway, model: &NamedModel, since: Instant) -> Result<(), ApiError> {
-    match gateway.model_cache.find(&model.name, since).await {
+    match gateway.backends.find(&model.name, since).await {
         Ok(Found::Local) => Ok(()),
         Ok(Found::Remote) => Err(super::model_access::remote()),
         Ok(Found::Missing) => Err(model.not_found()),

@@ -5,9 +5,11 @@
 //!
 //! 1. [`authorize`] authenticates the caller and checks its permission.
 //! 2. [`plan`] checks and edits the body, with [`model_access`] and [`shared_state`].
-//! 3. [`model_cache`] decides whether the model exists and whether Ollama is up.
+//! 3. [`model_cache`] decides whether the model exists and whether an Ollama is up.
 //! 4. [`admission`] reserves what the request will use of the limits of its user and key.
-//! 5. [`forward`] sends the request to Ollama through [`upstream`], within [`timeouts`].
+//!    [`queue`] waits until the model has a place for the request.
+//! 5. [`forward`] sends the request to one of the [`backends`] through [`upstream`], within
+//!    [`timeouts`].
 //! 6. [`stream`] returns the response to the client.
 //! 7. [`usage`] records the tokens of the request. If Ollama reports no counts,
 //!    [`prompt_estimate`] estimates the prompt.
@@ -18,6 +20,7 @@
 
 mod admission;
 mod authorize;
+mod backends;
 pub(crate) mod compatible;
 mod error;
 mod forward;
@@ -29,12 +32,15 @@ mod model_cache;
 mod pipeline;
 mod plan;
 mod prompt_estimate;
+mod queue;
 mod revocation;
 mod shared_state;
 mod stream;
 mod timeouts;
 mod upstream;
 pub(crate) mod usage;
+
+use std::sync::Arc;
 
 use paddock_accounts::Accounts;
 use paddock_ollama::ENDPOINTS;
@@ -47,12 +53,12 @@ use crate::{
     models::Models,
 };
 use admission::Admission;
-use model_cache::ModelCache;
+use backends::Backends;
 pub(crate) use model_cache::REFRESH_INTERVAL as MODELS_REFRESH_INTERVAL;
 pub(crate) use pipeline::{refuse, serve};
 use prompt_estimate::PromptEstimator;
+use queue::RequestQueue;
 use revocation::RevocationWatcher;
-use upstream::UpstreamClient;
 use usage::Recorder;
 
 /// Why the gateway cannot be set up.
@@ -74,14 +80,14 @@ pub(crate) struct Gateway {
     accounts: Accounts,
     admission: Admission,
     authenticator: Authenticator,
+    backends: Backends,
     body_limit: usize,
-    model_cache: ModelCache,
     models: Models,
     prompt_estimator: PromptEstimator,
+    queue: Arc<RequestQueue>,
     recorder: Recorder,
     revocations: RevocationWatcher,
     timeouts: Timeouts,
-    upstream: UpstreamClient,
 }
 
 impl Gateway {
@@ -102,14 +108,14 @@ impl Gateway {
             admission: Admission::new(accounts.clone(), process),
             accounts,
             authenticator,
+            backends: Backends::new(&config.ollama)?,
             body_limit: config.body_limit,
-            model_cache: ModelCache::new(config.ollama.clone())?,
             models,
             prompt_estimator: PromptEstimator::default(),
+            queue: RequestQueue::new(config.queue),
             recorder,
             revocations: RevocationWatcher::new(hard_shutdown),
             timeouts: config.timeouts,
-            upstream: UpstreamClient::new(&config.ollama)?,
         })
     }
 
@@ -118,8 +124,13 @@ impl Gateway {
         self.revocations.run(&self.accounts).await;
     }
 
-    /// Refreshes the list of models once. Returns whether Ollama answered.
+    /// Refreshes the lists of models once. Returns whether an Ollama answered.
     pub(crate) async fn refresh_models(&self) -> bool {
-        self.model_cache.refresh().await.is_ok()
+        self.backends.refresh().await
+    }
+
+    /// Returns the URL of each backend that is not used, and why.
+    pub(crate) fn backend_problems(&self) -> Vec<(String, String)> {
+        self.backends.problems()
     }
 }

@@ -3,7 +3,11 @@
 //! Refreshing the list is also the health check. After several failures Ollama counts as down:
 //! requests that wait for it end, and new ones are refused at once.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use paddock_ollama::{Backend, Client, ClientError, ModelName, Timeouts};
 use paddock_store::error_chain;
@@ -50,6 +54,8 @@ pub(super) struct Snapshot {
     requested_at: Instant,
     /// Whether a model is remote, by canonical name.
     is_remote: HashMap<Box<str>, bool>,
+    /// The canonical names of the models in memory.
+    loaded: HashSet<Box<str>>,
 }
 
 impl Snapshot {
@@ -64,6 +70,8 @@ impl Snapshot {
 
 /// Caches the list of models.
 pub(super) struct ModelCache {
+    /// The URL of the Ollama.
+    url: String,
     client: Client,
     snapshot: RwLock<Option<Arc<Snapshot>>>,
     health: RwLock<Health>,
@@ -79,6 +87,8 @@ struct Health {
     failures: u32,
     /// Cancelled while Ollama counts as down.
     down: CancellationToken,
+    /// Why Ollama counts as down.
+    problem: Option<String>,
 }
 
 /// Why the list of models is not available.
@@ -94,6 +104,7 @@ impl ModelCache {
     pub(super) fn new(backend: Backend) -> Result<Self, ClientError> {
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT, request: LIST_TIMEOUT, ..Timeouts::default() };
         Ok(Self {
+            url: backend.base_url().as_str().trim_end_matches('/').to_owned(),
             client: Client::new(backend, timeouts)?,
             snapshot: RwLock::default(),
             health: RwLock::default(),
@@ -110,6 +121,41 @@ impl ModelCache {
             None | Some(Found::Missing) => Ok(self.snapshot_since(since).await?.find(name)),
             Some(found) => Ok(found),
         }
+    }
+
+    /// The URL of the Ollama.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether Ollama does not count as down.
+    pub(super) fn is_up(&self) -> bool {
+        !self.health.read().down.is_cancelled()
+    }
+
+    /// Why Ollama counts as down.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.health.read().problem.clone()
+    }
+
+    /// Whether Ollama is up and runs the model itself, by the latest list.
+    pub(super) fn is_local_now(&self, name: &ModelName) -> bool {
+        self.is_up() && self.latest().is_some_and(|snapshot| snapshot.find(name) == Found::Local)
+    }
+
+    /// Whether the model is in memory, by the latest list.
+    pub(super) fn is_loaded(&self, name: &ModelName) -> bool {
+        self.latest().is_some_and(|snapshot| snapshot.loaded.contains(name.as_str()))
+    }
+
+    /// Whether the latest list has the model, or there is no list.
+    pub(super) fn may_have(&self, name: &ModelName) -> bool {
+        self.latest().is_none_or(|snapshot| snapshot.find(name) != Found::Missing)
+    }
+
+    /// Counts a request that could not connect as a failed refresh.
+    pub(super) fn record_unreachable(&self, error: &dyn std::error::Error) {
+        self.record_failure(&error_chain(error), 1);
     }
 
     /// Returns the token that is cancelled when Ollama goes down.
@@ -152,38 +198,55 @@ impl ModelCache {
     }
 
     async fn request(&self, now: Instant) -> Result<Arc<Snapshot>, ClientError> {
-        let tags = self.client.tags().await;
+        let (tags, loaded, version) =
+            tokio::join!(self.client.tags(), self.client.loaded_models(), self.client.check_version());
+        let tags = version.and(tags);
         self.record_health(tags.as_ref().err());
         // The filter drops names that Ollama lists but refuses in requests.
         let tags = tags?;
         let named = tags.iter().filter_map(|tag| Some((Box::from(tag.model_name().ok()?.as_str()), tag.is_remote())));
-        let snapshot = Arc::new(Snapshot { requested_at: now, is_remote: named.collect() });
+        // Without the list of loaded models, the models are still known.
+        let loaded = loaded.unwrap_or_default().into_iter();
+        let loaded = loaded.filter_map(|model| Some(Box::from(ModelName::parse(&model.name).ok()?.as_str()))).collect();
+        let snapshot = Arc::new(Snapshot { requested_at: now, is_remote: named.collect(), loaded });
         *self.snapshot.write() = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
     /// Records the result of a refresh. `error` is `None` if the refresh succeeded.
     fn record_health(&self, error: Option<&ClientError>) {
-        let mut health = self.health.write();
-        let Some(error) = error else {
+        if let Some(error) = error {
+            // Waiting does not make an Ollama newer.
+            let weight = if matches!(error, ClientError::Outdated { .. }) { MAX_FAILURES } else { 1 };
+            self.record_failure(&error_chain(error), weight);
+        } else {
+            let mut health = self.health.write();
             if health.down.is_cancelled() {
-                tracing::info!("Ollama is back");
+                tracing::info!(backend = self.url, "Ollama is back");
             }
             // Requests hold clones of the token, so only a cancelled token is replaced.
             if health.failures > 0 {
                 *health = if health.down.is_cancelled() {
                     Health::default()
                 } else {
-                    Health { failures: 0, down: health.down.clone() }
+                    Health { failures: 0, down: health.down.clone(), problem: None }
                 };
             }
+        }
+    }
+
+    /// Records a failure that counts as `weight` refreshes.
+    fn record_failure(&self, error: &str, weight: u32) {
+        let mut health = self.health.write();
+        health.failures = health.failures.saturating_add(weight);
+        if health.failures < MAX_FAILURES {
             return;
-        };
-        health.failures = health.failures.saturating_add(1);
-        if health.failures >= MAX_FAILURES && !health.down.is_cancelled() {
-            tracing::warn!(error = error_chain(error), "Ollama is down; waiting requests end");
+        }
+        if !health.down.is_cancelled() {
+            tracing::warn!(backend = self.url, error, "Ollama is down; waiting requests end");
             health.down.cancel();
         }
+        health.problem = Some(error.to_owned());
     }
 
     fn latest(&self) -> Option<Arc<Snapshot>> {
@@ -209,6 +272,16 @@ mod tests {
         assert!(!waiting.is_cancelled());
         cache.record_health(Some(&ClientError::Timeout));
         assert!(waiting.is_cancelled());
+    }
+
+    #[test]
+    fn an_outdated_ollama_is_down_at_once() {
+        let cache = cache();
+        cache.record_health(Some(&ClientError::Outdated { version: "0.16.0".to_owned(), minimum: "0.17.1" }));
+        assert!(!cache.is_up());
+        assert!(cache.problem().unwrap().contains("0.16.0"));
+        cache.record_health(None);
+        assert_eq!(cache.problem(), None);
     }
 
     #[test]

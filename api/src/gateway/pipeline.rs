@@ -5,20 +5,21 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use paddock_accounts::access::{Permission, Principal};
-use paddock_ollama::{Endpoint, Operation, RouteError, RouteErrorKind};
+use paddock_ollama::{Endpoint, ModelName, Operation, RouteError, RouteErrorKind};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Gateway,
     admission::{AdmissionError, reserved_tokens},
     authorize,
-    error::gateway_error,
+    error::{error_of, gateway_error, queue_refused, upstream_unavailable},
     forward::{AdmittedRequest, forward},
     lists::{ShortRequest, find_model},
     model_access::allows,
     model_admin::AdminRequest,
-    plan::{PlannedRequest, plan},
-    prompt_estimate::PromptEstimate,
+    plan::plan,
+    queue::QueuePermit,
+    revocation::RevocationGuard,
     usage::{PendingUsage, UsageRequest},
 };
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
         error::{ApiError, Kind},
         request_context::RequestContext,
         request_metrics::RequestMetrics,
+        request_outcome::RequestOutcome,
         slot::evictable_while,
     },
 };
@@ -247,23 +249,20 @@ impl GatewayRequest<'_> {
         }
         find_model(gateway, &plan.model, self.started).await?;
         let prompt = gateway.prompt_estimator.request(&plan.model.name, plan.prompt_bytes);
-        let usage = self.reserve(caller.principal(), &plan, &prompt).await?;
-        Ok(AdmittedRequest { headers, plan, revocation, prompt, usage })
+        let principal = caller.principal();
+        let tokens = reserved_tokens(self.endpoint.operation, prompt.tokens(), plan.max_output_tokens);
+        let usage = self.reserve(principal, &plan.model.name, tokens).await?;
+        let place = self.wait_in_queue(principal, &plan.model.name, tokens, &revocation).await?;
+        Ok(AdmittedRequest { headers, plan, revocation, prompt, usage, place })
     }
 
     /// Reserves what the request will use of the limits of its principal. A refused request is not
     /// counted against the requests per minute either.
-    async fn reserve(
-        &self,
-        principal: &Principal,
-        plan: &PlannedRequest,
-        prompt: &PromptEstimate,
-    ) -> Result<PendingUsage, ApiError> {
+    async fn reserve(&self, principal: &Principal, model: &ModelName, tokens: u64) -> Result<PendingUsage, ApiError> {
         let Self { gateway, endpoint, context, started } = *self;
-        let request = UsageRequest { endpoint, context, principal, model: &plan.model.name };
+        let request = UsageRequest { endpoint, context, principal, model };
         let permits = gateway.recorder.permits()?;
         let usage = PendingUsage::new(request.record(&gateway.accounts, started), permits);
-        let tokens = reserved_tokens(endpoint.operation, prompt.tokens(), plan.max_output_tokens);
         match gateway.admission.reserve(principal, usage, tokens).await {
             Err(refused @ AdmissionError::Exceeded(..)) => {
                 gateway.authenticator.refund(principal, context).await;
@@ -271,6 +270,34 @@ impl GatewayRequest<'_> {
             }
             admitted => Ok(admitted?),
         }
+    }
+
+    /// Waits until the model has a place for the request. Returns `None` if its places are not
+    /// limited. A refused request is not counted against the requests per minute.
+    async fn wait_in_queue(
+        &self,
+        principal: &Principal,
+        model: &ModelName,
+        tokens: u64,
+        revocation: &RevocationGuard,
+    ) -> Result<Option<QueuePermit>, ApiError> {
+        let Self { gateway, context, .. } = self;
+        if !gateway.queue.is_limited() {
+            return Ok(None);
+        }
+        let refused = tokio::select! {
+            biased;
+            () = revocation.token().cancelled() => {
+                return Err(error_of(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown }));
+            }
+            () = gateway.backends.all_down() => return Err(upstream_unavailable()),
+            place = gateway.queue.acquire(model, principal.user_id, tokens) => match place {
+                Ok(place) => return Ok(place),
+                Err(refused) => refused,
+            },
+        };
+        gateway.authenticator.refund(principal, context).await;
+        Err(queue_refused(refused))
     }
 
     /// Checks the caller's rights again, because a client can send the body slowly. If no rights

@@ -18,8 +18,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    error::error_of, headers, prompt_estimate::PromptEstimate, revocation::RevocationGuard, timeouts::Deadlines,
-    usage::UsageGuard,
+    backends::BackendLease, error::error_of, headers, prompt_estimate::PromptEstimate, revocation::RevocationGuard,
+    timeouts::Deadlines, usage::UsageGuard,
 };
 use crate::{config::Timeout, http::request_outcome::RequestOutcome};
 
@@ -43,6 +43,7 @@ pub(super) struct RequestGuards {
     pub(super) deadlines: Deadlines,
     pub(super) revocation: RevocationGuard,
     pub(super) usage: UsageGuard,
+    pub(super) backend: BackendLease,
 }
 
 /// Builds the client's response from Ollama's response. Waits for the first chunk of a stream, or
@@ -54,7 +55,7 @@ pub(super) async fn respond(
     metering: Metering,
     guards: RequestGuards,
 ) -> Result<Response, RequestOutcome> {
-    let RequestGuards { deadlines, revocation, usage } = guards;
+    let RequestGuards { deadlines, revocation, usage, backend } = guards;
     let (head, upstream) = upstream.into_parts();
     let is_success = head.status.is_success();
     let (is_stream, now) = (metering.is_stream && is_success, Instant::now());
@@ -73,6 +74,7 @@ pub(super) async fn respond(
         timer: Box::pin(sleep_until(deadlines.chunk_deadline(now).0)),
         cancelled: Box::pin(revocation.token().clone().cancelled_owned()),
         revocation,
+        _backend: backend,
     };
     if is_success {
         body.prefetch(if is_stream { 1 } else { MAX_HELD }).await?;
@@ -110,6 +112,7 @@ struct MeteredBody {
     timer: Pin<Box<Sleep>>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     revocation: RevocationGuard,
+    _backend: BackendLease,
 }
 
 /// The next event of Ollama's response.

@@ -57,6 +57,22 @@ pub fn describe_metrics() {
         "paddock_gateway_ignored_fields_total",
         "Fields that were removed from requests because they change what all callers share, by field"
     );
+    describe_counter!(
+        "paddock_limits_exceeded_total",
+        "Requests over a limit of tokens or of concurrent requests, by limit: user or key, and by reason"
+    );
+    describe_gauge!("paddock_backend_up", "Whether the latest health check of a backend succeeded, by its URL");
+    describe_counter!(
+        "paddock_backend_failovers_total",
+        "Requests that went to another backend, because they did not reach the first one"
+    );
+    describe_gauge!("paddock_queue_waiting", "Requests that wait for their model");
+    describe_histogram!("paddock_queue_wait_seconds", Unit::Seconds, "Time that requests waited for their model");
+    describe_histogram!("paddock_queue_position", "Requests that waited for the model, when another one joined them");
+    describe_counter!(
+        "paddock_queue_refused_total",
+        "Requests that the queue refused, by reason: queue_full or queue_timeout"
+    );
     describe_gauge!("paddock_gateway_in_flight", "Requests that have been admitted and have not ended");
     describe_counter!(
         "paddock_audit_aggregated_total",

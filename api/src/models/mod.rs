@@ -53,7 +53,7 @@ impl Models {
     pub(crate) fn new(config: &Config, accounts: Accounts, shutdown: CancellationToken) -> Result<Self, ClientError> {
         Ok(Self(Arc::new(Inner {
             accounts,
-            backends: vec![BackendClient::new(config.ollama.clone())?],
+            backends: config.ollama.iter().cloned().map(BackendClient::new).collect::<Result<_, _>>()?,
             registries: config.model_registries.clone(),
             max_pulls: config.max_pulls,
             running: RunningPulls::default(),

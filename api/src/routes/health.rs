@@ -9,7 +9,7 @@ use crate::{
         error::{ApiError, Kind},
         openapi_problems::NotReadyResponse,
     },
-    readiness::Readiness,
+    readiness::{BackendProblem, Readiness},
 };
 
 /// The process answers.
@@ -42,6 +42,8 @@ pub(crate) struct Ready {
     /// each process counts requests alone although they should be shared.
     #[schema(value_type = Vec<String>)]
     degraded: Vec<&'static str>,
+    /// The backends that are not used.
+    backends: Vec<BackendProblem>,
 }
 
 /// Reports whether the process is ready for requests.
@@ -56,5 +58,5 @@ pub(crate) async fn ready(State(readiness): State<Readiness>) -> Result<Json<Rea
     if !report.is_ready() {
         return Err(ApiError::new(Kind::NotReady, format!("not ready: {}", report.missing.join(", "))));
     }
-    Ok(Json(Ready { status: "ready", degraded: report.degraded }))
+    Ok(Json(Ready { status: "ready", degraded: report.degraded, backends: report.backends }))
 }

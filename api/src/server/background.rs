@@ -15,6 +15,7 @@ use crate::{
         usage::{UsageBacklog, replay, writer},
     },
     http::deadline::with_db_timeout,
+    readiness::BackendProblem,
 };
 
 /// The time between two removals of expired sessions.
@@ -74,9 +75,12 @@ fn spawn(tasks: &TaskTracker, stop: &CancellationToken, task: impl Future<Output
     tasks.spawn(stop.clone().run_until_cancelled_owned(task));
 }
 
-/// Refreshes the list of Ollama's models, and reports to readiness whether Ollama answered.
+/// Refreshes the lists of models, and reports to readiness which backends answered.
 async fn refresh_models(app: &App) {
     app.readiness.set_ollama(app.gateway.refresh_models().await);
+    let problems = app.gateway.backend_problems().into_iter();
+    app.readiness
+        .set_backend_problems(problems.map(|(backend, problem)| BackendProblem { backend, problem }).collect());
 }
 
 async fn run_model_refreshes(app: App) {

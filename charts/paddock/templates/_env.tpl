@@ -126,6 +126,18 @@
   value: {{ $config.authFailuresPerMinute | quote }}
 - name: MAX_PULLS
   value: {{ $config.maxPulls | quote }}
+{{- with $config.maxConcurrentPerModel }}
+- name: MAX_CONCURRENT_PER_MODEL
+  value: {{ . | quote }}
+{{- end }}
+{{- with $config.queueSize }}
+- name: QUEUE_SIZE
+  value: {{ . | quote }}
+{{- end }}
+{{- with $config.queueTimeout }}
+- name: QUEUE_TIMEOUT
+  value: {{ . }}
+{{- end }}
 {{- with $config.maxConnections }}
 - name: MAX_CONNECTIONS
   value: {{ . | quote }}

@@ -1,4 +1,4 @@
-//! The Ollama behind the gateway, and how long a request to it may take.
+//! The Ollamas behind the gateway, and how long a request to them may take.
 
 use paddock_api::Timeouts;
 use paddock_ollama::{Backend, BackendError};
@@ -9,16 +9,25 @@ use crate::{
     settings::{Environment, OllamaSettings, ServeSettings},
 };
 
-/// The base URL of Ollama.
-pub(crate) fn ollama_url(settings: &OllamaSettings, environment: Environment) -> Result<url::Url, Error> {
-    const NAME: &str = "OLLAMA_BASE_URL";
+/// The base URLs of Ollama, at least one.
+pub(crate) fn ollama_urls(settings: &OllamaSettings, environment: Environment) -> Result<Vec<url::Url>, Error> {
     let text = settings.ollama_base_url.as_deref().unwrap_or(match environment {
         Environment::Local => "http://localhost:11434",
         Environment::Prod => "http://ollama.default.svc.cluster.local:11434",
     });
-    if text.contains(',') {
-        return Err(Error::config(format!("{NAME} names several servers; set it to the URL of one")));
+    let mut urls = Vec::new();
+    for text in text.split(',') {
+        let url = parse_ollama_url(text.trim())?;
+        if urls.contains(&url) {
+            return Err(Error::config(format!("OLLAMA_BASE_URL names {url} twice; name each server once")));
+        }
+        urls.push(url);
     }
+    Ok(urls)
+}
+
+fn parse_ollama_url(text: &str) -> Result<url::Url, Error> {
+    const NAME: &str = "OLLAMA_BASE_URL";
     if url::Url::parse(text).is_ok_and(|url| !url.username().is_empty() || url.password().is_some()) {
         return Err(Error::config(format!(
             "{NAME} contains a user name or password; set OLLAMA_AUTHORIZATION to `Basic <base64 of user:password>` instead"
@@ -27,9 +36,12 @@ pub(crate) fn ollama_url(settings: &OllamaSettings, environment: Environment) ->
     parse_base_url(NAME, text, "http://ollama.default.svc:11434")
 }
 
-/// The Ollama behind the gateway.
-pub(crate) fn ollama_backend(settings: &OllamaSettings, environment: Environment) -> Result<Backend, Error> {
-    let url = ollama_url(settings, environment)?;
+/// The Ollamas behind the gateway, at least one.
+pub(crate) fn ollama_backends(settings: &OllamaSettings, environment: Environment) -> Result<Vec<Backend>, Error> {
+    ollama_urls(settings, environment)?.iter().map(|url| ollama_backend(settings, url)).collect()
+}
+
+fn ollama_backend(settings: &OllamaSettings, url: &url::Url) -> Result<Backend, Error> {
     let invalid = |name: &str, error: &BackendError| Error::config(format!("{name}: {error}"));
     let mut backend = Backend::new(url.as_str()).map_err(|error| invalid("OLLAMA_BASE_URL", &error))?;
     if let Some(file) = &settings.ollama_ca_file {

@@ -1262,6 +1262,13 @@ export interface components {
             /** @description The URL, which is the name of the backend. */
             url: string;
         };
+        /** @description A backend that is not used. */
+        BackendProblem: {
+            /** @description The URL of the Ollama. */
+            backend: string;
+            /** @description Why it is not used: it does not answer, it is no Ollama, or it is too old. */
+            problem: string;
+        };
         /** @description The current and the new password. */
         ChangePassword: {
             /**
@@ -1870,6 +1877,8 @@ export interface components {
         PullState: "queued" | "running" | "succeeded" | "failed" | "cancelled";
         /** @description The process can do its work. */
         Ready: {
+            /** @description The backends that are not used. */
+            backends: components["schemas"]["BackendProblem"][];
             /**
              * @description The unavailable parts without which the process still serves: `ollama`; `cache` while
              *     changes of rights cannot be received and every request asks the database; `limits` while

@@ -23,6 +23,14 @@ pub enum ClientError {
         /// Ollama's message.
         message: String,
     },
+    /// The Ollama is too old to be used.
+    #[error("Ollama {version} is older than {minimum}; upgrade it")]
+    Outdated {
+        /// Its version.
+        version: String,
+        /// The oldest version that is used.
+        minimum: &'static str,
+    },
     /// The response does not have the expected form.
     #[error("Ollama's response was not understood: {0}")]
     Protocol(String),

@@ -3,6 +3,7 @@
 
 mod error;
 mod pull;
+mod version;
 
 use std::time::Duration;
 
@@ -107,6 +108,11 @@ struct Tags {
 }
 
 #[derive(Deserialize)]
+struct Version {
+    version: String,
+}
+
+#[derive(Deserialize)]
 struct Loaded {
     models: Option<Vec<LoadedModel>>,
 }
@@ -133,6 +139,16 @@ impl Client {
     #[must_use]
     pub fn base_url(&self) -> &Url {
         self.backend.base_url()
+    }
+
+    /// Fails if this Ollama is older than the oldest version without known holes. A version that
+    /// Ollama does not tell counts as new.
+    pub async fn check_version(&self) -> Result<(), ClientError> {
+        let version = self.get::<Version>("api/version").await.map(|reply| reply.version).unwrap_or_default();
+        if version::is_outdated(&version) {
+            return Err(ClientError::Outdated { version, minimum: version::MINIMUM });
+        }
+        Ok(())
     }
 
     /// Lists the models of this Ollama.

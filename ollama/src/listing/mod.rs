@@ -1,6 +1,8 @@
 //! Filters that remove the parts of model lists and descriptions that a caller may not see. The
 //! bytes of the other parts do not change.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -47,6 +49,26 @@ pub fn filter_tags(body: &[u8], allows: impl Fn(&ModelName) -> bool) -> Result<B
 pub fn filter_openai_models(body: &[u8], allows: impl Fn(&ModelName) -> bool) -> Result<Bytes, serde_json::Error> {
     let list: OpenAiModels<'_> = serde_json::from_slice(body)?;
     Ok(filter_entries(r#"{"object":"list","data":["#, list.data.unwrap_or_default(), end_of(body), allows))
+}
+
+/// Merges several responses of `GET /api/tags`, `GET /api/ps` or `GET /v1/models` into one of the
+/// same form. Of entries with the same name, the first one stays. Fails if a response is not a list
+/// of models.
+pub fn merge_lists(bodies: &[Bytes]) -> Result<Bytes, serde_json::Error> {
+    let (mut seen, mut entries, mut is_openai) = (HashSet::new(), Vec::new(), false);
+    for body in bodies {
+        let tags: Tags<'_> = serde_json::from_slice(body)?;
+        let models: OpenAiModels<'_> = serde_json::from_slice(body)?;
+        is_openai |= models.data.is_some();
+        for entry in tags.models.into_iter().chain(models.data).flatten() {
+            if seen.insert(serde_json::from_str::<Entry>(entry.get())?.id) {
+                entries.push(entry.get());
+            }
+        }
+    }
+    let prefix = if is_openai { r#"{"object":"list","data":["# } else { r#"{"models":["# };
+    let end = bodies.first().map_or("", |body| end_of(body));
+    Ok(format!("{prefix}{}]}}{end}", entries.join(",")).into())
 }
 
 /// An entry of OpenAI's list.

@@ -83,3 +83,22 @@ fn prompts_of_a_description_are_hidden() {
         r#"{"license":"l","details":{"template":"kept"}}"#.as_bytes()
     );
 }
+
+#[test]
+fn merged_lists_name_each_model_once() {
+    let merge = |bodies: [&'static str; 2]| {
+        merge_lists(&bodies.map(|body| Bytes::from_static(body.as_bytes())))
+            .map(|merged| String::from_utf8_lossy(&merged).into_owned())
+    };
+    let tags = [
+        r#"{"models":[{"name":"a:1","model":"a:1","size":1}]}"#,
+        r#"{"models":[{"name":"b:1","model":"b:1"},{"name":"a:1","model":"a:1"}]}"#,
+    ];
+    assert_eq!(
+        merge(tags).unwrap(),
+        r#"{"models":[{"name":"a:1","model":"a:1","size":1},{"name":"b:1","model":"b:1"}]}"#
+    );
+    let models = [r#"{"object":"list","data":[{"id":"a:1"}]}"#, r#"{"object":"list","data":null}"#];
+    assert_eq!(merge(models).unwrap(), r#"{"object":"list","data":[{"id":"a:1"}]}"#);
+    assert!(merge(["{}", "x"]).is_err());
+}

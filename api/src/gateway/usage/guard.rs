@@ -11,7 +11,7 @@ use tracing::Span;
 
 use super::{pending::PendingUsage, recorder::UsageEvent};
 use crate::{
-    gateway::prompt_estimate::PromptEstimate,
+    gateway::{prompt_estimate::PromptEstimate, queue::QueuePermit},
     http::{
         error::ApiError,
         request_context::RequestContext,
@@ -64,20 +64,23 @@ struct OpenRequest {
     permit: mpsc::OwnedPermit<UsageEvent>,
     record: UsageRecord,
     prompt: PromptEstimate,
+    /// Held until the end of the request.
+    place: Option<QueuePermit>,
     metrics: RequestMetrics,
 }
 
 impl UsageGuard {
-    /// Begins to record a request, and takes over its metrics.
+    /// Begins to record a request, and takes over its place and its metrics.
     pub(in crate::gateway) fn begin(
         pending: PendingUsage,
+        place: Option<QueuePermit>,
         model: &ModelName,
         prompt: PromptEstimate,
         mut metrics: RequestMetrics,
     ) -> Self {
         metrics.set_model(model);
         gauge!("paddock_gateway_in_flight").increment(1);
-        Self { open: pending.begin().map(|(record, permit)| OpenRequest { permit, record, prompt, metrics }) }
+        Self { open: pending.begin().map(|(record, permit)| OpenRequest { permit, record, prompt, place, metrics }) }
     }
 
     /// Returns the span of the request, which lives as long as the guard.
@@ -114,7 +117,7 @@ impl Drop for UsageGuard {
 
 impl OpenRequest {
     fn end(self, outcome: RequestOutcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { permit, mut record, prompt, metrics } = self;
+        let Self { permit, mut record, prompt, place, metrics } = self;
         let unanswered = (usage.is_none() && may_have_run(outcome)).then(|| prompt.of_unanswered());
         let usage = usage.or(unanswered.as_ref());
         record.duration_us = micros(metrics.started().elapsed());
@@ -126,6 +129,9 @@ impl OpenRequest {
             record.completion_tokens = Some(token_count(usage.completion_tokens));
             record.cached_prompt_tokens = usage.cached_prompt_tokens.map(token_count);
             record.tokens_estimated = usage.is_estimated;
+        }
+        if let Some(mut place) = place {
+            place.settle(usage.map_or(0, |usage| usage.prompt_tokens.saturating_add(usage.completion_tokens)));
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
         metrics.end(outcome, status, usage.copied());

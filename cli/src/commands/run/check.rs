@@ -20,7 +20,7 @@ const MODEL_TIMEOUT: Duration = Duration::from_mins(5);
 /// The inputs of the check.
 pub(super) struct StartupCheck<'a> {
     pub(super) accounts: &'a Accounts,
-    pub(super) ollama: &'a paddock_ollama::Client,
+    pub(super) ollama: &'a [paddock_ollama::Client],
     pub(super) seeded: &'a Seeded,
     /// The first admin's password, if this start set it or knows it.
     pub(super) password: Option<&'a SecretString>,
@@ -54,13 +54,30 @@ impl StartupCheck<'_> {
             None => None,
         };
         let (first_admin, can_sign_in) = self.first_admin().await?;
-        let models = self.ollama.tags().await.map(|tags| tags.into_iter().map(|tag| tag.name).collect());
+        let models = self.models().await;
         let model_reply = match (self.model, &api) {
             (Some(model), Some(api)) => Some(self.try_model(api.addr, model, can_sign_in).await),
             _ => None,
         };
-        let models = models.map_err(|error| error.to_string());
         Ok(CheckResult { api, first_admin, can_sign_in, models, model_reply })
+    }
+
+    /// The models of every Ollama that answers. Fails if none does.
+    async fn models(&self) -> Result<Vec<String>, String> {
+        let mut models: Result<Vec<String>, String> = Err("there is no Ollama".to_owned());
+        for client in self.ollama {
+            match (client.tags().await, &mut models) {
+                (Ok(tags), Ok(models)) => models.extend(tags.into_iter().map(|tag| tag.name)),
+                (Ok(tags), failed @ Err(_)) => *failed = Ok(tags.into_iter().map(|tag| tag.name).collect()),
+                (Err(error), Err(reason)) => *reason = error.to_string(),
+                (Err(_), Ok(_)) => {}
+            }
+        }
+        models.map(|mut models| {
+            models.sort_unstable();
+            models.dedup();
+            models
+        })
     }
 
     /// The first admin's state, and whether `password` is right. Compares the hash instead of

@@ -85,7 +85,7 @@ impl Run {
         api.connections.max =
             config::max_connections(&self.settings.serve, &self.settings.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
-        let ollama = server::ollama_client(&self.settings.ollama, environment)?;
+        let ollama = server::ollama_clients(&self.settings.ollama, environment)?;
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment);
         let listener = if self.no_backend { None } else { Some(self.bind(environment, &seed).await?) };
         let addr = match &listener {
@@ -166,7 +166,8 @@ impl Run {
         metrics: Option<SocketAddr>,
         database: &Database,
     ) -> Result<String, Error> {
-        let ollama = config::ollama_url(&self.settings.ollama, config::environment(&self.settings.common)?)?;
+        let urls = config::ollama_urls(&self.settings.ollama, config::environment(&self.settings.common)?)?;
+        let ollama: Vec<_> = urls.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
         let file = database.options.sqlite_file()?;
         let report = Report {
             result,
@@ -175,7 +176,7 @@ impl Run {
             metrics,
             has_frontend: !self.no_frontend,
             cluster,
-            ollama: ollama.as_str().trim_end_matches('/'),
+            ollama: &ollama.join(", "),
             has_dev_password: dev_password::is_requested(seed),
             rate_limit_per_minute: self.settings.serve.rate_limit_per_minute,
             tried_model: self.try_model.as_deref(),
@@ -261,7 +262,7 @@ impl Parts {
     fn start(
         self,
         accounts: &Accounts,
-        ollama: &paddock_ollama::Client,
+        ollama: &[paddock_ollama::Client],
         recorder: PrometheusHandle,
         stop: &CancellationToken,
     ) -> JoinSet<anyhow::Result<()>> {
@@ -270,7 +271,7 @@ impl Parts {
         if let Some(operator) = self.operator {
             let readiness = paddock_operator::Readiness::default();
             checks.push(server::operator_health(readiness.clone()));
-            tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
+            tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.to_vec(), stop.clone(), readiness));
         }
         if let Some((listener, api)) = self.api {
             checks.push(server::api_health(api.readiness.clone()));

@@ -1,6 +1,7 @@
 //! The gateway: policy, refusals, metering, faults, and untouched streams.
 
 mod attacks;
+mod backends;
 mod credentials;
 mod dead_keys;
 mod early_refusals;
@@ -12,6 +13,7 @@ mod limits;
 mod metering;
 mod models_of_paths;
 mod policy;
+mod queue;
 mod real_ollama;
 mod redaction;
 mod routes;
