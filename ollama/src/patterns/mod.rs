@@ -117,11 +117,12 @@ pub fn covers(list: &[&str], narrower: &[&str], pattern: &str) -> bool {
 
 /// Returns whether two lists may allow a model together: an allowing pattern of each matches the same
 /// name. Denying patterns are ignored. All patterns must be in canonical form.
-pub fn overlap<'a>(list: impl IntoIterator<Item = &'a str>, other: impl IntoIterator<Item = &'a str> + Clone) -> bool {
-    let allowing = |pattern: &&str| !pattern.starts_with(DENY);
-    list.into_iter()
+#[must_use]
+pub fn overlap(list: &[&str], other: &[&str]) -> bool {
+    let allowing = |pattern: &&&str| !pattern.starts_with(DENY);
+    list.iter()
         .filter(allowing)
-        .any(|pattern| other.clone().into_iter().filter(allowing).any(|of_other| intersects(pattern, of_other)))
+        .any(|pattern| other.iter().filter(allowing).any(|of_other| intersects(pattern, of_other)))
 }
 
 /// Returns the names that a pattern denies; `None` if it allows.

@@ -281,7 +281,7 @@ impl Delivery<'_> {
             &SecretContent {
                 token,
                 version: active.id,
-                expires_at: self.end(credential, active.expires_at),
+                expires_at: Self::end(credential, active.expires_at),
                 handled_request: observed.handled_request.as_deref().or(handled_request),
                 public_url: &self.context.settings.public_url,
                 template: &self.spec.template,

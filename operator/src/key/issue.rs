@@ -43,7 +43,7 @@ impl Delivery<'_> {
         };
         self.pending_secrets.insert(credential.id, staged.clone());
         pass(Point::AfterStage).await;
-        let desired = self.desired_secret(&staged.token, staged.id, self.end(credential, staged.expires_at));
+        let desired = self.desired_secret(&staged.token, staged.id, Self::end(credential, staged.expires_at));
         pass(Point::BeforeSecret).await;
         let written = match self.secret.write(observed.as_ref(), &desired).await {
             Ok(written) => written,
@@ -74,7 +74,7 @@ impl Delivery<'_> {
     }
 
     /// Returns when a version that expires at `version` ends.
-    pub(super) fn end(&self, credential: &Credential, version: Option<Timestamp>) -> Option<Timestamp> {
+    pub(super) fn end(credential: &Credential, version: Option<Timestamp>) -> Option<Timestamp> {
         [version, credential.expires_at].into_iter().flatten().min()
     }
 
@@ -93,7 +93,7 @@ impl Delivery<'_> {
         observed: Option<&ObservedSecret>,
     ) -> Result<(), ReconcileError> {
         let expires_at = self.spec.valid_for.map(|valid_for| self.context.now() + valid_for);
-        let desired = self.desired_secret(&ApiKeyToken::generate(), SecretId(0), self.end(credential, expires_at));
+        let desired = self.desired_secret(&ApiKeyToken::generate(), SecretId(0), Self::end(credential, expires_at));
         self.secret.check_write(observed, &desired).await
     }
 

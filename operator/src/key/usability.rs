@@ -53,11 +53,11 @@ fn zero_limit(user: &Limits, key: &Limits) -> Option<&'static str> {
 
 /// Whether the two lists may allow a model together. `None` allows every model.
 fn allows_models(user: Option<&ModelPatterns>, key: Option<&ModelPatterns>) -> bool {
-    let list = |patterns: Option<&ModelPatterns>| -> Vec<String> {
-        patterns.map_or_else(|| vec!["*".to_owned()], |patterns| patterns.iter().map(str::to_owned).collect())
-    };
-    let (user, key) = (list(user), list(key));
-    overlap(user.iter().map(String::as_str), key.iter().map(String::as_str))
+    overlap(&patterns_of(user), &patterns_of(key))
+}
+
+fn patterns_of(list: Option<&ModelPatterns>) -> Vec<&str> {
+    list.map_or_else(|| vec!["*"], |list| list.iter().collect())
 }
 
 #[cfg(test)]

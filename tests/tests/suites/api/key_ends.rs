@@ -27,7 +27,7 @@ async fn the_end_of_a_key_is_announced_in_its_last_day(#[case] engine: Engine) {
             for path in ["/me", "/api/tags"] {
                 let answer = api.by(&key).get(path).expect(200).await?;
                 let header = answer.header(HEADER);
-                ensure!(!header.is_empty() == is_announced, "{path} {expires_at:?}: {header:?}");
+                ensure!(header.is_empty() != is_announced, "{path} {expires_at:?}: {header:?}");
             }
         }
         Ok(())
@@ -46,7 +46,7 @@ async fn only_the_holder_of_an_ended_key_learns_that_it_ended(#[case] engine: En
         let soon = (SystemClock.now() + Duration::from_secs(1)).to_string();
         let (_, expired) = api.key(user, json!({"expires_at": soon})).await?;
         let (id, revoked) = api.key(user, json!({})).await?;
-        api.admin().delete(&format!("/credentials/{id}")).expect(204).await?;
+        api.admin().delete(format!("/credentials/{id}")).expect(204).await?;
         let unknown = api.by("pdk_x").get("/me").expect(401).await?.text("detail")?;
         let of_revoked = api.by(&revoked).get("/me").expect(401).await?.text("detail")?;
         ensure!(of_revoked != unknown && of_revoked.contains("revoked"), "{of_revoked}");

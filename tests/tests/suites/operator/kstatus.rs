@@ -80,7 +80,7 @@ async fn collect_versions<K: Kind + Send + 'static>(cluster: &ClusterFixture, na
 }
 
 /// Asserts that no version is Current without being ready, and that within one generation a verdict
-/// that says something never returns to InProgress.
+/// that says something never returns to `InProgress`.
 fn assert_truthful(versions: &[Version]) {
     assert_eq!(versions.first().map(|first| first.verdict), Some(Verdict::InProgress), "{versions:?}");
     let false_current = versions.iter().find(|version| version.verdict == Verdict::Current && !version.is_ready);

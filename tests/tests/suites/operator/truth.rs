@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use paddock_accounts::{
     CredentialId, UserId,
     credentials::SecretState,
-    types::{Email, Role},
+    types::{Email, ModelPatterns, Role},
     users::{NewUser, User, UserPatch},
 };
 use paddock_crds::{ApiKey, ApiUser, HasConditions as _, data};
@@ -61,7 +61,7 @@ async fn a_refused_user_loses_the_rights_that_its_spec_takes_away() {
         cluster.merge_patch::<ApiUser>("ada", json!({"spec": narrower})).await?;
         cluster.wait_for_ready::<ApiUser>("ada", "False", "InvalidSpec").await?;
         let user = cluster.user("ada").await?;
-        let models: Vec<_> = user.models.iter().flat_map(|models| models.iter()).collect();
+        let models: Vec<_> = user.models.iter().flat_map(ModelPatterns::iter).collect();
         assert_eq!(models, ["registry.ollama.ai/library/m:*"], "`n` is taken away and `o` is not granted");
         assert_eq!((user.limits.requests_per_minute, user.display_name), (Some(5), None));
 

@@ -21,11 +21,11 @@ impl ClusterFixture {
     async fn version_states(&self, name: &str) -> Result<BTreeMap<&'static str, usize>> {
         let status = self.api::<ApiKey>().get(name).await?.status.context("a status")?;
         let id = CredentialId(status.credential_id.context("a credential")?);
-        let mut states = BTreeMap::new();
+        let mut counts = BTreeMap::new();
         for version in self.accounts.credentials().secrets(id).await? {
-            *states.entry(version.state.text()).or_default() += 1;
+            *counts.entry(version.state.text()).or_default() += 1;
         }
-        Ok(states)
+        Ok(counts)
     }
 
     async fn count_audit_events(&self, event_type: &str) -> Result<usize> {
