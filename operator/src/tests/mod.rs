@@ -219,13 +219,17 @@ async fn a_deleted_object_loses_its_row_and_then_its_finalizer() {
     let object = claimed("u");
     let operator = Operator::start(std::slice::from_ref(&object)).await;
     operator.reconcile(&object).await;
-    let deleted =
-        ada("u", &json!({"finalizers": ["other", "paddock.dev/cleanup"], "deletionTimestamp": "2026-01-03T00:00:00Z"}));
+    // A newer version than the one that the operator has written.
+    let deleted = ada(
+        "u",
+        &json!({"finalizers": ["other", "paddock.dev/cleanup"], "deletionTimestamp": "2026-01-03T00:00:00Z",
+                "resourceVersion": "3"}),
+    );
     let requests = operator.reconcile(&deleted).await;
     assert_eq!(lines(&requests), ["PATCH ada"]);
-    assert_eq!(requests[0].body["metadata"], json!({"finalizers": ["other"], "resourceVersion": "1"}));
+    assert_eq!(requests[0].body["metadata"], json!({"finalizers": ["other"], "resourceVersion": "3"}));
     assert!(operator.user(&object).await.is_none());
-    let released = ada("u", &json!({"deletionTimestamp": "2026-01-03T00:00:00Z"}));
+    let released = ada("u", &json!({"deletionTimestamp": "2026-01-03T00:00:00Z", "resourceVersion": "4"}));
     assert!(operator.reconcile(&released).await.is_empty());
 }
 
@@ -237,7 +241,7 @@ async fn the_clean_up_can_be_skipped() {
     let stuck = ada(
         "u",
         &json!({"finalizers": ["paddock.dev/cleanup"], "deletionTimestamp": "2026-01-03T00:00:00Z",
-                "annotations": {"paddock.dev/skip-cleanup": "true"}}),
+                "annotations": {"paddock.dev/skip-cleanup": "true"}, "resourceVersion": "3"}),
     );
     assert_eq!(lines(&operator.reconcile(&stuck).await), ["PATCH ada"]);
     assert!(operator.user(&object).await.is_some());
