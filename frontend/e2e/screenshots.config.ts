@@ -19,7 +19,8 @@ export default defineConfig({
   use: { ...stories.use, baseURL: process.env.PADDOCK_URL },
   ...(!isRunning && {
     webServer: {
-      command: `${process.env.PADDOCK_BIN ?? "paddock"} run`,
+      // In development the first admin has a known password.
+      command: `${process.env.PADDOCK_BIN ?? "paddock"} run --env dev`,
       url: `http://${ADDRESS}/readyz`,
       env: {
         LISTEN_ADDR: ADDRESS,

@@ -58,7 +58,7 @@ export function Button({
       onClick={press}
       aria-label={target === undefined ? undefined : `${children} ${target}`}
       aria-disabled={isBusy || undefined}
-      className={`inline-flex items-center justify-center rounded-md border ${isLong ? "max-w-full text-start wrap-anywhere" : "shrink-0 whitespace-nowrap"} transition-colors disabled:opacity-55 ${VARIANTS[variant]} ${SIZES[size]}`}
+      className={`inline-flex items-center justify-center rounded-md border ${isLong ? "max-w-full text-start wrap-anywhere" : "shrink-0 whitespace-nowrap"} motion-safe:transition-colors disabled:opacity-55 ${VARIANTS[variant]} ${SIZES[size]}`}
     >
       {isBusy ? <Spinner /> : Icon !== undefined && <Icon aria-hidden className="size-4" />}
       {children}

@@ -14,7 +14,7 @@ export function IconButton({ icon: Icon, label, ...rest }: Props) {
       type="button"
       aria-label={label}
       title={label}
-      className="inline-flex size-8 shrink-0 items-center justify-center rounded-md text-muted transition-colors hover:bg-hover hover:text-text disabled:opacity-55"
+      className="inline-flex size-8 shrink-0 items-center justify-center rounded-md text-muted motion-safe:transition-colors hover:bg-hover hover:text-text disabled:opacity-55"
     >
       <Icon aria-hidden className="size-4" />
     </button>

@@ -126,7 +126,7 @@ function IssueForm({ ownerId, draft, onDraft, onIssued, onClose }: FormProps) {
         <summary className="flex flex-wrap items-center gap-x-2 rounded-lg px-3 py-2 hover:bg-hover">
           <ChevronRight
             aria-hidden
-            className="size-4 text-muted transition-transform group-open:rotate-90"
+            className="size-4 text-muted motion-safe:transition-transform group-open:rotate-90"
           />
           <span className="font-medium text-sm">{t("issue.more")}</span>
           <span className="text-muted text-sm">

@@ -140,7 +140,7 @@ function Toggle({ label, isOn, onToggle }: ToggleProps) {
       type="button"
       aria-pressed={isOn}
       onClick={onToggle}
-      className="min-h-8.5 rounded-full border border-edge bg-surface px-3 text-sm transition-colors hover:bg-hover aria-pressed:border-accent aria-pressed:bg-accent-soft aria-pressed:font-medium aria-pressed:text-accent-text"
+      className="min-h-8.5 rounded-full border border-edge bg-surface px-3 text-sm motion-safe:transition-colors hover:bg-hover aria-pressed:border-accent aria-pressed:bg-accent-soft aria-pressed:font-medium aria-pressed:text-accent-text"
     >
       {label}
     </button>
