@@ -203,8 +203,8 @@ impl Credentials<'_> {
         macro_rules! versions {
             ($conn:expr) => {{
                 let mut query = QueryBuilder::new(
-                    "SELECT credential_id, id, key_id, state, issued_at, expires_at, retire_at FROM credential_secrets \
-                     WHERE state <> 'revoked' AND credential_id IN (",
+                    "SELECT credential_id, id, key_id, state, issued_at, expires_at, retire_at, last_used_at FROM \
+                     credential_secrets WHERE state <> 'revoked' AND credential_id IN (",
                 );
                 let mut ids = query.separated(", ");
                 for key in &*keys {
