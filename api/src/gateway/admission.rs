@@ -40,6 +40,8 @@ const MAX_RESERVED_TOKENS: u64 = 1 << 32;
 /// requests in flight is therefore checked again, [`SETTLE_CHECKS`] times at this interval.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(40);
 const SETTLE_CHECKS: u32 = 3;
+/// How long requests are refused without a query after a limit was found to be used up.
+const USED_UP_TTL: Duration = Duration::from_secs(1);
 /// When a client may try again that waits for the end of its own requests.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
@@ -57,13 +59,23 @@ struct Inner {
     users: Cache<UserId, Arc<Mutex<Option<Refusal>>>>,
 }
 
-/// A refusal that applies to every request of the same credential that waited for it.
+/// A refusal, which applies to other requests of the same credential too.
 #[derive(Clone, Copy)]
 struct Refusal {
     /// When the check began.
     at: Instant,
     key: Option<CredentialId>,
+    limits: ReservationLimits,
     exceeded: ExceededLimit,
+}
+
+impl Refusal {
+    /// Whether a request that arrived at `arrived` would be refused for the same reason: it waited
+    /// for this check, or the limit is used up until it resets.
+    fn applies(&self, arrived: Instant, key: Option<CredentialId>, limits: &ReservationLimits, now: Timestamp) -> bool {
+        let is_used_up = self.exceeded.resets_at.is_some_and(|at| at > now) && self.at.elapsed() < USED_UP_TTL;
+        self.key == key && self.limits == *limits && (self.at >= arrived || is_used_up)
+    }
 }
 
 /// Why a request has no reservation.
@@ -158,7 +170,7 @@ impl Inner {
         let arrived = Instant::now();
         let latest = self.users.get_with(user, Arc::default);
         let mut latest = latest.lock().await;
-        let shared = latest.filter(|refusal| refusal.at >= arrived && refusal.key == key);
+        let shared = latest.filter(|refusal| refusal.applies(arrived, key, limits, self.accounts.now()));
         if let Some(refusal) = shared {
             return Ok(Some(refusal.exceeded));
         }
@@ -167,7 +179,7 @@ impl Inner {
         let reserved = with_db_timeout(self.accounts.usage().reserve(self.process, record, tokens, limits)).await;
         let Err(exceeded) = reserved.map_err(AdmissionError::Database)? else { return Ok(None) };
         usage.set_unreserved();
-        *latest = Some(Refusal { at, key, exceeded });
+        *latest = Some(Refusal { at, key, limits: *limits, exceeded });
         Ok(Some(exceeded))
     }
 }

@@ -151,6 +151,26 @@ async fn a_request_reserves_its_prompt_and_its_num_predict_and_pays_what_ollama_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_raised_limit_applies_at_once() {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        gateway.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+        let user = gateway.admin.create_user(json!({"roles": ["user"], "limits": {"tokens_per_day": 1}})).await?;
+        let caller = gateway.admin.create_key(user, json!({})).await?.1;
+        send(&caller, 1).await?.error_for_status()?.bytes().await?;
+        gateway.usage_rows(1).await?;
+        for _ in 0..3 {
+            assert_eq!(send(&caller, 1).await?.status(), StatusCode::TOO_MANY_REQUESTS);
+        }
+        let raised = json!({"limits": {"tokens_per_day": 1000}});
+        fetch_json(gateway.admin.patch(&format!("/users/{user}"), &raised)).await?;
+        send(&caller, 1).await?.error_for_status()?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_one_after_the_other_are_never_concurrent() {
     story(async {
         let gateway = GatewayFixture::start().await?;
