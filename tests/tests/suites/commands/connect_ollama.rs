@@ -1,6 +1,6 @@
 //! The real `ollama` command, which sends no key, through `paddock connect` to a real Ollama.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use paddock_tests::{
@@ -14,6 +14,7 @@ use paddock_tests::{
 };
 use rstest::rstest;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 
 use super::{bare_command, connect::Connection};
 
@@ -39,11 +40,34 @@ impl OllamaFixture {
         Ok(Self { connection, home, _paddock: paddock, _admin: admin, _database: database })
     }
 
-    /// Runs `ollama` with these arguments. Its standard output.
-    async fn ollama(&self, arguments: &[&str]) -> Result<String> {
+    /// The command `ollama` with these arguments.
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(Part::Ollama.locate()?);
         command.args(arguments).env_clear().env("HOME", self.home.path()).env("OLLAMA_HOST", &self.connection.url);
+        Ok(command)
+    }
+
+    /// Runs `ollama` with these arguments. Its standard output.
+    async fn ollama(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command(arguments)?;
         tokio::task::spawn_blocking(move || run(&mut command)).await?.with_context(|| arguments.join(" "))
+    }
+
+    /// Runs `ollama` with these arguments until it prints something. The small model may write
+    /// without end, and the command cannot bound it.
+    async fn wait_for_output(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = tokio::process::Command::from(self.command(arguments)?);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+        let mut stdout = child.stdout.take().context("a pipe")?;
+        let mut text = String::new();
+        while text.trim().is_empty() {
+            let mut buffer = [0; 64];
+            let length = stdout.read(&mut buffer).await?;
+            ensure!(length > 0, "{} ended without an answer", arguments.join(" "));
+            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        Ok(child.kill().await?)
     }
 }
 
@@ -66,8 +90,7 @@ async fn the_ollama_command_describes_models(#[case] arguments: &[&str]) {
 async fn the_ollama_command_chats_and_lists_what_runs() {
     story(async {
         let ollama = OllamaFixture::start().await?;
-        let printed = ollama.ollama(&["run", CHAT_MODEL, "Say hello."]).await?;
-        ensure!(!printed.trim().is_empty(), "no answer");
+        ollama.wait_for_output(&["run", CHAT_MODEL, "Say hello."]).await?;
         let running = ollama.ollama(&["ps"]).await?;
         ensure!(running.contains(CHAT_MODEL), "{running}");
         Ok(())
