@@ -1,16 +1,14 @@
 //! What Flux, Argo CD and `kubectl wait` conclude from an object, by the rules of kstatus, at every
 //! moment of its life: a watch sees each version of it.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::{StreamExt as _, stream::BoxStream};
 use kube::{
     ResourceExt as _,
     api::{DeleteParams, WatchEvent, WatchParams},
 };
 use paddock_crds::{ApiKey, ApiUser, HasConditions as _};
-use paddock_tests::story::story;
+use paddock_tests::{eventually::eventually, story::story};
 use serde_json::json;
 
 use super::{ClusterFixture, EVENT_TIMEOUT, Kind};
@@ -51,11 +49,17 @@ struct Version {
     is_ready: bool,
 }
 
-/// Collects every version of an object until it is deleted.
-async fn collect_versions<K: Kind + Send + 'static>(cluster: &ClusterFixture, name: &str) -> Result<Vec<Version>> {
+/// The changes of an object.
+type Events<K> = BoxStream<'static, kube::Result<WatchEvent<K>>>;
+
+/// Watches an object that does not exist yet.
+async fn watch<K: Kind + Send + 'static>(cluster: &ClusterFixture, name: &str) -> Result<Events<K>> {
     let params = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(120);
-    let events = cluster.api::<K>().watch(&params, "0").await?;
-    pin_mut!(events);
+    Ok(cluster.api::<K>().watch(&params, "0").await?.boxed())
+}
+
+/// Collects every version of an object until it is deleted.
+async fn collect_versions<K: Kind + Send + 'static>(mut events: Events<K>, name: &str) -> Result<Vec<Version>> {
     let mut versions = Vec::new();
     while let Some(event) = tokio::time::timeout(2 * EVENT_TIMEOUT, events.next()).await.context("a silent watch")? {
         match event? {
@@ -99,6 +103,7 @@ async fn kstatus_is_right_about_every_version_of_a_user_and_a_key() {
     story(async {
         let cluster = ClusterFixture::start().await?;
         let _operator = cluster.start_operator().await?;
+        let (users, keys) = (watch::<ApiUser>(&cluster, "ada").await?, watch::<ApiKey>(&cluster, "ada").await?);
         let life = async {
             cluster.create::<ApiUser>("ada", json!({"email": "ada@example.com"})).await?;
             cluster.wait_for_ready::<ApiUser>("ada", "True", "Applied").await?;
@@ -111,17 +116,17 @@ async fn kstatus_is_right_about_every_version_of_a_user_and_a_key() {
             cluster.wait_for_ready::<ApiUser>("ada", "False", "RoleNotAllowed").await?;
             cluster.merge_patch::<ApiUser>("ada", json!({"spec": {"roles": ["user"]}})).await?;
             cluster.wait_for_ready::<ApiUser>("ada", "True", "Applied").await?;
-            // The count of keys is written after a while.
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            eventually("the count of keys", EVENT_TIMEOUT, async || {
+                let status = cluster.api::<ApiUser>().get("ada").await?.status.context("a status")?;
+                ensure!(status.key_count == Some(1), "{status:?}");
+                Ok(())
+            })
+            .await?;
             cluster.api::<ApiUser>().delete("ada", &DeleteParams::default()).await?;
             cluster.api::<ApiKey>().delete("ada", &DeleteParams::default()).await?;
             Ok::<_, anyhow::Error>(())
         };
-        let (users, keys, lived) = tokio::join!(
-            collect_versions::<ApiUser>(&cluster, "ada"),
-            collect_versions::<ApiKey>(&cluster, "ada"),
-            life,
-        );
+        let (users, keys, lived) = tokio::join!(collect_versions(users, "ada"), collect_versions(keys, "ada"), life,);
         lived?;
         let users = users?;
         ensure!(users.iter().any(|version| version.verdict == Verdict::Failed), "{users:?}");
