@@ -107,15 +107,16 @@ async fn kstatus_is_right_about_every_version_of_a_user_and_a_key() {
         let life = async {
             cluster.create::<ApiUser>("ada", json!({"email": "ada@example.com"})).await?;
             cluster.wait_for_ready::<ApiUser>("ada", "True", "Applied").await?;
-            cluster.create::<ApiKey>("ada", json!({"userRef": {"name": "ada"}})).await?;
-            cluster.wait_for_ready::<ApiKey>("ada", "True", "Issued").await?;
-            cluster.merge_patch::<ApiKey>("ada", json!({"spec": {"label": "another"}})).await?;
-            cluster.wait_for_ready::<ApiKey>("ada", "True", "Issued").await?;
+            // Before the key is there: it is not Ready while its user has no role.
             let admin = json!({"spec": {"roles": ["admin"]}});
             cluster.merge_patch::<ApiUser>("ada", admin).await?;
             cluster.wait_for_ready::<ApiUser>("ada", "False", "RoleNotAllowed").await?;
             cluster.merge_patch::<ApiUser>("ada", json!({"spec": {"roles": ["user"]}})).await?;
             cluster.wait_for_ready::<ApiUser>("ada", "True", "Applied").await?;
+            cluster.create::<ApiKey>("ada", json!({"userRef": {"name": "ada"}})).await?;
+            cluster.wait_for_ready::<ApiKey>("ada", "True", "Issued").await?;
+            cluster.merge_patch::<ApiKey>("ada", json!({"spec": {"label": "another"}})).await?;
+            cluster.wait_for_ready::<ApiKey>("ada", "True", "Issued").await?;
             eventually("the count of keys", EVENT_TIMEOUT, async || {
                 let status = cluster.api::<ApiUser>().get("ada").await?.status.context("a status")?;
                 ensure!(status.key_count == Some(1), "{status:?}");
