@@ -28,8 +28,8 @@ pub(crate) struct ObjectName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Database,
-    /// Whatever refuses or fails requests in this namespace: missing rights, an admission webhook, a
-    /// quota.
+    /// The API server refuses or fails requests in this namespace: a right is missing, or an admission
+    /// webhook or a quota refuses them.
     ApiServer {
         namespace: String,
     },

@@ -4,7 +4,7 @@
 //! The order is weighted fair queueing over users. Each user has a virtual time, to which every
 //! request of the user adds its tokens. The next request is that of the waiting user with the
 //! earliest time. A user without requests in the queue joins at the time of the request that began
-//! last, so that nobody saves up time: a user with many requests delays the single request of
+//! last, so an absent user saves up no time. A user with many requests delays the single request of
 //! another user by one turn at most.
 
 use std::{

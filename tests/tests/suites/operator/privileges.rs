@@ -1,5 +1,5 @@
-//! What a person tries who may edit the objects of one namespace: to become an admin, to get
-//! another user's key, or to read another namespace's Secret. Each attempt is a manifest.
+//! An editor of one namespace tries to become an admin, to get another user's key, or to read another
+//! namespace's Secret. Each attempt is a manifest.
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Secret;
