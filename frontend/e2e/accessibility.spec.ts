@@ -27,6 +27,8 @@ for (const view of [...PAGES, ...DIALOGS]) {
     // 320 px is also 400 % of a window of 1280 px, and 640 px is 200 %.
     for (const size of [
       { width: 1280, height: 860 },
+      { width: 1024, height: 768 },
+      { width: 768, height: 1024 },
       { width: 640, height: 430 },
       { width: 320, height: 640 },
     ]) {

@@ -41,8 +41,8 @@ pub fn soak_or<T>(soak: T, normal: T) -> T {
 /// Runs the body of one test.
 ///
 /// An error of kind [`Missing`] skips the test: `make test` names it at its end, and with `CI=true`
-/// it is a failure. Any other error or panic fails the test, after the last log lines of every
-/// server that it used.
+/// it is a failure. Any other error or panic fails the test, and the last log lines of every server
+/// that it used are shown.
 ///
 /// The future is boxed, because a body with servers in it is large.
 pub fn story<'a>(body: impl Future<Output = Result<()>> + 'a) -> LocalBoxFuture<'a, ()> {
@@ -65,8 +65,9 @@ async fn run_body(body: impl Future<Output = Result<()>>) {
     match outcome {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
+            print_error(&error);
             print_tails(&logs);
-            panic!("{error:?}");
+            panic!("the story failed; its error stands above the logs");
         }
         Err(panic) => {
             print_tails(&logs);
@@ -111,6 +112,12 @@ impl SkippedTests {
         let text = std::fs::read_to_string(self.0.path()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
+}
+
+/// The error comes before the logs, because a CI that shortens the output keeps its beginning.
+#[expect(clippy::print_stderr, reason = "the test runner shows it below the failed test's name")]
+fn print_error(error: &anyhow::Error) {
+    eprintln!("{error:?}");
 }
 
 #[expect(clippy::print_stderr, reason = "the test runner shows it below the failed test's name")]

@@ -66,7 +66,7 @@ const COLUMNS: Column<Row>[] = [
   },
   {
     id: "left",
-    width: "w-[40%]",
+    width: "w-[36%]",
     header: t("limits.column.left"),
     cell: ({ name, limit, left }) => {
       if (limit === undefined || left === undefined)
@@ -86,11 +86,16 @@ const COLUMNS: Column<Row>[] = [
   },
   {
     id: "resets",
-    width: "w-[25%]",
+    width: "w-[32%]",
     header: t("limits.column.resets"),
     cell: ({ resetsAt, left, limit }) => {
       if (resetsAt === undefined) return null;
-      return left === limit ? t("limits.now") : <TimeText time={resetsAt} />;
+      if (left === limit) return t("limits.now");
+      return (
+        <span className="*:whitespace-normal">
+          <TimeText time={resetsAt} />
+        </span>
+      );
     },
   },
 ];
