@@ -13,7 +13,7 @@ use super::{
     Gateway,
     error::gateway_error,
     forward::forward,
-    pipeline::{GatewayRequest, record_denial},
+    pipeline::{GatewayRequest, RequestBody, record_denial},
 };
 use crate::{
     auth::AuthenticatedRequest,
@@ -93,6 +93,7 @@ impl CompatibleRequest<'_> {
         let request = GatewayRequest { gateway, endpoint, context, started };
         let body = Bytes::from(body.to_string());
         let (user_agent, principal) = (headers.get(header::USER_AGENT).cloned(), caller.principal().clone());
+        let body = RequestBody { bytes: body, memory: gateway.body_memory.begin(principal.user_id) };
         match request.admit(headers, body, caller, permission).await {
             Ok(admitted) => forward(gateway, endpoint, context, started, admitted, metrics).await,
             Err(error) => {

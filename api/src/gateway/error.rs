@@ -69,6 +69,11 @@ pub(super) fn queue_refused(refused: QueueError) -> ApiError {
     gateway_error(Kind::Unavailable, refused.code(), detail).with_retry_after(QUEUE_RETRY)
 }
 
+/// The release of Ollama behind the gateway lacks a path that others have.
+pub(super) fn no_such_path(path: &str) -> ApiError {
+    gateway_error(Kind::NotFound, "not_supported", format!("this release of Ollama has no path {path}"))
+}
+
 /// Usage cannot be recorded, so the request is not admitted.
 pub(super) fn usage_full() -> ApiError {
     unavailable("usage_full", "the gateway cannot record usage at the moment")

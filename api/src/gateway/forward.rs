@@ -4,7 +4,7 @@ use std::mem;
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use hyper::body::Incoming;
 use metrics::counter;
 use paddock_ollama::{Endpoint, ModelName};
@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Gateway,
     backends::{BackendLease, GatewayBackend},
-    error::error_of,
+    body_memory::BodyReservation,
+    error::{self, error_of},
     headers,
     plan::PlannedRequest,
     prompt_estimate::PromptEstimate,
@@ -36,6 +37,8 @@ const X_PADDOCK_IGNORED: HeaderName = HeaderName::from_static("x-paddock-ignored
 pub(super) struct AdmittedRequest {
     pub(super) headers: HeaderMap,
     pub(super) plan: PlannedRequest,
+    /// The memory of the body, until Ollama has received it.
+    pub(super) memory: BodyReservation,
     pub(super) revocation: RevocationGuard,
     pub(super) prompt: PromptEstimate,
     pub(super) usage: PendingUsage,
@@ -52,7 +55,7 @@ pub(super) async fn forward(
     request: AdmittedRequest,
     metrics: RequestMetrics,
 ) -> Result<Response, ApiError> {
-    let AdmittedRequest { headers, plan, revocation, prompt, usage, place } = request;
+    let AdmittedRequest { headers, plan, memory, revocation, prompt, usage, place } = request;
     let PlannedRequest { model, body, is_stream, drop_usage, ignored, ignored_labels, .. } = plan;
     let usage = UsageGuard::begin(usage, place, &model.name, prompt.clone(), metrics);
     for field in ignored_labels {
@@ -65,7 +68,11 @@ pub(super) async fn forward(
         Ok(answered) => answered,
         Err(outcome) => return Err(usage.fail(outcome, error_of(outcome))),
     };
+    drop(memory);
     if upstream.status() == StatusCode::NOT_FOUND {
+        if !is_json(&upstream) {
+            return Err(usage.fail(RequestOutcome::UpstreamError, error::no_such_path(endpoint.path)));
+        }
         // The text is the same as for a model that is not allowed, so the client cannot tell the
         // two apart.
         return Err(usage.fail(RequestOutcome::UpstreamError, model.not_found()));
@@ -77,6 +84,12 @@ pub(super) async fn forward(
         response.headers_mut().insert(X_PADDOCK_IGNORED, ignored);
     }
     Ok(response)
+}
+
+/// Whether a response has a JSON body. The 404 of an Ollama without the path has none.
+fn is_json(response: &http::Response<Incoming>) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
 }
 
 /// A request on its way to a backend.

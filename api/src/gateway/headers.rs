@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::http::{
     hop_by_hop::{forwarded_request_headers, forwarded_response_headers},
+    redact::contains_key,
     request_context::X_REQUEST_ID,
 };
 
@@ -17,17 +18,20 @@ fn is_for_gateway(name: &str) -> bool {
             | "authorization"
             | "cf-connecting-ip"
             | "cookie"
+            | "fastly-client-ip"
             | "forwarded"
             | "origin"
             | "true-client-ip"
             | "via"
             | "x-api-key"
             | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-forwarded"
+            | "x-proxyuser-ip"
             | "x-real-ip"
             | "x-request-id"
             | "x-trace-id"
-    ) || name.starts_with("x-forwarded-")
-        || name.starts_with("x-original-")
+    ) || ["x-envoy-", "x-forwarded-", "x-original-", "x-rewrite-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a response header must not reach the client, because it describes Ollama itself, or
@@ -48,9 +52,17 @@ fn is_from_upstream(name: &str) -> bool {
     ) || ["access-control-", "x-paddock-", "x-ratelimit-"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Filters the headers of a client's request for Ollama.
+/// Filters the headers of a client's request for Ollama. Some clients send their key in a header of
+/// another vendor, so no header with a Paddock key passes.
 pub(crate) fn to_ollama(headers: HeaderMap, request_id: &HeaderValue) -> HeaderMap {
     let mut passed = forwarded_request_headers(headers, is_for_gateway);
+    let has_key = |value: &HeaderValue| value.to_str().is_ok_and(contains_key);
+    if passed.values().any(has_key) {
+        let named: Vec<_> = passed.iter().filter(|(_, value)| has_key(value)).map(|(name, _)| name.clone()).collect();
+        for name in named {
+            passed.remove(name);
+        }
+    }
     passed.insert(X_REQUEST_ID, request_id.clone());
     passed
 }
@@ -84,6 +96,8 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
             ("forwarded", "for=203.0.113.9"),
             ("x-real-ip", "203.0.113.9"),
+            ("x-envoy-external-address", "203.0.113.9"),
+            ("api-key", "pdk_0123456789_secret"),
             ("upgrade", "h2c"),
             ("x-many", "1"),
             ("x-many", "2"),

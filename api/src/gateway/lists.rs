@@ -109,8 +109,7 @@ impl ShortRequest<'_> {
         let backend = self.backend_of(model).await?;
         let (response, body) = self.fetch(backend.backend(), self.endpoint.path, headers, Some(body)).await?;
         if response.status() == StatusCode::NOT_FOUND {
-            let reason = "this Ollama cannot count tokens; it has no path /v1/messages/count_tokens";
-            return Err(error::gateway_error(Kind::NotFound, "not_supported", reason));
+            return Err(error::no_such_path(self.endpoint.path));
         }
         Ok(with_body(response, body))
     }

@@ -21,6 +21,7 @@
 mod admission;
 mod authorize;
 mod backends;
+mod body_memory;
 pub(crate) mod compatible;
 mod error;
 mod forward;
@@ -54,6 +55,7 @@ use crate::{
 };
 use admission::Admission;
 use backends::Backends;
+use body_memory::BodyMemory;
 pub(crate) use model_cache::REFRESH_INTERVAL as MODELS_REFRESH_INTERVAL;
 pub(crate) use pipeline::{refuse, serve};
 use prompt_estimate::PromptEstimator;
@@ -82,6 +84,7 @@ pub(crate) struct Gateway {
     authenticator: Authenticator,
     backends: Backends,
     body_limit: usize,
+    body_memory: Arc<BodyMemory>,
     models: Models,
     prompt_estimator: PromptEstimator,
     queue: Arc<RequestQueue>,
@@ -110,6 +113,7 @@ impl Gateway {
             authenticator,
             backends: Backends::new(&config.ollama)?,
             body_limit: config.body_limit,
+            body_memory: BodyMemory::new(config.body_limit),
             models,
             prompt_estimator: PromptEstimator::default(),
             queue: RequestQueue::new(config.queue),

@@ -12,6 +12,7 @@ use super::{
     Gateway,
     admission::{AdmissionError, reserved_tokens},
     authorize,
+    body_memory::{BodyReservation, OutOfMemory},
     error::{error_of, gateway_error, queue_refused, upstream_unavailable},
     forward::{AdmittedRequest, forward},
     lists::{ShortRequest, find_model},
@@ -43,6 +44,12 @@ pub(super) struct GatewayRequest<'a> {
     pub(super) endpoint: &'static Endpoint,
     pub(super) context: &'a RequestContext,
     pub(super) started: Instant,
+}
+
+/// The body of a request, and the memory that it takes.
+pub(super) struct RequestBody {
+    pub(super) bytes: Bytes,
+    pub(super) memory: BodyReservation,
 }
 
 /// The result of the checks of a request.
@@ -142,6 +149,12 @@ pub(super) async fn record_denial(
     gateway.authenticator.record_denial(&audit_context, principal, target, error.gateway_detail()).await;
 }
 
+/// Whether a `Content-Encoding` changes the body. Some clients always send an empty one.
+fn is_encoded(encoding: &HeaderValue) -> bool {
+    let encoding = encoding.as_bytes().trim_ascii();
+    !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
+}
+
 impl GatewayRequest<'_> {
     /// Checks the request, and answers it unless it runs a model.
     async fn check(&self, request: Request<Incoming>) -> Result<Checked, ApiError> {
@@ -183,7 +196,7 @@ impl GatewayRequest<'_> {
         permission: Permission,
     ) -> Result<Checked, ApiError> {
         if self.endpoint.operation.runs_model() {
-            let body = self.read_body(&head, body).await?;
+            let body = self.read_body(&head, body, caller.principal()).await?;
             let admitted = self.admit(head.headers, body, caller, permission).await?;
             return Ok(Checked::Admitted(Box::new(admitted)));
         }
@@ -192,9 +205,9 @@ impl GatewayRequest<'_> {
             Operation::ListModels | Operation::ListLoaded => short.list(head.headers, caller.principal()).await,
             Operation::RetrieveModel => short.retrieve(head.headers, head.uri.path(), caller.principal()).await,
             Operation::ShowModel | Operation::CountTokens => {
-                let body = self.read_body(&head, body).await?;
+                let body = self.read_body(&head, body, caller.principal()).await?;
                 self.recheck(&mut caller, permission).await?;
-                let plan = plan(self.endpoint, body, caller.principal())?;
+                let plan = plan(self.endpoint, body.bytes, caller.principal())?;
                 if self.endpoint.operation == Operation::ShowModel {
                     short.show(head.headers, &plan.model, plan.body, caller.principal()).await
                 } else {
@@ -215,7 +228,7 @@ impl GatewayRequest<'_> {
         mut caller: AuthenticatedRequest,
         permission: Permission,
     ) -> Result<Response, ApiError> {
-        let body = self.read_body(head, body).await?;
+        let body = self.read_body(head, body, caller.principal()).await?;
         self.recheck(&mut caller, permission).await?;
         let principal = caller.principal();
         let request = AdminRequest {
@@ -223,7 +236,7 @@ impl GatewayRequest<'_> {
             models: &self.gateway.models,
             audit_context: self.context.audit_context(head.headers.get(header::USER_AGENT), principal.actor()),
             principal,
-            body,
+            body: body.bytes,
         };
         match self.endpoint.operation {
             Operation::Pull => request.pull(&self.gateway.revocations, permission).await,
@@ -235,12 +248,13 @@ impl GatewayRequest<'_> {
     pub(super) async fn admit(
         &self,
         headers: HeaderMap,
-        body: Bytes,
+        body: RequestBody,
         mut caller: AuthenticatedRequest,
         permission: Permission,
     ) -> Result<AdmittedRequest, ApiError> {
         let gateway = self.gateway;
-        let plan = plan(self.endpoint, body, caller.principal())?;
+        let RequestBody { bytes, memory } = body;
+        let plan = plan(self.endpoint, bytes, caller.principal())?;
         let revocation = gateway.revocations.register(caller.principal(), permission, &plan.model.name);
         // The watcher does not deliver changes that happened before the registration.
         self.recheck(&mut caller, permission).await?;
@@ -253,7 +267,7 @@ impl GatewayRequest<'_> {
         let tokens = reserved_tokens(self.endpoint.operation, prompt.tokens(), plan.max_output_tokens);
         let usage = self.reserve(principal, &plan.model.name, tokens).await?;
         let place = self.wait_in_queue(principal, &plan.model.name, tokens, &revocation).await?;
-        Ok(AdmittedRequest { headers, plan, revocation, prompt, usage, place })
+        Ok(AdmittedRequest { headers, plan, memory, revocation, prompt, usage, place })
     }
 
     /// Reserves what the request will use of the limits of its principal. A refused request is not
@@ -307,17 +321,20 @@ impl GatewayRequest<'_> {
         authorize::authorize(caller.principal(), permission)
     }
 
-    /// Reads the request's body.
-    async fn read_body(&self, head: &Parts, body: Incoming) -> Result<Bytes, ApiError> {
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
+    /// Reads the request's body, which counts as memory of the principal's user.
+    async fn read_body(&self, head: &Parts, body: Incoming, principal: &Principal) -> Result<RequestBody, ApiError> {
+        if head.headers.get_all(header::CONTENT_ENCODING).iter().any(is_encoded) {
             discard_while_responding(&head.headers, body, self.gateway.body_limit);
             let reason = "send the body without a Content-Encoding";
             return Err(gateway_error(Kind::UnsupportedMediaType, "content_encoding", reason));
         }
-        let Gateway { body_limit, timeouts, .. } = self.gateway;
-        let read = read_request_body(&head.headers, body, *body_limit, timeouts.idle);
+        let Gateway { body_limit, body_memory, timeouts, .. } = self.gateway;
+        let mut memory = body_memory.begin(principal.user_id);
+        let grow = |size| memory.grow(size).map_err(|OutOfMemory| BodyError::OutOfMemory);
+        let read = read_request_body(&head.headers, body, *body_limit, timeouts.idle, grow);
         let read = evictable_while(&head.extensions, timeout_at(self.started + timeouts.lifetime, read)).await;
-        read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| error.for_limit(*body_limit))
+        let bytes = read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| error.for_limit(*body_limit))?;
+        Ok(RequestBody { bytes, memory })
     }
 
     /// Records the denial of the request, and returns its error.

@@ -1,5 +1,6 @@
 //! Removes members that change the state that all clients share: which models are in memory, and
-//! with which options Ollama loads them.
+//! with which options Ollama loads them. Removes the prompt template too: Ollama executes it, and a
+//! short template can use all its memory or never end.
 //!
 //! Many clients always send these members. The gateway therefore removes and reports them, and does
 //! not refuse the request. The functions here are pure.
@@ -18,6 +19,8 @@ use crate::http::{
 
 /// The member that keeps a model in memory after the request.
 const KEEP_ALIVE: &str = "keep_alive";
+/// The program that Ollama executes to make the prompt.
+const TEMPLATE: &str = "template";
 /// The object of options.
 const OPTIONS: &str = "options";
 /// The options that make Ollama load the model anew, for metrics.
@@ -55,13 +58,14 @@ pub(super) fn remove_shared_state(
         let reason = "only admins may load and unload models; declare an OllamaModel object to keep a model loaded";
         return Err(gateway_error(Kind::Forbidden, "load_not_allowed", reason));
     }
-    let mut edits = scanned.remove_members(is_keep_alive);
+    let mut edits = scanned.remove_members(is_closed_member);
     edits.extend(scanned.remove_members_of(OPTIONS, is_closed_option));
-    let keep_alive = scanned.members().iter().filter(|member| is_keep_alive(member));
+    let members = scanned.members().iter().filter(|member| is_closed_member(member));
     let options = scanned.members_of(OPTIONS).iter().filter(|member| is_closed_option(member));
-    let (keep_alive, options): (Vec<_>, Vec<_>) = (keep_alive.collect(), options.collect());
-    let labels = keep_alive.iter().map(|_| KEEP_ALIVE).chain(options.iter().map(|member| option_label(&member.key)));
-    Ok(Removed { edits, header: header_of(!keep_alive.is_empty(), &options), labels: labels.collect() })
+    let members: Vec<_> = members.map(|member| if is_keep_alive(member) { KEEP_ALIVE } else { TEMPLATE }).collect();
+    let options: Vec<_> = options.collect();
+    let labels = members.iter().copied().chain(options.iter().map(|member| option_label(&member.key)));
+    Ok(Removed { edits, header: header_of(&members, &options), labels: labels.collect() })
 }
 
 /// Refuses tools for which Ollama calls a service on the internet.
@@ -78,6 +82,12 @@ fn is_keep_alive(member: &Member<'_>) -> bool {
     member.key == KEEP_ALIVE && member.kind != ValueKind::Null
 }
 
+/// Whether a member of the request itself is removed. An empty template is the model's own.
+fn is_closed_member(member: &Member<'_>) -> bool {
+    let is_empty = member.kind == ValueKind::Null || member.value_span.len() == r#""""#.len();
+    is_keep_alive(member) || (member.key == TEMPLATE && !is_empty)
+}
+
 /// Whether an option may change state that clients share: every option except the sampling options,
 /// so unknown options too. Null counts as absent.
 fn is_closed_option(member: &Member<'_>) -> bool {
@@ -89,11 +99,8 @@ fn option_label(key: &str) -> &'static str {
 }
 
 /// Returns the value of `X-Paddock-Ignored`: `keep_alive, options.num_ctx`.
-fn header_of(keep_alive: bool, options: &[&Member<'_>]) -> Option<HeaderValue> {
-    let mut text = String::new();
-    if keep_alive {
-        text.push_str(KEEP_ALIVE);
-    }
+fn header_of(members: &[&'static str], options: &[&Member<'_>]) -> Option<HeaderValue> {
+    let mut text = members.join(", ");
     for (index, option) in options.iter().enumerate() {
         let comma = if text.is_empty() { "" } else { ", " };
         if index == MAX_REPORTED {

@@ -5,13 +5,19 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{ApiError, Kind};
 
 /// The least number of bytes of a body over its limit that are discarded. A client that is still
 /// sending would not see the response otherwise.
 const MIN_DISCARDED: usize = 4 << 20;
+/// How long a body may take whatever its size, and how many bytes a second it must have after that.
+/// A client that sends a byte from time to time would hold its memory for hours otherwise.
+const BODY_GRACE: Duration = Duration::from_mins(1);
+const MIN_BYTES_PER_SECOND: usize = 32 << 10;
+/// When a client should send a body again for which there was no memory.
+const MEMORY_RETRY: Duration = Duration::from_secs(5);
 /// How long discarding may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -21,6 +27,8 @@ pub(crate) enum BodyError {
     TooLarge,
     TooSlow,
     Broken,
+    /// Other bodies take the memory that the gateway has for bodies.
+    OutOfMemory,
 }
 
 impl BodyError {
@@ -34,6 +42,11 @@ impl BodyError {
                 ApiError::new(Kind::BodyTimeout, "the body did not come in time").with_code("body_timeout")
             }
             Self::Broken => ApiError::new(Kind::Malformed, "the body broke off").with_code("body_broken"),
+            Self::OutOfMemory => {
+                ApiError::new(Kind::Unavailable, "too many large bodies are being received; try again later")
+                    .with_code("body_memory")
+                    .with_retry_after(MEMORY_RETRY)
+            }
         }
     }
 }
@@ -44,22 +57,24 @@ pub(crate) async fn read_body<B>(mut body: B, limit: usize, chunk_timeout: Durat
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    collect(&mut body, limit, chunk_timeout).await
+    collect(&mut body, limit, Timeouts::new(chunk_timeout), |_| Ok(())).await
 }
 
 /// Reads the whole body of a request. Discards a body that is too large. If `Content-Length`
-/// already exceeds the limit, fails before it reads any byte.
+/// already exceeds the limit, fails before it reads any byte. `grow` is called with the size of the
+/// body before each chunk is kept, and may refuse it.
 pub(crate) async fn read_request_body<B>(
     headers: &HeaderMap,
     mut body: B,
     limit: usize,
     chunk_timeout: Duration,
+    grow: impl FnMut(usize) -> Result<(), BodyError>,
 ) -> Result<Bytes, BodyError>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    let read = collect(&mut body, limit, chunk_timeout).await;
-    if read == Err(BodyError::TooLarge) {
+    let read = collect(&mut body, limit, Timeouts::new(chunk_timeout), grow).await;
+    if matches!(read, Err(BodyError::TooLarge | BodyError::OutOfMemory)) {
         discard_while_responding(headers, body, MIN_DISCARDED.max(2 * limit));
     }
     read
@@ -95,7 +110,26 @@ where
     let _ = timeout(DISCARD_TIMEOUT, all).await;
 }
 
-async fn collect<B>(body: &mut B, limit: usize, chunk_timeout: Duration) -> Result<Bytes, BodyError>
+/// How long a body may take.
+struct Timeouts {
+    /// Between two chunks.
+    chunk: Duration,
+    /// For the whole body, beside the time that its size allows.
+    grace: Duration,
+}
+
+impl Timeouts {
+    const fn new(chunk: Duration) -> Self {
+        Self { chunk, grace: BODY_GRACE }
+    }
+}
+
+async fn collect<B>(
+    body: &mut B,
+    limit: usize,
+    timeouts: Timeouts,
+    mut grow: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Bytes, BodyError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -105,11 +139,18 @@ where
     }
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    while let Some(frame) = timeout(chunk_timeout, body.frame()).await.map_err(|_| BodyError::TooSlow)? {
+    let began = Instant::now();
+    loop {
+        let received = first.len() + all.len();
+        let slowest = Duration::from_secs((received / MIN_BYTES_PER_SECOND) as u64);
+        let due = (Instant::now() + timeouts.chunk).min(began + timeouts.grace + slowest);
+        let Some(frame) = timeout_at(due, body.frame()).await.map_err(|_| BodyError::TooSlow)? else { break };
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        if first.len() + all.len() + data.len() > limit {
+        let size = received + data.len();
+        if size > limit {
             return Err(BodyError::TooLarge);
         }
+        grow(size)?;
         if first.is_empty() && all.is_empty() {
             first = data;
             continue;
@@ -133,6 +174,25 @@ mod tests {
 
     fn chunks(chunks: &'static [&'static str]) -> impl http_body::Body<Data = Bytes> + Unpin {
         StreamBody::new(stream::iter(chunks.iter().map(|chunk| Ok::<_, BodyError>(Frame::data((*chunk).into())))))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_in_without_an_end_is_too_slow() {
+        let trickle = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Some((Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"a"))), ()))
+        });
+        let mut body = StreamBody::new(Box::pin(trickle));
+        let timeouts = Timeouts { chunk: Duration::from_mins(5), grace: Duration::from_millis(50) };
+        assert_eq!(collect(&mut body, 1 << 20, timeouts, |_| Ok(())).await, Err(BodyError::TooSlow));
+    }
+
+    #[tokio::test]
+    async fn a_body_without_memory_is_refused() {
+        let grow = |size| if size > 3 { Err(BodyError::OutOfMemory) } else { Ok(()) };
+        let headers = HeaderMap::new();
+        let read = read_request_body(&headers, chunks(&["ab", "cd"]), 9, Duration::from_secs(5), grow).await;
+        assert_eq!(read, Err(BodyError::OutOfMemory));
     }
 
     #[tokio::test]

@@ -6,12 +6,13 @@ use http::{Method, StatusCode};
 use metrics::{counter, histogram};
 use paddock_ollama::{ModelName, Usage};
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
     error::ApiError,
-    redact::redact_keys,
+    redact::{contains_key, redact_keys},
     request_context::{RequestContext, Route},
     request_outcome::RequestOutcome,
 };
@@ -142,8 +143,12 @@ impl RequestMetrics {
     /// Sets the path of a request that no route serves, so that an admin sees what clients ask for.
     /// Omits texts that look like a key.
     pub(crate) fn set_path(&mut self, path: &str) {
-        let end = path.char_indices().nth(MAX_PATH).map_or(path.len(), |(end, _)| end);
-        self.path = Some(redact_keys(&path[..end]).into_owned());
+        let decoded = percent_decode_str(path).decode_utf8_lossy();
+        // Decoded only where that shows a key, so that the log has the path as the client sent it.
+        let path = if contains_key(&decoded) { &*decoded } else { path };
+        let redacted = redact_keys(path);
+        let end = redacted.char_indices().nth(MAX_PATH).map_or(redacted.len(), |(end, _)| end);
+        self.path = Some(redacted[..end].to_owned());
     }
 
     /// Sets the model that the request uses.

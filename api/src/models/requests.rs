@@ -9,7 +9,10 @@ use paddock_ollama::{ModelName, NameError, RegistryError, check_registry};
 use paddock_store::context::AuditContext;
 
 use super::{Models, snapshot::PullSnapshot, subscription::PullSubscription};
-use crate::http::deadline::{DbError, with_db_timeout};
+use crate::http::{
+    deadline::{DbError, with_db_timeout},
+    redact::contains_key,
+};
 
 /// Why a model cannot be pulled. The message continues a sentence that begins with the field.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,9 @@ pub(crate) enum InvalidPull {
     /// The text is not a model name.
     #[error("is no model name: {0}")]
     Name(#[from] NameError),
+    /// The name is, or contains, an API key.
+    #[error("contains an API key; name the model")]
+    Key,
     /// Ollama would run the model in its cloud.
     #[error("names a model of Ollama's cloud, which is not pulled; name a model that runs in Ollama")]
     Cloud,
@@ -37,6 +43,9 @@ impl Models {
     /// Checks that a model may be pulled. The caller must send Ollama the name in the result, and
     /// not the text.
     pub(crate) fn check_pull(&self, model: &str) -> Result<PullSource, InvalidPull> {
+        if contains_key(model) {
+            return Err(InvalidPull::Key);
+        }
         let model = ModelName::parse(model)?;
         if model.is_cloud() {
             return Err(InvalidPull::Cloud);

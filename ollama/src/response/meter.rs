@@ -23,6 +23,8 @@ pub struct Meter {
     dialect: Dialect,
     format: Format,
     totals: Totals,
+    /// Size of the response so far.
+    bytes: usize,
     filter: Option<UsageFilter>,
 }
 
@@ -44,7 +46,7 @@ enum ObjectKind {
     Done,
     /// Its end. Without a count of prompt tokens, it reports no usage.
     Embedding,
-    /// Its end.
+    /// Its end. Without a count of tokens above 0, it reports no usage.
     Any,
 }
 
@@ -69,7 +71,7 @@ impl Meter {
                 Format::Object { scanner: Box::default(), kind }
             }
         };
-        Self { dialect, format, totals: Totals::default(), filter: drop_usage.then(UsageFilter::default) }
+        Self { dialect, format, totals: Totals::default(), bytes: 0, filter: drop_usage.then(UsageFilter::default) }
     }
 
     /// Parses a chunk and returns the chunks to send to the client now. Copies no bytes.
@@ -78,6 +80,7 @@ impl Meter {
     /// beginning of an event that may be the usage chunk is held back until the rest arrives. This
     /// does not delay the client, because it cannot use part of an event.
     pub fn feed(&mut self, chunk: Bytes) -> Chunks {
+        self.bytes += chunk.len();
         match &mut self.format {
             Format::Object { scanner, .. } => scanner.feed(&chunk),
             Format::Lines(scanner) => {
@@ -114,7 +117,10 @@ impl Meter {
                 match kind {
                     ObjectKind::Done => self.totals.add_object(&fields, true),
                     ObjectKind::Embedding => self.totals.add_embedding(&fields),
-                    ObjectKind::Any => self.totals.add_object(&fields, false),
+                    ObjectKind::Any => self.totals.add_completion(&fields),
+                }
+                if !matches!(kind, ObjectKind::Embedding) {
+                    self.totals.estimate_completion(self.bytes);
                 }
                 EndPosition::SingleObject
             }

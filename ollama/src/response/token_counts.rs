@@ -33,6 +33,10 @@ pub const UNMETERED_FIELDS: &[&str] = &[
     "reasoning_tokens",
 ];
 
+/// How many bytes of a response that is one object count as one token, if Ollama reports no counts.
+/// English text has about four bytes per token.
+const BYTES_PER_TOKEN: usize = 4;
+
 /// The token counts of a response, as reported by Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -44,7 +48,8 @@ pub struct Usage {
     /// Tokens of the response.
     pub completion_tokens: u64,
     /// Ollama reported no counts, because the response was truncated or has no counts.
-    /// `completion_tokens` is then the number of frames, and `prompt_tokens` is 0.
+    /// `completion_tokens` is then the number of frames of a stream, or follows from the size of an
+    /// object, and `prompt_tokens` is 0.
     pub is_estimated: bool,
 }
 
@@ -58,6 +63,10 @@ impl Usage {
             is_estimated: false,
         }
     }
+
+    fn is_zero(&self) -> bool {
+        (self.prompt_tokens, self.completion_tokens, self.cached_prompt_tokens.unwrap_or(0)) == (0, 0, 0)
+    }
 }
 
 /// The facts about a response that the meter has collected so far.
@@ -68,8 +77,8 @@ pub(super) struct Totals {
     /// The error that the response reported.
     pub(super) error: Option<String>,
     reported: Option<Usage>,
-    /// Number of frames with a part of the response.
-    frames: u64,
+    /// The estimate of the completion's tokens: the number of frames with a part of the response.
+    estimate: u64,
 }
 
 impl Totals {
@@ -93,12 +102,27 @@ impl Totals {
         }
     }
 
+    /// Adds the only object of a completion. Ollama ends a generation that repeats one token with an
+    /// object whose counts are all 0, so such an object reports no usage.
+    pub(super) fn add_completion(&mut self, fields: &FrameFields) {
+        self.add_object(fields, false);
+        self.reported = self.reported.filter(|usage| !usage.is_zero());
+    }
+
+    /// Estimates the completion's tokens from the size of a response that is one object. An error
+    /// has no completion.
+    pub(super) fn estimate_completion(&mut self, bytes: usize) {
+        if self.error.is_none() {
+            self.estimate = bytes.div_ceil(BYTES_PER_TOKEN) as u64;
+        }
+    }
+
     /// Adds a line of a native stream.
     pub(super) fn add_line(&mut self, fields: &FrameFields) {
         if fields.error.is_some() || fields.is_done {
             self.add_object(fields, true);
         } else if fields.is_closed {
-            self.frames += 1;
+            self.estimate += 1;
         }
     }
 
@@ -117,15 +141,15 @@ impl Totals {
             }
             self.is_complete |= fields.event_type == EventType::Terminal;
             let is_part = fields.choices == Choices::NonEmpty || fields.event_type == EventType::Delta;
-            self.frames += u64::from(is_part);
+            self.estimate += u64::from(is_part);
         }
     }
 
-    /// Returns the reported usage, or an estimate from the number of frames.
+    /// Returns the reported usage, or the estimate.
     pub(super) fn usage(&self) -> Usage {
         self.reported.unwrap_or(Usage {
-            completion_tokens: self.frames,
-            is_estimated: self.frames > 0 || self.error.is_none(),
+            completion_tokens: self.estimate,
+            is_estimated: self.estimate > 0 || self.error.is_none(),
             ..Usage::default()
         })
     }

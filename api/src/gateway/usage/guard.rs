@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// An error of Ollama that takes less time refuses the request without work for it.
+const MIN_WORK: Duration = Duration::from_secs(1);
+
 /// A request whose usage is recorded.
 pub(crate) struct UsageRequest<'a> {
     pub(crate) endpoint: &'static Endpoint,
@@ -64,6 +67,8 @@ struct OpenRequest {
     permit: mpsc::OwnedPermit<UsageEvent>,
     record: UsageRecord,
     prompt: PromptEstimate,
+    /// When the request was forwarded.
+    forwarded: Instant,
     /// Held until the end of the request.
     place: Option<QueuePermit>,
     metrics: RequestMetrics,
@@ -80,7 +85,16 @@ impl UsageGuard {
     ) -> Self {
         metrics.set_model(model);
         gauge!("paddock_gateway_in_flight").increment(1);
-        Self { open: pending.begin().map(|(record, permit)| OpenRequest { permit, record, prompt, place, metrics }) }
+        Self {
+            open: pending.begin().map(|(record, permit)| OpenRequest {
+                permit,
+                record,
+                prompt,
+                forwarded: Instant::now(),
+                place,
+                metrics,
+            }),
+        }
     }
 
     /// Returns the span of the request, which lives as long as the guard.
@@ -117,8 +131,9 @@ impl Drop for UsageGuard {
 
 impl OpenRequest {
     fn end(self, outcome: RequestOutcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { permit, mut record, prompt, place, metrics } = self;
-        let unanswered = (usage.is_none() && may_have_run(outcome)).then(|| prompt.of_unanswered());
+        let Self { permit, mut record, prompt, forwarded, place, metrics } = self;
+        let has_run = may_have_run(outcome) || has_worked(status, forwarded.elapsed());
+        let unanswered = (usage.is_none() && has_run).then(|| prompt.of_unanswered());
         let usage = usage.or(unanswered.as_ref());
         record.duration_us = micros(metrics.started().elapsed());
         record.first_byte_us = metrics.first_byte().map(micros);
@@ -150,6 +165,12 @@ fn may_have_run(outcome: RequestOutcome) -> bool {
             | RequestOutcome::UpstreamIncomplete
             | RequestOutcome::UpstreamTimeout(_)
     )
+}
+
+/// Whether Ollama refused the request only after it had worked on it. It embeds the first texts of a
+/// list, for example, before it finds that a later one is too long.
+fn has_worked(status: StatusCode, took: Duration) -> bool {
+    status.is_client_error() && took >= MIN_WORK
 }
 
 /// Converts a token count to its stored form. Limits an impossibly large count of a defective

@@ -75,7 +75,7 @@ impl LazyBody {
 async fn read_whole(request: Request, is_authenticated: bool) -> Result<Bytes, ApiError> {
     let (head, body) = request.into_parts();
     let limit = if is_authenticated { MAX_BODY } else { MAX_ANONYMOUS_BODY };
-    let reading = timeout(BODY_TIMEOUT, read_request_body(&head.headers, body, limit, CHUNK_TIMEOUT));
+    let reading = timeout(BODY_TIMEOUT, read_request_body(&head.headers, body, limit, CHUNK_TIMEOUT, |_| Ok(())));
     let read = evictable_while(&head.extensions, reading).await;
     read.unwrap_or(Err(BodyError::TooSlow)).map_err(|error| error.for_limit(limit))
 }

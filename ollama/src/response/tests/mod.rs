@@ -97,7 +97,7 @@ fn filtering_meter() -> Meter {
 
 #[rstest]
 #[case("/api/chat", r#"{"message":{"content":"a","done":false},"done":true,"prompt_eval_count":3,"eval_count":4}"#, true, (3, 4))]
-#[case("/api/chat", r#"{"message":{"content":"a"},"done":false,"eval_count":4}"#, false, (0, 0))]
+#[case("/api/chat", r#"{"message":{"content":"a"},"done":false,"eval_count":4}"#, false, (0, 14))]
 #[case("/api/embed", r#"{"model":"m","embeddings":[[0.1,-2e-3],[1]],"total_duration":5,"prompt_eval_count":8}"#, true, (8, 0))]
 #[case("/api/embed", r#"{"model":"m","embeddings":[[0.1,"#, false, (0, 0))]
 #[case("/v1/chat/completions", "{ \"choices\" : [ {\"message\":{}} ],\n \"usage\" : { \"prompt_tokens\" : 5 , \"completion_tokens\" :6, \"total_tokens\":11 } }\n", true, (5, 6))]
@@ -163,7 +163,7 @@ fn is_metered(field: &str) -> bool {
     let value = if field.ends_with("_details") { r#"{"cached_tokens":7}"# } else { "7" };
     let response = format!(r#"{{"choices":[{{}}],"usage":{{"{field}":{value}}}}}"#);
     let usage = summarize(object_meter("/v1/chat/completions"), &response).usage;
-    usage.prompt_tokens + usage.completion_tokens + usage.cached_prompt_tokens.unwrap_or(0) > 0
+    !usage.is_estimated
 }
 
 #[test]
@@ -174,6 +174,20 @@ fn meter_reads_exactly_the_metered_fields() {
     for field in UNMETERED_FIELDS {
         assert!(!is_metered(field), "{field}");
     }
+}
+
+/// Ollama sends such an object if its model repeats one token.
+#[rstest]
+#[case("/v1/chat/completions", r#"{"choices":[{"message":{"content":"dddddddd"},"finish_reason":null}],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}"#)]
+#[case(
+    "/v1/responses",
+    r#"{"object":"response","output":[{"text":"dddddddd"}],"usage":{"input_tokens":0,"output_tokens":0}}"#
+)]
+#[case("/v1/messages", r#"{"type":"message","content":[{"text":"dddddddd"}]}"#)]
+fn completion_without_counts_has_an_estimated_usage(#[case] path: &str, #[case] response: &str) {
+    let summary = summarize(object_meter(path), response);
+    assert!(summary.is_complete && summary.usage.is_estimated);
+    assert_eq!(tokens(&summary), (0, response.len().div_ceil(4) as u64));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use paddock_ollama::Dialect;
 use paddock_tests::{
+    eventually::eventually,
     fake_ollama::{Script, chat_lines},
     story::story,
 };
@@ -209,6 +210,44 @@ async fn a_body_of_unknown_length_is_refused_when_it_gets_too_long() {
         ensure!(status == 413, "{status}: {body}");
         assert_eq!(ErrorBody::parse(&body)?.dialect, Dialect::Ollama);
         ensure!(gateway.fake.client_requests().is_empty());
+        Ok(())
+    })
+    .await;
+}
+
+/// Each connection holds its body open. The first two are accepted, because they ask for no more than
+/// the share of one user.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_large_unfinished_bodies_leaves_memory_for_others() {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        gateway.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+        let almost = " ".repeat(TOO_LONG - 2);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut connection = Connection::open(&gateway).await?;
+            connection.send(&head("/api/chat", gateway.workload.key(), TOO_LONG - 1, "")).await?;
+            connection.send(&almost).await?;
+            held.push(connection);
+        }
+        let user = gateway.admin.create_user(json!({"roles": ["user"]})).await?;
+        let (_, other) = gateway.admin.create_key(user, json!({})).await?;
+        let mut body = chat();
+        body["messages"][0]["content"] = "x".repeat(LARGE).into();
+        let refused = eventually("a refusal", ANSWER, async || {
+            let answer = gateway.workload.post("/api/chat", &body).send().await?;
+            let status = answer.status();
+            ensure!(status == 503 && answer.headers().contains_key("retry-after"), "{status}");
+            Ok(ErrorBody::parse(&answer.text().await?)?)
+        });
+        assert_eq!(refused.await?.dialect, Dialect::Ollama);
+        other.post("/api/chat", &body).send().await?.error_for_status()?.bytes().await?;
+
+        drop(held);
+        eventually("the memory of the closed connections", ANSWER, async || {
+            gateway.workload.post("/api/chat", &body).send().await?.error_for_status()
+        })
+        .await?;
         Ok(())
     })
     .await;

@@ -294,3 +294,46 @@ async fn embeddings_of_openai_are_counted_exactly() {
     })
     .await;
 }
+
+/// Ollama ends a generation that repeats one token with a 200 whose counts are all 0.
+#[rstest]
+#[case::openai_chat("/v1/chat/completions")]
+#[case::openai_completion("/v1/completions")]
+#[case::openai_response("/v1/responses")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_answer_with_counts_of_zero_pays_by_an_estimate(#[case] path: &str) {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        let text = "d".repeat(400);
+        let answer = json!({
+            "model": MODEL, "choices": [{"text": text, "finish_reason": null}], "output": [{"text": text}],
+            "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "input_tokens": 0, "output_tokens": 0},
+        });
+        gateway.fake.script(path, Script::json(StatusCode::OK, &answer));
+        assert_eq!(fetch_json(gateway.workload.post(path, &body_of(path, false))).await?, answer);
+        let row = gateway.usage_rows(1).await?.remove(0);
+        ensure!(row.tokens_estimated == 1 && row.prompt_tokens > Some(0), "{row:?}");
+        ensure!(row.completion_tokens >= Some(100), "{row:?}");
+        Ok(())
+    })
+    .await;
+}
+
+/// Ollama embeds the first texts before it finds that a later one is too long.
+#[rstest]
+#[case::at_once(Duration::ZERO, false)]
+#[case::after_work(Duration::from_millis(1100), true)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_pays_for_the_prompt_if_ollama_worked_on_it(#[case] after: Duration, #[case] pays: bool) {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        let refusal = json!({"error": "the input length exceeds the context length"});
+        gateway.fake.script("/api/embed", Script::json(StatusCode::BAD_REQUEST, &refusal).headers_after(after));
+        let request = gateway.workload.post("/api/embed", &json!({"model": MODEL, "input": ["one", "two"]}));
+        assert_eq!(request.send().await?.status(), 400);
+        let row = gateway.usage_rows(1).await?.remove(0);
+        assert_eq!((row.prompt_tokens > Some(0), row.tokens_estimated == 1), (pays, pays), "{row:?}");
+        Ok(())
+    })
+    .await;
+}

@@ -241,6 +241,20 @@ async fn a_too_large_or_compressed_body_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_content_encoding_that_changes_nothing_passes() {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        gateway.fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
+        for encoding in ["", "identity", "Identity"] {
+            let request = gateway.workload.post("/api/chat", &chat()).header("Content-Encoding", encoding);
+            request.send().await?.error_for_status()?.bytes().await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_or_unknown_path_is_refused() {
     story(async {
         let gateway = GatewayFixture::start().await?;

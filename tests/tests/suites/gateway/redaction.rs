@@ -18,6 +18,10 @@ const PLACES: &[(&str, Misplaced)] = &[
     ("X-Request-Id", |caller, key| caller.post("/api/chat", &chat()).header("X-Request-Id", key)),
     ("X-Trace-Id", |caller, key| caller.post("/api/chat", &chat()).header("X-Trace-Id", key)),
     ("a path that is not served", |caller, key| caller.get(&format!("/api/nothing/{key}"))),
+    ("an encoded path that is not served", |caller, key| {
+        caller.get(&format!("/api/nothing/{}", key.replace('_', "%5F")))
+    }),
+    ("a model to pull", |caller, key| caller.post("/api/pull", &json!({"model": key}))),
     ("a path of the management API", |caller, key| caller.get(&format!("/users/{key}"))),
     ("a query", |caller, key| caller.get(&format!("/api/tags?key={key}"))),
     ("the model of a path", |caller, key| caller.get(&format!("/v1/models/{key}"))),
@@ -67,8 +71,9 @@ async fn a_key_in_a_wrong_place_is_not_repeated() {
                 let answer = misplaced(&gateway.workload, sent).send().await.with_context(|| (*place).to_owned())?;
                 let head = format!("{:?}", answer.headers());
                 let body = answer.text().await?;
+                let (head, body) = (head.replace("%5F", "_"), body.replace("%5F", "_"));
                 ensure!(!head.contains(secret) && !body.contains(secret), "{place}: {head} {body}");
-                let log = gateway.paddock.process().log().text();
+                let log = gateway.paddock.process().log().text().replace("%5F", "_");
                 let line = log.lines().find(|line| line.contains(secret));
                 ensure!(line.is_none(), "{place} is in the log: {line:?}");
             }
@@ -109,6 +114,24 @@ async fn the_audit_log_keeps_a_user_agent_without_the_key_in_it() {
         assert_eq!(request.send().await?.status(), 403);
         let denied = fetch_json(gateway.admin.get("/audit?event_type=access_denied")).await?;
         assert_eq!(denied[0]["user_agent"], "tool pdk_(redacted) 1.0", "{denied}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_no_model_to_pull() {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        let key = gateway.workload.key();
+        for request in [
+            gateway.admin.post("/models/pull", &json!({"model": key})),
+            gateway.admin.post("/api/pull", &json!({"model": key})),
+        ] {
+            let answer = request.send().await?;
+            ensure!(answer.status().is_client_error(), "{}", answer.status());
+            ensure!(!answer.text().await?.contains(secret(key)?));
+        }
         Ok(())
     })
     .await;

@@ -1,14 +1,15 @@
 //! Paths that the gateway does not serve: the answer says why, in the dialect that is meant.
 
 use anyhow::{Context as _, Result, ensure};
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use paddock_ollama::Dialect::{self, Anthropic, Ollama, OpenAi};
-use paddock_tests::story::story;
+use paddock_tests::{fake_ollama::Script, story::story};
 use reqwest::{Client, RequestBuilder, redirect::Policy};
 use rstest::rstest;
+use serde_json::{Value, json};
 
 use super::{
-    GatewayFixture, chat,
+    GatewayFixture, MODEL, chat,
     error_body::{ErrorBody, refused},
 };
 
@@ -147,6 +148,21 @@ async fn a_wrong_method_is_a_405_that_names_the_right_one() {
             assert_eq!(ErrorBody::parse(&answer.text().await?)?.dialect, dialect);
         }
         ensure!(gateway.fake.client_requests().is_empty());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_this_ollama_lacks_is_not_taken_for_a_missing_model() {
+    story(async {
+        let gateway = GatewayFixture::start().await?;
+        // The 404 of a path that Ollama does not know is no JSON.
+        let mut missing = Script::json(StatusCode::NOT_FOUND, &Value::Null);
+        missing.content_type = "text/plain";
+        gateway.fake.script("/v1/responses/compact", missing);
+        let request = gateway.workload.post("/v1/responses/compact", &json!({"model": MODEL, "input": "hi"}));
+        assert_eq!(refused(request, 404).await?.code.as_deref(), Some("not_supported"));
         Ok(())
     })
     .await;
