@@ -6,10 +6,10 @@ use http::StatusCode;
 use metrics::gauge;
 use paddock_accounts::{Accounts, access::Principal, usage::UsageRecord};
 use paddock_ollama::{Endpoint, ModelName, Usage};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tracing::Span;
 
-use super::{pending::PendingUsage, recorder::UsageEvent};
+use super::pending::{BegunUsage, PendingUsage};
 use crate::{
     gateway::{prompt_estimate::PromptEstimate, queue::QueuePermit},
     http::{
@@ -61,8 +61,7 @@ pub(crate) struct UsageGuard {
 }
 
 struct OpenRequest {
-    permit: mpsc::OwnedPermit<UsageEvent>,
-    record: UsageRecord,
+    begun: BegunUsage,
     prompt: PromptEstimate,
     /// Held until the end of the request.
     place: Option<QueuePermit>,
@@ -80,7 +79,7 @@ impl UsageGuard {
     ) -> Self {
         metrics.set_model(model);
         gauge!("paddock_gateway_in_flight").increment(1);
-        Self { open: pending.begin().map(|(record, permit)| OpenRequest { permit, record, prompt, place, metrics }) }
+        Self { open: pending.begin().map(|begun| OpenRequest { begun, prompt, place, metrics }) }
     }
 
     /// Returns the span of the request, which lives as long as the guard.
@@ -117,7 +116,8 @@ impl Drop for UsageGuard {
 
 impl OpenRequest {
     fn end(self, outcome: RequestOutcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { permit, mut record, prompt, place, metrics } = self;
+        let Self { mut begun, prompt, place, metrics } = self;
+        let record = &mut begun.record;
         let unanswered = (usage.is_none() && may_have_run(outcome)).then(|| prompt.of_unanswered());
         let usage = usage.or(unanswered.as_ref());
         record.duration_us = micros(metrics.started().elapsed());
@@ -135,7 +135,7 @@ impl OpenRequest {
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
         metrics.end(outcome, status, usage.copied());
-        permit.send(UsageEvent::Ended(record));
+        begun.end();
     }
 }
 
