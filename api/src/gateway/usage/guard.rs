@@ -6,10 +6,10 @@ use http::StatusCode;
 use metrics::gauge;
 use paddock_accounts::{Accounts, access::Principal, usage::UsageRecord};
 use paddock_ollama::{Endpoint, ModelName, Usage};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tracing::Span;
 
-use super::{pending::PendingUsage, recorder::UsageEvent};
+use super::pending::{BegunUsage, PendingUsage};
 use crate::{
     gateway::{prompt_estimate::PromptEstimate, queue::QueuePermit},
     http::{
@@ -64,8 +64,7 @@ pub(crate) struct UsageGuard {
 }
 
 struct OpenRequest {
-    permit: mpsc::OwnedPermit<UsageEvent>,
-    record: UsageRecord,
+    begun: BegunUsage,
     prompt: PromptEstimate,
     /// When the request was forwarded.
     forwarded: Instant,
@@ -85,16 +84,8 @@ impl UsageGuard {
     ) -> Self {
         metrics.set_model(model);
         gauge!("paddock_gateway_in_flight").increment(1);
-        Self {
-            open: pending.begin().map(|(record, permit)| OpenRequest {
-                permit,
-                record,
-                prompt,
-                forwarded: Instant::now(),
-                place,
-                metrics,
-            }),
-        }
+        let forwarded = Instant::now();
+        Self { open: pending.begin().map(|begun| OpenRequest { begun, prompt, forwarded, place, metrics }) }
     }
 
     /// Returns the span of the request, which lives as long as the guard.
@@ -131,7 +122,8 @@ impl Drop for UsageGuard {
 
 impl OpenRequest {
     fn end(self, outcome: RequestOutcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { permit, mut record, prompt, forwarded, place, metrics } = self;
+        let Self { mut begun, prompt, forwarded, place, metrics } = self;
+        let record = &mut begun.record;
         let has_run = may_have_run(outcome) || has_worked(status, forwarded.elapsed());
         let unanswered = (usage.is_none() && has_run).then(|| prompt.of_unanswered());
         let usage = usage.or(unanswered.as_ref());
@@ -150,7 +142,7 @@ impl OpenRequest {
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
         metrics.end(outcome, status, usage.copied());
-        permit.send(UsageEvent::Ended(record));
+        begun.end();
     }
 }
 
