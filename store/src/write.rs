@@ -7,6 +7,9 @@
 //!   transaction, so both commit, or neither does.
 //! - **A dropped transaction changes nothing.** An error, an early return or a dropped caller rolls
 //!   the changes back, and no event is recorded.
+//! - **A confirmation is durable.** An operation that finds nothing to change ends its transaction with
+//!   [`Tx::end_unchanged`] before it returns, because a change is visible shortly before it is on the
+//!   disk.
 //! - **A commit is complete.** The commit, the eviction of cached rights and the head file run in a
 //!   task of their own, and [`Store::close`] waits for this task. A client that disconnects cannot
 //!   separate them.
@@ -193,6 +196,12 @@ impl Tx {
     /// Does nothing on SQLite, which has one writer.
     pub async fn lock(&mut self, table: Lockable, id: i64) -> Result<(), Error> {
         self.transaction.lock(table, id).await
+    }
+
+    /// Ends the transaction of a caller that found nothing to change. Nothing is written, and no event
+    /// is recorded. What the caller found is on the disk afterwards, so it may be confirmed.
+    pub async fn end_unchanged(self) -> Result<(), Error> {
+        self.transaction.end_unchanged().await
     }
 
     /// Commits the changes together with their event.

@@ -79,7 +79,7 @@ impl Credentials<'_> {
                 before.check_within(limits)?;
                 after.check_within(limits)?;
             }
-            let Some(event) = difference(&before, &after) else { return Ok(()) };
+            let Some(event) = difference(&before, &after) else { return Ok(tx.end_unchanged().await?) };
             update(&mut tx, &after, now).await?;
             if before.expires_at != after.expires_at {
                 secrets::set_expiry(&mut tx, id, after.expires_at).await?;

@@ -19,6 +19,7 @@ impl Credentials<'_> {
             let credential = locked(&mut tx, id).await?;
             let ended = secrets::end_retiring(&mut tx, id, self.accounts.now()).await?;
             if ended.is_empty() {
+                tx.end_unchanged().await?;
                 return Ok(false);
             }
             let mut change = Change::default();

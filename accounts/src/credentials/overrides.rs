@@ -24,7 +24,7 @@ impl Credentials<'_> {
             let mut tx = self.accounts.begin(context).await?;
             let credential = locked(&mut tx, id).await?;
             if credential.overridden_at.is_none() {
-                return Ok(());
+                return Ok(tx.end_unchanged().await?);
             }
             with_conn!(tx.conn(), |c| sqlx::query(CLEAR_OVERRIDE_AND_OWNER)
                 .bind(id)

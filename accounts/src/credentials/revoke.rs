@@ -41,6 +41,7 @@ impl Credentials<'_> {
                 change.field("overridden_at", None, Some(&now));
                 Event::new(EventType::OverrideSet).user(credential.user_id).credential(id).change(change)
             } else {
+                tx.end_unchanged().await?;
                 return Ok(false);
             };
             tx.commit(event).await?;

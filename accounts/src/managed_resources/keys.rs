@@ -73,6 +73,7 @@ impl ManagedResources<'_> {
             // admin revoked stays revoked for the next UIDs too.
             let is_same_owner = before.managed_by.as_ref() == Some(owner) && before.user_id == desired.user_id;
             if before.revoked_at.is_some() && (is_same_owner || before.overridden_at.is_some()) {
+                tx.end_unchanged().await?;
                 return Ok(before);
             }
             if before.user_id != desired.user_id || before.revoked_at.is_some() {
@@ -87,7 +88,10 @@ impl ManagedResources<'_> {
             after.limits = desired.limits;
             after.expires_at = desired.expires_at;
             after.managed_by = Some(owner.clone());
-            let Some(event) = difference(&before, &after) else { return Ok(before) };
+            let Some(event) = difference(&before, &after) else {
+                tx.end_unchanged().await?;
+                return Ok(before);
+            };
             update(&mut tx, &after, now).await?;
             tx.commit(event).await?;
             Ok(after)
@@ -105,13 +109,18 @@ impl ManagedResources<'_> {
     ) -> Result<Option<CredentialId>, Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
-            let Some(key) = credential::by_owner(tx.conn(), owner).await? else { return Ok(None) };
+            let Some(key) = credential::by_owner(tx.conn(), owner).await? else {
+                tx.end_unchanged().await?;
+                return Ok(None);
+            };
             let key = credential::locked(&mut tx, key.id).await?;
             check_uid(key.managed_by.as_ref(), owner, on_mismatch)?;
             let id = key.id;
             if key.revoked_at.is_none() {
                 let event = revoke::revoke(&mut tx, key, false, self.accounts.now()).await?;
                 tx.commit(event).await?;
+            } else {
+                tx.end_unchanged().await?;
             }
             Ok(Some(id))
         })

@@ -130,7 +130,7 @@ impl ManagedResources<'_> {
             change.field("size_bytes", was.and_then(|row| row.size_bytes.as_ref()), after.size_bytes.as_ref());
             change.field("uid", was.and_then(|row| row.managed_uid.as_ref()), Some(&owner.uid));
             if change.is_empty() {
-                return Ok(());
+                return Ok(tx.end_unchanged().await?);
             }
             store(&mut tx, before.map(|row| row.id), &after, owner, self.accounts.now()).await?;
             let event_type = match model.origin {
@@ -169,9 +169,9 @@ impl ManagedResources<'_> {
     pub async fn forget_model(self, context: &AuditContext, owner: &ManagedBy, detail: &str) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
-            let Some(row) = by_owner(tx.conn(), owner).await? else { return Ok(()) };
+            let Some(row) = by_owner(tx.conn(), owner).await? else { return Ok(tx.end_unchanged().await?) };
             if row.managed_uid.as_ref() != Some(&owner.uid) {
-                return Ok(());
+                return Ok(tx.end_unchanged().await?);
             }
             with_conn!(tx.conn(), |c| sqlx::query(DELETE).bind(row.id).execute(c).await.map(|_| ()))?;
             if row.origin == ModelSource::Pulled {

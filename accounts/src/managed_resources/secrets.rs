@@ -120,7 +120,7 @@ impl ManagedResources<'_> {
                 with_conn!(tx.conn(), |c| sqlx::query_as(OF_CREDENTIAL).bind(id).fetch_all(c).await?);
             let version = versions.iter().find(|version| version.id == activation.secret).ok_or(Error::NotStaged)?;
             match version.state {
-                SecretState::Active => return Ok(()),
+                SecretState::Active => return Ok(tx.end_unchanged().await?),
                 SecretState::Staged => {}
                 SecretState::Retiring | SecretState::Revoked => return Err(Error::NotStaged),
             }
@@ -162,7 +162,7 @@ impl ManagedResources<'_> {
                 .fetch_all(c)
                 .await?);
             if discarded.is_empty() {
-                return Ok(());
+                return Ok(tx.end_unchanged().await?);
             }
             discarded.sort_unstable();
             let mut change = Change::default();
@@ -186,15 +186,15 @@ impl ManagedResources<'_> {
     ) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
-            let Some(key) = credential::by_owner(tx.conn(), owner).await? else { return Ok(()) };
+            let Some(key) = credential::by_owner(tx.conn(), owner).await? else { return Ok(tx.end_unchanged().await?) };
             let key = locked(&mut tx, key.id).await?;
             if key.managed_by.as_ref() != Some(owner) || key.revoked_at.is_some() {
-                return Ok(());
+                return Ok(tx.end_unchanged().await?);
             }
             let versions: Vec<SecretVersion> =
                 with_conn!(tx.conn(), |c| sqlx::query_as(OF_CREDENTIAL).bind(key.id).fetch_all(c).await?);
             if !versions.iter().any(|version| matches!(version.state, SecretState::Active | SecretState::Staged)) {
-                return Ok(());
+                return Ok(tx.end_unchanged().await?);
             }
             let ends_at = self.accounts.now() + grace;
             retire_active(&mut tx, key.id, ends_at).await?;

@@ -84,7 +84,10 @@ impl ManagedResources<'_> {
             if before.overridden_at.is_none() {
                 after.is_active = desired.active;
             }
-            let Some((user, event)) = replace(&mut tx, &before, after, now).await? else { return Ok(before) };
+            let Some((user, event)) = replace(&mut tx, &before, after, now).await? else {
+                tx.end_unchanged().await?;
+                return Ok(before);
+            };
             tx.commit(with_former(former, event)).await?;
             Ok(user)
         })
@@ -106,10 +109,10 @@ impl ManagedResources<'_> {
     ) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
-            let Some(user) = user::by_owner(tx.conn(), owner).await? else { return Ok(()) };
+            let Some(user) = user::by_owner(tx.conn(), owner).await? else { return Ok(tx.end_unchanged().await?) };
             let user = user::locked(&mut tx, user.id).await?;
             if user.managed_by.as_ref() != Some(owner) {
-                return Ok(());
+                return Ok(tx.end_unchanged().await?);
             }
             let now = self.accounts.now();
             let event = match action {
@@ -120,7 +123,7 @@ impl ManagedResources<'_> {
                 }
                 DeletionAction::Delete => Some(tombstone(&mut tx, &user, now).await?),
             };
-            let Some(event) = event else { return Ok(()) };
+            let Some(event) = event else { return Ok(tx.end_unchanged().await?) };
             Ok(tx.commit(event).await?)
         })
         .await

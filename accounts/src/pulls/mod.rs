@@ -81,6 +81,7 @@ impl Pulls<'_> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
             if let Some(job) = job::unfinished_of_model(tx.conn(), &new.model).await? {
+                tx.end_unchanged().await?;
                 return Ok(Started::Joined(job));
             }
             let job: PullJob = with_conn!(tx.conn(), |c| sqlx::query_as(INSERT)
@@ -107,7 +108,9 @@ impl Pulls<'_> {
                 .fetch_optional(c)
                 .await?);
             let Some(model) = cancelled else {
-                return job::by_id(tx.conn(), id).await?.map(|_| false).ok_or(Error::NoPullJob(id));
+                job::by_id(tx.conn(), id).await?.ok_or(Error::NoPullJob(id))?;
+                tx.end_unchanged().await?;
+                return Ok(false);
             };
             tx.commit(event(EventType::ModelPullCancelled, id, &model)).await?;
             Ok(true)

@@ -72,7 +72,9 @@ impl Sessions<'_> {
     pub async fn logout(self, context: &AuditContext, session: SessionId) -> Result<(), Error> {
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin(context).await?;
-            let Some(user_id) = end(&mut tx, session, self.accounts.now()).await? else { return Ok(()) };
+            let Some(user_id) = end(&mut tx, session, self.accounts.now()).await? else {
+                return Ok(tx.end_unchanged().await?);
+            };
             Ok(tx.commit(Event::new(EventType::Logout).user(user_id)).await?)
         })
         .await

@@ -86,12 +86,14 @@ impl Users<'_> {
                 if user.email != new.email {
                     return Err(Error::ExternalIdTaken(user.id));
                 }
+                tx.end_unchanged().await?;
                 return Ok(Created::Existing(user));
             }
             match by_email(tx.conn(), &new.email).await? {
                 None => {}
                 // Created by another process between the two reads.
                 Some(same) if new.external_id.is_some() && same.external_id == new.external_id => {
+                    tx.end_unchanged().await?;
                     return Ok(Created::Existing(same));
                 }
                 Some(other) => return Err(Error::EmailTaken(other.id)),

@@ -104,6 +104,7 @@ impl Users<'_> {
                 check(None, None, &after.limits)?;
             }
             let Some((user, event)) = replace(&mut tx, &before, after, self.accounts.now()).await? else {
+                tx.end_unchanged().await?;
                 return Ok(before);
             };
             tx.commit(event).await?;

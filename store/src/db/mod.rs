@@ -158,6 +158,22 @@ impl Transaction {
         self.commit().await.map_err(Error::InDoubt)
     }
 
+    /// Rolls back, and waits until every change that this transaction could see is on the disk.
+    ///
+    /// On PostgreSQL, [`Self::commit_audited`] shows a change to others before it is on the disk. A
+    /// caller that finds its change made already must not confirm it earlier than that: a crash
+    /// could still undo it.
+    pub(crate) async fn end_unchanged(mut self) -> Result<(), Error> {
+        const IS_FLUSHED: &str = "SELECT pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn()";
+        const FLUSH: &str = "ROLLBACK AND CHAIN; SELECT pg_logical_emit_message(true, 'paddock', '')";
+        let Writing::Pg(pooled) = &mut self.0 else { return Ok(()) };
+        if sqlx::query_scalar(IS_FLUSHED).fetch_one(pooled.connection()).await? {
+            return Ok(());
+        }
+        sqlx::raw_sql(FLUSH).execute(pooled.connection()).await?;
+        Ok(self.commit().await?)
+    }
+
     /// Commits, and waits for the disk.
     pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
         match self.0 {

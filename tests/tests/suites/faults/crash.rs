@@ -4,15 +4,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use paddock_tests::{
+    eventually::eventually,
+    paddock::fetch_json,
     postgres::{Durability, Postgres},
     process::Signal,
     random::random_below,
     reaper,
     story::{soak_or, story},
 };
+use serde_json::json;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{
-    assert_consistent, launch,
+    assert_consistent, launch, rows,
     writers::{Summary, WriterLoad},
 };
 
@@ -66,6 +70,46 @@ async fn a_killed_postgres_loses_nothing_and_the_service_recovers() {
         print_figures(&summary, served, &back);
         ensure!(paddock.process().exit_status().is_none(), "paddock ended");
         assert_consistent(&launch, &url, &acknowledged).await
+    })
+    .await;
+}
+
+/// Another process has made the same change, which others see before it is on the disk. The service has
+/// nothing to change, and must not confirm what a crash can still undo.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_change_that_another_process_made_survives_a_crash() {
+    story(async {
+        let mut postgres = Postgres::start(Durability::Full).await?;
+        let url = postgres.empty_database().await?;
+        let launch = launch(&url)?;
+        let seeded = launch.seed()?;
+        let paddock = launch.start().await?;
+        let admin = paddock.caller(&seeded.key);
+        let user = admin.create_user(json!({"roles": ["user"]})).await?;
+
+        let mut other = PgConnection::connect(&url).await?;
+        // The log is then written for a commit that waits for it only.
+        for statement in ["ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()"] {
+            other.execute(statement).await?;
+        }
+        eventually("the setting", PROGRESS_TIMEOUT, async || {
+            let mut fresh = PgConnection::connect(&url).await?;
+            let delay: String = sqlx::query_scalar("SHOW wal_writer_delay").fetch_one(&mut fresh).await?;
+            ensure!(delay == "10s", "{delay}");
+            anyhow::Ok(())
+        })
+        .await?;
+        other.execute("SET synchronous_commit = off").await?;
+        let changed = sqlx::query("UPDATE users SET roles = '' WHERE id = $1").bind(user).execute(&mut other).await?;
+        assert_eq!(changed.rows_affected(), 1);
+        let confirmed = fetch_json(admin.patch(&format!("/users/{user}"), &json!({"roles": []}))).await?;
+        assert_eq!(confirmed["roles"], json!([]), "{confirmed}");
+
+        postgres.crash().await?;
+        postgres.restart().await?;
+        let roles: Vec<(i64, String)> = rows(&url, "SELECT id, roles FROM users").await?;
+        ensure!(roles.contains(&(user, String::new())), "{roles:?}");
+        Ok(())
     })
     .await;
 }
