@@ -111,7 +111,7 @@ impl Gateway {
             admission: Admission::new(accounts.clone(), process),
             accounts,
             authenticator,
-            backends: Backends::new(&config.ollama)?,
+            backends: Backends::new(config.ollama.clone())?,
             body_limit: config.body_limit,
             body_memory: BodyMemory::new(config.body_limit),
             models,
@@ -128,12 +128,28 @@ impl Gateway {
         self.revocations.run(&self.accounts).await;
     }
 
+    /// Finds the backends once, if a DNS name tells them.
+    pub(crate) async fn resolve_backends(&self) {
+        self.backends.source().resolve().await;
+    }
+
+    /// Finds the backends at an interval. Never returns.
+    pub(crate) async fn run_discovery(&self) {
+        self.backends.source().run().await;
+    }
+
+    /// Completes at the next change of the backends after this call.
+    pub(crate) fn backends_changed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.backends.source().changed()
+    }
+
     /// Refreshes the lists of models once. Returns whether an Ollama answered.
     pub(crate) async fn refresh_models(&self) -> bool {
         self.backends.refresh().await
     }
 
-    /// Returns the URL of each backend that is not used, and why.
+    /// Returns the URL of each backend that is not used, and why. A name that cannot be resolved is
+    /// one of them.
     pub(crate) fn backend_problems(&self) -> Vec<(String, String)> {
         self.backends.problems()
     }

@@ -1264,9 +1264,12 @@ export interface components {
         };
         /** @description A backend that is not used. */
         BackendProblem: {
-            /** @description The URL of the Ollama. */
+            /** @description The URL of the Ollama; with `OLLAMA_DISCOVERY=dns`, also the URL whose host cannot be resolved. */
             backend: string;
-            /** @description Why it is not used: it does not answer, it is no Ollama, or it is too old. */
+            /**
+             * @description Why it is not used: it does not answer, it is no Ollama, it is too old, or its host cannot be
+             *     resolved.
+             */
             problem: string;
         };
         /** @description The current and the new password. */

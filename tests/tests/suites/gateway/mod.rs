@@ -4,6 +4,7 @@ mod attacks;
 mod backends;
 mod credentials;
 mod dead_keys;
+mod discovery;
 mod early_refusals;
 mod error_body;
 mod faults;
