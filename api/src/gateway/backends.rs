@@ -1,8 +1,9 @@
 //! The backends: every Ollama behind the gateway, and which one runs a request.
 //!
 //! A backend that does not answer its health check is ejected, and returns when it answers again.
-//! Of the backends that have the model, the request goes to the least busy one; a backend that would
-//! have to load the model first counts as busier.
+//! Of the backends that have the model, the request goes to the least busy one. A backend that would
+//! have to load the model first counts as busier, and one that has seen the beginning of the prompt
+//! as less busy.
 
 use std::sync::{
     Arc,
@@ -10,24 +11,28 @@ use std::sync::{
 };
 
 use futures_util::future::join_all;
-use metrics::gauge;
+use metrics::{counter, gauge};
 use paddock_ollama::{Backend, BackendSource, ModelName, PerBackend};
 use tokio::time::Instant;
 
 use super::{
     SetupError,
+    conversation::{PromptHasher, PromptPrefix, SeenPrompts, WHOLE},
     model_cache::{Down, Found, ModelCache, Unlisted},
     upstream::UpstreamClient,
 };
 
 /// How many more requests a backend with the loaded model gets before another one loads the model.
 const LOAD_COST: usize = 4;
+/// How many more requests a backend gets that has seen the whole prompt.
+const PREFIX_WORTH: usize = 2;
 
 /// Every Ollama behind the gateway.
 pub(super) struct Backends {
     members: PerBackend<GatewayBackend>,
     /// Rotates over backends that are equally busy.
     turn: AtomicUsize,
+    prompt_hasher: PromptHasher,
 }
 
 /// One Ollama behind the gateway.
@@ -35,12 +40,13 @@ pub(super) struct GatewayBackend {
     pub(super) models: ModelCache,
     pub(super) upstream: UpstreamClient,
     in_flight: AtomicUsize,
+    seen: SeenPrompts,
 }
 
 impl GatewayBackend {
     fn new(backend: &Backend) -> Result<Self, SetupError> {
         let (models, upstream) = (ModelCache::new(backend.clone())?, UpstreamClient::new(backend)?);
-        Ok(Self { models, upstream, in_flight: AtomicUsize::new(0) })
+        Ok(Self { models, upstream, in_flight: AtomicUsize::new(0), seen: SeenPrompts::default() })
     }
 }
 
@@ -68,12 +74,21 @@ impl Drop for BackendLease {
 
 impl Backends {
     pub(super) fn new(source: BackendSource) -> Result<Self, SetupError> {
-        Ok(Self { members: PerBackend::new(source, GatewayBackend::new)?, turn: AtomicUsize::new(0) })
+        Ok(Self {
+            members: PerBackend::new(source, GatewayBackend::new)?,
+            turn: AtomicUsize::new(0),
+            prompt_hasher: PromptHasher::default(),
+        })
     }
 
     /// Where the backends come from.
     pub(super) fn source(&self) -> &BackendSource {
         self.members.source()
+    }
+
+    /// Hashes prompts for [`Self::choose`]. `None` if there is nothing to choose.
+    pub(super) fn prompt_hasher(&self) -> Option<&PromptHasher> {
+        self.are_several().then_some(&self.prompt_hasher)
     }
 
     /// Whether a request that does not reach its backend may go to another one.
@@ -108,19 +123,35 @@ impl Backends {
     }
 
     /// Chooses the backend of a request for the model, among those that are up and not in `tried`.
-    pub(super) fn choose(&self, name: &ModelName, tried: &[BackendLease]) -> Option<BackendLease> {
+    pub(super) fn choose(
+        &self,
+        name: &ModelName,
+        prefix: Option<&PromptPrefix>,
+        tried: &[BackendLease],
+    ) -> Option<BackendLease> {
         let is_tried = |member: &Arc<GatewayBackend>| tried.iter().any(|lease| Arc::ptr_eq(&lease.0, member));
         let members = self.members.current();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % members.len().max(1);
         let (late, early) = members.split_at(turn);
         let candidates =
             early.iter().chain(late).filter(|member| !is_tried(member) && member.models.is_local_now(name));
+        // A backend that has unloaded the model has no cache of the prompt either.
+        let is_loaded = prefix.is_some() && candidates.clone().any(|member| member.models.is_loaded(name));
+        // In thousandths of a request. A share of the prompt makes the load less.
         let load = |member: &&Arc<GatewayBackend>| {
-            let cost = if member.models.is_loaded(name) { 0 } else { LOAD_COST };
-            member.in_flight.load(Ordering::Relaxed) + cost
+            let requests = member.in_flight.load(Ordering::Relaxed) + PREFIX_WORTH;
+            let has_loaded = member.models.is_loaded(name);
+            let cost = if has_loaded { 0 } else { LOAD_COST };
+            let share = prefix.filter(|_| has_loaded || !is_loaded).map_or(0, |prefix| member.seen.share(prefix));
+            (requests + cost) * WHOLE - share * PREFIX_WORTH
         };
         let chosen = candidates.min_by_key(load)?;
         chosen.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(prefix) = prefix {
+            let result = if chosen.seen.share(prefix) > 0 { "seen" } else { "new" };
+            counter!("paddock_backend_prompts_total", "result" => result).increment(1);
+            chosen.seen.record(prefix);
+        }
         Some(BackendLease(Arc::clone(chosen)))
     }
 

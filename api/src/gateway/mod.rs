@@ -9,7 +9,7 @@
 //! 4. [`admission`] reserves what the request will use of the limits of its user and key.
 //!    [`queue`] waits until the model has a place for the request.
 //! 5. [`forward`] sends the request to one of the [`backends`] through [`upstream`], within
-//!    [`timeouts`].
+//!    [`timeouts`]. [`conversation`] knows which backend has seen the prompt.
 //! 6. [`stream`] returns the response to the client.
 //! 7. [`usage`] records the tokens of the request. If Ollama reports no counts,
 //!    [`prompt_estimate`] estimates the prompt.
@@ -23,6 +23,7 @@ mod authorize;
 mod backends;
 mod body_memory;
 pub(crate) mod compatible;
+mod conversation;
 mod error;
 mod forward;
 mod headers;

@@ -21,15 +21,15 @@ use super::{MODEL, OTHER_MODEL};
 const NOTICED: Duration = Duration::from_secs(20);
 
 /// A gateway in front of these URLs.
-struct Gateway {
+pub(super) struct Gateway {
     paddock: Paddock,
-    admin: Caller,
-    workload: Caller,
+    pub(super) admin: Caller,
+    pub(super) workload: Caller,
     _database: Database,
 }
 
 impl Gateway {
-    async fn start(urls: &[String]) -> Result<Self> {
+    pub(super) async fn start(urls: &[String]) -> Result<Self> {
         let database = Database::new(Engine::Sqlite).await?;
         let launch =
             Launch::new(&["api"], database.url())?.ollama(&urls.join(",")).env("RATE_LIMIT_PER_MINUTE", "100000");
@@ -66,13 +66,13 @@ impl Gateway {
     }
 }
 
-async fn backend(models: &[&str]) -> Result<FakeOllama> {
+pub(super) async fn backend(models: &[&str]) -> Result<FakeOllama> {
     let fake = FakeOllama::start(models).await?;
     fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
     Ok(fake)
 }
 
-fn served(fake: &FakeOllama) -> usize {
+pub(super) fn served(fake: &FakeOllama) -> usize {
     fake.requests("/api/chat").len()
 }
 

@@ -20,6 +20,7 @@ mod redaction;
 mod routes;
 mod shared_state;
 mod stale_connections;
+mod stickiness;
 mod streaming;
 mod timeouts;
 mod tls_upstream;
