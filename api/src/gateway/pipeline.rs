@@ -19,7 +19,7 @@ use super::{
     model_access::allows,
     model_admin::AdminRequest,
     plan::plan,
-    queue::QueuePermit,
+    queue::{QueuePermit, Requester},
     revocation::RevocationGuard,
     usage::{PendingUsage, UsageRequest},
 };
@@ -300,13 +300,14 @@ impl GatewayRequest<'_> {
         if !gateway.queue.is_limited() {
             return Ok(None);
         }
+        let requester = Requester { user: principal.user_id, priority: principal.priority() };
         let refused = tokio::select! {
             biased;
             () = revocation.token().cancelled() => {
                 return Err(error_of(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown }));
             }
             () = gateway.backends.all_down() => return Err(upstream_unavailable()),
-            place = gateway.queue.acquire(model, principal.user_id, tokens) => match place {
+            place = gateway.queue.acquire(model, requester, tokens) => match place {
                 Ok(place) => return Ok(place),
                 Err(refused) => refused,
             },

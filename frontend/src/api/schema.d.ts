@@ -353,7 +353,7 @@ export interface paths {
         /**
          * Issues an API key.
          * @description A key can give another key at most its own rights: its scopes, models of its own list, no higher
-         *     limits, and no later expiry than that of its own secret. The request must name each of them. For
+         *     limits, no higher priority, and no later expiry than that of its own secret. The request must name each of them. For
          *     another user than its owner, the models and limits of the owner apply too.
          */
         post: operations["issue_credential"];
@@ -1372,6 +1372,8 @@ export interface components {
              * @example pdk_4fQ2mZ81xT
              */
             prefix: string | null;
+            /** @description The band in the queue. */
+            priority: components["schemas"]["Priority"];
             /** @description Whether the key is revoked. */
             revoked: boolean;
             /**
@@ -1417,6 +1419,8 @@ export interface components {
              *     not restricted. Empty: no model.
              */
             models?: string[] | null;
+            /** @description The band in the queue. */
+            priority?: components["schemas"]["Priority"];
             /** @description The scopes. */
             scopes?: components["schemas"]["Scope"][];
         };
@@ -1633,6 +1637,8 @@ export interface components {
              *     after `!` denies, and takes precedence.
              */
             models?: string[] | null;
+            /** @description The band in the queue. Absent: `interactive`. */
+            priority?: components["schemas"]["Priority"];
             /** @description The scopes. Absent: `chat`, `generate`, `embed` and `models:read`. */
             scopes?: components["schemas"]["Scope"][];
             /**
@@ -1750,6 +1756,11 @@ export interface components {
              */
             models: string[] | null;
         };
+        /**
+         * @description The band of a key in the queue in front of a model. Requests of `interactive` begin before those of `batch`.
+         * @enum {string}
+         */
+        Priority: "interactive" | "batch";
         /**
          * @description Problem details of a failed request (RFC 9457). The content type is
          *     `application/problem+json`.

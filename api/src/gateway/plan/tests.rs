@@ -1,7 +1,7 @@
 use paddock_accounts::{
     CredentialId, UserId,
     access::AuthMethod,
-    types::{Email, Limits, ModelPatterns as Stored, Role, Scopes},
+    types::{Email, Limits, ModelPatterns as Stored, Priority, Role, Scopes},
 };
 use paddock_ollama::{Lookup, lookup};
 use rstest::rstest;
@@ -21,6 +21,7 @@ fn caller(role: Role, users: Option<&[&str]>, keys: Option<&[&str]>) -> Principa
             scopes: Scopes::default_for_keys(),
             models: keys.map(stored),
             limits: Limits::default(),
+            priority: Priority::default(),
             expires_at: None,
         },
         models: users.map(stored),

@@ -14,7 +14,7 @@ use paddock_tests::{
 };
 use serde_json::{Value, json};
 
-use super::MODEL;
+use super::{MODEL, new_chat};
 
 const NAME: &str = "ollama.models.svc";
 /// The time in which a change in the DNS arrives, on a slow machine.
@@ -41,8 +41,7 @@ impl Gateway {
     }
 
     async fn chat(&self) -> Result<StatusCode> {
-        let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}]});
-        let answer = self.workload.post("/api/chat", &body).send().await?;
+        let answer = self.workload.post("/api/chat", &new_chat(MODEL)).send().await?;
         let status = answer.status();
         answer.bytes().await?;
         Ok(status)
@@ -116,10 +115,9 @@ async fn an_address_that_appears_joins_and_one_that_vanishes_leaves() {
         gateway.wait_for_health(addresses[0], " 1").await?;
         // A stream that is open when its backend vanishes ends naturally.
         fakes[0].script("/api/chat", Script::ndjson(chat_lines(MODEL, 100)).every(Duration::from_millis(100)));
-        let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Tell a story."}]});
         let before = served(&fakes[0]);
         let open = loop {
-            let answer = gateway.workload.post("/api/chat", &body).send().await?;
+            let answer = gateway.workload.post("/api/chat", &new_chat(MODEL)).send().await?;
             if served(&fakes[0]) > before {
                 break answer;
             }

@@ -42,7 +42,7 @@ async fn a_conversation_of_five_turns_stays_on_one_of_three_backends(#[case] pat
     story(async {
         let backends = [backend(&[MODEL]).await?, backend(&[MODEL]).await?, backend(&[MODEL]).await?];
         for fake in &backends {
-            fake.script("/v1/chat/completions", Script::events(chat_events(MODEL, 1)));
+            fake.script("/v1/chat/completions", Script::events(chat_events(MODEL, 1, true)));
         }
         let gateway = Gateway::start(&backends.each_ref().map(FakeOllama::url)).await?;
         let other = gateway.admin.create_workload().await?;
