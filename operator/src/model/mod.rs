@@ -46,9 +46,8 @@ impl ModelReconciler {
     /// `concurrency` limits how many models are reconciled at once. They have permits of their own,
     /// so that a hanging Ollama server does not delay users and keys.
     pub(crate) fn new(context: Arc<Context>, source: BackendSource, concurrency: usize) -> Result<Self, ClientError> {
-        let backend = |backend: &paddock_ollama::Backend| {
-            Client::new(backend.clone(), Timeouts::default()).map(Backend::new)
-        };
+        let backend =
+            |backend: &paddock_ollama::Backend| Client::new(backend.clone(), Timeouts::default()).map(Backend::new);
         Ok(Self {
             pulls: Arc::new(Pulls::new(Arc::clone(&context))),
             context,
