@@ -21,14 +21,14 @@ use crate::{
     error::Error,
     presented_credential::{Authenticated, Form, PresentedCredential},
     sessions::jwt::AccessToken,
-    types::{ApiKeyToken, Email, Limits, ModelPatterns, Roles, Scopes},
+    types::{ApiKeyToken, Email, Limits, ModelPatterns, Priority, Roles, Scopes},
 };
 
 statements! {
     KEY = "SELECT s.hash, s.state, s.expires_at, s.retire_at, c.id AS credential_id, c.label, c.scopes, \
            c.models AS key_models, c.revoked_at, c.expires_at AS credential_expires_at, \
            c.requests_per_minute, c.tokens_per_minute, c.tokens_per_day, c.tokens_per_month, c.max_concurrent, \
-           u.id AS user_id, u.email, u.roles, u.models AS user_models, u.is_active, \
+           c.priority, u.id AS user_id, u.email, u.roles, u.models AS user_models, u.is_active, \
            u.requests_per_minute AS user_requests_per_minute, u.tokens_per_minute AS user_tokens_per_minute, \
            u.tokens_per_day AS user_tokens_per_day, u.tokens_per_month AS user_tokens_per_month, \
            u.max_concurrent AS user_max_concurrent \
@@ -54,6 +54,7 @@ struct KeyRow {
     credential_expires_at: Option<Timestamp>,
     #[sqlx(flatten)]
     limits: Limits,
+    priority: Priority,
     user_id: UserId,
     email: Email,
     roles: Roles,
@@ -333,6 +334,7 @@ fn decide_key(key_id: &str, row: KeyRow) -> CachedDecision {
             scopes: row.scopes,
             models: row.key_models,
             limits: row.limits,
+            priority: row.priority,
             expires_at: until.map(|(end, _)| end),
         },
         models: row.user_models,

@@ -18,7 +18,7 @@ use crate::{
     },
     error::Error,
     passwords::{about_address, generate_password, policy::normalize, set},
-    types::{ApiKeyToken, Email, Limits, Role, Scope, TextEnum as _},
+    types::{ApiKeyToken, Email, Limits, Priority, Role, Scope, TextEnum as _},
     users::{
         AdminBlocker, NewUser,
         create::{initial_fields, insert},
@@ -207,6 +207,7 @@ impl Accounts {
             scopes: Some(Scope::ALL.iter().copied().collect()),
             models: None,
             limits: Limits::default(),
+            priority: Priority::default(),
             expires_at: None,
         };
         let token = ApiKeyToken::generate();

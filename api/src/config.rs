@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use paddock_ollama::{Backend, ModelRegistry};
+use paddock_ollama::{BackendSource, ModelRegistry};
 use secrecy::SecretString;
 
 use crate::readiness::Readiness;
@@ -11,8 +11,8 @@ use crate::readiness::Readiness;
 /// The configuration of the API and the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The Ollamas behind the gateway, at least one.
-    pub ollama: Vec<Backend>,
+    /// The Ollamas behind the gateway.
+    pub ollama: BackendSource,
     /// The timeouts of a request through the gateway.
     pub timeouts: Timeouts,
     /// How many requests run at once, and how many wait.
@@ -65,11 +65,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns the defaults for this Ollama.
+    /// Returns the defaults for these Ollamas.
     #[must_use]
-    pub fn new(ollama: Backend) -> Self {
+    pub fn new(ollama: BackendSource) -> Self {
         Self {
-            ollama: vec![ollama],
+            ollama,
             timeouts: Timeouts::default(),
             queue: QueueLimits::default(),
             connections: ConnectionLimits::default(),

@@ -44,9 +44,10 @@ struct State {
 /// A backend that is not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BackendProblem {
-    /// The URL of the Ollama.
+    /// The URL of the Ollama; with `OLLAMA_DISCOVERY=dns`, also the URL whose host cannot be resolved.
     pub backend: String,
-    /// Why it is not used: it does not answer, it is no Ollama, or it is too old.
+    /// Why it is not used: it does not answer, it is no Ollama, it is too old, or its host cannot be
+    /// resolved.
     pub problem: String,
 }
 

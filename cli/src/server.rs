@@ -27,9 +27,7 @@ pub(crate) fn api_config(
     ollama: &OllamaSettings,
     environment: Environment,
 ) -> Result<paddock_api::Config, Error> {
-    let mut backends = config::ollama_backends(ollama, environment)?;
-    let mut config = paddock_api::Config::new(backends.remove(0));
-    config.ollama.append(&mut backends);
+    let mut config = paddock_api::Config::new(config::ollama_source(ollama, environment)?);
     config.public_url = config::public_url(ollama)?.map(String::from);
     config.drain_timeout = serve.drain.drain_timeout;
     config.requests_per_minute = serve.rate_limit_per_minute;
@@ -135,21 +133,11 @@ fn lease(settings: &OperatorSettings, kube: &kube::Config) -> Result<paddock_ope
     Ok(paddock_operator::Lease { namespace, name, identity })
 }
 
-/// The clients for the management operations of each Ollama.
-pub(crate) fn ollama_clients(
-    ollama: &OllamaSettings,
-    environment: Environment,
-) -> Result<Vec<paddock_ollama::Client>, Error> {
-    let backends = config::ollama_backends(ollama, environment)?;
-    let client = |backend| paddock_ollama::Client::new(backend, paddock_ollama::Timeouts::default());
-    Ok(backends.into_iter().map(client).collect::<Result<_, _>>().context("OLLAMA_BASE_URL")?)
-}
-
 /// Runs the operator until it stops.
 pub(crate) async fn run_operator(
     config: paddock_operator::Config,
     accounts: Accounts,
-    ollama: Vec<paddock_ollama::Client>,
+    ollama: paddock_ollama::BackendSource,
     stop: tokio_util::sync::CancellationToken,
     readiness: paddock_operator::Readiness,
 ) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! The settings, as flags and environment variables. [`crate::config`] derives the configuration
 //! from them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
@@ -12,6 +12,7 @@ use crate::{
     value_parsers::{
         parse_bool, parse_db_connections, parse_duration, parse_max_concurrent, parse_max_connections, parse_max_pulls,
         parse_network, parse_origin, parse_password_length, parse_port, parse_queue_size, parse_requests,
+        parse_socket_address,
     },
 };
 
@@ -23,6 +24,15 @@ pub(crate) enum Environment {
     Local,
     /// Production: secrets have no default.
     Prod,
+}
+
+/// Where the Ollamas are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Discovery {
+    /// At each URL of a list.
+    List,
+    /// At each address of a host.
+    Dns,
 }
 
 /// The format of log lines.
@@ -223,6 +233,13 @@ pub(crate) struct OllamaSettings {
     /// http://ollama.default.svc.cluster.local:11434 in prod]
     #[arg(long, env = "OLLAMA_BASE_URL", value_name = "URL")]
     pub(crate) ollama_base_url: Option<String>,
+    /// Where the Ollamas are: at the URLs of OLLAMA_BASE_URL (list), or at every address of the host
+    /// of its one URL (dns), such as a headless Service
+    #[arg(long, env = "OLLAMA_DISCOVERY", value_name = "KIND", default_value = "list", ignore_case = true)]
+    pub(crate) ollama_discovery: Discovery,
+    /// DNS server that resolves the host with OLLAMA_DISCOVERY=dns [default: those of the system]
+    #[arg(long, env = "OLLAMA_DNS_SERVER", value_name = "IP:PORT", value_parser = parse_socket_address)]
+    pub(crate) ollama_dns_server: Option<SocketAddr>,
     /// File with certificates in PEM form that connections to Ollama trust, besides the system's
     #[arg(long, env = "OLLAMA_CA_FILE", value_name = "FILE")]
     pub(crate) ollama_ca_file: Option<PathBuf>,

@@ -1,6 +1,9 @@
 //! Parses the values of flags and environment variables. Each error names the value and a right one.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use paddock_accounts::passwords::{PASSWORD_HIGHEST_MINIMUM, PASSWORD_LOWEST_MINIMUM};
@@ -11,6 +14,12 @@ pub(crate) const MIN_CONNECTIONS: u32 = 16;
 /// Parses a port; 0 means any free port.
 pub(crate) fn parse_port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("`{text}` is not a port; use a number from 0 to 65535, such as 8080"))
+}
+
+/// Parses the address and port of a server.
+pub(crate) fn parse_socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not an address with a port; use one such as 10.96.0.10:53 or [fd00::a]:53"))
 }
 
 /// Parses DB_MAX_CONNECTIONS. A single connection could deadlock; databases refuse more than a

@@ -74,6 +74,9 @@ pub struct ApiKeySpec {
     pub models: Option<Vec<String>>,
     /// Limits of this key. The limits of its user apply as well.
     pub limits: Option<Limits>,
+    /// The band of its requests in the queue in front of a model: requests of `interactive` begin
+    /// before those of `batch`. Absent: `interactive`.
+    pub priority: Option<KeyPriority>,
     /// When all versions of the key expire.
     pub expires_at: Option<Time>,
     /// How long each version of the key is valid after it is issued, at least a minute.
@@ -90,6 +93,16 @@ pub struct ApiKeySpec {
     /// What happens to the key when this object is deleted.
     #[serde(default)]
     pub deletion_policy: KeyDeletionPolicy,
+}
+
+/// The band of a key in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyPriority {
+    /// A person waits for the responses.
+    Interactive,
+    /// Nobody waits for the responses.
+    Batch,
 }
 
 /// A reference to an `ApiUser`.

@@ -16,8 +16,8 @@ mod names;
 mod ollamamodel;
 
 pub use apikey::{
-    ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, Rotation, Scope, SecretSpec, SecretTemplate, SecretVersion,
-    UserRef, VersionState,
+    ApiKey, ApiKeySpec, ApiKeyStatus, KeyDeletionPolicy, KeyPriority, Rotation, Scope, SecretSpec, SecretTemplate,
+    SecretVersion, UserRef, VersionState,
 };
 pub use apiuser::{
     AdoptionPolicy, AllowKeysFrom, ApiUser, ApiUserSpec, ApiUserStatus, GeneratePassword, PasswordPolicy,

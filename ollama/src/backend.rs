@@ -1,6 +1,10 @@
 //! An Ollama server: where it is, and how to connect to it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::HeaderValue;
 use reqwest::Url;
@@ -16,6 +20,8 @@ use secrecy::{ExposeSecret, SecretString};
 #[derive(Clone)]
 pub struct Backend {
     base_url: Url,
+    /// The address to connect to, instead of the addresses of the URL's host.
+    address: Option<IpAddr>,
     tls: Arc<ClientConfig>,
     authorization: Option<HeaderValue>,
 }
@@ -33,6 +39,9 @@ pub enum BackendError {
     /// The URL has a query or a fragment.
     #[error("the URL of Ollama must have no query and no fragment")]
     Query,
+    /// The host of the URL is an address.
+    #[error("the host of the URL must be a name that DNS resolves, such as http://ollama.models.svc:11434")]
+    NoName,
     /// The certificates are not in PEM form, or there are none.
     #[error("the file has no certificate in PEM form")]
     Certificates,
@@ -58,7 +67,7 @@ impl Backend {
         if base_url.query().is_some() || base_url.fragment().is_some() {
             return Err(BackendError::Query);
         }
-        Ok(Self { base_url, tls: tls_config(Vec::new())?, authorization: None })
+        Ok(Self { base_url, address: None, tls: tls_config(Vec::new())?, authorization: None })
     }
 
     /// Trusts the certificates in PEM form too.
@@ -80,6 +89,37 @@ impl Backend {
         let mut value = HeaderValue::from_str(text.trim()).map_err(|_| BackendError::Authorization)?;
         value.set_sensitive(true);
         Ok(Self { authorization: Some(value), ..self })
+    }
+
+    /// Returns the backend at one address of the URL's host. The host stays the name in the
+    /// certificate and in the header `Host`.
+    #[must_use]
+    pub(crate) fn at(&self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self.clone() }
+    }
+
+    /// Returns the address of a backend at one of several addresses of its host.
+    #[must_use]
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Returns the address and port to connect to, if it is not that of the URL's host.
+    #[must_use]
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.address?, self.base_url.port_or_known_default()?))
+    }
+
+    /// Returns the name in status, log and metrics: the base URL without a slash at its end, with
+    /// the address of the backend if it is one of several of its host.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut url = self.base_url.clone();
+        if let Some(address) = self.address {
+            // Fails only for a URL without a host.
+            let _ = url.set_ip_host(address);
+        }
+        url.as_str().trim_end_matches('/').to_owned()
     }
 
     /// Returns the base URL.

@@ -9,6 +9,7 @@
 //! | `listing` | filters for the lists of models |
 //! | `names`, `patterns` | model names, and the patterns that allow or deny them |
 //! | `backend` | where an Ollama server is, and how to connect to it |
+//! | `discovery` | the backends of a list or of a DNS name |
 //! | `registry` | the registries that models may be pulled from |
 //! | `client` | administrative client: lists, pulls with progress, deletes |
 //! | `fuzz_properties` | properties of the parsers, for tests and fuzz targets only |
@@ -19,6 +20,7 @@
 mod backend;
 mod client;
 mod dialect;
+mod discovery;
 mod endpoints;
 mod error_body;
 #[cfg(any(test, fuzzing))]
@@ -37,6 +39,7 @@ pub use client::{
     Tag, Timeouts,
 };
 pub use dialect::{Dialect, dialect_of};
+pub use discovery::{BackendSource, PerBackend};
 pub use endpoints::{
     Access, ENDPOINTS, Endpoint, FORBIDDEN_PATHS, Lookup, Operation, RouteError, RouteErrorKind, UNSERVED_PATHS, lookup,
 };

@@ -11,6 +11,9 @@ pub enum Error {
     /// The kubeconfig or the pod's service account cannot be used.
     #[error("no usable access to Kubernetes: {0}")]
     KubeConfig(String),
+    /// The clients of the Ollamas cannot be set up.
+    #[error("OLLAMA_BASE_URL: {0}")]
+    Ollama(#[from] ClientError),
     /// Another instance holds the lease, or the lease was not renewed in time. The process must
     /// exit, so that it stops writing.
     #[error("the leader lease is lost")]
@@ -35,6 +38,9 @@ pub(crate) enum ReconcileError {
     Accounts(#[from] AccountsError),
     #[error("Ollama")]
     Ollama(#[from] ClientError),
+    /// `OLLAMA_DISCOVERY=dns` has found no backend yet.
+    #[error("no Ollama is known")]
+    NoBackend,
     /// Another writer changed the same row or object first. The next reconcile sees its change.
     #[error("conflict: {0}")]
     Conflict(&'static str),

@@ -12,7 +12,7 @@ use kube::{
 };
 use paddock_accounts::Accounts;
 use paddock_crds::label;
-use paddock_ollama::Client as Ollama;
+use paddock_ollama::BackendSource;
 use paddock_store::error_chain;
 use tokio::sync::{
     Semaphore,
@@ -60,7 +60,7 @@ const STAND_DOWN_INTERVAL: Duration = Duration::from_secs(5);
 pub async fn run(
     config: Config,
     accounts: Accounts,
-    ollama: Vec<Ollama>,
+    ollama: BackendSource,
     shutdown: CancellationToken,
     readiness: Readiness,
 ) -> Result<(), Error> {
@@ -74,6 +74,7 @@ pub async fn run(
         let cluster_uid = client::fetch_cluster_uid(&clients.requests, &readiness).await;
         readiness.set_phase(Phase::WaitingForDefinitions);
         client::wait_for_definitions(&clients.requests, &watched_namespaces(&config)).await;
+        ollama.resolve().await;
         cluster_uid
     };
     let Some(cluster_uid) = shutdown.run_until_cancelled(start_up_checks).await else { return Ok(()) };
@@ -118,7 +119,7 @@ struct Term<'a> {
 
 /// Runs the controllers until the shutdown, or until a watch is silent for too long. Dropping the
 /// future stops all of them at once.
-async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>) -> Result<(), Error> {
+async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: BackendSource) -> Result<(), Error> {
     let Term { config, clients, shutdown, readiness, .. } = term;
     tracing::info!(identity = %config.lease.identity, "became the leader");
     metrics::gauge!("paddock_leader").set(1.0);
@@ -158,7 +159,8 @@ async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>
         let secrets = watch_secrets(&clients.watches, namespace.as_deref(), label::MANAGED, readiness);
         controller.watches_stream(secrets, |secret| owning_key(&secret))
     });
-    let model_reconciler = Arc::new(ModelReconciler::new(Arc::clone(&context), ollama, concurrency));
+    let model_reconciler = Arc::new(ModelReconciler::new(Arc::clone(&context), ollama, concurrency)?);
+    let watched_backends = Arc::clone(&model_reconciler);
     let _stop_pulls = model_reconciler.stop_pulls_on_drop();
 
     let controllers = async {
@@ -180,6 +182,7 @@ async fn run_controllers(term: Term<'_>, accounts: Accounts, ollama: Vec<Ollama>
         () = report_synced(&context, readiness) => Ok(()),
         () = database::watch(&context) => Ok(()),
         () = report_ending_keys(&context) => Ok(()),
+        () = watched_backends.watch_backends() => Ok(()),
         error = find_deaf_watch(readiness.watches()) => Err(error),
     }
 }

@@ -184,7 +184,7 @@ struct Inner {
     requests: Vec<Arc<ReceivedRequest>>,
 }
 
-/// A running stand-in on a free port of 127.0.0.1.
+/// A running stand-in.
 pub struct FakeOllama {
     address: SocketAddr,
     inner: Arc<Mutex<Inner>>,
@@ -199,12 +199,17 @@ struct Server {
 }
 
 impl FakeOllama {
-    /// Starts a server that has `models`.
+    /// Starts a server that has `models`, on a free port of 127.0.0.1.
     pub async fn start(models: &[&str]) -> Result<Self> {
+        Self::start_at(([127, 0, 0, 1], 0).into(), models).await
+    }
+
+    /// Starts a server that has `models`, at this address; port 0 is any free one.
+    pub async fn start_at(address: SocketAddr, models: &[&str]) -> Result<Self> {
         let inner =
             Arc::new(Mutex::new(Inner { models: models.iter().map(|&m| m.to_owned()).collect(), ..Inner::default() }));
         let connections = Arc::new(AtomicUsize::new(0));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let server = serve(listener, &inner, &connections);
         Ok(Self { address, inner, connections, server })

@@ -9,6 +9,7 @@ pub mod chaos_proxy;
 pub mod database;
 pub mod demo;
 pub mod disk;
+pub mod dns_server;
 pub mod eventually;
 pub mod fake_ollama;
 pub mod ipv6_forwarder;

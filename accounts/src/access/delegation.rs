@@ -4,7 +4,7 @@ use paddock_store::{clock::Timestamp, ids::UserId};
 
 use crate::{
     error::Error,
-    types::{Limits, ModelPatterns, Scopes},
+    types::{Limits, ModelPatterns, Priority, Scopes, TextEnum as _},
 };
 
 /// The rights that an API key may pass on to a key that it issues or rotates: rotating a key
@@ -37,6 +37,8 @@ pub struct Constraints<'a> {
     pub models: Option<&'a ModelPatterns>,
     /// The limits.
     pub limits: &'a Limits,
+    /// The band in the queue.
+    pub priority: Priority,
 }
 
 impl DelegationLimits<'_> {
@@ -63,6 +65,9 @@ impl DelegationLimits<'_> {
                     .above(most.limits)
                     .map(|(name, most)| format!("limits.{name}: at most {whose} {most}")),
             );
+            if requested.priority > most.priority {
+                excess.push(format!("priority: at most {whose} {}", most.priority.text()));
+            }
         }
         if let Some(end) = self.expires_at
             && expires_at.is_none_or(|requested| requested > end)

@@ -54,7 +54,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::types::{Email, Limits};
+    use crate::types::{Email, Limits, Priority};
 
     fn principal(roles: &[Role], scopes: Option<&[Scope]>) -> Principal {
         let via = match scopes {
@@ -66,6 +66,7 @@ mod tests {
                 scopes: scopes.iter().copied().collect(),
                 models: None,
                 limits: Limits::default(),
+                priority: Priority::default(),
                 expires_at: None,
             },
         };

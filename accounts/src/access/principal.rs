@@ -9,7 +9,7 @@ use paddock_store::{
 use super::delegation::{Constraints, CoversModels, DelegationLimits};
 use crate::{
     error::AccessDenied,
-    types::{Email, Limits, ModelPatterns, Roles, Scope, Scopes, TextEnum as _},
+    types::{Email, Limits, ModelPatterns, Priority, Roles, Scope, Scopes, TextEnum as _},
 };
 
 /// An authenticated user, with the presented credential.
@@ -52,6 +52,8 @@ pub enum AuthMethod {
         models: Option<ModelPatterns>,
         /// The key's own limits. The limits of the owner apply too.
         limits: Limits,
+        /// The band of its requests in the queue.
+        priority: Priority,
         /// When the presented secret ends: at the expiry of the key, at the expiry of the secret or
         /// at the end of the grace, whichever is earliest.
         expires_at: Option<Timestamp>,
@@ -71,9 +73,10 @@ impl Principal {
     #[must_use]
     pub fn delegation_limits(&self, covers: CoversModels) -> Option<DelegationLimits<'_>> {
         match &self.via {
-            AuthMethod::Key { scopes, models, limits, expires_at, .. } => {
-                let own = Constraints { models: models.as_ref(), limits };
-                let owners = Constraints { models: self.models.as_ref(), limits: &self.limits };
+            AuthMethod::Key { scopes, models, limits, priority, expires_at, .. } => {
+                let own = Constraints { models: models.as_ref(), limits, priority: *priority };
+                let (models, limits) = (self.models.as_ref(), &self.limits);
+                let owners = Constraints { models, limits, priority: Priority::Interactive };
                 Some(DelegationLimits { scopes, own, owner: self.user_id, owners, expires_at: *expires_at, covers })
             }
             AuthMethod::Session { .. } => None,
@@ -110,6 +113,15 @@ impl Principal {
         match &self.via {
             AuthMethod::Key { credential_id, .. } => Some(*credential_id),
             AuthMethod::Session { .. } => None,
+        }
+    }
+
+    /// Returns the band of the requests in the queue.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        match &self.via {
+            AuthMethod::Key { priority, .. } => *priority,
+            AuthMethod::Session { .. } => Priority::Interactive,
         }
     }
 

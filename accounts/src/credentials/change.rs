@@ -12,7 +12,7 @@ use super::{
 use crate::{
     access::delegation::DelegationLimits,
     error::Error,
-    types::{Limits, LimitsPatch, ModelPatterns, Scopes},
+    types::{Limits, LimitsPatch, ModelPatterns, Priority, Scopes},
     users::user,
 };
 
@@ -27,6 +27,8 @@ pub struct KeyPatch {
     pub models: Option<Option<ModelPatterns>>,
     /// The limits.
     pub limits: LimitsPatch,
+    /// The band of its requests in the queue.
+    pub priority: Option<Priority>,
     /// When the key expires.
     pub expires_at: Option<Option<Timestamp>>,
 }
@@ -38,6 +40,7 @@ impl KeyPatch {
             scopes: self.scopes.clone().unwrap_or(key.scopes),
             models: self.models.clone().unwrap_or(key.models),
             limits: self.limits.over(key.limits),
+            priority: self.priority.unwrap_or(key.priority),
             expires_at: self.expires_at.unwrap_or(key.expires_at),
             ..key
         }

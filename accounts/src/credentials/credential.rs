@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     access::delegation::{Constraints, DelegationLimits},
     error::Error,
-    types::{Limits, ManagedBy, ManagedColumns, ModelPatterns, Scopes},
+    types::{Limits, ManagedBy, ManagedColumns, ModelPatterns, Priority, Scopes},
 };
 
 statements! {
@@ -39,6 +39,8 @@ pub struct Credential {
     /// The limits of the key. The limits of the owner apply too.
     #[sqlx(flatten)]
     pub limits: Limits,
+    /// The band of its requests in the queue.
+    pub priority: Priority,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
@@ -62,7 +64,7 @@ impl Credential {
     /// Checks that a caller with these delegation limits may rotate this key and get its new
     /// secret.
     pub(super) fn check_within(&self, limits: &DelegationLimits<'_>) -> Result<(), Error> {
-        let requested = Constraints { models: self.models.as_ref(), limits: &self.limits };
+        let requested = Constraints { models: self.models.as_ref(), limits: &self.limits, priority: self.priority };
         limits.check(self.user_id, &self.scopes, requested, self.expires_at)
     }
 }

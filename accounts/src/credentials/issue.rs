@@ -17,7 +17,7 @@ use super::{
 use crate::{
     access::delegation::{Constraints, DelegationLimits},
     error::Error,
-    types::{ApiKeyToken, Limits, ManagedBy, ModelPatterns, Scopes, Violation, bind_limits, display_text},
+    types::{ApiKeyToken, Limits, ManagedBy, ModelPatterns, Priority, Scopes, Violation, bind_limits, display_text},
     users::user::{User, locked},
 };
 
@@ -26,9 +26,9 @@ const MAX_LABEL_LENGTH: usize = 100;
 
 statements! {
     INSERT = "INSERT INTO credentials (user_id, label, scopes, models, requests_per_minute, tokens_per_minute, \
-              tokens_per_day, tokens_per_month, max_concurrent, expires_at, managed_cluster, managed_namespace, \
+              tokens_per_day, tokens_per_month, max_concurrent, priority, expires_at, managed_cluster, managed_namespace, \
               managed_name, managed_uid, created_at, updated_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15) RETURNING *, NULL AS key_id";
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16) RETURNING *, NULL AS key_id";
 }
 
 /// An API key to issue.
@@ -44,6 +44,8 @@ pub struct NewKey {
     pub models: Option<ModelPatterns>,
     /// The limits of the key. The limits of the owner apply too.
     pub limits: Limits,
+    /// The band of its requests in the queue.
+    pub priority: Priority,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
@@ -53,7 +55,7 @@ impl NewKey {
     /// every field that exceeds them. An absent field means everything.
     pub fn check_within(&self, limits: &DelegationLimits<'_>) -> Result<(), Error> {
         let scopes = self.scopes.clone().unwrap_or_else(Scopes::default_for_keys);
-        let asked = Constraints { models: self.models.as_ref(), limits: &self.limits };
+        let asked = Constraints { models: self.models.as_ref(), limits: &self.limits, priority: self.priority };
         limits.check(self.user_id, &scopes, asked, self.expires_at)
     }
 
@@ -113,6 +115,7 @@ pub(crate) async fn issue_in(
         scopes: new.scopes.clone().unwrap_or_else(Scopes::default_for_keys),
         models: new.models.clone(),
         limits: new.limits,
+        priority: new.priority,
         expires_at: new.expires_at,
         managed_by: None,
     };
@@ -129,6 +132,7 @@ pub(crate) struct Draft {
     pub(crate) scopes: Scopes,
     pub(crate) models: Option<ModelPatterns>,
     pub(crate) limits: Limits,
+    pub(crate) priority: Priority,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) managed_by: Option<ManagedBy>,
 }
@@ -140,6 +144,7 @@ pub(crate) async fn insert(tx: &mut Tx, draft: &Draft, now: Timestamp) -> Result
         sqlx::query_as(INSERT).bind(draft.user_id).bind(&draft.label).bind(&draft.scopes).bind(&draft.models),
         draft.limits
     )
+    .bind(draft.priority)
     .bind(draft.expires_at)
     .bind(managed.map(|m| &m.cluster))
     .bind(managed.map(|m| &m.namespace))
@@ -158,6 +163,7 @@ pub(crate) fn issued_event(event_type: EventType, credential: &Credential) -> Ev
     change.field("scopes", None, Some(&credential.scopes));
     change.field("models", None, credential.models.as_ref());
     change.field("limits", Some(&Limits::default()), Some(&credential.limits));
+    change.field("priority", Some(&Priority::default()), Some(&credential.priority));
     change.field("expires_at", None, credential.expires_at.as_ref());
     change.field("managed_by", None, credential.managed_by.as_ref());
     Event::new(event_type).user(credential.user_id).credential(credential.id).change(change)

@@ -18,7 +18,7 @@ use crate::{
         update::{difference, update},
     },
     error::Error,
-    types::{Limits, ManagedBy, ModelPatterns, Scopes},
+    types::{Limits, ManagedBy, ModelPatterns, Priority, Scopes},
     users::user,
 };
 
@@ -35,6 +35,8 @@ pub struct DesiredKey {
     pub models: Option<ModelPatterns>,
     /// The limits of the key. The limits of the owner apply too.
     pub limits: Limits,
+    /// The band of its requests in the queue.
+    pub priority: Priority,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
@@ -86,6 +88,7 @@ impl ManagedResources<'_> {
             after.scopes = desired.scopes.clone();
             after.models.clone_from(&desired.models);
             after.limits = desired.limits;
+            after.priority = desired.priority;
             after.expires_at = desired.expires_at;
             after.managed_by = Some(owner.clone());
             let Some(event) = difference(&before, &after) else {
@@ -154,6 +157,7 @@ fn draft(owner: &ManagedBy, desired: &DesiredKey) -> Draft {
         scopes: desired.scopes.clone(),
         models: desired.models.clone(),
         limits: desired.limits,
+        priority: desired.priority,
         expires_at: desired.expires_at,
         managed_by: Some(owner.clone()),
     }

@@ -1,8 +1,9 @@
 //! The backends: every Ollama behind the gateway, and which one runs a request.
 //!
 //! A backend that does not answer its health check is ejected, and returns when it answers again.
-//! Of the backends that have the model, the request goes to the least busy one; a backend that would
-//! have to load the model first counts as busier.
+//! Of the backends that have the model, the request goes to the least busy one. A backend that would
+//! have to load the model first counts as busier, and one that has seen the beginning of the prompt
+//! as less busy.
 
 use std::sync::{
     Arc,
@@ -10,24 +11,28 @@ use std::sync::{
 };
 
 use futures_util::future::join_all;
-use metrics::gauge;
-use paddock_ollama::{Backend, ModelName};
+use metrics::{counter, gauge};
+use paddock_ollama::{Backend, BackendSource, ModelName, PerBackend};
 use tokio::time::Instant;
 
 use super::{
     SetupError,
+    conversation::{PromptHasher, PromptPrefix, SeenPrompts, WHOLE},
     model_cache::{Down, Found, ModelCache, Unlisted},
     upstream::UpstreamClient,
 };
 
 /// How many more requests a backend with the loaded model gets before another one loads the model.
 const LOAD_COST: usize = 4;
+/// How many more requests a backend gets that has seen the whole prompt.
+const PREFIX_WORTH: usize = 2;
 
 /// Every Ollama behind the gateway.
 pub(super) struct Backends {
-    members: Vec<Arc<GatewayBackend>>,
+    members: PerBackend<GatewayBackend>,
     /// Rotates over backends that are equally busy.
     turn: AtomicUsize,
+    prompt_hasher: PromptHasher,
 }
 
 /// One Ollama behind the gateway.
@@ -35,6 +40,21 @@ pub(super) struct GatewayBackend {
     pub(super) models: ModelCache,
     pub(super) upstream: UpstreamClient,
     in_flight: AtomicUsize,
+    seen: SeenPrompts,
+}
+
+impl GatewayBackend {
+    fn new(backend: &Backend) -> Result<Self, SetupError> {
+        let (models, upstream) = (ModelCache::new(backend.clone())?, UpstreamClient::new(backend)?);
+        Ok(Self { models, upstream, in_flight: AtomicUsize::new(0), seen: SeenPrompts::default() })
+    }
+}
+
+impl Drop for GatewayBackend {
+    fn drop(&mut self) {
+        // A series cannot be removed. NaN equals no value, so it causes no alert.
+        gauge!("paddock_backend_up", "backend" => self.models.url().to_owned()).set(f64::NAN);
+    }
 }
 
 /// The backend of a request, which counts as busy until the lease is dropped.
@@ -53,28 +73,42 @@ impl Drop for BackendLease {
 }
 
 impl Backends {
-    pub(super) fn new(backends: &[Backend]) -> Result<Self, SetupError> {
-        let member = |backend: &Backend| {
-            let (models, upstream) = (ModelCache::new(backend.clone())?, UpstreamClient::new(backend)?);
-            Ok::<_, SetupError>(Arc::new(GatewayBackend { models, upstream, in_flight: AtomicUsize::new(0) }))
-        };
-        Ok(Self { members: backends.iter().map(member).collect::<Result<_, _>>()?, turn: AtomicUsize::new(0) })
+    pub(super) fn new(source: BackendSource) -> Result<Self, SetupError> {
+        Ok(Self {
+            members: PerBackend::new(source, GatewayBackend::new)?,
+            turn: AtomicUsize::new(0),
+            prompt_hasher: PromptHasher::default(),
+        })
+    }
+
+    /// Where the backends come from.
+    pub(super) fn source(&self) -> &BackendSource {
+        self.members.source()
+    }
+
+    /// Hashes prompts for [`Self::choose`]. `None` if there is nothing to choose.
+    pub(super) fn prompt_hasher(&self) -> Option<&PromptHasher> {
+        self.are_several().then_some(&self.prompt_hasher)
     }
 
     /// Whether a request that does not reach its backend may go to another one.
     pub(super) fn are_several(&self) -> bool {
-        self.members.len() > 1
+        self.members.current().len() > 1
     }
 
     /// Returns where a model runs. `since` is the start of the client's request. Fails if only a
-    /// backend that is down has the model.
+    /// backend that is down has the model, or if no backend is known.
     pub(super) async fn find(&self, name: &ModelName, since: Instant) -> Result<Found, Unlisted> {
-        if self.members.iter().any(|member| member.models.is_local_now(name)) {
+        let members = self.members.current();
+        if members.iter().any(|member| member.models.is_local_now(name)) {
             return Ok(Found::Local);
         }
-        let found = join_all(self.members.iter().map(|member| member.models.find(name, since))).await;
+        if members.is_empty() {
+            return Err(Unlisted::Down(Down));
+        }
+        let found = join_all(members.iter().map(|member| member.models.find(name, since))).await;
         let mut result = Ok(Found::Missing);
-        for (member, found) in self.members.iter().zip(found) {
+        for (member, found) in members.iter().zip(found) {
             match found {
                 Ok(Found::Local) => return Ok(Found::Local),
                 Ok(Found::Remote) => result = Ok(Found::Remote),
@@ -89,45 +123,71 @@ impl Backends {
     }
 
     /// Chooses the backend of a request for the model, among those that are up and not in `tried`.
-    pub(super) fn choose(&self, name: &ModelName, tried: &[BackendLease]) -> Option<BackendLease> {
+    pub(super) fn choose(
+        &self,
+        name: &ModelName,
+        prefix: Option<&PromptPrefix>,
+        tried: &[BackendLease],
+    ) -> Option<BackendLease> {
         let is_tried = |member: &Arc<GatewayBackend>| tried.iter().any(|lease| Arc::ptr_eq(&lease.0, member));
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.members.len().max(1);
-        let (late, early) = self.members.split_at(turn);
+        let members = self.members.current();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % members.len().max(1);
+        let (late, early) = members.split_at(turn);
         let candidates =
             early.iter().chain(late).filter(|member| !is_tried(member) && member.models.is_local_now(name));
+        // A backend that has unloaded the model has no cache of the prompt either.
+        let is_loaded = prefix.is_some() && candidates.clone().any(|member| member.models.is_loaded(name));
+        // In thousandths of a request. A share of the prompt makes the load less.
         let load = |member: &&Arc<GatewayBackend>| {
-            let cost = if member.models.is_loaded(name) { 0 } else { LOAD_COST };
-            member.in_flight.load(Ordering::Relaxed) + cost
+            let requests = member.in_flight.load(Ordering::Relaxed) + PREFIX_WORTH;
+            let has_loaded = member.models.is_loaded(name);
+            let cost = if has_loaded { 0 } else { LOAD_COST };
+            let share = prefix.filter(|_| has_loaded || !is_loaded).map_or(0, |prefix| member.seen.share(prefix));
+            (requests + cost) * WHOLE - share * PREFIX_WORTH
         };
         let chosen = candidates.min_by_key(load)?;
         chosen.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(prefix) = prefix {
+            let result = if chosen.seen.share(prefix) > 0 { "seen" } else { "new" };
+            counter!("paddock_backend_prompts_total", "result" => result).increment(1);
+            chosen.seen.record(prefix);
+        }
         Some(BackendLease(Arc::clone(chosen)))
     }
 
     /// Returns the backends that are up. Fails if none is. Before it fails, it checks whether one is
     /// back.
     pub(super) async fn up(&self, since: Instant) -> Result<Vec<Arc<GatewayBackend>>, Down> {
-        let up = || self.members.iter().filter(|member| member.models.is_up()).cloned().collect::<Vec<_>>();
+        let members = self.members.current();
+        let up = || members.iter().filter(|member| member.models.is_up()).cloned().collect::<Vec<_>>();
         let now = up();
         if !now.is_empty() {
             return Ok(now);
         }
-        join_all(self.members.iter().map(|member| member.models.require_up(since))).await;
+        join_all(members.iter().map(|member| member.models.require_up(since))).await;
         Some(up()).filter(|up| !up.is_empty()).ok_or(Down)
     }
 
-    /// Completes when every backend has gone down.
+    /// Completes when no backend is up.
     pub(super) async fn all_down(&self) {
-        for member in &self.members {
-            member.models.down_token().cancelled_owned().await;
+        loop {
+            let changed = self.members.source().changed();
+            let members = self.members.current();
+            let Some(up) = members.iter().find(|member| member.models.is_up()) else { return };
+            // A backend that has left is not checked any more, so it may never go down.
+            tokio::select! {
+                () = up.models.down_token().cancelled_owned() => {}
+                () = changed => {}
+            }
         }
     }
 
     /// Checks the health of every backend, and refreshes its list of models. Returns whether one of
     /// them answered.
     pub(super) async fn refresh(&self) -> bool {
-        let refreshed = join_all(self.members.iter().map(|member| member.models.refresh())).await;
-        for (member, result) in self.members.iter().zip(&refreshed) {
+        let members = self.members.current();
+        let refreshed = join_all(members.iter().map(|member| member.models.refresh())).await;
+        for (member, result) in members.iter().zip(&refreshed) {
             member.upstream.close_unused_connections();
             gauge!("paddock_backend_up", "backend" => member.models.url().to_owned())
                 .set(f64::from(u8::from(result.is_ok())));
@@ -137,13 +197,14 @@ impl Backends {
 
     /// Whether a backend runs the model, as far as is known.
     pub(super) fn is_local_now(&self, name: &ModelName) -> bool {
-        self.members.iter().any(|member| member.models.is_local_now(name))
+        self.members.current().iter().any(|member| member.models.is_local_now(name))
     }
 
     /// Reads the lists of models again that were requested before `since`. Fails if no backend
     /// answers.
     pub(super) async fn lists_since(&self, since: Instant) -> Result<(), Unlisted> {
-        let lists = join_all(self.members.iter().map(|member| member.models.snapshot_since(since))).await;
+        let members = self.members.current();
+        let lists = join_all(members.iter().map(|member| member.models.snapshot_since(since))).await;
         let mut result = Err(Unlisted::Down(Down));
         for list in lists {
             match list {
@@ -154,9 +215,11 @@ impl Backends {
         result
     }
 
-    /// Returns the URL of each backend that is not used, and why.
+    /// Returns the URL of each backend that is not used, and why. A name that cannot be resolved is
+    /// one of them.
     pub(super) fn problems(&self) -> Vec<(String, String)> {
         let problem = |member: &Arc<GatewayBackend>| Some((member.models.url().to_owned(), member.models.problem()?));
-        self.members.iter().filter_map(problem).collect()
+        let members = self.members.current();
+        self.members.source().problem().into_iter().chain(members.iter().filter_map(problem)).collect()
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Gateway,
     backends::{BackendLease, GatewayBackend},
     body_memory::BodyReservation,
+    conversation::PromptPrefix,
     error::{self, error_of},
     headers,
     plan::PlannedRequest,
@@ -55,14 +56,15 @@ pub(super) async fn forward(
     metrics: RequestMetrics,
 ) -> Result<Response, ApiError> {
     let AdmittedRequest { headers, plan, memory, revocation, prompt, usage, place } = request;
-    let PlannedRequest { model, body, is_stream, drop_usage, ignored, ignored_labels, .. } = plan;
+    let PlannedRequest { model, body, prefix, is_stream, drop_usage, ignored, ignored_labels, .. } = plan;
     let usage = UsageGuard::begin(usage, place, &model.name, prompt.clone(), metrics);
     for field in ignored_labels {
         counter!("paddock_gateway_ignored_fields_total", "field" => field).increment(1);
     }
     let headers = headers::to_ollama(headers, context.id());
     let deadlines = Deadlines::new(&gateway.timeouts, started, Instant::now(), is_stream);
-    let attempt = Attempt { gateway, path: endpoint.path, model: &model.name, deadlines: &deadlines };
+    let prefix = prefix.as_ref();
+    let attempt = Attempt { gateway, path: endpoint.path, model: &model.name, prefix, deadlines: &deadlines };
     let (upstream, backend) = match attempt.response_head(headers, body, &revocation).await {
         Ok(answered) => answered,
         Err(outcome) => return Err(usage.fail(outcome, error_of(outcome))),
@@ -96,6 +98,7 @@ struct Attempt<'a> {
     gateway: &'a Gateway,
     path: &'static str,
     model: &'a ModelName,
+    prefix: Option<&'a PromptPrefix>,
     deadlines: &'a Deadlines,
 }
 
@@ -119,7 +122,7 @@ impl Attempt<'_> {
     ) -> Result<(http::Response<UpstreamBody>, BackendLease), RequestOutcome> {
         let backends = &self.gateway.backends;
         let mut tried = Vec::new();
-        while let Some(lease) = backends.choose(self.model, &tried) {
+        while let Some(lease) = backends.choose(self.model, self.prefix, &tried) {
             let headers = if backends.are_several() { headers.clone() } else { mem::take(&mut headers) };
             let send = lease.backend().upstream.post(self.path, headers, body.clone());
             match self.head_of(lease.backend(), send, revocation).await {

@@ -125,7 +125,7 @@ impl ShortRequest<'_> {
     /// Returns a backend that has the model and runs it locally.
     async fn backend_of(&self, model: &NamedModel) -> Result<BackendLease, ApiError> {
         find_model(self.gateway, model, self.started).await?;
-        self.gateway.backends.choose(&model.name, &[]).ok_or_else(error::upstream_unavailable)
+        self.gateway.backends.choose(&model.name, None, &[]).ok_or_else(error::upstream_unavailable)
     }
 
     /// Returns the backends that are up, at least one.

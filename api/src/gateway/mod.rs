@@ -9,7 +9,7 @@
 //! 4. [`admission`] reserves what the request will use of the limits of its user and key.
 //!    [`queue`] waits until the model has a place for the request.
 //! 5. [`forward`] sends the request to one of the [`backends`] through [`upstream`], within
-//!    [`timeouts`].
+//!    [`timeouts`]. [`conversation`] knows which backend has seen the prompt.
 //! 6. [`stream`] returns the response to the client.
 //! 7. [`usage`] records the tokens of the request. If Ollama reports no counts,
 //!    [`prompt_estimate`] estimates the prompt.
@@ -23,6 +23,7 @@ mod authorize;
 mod backends;
 mod body_memory;
 pub(crate) mod compatible;
+mod conversation;
 mod error;
 mod forward;
 mod headers;
@@ -111,7 +112,7 @@ impl Gateway {
             admission: Admission::new(accounts.clone(), process),
             accounts,
             authenticator,
-            backends: Backends::new(&config.ollama)?,
+            backends: Backends::new(config.ollama.clone())?,
             body_limit: config.body_limit,
             body_memory: BodyMemory::new(config.body_limit),
             models,
@@ -128,12 +129,28 @@ impl Gateway {
         self.revocations.run(&self.accounts).await;
     }
 
+    /// Finds the backends once, if a DNS name tells them.
+    pub(crate) async fn resolve_backends(&self) {
+        self.backends.source().resolve().await;
+    }
+
+    /// Finds the backends at an interval. Never returns.
+    pub(crate) async fn run_discovery(&self) {
+        self.backends.source().run().await;
+    }
+
+    /// Completes at the next change of the backends after this call.
+    pub(crate) fn backends_changed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.backends.source().changed()
+    }
+
     /// Refreshes the lists of models once. Returns whether an Ollama answered.
     pub(crate) async fn refresh_models(&self) -> bool {
         self.backends.refresh().await
     }
 
-    /// Returns the URL of each backend that is not used, and why.
+    /// Returns the URL of each backend that is not used, and why. A name that cannot be resolved is
+    /// one of them.
     pub(crate) fn backend_problems(&self) -> Vec<(String, String)> {
         self.backends.problems()
     }

@@ -104,7 +104,7 @@ impl ModelCache {
     pub(super) fn new(backend: Backend) -> Result<Self, ClientError> {
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT, request: LIST_TIMEOUT, ..Timeouts::default() };
         Ok(Self {
-            url: backend.base_url().as_str().trim_end_matches('/').to_owned(),
+            url: backend.name(),
             client: Client::new(backend, timeouts)?,
             snapshot: RwLock::default(),
             health: RwLock::default(),

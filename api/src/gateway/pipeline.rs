@@ -19,7 +19,7 @@ use super::{
     model_access::allows,
     model_admin::AdminRequest,
     plan::plan,
-    queue::QueuePermit,
+    queue::{QueuePermit, Requester},
     revocation::RevocationGuard,
     usage::{PendingUsage, UsageRequest},
 };
@@ -207,7 +207,7 @@ impl GatewayRequest<'_> {
             Operation::ShowModel | Operation::CountTokens => {
                 let body = self.read_body(&head, body, caller.principal()).await?;
                 self.recheck(&mut caller, permission).await?;
-                let plan = plan(self.endpoint, body.bytes, caller.principal())?;
+                let plan = plan(self.endpoint, body.bytes, caller.principal(), None)?;
                 if self.endpoint.operation == Operation::ShowModel {
                     short.show(head.headers, &plan.model, plan.body, caller.principal()).await
                 } else {
@@ -254,7 +254,8 @@ impl GatewayRequest<'_> {
     ) -> Result<AdmittedRequest, ApiError> {
         let gateway = self.gateway;
         let RequestBody { bytes, memory } = body;
-        let plan = plan(self.endpoint, bytes, caller.principal())?;
+        let hasher = gateway.backends.prompt_hasher().filter(|_| self.endpoint.operation != Operation::Embed);
+        let plan = plan(self.endpoint, bytes, caller.principal(), hasher)?;
         let revocation = gateway.revocations.register(caller.principal(), permission, &plan.model.name);
         // The watcher does not deliver changes that happened before the registration.
         self.recheck(&mut caller, permission).await?;
@@ -299,13 +300,14 @@ impl GatewayRequest<'_> {
         if !gateway.queue.is_limited() {
             return Ok(None);
         }
+        let requester = Requester { user: principal.user_id, priority: principal.priority() };
         let refused = tokio::select! {
             biased;
             () = revocation.token().cancelled() => {
                 return Err(error_of(if revocation.is_revoked() { RequestOutcome::Revoked } else { RequestOutcome::Shutdown }));
             }
             () = gateway.backends.all_down() => return Err(upstream_unavailable()),
-            place = gateway.queue.acquire(model, principal.user_id, tokens) => match place {
+            place = gateway.queue.acquire(model, requester, tokens) => match place {
                 Ok(place) => return Ok(place),
                 Err(refused) => refused,
             },

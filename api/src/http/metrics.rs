@@ -61,6 +61,10 @@ pub fn describe_metrics() {
         "paddock_limits_exceeded_total",
         "Requests over a limit of tokens or of concurrent requests, by limit: user or key, and by reason"
     );
+    describe_counter!(
+        "paddock_backend_prompts_total",
+        "Prompts of which the chosen backend had seen the beginning, and new ones; only with several backends"
+    );
     describe_gauge!("paddock_backend_up", "Whether the latest health check of a backend succeeded, by its URL");
     describe_counter!(
         "paddock_backend_failovers_total",

@@ -35,10 +35,9 @@ pub(crate) struct LoadedUntil {
 }
 
 impl BackendClient {
-    pub(super) fn new(backend: Backend) -> Result<Self, ClientError> {
+    pub(super) fn new(backend: &Backend) -> Result<Self, ClientError> {
         let timeouts = Timeouts { connect: CONNECT_TIMEOUT, ..Timeouts::default() };
-        let url = backend.base_url().as_str().trim_end_matches('/').to_owned();
-        Ok(Self { url, client: Client::new(backend, timeouts)? })
+        Ok(Self { url: backend.name(), client: Client::new(backend.clone(), timeouts)? })
     }
 
     /// Lists the models by canonical name. Keeps a name unchanged if Ollama lists it but does not

@@ -6,11 +6,7 @@ use futures_util::future::join_all;
 use paddock_accounts::types::ManagedBy;
 use paddock_store::error_chain;
 
-use super::{
-    Models,
-    backend::{BackendClient, BackendModel},
-    snapshot::PullSnapshot,
-};
+use super::{Models, backend::BackendModel, snapshot::PullSnapshot};
 use crate::http::deadline::{DbError, with_db_timeout};
 
 /// The models of all backends.
@@ -37,16 +33,17 @@ impl Models {
     /// Lists the models that a backend has, that an object owns, or that are being pulled.
     pub(crate) async fn catalog(&self) -> Result<Catalog, DbError> {
         let accounts = &self.0.accounts;
-        let lists = join_all(self.0.backends.iter().map(BackendClient::models));
+        let clients = self.0.backends.current();
+        let lists = join_all(clients.iter().map(|backend| backend.models()));
         let (lists, managed, pulls) = tokio::join!(
             lists,
             with_db_timeout(accounts.models().managed()),
             with_db_timeout(accounts.pulls().unfinished())
         );
-        let count = self.0.backends.len();
+        let count = clients.len();
         let mut models = BTreeMap::<String, CatalogModel>::new();
         let mut backends = Vec::with_capacity(count);
-        for (index, (backend, list)) in self.0.backends.iter().zip(lists).enumerate() {
+        for (index, (backend, list)) in clients.iter().zip(lists).enumerate() {
             let error = match list {
                 Ok(list) => {
                     for (name, model) in list {

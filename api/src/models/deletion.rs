@@ -1,10 +1,12 @@
 //! Deletes a model from every backend.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use paddock_ollama::{ClientError, ModelName};
 use paddock_store::{context::AuditContext, error_chain};
 
-use super::Models;
+use super::{Models, backend::BackendClient};
 use crate::http::deadline::{DbError, with_db_timeout};
 
 /// Why a model was not deleted.
@@ -35,13 +37,16 @@ impl Models {
         deleting.await.unwrap_or_else(|_| Err(DbError::Failed(paddock_store::Error::Stopping.into()).into()))
     }
 
-    /// Returns the indices of the backends that have the model.
-    async fn backends_with(&self, model: &ModelName) -> Result<Vec<usize>, DeletionError> {
-        let results = join_all(self.0.backends.iter().map(|backend| backend.has(model))).await;
-        let is_complete = results.iter().all(Result::is_ok);
-        let present: Vec<_> = (0..).zip(results).filter(|(_, result)| matches!(result, Ok(true))).collect();
+    /// Returns the backends that have the model.
+    async fn backends_with(&self, model: &ModelName) -> Result<Vec<Arc<BackendClient>>, DeletionError> {
+        let backends = self.0.backends.current();
+        let results = join_all(backends.iter().map(|backend| backend.has(model))).await;
+        // Without any backend, nothing is known.
+        let is_complete = !backends.is_empty() && results.iter().all(Result::is_ok);
+        let present = backends.iter().zip(results).filter(|(_, result)| matches!(result, Ok(true)));
+        let present: Vec<_> = present.map(|(backend, _)| Arc::clone(backend)).collect();
         match (present.is_empty(), is_complete) {
-            (false, _) => Ok(present.into_iter().map(|(index, _)| index).collect()),
+            (false, _) => Ok(present),
             (true, true) => Err(DeletionError::NotFound),
             (true, false) => Err(DeletionError::Unavailable),
         }
@@ -51,12 +56,11 @@ impl Models {
         &self,
         context: &AuditContext,
         model: &ModelName,
-        backends: Vec<usize>,
+        backends: Vec<Arc<BackendClient>>,
     ) -> Result<(), DeletionError> {
         with_db_timeout(self.0.accounts.models().record_deletion(context, model.as_str())).await?;
         let mut result = Ok(());
-        for index in backends {
-            let backend = &self.0.backends[index];
+        for backend in backends {
             // If the backend no longer has the model, the deletion has succeeded.
             let Err(error) = backend.client.delete(model).await else { continue };
             tracing::error!(%model, backend = backend.url, error = error_chain(&error), "cannot delete a model");

@@ -18,7 +18,7 @@ mod worker;
 use std::sync::Arc;
 
 use paddock_accounts::Accounts;
-use paddock_ollama::{ClientError, ModelRegistry};
+use paddock_ollama::{ClientError, ModelRegistry, PerBackend};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ pub(crate) struct Models(Arc<Inner>);
 
 struct Inner {
     accounts: Accounts,
-    backends: Vec<BackendClient>,
+    backends: PerBackend<BackendClient>,
     registries: Vec<ModelRegistry>,
     /// How many pulls run at once, over all processes.
     max_pulls: u16,
@@ -53,7 +53,7 @@ impl Models {
     pub(crate) fn new(config: &Config, accounts: Accounts, shutdown: CancellationToken) -> Result<Self, ClientError> {
         Ok(Self(Arc::new(Inner {
             accounts,
-            backends: config.ollama.iter().cloned().map(BackendClient::new).collect::<Result<_, _>>()?,
+            backends: PerBackend::new(config.ollama.clone(), BackendClient::new)?,
             registries: config.model_registries.clone(),
             max_pulls: config.max_pulls,
             running: RunningPulls::default(),

@@ -137,7 +137,11 @@ impl PullTask {
         // Checked again, because the configuration may have changed since the request.
         let source = self.models.check_pull(&self.claimed.job.written);
         let source = source.map_err(|error| format!("the model {error}"))?;
-        for backend in &self.models.0.backends {
+        let backends = self.models.0.backends.current();
+        if backends.is_empty() {
+            return Err("no Ollama is known".to_owned());
+        }
+        for backend in backends.iter() {
             self.pull_into(backend, &source).await.map_err(|error| failure::reason(&error, source.model.registry()))?;
         }
         self.running.update(&PullEvent::Success);

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, str::FromStr};
 use axum::Json;
 use paddock_accounts::{
     Violation,
-    types::{self, Limits, ManagedBy, ModelPatterns, Role, Scope, TextEnum, UnknownVariant, parse_variant},
+    types::{self, Limits, ManagedBy, ModelPatterns, Priority, Role, Scope, TextEnum, UnknownVariant, parse_variant},
 };
 use paddock_ollama::{ModelPattern, only_denies};
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,23 @@ impl PartialSchema for RoleName {
 impl ToSchema for RoleName {
     fn name() -> std::borrow::Cow<'static, str> {
         "Role".into()
+    }
+}
+
+/// The OpenAPI schema of a priority.
+pub(crate) struct PriorityName;
+
+impl PartialSchema for PriorityName {
+    fn schema() -> RefOr<Schema> {
+        words::<Priority>(
+            "The band of a key in the queue in front of a model. Requests of `interactive` begin before those of `batch`.",
+        )
+    }
+}
+
+impl ToSchema for PriorityName {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Priority".into()
     }
 }
 

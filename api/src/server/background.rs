@@ -27,7 +27,11 @@ const LAST_USED_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Probes the database, Ollama and Redis once, concurrently.
 pub(super) async fn probe_all(app: &App) {
-    tokio::join!(app.readiness.probe_database(&app.accounts), refresh_models(app), app.rate_limiter.probe());
+    let ollama = async {
+        app.gateway.resolve_backends().await;
+        refresh_models(app).await;
+    };
+    tokio::join!(app.readiness.probe_database(&app.accounts), ollama, app.rate_limiter.probe());
 }
 
 /// Spawns every background task on `tasks`. Each of them runs until `stop`.
@@ -63,6 +67,8 @@ pub(super) fn spawn_all(
     // Not stopped from outside: it gives its claims up first.
     tasks.spawn(app.models.clone().run_pulls(stop.clone()));
     spawn(tasks, stop, run_model_refreshes(app.clone()));
+    let gateway = app.clone();
+    spawn(tasks, stop, async move { gateway.gateway.run_discovery().await });
     let accounts = accounts();
     spawn(tasks, stop, async move { accounts.authentication().run_cache_invalidation().await });
     let rate_limiter = Arc::clone(&app.rate_limiter);
@@ -85,7 +91,11 @@ async fn refresh_models(app: &App) {
 
 async fn run_model_refreshes(app: App) {
     loop {
-        sleep(MODELS_REFRESH_INTERVAL).await;
+        let changed = app.gateway.backends_changed();
+        tokio::select! {
+            () = sleep(MODELS_REFRESH_INTERVAL) => {}
+            () = changed => {}
+        }
         refresh_models(&app).await;
     }
 }

@@ -103,6 +103,10 @@
   value: {{ include "paddock.publicUrl" $root | quote }}
 - name: OLLAMA_BASE_URL
   value: {{ include "paddock.ollamaUrl" $root | quote }}
+{{- if eq $v.ollama.discovery "dns" }}
+- name: OLLAMA_DISCOVERY
+  value: dns
+{{- end }}
 {{- if $v.ollama.caConfigMap }}
 - name: OLLAMA_CA_FILE
   value: /etc/paddock/ollama-ca/ca.crt

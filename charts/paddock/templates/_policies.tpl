@@ -10,6 +10,15 @@
   {{- end }}
 {{- end -}}
 
+{{/* The ports of the URLs in ollama.url. */}}
+{{- define "paddock.ollamaPorts" -}}
+{{- $ports := list -}}
+{{- range splitList "," .Values.ollama.url -}}
+{{- $ports = append $ports (include "paddock.urlPort" (trim .)) -}}
+{{- end -}}
+{{- join "," (uniq $ports) -}}
+{{- end -}}
+
 {{/* The port of a URL. */}}
 {{- define "paddock.urlPort" -}}
 {{- $url := urlParse . -}}

@@ -16,6 +16,9 @@
 {{- if and .Values.ollama.url .Values.ollama.enabled -}}
 {{- $errors = append $errors "ollama.url and ollama.enabled are both set; unset one of them" -}}
 {{- end -}}
+{{- if and (eq .Values.ollama.discovery "dns") (contains "," .Values.ollama.url) -}}
+{{- $errors = append $errors "ollama.discovery: dns needs one URL in ollama.url, whose host has an address for each Ollama" -}}
+{{- end -}}
 {{- if and $ha (eq $engine "sqlite") -}}
 {{- $errors = append $errors "mode: ha needs PostgreSQL: set database.existingSecret" -}}
 {{- end -}}

@@ -96,11 +96,11 @@ fn check_settings(settings: &Settings) -> Effective {
     effective.value("METRICS_ADDR", Some(config::metrics_addr(&settings.metrics, environment)));
     let traces = effective.check(config::otlp_url(&settings.metrics)).flatten();
     effective.value("OTEL_EXPORTER_OTLP_ENDPOINT", traces);
-    let ollama = effective.check(config::ollama_backends(&settings.ollama, environment));
-    effective.value(
-        "OLLAMA_BASE_URL",
-        ollama.map(|backends| backends.iter().map(|backend| backend.base_url().as_str()).collect::<Vec<_>>().join(",")),
-    );
+    if effective.check(config::ollama_source(&settings.ollama, environment)).is_some() {
+        let urls = config::ollama_urls(&settings.ollama, environment).unwrap_or_default();
+        let urls: Vec<_> = urls.into_iter().map(String::from).collect();
+        effective.value("OLLAMA_BASE_URL", Some(urls.join(",")));
+    }
     if let Some(timeouts) = effective.check(config::timeouts(&settings.serve)) {
         effective.value("UPSTREAM_HEADERS_TIMEOUT", Some(duration(timeouts.headers)));
         effective.value("UPSTREAM_IDLE_TIMEOUT", Some(duration(timeouts.idle)));

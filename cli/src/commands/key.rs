@@ -63,6 +63,9 @@ struct Issue {
     /// A limit of this key, such as requests_per_minute=60; can be repeated
     #[arg(long, value_name = "NAME=N", value_parser = parse_limit)]
     limit: Vec<(String, Option<i64>)>,
+    /// The band in the queue in front of a model: interactive or batch [default: interactive]
+    #[arg(long, value_name = "BAND")]
+    priority: Option<String>,
     /// When the key expires, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
@@ -163,6 +166,9 @@ impl Issue {
         }
         if !self.limit.is_empty() {
             put("limits", self.limit.into_iter().map(|(name, n)| (name, json!(n))).collect::<Map<_, _>>().into());
+        }
+        if let Some(priority) = self.priority {
+            put("priority", priority.into());
         }
         let expires_at = self.expires_in.map(|after| (SystemClock.now() + after).to_string());
         if let Some(expires_at) = self.expires_at.or(expires_at) {

@@ -47,7 +47,7 @@ impl Operator {
         let database = Database::resolve(&self.database, environment)?;
         let listen_addr = config::listen_addr(&self.listen, environment);
         let public_url = server::public_url(&self.ollama, listen_addr, environment)?;
-        let ollama = server::ollama_clients(&self.ollama, environment)?;
+        let ollama = config::ollama_source(&self.ollama, environment)?;
         let access = paddock_operator::load_kube_config(&server::cluster(self.context.as_deref()))
             .await
             .map_err(anyhow::Error::from)?;

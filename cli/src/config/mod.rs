@@ -18,7 +18,7 @@ pub(crate) use self::{
     database::{Database, audit_head_file, check_jwt_alg, usage_spool_dir},
     database_location::{open_options, shown as shown_parts},
     fd_limit::{max_connections, raise_fd_limit},
-    ollama::{ollama_backends, ollama_urls, timeouts},
+    ollama::{ollama_source, ollama_urls, timeouts},
     secrets::{AUDIT_KEY_SUFFIX, JWT_SECRET_SUFFIX, SecretSource, locate_signing_secret, random_bytes, read_secret},
 };
 use crate::{

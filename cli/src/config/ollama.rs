@@ -1,12 +1,12 @@
 //! The Ollamas behind the gateway, and how long a request to them may take.
 
 use paddock_api::Timeouts;
-use paddock_ollama::{Backend, BackendError};
+use paddock_ollama::{Backend, BackendError, BackendSource};
 
 use super::{addresses::parse_base_url, secrets::read_secret};
 use crate::{
     error::Error,
-    settings::{Environment, OllamaSettings, ServeSettings},
+    settings::{Discovery, Environment, OllamaSettings, ServeSettings},
 };
 
 /// The base URLs of Ollama, at least one.
@@ -36,9 +36,23 @@ fn parse_ollama_url(text: &str) -> Result<url::Url, Error> {
     parse_base_url(NAME, text, "http://ollama.default.svc:11434")
 }
 
-/// The Ollamas behind the gateway, at least one.
-pub(crate) fn ollama_backends(settings: &OllamaSettings, environment: Environment) -> Result<Vec<Backend>, Error> {
-    ollama_urls(settings, environment)?.iter().map(|url| ollama_backend(settings, url)).collect()
+/// Where the Ollamas behind the gateway are. Resolves no name.
+pub(crate) fn ollama_source(settings: &OllamaSettings, environment: Environment) -> Result<BackendSource, Error> {
+    let urls = ollama_urls(settings, environment)?;
+    let backends = urls.iter().map(|url| ollama_backend(settings, url)).collect::<Result<Vec<_>, _>>()?;
+    match (settings.ollama_discovery, &*backends) {
+        (Discovery::List, _) if settings.ollama_dns_server.is_some() => Err(Error::config(
+            "OLLAMA_DNS_SERVER is set, and OLLAMA_DISCOVERY is `list`; set OLLAMA_DISCOVERY to `dns`, or unset OLLAMA_DNS_SERVER",
+        )),
+        (Discovery::List, _) => Ok(BackendSource::list(backends)),
+        (Discovery::Dns, [service]) => BackendSource::dns(service.clone(), settings.ollama_dns_server)
+            .map_err(|error| Error::config(format!("OLLAMA_BASE_URL with OLLAMA_DISCOVERY=dns: {error}"))),
+        (Discovery::Dns, several) => Err(Error::config(format!(
+            "OLLAMA_BASE_URL has {} URLs; with OLLAMA_DISCOVERY=dns it has one, whose host has an address for each \
+             Ollama, such as http://ollama.models.svc:11434",
+            several.len()
+        ))),
+    }
 }
 
 fn ollama_backend(settings: &OllamaSettings, url: &url::Url) -> Result<Backend, Error> {

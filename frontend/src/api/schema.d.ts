@@ -353,7 +353,7 @@ export interface paths {
         /**
          * Issues an API key.
          * @description A key can give another key at most its own rights: its scopes, models of its own list, no higher
-         *     limits, and no later expiry than that of its own secret. The request must name each of them. For
+         *     limits, no higher priority, and no later expiry than that of its own secret. The request must name each of them. For
          *     another user than its owner, the models and limits of the owner apply too.
          */
         post: operations["issue_credential"];
@@ -1264,9 +1264,12 @@ export interface components {
         };
         /** @description A backend that is not used. */
         BackendProblem: {
-            /** @description The URL of the Ollama. */
+            /** @description The URL of the Ollama; with `OLLAMA_DISCOVERY=dns`, also the URL whose host cannot be resolved. */
             backend: string;
-            /** @description Why it is not used: it does not answer, it is no Ollama, or it is too old. */
+            /**
+             * @description Why it is not used: it does not answer, it is no Ollama, it is too old, or its host cannot be
+             *     resolved.
+             */
             problem: string;
         };
         /** @description The current and the new password. */
@@ -1369,6 +1372,8 @@ export interface components {
              * @example pdk_4fQ2mZ81xT
              */
             prefix: string | null;
+            /** @description The band in the queue. */
+            priority: components["schemas"]["Priority"];
             /** @description Whether the key is revoked. */
             revoked: boolean;
             /**
@@ -1414,6 +1419,8 @@ export interface components {
              *     not restricted. Empty: no model.
              */
             models?: string[] | null;
+            /** @description The band in the queue. */
+            priority?: components["schemas"]["Priority"];
             /** @description The scopes. */
             scopes?: components["schemas"]["Scope"][];
         };
@@ -1630,6 +1637,8 @@ export interface components {
              *     after `!` denies, and takes precedence.
              */
             models?: string[] | null;
+            /** @description The band in the queue. Absent: `interactive`. */
+            priority?: components["schemas"]["Priority"];
             /** @description The scopes. Absent: `chat`, `generate`, `embed` and `models:read`. */
             scopes?: components["schemas"]["Scope"][];
             /**
@@ -1747,6 +1756,11 @@ export interface components {
              */
             models: string[] | null;
         };
+        /**
+         * @description The band of a key in the queue in front of a model. Requests of `interactive` begin before those of `batch`.
+         * @enum {string}
+         */
+        Priority: "interactive" | "batch";
         /**
          * @description Problem details of a failed request (RFC 9457). The content type is
          *     `application/problem+json`.

@@ -76,6 +76,7 @@ export function aCredential(parts: Partial<Schemas["Credential"]> = {}): Schemas
     scopes: ["chat", "generate", "embed", "models:read"],
     models: null,
     limits: NO_LIMITS,
+    priority: "interactive",
     revoked: false,
     revoked_at: null,
     created_at: "2026-11-01T10:00:00Z",

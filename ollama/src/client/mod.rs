@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode, header::AUTHORIZATION};
-use reqwest::{RequestBuilder, Response, Url};
+use reqwest::{RequestBuilder, Response};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
@@ -125,20 +125,22 @@ struct ErrorBody {
 impl Client {
     /// Creates a client of an Ollama. It follows no redirects and uses no proxy.
     pub fn new(backend: Backend, timeouts: Timeouts) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(timeouts.connect)
             .redirect(reqwest::redirect::Policy::none())
             .tls_backend_preconfigured(backend.tls().clone())
-            .no_proxy()
-            .build()
-            .map_err(ClientError::Setup)?;
+            .no_proxy();
+        if let (Some(name), Some(address)) = (backend.base_url().domain(), backend.socket_address()) {
+            builder = builder.resolve(name, address);
+        }
+        let http = builder.build().map_err(ClientError::Setup)?;
         Ok(Self { http, backend, timeouts })
     }
 
-    /// Returns the base URL.
+    /// Returns the name of the backend; see [`Backend::name`].
     #[must_use]
-    pub fn base_url(&self) -> &Url {
-        self.backend.base_url()
+    pub fn name(&self) -> String {
+        self.backend.name()
     }
 
     /// Fails if this Ollama is older than the oldest version without known holes. A version that
@@ -196,7 +198,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut url = self.base_url().clone();
+        let mut url = self.backend.base_url().clone();
         url.set_path(&format!("{}/{path}", self.backend.path_prefix()));
         let request = self.http.request(method, url);
         match self.backend.authorization() {

@@ -153,7 +153,7 @@ async fn pull_without_response_times_out() {
 #[tokio::test]
 async fn base_url_may_have_a_path() {
     let (client, served) = server("200 OK", vec![r#"{"models":[]}"#.to_owned()]).await;
-    let client = Client::new(backend(&format!("{}ollama/", client.base_url())), Timeouts::default()).expect("a client");
+    let client = Client::new(backend(&format!("{}/ollama/", client.name())), Timeouts::default()).expect("a client");
     client.tags().await.expect("tags");
     assert!(served.await.expect("served").starts_with("GET /ollama/api/tags "));
 }

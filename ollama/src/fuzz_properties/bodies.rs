@@ -52,6 +52,7 @@ fn check(body: &[u8], endpoint: &Endpoint, known: &KnownFields, scanned: &Scanne
     assert_eq!(scanned.model(), model.flatten().as_deref());
 
     assert!(scanned.prompt_bytes() <= body.len());
+    assert!(scanned.conversation().map(str::len).sum::<usize>() <= body.len());
     let _ = (scanned.is_load_only(endpoint), scanned.searches_web());
     for parity in 0..2 {
         check_removal(body, known, scanned, parity);

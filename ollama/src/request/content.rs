@@ -17,6 +17,9 @@ use crate::{
 const PROMPT_FIELDS: &[&str] =
     &["messages", "prompt", "suffix", "input", "system", "template", "instructions", "context", "tools"];
 
+/// The members of which a conversation consists, in the order in which a model reads them.
+const CONVERSATION_FIELDS: &[&str] = &["system", "instructions", "tools", "context", "messages", "prompt", "input"];
+
 /// The prefix of the tool types for which Ollama calls a search service on the internet.
 const WEB_SEARCH: &str = "web_search";
 
@@ -43,6 +46,16 @@ impl Scanned<'_> {
     pub fn prompt_bytes(&self) -> usize {
         let read = self.members().iter().filter(|member| PROMPT_FIELDS.contains(&&*member.key));
         read.map(|member| member.value_span.len()).sum()
+    }
+
+    /// Returns the text of the prompt as written, in parts. A later turn of the same conversation
+    /// begins with it, because the closing bracket of a list is left out.
+    pub fn conversation(&self) -> impl Iterator<Item = &str> {
+        let members = CONVERSATION_FIELDS.iter().filter_map(|key| self.top_level().member(key));
+        members.map(|member| {
+            let value = self.value_of(member);
+            value.strip_suffix([']', '"']).unwrap_or(value).trim_ascii_end()
+        })
     }
 
     /// Returns whether a tool of the request makes Ollama search the internet. Compares keys and

@@ -203,6 +203,7 @@ impl Delivery<'_> {
             scopes: spec.scopes.clone(),
             models: spec.models.clone(),
             limits: spec.limits,
+            priority: spec.priority,
             expires_at: spec.expires_at,
         };
         with_uid_check(&context.client, self.object, |on_uid_mismatch| {

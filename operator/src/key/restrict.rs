@@ -72,6 +72,7 @@ fn narrowed(before: &Credential, object: &ApiKey) -> DesiredKey {
         scopes: before.scopes.iter().filter(|scope| wanted.has(*scope)).collect(),
         models: narrower_models(before.models.as_ref(), spec.models.as_deref()),
         limits: narrower_limits(before.limits, spec.limits.as_ref().map(convert_limits).unwrap_or_default()),
+        priority: before.priority,
         expires_at: [before.expires_at, spec.expires_at.as_ref().map(from_k8s_time)].into_iter().flatten().min(),
     }
 }

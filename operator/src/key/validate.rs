@@ -6,8 +6,10 @@ use std::{
 };
 
 use kube::ResourceExt;
-use paddock_accounts::types::{self, Limits, ModelPatterns, Scopes};
-use paddock_crds::{ApiKey, ApiKeySpec, GoDuration, Rotation, Scope, SecretTemplate, annotation, metadata};
+use paddock_accounts::types::{self, Limits, ModelPatterns, Priority, Scopes};
+use paddock_crds::{
+    ApiKey, ApiKeySpec, GoDuration, KeyPriority, Rotation, Scope, SecretTemplate, annotation, metadata,
+};
 use paddock_store::clock::Timestamp;
 
 use crate::{
@@ -28,6 +30,7 @@ pub(crate) struct KeySpec {
     pub(crate) scopes: Scopes,
     pub(crate) models: Option<ModelPatterns>,
     pub(crate) limits: Limits,
+    pub(crate) priority: Priority,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) valid_for: Option<Duration>,
     pub(crate) interval: Option<Duration>,
@@ -58,6 +61,10 @@ pub(crate) fn key_spec(object: &ApiKey) -> Result<KeySpec, Blocked> {
         scopes: scopes(spec),
         models: spec.models.as_deref().map(parse_patterns).transpose()?,
         limits: spec.limits.as_ref().map(convert_limits).unwrap_or_default(),
+        priority: match spec.priority {
+            None | Some(KeyPriority::Interactive) => Priority::Interactive,
+            Some(KeyPriority::Batch) => Priority::Batch,
+        },
         expires_at: spec.expires_at.as_ref().map(from_k8s_time),
         valid_for: spec.valid_for.map(GoDuration::get),
         interval: interval.map(|interval| spread(interval, &object.uid().unwrap_or_default())),

@@ -51,12 +51,13 @@ impl ObservedModel {
 /// Asks every backend for the model, starts the missing pulls, and records a model that is present.
 pub(crate) async fn ensure_pulled(
     context: &Context,
-    backends: &[Backend],
+    backends: &[Arc<Backend>],
     pulls: &Arc<Pulls>,
     object: &OllamaModel,
     spec: &ModelSpec,
 ) -> Result<Applied, ReconcileError> {
     let subscriber = (namespace_of(object), object.name_any());
+    pulls.leave_vanished(&subscriber, |name| backends.iter().any(|backend| backend.name == name));
     let observations = backends.iter().map(async |backend| {
         // Before the backend is asked: a pull that ends in between then counts as running.
         let pull = pulls.subscribe(spec, &backend.name, &subscriber);

@@ -14,7 +14,7 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) fn new(client: Client) -> Self {
-        Self { name: client.base_url().as_str().trim_end_matches('/').to_owned(), client }
+        Self { name: client.name(), client }
     }
 
     /// Asks the server whether it has the model.

@@ -1,5 +1,7 @@
 //! Cleans up after a deleted `OllamaModel`: deletes the model with the last object that names it.
 
+use std::sync::Arc;
+
 use kube::{Resource, ResourceExt};
 use paddock_accounts::managed_resources::Removal;
 use paddock_crds::{ModelDeletionPolicy, OllamaModel};
@@ -20,7 +22,7 @@ impl ModelReconciler {
         if object.spec.deletion_policy == ModelDeletionPolicy::Delete {
             self.context.models.wait_until_synced().await;
             let _guard = self.deletion_lock.lock().await;
-            delete(&self.context, &self.backends, object).await?;
+            delete(&self.context, &self.backends.current(), object).await?;
         }
         Ok(Cleanup::Done)
     }
@@ -28,7 +30,7 @@ impl ModelReconciler {
 
 /// Deletes the record of the model. Deletes the model from every backend if the operator pulled it
 /// and no other object names it.
-async fn delete(context: &Context, backends: &[Backend], object: &OllamaModel) -> Result<(), ReconcileError> {
+async fn delete(context: &Context, backends: &[Arc<Backend>], object: &OllamaModel) -> Result<(), ReconcileError> {
     let accounts = &context.accounts;
     let owner = context.owner(object);
     let Ok(model) = ModelName::parse(&object.spec.model) else { return Ok(()) };
@@ -40,6 +42,9 @@ async fn delete(context: &Context, backends: &[Backend], object: &OllamaModel) -
         Removal::Gone => return Ok(()),
         Removal::Keep => "left in Ollama: it was there before, or another object names it",
         Removal::Delete => {
+            if backends.is_empty() {
+                return Err(ReconcileError::NoBackend);
+            }
             for backend in backends {
                 backend.delete_model(&model).await?;
             }

@@ -10,8 +10,9 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
+use kube::ResourceExt;
 use paddock_crds::OllamaModel;
-use paddock_ollama::Client;
+use paddock_ollama::{BackendSource, Client, ClientError, PerBackend, Timeouts};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::DropGuard;
 
@@ -19,7 +20,9 @@ use crate::{
     context::Context,
     error::ReconcileError,
     model::{apply::Applied, backend::Backend, pulls::Pulls},
+    object::namespace_of,
     reconciler::{Cleanup, Reconciler, Requeue, WriteCache, report_status},
+    status::conditions::{Blocked, Reason},
 };
 
 /// Interval between reconciles of a model that is being pulled, if the pull reports no progress.
@@ -31,7 +34,7 @@ const RECHECK_INTERVAL: Duration = Duration::from_mins(1);
 pub(crate) struct ModelReconciler {
     context: Arc<Context>,
     write_cache: WriteCache<OllamaModel>,
-    backends: Vec<Backend>,
+    backends: PerBackend<Backend>,
     pulls: Arc<Pulls>,
     /// Serialises deletions: of two objects with the same model, the second must see that the first
     /// is gone.
@@ -42,15 +45,48 @@ pub(crate) struct ModelReconciler {
 impl ModelReconciler {
     /// `concurrency` limits how many models are reconciled at once. They have permits of their own,
     /// so that a hanging Ollama server does not delay users and keys.
-    pub(crate) fn new(context: Arc<Context>, clients: Vec<Client>, concurrency: usize) -> Self {
-        Self {
+    pub(crate) fn new(context: Arc<Context>, source: BackendSource, concurrency: usize) -> Result<Self, ClientError> {
+        let backend =
+            |backend: &paddock_ollama::Backend| Client::new(backend.clone(), Timeouts::default()).map(Backend::new);
+        Ok(Self {
             pulls: Arc::new(Pulls::new(Arc::clone(&context))),
             context,
             write_cache: WriteCache::default(),
-            backends: clients.into_iter().map(Backend::new).collect(),
+            backends: PerBackend::new(source, backend)?,
             deletion_lock: Mutex::default(),
             permits: Semaphore::new(concurrency),
+        })
+    }
+
+    /// Finds the backends at an interval, and queues every model when they change. Never returns.
+    pub(crate) async fn watch_backends(&self) {
+        let source = self.backends.source();
+        let queue_models = async {
+            let mut changed = source.changed();
+            loop {
+                changed.await;
+                changed = source.changed();
+                for object in self.context.models.filter(|_| true) {
+                    self.context.models.enqueue(&namespace_of(object.as_ref()), &object.name_any());
+                }
+            }
+        };
+        tokio::join!(source.run(), queue_models);
+    }
+
+    /// Pulls the model where it is missing.
+    async fn apply(&self, object: &OllamaModel) -> Result<Applied, ReconcileError> {
+        let spec = match validate::model_spec(object, &self.context.settings.model_registries) {
+            Ok(spec) => spec,
+            Err(blocked) => return Ok(Applied::Blocked(blocked)),
+        };
+        let backends = self.backends.current();
+        if backends.is_empty() {
+            let problem = self.backends.source().problem().map(|(_, problem)| format!(": {problem}"));
+            let message = format!("no Ollama is known{}", problem.unwrap_or_default());
+            return Ok(Applied::Blocked(Blocked::new(Reason::BackendUnreachable, message)));
         }
+        apply::ensure_pulled(&self.context, &backends, &self.pulls, object, &spec).await
     }
 
     /// See [`Pulls::stop_on_drop`].
@@ -76,10 +112,7 @@ impl Reconciler for ModelReconciler {
 
     async fn reconcile(self: Arc<Self>, object: Arc<OllamaModel>) -> Result<Requeue, ReconcileError> {
         let object = object.as_ref();
-        let applied = match validate::model_spec(object, &self.context.settings.model_registries) {
-            Ok(spec) => apply::ensure_pulled(&self.context, &self.backends, &self.pulls, object, &spec).await?,
-            Err(blocked) => Applied::Blocked(blocked),
-        };
+        let applied = self.apply(object).await?;
         let requeue = match &applied {
             Applied::Observed(observed) if observed.is_on_all_backends() => Requeue::Within(RECHECK_INTERVAL),
             Applied::Observed(observed) if observed.is_being_pulled() => Requeue::Within(PULL_RECHECK_INTERVAL),

@@ -97,6 +97,11 @@ impl Pulls {
         });
     }
 
+    /// Unsubscribes the object from the pulls on backends that are gone.
+    pub(crate) fn leave_vanished(&self, subscriber: &Subscriber, is_there: impl Fn(&str) -> bool) {
+        remove_subscriber(&mut self.running.lock(), subscriber, |key| !is_there(&key.backend));
+    }
+
     /// Unsubscribes the object from all pulls. Stops a pull that has no subscriber left.
     pub(crate) fn unsubscribe(&self, subscriber: &Subscriber) {
         remove_subscriber(&mut self.running.lock(), subscriber, |_| true);

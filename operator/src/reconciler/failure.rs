@@ -31,6 +31,7 @@ pub(super) fn describe(error: &ReconcileError, namespace: &str) -> Blocked {
         ReconcileError::Accounts(AccountsError::Store(error)) if is_unavailable(error) => database(),
         ReconcileError::Accounts(_) => (Reason::InternalError, "the operator failed; its log has the error".to_owned()),
         ReconcileError::Ollama(error) => (Reason::BackendUnreachable, error.to_string()),
+        ReconcileError::NoBackend => (Reason::BackendUnreachable, error.to_string()),
         ReconcileError::Conflict(with) => (Reason::WriteConflict, (*with).to_owned()),
         ReconcileError::Timeout(_) => slow(),
     };
@@ -49,7 +50,7 @@ pub(super) fn cause(error: &ReconcileError, namespace: &str) -> Option<Cause> {
     match error {
         ReconcileError::Kube(_) => Some(Cause::ApiServer { namespace: namespace.to_owned() }),
         ReconcileError::Accounts(AccountsError::Store(error)) if is_unavailable(error) => Some(Cause::Database),
-        ReconcileError::Ollama(_) => Some(Cause::Ollama),
+        ReconcileError::Ollama(_) | ReconcileError::NoBackend => Some(Cause::Ollama),
         _ => None,
     }
 }

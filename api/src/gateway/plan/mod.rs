@@ -6,6 +6,7 @@ use paddock_accounts::access::Principal;
 use paddock_ollama::{Dialect, Endpoint, ScanError, scan, splice};
 
 use super::{
+    conversation::{PromptHasher, PromptPrefix},
     error::gateway_error,
     model_access::{NamedModel, requested_model},
     shared_state::{Removed, refuse_web_search, remove_shared_state},
@@ -21,6 +22,8 @@ pub(super) struct PlannedRequest {
     pub(super) body: Bytes,
     /// The size of the members that the model reads, in bytes.
     pub(super) prompt_bytes: usize,
+    /// The beginnings of the prompt, if a backend is to be chosen by them.
+    pub(super) prefix: Option<PromptPrefix>,
     /// The highest number of tokens that the response may have; `None` if the request sets no
     /// limit.
     pub(super) max_output_tokens: Option<u64>,
@@ -36,8 +39,13 @@ pub(super) struct PlannedRequest {
 }
 
 /// Checks a request against the rules for its principal, and edits its body where a rule requires
-/// it.
-pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> Result<PlannedRequest, ApiError> {
+/// it. `hasher` hashes the prompt, if a backend is to be chosen by it.
+pub(super) fn plan(
+    endpoint: &Endpoint,
+    body: Bytes,
+    principal: &Principal,
+    hasher: Option<&PromptHasher>,
+) -> Result<PlannedRequest, ApiError> {
     let Some(known_fields) = endpoint.known_fields else { return Err(ApiError::internal().with_code("no_keys")) };
     let scanned = scan(&body, known_fields).map_err(|error| unreadable(&error))?;
     let model = requested_model(&scanned, principal)?;
@@ -54,11 +62,13 @@ pub(super) fn plan(endpoint: &Endpoint, body: Bytes, principal: &Principal) -> R
     // An insertion sorts before a removal with the same start.
     edits.sort_by_key(|edit| (edit.span.start, edit.span.end));
     let spliced = (!edits.is_empty()).then(|| splice(&body, &edits));
+    let prefix = hasher.map(|hasher| hasher.prefix(principal.user_id, &model.name, scanned.conversation()));
     let (prompt_bytes, max_output_tokens) = (scanned.prompt_bytes(), scanned.max_output_tokens(endpoint));
     Ok(PlannedRequest {
         model,
         body: spliced.unwrap_or(body),
         prompt_bytes,
+        prefix,
         max_output_tokens,
         is_stream,
         drop_usage,

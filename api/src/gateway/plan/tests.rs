@@ -1,7 +1,7 @@
 use paddock_accounts::{
     CredentialId, UserId,
     access::AuthMethod,
-    types::{Email, Limits, ModelPatterns as Stored, Role, Scopes},
+    types::{Email, Limits, ModelPatterns as Stored, Priority, Role, Scopes},
 };
 use paddock_ollama::{Lookup, lookup};
 use rstest::rstest;
@@ -21,6 +21,7 @@ fn caller(role: Role, users: Option<&[&str]>, keys: Option<&[&str]>) -> Principa
             scopes: Scopes::default_for_keys(),
             models: keys.map(stored),
             limits: Limits::default(),
+            priority: Priority::default(),
             expires_at: None,
         },
         models: users.map(stored),
@@ -36,7 +37,7 @@ fn endpoint(path: &str) -> &'static Endpoint {
 }
 
 fn decide(path: &str, body: &str, caller: &Principal) -> Result<PlannedRequest, ApiError> {
-    plan(endpoint(path), Bytes::copy_from_slice(body.as_bytes()), caller)
+    plan(endpoint(path), Bytes::copy_from_slice(body.as_bytes()), caller, None)
 }
 
 fn text(plan: &PlannedRequest) -> &str {
@@ -46,7 +47,7 @@ fn text(plan: &PlannedRequest) -> &str {
 #[test]
 fn bytes_are_forwarded_unchanged_and_without_a_copy() {
     let body = Bytes::from_static(b" {\"messages\" : [ ],\"model\":\"SmolLM2:135m\", \"x\":1e0 }\n");
-    let plan = plan(endpoint("/api/chat"), body.clone(), &caller(Role::User, None, None)).unwrap();
+    let plan = plan(endpoint("/api/chat"), body.clone(), &caller(Role::User, None, None), None).unwrap();
     assert_eq!(plan.body.as_ptr(), body.as_ptr());
     assert_eq!(plan.model.name.as_str(), "registry.ollama.ai/library/smollm2:135m");
     assert!(plan.is_stream && !plan.drop_usage);

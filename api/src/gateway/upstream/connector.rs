@@ -8,9 +8,9 @@ use std::{
 };
 
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tower::Service;
 
@@ -35,7 +35,8 @@ pub(super) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Connector(HttpsConnector<HttpConnector>);
 
 impl Connector {
-    pub(super) fn new(tls: ClientConfig) -> Self {
+    /// `server_name` is the name in the certificate, if it is not the host of the request.
+    pub(super) fn new(tls: ClientConfig, server_name: Option<&str>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -44,7 +45,12 @@ impl Connector {
         tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         tcp.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
-        Self(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp))
+        let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        // Without a valid name, the certificate would have to name the address.
+        if let Some(Ok(name)) = server_name.map(|name| ServerName::try_from(name.to_owned())) {
+            builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+        }
+        Self(builder.enable_http1().wrap_connector(tcp))
     }
 }
 

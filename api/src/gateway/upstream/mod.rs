@@ -60,9 +60,12 @@ impl UpstreamClient {
             Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
             None => url.host_str().unwrap_or_default().to_owned(),
         };
-        let origin = Uri::builder().scheme(url.scheme()).authority(&*host).path_and_query("/").build()?;
+        let address = backend.socket_address();
+        let authority = address.map_or_else(|| host.clone(), |address| address.to_string());
+        let origin = Uri::builder().scheme(url.scheme()).authority(authority).path_and_query("/").build()?;
+        let connector = Connector::new(backend.tls().clone(), address.and(url.domain()));
         Ok(Self {
-            pool: ConnectionPool::new(Connector::new(backend.tls().clone()), origin),
+            pool: ConnectionPool::new(connector, origin),
             path_prefix: backend.path_prefix().to_owned(),
             host: HeaderValue::from_str(&host)?,
             authorization: backend.authorization().cloned(),

@@ -7,7 +7,7 @@ use paddock_accounts::{
     Accounts, CredentialId,
     access::Permission,
     credentials::KeyPatch,
-    types::{self, Scope, Scopes},
+    types::{self, Priority, Scope, Scopes},
 };
 use paddock_ollama::covers;
 use paddock_store::clock::Timestamp;
@@ -27,7 +27,7 @@ use crate::{
         },
         openapi_problems::{BodyErrors, CallerErrors, CommonErrors, ConflictResponse, NotFoundResponse},
     },
-    routes::schemas::{LimitsPatch, ScopeName, patterns},
+    routes::schemas::{LimitsPatch, PriorityName, ScopeName, patterns},
 };
 
 /// The changes of a key. An absent field stays the same; null clears it.
@@ -52,6 +52,10 @@ pub(crate) struct ChangeKey {
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<LimitsPatch>)]
     limits: Option<Option<ObjectOnly<LimitsPatch>>>,
+    /// The band in the queue.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = PriorityName, required = false)]
+    priority: Option<Priority>,
     /// When the key expires, in RFC 3339. Null: never.
     #[serde(default, with = "double_option")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -90,6 +94,7 @@ pub(crate) async fn change(
             Some(None) => types::LimitsPatch::CLEAR,
             Some(Some(limits)) => limits.0.into(),
         },
+        priority: asked.priority,
         expires_at: asked.expires_at,
     };
     let limits = caller.principal().delegation_limits(covers);

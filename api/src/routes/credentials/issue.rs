@@ -5,7 +5,7 @@ use paddock_accounts::{
     Accounts, UserId,
     access::Permission,
     credentials::{Issued, NewKey},
-    types::{self, Limits, Scope, Scopes},
+    types::{self, Limits, Priority, Scope, Scopes},
 };
 use paddock_ollama::covers;
 use paddock_store::clock::Timestamp;
@@ -27,7 +27,7 @@ use crate::{
     },
     routes::{
         hints::{HintView, hints_of_issued},
-        schemas::{LimitsPatch, ScopeName, patterns},
+        schemas::{LimitsPatch, PriorityName, ScopeName, patterns},
     },
 };
 
@@ -55,6 +55,10 @@ pub(crate) struct IssueKey {
     #[serde(default)]
     #[schema(value_type = Option<LimitsPatch>)]
     limits: Option<ObjectOnly<LimitsPatch>>,
+    /// The band in the queue. Absent: `interactive`.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(value_type = PriorityName, required = false)]
+    priority: Option<Priority>,
     /// When the key expires, in RFC 3339. Absent: never.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -90,7 +94,7 @@ impl From<Issued> for IssuedKey {
 /// Issues an API key.
 ///
 /// A key can give another key at most its own rights: its scopes, models of its own list, no higher
-/// limits, and no later expiry than that of its own secret. The request must name each of them. For
+/// limits, no higher priority, and no later expiry than that of its own secret. The request must name each of them. For
 /// another user than its owner, the models and limits of the owner apply too.
 #[utoipa::path(
     post, path = "/credentials", operation_id = "issue_credential", tag = "credentials", request_body = IssueKey,
@@ -114,6 +118,7 @@ pub(crate) async fn issue(
         scopes: asked.scopes,
         models: asked.models.as_deref().map(patterns).transpose()?,
         limits: types::LimitsPatch::from(asked.limits.unwrap_or_default().0).over(Limits::default()),
+        priority: asked.priority.unwrap_or_default(),
         expires_at: asked.expires_at,
     };
     if let Some(Err(error)) = caller.principal().delegation_limits(covers).map(|limits| new.check_within(&limits)) {

@@ -2,7 +2,7 @@
 
 use paddock_accounts::{
     credentials::{KeyState, ListedKey, SecretState, SecretVersion},
-    types::{Scopes, TextEnum as _, prefix_of},
+    types::{Priority, Scopes, TextEnum as _, prefix_of},
 };
 use paddock_store::clock::Timestamp;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::routes::{
     hints::{HintView, key_hints},
-    schemas::{LimitsView, OwnerView, ScopeName, texts, words},
+    schemas::{LimitsView, OwnerView, PriorityName, ScopeName, texts, words},
 };
 
 /// An API key, without its secret.
@@ -48,6 +48,9 @@ pub(crate) struct CredentialView {
     models: Option<Vec<String>>,
     /// The limits, in addition to those of the owner.
     limits: LimitsView,
+    /// The band in the queue.
+    #[schema(value_type = PriorityName)]
+    priority: Priority,
     /// Whether the key is revoked.
     revoked: bool,
     /// When the key was revoked.
@@ -125,6 +128,7 @@ impl From<ListedKey> for CredentialView {
             scopes: credential.scopes,
             models: texts(credential.models.as_ref()),
             limits: credential.limits.into(),
+            priority: credential.priority,
             revoked: credential.revoked_at.is_some(),
             revoked_at: credential.revoked_at,
             created_at: credential.created_at,

@@ -8,7 +8,7 @@ use paddock_accounts::{
     users::User,
 };
 use paddock_crds::{
-    AdoptionPolicy, ApiKey, ApiKeySpec, ApiUser, ApiUserSpec, Limits, ModelDeletionPolicy, OllamaModel,
+    AdoptionPolicy, ApiKey, ApiKeySpec, ApiUser, ApiUserSpec, KeyPriority, Limits, ModelDeletionPolicy, OllamaModel,
     OllamaModelSpec, PasswordPolicy, Role, UserDeletionPolicy,
 };
 use serde::{Serialize, de::Error as _};
@@ -82,6 +82,9 @@ impl Manifests {
         .map_err(|error| serde_yaml_ng::Error::custom(error.to_string()))?;
         spec.models = patterns(credential.models.as_ref());
         spec.limits = limits(&credential.limits);
+        if credential.priority == types::Priority::Batch {
+            spec.priority = Some(KeyPriority::Batch);
+        }
         let mut object = ApiKey::new(&numbered_name(&credential.label, "key", id), spec);
         object.metadata.namespace.clone_from(&self.namespace);
         self.push(&object)

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use paddock_accounts::{Accounts, bootstrap::Seeded, types::Role};
+use paddock_ollama::{BackendSource, Client, Timeouts};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ const MODEL_TIMEOUT: Duration = Duration::from_mins(5);
 /// The inputs of the check.
 pub(super) struct StartupCheck<'a> {
     pub(super) accounts: &'a Accounts,
-    pub(super) ollama: &'a [paddock_ollama::Client],
+    pub(super) ollama: &'a BackendSource,
     pub(super) seeded: &'a Seeded,
     /// The first admin's password, if this start set it or knows it.
     pub(super) password: Option<&'a SecretString>,
@@ -65,8 +66,12 @@ impl StartupCheck<'_> {
     /// The models of every Ollama that answers. Fails if none does.
     async fn models(&self) -> Result<Vec<String>, String> {
         let mut models: Result<Vec<String>, String> = Err("there is no Ollama".to_owned());
-        for client in self.ollama {
-            match (client.tags().await, &mut models) {
+        if self.ollama.current().is_empty() {
+            self.ollama.resolve().await;
+        }
+        for backend in self.ollama.current().iter() {
+            let tags = async { Client::new(backend.clone(), Timeouts::default())?.tags().await };
+            match (tags.await, &mut models) {
                 (Ok(tags), Ok(models)) => models.extend(tags.into_iter().map(|tag| tag.name)),
                 (Ok(tags), failed @ Err(_)) => *failed = Ok(tags.into_iter().map(|tag| tag.name).collect()),
                 (Err(error), Err(reason)) => *reason = error.to_string(),

@@ -15,6 +15,7 @@ use paddock_accounts::{
     passwords::DEV_PASSWORD,
 };
 use paddock_api::WebUi;
+use paddock_ollama::BackendSource;
 use paddock_operator::{Cluster, OnLostLease};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,7 @@ impl Run {
         api.connections.max =
             config::max_connections(&self.settings.serve, &self.settings.database, &database.options)?;
         api.usage_spool_dir = Some(config::usage_spool_dir(&self.settings.serve, &database.options, environment)?);
-        let ollama = server::ollama_clients(&self.settings.ollama, environment)?;
+        let ollama = api.ollama.clone();
         let metrics_addr = config::metrics_addr(&self.settings.metrics, environment);
         let listener = if self.no_backend { None } else { Some(self.bind(environment, &seed).await?) };
         let addr = match &listener {
@@ -262,7 +263,7 @@ impl Parts {
     fn start(
         self,
         accounts: &Accounts,
-        ollama: &[paddock_ollama::Client],
+        ollama: &BackendSource,
         recorder: PrometheusHandle,
         stop: &CancellationToken,
     ) -> JoinSet<anyhow::Result<()>> {
@@ -271,7 +272,7 @@ impl Parts {
         if let Some(operator) = self.operator {
             let readiness = paddock_operator::Readiness::default();
             checks.push(server::operator_health(readiness.clone()));
-            tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.to_vec(), stop.clone(), readiness));
+            tasks.spawn(server::run_operator(operator, accounts.clone(), ollama.clone(), stop.clone(), readiness));
         }
         if let Some((listener, api)) = self.api {
             checks.push(server::api_health(api.readiness.clone()));

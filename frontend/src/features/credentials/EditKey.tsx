@@ -54,6 +54,7 @@ export function EditKey({ credential, isReadOnly }: Props) {
           <Setting name={t("issue.limits")}>
             <LimitsText limits={credential.limits} of="key" />
           </Setting>
+          <Setting name={t("priority.label")}>{t(`priority.${credential.priority}`)}</Setting>
         </dl>
       )}
     </section>

@@ -47,6 +47,7 @@ const EMPTY: KeyDraft = {
     tokens_per_month: null,
     max_concurrent: null,
   },
+  priority: "interactive",
   expiry: { choice: SHORTEST, date: "" },
 };
 
@@ -103,10 +104,10 @@ function IssueForm({ ownerId, draft, onDraft, onIssued, onClose }: FormProps) {
     };
     setMistakes(found);
     if (Object.keys(found).length > 0) return issue.reset();
-    const { scopes, models, limits, expiry } = draft;
+    const { scopes, models, limits, priority, expiry } = draft;
     const label = draft.label.trim() || null;
     const expires_at = expiryTime(expiry) ?? null;
-    return issue.mutate({ owner, label, scopes, models, limits, expires_at });
+    return issue.mutate({ owner, label, scopes, models, limits, priority, expires_at });
   };
 
   return (

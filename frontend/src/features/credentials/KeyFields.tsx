@@ -3,6 +3,7 @@ import { modelNamesQuery } from "@/api/models";
 import { fieldError } from "@/api/problem";
 import { LimitsFields } from "@/components/LimitsFields";
 import { ModelAccessField } from "@/components/ModelAccessField";
+import { Select } from "@/components/Select";
 import { Skeleton } from "@/components/Skeleton";
 import { TextField } from "@/components/TextField";
 import { ExpiryField } from "@/features/credentials/ExpiryField";
@@ -12,7 +13,7 @@ import { ScopesField } from "@/features/credentials/ScopesField";
 import { t } from "@/features/credentials/text";
 
 /** What an admin decides about a key, at issuance and later. */
-export interface KeyDraft extends Pick<Key, "label" | "scopes" | "models" | "limits"> {
+export interface KeyDraft extends Pick<Key, "label" | "scopes" | "models" | "limits" | "priority"> {
   expiry: Expiry;
 }
 
@@ -24,7 +25,7 @@ export interface Mistakes {
 }
 
 /** The values whose errors are shown at their fields. */
-export const FIELDS = ["/label", "/scopes", "/models", "/limits", "/expires_at"];
+export const FIELDS = ["/label", "/scopes", "/models", "/limits", "/priority", "/expires_at"];
 
 interface Props {
   draft: KeyDraft;
@@ -76,6 +77,11 @@ export function Rights({ draft, onChange, mistakes, error }: Props) {
   );
 }
 
+const PRIORITIES = (["interactive", "batch"] as const).map((value) => ({
+  value,
+  label: t(`priority.${value}`),
+}));
+
 /** The models and limits that narrow those of the owner. `initial` does not follow the draft. */
 export function ModelsAndLimits({
   draft,
@@ -106,6 +112,14 @@ export function ModelsAndLimits({
           errorOf={(name) => fieldError(error, `/limits/${name}`)}
         />
       </fieldset>
+      <Select
+        label={t("priority.label")}
+        hint={t("priority.hint")}
+        options={PRIORITIES}
+        value={draft.priority}
+        error={fieldError(error, "/priority")}
+        onChange={(event) => onChange({ priority: event.target.value as Key["priority"] })}
+      />
     </div>
   );
 }

@@ -20,13 +20,14 @@ async fn a_patch_changes_the_key_and_keeps_its_secret(#[case] engine: Engine) {
         let (id, key) = api.key(user, json!({"label": "ci", "limits": {"requests_per_minute": 7}})).await?;
         let change = json!({
             "label": "nightly", "scopes": ["chat"], "models": ["smollm2"],
-            "limits": {"max_concurrent": 2}, "expires_at": "2090-01-01T00:00:00Z"
+            "limits": {"max_concurrent": 2}, "priority": "batch", "expires_at": "2090-01-01T00:00:00Z"
         });
         let changed = api.admin().patch(format!("/credentials/{id}")).json(&change).expect(200).await?;
         assert_eq!((&changed.json["label"], &changed.json["scopes"]), (&json!("nightly"), &json!(["chat"])));
         assert_eq!(changed.json["models"], json!(["registry.ollama.ai/library/smollm2:*"]));
         let limits = &changed.json["limits"];
         assert_eq!((&limits["requests_per_minute"], &limits["max_concurrent"]), (&json!(7), &json!(2)));
+        assert_eq!(changed.json["priority"], "batch");
         assert_eq!(changed.json["versions"][0]["ends_at"], "2090-01-01T00:00:00.000000Z");
         assert_eq!(api.by(&key).get("/me").expect(200).await?.json["scopes"], json!(["chat"]));
 
@@ -35,6 +36,7 @@ async fn a_patch_changes_the_key_and_keeps_its_secret(#[case] engine: Engine) {
         for field in ["models", "expires_at"] {
             assert_eq!(cleared.json[field], Value::Null, "{field}");
         }
+        assert_eq!(cleared.json["priority"], "batch", "an absent field stays");
         assert_eq!(cleared.json["limits"]["max_concurrent"], Value::Null);
         assert_eq!(cleared.json["versions"][0]["ends_at"], Value::Null);
         assert_eq!(api.events(2).await?, ["api_key_updated", "api_key_updated"]);
@@ -81,6 +83,8 @@ async fn an_invalid_patch_names_its_field_and_changes_nothing(#[case] engine: En
             (json!({"scopes": null}), "/scopes"),
             (json!({"models": ["!x"]}), "/models"),
             (json!({"limits": {"max_concurrent": -1}}), "/limits/max_concurrent"),
+            (json!({"priority": "urgent"}), "/priority"),
+            (json!({"priority": null}), "/priority"),
             (json!({"expires_at": "2020-01-01T00:00:00Z"}), "/expires_at"),
             (json!({"user_id": 1}), "/user_id"),
         ] {

@@ -291,6 +291,33 @@ async fn a_key_issues_no_scope_that_it_lacks(#[case] engine: Engine) {
 #[case::postgres(Engine::Postgres)]
 #[case::sqlite(Engine::Sqlite)]
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_key_issues_and_makes_no_interactive_key(#[case] engine: Engine) {
+    story(async {
+        let api = Api::start(engine).await?;
+        let admin = api.user(json!({"roles": ["admin"]})).await?;
+        let (_, issuer) = api.key(admin, json!({"scopes": ["keys:write", "chat"], "priority": "batch"})).await?;
+        let batch = json!({"user_id": admin, "scopes": ["chat"], "priority": "batch"});
+        let given = api.by(&issuer).post("/credentials").json(&batch).expect(201).await?.id("credential_id")?;
+        // Without a priority, a key is interactive.
+        let interactive = json!({"user_id": admin, "scopes": ["chat"]});
+        let refused = api.by(&issuer).post("/credentials").json(&interactive).expect(403).await?;
+        ensure!(refused.text("detail")?.contains("priority"), "{refused}");
+        let change = json!({"priority": "interactive"});
+        let path = format!("/credentials/{given}");
+        let refused = api.by(&issuer).patch(&path).json(&change).expect(403).await?;
+        ensure!(refused.text("detail")?.contains("priority"), "{refused}");
+        let changed = api.admin().patch(&path).json(&change).expect(200).await?;
+        assert_eq!(changed.json["priority"], "interactive");
+        api.by(&issuer).post(format!("/credentials/{given}/rotate")).expect(403).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[rstest]
+#[case::postgres(Engine::Postgres)]
+#[case::sqlite(Engine::Sqlite)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_rotates_no_key_with_more_scopes(#[case] engine: Engine) {
     story(async {
         let api = Api::start(engine).await?;

@@ -26,7 +26,7 @@ async fn prepare(api: &Api) -> Result<(i64, i64)> {
     let user = api.admin().post("/users").json(&ada).expect(201).await?.id("id")?;
     let key = json!({
         "label": "Night job", "scopes": ["chat", "models:read"], "models": ["smollm2"],
-        "expires_at": "2090-01-01T00:00:00Z", "limits": {"max_concurrent": 2}
+        "expires_at": "2090-01-01T00:00:00Z", "limits": {"max_concurrent": 2}, "priority": "batch"
     });
     Ok((user, api.key(user, key).await?.0))
 }
@@ -78,6 +78,7 @@ async fn objects_declare_what_the_api_shows_and_no_secret(#[case] engine: Engine
         assert_eq!(spec["userRef"]["name"], users[0]["metadata"]["name"]);
         assert_eq!((&spec["label"], &spec["scopes"]), (&json!("Night job"), &json!(["chat", "models:read"])));
         assert_eq!(spec["models"], json!(["registry.ollama.ai/library/smollm2:*"]));
+        assert_eq!(spec["priority"], "batch");
         ensure!(spec["expiresAt"].as_str().is_some_and(|at| at.starts_with("2090-01-01T00:00:00")), "{spec}");
         ensure!(!text.contains("pdk_") && !text.contains("argon2"), "{text}");
         Ok(())

@@ -54,7 +54,7 @@ use paddock_accounts::{
     sessions::SessionKey,
 };
 use paddock_api::Config;
-use paddock_ollama::Backend;
+use paddock_ollama::{Backend, BackendSource};
 use paddock_store::{
     OpenError, OpenOptions,
     audit::Chain,
@@ -142,7 +142,7 @@ impl Api {
             model_registries: vec![REGISTRY.parse()?],
             // Pulls stay queued, so that nothing changes behind a story.
             max_pulls: 0,
-            ..Config::new(Backend::new(&fake.url())?)
+            ..Config::new(BackendSource::list(vec![Backend::new(&fake.url())?]))
         };
         let served = tokio::spawn(paddock_api::serve(listener, configure(config), accounts, stop.clone()));
         let contract = Contract::fetch(&url).await?;

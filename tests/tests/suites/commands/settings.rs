@@ -34,6 +34,23 @@ use super::{STRONG_SECRET, UNREACHABLE_DATABASE, assert_refused, paddock};
 )]
 #[case::another_algorithm(&["run"], &[("JWT_ALG", "none")], &["JWT_ALG", "HS256"])]
 #[case::no_url(&["run"], &[("OLLAMA_BASE_URL", "localhost:11434")], &["OLLAMA_BASE_URL", "http"])]
+#[case::discovery_of_a_list(
+    &["api"],
+    &[("OLLAMA_DISCOVERY", "dns"), ("OLLAMA_BASE_URL", "http://a:1,http://b:1")],
+    &["OLLAMA_BASE_URL", "2 URLs", "http://ollama.models.svc:11434"],
+)]
+#[case::discovery_of_an_address(
+    &["api"],
+    &[("OLLAMA_DISCOVERY", "dns"), ("OLLAMA_BASE_URL", "http://10.0.0.1:11434")],
+    &["OLLAMA_BASE_URL", "http://ollama.models.svc:11434"],
+)]
+#[case::discovery_of_another_kind(&["api"], &[("OLLAMA_DISCOVERY", "srv")], &["OLLAMA_DISCOVERY `srv`", "dns"])]
+#[case::a_dns_server_without_discovery(
+    &["operator"],
+    &[("OLLAMA_DNS_SERVER", "10.0.0.10:53")],
+    &["OLLAMA_DNS_SERVER", "OLLAMA_DISCOVERY"],
+)]
+#[case::no_dns_server(&["api"], &[("OLLAMA_DNS_SERVER", "coredns")], &["OLLAMA_DNS_SERVER `coredns`", "10.96.0.10:53"])]
 #[case::a_secret_twice(
     &["run"],
     &[("JWT_SECRET", STRONG_SECRET), ("JWT_SECRET_FILE", "/nowhere/it")],

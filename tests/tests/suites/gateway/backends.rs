@@ -15,21 +15,21 @@ use paddock_tests::{
 };
 use serde_json::{Value, json};
 
-use super::{MODEL, OTHER_MODEL};
+use super::{MODEL, OTHER_MODEL, new_chat};
 
 /// The time in which the health check ejects a backend, on a slow machine.
 const NOTICED: Duration = Duration::from_secs(20);
 
 /// A gateway in front of these URLs.
-struct Gateway {
+pub(super) struct Gateway {
     paddock: Paddock,
-    admin: Caller,
-    workload: Caller,
+    pub(super) admin: Caller,
+    pub(super) workload: Caller,
     _database: Database,
 }
 
 impl Gateway {
-    async fn start(urls: &[String]) -> Result<Self> {
+    pub(super) async fn start(urls: &[String]) -> Result<Self> {
         let database = Database::new(Engine::Sqlite).await?;
         let launch =
             Launch::new(&["api"], database.url())?.ollama(&urls.join(",")).env("RATE_LIMIT_PER_MINUTE", "100000");
@@ -39,8 +39,7 @@ impl Gateway {
     }
 
     async fn chat(&self, model: &str) -> Result<StatusCode> {
-        let body = json!({"model": model, "messages": [{"role": "user", "content": "Say hello."}]});
-        let answer = self.workload.post("/api/chat", &body).send().await?;
+        let answer = self.workload.post("/api/chat", &new_chat(model)).send().await?;
         let status = answer.status();
         answer.bytes().await?;
         Ok(status)
@@ -66,13 +65,13 @@ impl Gateway {
     }
 }
 
-async fn backend(models: &[&str]) -> Result<FakeOllama> {
+pub(super) async fn backend(models: &[&str]) -> Result<FakeOllama> {
     let fake = FakeOllama::start(models).await?;
     fake.script("/api/chat", Script::ndjson(chat_lines(MODEL, 1)));
     Ok(fake)
 }
 
-fn served(fake: &FakeOllama) -> usize {
+pub(super) fn served(fake: &FakeOllama) -> usize {
     fake.requests("/api/chat").len()
 }
 
@@ -129,8 +128,7 @@ async fn a_backend_with_the_loaded_model_comes_first() {
         assert_eq!(backends.each_ref().map(served), [0, 6]);
         // A busy backend does not keep the model for itself.
         backends[1].script("/api/chat", Script::ndjson(chat_lines(MODEL, 1).take(1)).ending(End::Hang));
-        let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}]});
-        let open = try_join_all((0..6).map(|_| gateway.workload.post("/api/chat", &body).send())).await?;
+        let open = try_join_all((0..6).map(|_| gateway.workload.post("/api/chat", &new_chat(MODEL)).send())).await?;
         ensure!(open.iter().all(|answer| answer.status() == 200), "{open:?}");
         ensure!(served(&backends[0]) > 0);
         Ok(())

@@ -4,6 +4,7 @@ mod attacks;
 mod backends;
 mod credentials;
 mod dead_keys;
+mod discovery;
 mod early_refusals;
 mod error_body;
 mod faults;
@@ -19,12 +20,16 @@ mod redaction;
 mod routes;
 mod shared_state;
 mod stale_connections;
+mod stickiness;
 mod streaming;
 mod timeouts;
 mod tls_upstream;
 mod vanished;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::{Stream, StreamExt as _};
@@ -109,6 +114,13 @@ impl GatewayFixture {
 
 fn chat() -> Value {
     json!({"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}]})
+}
+
+/// A chat that begins like no other one, so that no backend has seen its beginning.
+fn new_chat(model: &str) -> Value {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let text = format!("{:08}: say hello.", COUNT.fetch_add(1, Ordering::Relaxed));
+    json!({"model": model, "messages": [{"role": "user", "content": text}]})
 }
 
 fn streamed_chat_completion() -> Value {

@@ -46,7 +46,10 @@ async fn send(caller: &Caller, model: &str, text: &str) -> Result<Response> {
 /// Waits until this many requests wait.
 async fn waiting(gateway: &GatewayFixture, count: u64) -> Result<()> {
     eventually(&format!("{count} waiting requests"), NOTICED, async || {
-        let found = gateway.counter("paddock_queue_waiting").await?;
+        let mut found = 0;
+        for band in ["interactive", "batch"] {
+            found += gateway.counter(&format!("paddock_queue_waiting{{band=\"{band}\"}}")).await?;
+        }
         ensure!(found == count, "{found}");
         Ok(())
     })
@@ -72,7 +75,7 @@ async fn a_hundred_requests_of_one_user_delay_another_user_by_one_turn() {
         };
         let single = async {
             eventually("a long queue", NOTICED, async || {
-                let found = gateway.counter("paddock_queue_waiting").await?;
+                let found = gateway.counter("paddock_queue_waiting{band=\"interactive\"}").await?;
                 ensure!(found > 40, "{found}");
                 Ok::<_, anyhow::Error>(())
             })
@@ -112,7 +115,10 @@ async fn a_full_queue_refuses_and_takes_nothing_from_the_limits() {
             ensure!(answer.headers().contains_key("retry-after"), "{answer:?}");
             let request = limited.post("/v1/chat/completions", &chat_of(MODEL, "more"));
             assert_eq!(refused(request, 503).await?.code.as_deref(), Some("queue_full"));
-            assert_eq!(gateway.counter("paddock_queue_refused_total{reason=\"queue_full\"}").await?, 2);
+            assert_eq!(
+                gateway.counter("paddock_queue_refused_total{reason=\"queue_full\",band=\"interactive\"}").await?,
+                2
+            );
             eventually("the returned reservations", NOTICED, async || {
                 let limits = fetch_json(limited.get("/me/usage")).await?["limits"]["user"].clone();
                 ensure!(limits["tokens_per_day"]["left"] == 100_000, "{limits}");
@@ -143,8 +149,11 @@ async fn a_request_waits_for_the_timeout_at_most() {
         let _running = send(&gateway.workload, MODEL, "first").await?.error_for_status()?;
         let request = gateway.workload.post("/v1/chat/completions", &chat_of(MODEL, "second"));
         assert_eq!(refused(request, 503).await?.code.as_deref(), Some("queue_timeout"));
-        assert_eq!(gateway.counter("paddock_queue_refused_total{reason=\"queue_timeout\"}").await?, 1);
-        assert_eq!(gateway.counter("paddock_queue_wait_seconds_count").await?, 1);
+        assert_eq!(
+            gateway.counter("paddock_queue_refused_total{reason=\"queue_timeout\",band=\"interactive\"}").await?,
+            1
+        );
+        assert_eq!(gateway.counter("paddock_queue_wait_seconds_count{band=\"interactive\"}").await?, 1);
         waiting(&gateway, 0).await
     })
     .await;
@@ -177,6 +186,71 @@ async fn a_client_that_leaves_and_a_revoked_key_leave_the_queue() {
         drop(running);
         send(&gateway.workload, MODEL, "next").await?.error_for_status()?;
         assert_eq!(order(&gateway), ["first", "next"]);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interactive_requests_come_before_batch_which_gets_every_fifth_turn() {
+    story(async {
+        let gateway = start(&[]).await?;
+        gateway.fake.script("/api/chat", endless());
+        let user = gateway.admin.create_user(json!({"roles": ["user"]})).await?;
+        let night = gateway.admin.create_key(user, json!({"priority": "batch"})).await?.1;
+        let running = send(&gateway.workload, MODEL, "first").await?.error_for_status()?;
+        let batch = (0..2).map(|_| send(&night, MODEL, "batch"));
+        let interactive = async {
+            waiting(&gateway, 2).await?;
+            let requests = try_join_all((0..6).map(|_| send(&gateway.workload, MODEL, "interactive")));
+            let release = async {
+                waiting(&gateway, 8).await?;
+                assert_eq!(gateway.counter("paddock_queue_waiting{band=\"batch\"}").await?, 2);
+                gateway.fake.script("/api/chat", slow(Duration::from_millis(50)));
+                drop(running);
+                anyhow::Ok(())
+            };
+            tokio::try_join!(requests, release)
+        };
+        let (batch, (interactive, ())) = tokio::try_join!(try_join_all(batch), interactive)?;
+        ensure!(batch.iter().chain(&interactive).all(|answer| answer.status() == 200), "{batch:?} {interactive:?}");
+        let before_batch = ["first"].into_iter().chain(["interactive"; 4]);
+        let expected: Vec<_> = before_batch.chain(["batch"]).chain(["interactive"; 2]).chain(["batch"]).collect();
+        assert_eq!(order(&gateway), expected);
+        assert_eq!(gateway.counter("paddock_queue_wait_seconds_count{band=\"batch\"}").await?, 2);
+        assert_eq!(gateway.counter("paddock_queue_position_count{band=\"interactive\"}").await?, 6);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_gives_the_place_of_a_batch_request_to_an_interactive_one() {
+    story(async {
+        let gateway = start(&[("QUEUE_SIZE", "1")]).await?;
+        gateway.fake.script("/api/chat", endless());
+        let user = gateway.admin.create_user(json!({"roles": ["user"]})).await?;
+        let night = gateway.admin.create_key(user, json!({"priority": "batch"})).await?.1;
+        let running = send(&gateway.workload, MODEL, "first").await?.error_for_status()?;
+        let interactive = async {
+            waiting(&gateway, 1).await?;
+            send(&gateway.workload, MODEL, "second").await
+        };
+        let release = async {
+            eventually("the displaced request", NOTICED, async || {
+                let refused = "paddock_queue_refused_total{reason=\"queue_full\",band=\"batch\"}";
+                ensure!(gateway.counter(refused).await? == 1, "none yet");
+                Ok::<_, anyhow::Error>(())
+            })
+            .await?;
+            gateway.fake.script("/api/chat", slow(Duration::ZERO));
+            drop(running);
+            anyhow::Ok(())
+        };
+        let batch = send(&night, MODEL, "batch");
+        let (batch, interactive, ()) = tokio::try_join!(batch, interactive, release)?;
+        assert_eq!((batch.status(), interactive.status()), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK));
+        assert_eq!(order(&gateway), ["first", "second"]);
         Ok(())
     })
     .await;

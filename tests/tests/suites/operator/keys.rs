@@ -8,7 +8,7 @@ use kube::{
     ResourceExt as _,
     api::{DeleteParams, WatchEvent, WatchParams},
 };
-use paddock_accounts::CredentialId;
+use paddock_accounts::{CredentialId, types::Priority};
 use paddock_crds::{ApiKey, ApiUser, HasConditions as _, annotation, data};
 use paddock_store::context::AuditContext;
 use paddock_tests::{eventually::eventually, process::Signal, story::story};
@@ -243,6 +243,31 @@ async fn a_revocation_by_an_admin_overrides_the_object_until_it_is_cleared() {
         cluster.wait_until_consistent("ada").await?;
         let object = cluster.wait_for_ready::<ApiKey>("ada", "True", "Issued").await?;
         ensure!(object.status.context("a status")?.credential_id != Some(id.0), "the revoked key came back");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_priority_of_an_object_is_that_of_its_key() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let _operator = cluster.start_operator().await?;
+        cluster.create::<ApiUser>("ada", json!({"email": "ada@example.com"})).await?;
+        cluster.create::<ApiKey>("night", json!({"userRef": {"name": "ada"}, "priority": "batch"})).await?;
+        let key = cluster.wait_for_ready::<ApiKey>("night", "True", "Issued").await?;
+        let id = CredentialId(key.status.and_then(|status| status.credential_id).context("its id")?);
+        let wait_for = async |priority: Priority| {
+            eventually("the priority", EVENT_TIMEOUT, async || {
+                let found = cluster.accounts.credentials().find(id).await?.context("a credential")?.priority;
+                ensure!(found == priority, "{found:?}");
+                Ok(())
+            })
+            .await
+        };
+        wait_for(Priority::Batch).await?;
+        cluster.merge_patch::<ApiKey>("night", json!({"spec": {"priority": null}})).await?;
+        wait_for(Priority::Interactive).await?;
         Ok(())
     })
     .await;

@@ -1,10 +1,14 @@
 //! The life of an `OllamaModel`, which a real Ollama pulls from a real registry.
 
-use anyhow::{Context as _, ensure};
+use std::{collections::BTreeMap, net::IpAddr};
+
+use anyhow::{Context as _, Result, ensure};
 use http::StatusCode;
-use paddock_crds::{ApiUser, HasConditions as _, ModelOrigin, OllamaModel};
+use paddock_crds::{ApiUser, BackendState, HasConditions as _, ModelOrigin, OllamaModel};
 use paddock_tests::{
+    dns_server::DnsServer,
     eventually::eventually,
+    fake_ollama::{FakeOllama, Script},
     ollama::Ollama,
     registry::{Fault, Registry},
     story::story,
@@ -189,6 +193,65 @@ async fn an_existing_model_is_adopted_and_kept() {
         assert_eq!(object.status.context("a status")?.origin, Some(ModelOrigin::Adopted));
         cluster.delete::<OllamaModel>("theirs").await?;
         ensure!(ollama.models().await?.iter().any(|name| name.contains("theirs")));
+        Ok(())
+    })
+    .await;
+}
+
+/// Waits until the backend is asked to pull, and gives it the model.
+async fn finish_pull(fake: &FakeOllama, model: &str) -> Result<()> {
+    eventually("a pull", EVENT_TIMEOUT, async || {
+        ensure!(!fake.requests("/api/pull").is_empty(), "none yet");
+        Ok(())
+    })
+    .await?;
+    fake.add_model(model);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_pulled_to_every_backend_and_to_one_that_appears_later() {
+    story(async {
+        const MODEL: &str = "smollm2:135m";
+        const HOST: &str = "ollama.models.svc";
+        let cluster = ClusterFixture::start().await?;
+        let addresses: [IpAddr; 3] = [1, 2, 3].map(|last| [127, 0, 0, last].into());
+        let mut fakes: Vec<FakeOllama> = Vec::new();
+        for address in addresses {
+            let port = fakes.first().map_or(0, FakeOllama::port);
+            let fake = FakeOllama::start_at((address, port).into(), &[]).await?;
+            fake.script("/api/pull", Script::ndjson([json!({"status": "success"})]));
+            fakes.push(fake);
+        }
+        let port = fakes[0].port();
+        let dns = DnsServer::start(HOST, &addresses[..2]).await?;
+        let launch = cluster.launch()?.ollama(&format!("http://{HOST}:{port}")).env("OLLAMA_DISCOVERY", "dns");
+        let _operator = launch.env("OLLAMA_DNS_SERVER", &dns.address().to_string()).start().await?;
+        let wait_for_states = async |expected: &[(IpAddr, BackendState)]| {
+            let name = |address: &IpAddr| format!("http://{address}:{port}");
+            let expected: BTreeMap<_, _> = expected.iter().map(|(address, state)| (name(address), *state)).collect();
+            eventually("the state of each backend", EVENT_TIMEOUT, async || {
+                let status = cluster.api::<OllamaModel>().get("smollm2").await?.status.context("a status")?;
+                let states: BTreeMap<_, _> = status.backends.into_iter().map(|b| (b.name, b.state)).collect();
+                ensure!(states == expected, "{states:?}");
+                Ok(())
+            })
+            .await
+        };
+        let ready = addresses.map(|address| (address, BackendState::Ready));
+        cluster.create::<OllamaModel>("smollm2", json!({"model": MODEL})).await?;
+        finish_pull(&fakes[0], MODEL).await?;
+        wait_for_states(&[ready[0], (addresses[1], BackendState::Pulling)]).await?;
+        finish_pull(&fakes[1], MODEL).await?;
+        wait_for_states(&ready[..2]).await?;
+        cluster.wait_for_ready::<OllamaModel>("smollm2", "True", "Available").await?;
+        ensure!(fakes[2].all_requests().is_empty(), "nobody knows it yet");
+        dns.set(&addresses);
+        wait_for_states(&[ready[0], ready[1], (addresses[2], BackendState::Pulling)]).await?;
+        finish_pull(&fakes[2], MODEL).await?;
+        wait_for_states(&ready).await?;
+        dns.set(&addresses[1..]);
+        wait_for_states(&ready[1..]).await?;
         Ok(())
     })
     .await;

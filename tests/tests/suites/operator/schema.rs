@@ -53,6 +53,7 @@ async fn bad_yaml_is_refused_with_the_field_and_the_rule() {
         assert_refused::<ApiKey>(n, rotation("59m", "1m"), &["spec.rotation", "1h"]).await?;
         assert_refused::<ApiKey>(n, rotation("2h", "2h"), &["spec.rotation", "gracePeriod"]).await?;
         assert_refused::<ApiKey>(n, key(json!({"rotation": {"interval": "12h"}})), &["24h"]).await?;
+        assert_refused::<ApiKey>(n, key(json!({"priority": "urgent"})), &["spec.priority", "batch"]).await?;
         assert_refused::<ApiKey>(n, key(json!({"scopes": ["fly"]})), &["spec.scopes[0]", "chat"]).await?;
         assert_refused::<ApiKey>(n, key(json!({"scopes": ["chat", "chat"]})), &["spec.scopes[1]", "Duplicate"]).await?;
         let template = json!({"secret": {"template": {"labels": {"paddock.dev/managed": "no"}}}});

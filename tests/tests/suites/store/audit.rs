@@ -7,7 +7,7 @@ use paddock_accounts::{
     Accounts, Error,
     credentials::NewKey,
     passwords::PasswordPolicy,
-    types::{Email, Limits, Role},
+    types::{Email, Limits, Priority, Role},
     users::{Created, NewUser, UserSearch},
 };
 use paddock_store::{
@@ -155,6 +155,7 @@ async fn a_changed_byte_of_any_column_is_found(#[case] engine: Engine) {
             label: None,
             scopes: None,
             models: None,
+            priority: Priority::default(),
             limits: Limits::default(),
             expires_at: None,
         };

@@ -7,7 +7,7 @@ use paddock_accounts::{
     AuthFailure, CredentialId, Error, UserId,
     access::{AuthMethod, Permission},
     credentials::NewKey,
-    types::{ApiKeyToken, Limits, Role, Scope, Scopes},
+    types::{ApiKeyToken, Limits, Priority, Role, Scope, Scopes},
     usage::UsageRecord,
     users::UserPatch,
 };
@@ -22,7 +22,15 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// A new key of the user with defaults.
 pub(super) fn new_key(user_id: UserId) -> NewKey {
-    NewKey { user_id, label: None, scopes: None, models: None, limits: Limits::default(), expires_at: None }
+    NewKey {
+        user_id,
+        label: None,
+        scopes: None,
+        models: None,
+        limits: Limits::default(),
+        priority: Priority::default(),
+        expires_at: None,
+    }
 }
 
 impl StoreFixture {

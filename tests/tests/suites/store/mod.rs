@@ -32,7 +32,7 @@ use paddock_accounts::{
     managed_resources::{DesiredKey, DesiredUser},
     passwords::PasswordPolicy,
     sessions::SessionKey,
-    types::{Email, Limits, ManagedBy, Role, Scopes},
+    types::{Email, Limits, ManagedBy, Priority, Role, Scopes},
     users::{Created, NewUser, User, UserSearch},
 };
 use paddock_store::{
@@ -154,6 +154,7 @@ fn desired_key(user_id: UserId) -> DesiredKey {
         label: "ci".into(),
         scopes: Scopes::default_for_keys(),
         models: None,
+        priority: Priority::default(),
         limits: Limits::default(),
         expires_at: None,
     }
