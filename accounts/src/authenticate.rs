@@ -143,6 +143,14 @@ impl Authentication<'_> {
         Ok(self.decide(&decision, generation))
     }
 
+    /// Returns the cached principal of a credential that is accepted now. `None` says nothing about the
+    /// credential: [`Authentication::authenticate`] decides.
+    #[must_use]
+    pub fn find_accepted(self, presented: &PresentedCredential) -> Option<Authenticated> {
+        let (decision, read_at) = self.accounts.cache().find_accepted(&presented.digest)?;
+        self.decide(&decision, read_at).ok()
+    }
+
     /// Returns the principal with its current rights. While the rights of the owner are unchanged,
     /// this compares the generation of the earlier result and the time, and looks nothing up.
     pub async fn recheck(

@@ -29,6 +29,7 @@ pub use http::{
     hop_by_hop::{forwarded_request_headers, forwarded_response_headers},
     host::{host_of, is_local},
     metrics::describe_metrics,
+    spans::enable_traces,
 };
 pub use openapi::openapi;
 pub use readiness::{Readiness, Report};

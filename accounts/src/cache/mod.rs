@@ -108,6 +108,17 @@ impl CredentialCache {
         found.map(|entry| (entry.decision, entry.read_at))
     }
 
+    /// Returns the cached decision for a credential that was accepted, as [`CredentialCache::find`]
+    /// does. Does not count a miss.
+    pub(crate) fn find_accepted(&self, digest: &Digest) -> Option<(CachedDecision, Generation)> {
+        if !self.is_enabled() {
+            return None;
+        }
+        let entry = self.accepted.get(digest)?;
+        let is_current = self.rights.is_current(entry.read_at, entry.decision.user);
+        is_current.then_some((entry.decision, entry.read_at))
+    }
+
     /// Whether there is a current decision for a credential.
     pub(crate) fn has(&self, digest: &Digest) -> bool {
         self.current(digest).is_some()

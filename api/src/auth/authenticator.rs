@@ -97,13 +97,17 @@ impl Authenticator {
     /// Verifies a credential, unless it is throttled.
     ///
     /// Failures count by address and key id. So a dead key that a client repeats throttles itself
-    /// and no other key. Keys that do not exist count by address too, because each costs a query.
+    /// and no other key. Keys that do not exist count by address too, because each costs a query. A
+    /// credential that is known to be valid counts nowhere.
     async fn verify(
         &self,
         credential: &PresentedCredential,
         context: &RequestContext,
     ) -> Result<Authenticated, AuthError> {
         let access = self.accounts.authentication();
+        if let Some(authenticated) = access.find_accepted(credential) {
+            return Ok(authenticated);
+        }
         let begin = |kind, is_unverified| {
             self.failure_limiter.begin(context.ip, kind, || is_unverified).map_err(AuthError::Throttled)
         };

@@ -8,6 +8,7 @@ pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod export;
 pub(crate) mod extract;
+mod gateway_metrics;
 pub(crate) mod hop_by_hop;
 pub(crate) mod host;
 pub(crate) mod key_expiry;

@@ -12,6 +12,7 @@ use tracing::Span;
 
 use super::{
     error::ApiError,
+    gateway_metrics::{GatewayMetrics, Labels},
     redact::{contains_key, redact_keys},
     request_context::{RequestContext, Route},
     request_outcome::RequestOutcome,
@@ -181,23 +182,12 @@ impl RequestMetrics {
     fn record_gateway(&self, end: &RequestEnd, duration: Duration) {
         let (method, route, outcome) = (self.method, self.route.label(), end.outcome.text());
         let status = end.status.as_u16();
-        counter!(
-            "paddock_gateway_requests_total",
-            "method" => method, "route" => route.to_owned(), "status" => status.to_string(), "outcome" => outcome
-        )
-        .increment(1);
-        histogram!("paddock_gateway_request_duration_seconds", "method" => method, "route" => route.to_owned())
-            .record(duration.as_secs_f64());
-        if let Some(first_byte) = self.first_byte {
-            histogram!("paddock_gateway_first_byte_seconds", "method" => method, "route" => route.to_owned())
-                .record(first_byte.as_secs_f64());
-        }
-        if let Some(usage) = self.usage {
-            counter!("paddock_gateway_tokens_total", "kind" => "prompt").increment(usage.prompt_tokens);
-            let cached = usage.cached_prompt_tokens.unwrap_or(0);
-            counter!("paddock_gateway_tokens_total", "kind" => "cached_prompt").increment(cached);
-            counter!("paddock_gateway_tokens_total", "kind" => "completion").increment(usage.completion_tokens);
-        }
+        GatewayMetrics::of(route, Labels { method, status, outcome }).record(
+            route,
+            duration,
+            self.first_byte,
+            self.usage.as_ref(),
+        );
         tracing::info!(
             ip = %self.ip,
             method,

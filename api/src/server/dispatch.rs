@@ -98,8 +98,10 @@ impl Dispatcher {
             Lookup::Served(Endpoint { dialect, .. }) | Lookup::Rejected(RouteError { dialect, .. }) => Some(*dialect),
             Lookup::NotOllama => None,
         };
+        // Boxed, because every layer around it would copy this large future.
+        let answering = Box::pin(self.dispatch(host, target, request, context));
         // tower-http's CatchPanic does not know the dialect of the client.
-        let answered = AssertUnwindSafe(self.dispatch(host, target, request, context)).catch_unwind().await;
+        let answered = AssertUnwindSafe(answering).catch_unwind().await;
         let error = match answered {
             Ok(Ok(response)) => return response,
             Ok(Err(refused)) => ApiError::from(refused),
