@@ -74,6 +74,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // For a panic of this thread.
+    let _no_line_lost = scopeguard::guard((), |()| logging::stop_buffering());
     match command_line().and_then(|(cli, matches)| dispatch(cli.command, &matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -128,5 +130,7 @@ fn block_on(command: impl Future<Output = Result<(), Error>>) -> Result<(), Erro
     });
     // Blocking threads, such as a password hash, do not delay the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    // Before the error is printed, so that it is the last line.
+    logging::stop_buffering();
     result
 }

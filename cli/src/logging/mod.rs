@@ -1,12 +1,23 @@
 //! Log lines on standard error, and traces to a collector.
 
-mod formatters;
+mod json_fields;
+mod json_lines;
+mod line_writer;
+#[cfg(test)]
+mod test_buffer;
+mod text_fields;
 
-use std::{io::IsTerminal as _, panic::PanicHookInfo};
+use std::{
+    io::{IsTerminal as _, Stderr},
+    panic::PanicHookInfo,
+    sync::LazyLock,
+};
 
 use clap::CommandFactory as _;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     config,
@@ -15,6 +26,14 @@ use crate::{
     otlp,
     settings::{CommonSettings, Environment, LogFormat, MetricsSettings},
 };
+use json_lines::JsonLines;
+use line_writer::LineWriter;
+use text_fields::TextFields;
+
+/// The lines of this process.
+static LINES: LazyLock<LineWriter<Stderr>> = LazyLock::new(|| LineWriter::new(std::io::stderr()));
+
+type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
 /// Installs logging for the life of the process, and logs what is remarkable about its variables.
 pub(crate) fn init(settings: &CommonSettings, environment: Environment) -> Result<(), Error> {
@@ -30,8 +49,25 @@ pub(crate) fn init_with_traces(
     install(settings, config::otlp_url(traces)?.as_ref(), environment)
 }
 
+/// From now on, lines are written in batches. Call it in a process that handles signals.
+pub(crate) fn start_buffering() {
+    LINES.start_buffering();
+}
+
+/// Writes the lines that wait, and from now on each line at once. Call it before the process exits.
+pub(crate) fn stop_buffering() {
+    LINES.stop_buffering();
+}
+
 /// The filter of LOG_LEVEL.
-fn filter(settings: &CommonSettings) -> Result<EnvFilter, Error> {
+enum LevelFilters {
+    /// Levels of modules, which cost a request nothing.
+    Levels(Box<Targets>),
+    /// A filter that depends on spans, which each line and span is checked against.
+    Spans(Box<EnvFilter>),
+}
+
+fn filter(settings: &CommonSettings) -> Result<LevelFilters, Error> {
     const EXPECTED: &str = "set it to error, warn, info, debug, trace or off, or to a filter such as info,sqlx=warn";
     let parts: Vec<&str> = settings.log_level.split(',').map(str::trim).collect();
     // `EnvFilter` takes any other word for a module, and would then log only that module.
@@ -39,7 +75,10 @@ fn filter(settings: &CommonSettings) -> Result<EnvFilter, Error> {
     if let Some(word) = parts.iter().find(|part| is_bare(part) && part.parse::<LevelFilter>().is_err()) {
         return Err(Error::config(format!("LOG_LEVEL `{word}` is not a level; {EXPECTED}")));
     }
-    EnvFilter::try_new(parts.join(",")).map_err(|error| {
+    if let Ok(levels) = parts.join(",").parse() {
+        return Ok(LevelFilters::Levels(Box::new(levels)));
+    }
+    EnvFilter::try_new(parts.join(",")).map(|filter| LevelFilters::Spans(Box::new(filter))).map_err(|error| {
         Error::config(format!("LOG_LEVEL `{}` is not a filter ({error}); {EXPECTED}", settings.log_level))
     })
 }
@@ -52,17 +91,28 @@ pub(crate) fn format(settings: &CommonSettings, environment: Environment) -> Log
 
 fn install(settings: &CommonSettings, collector: Option<&url::Url>, environment: Environment) -> Result<(), Error> {
     let filter = filter(settings)?;
-    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format(settings, environment) {
-        LogFormat::Text => layer.fmt_fields(formatters::TextFields).with_filter(filter).boxed(),
-        LogFormat::Json => {
-            let layer = layer.fmt_fields(fmt::format::JsonFields::new()).event_format(formatters::JsonLines::default());
-            layer.with_filter(filter).boxed()
+    let lines: BoxedLayer<Registry> = match format(settings, environment) {
+        LogFormat::Text => {
+            let layer = fmt::layer().with_writer(&*LINES).with_ansi(std::io::stderr().is_terminal());
+            layer.fmt_fields(TextFields).boxed()
         }
+        LogFormat::Json => JsonLines::new(&*LINES).boxed(),
     };
-    let traces = collector.map(otlp::layer).transpose()?;
-    // Each layer has its own filter, so that LOG_LEVEL does not affect traces.
-    tracing_subscriber::registry().with(lines).with(traces).init();
+    if let Some(collector) = collector {
+        // Each layer has its own filter, so that LOG_LEVEL does not affect traces.
+        let lines: BoxedLayer<Registry> = match filter {
+            LevelFilters::Levels(levels) => lines.with_filter(*levels).boxed(),
+            LevelFilters::Spans(filter) => lines.with_filter(*filter).boxed(),
+        };
+        tracing_subscriber::registry().with(lines).with(otlp::layer(collector)?).init();
+        paddock_api::enable_traces();
+    } else {
+        let filter: BoxedLayer<_> = match filter {
+            LevelFilters::Levels(levels) => levels.boxed(),
+            LevelFilters::Spans(filter) => filter.boxed(),
+        };
+        tracing_subscriber::registry().with(lines).with(filter).init();
+    }
     std::panic::set_hook(Box::new(log_panic));
     for remark in env::remarks(&crate::Cli::command()) {
         log_remark(&remark);
@@ -91,6 +141,8 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     let backtrace = std::backtrace::Backtrace::capture();
     let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(panic = text, location, thread = thread.name(), backtrace, "panicked");
+    // The process may not live until the next write.
+    LINES.flush();
 }
 
 #[cfg(test)]
@@ -101,9 +153,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_one_line_with_its_request_id() {
-        let buffer = formatters::tests::Buffer::default();
-        let layer = fmt::layer().with_writer(buffer.clone()).fmt_fields(fmt::format::JsonFields::new());
-        let subscriber = tracing_subscriber::registry().with(layer.event_format(formatters::JsonLines::default()));
+        let buffer = test_buffer::Buffer::default();
+        let subscriber = tracing_subscriber::registry().with(JsonLines::new(buffer.clone()));
         // Panics of other tests in this process run without this subscriber.
         std::panic::set_hook(Box::new(log_panic));
         tracing::subscriber::with_default(subscriber, || {

@@ -8,6 +8,7 @@ mod connect;
 mod connect_ollama;
 mod containers;
 mod contexts;
+mod log_lines;
 mod login;
 mod login_errors;
 mod migration_lock;
