@@ -1,7 +1,7 @@
 //! Requests in flight. They are stored, so that another process settles the requests of a dead
 //! process.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use paddock_store::{
     RecordTx,
@@ -9,12 +9,12 @@ use paddock_store::{
     ids::{CredentialId, UserId},
     statements, with_conn,
 };
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::{
     Usage,
-    record::{INSERT_BATCH, UsageRecord, deduplicate, insert},
+    multi_row::{self, MultiRow},
+    record::{UsageRecord, deduplicate, insert},
 };
 use crate::error::Error;
 
@@ -69,11 +69,8 @@ impl InFlightRow {
 impl Usage<'_> {
     /// Stores the requests that a process has in flight.
     pub async fn record_in_flight(self, process: Uuid, records: &[UsageRecord]) -> Result<(), Error> {
-        let rows = deduplicate(records);
         let mut tx = self.accounts.begin_record().await?;
-        for rows in rows.chunks(INSERT_BATCH) {
-            insert_in_flight(&mut tx, process, rows).await?;
-        }
+        insert_in_flight(&mut tx, process, &deduplicate(records)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -121,52 +118,62 @@ impl Usage<'_> {
         }
         let open: Vec<InFlightRow> = with_conn!(tx.conn(), |c| sqlx::query_as(TAKE).bind(gone).fetch_all(c).await?);
         let records: Vec<_> = open.into_iter().map(|row| row.settled(now)).collect();
-        for rows in deduplicate(&records).chunks(INSERT_BATCH) {
-            insert(&mut tx, rows).await?;
-        }
+        insert(&mut tx, &deduplicate(&records)).await?;
         tx.commit().await?;
         Ok(records.len())
     }
 }
 
+static INSERT_IN_FLIGHT: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
+        "INSERT INTO usage_open (usage_id, process_id, request_id, user_id, credential_id, model, endpoint, started_at) VALUES",
+        8,
+        "",
+        "ON CONFLICT (usage_id) DO NOTHING",
+    )
+});
+
 /// Inserts requests in flight.
 async fn insert_in_flight(tx: &mut RecordTx, process: Uuid, records: &[&UsageRecord]) -> Result<(), Error> {
     macro_rules! inserted {
-        ($conn:expr) => {{
-            let mut query = QueryBuilder::new(
-                "INSERT INTO usage_open (usage_id, process_id, request_id, user_id, credential_id, model, endpoint, started_at) ",
-            );
-            query.push_values(records, |mut row, record| {
-                row.push_bind(record.usage_id)
-                    .push_bind(process)
-                    .push_bind(&record.request_id)
-                    .push_bind(record.user_id)
-                    .push_bind(record.credential_id)
-                    .push_bind(&record.model)
-                    .push_bind(&*record.endpoint)
-                    .push_bind(record.started_at);
-            });
-            query.push(" ON CONFLICT (usage_id) DO NOTHING");
-            query.build().execute($conn).await.map(|_| ())?
+        ($conn:expr, $records:expr) => {{
+            let mut query = sqlx::query(INSERT_IN_FLIGHT.text($records.len()));
+            for record in $records {
+                query = query
+                    .bind(record.usage_id)
+                    .bind(process)
+                    .bind(&record.request_id)
+                    .bind(record.user_id)
+                    .bind(record.credential_id)
+                    .bind(&record.model)
+                    .bind(&*record.endpoint)
+                    .bind(record.started_at);
+            }
+            query.execute($conn).await.map(|_| ())?
         }};
     }
-    with_conn!(tx.conn(), |c| inserted!(c));
+    for records in multi_row::parts(records) {
+        with_conn!(tx.conn(), |c| inserted!(c, records));
+    }
     Ok(())
 }
 
+static CLOSE: LazyLock<MultiRow> =
+    LazyLock::new(|| MultiRow::new("DELETE FROM usage_open WHERE usage_id IN (", 1, "", ")"));
+
 /// Deletes requests that have ended.
-pub(super) async fn close(tx: &mut RecordTx, ended: impl Iterator<Item = Uuid>) -> Result<(), Error> {
+pub(super) async fn close(tx: &mut RecordTx, ended: &[Uuid]) -> Result<(), Error> {
     macro_rules! closed {
-        ($conn:expr) => {{
-            let mut query = QueryBuilder::new("DELETE FROM usage_open WHERE usage_id IN (");
-            let mut ids = query.separated(", ");
-            for id in ended {
-                ids.push_bind(id);
+        ($conn:expr, $ended:expr) => {{
+            let mut query = sqlx::query(CLOSE.text($ended.len()));
+            for id in $ended {
+                query = query.bind(*id);
             }
-            query.push(")");
-            query.build().execute($conn).await.map(|_| ())?
+            query.execute($conn).await.map(|_| ())?
         }};
     }
-    with_conn!(tx.conn(), |c| closed!(c));
+    for ended in multi_row::parts(ended) {
+        with_conn!(tx.conn(), |c| closed!(c, ended));
+    }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! The usage of each request.
 
 mod day;
+mod day_totals;
 mod in_flight;
 pub(crate) mod last_used;
+mod multi_row;
 mod record;
 mod reservation;
 mod spool;
@@ -11,7 +13,7 @@ mod totals;
 
 pub use day::{Day, InvalidDay};
 pub use in_flight::UNKNOWN;
-use paddock_store::{clock::Timestamp, ids::uuid_v7, retry_lost_race, with_conn};
+use paddock_store::{Conn, clock::Timestamp, ids::uuid_v7, retry_lost_race, with_conn};
 pub use record::UsageRecord;
 pub use reservation::{ExceededLimit, LimitKind, ReservationLimits};
 pub use spool::{Chunk, Damage, Orphan, Spool};
@@ -54,16 +56,41 @@ impl Usage<'_> {
     /// Stores records, all or none. An existing record is replaced only if it was settled as
     /// `unknown`.
     pub async fn record(self, records: &[UsageRecord]) -> Result<(), Error> {
+        let all: Vec<Uuid> = records.iter().map(|record| record.usage_id).collect();
+        self.record_and_close(records, &all).await
+    }
+
+    /// Stores records as [`Usage::record`] does. `open` are the ids of those that the database may
+    /// have in flight.
+    pub async fn record_and_close(self, records: &[UsageRecord], open: &[Uuid]) -> Result<(), Error> {
         let rows = record::deduplicate(records);
+        if self.record_new(&rows, open).await? {
+            return Ok(());
+        }
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin_record().await?;
-            for rows in rows.chunks(record::INSERT_BATCH) {
-                record::insert(&mut tx, rows).await?;
-                in_flight::close(&mut tx, rows.iter().map(|record| record.usage_id)).await?;
-            }
+            record::insert(&mut tx, &rows).await?;
+            in_flight::close(&mut tx, open).await?;
             Ok(tx.commit().await?)
         })
         .await
+    }
+
+    /// Stores records on SQLite that do not exist yet, and adds them to the totals together. Returns
+    /// false and stores nothing if one of them exists, or on PostgreSQL.
+    async fn record_new(self, rows: &[&UsageRecord], open: &[Uuid]) -> Result<bool, Error> {
+        if self.accounts.store().database().is_shared() {
+            return Ok(false);
+        }
+        let mut tx = self.accounts.begin_record().await?;
+        let Conn::Sqlite(conn) = tx.conn() else { return Ok(false) };
+        if !record::insert_new(conn, rows).await? {
+            return Ok(false);
+        }
+        day_totals::add(conn, rows).await?;
+        in_flight::close(&mut tx, open).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Stores the times of last use that were noted since the last call.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Usage, in_flight,
-    record::{INSERT_BATCH, UsageRecord},
+    record::UsageRecord,
     token_windows::{TokenWindow, TokenWindows, locked_windows},
 };
 use crate::{error::Error, types::Limits};
@@ -114,9 +114,7 @@ impl Usage<'_> {
     /// Releases the reservations of requests that were not sent to Ollama.
     pub async fn release(self, ids: &[Uuid]) -> Result<(), Error> {
         let mut tx = self.accounts.begin_record().await?;
-        for ids in ids.chunks(INSERT_BATCH) {
-            in_flight::close(&mut tx, ids.iter().copied()).await?;
-        }
+        in_flight::close(&mut tx, ids).await?;
         Ok(tx.commit().await?)
     }
 }

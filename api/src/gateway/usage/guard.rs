@@ -6,10 +6,10 @@ use http::StatusCode;
 use metrics::gauge;
 use paddock_accounts::{Accounts, access::Principal, usage::UsageRecord};
 use paddock_ollama::{Endpoint, ModelName, Usage};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tracing::Span;
 
-use super::{pending::PendingUsage, recorder::UsageEvent};
+use super::pending::{BegunUsage, PendingUsage};
 use crate::{
     gateway::{prompt_estimate::PromptEstimate, queue::QueuePermit},
     http::{
@@ -64,8 +64,7 @@ pub(crate) struct UsageGuard {
 }
 
 struct OpenRequest {
-    permit: mpsc::OwnedPermit<UsageEvent>,
-    record: UsageRecord,
+    begun: BegunUsage,
     prompt: PromptEstimate,
     /// When the request was forwarded.
     forwarded: Instant,
@@ -86,14 +85,7 @@ impl UsageGuard {
         metrics.set_model(model);
         gauge!("paddock_gateway_in_flight").increment(1);
         Self {
-            open: pending.begin().map(|(record, permit)| OpenRequest {
-                permit,
-                record,
-                prompt,
-                forwarded: Instant::now(),
-                place,
-                metrics,
-            }),
+            open: pending.begin().map(|begun| OpenRequest { begun, prompt, forwarded: Instant::now(), place, metrics }),
         }
     }
 
@@ -131,7 +123,8 @@ impl Drop for UsageGuard {
 
 impl OpenRequest {
     fn end(self, outcome: RequestOutcome, status: StatusCode, usage: Option<&Usage>) {
-        let Self { permit, mut record, prompt, forwarded, place, metrics } = self;
+        let Self { mut begun, prompt, forwarded, place, metrics } = self;
+        let record = &mut begun.record;
         let has_run = may_have_run(outcome) || has_worked(status, forwarded.elapsed());
         let unanswered = (usage.is_none() && has_run).then(|| prompt.of_unanswered());
         let usage = usage.or(unanswered.as_ref());
@@ -150,7 +143,7 @@ impl OpenRequest {
         }
         gauge!("paddock_gateway_in_flight").decrement(1);
         metrics.end(outcome, status, usage.copied());
-        permit.send(UsageEvent::Ended(record));
+        begun.end();
     }
 }
 

@@ -22,23 +22,42 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct InFlightTable {
     /// The requests that are not stored yet, by usage id.
-    unstored: HashMap<Uuid, (Instant, UsageRecord)>,
+    unstored: HashMap<Uuid, Unstored>,
     /// The usage ids of refused requests whose reservation is still stored.
     released: Vec<Uuid>,
 }
 
+struct Unstored {
+    began: Instant,
+    record: UsageRecord,
+    /// Whether the database may have stored it although it did not say so.
+    is_in_doubt: bool,
+}
+
+/// The requests that have ended since the last call of [`InFlightTable::apply`].
+#[derive(Default)]
+pub(super) struct Ended {
+    pub(super) records: Vec<UsageRecord>,
+    /// The usage ids of those that the database may have in flight.
+    pub(super) open: Vec<Uuid>,
+}
+
 impl InFlightTable {
-    /// Adds begun requests and removes ended requests. Returns the records of the ended requests.
-    pub(super) fn apply(&mut self, events: &mut Vec<UsageEvent>) -> Vec<UsageRecord> {
-        let mut ended = Vec::with_capacity(events.len());
+    /// Adds begun requests and removes ended requests. Returns the ended requests.
+    pub(super) fn apply(&mut self, events: &mut Vec<UsageEvent>) -> Ended {
+        let mut ended = Ended::default();
         for event in events.drain(..) {
             match event {
                 UsageEvent::Began(record) => {
-                    self.unstored.insert(record.usage_id, (Instant::now(), record));
+                    let unstored = Unstored { began: Instant::now(), record, is_in_doubt: false };
+                    self.unstored.insert(unstored.record.usage_id, unstored);
                 }
                 UsageEvent::Ended(record) => {
-                    self.unstored.remove(&record.usage_id);
-                    ended.push(record);
+                    let unstored = self.unstored.remove(&record.usage_id);
+                    if unstored.is_none_or(|unstored| unstored.is_in_doubt) {
+                        ended.open.push(record.usage_id);
+                    }
+                    ended.records.push(record);
                 }
                 UsageEvent::Released(id) => self.released.push(id),
             }
@@ -62,9 +81,12 @@ impl InFlightTable {
     /// Stores the requests that are at least [`STORE_INTERVAL`] old, and removes them from the
     /// table.
     pub(super) async fn store(&mut self, accounts: &Accounts, process: Uuid) {
-        let is_due = |began: &Instant| began.elapsed() >= STORE_INTERVAL;
-        let due = self.unstored.values().filter(|(began, _)| is_due(began)).map(|(_, record)| record.clone());
-        let due: Vec<_> = due.take(MAX_BATCH).collect();
+        let due = self.unstored.values_mut().filter(|unstored| unstored.began.elapsed() >= STORE_INTERVAL);
+        let due = due.take(MAX_BATCH).map(|unstored| {
+            unstored.is_in_doubt = true;
+            unstored.record.clone()
+        });
+        let due: Vec<_> = due.collect();
         if due.is_empty() {
             return;
         }

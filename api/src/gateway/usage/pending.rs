@@ -1,9 +1,8 @@
 //! The usage of a request between its admission and its transmission to Ollama.
 
 use paddock_accounts::usage::UsageRecord;
-use tokio::sync::mpsc;
 
-use super::recorder::{UsageEvent, UsagePermits};
+use super::recorder::{EndPermit, UsageEvent, UsagePermits};
 
 /// The usage of a request that was not sent to Ollama yet. If it is dropped, its reservation is
 /// released and nothing is recorded.
@@ -35,22 +34,36 @@ impl PendingUsage {
         }
     }
 
-    /// Begins the request. Returns its record, and the permit for the event of its end; `None` if
-    /// it has begun already.
-    pub(super) fn begin(mut self) -> Option<(UsageRecord, mpsc::OwnedPermit<UsageEvent>)> {
-        let Pending { record, permits, is_reserved } = self.0.take()?;
+    /// Begins the request; `None` if it has begun already.
+    pub(super) fn begin(mut self) -> Option<BegunUsage> {
+        let Pending { record, permits: UsagePermits { begin, end }, is_reserved } = self.0.take()?;
         // A reservation is the stored form of a request in flight.
         if !is_reserved {
-            permits.begin.send(UsageEvent::Began(record.clone()));
+            begin.send(UsageEvent::Began(record.clone()));
         }
-        Some((record, permits.end))
+        Some(BegunUsage { record, end, is_reserved })
     }
 }
 
 impl Drop for PendingUsage {
     fn drop(&mut self) {
         if let Some(Pending { record, permits, is_reserved: true }) = self.0.take() {
-            permits.end.send(UsageEvent::Released(record.usage_id));
+            permits.end.send(UsageEvent::Released(record.usage_id), true);
         }
+    }
+}
+
+/// The usage of a request that was sent to Ollama.
+pub(super) struct BegunUsage {
+    pub(super) record: UsageRecord,
+    end: EndPermit,
+    is_reserved: bool,
+}
+
+impl BegunUsage {
+    /// Sends the record. The next request may wait for a reservation to end, so that is urgent.
+    pub(super) fn end(self) {
+        let Self { record, end, is_reserved } = self;
+        end.send(UsageEvent::Ended(record), is_reserved);
     }
 }

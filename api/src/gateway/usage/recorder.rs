@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use paddock_accounts::usage::UsageRecord;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::backlog::UsageBacklog;
@@ -28,21 +28,43 @@ pub(super) enum UsageEvent {
 pub(crate) struct Recorder {
     events: mpsc::Sender<UsageEvent>,
     backlog: Arc<UsageBacklog>,
+    urgent: Arc<Notify>,
 }
 
 /// The permits for the two events of one request.
 pub(crate) struct UsagePermits {
     pub(super) begin: mpsc::OwnedPermit<UsageEvent>,
-    pub(super) end: mpsc::OwnedPermit<UsageEvent>,
+    pub(super) end: EndPermit,
+}
+
+/// The permit for the event of a request's end.
+pub(crate) struct EndPermit {
+    event: mpsc::OwnedPermit<UsageEvent>,
+    urgent: Arc<Notify>,
+}
+
+impl EndPermit {
+    /// Sends the event. If it `is_urgent`, the writer does not wait for other events.
+    pub(super) fn send(self, event: UsageEvent, is_urgent: bool) {
+        self.event.send(event);
+        if is_urgent {
+            self.urgent.notify_one();
+        }
+    }
 }
 
 /// The receiver of usage events, for the writer.
-pub(crate) struct UsageEvents(pub(super) mpsc::Receiver<UsageEvent>);
+pub(crate) struct UsageEvents {
+    pub(super) events: mpsc::Receiver<UsageEvent>,
+    /// Notified after each urgent event.
+    pub(super) urgent: Arc<Notify>,
+}
 
 /// Returns both ends of the channel. While `backlog` is full, the recorder admits no request.
 pub(crate) fn channel(backlog: Arc<UsageBacklog>) -> (Recorder, UsageEvents) {
-    let (events, receiver) = mpsc::channel(CHANNEL_CAPACITY);
-    (Recorder { events, backlog }, UsageEvents(receiver))
+    let (sender, events) = mpsc::channel(CHANNEL_CAPACITY);
+    let urgent = Arc::new(Notify::new());
+    (Recorder { events: sender, backlog, urgent: Arc::clone(&urgent) }, UsageEvents { events, urgent })
 }
 
 impl Recorder {
@@ -52,6 +74,7 @@ impl Recorder {
             return Err(usage_full());
         }
         let permit = || self.events.clone().try_reserve_owned().map_err(|_| usage_full());
-        Ok(UsagePermits { begin: permit()?, end: permit()? })
+        let begin = permit()?;
+        Ok(UsagePermits { begin, end: EndPermit { event: permit()?, urgent: Arc::clone(&self.urgent) } })
     }
 }

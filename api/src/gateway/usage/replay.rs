@@ -95,7 +95,8 @@ async fn recover_orphan(accounts: &Accounts, orphan: Orphan) -> Result<(), Strin
 /// Stores a chunk of a spool in the database.
 async fn upload(accounts: &Accounts, chunk: &Chunk) -> Result<(), String> {
     for batch in chunk.records.chunks(MAX_BATCH) {
-        let stored = store(accounts, batch, UPLOAD_TIMEOUT).await;
+        let open: Vec<_> = batch.iter().map(|record| record.usage_id).collect();
+        let stored = store(accounts, batch, &open, UPLOAD_TIMEOUT).await;
         stored.map_err(|DbUnavailable| "the database is not available".to_owned())?;
         counter!("paddock_usage_replayed_total").increment(batch.len() as u64);
     }

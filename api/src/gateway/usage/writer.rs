@@ -12,12 +12,17 @@ use uuid::Uuid;
 
 use super::{
     backlog::UsageBacklog,
-    in_flight_table::{InFlightTable, STORE_INTERVAL},
+    in_flight_table::{Ended, InFlightTable, STORE_INTERVAL},
     recorder::UsageEvents,
 };
 
 /// How many records one transaction stores.
-pub(super) const MAX_BATCH: usize = 512;
+pub(super) const MAX_BATCH: usize = 2048;
+/// How many events are received before their records are stored.
+const MAX_EVENTS: usize = 2 * MAX_BATCH;
+/// How long a record waits for other records, so that a transaction stores many. A record of a request
+/// with a reservation does not wait.
+const BATCH_DELAY: Duration = Duration::from_millis(20);
 /// How long the database may take to store a batch. After this time the batch goes to the spool.
 /// The database may still store the batch too. A record that is stored twice counts once.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,17 +40,17 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn write(
     accounts: Accounts,
     backlog: Arc<UsageBacklog>,
-    UsageEvents(mut events): UsageEvents,
+    UsageEvents { mut events, urgent }: UsageEvents,
     process: Uuid,
     flush_deadline: CancellationToken,
 ) {
-    let mut received = Vec::with_capacity(MAX_BATCH);
+    let mut received = Vec::new();
     let mut in_flight = InFlightTable::default();
     let mut ticks = interval(STORE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            count = events.recv_many(&mut received, MAX_BATCH) => if count == 0 { break },
+            count = events.recv_many(&mut received, MAX_EVENTS) => if count == 0 { break },
             _ = ticks.tick() => {
                 flush_deadline.run_until_cancelled(in_flight.release(&accounts)).await;
                 if backlog.spooled_bytes() == 0 {
@@ -54,12 +59,19 @@ pub(crate) async fn write(
                 continue;
             }
         }
-        let batch = in_flight.apply(&mut received);
-        if !batch.is_empty()
-            && flush_deadline.run_until_cancelled(persist(&accounts, &backlog, &batch)).await.is_none()
-            && let Err(reason) = backlog.append(&batch).await
+        // The channel is not polled meanwhile, so that requests need not wake this task.
+        let _ = flush_deadline.run_until_cancelled(timeout(BATCH_DELAY, urgent.notified())).await;
+        while received.len() < MAX_EVENTS
+            && let Ok(event) = events.try_recv()
         {
-            drop_records(&batch, &reason);
+            received.push(event);
+        }
+        let ended = in_flight.apply(&mut received);
+        if !ended.records.is_empty()
+            && flush_deadline.run_until_cancelled(persist(&accounts, &backlog, &ended)).await.is_none()
+            && let Err(reason) = backlog.append(&ended.records).await
+        {
+            drop_records(&ended.records, &reason);
         }
         flush_deadline.run_until_cancelled(in_flight.release(&accounts)).await;
     }
@@ -90,10 +102,10 @@ pub(crate) async fn heartbeat(accounts: Accounts, process: Uuid) {
 
 /// Stores a batch in the database or in the spool, and retries until either accepts the batch.
 /// While the spool has records, the batch goes to the spool without an attempt to use the database.
-async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[UsageRecord]) {
+async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, Ended { records: batch, open }: &Ended) {
     let mut backoff = MIN_BACKOFF;
     loop {
-        if backlog.spooled_bytes() == 0 && store(accounts, batch, STORE_TIMEOUT).await.is_ok() {
+        if backlog.spooled_bytes() == 0 && store(accounts, batch, open, STORE_TIMEOUT).await.is_ok() {
             break;
         }
         match backlog.append(batch).await {
@@ -110,14 +122,16 @@ async fn persist(accounts: &Accounts, backlog: &Arc<UsageBacklog>, batch: &[Usag
 /// The database is unavailable.
 pub(super) struct DbUnavailable;
 
-/// Stores a batch in the database. Drops a record that the database rejects, and stores the other
-/// records of the batch. Fails if the database is unavailable.
+/// Stores a batch in the database. `open` are the usage ids that it may have in flight. Drops a record
+/// that the database rejects, and stores the other records of the batch. Fails if the database is
+/// unavailable.
 pub(super) async fn store(
     accounts: &Accounts,
     batch: &[UsageRecord],
+    open: &[Uuid],
     store_timeout: Duration,
 ) -> Result<(), DbUnavailable> {
-    match timeout(store_timeout, accounts.usage().record(batch)).await {
+    match timeout(store_timeout, accounts.usage().record_and_close(batch, open)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error @ Error::Store(paddock_store::Error::Unavailable(_)))) => {
             tracing::warn!(
@@ -141,7 +155,7 @@ pub(super) async fn store(
         }
         Ok(Err(_)) => {
             for record in batch {
-                Box::pin(store(accounts, std::slice::from_ref(record), store_timeout)).await?;
+                Box::pin(store(accounts, std::slice::from_ref(record), &[record.usage_id], store_timeout)).await?;
             }
             Ok(())
         }
