@@ -128,6 +128,7 @@ impl Backends {
     pub(super) async fn refresh(&self) -> bool {
         let refreshed = join_all(self.members.iter().map(|member| member.models.refresh())).await;
         for (member, result) in self.members.iter().zip(&refreshed) {
+            member.upstream.close_unused_connections();
             gauge!("paddock_backend_up", "backend" => member.models.url().to_owned())
                 .set(f64::from(u8::from(result.is_ok())));
         }

@@ -5,7 +5,6 @@ use std::mem;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use hyper::body::Incoming;
 use metrics::counter;
 use paddock_ollama::{Endpoint, ModelName};
 use paddock_store::error_chain;
@@ -23,7 +22,7 @@ use super::{
     revocation::RevocationGuard,
     stream::{self, Metering, RequestGuards},
     timeouts::Deadlines,
-    upstream::UpstreamError,
+    upstream::{UpstreamBody, UpstreamError},
     usage::{PendingUsage, UsageGuard},
 };
 use crate::http::{
@@ -87,7 +86,7 @@ pub(super) async fn forward(
 }
 
 /// Whether a response has a JSON body. The 404 of an Ollama without the path has none.
-fn is_json(response: &http::Response<Incoming>) -> bool {
+fn is_json(response: &http::Response<UpstreamBody>) -> bool {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
 }
@@ -117,7 +116,7 @@ impl Attempt<'_> {
         mut headers: HeaderMap,
         body: Bytes,
         revocation: &RevocationGuard,
-    ) -> Result<(http::Response<Incoming>, BackendLease), RequestOutcome> {
+    ) -> Result<(http::Response<UpstreamBody>, BackendLease), RequestOutcome> {
         let backends = &self.gateway.backends;
         let mut tried = Vec::new();
         while let Some(lease) = backends.choose(self.model, &tried) {
@@ -139,9 +138,9 @@ impl Attempt<'_> {
     async fn head_of(
         &self,
         backend: &GatewayBackend,
-        send: impl Future<Output = Result<http::Response<Incoming>, UpstreamError>>,
+        send: impl Future<Output = Result<http::Response<UpstreamBody>, UpstreamError>>,
         revocation: &RevocationGuard,
-    ) -> Result<http::Response<Incoming>, NoHead> {
+    ) -> Result<http::Response<UpstreamBody>, NoHead> {
         let down = backend.models.down_token();
         let (deadline, timeout) = self.deadlines.head_deadline();
         let response = tokio::select! {
@@ -160,7 +159,7 @@ impl Attempt<'_> {
         };
         response.map_err(|error| match error {
             UpstreamError::Connect(error) => {
-                backend.models.record_unreachable(&error);
+                backend.models.record_unreachable(&*error);
                 NoHead::Unreachable
             }
             UpstreamError::Broken(_) | UpstreamError::Unexpected => {

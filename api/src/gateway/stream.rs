@@ -12,14 +12,13 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 use paddock_ollama::{Endpoint, Meter, ResponseSummary};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     backends::BackendLease, error::error_of, headers, prompt_estimate::PromptEstimate, revocation::RevocationGuard,
-    timeouts::Deadlines, usage::UsageGuard,
+    timeouts::Deadlines, upstream::UpstreamBody, usage::UsageGuard,
 };
 use crate::{config::Timeout, http::request_outcome::RequestOutcome};
 
@@ -51,7 +50,7 @@ pub(super) struct RequestGuards {
 /// Ollama's response ends early during the wait.
 pub(super) async fn respond(
     endpoint: &'static Endpoint,
-    upstream: http::Response<Incoming>,
+    upstream: http::Response<UpstreamBody>,
     metering: Metering,
     guards: RequestGuards,
 ) -> Result<Response, RequestOutcome> {
@@ -97,7 +96,7 @@ struct Truncated;
 /// The body of the client's response. A drop before the end closes the connection to Ollama, so
 /// Ollama stops generating.
 struct MeteredBody {
-    upstream: Option<Incoming>,
+    upstream: Option<UpstreamBody>,
     /// `None` after the end of the response.
     meter: Option<Meter>,
     /// Chunks to send before reading on.

@@ -11,10 +11,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The history of a connection. Clones share it.
@@ -57,11 +53,9 @@ impl<T> TrackedConnection<T> {
     pub(super) fn new(inner: T) -> Self {
         Self { inner, history: ConnectionHistory::default() }
     }
-}
 
-impl<T: Connection> Connection for TrackedConnection<TokioIo<T>> {
-    fn connected(&self) -> Connected {
-        self.inner.inner().connected().extra(self.history.clone())
+    pub(super) fn history(&self) -> ConnectionHistory {
+        self.history.clone()
     }
 }
 

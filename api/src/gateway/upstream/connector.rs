@@ -25,8 +25,10 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// How long sent bytes may stay unacknowledged. After that the host is gone.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-type Stream = TokioIo<TrackedConnection<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// A connection whose history is tracked.
+pub(super) type Stream = TokioIo<TrackedConnection<TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>>>;
+/// Why no connection was opened.
+pub(super) type ConnectError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens connections whose history is tracked.
 #[derive(Clone)]
@@ -48,10 +50,10 @@ impl Connector {
 
 impl Service<Uri> for Connector {
     type Response = Stream;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         self.0.poll_ready(cx)
     }
 
