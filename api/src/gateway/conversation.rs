@@ -1,7 +1,7 @@
 //! Which backend has seen the beginning of a prompt lately, and so may still have it in its cache.
 //!
-//! A prompt is known by the hashes of its beginnings, of which the next turn of the conversation has
-//! the same ones. The hashes are keyed with a secret of this process, the user and the model. So one
+//! A prompt is known by the prefixes of its beginnings, of which the next turn of the conversation has
+//! the same ones. The prefixes are keyed with a secret of this process, the user and the model. So one
 //! user's requests have no influence on where those of another go, and tell nothing about them.
 
 use std::{
@@ -21,7 +21,7 @@ const LENGTHS: [usize; 23] = [
 ];
 const LONGEST: usize = LENGTHS[LENGTHS.len() - 1];
 
-/// How many hashes a backend remembers: 32,768, in 256 KiB. They are kept in sets, of which each
+/// How many prefixes a backend remembers: 32,768, in 256 KiB. They are kept in sets, of which each
 /// forgets the hash that was used longest ago.
 const SETS: usize = 4096;
 const WAYS: usize = 8;
@@ -37,7 +37,7 @@ pub(super) struct PromptHasher(RandomState);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PromptPrefix {
     /// One hash for each of the first [`LENGTHS`], as far as the prompt reaches.
-    hashes: Vec<u64>,
+    prefixes: Vec<u64>,
     /// The length of the prompt in bytes, at most [`LONGEST`].
     length: usize,
 }
@@ -58,13 +58,13 @@ impl PromptHasher {
         hasher.write_i64(user.0);
         hasher.write(model.as_str().as_bytes());
         hasher.write_u8(0xff);
-        let (mut hashes, mut length) = (Vec::with_capacity(LENGTHS.len()), 0);
+        let (mut prefixes, mut length) = (Vec::with_capacity(LENGTHS.len()), 0);
         for part in parts {
             let mut rest = part.as_bytes();
-            while let Some(end) = LENGTHS.get(hashes.len()) {
+            while let Some(end) = LENGTHS.get(prefixes.len()) {
                 let Some((before, after)) = rest.split_at_checked(end - length) else { break };
                 hasher.write(before);
-                hashes.push(hasher.finish());
+                prefixes.push(hasher.finish());
                 (rest, length) = (after, *end);
             }
             if length == LONGEST {
@@ -73,7 +73,7 @@ impl PromptHasher {
             hasher.write(rest);
             length += rest.len();
         }
-        PromptPrefix { hashes, length }
+        PromptPrefix { prefixes, length }
     }
 }
 
@@ -85,7 +85,7 @@ impl SeenPrompts {
             return 0;
         }
         let is_seen = |hash: &u64| sets[set_of(*hash)].contains(hash);
-        let seen = prompt.hashes.iter().rposition(is_seen);
+        let seen = prompt.prefixes.iter().rposition(is_seen);
         seen.map_or(0, |longest| LENGTHS[longest] * WHOLE / prompt.length)
     }
 
@@ -95,7 +95,7 @@ impl SeenPrompts {
         if sets.is_empty() {
             sets.resize(SETS, [0; WAYS]);
         }
-        for hash in &prompt.hashes {
+        for hash in &prompt.prefixes {
             let set = &mut sets[set_of(*hash)];
             let place = set.iter().position(|other| other == hash).unwrap_or(WAYS - 1);
             set[..=place].rotate_right(1);
@@ -141,7 +141,7 @@ mod tests {
             prefix(&hasher, ADA, "n", &text),
             prefix(&PromptHasher::default(), ADA, "m", &text),
         ] {
-            assert!(of_ada.hashes.iter().all(|hash| !other.hashes.contains(hash)));
+            assert!(of_ada.prefixes.iter().all(|hash| !other.prefixes.contains(hash)));
         }
     }
 
@@ -152,13 +152,13 @@ mod tests {
         let parts = [&text[..10], &text[10..48], &text[48..50_000], &text[50_000..]];
         let parted = hasher.prefix(ADA, &model, parts.into_iter());
         assert_eq!(parted, prefix(&hasher, ADA, "m", &text));
-        assert_eq!((parted.hashes.len(), parted.length), (LENGTHS.len(), LONGEST));
+        assert_eq!((parted.prefixes.len(), parted.length), (LENGTHS.len(), LONGEST));
     }
 
     #[test]
     fn what_was_used_longest_ago_is_forgotten() {
         let seen = SeenPrompts::default();
-        let prompt = |hash| PromptPrefix { hashes: vec![hash], length: 32 };
+        let prompt = |hash| PromptPrefix { prefixes: vec![hash], length: 32 };
         let in_one_set = |n: u64| prompt(1 + n * SETS as u64);
         for n in 0..WAYS as u64 {
             seen.record(&in_one_set(n));

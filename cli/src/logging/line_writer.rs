@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn lines_that_wait_are_written_together() {
-        let (gate, opener, buffer, writes) = Gate::new();
+        let (gate, opener, buffer, lengths) = Gate::new();
         let writer = leaked(gate);
         writer.start_buffering();
         writer.append(b"first\n");
@@ -266,7 +266,7 @@ mod tests {
         (0..100).for_each(|_| writer.append(b"line\n"));
         drop(opener);
         writer.stop_buffering();
-        assert_eq!(*writes.lock(), [6, 500]);
+        assert_eq!(*lengths.lock(), [6, 500]);
         assert_eq!(buffer.text().lines().count(), 101);
     }
 

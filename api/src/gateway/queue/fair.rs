@@ -2,9 +2,12 @@
 //!
 //! Each band is a weighted fair queue over users. Each user has a virtual time, to which every
 //! request of the user adds its tokens. The next request is that of the waiting user with the
-//! earliest time. A user without requests in the queue joins at the time of the request that began
-//! last, so an absent user saves up no time. A user with many requests delays the single request of
-//! another user by one turn at most.
+//! earliest time. A user who begins to wait joins at the time of the users who wait already, so an
+//! absent user saves up no time. A user with many requests delays the single request of another user
+//! by one turn at most.
+//!
+//! The tokens of a running request are an estimate, which its client can raise at will. They delay the
+//! next request of its user. They do not move the time at which others join.
 //!
 //! Requests of the band `interactive` begin before those of the band `batch`, except that every
 //! [`BATCH_TURN`]th turn is of `batch` while both wait.
@@ -47,7 +50,7 @@ pub(super) struct ModelQueue {
 /// The requests of one band.
 #[derive(Default)]
 struct Band {
-    /// The virtual time of the request that began last, in tokens.
+    /// The virtual time at which a user joins, in tokens. It never goes back.
     clock: u64,
     users: HashMap<UserId, UserQueue>,
 }
@@ -57,6 +60,8 @@ struct Band {
 struct UserQueue {
     /// The virtual time at which the next request begins, in tokens.
     time: u64,
+    /// The part of `time` that running requests are expected to use.
+    expected: u64,
     running: usize,
     waiting: VecDeque<Waiter>,
 }
@@ -94,16 +99,17 @@ impl ModelQueue {
         user.waiting.len() < before
     }
 
-    /// Ends a request.
-    pub(super) fn end(&mut self, requester: Requester) {
+    /// Ends a request, for which these tokens are counted.
+    pub(super) fn end(&mut self, requester: Requester, tokens: u64) {
         self.running -= 1;
-        self.band(requester.priority).end(requester.user);
+        self.band(requester.priority).end(requester.user, tokens);
     }
 
     /// Corrects the time of a user by the tokens that a running request has used.
     pub(super) fn settle(&mut self, requester: Requester, expected: u64, actual: u64) {
         if let Some(user) = self.band(requester.priority).users.get_mut(&requester.user) {
             user.time = user.time.saturating_sub(expected).saturating_add(actual);
+            user.expected = user.expected.saturating_sub(expected).saturating_add(actual);
         }
     }
 
@@ -119,12 +125,16 @@ impl ModelQueue {
         Some((Requester { user, priority }, waiter))
     }
 
-    /// The request of the band `batch` that arrived last.
-    pub(super) fn youngest_batch(&self) -> Option<(Requester, u64)> {
-        let last = |(user, queue): (&UserId, &UserQueue)| {
-            Some((Requester { user: *user, priority: Priority::Batch }, queue.waiting.back()?.arrival))
+    /// Each user who waits in the band, with the number of waiting requests and the arrival of the
+    /// youngest.
+    pub(super) fn waiting_users(&self, priority: Priority) -> impl Iterator<Item = (UserId, usize, u64)> {
+        let band = match priority {
+            Priority::Interactive => &self.interactive,
+            Priority::Batch => &self.batch,
         };
-        self.batch.users.iter().filter_map(last).max_by_key(|(_, arrival)| *arrival)
+        let waiting =
+            |(user, queue): (&UserId, &UserQueue)| Some((*user, queue.waiting.len(), queue.waiting.back()?.arrival));
+        band.users.iter().filter_map(waiting)
     }
 
     fn band(&mut self, priority: Priority) -> &mut Band {
@@ -135,28 +145,40 @@ impl ModelQueue {
     }
 }
 
+impl UserQueue {
+    /// The time without what running requests are expected to use.
+    fn used(&self) -> u64 {
+        self.time.saturating_sub(self.expected)
+    }
+}
+
 impl Band {
-    /// Returns the requests of the user, whose time is not before that of the band.
+    /// Returns the requests of the user. A user who did not wait saves up no time.
     fn join(&mut self, user: UserId) -> &mut UserQueue {
+        let waiting = self.users.values().filter(|queue| !queue.waiting.is_empty());
+        if let Some(earliest) = waiting.map(UserQueue::used).min() {
+            self.clock = self.clock.max(earliest);
+        }
         let clock = self.clock;
         let queue = self.users.entry(user).or_default();
-        if queue.running == 0 && queue.waiting.is_empty() {
-            queue.time = queue.time.max(clock);
+        if queue.waiting.is_empty() {
+            queue.time = queue.time.max(clock.saturating_add(queue.expected));
         }
         queue
     }
 
     fn begin(&mut self, user: UserId, tokens: u64) {
         if let Some(queue) = self.users.get_mut(&user) {
-            self.clock = self.clock.max(queue.time);
             queue.time = queue.time.saturating_add(tokens);
+            queue.expected = queue.expected.saturating_add(tokens);
             queue.running += 1;
         }
     }
 
-    fn end(&mut self, user: UserId) {
+    fn end(&mut self, user: UserId, tokens: u64) {
         if let Some(queue) = self.users.get_mut(&user) {
             queue.running -= 1;
+            queue.expected = queue.expected.saturating_sub(tokens);
         }
         let clock = self.clock;
         self.users.retain(|_, queue| queue.running > 0 || !queue.waiting.is_empty() || queue.time > clock);

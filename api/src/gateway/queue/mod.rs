@@ -6,7 +6,10 @@ mod fair;
 use std::{collections::HashMap, sync::Arc};
 
 use metrics::{counter, gauge, histogram};
-use paddock_accounts::types::{Priority, TextEnum as _};
+use paddock_accounts::{
+    UserId,
+    types::{Priority, TextEnum as _},
+};
 use paddock_ollama::ModelName;
 use parking_lot::Mutex;
 use tokio::{
@@ -120,7 +123,7 @@ impl RequestQueue {
             queue.begin(requester, tokens);
             return Ok(Entered::Running(self.permit(model, requester, tokens)));
         }
-        if state.waiting.total() >= self.limits.size && !state.make_room(requester.priority) {
+        if state.waiting.total() >= self.limits.size && !state.make_room(requester) {
             return Err(QueueError::Full);
         }
         state.waiting.change(requester.priority, |waiting| waiting + 1);
@@ -140,10 +143,10 @@ impl RequestQueue {
     }
 
     /// Ends a request, and begins the next one.
-    fn release(self: &Arc<Self>, model: &str, requester: Requester) {
+    fn release(self: &Arc<Self>, model: &str, requester: Requester, tokens: u64) {
         let mut state = self.state.lock();
         let Some(queue) = state.models.get_mut(model) else { return };
-        queue.end(requester);
+        queue.end(requester, tokens);
         let next = queue.next();
         if queue.running() == 0 {
             // Nobody waits either. The next request begins a new time.
@@ -161,19 +164,45 @@ impl RequestQueue {
 }
 
 impl State {
-    /// Displaces the request of the band `batch` that arrived last, for one of the band
-    /// `interactive`. Returns false if there is none.
-    fn make_room(&mut self, priority: Priority) -> bool {
-        if priority == Priority::Batch {
-            return false;
+    /// Displaces a request for the one of `requester`: the youngest of the band `batch` for one of the
+    /// band `interactive`, else the youngest of the user with most waiting requests in the same band.
+    /// Returns false if there is none, or if that user would then have fewer than the requester.
+    fn make_room(&mut self, requester: Requester) -> bool {
+        let youngest_batch = self.models.iter().flat_map(|(model, queue)| {
+            queue.waiting_users(Priority::Batch).map(move |(user, _, arrival)| (arrival, model.clone(), user))
+        });
+        let youngest_batch = youngest_batch.max_by_key(|(arrival, ..)| *arrival);
+        if requester.priority == Priority::Interactive
+            && let Some((arrival, model, user)) = youngest_batch
+        {
+            return self.displace(&model, Requester { user, priority: Priority::Batch }, arrival);
         }
-        let youngest = self.models.values_mut().filter_map(|queue| Some((queue.youngest_batch()?, queue)));
-        let Some(((requester, arrival), queue)) = youngest.max_by_key(|((_, arrival), _)| *arrival) else {
+        let mut users: HashMap<UserId, (usize, u64, &String)> = HashMap::new();
+        for (model, queue) in &self.models {
+            for (user, waiting, arrival) in queue.waiting_users(requester.priority) {
+                let (count, youngest, of) = users.entry(user).or_insert((0, arrival, model));
+                *count += waiting;
+                if arrival > *youngest {
+                    (*youngest, *of) = (arrival, model);
+                }
+            }
+        }
+        let own = users.get(&requester.user).map_or(0, |(count, ..)| *count);
+        let most = users.into_iter().max_by_key(|(_, (count, arrival, _))| (*count, *arrival));
+        let Some((user, (_, arrival, model))) = most.filter(|(_, (count, ..))| *count > own + 1) else {
             return false;
         };
-        queue.leave(requester, arrival);
-        self.waiting.change(requester.priority, |waiting| waiting - 1);
-        true
+        let model = model.clone();
+        self.displace(&model, Requester { user, ..requester }, arrival)
+    }
+
+    /// Removes a waiting request, which then gets [`QueueError::Full`].
+    fn displace(&mut self, model: &str, requester: Requester, arrival: u64) -> bool {
+        let is_removed = self.models.get_mut(model).is_some_and(|queue| queue.leave(requester, arrival));
+        if is_removed {
+            self.waiting.change(requester.priority, |waiting| waiting - 1);
+        }
+        is_removed
     }
 
     /// Removes a waiting request, unless it has begun or was displaced.
@@ -236,7 +265,7 @@ impl QueuePermit {
 
 impl Drop for QueuePermit {
     fn drop(&mut self) {
-        self.queue.release(&self.model, self.requester);
+        self.queue.release(&self.model, self.requester, self.tokens);
     }
 }
 

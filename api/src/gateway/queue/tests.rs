@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use paddock_accounts::UserId;
 
 use super::*;
 
@@ -138,5 +137,69 @@ async fn a_full_queue_displaces_the_youngest_batch_request() {
     drop(of_bob.now_or_never().expect("a place"));
     drop(older.now_or_never().expect("a place"));
     assert!(queue.state.lock().models.is_empty());
+    assert_eq!(queue.state.lock().waiting.total(), 0);
+}
+
+/// Ada asks for a very long answer, begins a small request meanwhile, and gives the long one up.
+#[tokio::test]
+async fn a_request_that_announces_many_tokens_does_not_delay_other_users() {
+    let (queue, model) = (queue(2, 9), model());
+    let mut long = queue.acquire(&model, ADA, 1 << 40).await.unwrap();
+    let small = queue.acquire(&model, ADA, 1).await.unwrap();
+    let mut of_ada = Box::pin(queue.acquire(&model, ADA, 1));
+    assert!(of_ada.as_mut().now_or_never().is_none());
+    let mut of_bob = Box::pin(queue.acquire(&model, BOB, 1000));
+    assert!(of_bob.as_mut().now_or_never().is_none());
+    long.as_mut().unwrap().settle(1);
+    drop(long);
+    drop(small);
+    assert!(of_bob.now_or_never().is_some());
+    assert!(of_ada.now_or_never().is_some());
+}
+
+/// A user whose request runs for long does not save up the time that others use meanwhile.
+#[tokio::test]
+async fn a_user_with_a_running_request_joins_like_others() {
+    let (queue, model) = (queue(2, 9), model());
+    let _long = queue.acquire(&model, BOB, 1).await.unwrap();
+    for _ in 0..9 {
+        let running = queue.acquire(&model, ADA, 100).await.unwrap();
+        let mut next = Box::pin(queue.acquire(&model, ADA, 100));
+        assert!(next.as_mut().now_or_never().is_none());
+        drop(running);
+        drop(next.now_or_never().expect("a place"));
+    }
+    let running = queue.acquire(&model, ADA, 100).await.unwrap();
+    let mut waiting = Vec::new();
+    for user in [ADA, ADA, BOB, BOB, BOB] {
+        let mut request = Box::pin(queue.acquire(&model, user, 100));
+        assert!(request.as_mut().now_or_never().is_none());
+        waiting.push((user, request));
+    }
+    drop(running);
+    let mut began = Vec::new();
+    for _ in 0..5 {
+        let at = (0..waiting.len()).find(|&at| {
+            let ready = waiting[at].1.as_mut().now_or_never();
+            ready.is_some()
+        });
+        began.push(waiting.remove(at.expect("a request begins")).0);
+    }
+    assert_ne!(began[..3], [BOB; 3]);
+}
+
+#[tokio::test]
+async fn a_full_queue_has_room_for_a_user_with_fewer_requests() {
+    let (queue, model) = (queue(1, 3), model());
+    let running = queue.acquire(&model, ADA, 1).await.unwrap();
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(queue.acquire(&model, ADA, 1))).collect();
+    assert!(waiting.iter_mut().all(|request| request.as_mut().now_or_never().is_none()));
+    assert_eq!(queue.acquire(&model, ADA, 1).await.err(), Some(QueueError::Full));
+    let mut of_bob = Box::pin(queue.acquire(&model, BOB, 1));
+    assert!(of_bob.as_mut().now_or_never().is_none());
+    assert_eq!(waiting.pop().unwrap().await.err(), Some(QueueError::Full));
+    // Both have one or two now, so that neither displaces the other.
+    assert_eq!(queue.acquire(&model, BOB, 1).await.err(), Some(QueueError::Full));
+    drop((waiting, of_bob, running));
     assert_eq!(queue.state.lock().waiting.total(), 0);
 }

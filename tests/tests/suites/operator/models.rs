@@ -232,8 +232,8 @@ async fn a_model_is_pulled_to_every_backend_and_to_one_that_appears_later() {
             let expected: BTreeMap<_, _> = expected.iter().map(|(address, state)| (name(address), *state)).collect();
             eventually("the state of each backend", EVENT_TIMEOUT, async || {
                 let status = cluster.api::<OllamaModel>().get("smollm2").await?.status.context("a status")?;
-                let states: BTreeMap<_, _> = status.backends.into_iter().map(|b| (b.name, b.state)).collect();
-                ensure!(states == expected, "{states:?}");
+                let found: BTreeMap<_, _> = status.backends.into_iter().map(|b| (b.name, b.state)).collect();
+                ensure!(found == expected, "{found:?}");
                 Ok(())
             })
             .await
