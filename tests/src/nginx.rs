@@ -109,6 +109,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     client_max_body_size 32m;
+    client_body_buffer_size 1m;
     keepalive_requests 1000000000;
     map_hash_bucket_size 256;
 "
