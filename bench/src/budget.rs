@@ -32,7 +32,7 @@ const PROMPT_BYTES: usize = 400;
 /// The figures of this section, in tokens.
 #[derive(Serialize)]
 pub(crate) struct Budget {
-    budget: u64,
+    limit: u64,
     admitted: u64,
     refused: u64,
     failed: u64,
@@ -51,15 +51,21 @@ pub(crate) async fn measure(plan: &Plan, cores: &Cores) -> Result<Budget> {
         order: Order { frames: ANSWER_TOKENS, interval_us: 10_000, ..Order::default() },
         prompt_bytes: PROMPT_BYTES,
         ramp: Duration::from_millis(1),
-        ..StreamLoad::requests(paddock.url(), &[key.clone()], STREAMS_PER_REPLICA, plan.length * 2, Duration::ZERO)
-            .for_length(plan.length)
+        ..StreamLoad::requests(
+            paddock.url(),
+            std::slice::from_ref(&key),
+            STREAMS_PER_REPLICA,
+            plan.length * 2,
+            Duration::ZERO,
+        )
+        .for_length(plan.length)
     };
     let (first_load, second_load) = (load(&first), load(&second));
     let (one, two) = tokio::try_join!(first_load.run(&cores.load), second_load.run(&cores.load))?;
     ensure!(one.streams + two.streams > 0, "no stream was admitted: {one:?}, {two:?}");
     let used = used(&database, one.streams + two.streams).await?;
     Ok(Budget {
-        budget: BUDGET,
+        limit: BUDGET,
         admitted: one.streams + two.streams,
         refused: one.refused + two.refused,
         failed: one.failed + two.failed,
@@ -110,7 +116,7 @@ impl Budget {
             "## Budget\n\n{} streams at once on two replicas, with a key of {} tokens per day; each stream takes {RESERVATION}. {} were \
              admitted, {} refused, {} failed. They used {} tokens: {} more than the budget.\n",
             STREAMS_PER_REPLICA * 2,
-            self.budget,
+            self.limit,
             self.admitted,
             self.refused,
             self.failed,

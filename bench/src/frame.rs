@@ -3,8 +3,6 @@
 //!
 //! The stamp is in the content, because some proxies decode a frame and encode it again.
 
-use std::ops::RangeInclusive;
-
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
@@ -102,10 +100,11 @@ impl Stamp {
 
 /// The words between the first `mark` and the next text that is not a number.
 fn numbers_after<'t>(text: &'t [u8], mark: &str) -> Option<impl Iterator<Item = &'t str>> {
-    const LONGEST: RangeInclusive<usize> = 1..=110;
+    /// Five numbers of 64 bits, and what separates them.
+    const MAX_LENGTH: usize = 110;
     let begin = memmem::find(text, mark.as_bytes())? + mark.len();
     let rest = &text[begin..];
-    let length = rest.iter().take(*LONGEST.end()).take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
+    let length = rest.iter().take(MAX_LENGTH).take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
     Some(std::str::from_utf8(&rest[..length]).ok()?.split(' '))
 }
 

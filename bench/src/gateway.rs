@@ -89,7 +89,7 @@ fn measure_round(plan: &Plan, cores: &Cores, peer: &Peer, measured: &mut Measure
     let spent = || peer.process.map_or(Ok(std::time::Duration::ZERO), processor_time);
     let (before, began) = (spent()?, Instant::now());
     let many = load.run(&url, MANY_CONNECTIONS, plan.length)?;
-    let (spent, took) = ((spent()? - before).as_secs_f64(), began.elapsed().as_secs_f64());
+    let (spent, took) = (spent()?.saturating_sub(before).as_secs_f64(), began.elapsed().as_secs_f64());
     measured.processor.push((spent * 1e6 / (many.rate * plan.length.as_secs_f64()), spent / took));
     measured.many.push(many);
     Ok(())

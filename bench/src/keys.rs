@@ -130,7 +130,7 @@ async fn scans(database: &Database) -> Result<f64> {
 async fn scans_since(database: &Database, before: f64) -> Result<f64> {
     const REPORT_INTERVAL: Duration = Duration::from_secs(11);
     let mut last = (scans(database).await?, Instant::now());
-    eventually("the counts of PostgreSQL to be complete", Duration::from_secs(60), async || {
+    eventually("the counts of PostgreSQL to be complete", Duration::from_mins(1), async || {
         let now = scans(database).await.map_err(|error| error.to_string())?;
         if (now - last.0).abs() > 0.5 {
             last = (now, Instant::now());

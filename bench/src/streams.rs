@@ -195,12 +195,11 @@ impl Streams {
                 row.delay_p50,
                 row.delay_p99,
             ];
+            // A slow peer may begin no stream in time.
+            let time = |time: f64| if row.first_p50 > 0.0 { format!("{time:.0}") } else { "-".to_owned() };
             let FrameErrors { lost, merged, split, reordered } = row.frame_errors;
             let counts = [row.frames, lost, merged, split, reordered, row.failed].map(|count| count.to_string());
-            (
-                format!("{}, {}", row.case, row.peer),
-                times.map(|f| format!("{f:.0}")).into_iter().chain(counts).collect(),
-            )
+            (format!("{}, {}", row.case, row.peer), times.map(time).into_iter().chain(counts).collect())
         });
         let columns = [
             "added first p50 us",
