@@ -61,6 +61,8 @@ pub(crate) enum Script<'a> {
     NewUser,
     /// A sign-in.
     Login { username: &'a str, password: &'a str },
+    /// Chats with keys that do not exist, of so many key ids. They are refused, which is no error.
+    FalseKeys { ids: u32 },
 }
 
 /// wrk, ready to run.
@@ -124,9 +126,11 @@ end
 wrk.body = '{{"username":"{username}","password":"{password}"}}'
 "#
         ),
+        Script::FalseKeys { ids } => format!("local IDS = {ids}\n{}", include_str!("false_keys.lua")),
     };
+    let refusals = if matches!(script, Script::FalseKeys { .. }) { "e.status" } else { "0" };
     let key = match script {
-        Script::Login { .. } => String::new(),
+        Script::Login { .. } | Script::FalseKeys { .. } => String::new(),
         _ => format!("wrk.headers[\"Authorization\"] = \"Bearer {key}\"\n"),
     };
     format!(
@@ -135,14 +139,14 @@ wrk.body = '{{"username":"{username}","password":"{password}"}}'
   local e = summary.errors
   io.write(string.format('measure {{"rate":%f,"p50":%f,"p99":%f,"errors":%d}}\n',
     summary.requests / summary.duration * 1000000, latency:percentile(50), latency:percentile(99),
-    e.connect + e.read + e.write + e.status + e.timeout))
+    e.connect + e.read + e.write + e.status + e.timeout - {refusals}))
 end
 "#
     )
 }
 
 /// The middle of a figure; of an even number of measurements, the upper of the two middle ones.
-fn median(measures: &[Measure], figure: impl Fn(&Measure) -> f64) -> f64 {
+pub(crate) fn median<T>(measures: &[T], figure: impl Fn(&T) -> f64) -> f64 {
     let mut values: Vec<f64> = measures.iter().map(figure).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -22,8 +22,6 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) cores: usize,
     pub(crate) pinned: bool,
-    pub(crate) load_before: String,
-    pub(crate) load_after: String,
     pub(crate) paddock: String,
     pub(crate) commit: String,
     pub(crate) optimised: bool,
@@ -35,8 +33,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine, with its load before the run and now.
-    pub(crate) fn observe(pinned: &Cores, plan: &Plan, load_before: &str) -> Result<Self> {
+    /// This machine.
+    pub(crate) fn observe(pinned: &Cores, plan: &Plan) -> Result<Self> {
         let commit = run(Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(repository()));
         let wrk = run(Command::new("sh").args(["-c", "\"$0\" -v 2>&1 | head -1; true"]).arg(Part::Wrk.locate()?))?;
         let postgres = run(Command::new(Part::Postgres.locate()?.join("postgres")).arg("--version"))?;
@@ -44,8 +42,6 @@ impl Machine {
             processor: processor(),
             cores: cores(),
             pinned: !pinned.proxy.is_empty(),
-            load_before: load_before.trim().to_owned(),
-            load_after: load_average().trim().to_owned(),
             paddock: run(Command::new(executable()?).arg("--version"))?.trim().to_owned(),
             commit: commit.map(|c| c.trim().to_owned()).unwrap_or_default(),
             optimised: !cfg!(debug_assertions),
@@ -58,9 +54,10 @@ impl Machine {
     }
 }
 
-/// The machine's load average, as the kernel writes it; empty when unknown.
+/// The machine's load averages of 1, 5 and 15 minutes; empty when unknown.
 pub(crate) fn load_average() -> String {
-    fs::read_to_string("/proc/loadavg").unwrap_or_default()
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn processor() -> String {

@@ -10,7 +10,12 @@ use paddock_tests::{
 
 /// `paddock api` on this database, without a rate limit that the load would meet.
 pub(crate) fn launch(database_url: &str) -> Result<Launch> {
-    Ok(Launch::new(&["api"], database_url)?.env("RATE_LIMIT_PER_MINUTE", "1000000000").env("LOG_LEVEL", "warn"))
+    Ok(launch_with_log(database_url)?.env("LOG_LEVEL", "warn"))
+}
+
+/// The same with its default log: a line for each request.
+pub(crate) fn launch_with_log(database_url: &str) -> Result<Launch> {
+    Ok(Launch::new(&["api"], database_url)?.env("RATE_LIMIT_PER_MINUTE", "1000000000"))
 }
 
 /// The commands that pin processes: the load to one core, the proxy to another. Empty on a machine
@@ -42,10 +47,8 @@ pub(crate) struct Upstream {
 
 /// Starts the stand-in for Ollama through a command such as `taskset -c 0`.
 pub(crate) async fn start_upstream(prefix: &[String]) -> Result<Upstream> {
-    let own = std::env::current_exe()?;
-    let mut words = prefix.iter().map(Into::into).chain([own.into_os_string()]);
-    let mut command = Command::new(words.next().context("a program")?);
-    command.args(words).arg("upstream");
+    let mut command = own_command(prefix)?;
+    command.arg("upstream");
     let server = Process::start("upstream", command, Signal::Term)?;
     let log = server.log().clone();
     let url = server
@@ -56,4 +59,13 @@ pub(crate) async fn start_upstream(prefix: &[String]) -> Result<Upstream> {
         })
         .await?;
     Ok(Upstream { url, _server: server })
+}
+
+/// This executable, started through a command such as `taskset -c 0`.
+pub(crate) fn own_command(prefix: &[String]) -> Result<Command> {
+    let own = std::env::current_exe()?;
+    let mut words = prefix.iter().map(Into::into).chain([own.into_os_string()]);
+    let mut command = Command::new(words.next().context("a program")?);
+    command.args(words);
+    Ok(command)
 }

@@ -19,7 +19,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A running nginx with one worker.
 pub struct Nginx {
     url: String,
-    _server: Process,
+    server: Process,
     _folder: TempDir,
 }
 
@@ -42,7 +42,7 @@ impl Nginx {
                 Ok(())
             })
             .await?;
-        Ok(Self { url, _server: server, _folder: folder })
+        Ok(Self { url, server, _folder: folder })
     }
 
     /// Starts nginx with TLS in front of `upstream` (`host:port`), with the server's certificate. It
@@ -59,13 +59,19 @@ impl Nginx {
                 Ok(())
             })
             .await?;
-        Ok(Self { url: format!("https://127.0.0.1:{port}/ollama"), _server: server, _folder: folder })
+        Ok(Self { url: format!("https://127.0.0.1:{port}/ollama"), server, _folder: folder })
     }
 
     /// Its base URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its main process, whose child is the worker.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.server
     }
 
     /// Its version, such as `nginx/1.22.1`.
@@ -94,7 +100,7 @@ fn common(folder: &str) -> String {
         r"daemon off;
 worker_processes 1;
 pid {folder}/pid;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/body;
@@ -103,6 +109,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     client_max_body_size 32m;
+    client_body_buffer_size 1m;
     keepalive_requests 1000000000;
     map_hash_bucket_size 256;
 "

@@ -46,6 +46,11 @@ pub enum Part {
     Python,
     /// A Python with LlamaIndex, which only `make soak` installs.
     LlamaIndex,
+    /// A Python with FastAPI, for a gateway that the benchmarks compare with Paddock. Only `make
+    /// bench` installs it.
+    Fastapi,
+    /// A Python with the proxy of LiteLLM, for the same.
+    Litellm,
     /// The executable `jq`, which pages of the documentation use.
     Jq,
     /// The executable `sqlite3`, for the same.
@@ -82,6 +87,8 @@ impl Part {
             Self::Wrk => "wrk",
             Self::Python => "python",
             Self::LlamaIndex => "llama-index",
+            Self::Fastapi => "fastapi",
+            Self::Litellm => "litellm",
             Self::Jq => "jq",
             Self::Sqlite => "sqlite",
             Self::Promtool => "promtool",

@@ -11,7 +11,22 @@ use serde_json::Value;
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_section_measures_both_sides(
-    #[values("gateway", "login", "writes", "lists", "memory")] section: &'static str,
+    #[values(
+        "gateway",
+        "streams",
+        "capacity",
+        "long-prompts",
+        "keys",
+        "overload",
+        "fairness",
+        "budget",
+        "slow-readers",
+        "login",
+        "writes",
+        "lists",
+        "memory"
+    )]
+    section: &'static str,
 ) {
     story(async move {
         for part in [Part::Postgres, Part::Nginx, Part::Wrk] {
@@ -20,16 +35,18 @@ async fn a_section_measures_both_sides(
         let folder = scratch_dir("bench")?;
         let report = tokio::task::spawn_blocking(move || measure(section, folder.path())).await??;
         ensure!(report.as_object().is_some_and(|found| found.contains_key(section)), "{report}");
-        assert_figures(section, &report[section])
+        assert_figures(section, &report[section])?;
+        assert_frames(&report[section])?;
+        assert_verdicts(section, &report["targets"])
     })
     .await;
 }
 
 /// Runs one round of a second, and returns the report.
 fn measure(section: &str, folder: &Path) -> Result<Value> {
-    let bench = ["--rounds", "1", "--seconds", "1", "--events", "2000", "--only", section];
+    let bench = ["--rounds", "1", "--seconds", "1", "--events", "2000", "--keys", "50", "--streams", "100"];
     let mut command = Command::new(built("paddock-bench")?);
-    let text = run(command.args(bench).env("CARGO_TARGET_DIR", folder))?;
+    let text = run(command.args(bench).args(["--only", section]).env("CARGO_TARGET_DIR", folder))?;
     ensure!(text.contains("Not a release build") == cfg!(debug_assertions), "{text}");
     let report = std::fs::read(folder.join("bench/report.json")).context("the report")?;
     Ok(serde_json::from_slice(&report)?)
@@ -50,4 +67,30 @@ fn assert_figures(name: &str, found: &Value) -> Result<()> {
         // serde_json writes NaN and infinity as null.
         Value::Null | Value::Bool(_) => Err(anyhow::anyhow!("{name} is no figure: {found}")),
     }
+}
+
+/// Asserts that Paddock and the fake upstream neither lost nor changed a frame.
+fn assert_frames(found: &Value) -> Result<()> {
+    for row in found["rows"].as_array().into_iter().flatten() {
+        if !matches!(row["peer"].as_str(), Some("direct" | "paddock")) {
+            continue;
+        }
+        let errors = row["frame_errors"].as_object().into_iter().flatten().map(|(_, count)| count);
+        for count in errors.chain(["failed", "stream_errors"].iter().filter_map(|name| row.get(name))) {
+            ensure!(*count == 0, "frames or streams with errors: {row}");
+        }
+    }
+    Ok(())
+}
+
+/// Asserts that each measure of the gateway has a verdict.
+fn assert_verdicts(section: &str, targets: &Value) -> Result<()> {
+    let targets = targets.as_array().context("the targets")?;
+    let has_targets = !matches!(section, "login" | "writes" | "lists");
+    ensure!(targets.is_empty() != has_targets, "{targets:?}");
+    for target in targets {
+        ensure!(target["figure"].is_number(), "no figure: {target}");
+        ensure!(matches!(target["verdict"].as_str(), Some("goal met" | "met" | "missed")), "no verdict: {target}");
+    }
+    Ok(())
 }
