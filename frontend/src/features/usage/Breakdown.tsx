@@ -80,6 +80,8 @@ export function Breakdown(props: Props) {
     keys: shown.map((group) => group.key),
   });
   const names = namesOf(view, shownNames, isOneUser);
+  // With their names, so that no row changes its height, and nothing below them moves.
+  const rows = query.data && !shownNames.isLoading ? shown : undefined;
   const open = (group: Group) =>
     onSearch({ ...narrowed(group, view), page: undefined, sort: undefined });
   return (
@@ -110,11 +112,7 @@ export function Breakdown(props: Props) {
       </div>
       <Table
         what={t(`what.${view}`)}
-        // With their names, so that no row changes its height.
-        query={{
-          ...query,
-          data: query.data && !shownNames.isLoading ? { rows: shown } : undefined,
-        }}
+        query={{ ...query, data: rows && { rows } }}
         columns={columnsOf({
           view,
           names,
@@ -140,12 +138,12 @@ export function Breakdown(props: Props) {
           </EmptyState>
         }
       />
-      {totals.estimated > 0 && (
+      {rows !== undefined && totals.estimated > 0 && (
         <p className="border-line border-t px-4 py-2 text-muted text-sm">
           {t("table.estimated", { count: totals.estimated })}
         </p>
       )}
-      {groups.length > PAGE_SIZE && (
+      {rows !== undefined && groups.length > PAGE_SIZE && (
         <Pagination
           what={t(`what.${view}`)}
           page={page}
