@@ -56,19 +56,22 @@ function Verified({ chain: { state, verified, complete_at } }: { chain: Chain })
       <span>
         {verified === null
           ? t("chain.verifyingFirst")
-          : t(isDone ? "chain.verified" : "chain.verifying", {
+          : t("chain.verified", {
               position: verified.position,
               when: timeAgo(verified.at, now),
             })}
-        {/* A line of its own, and last: the times change their length, and nothing moves. */}
+        {/* Always two lines, and last: whatever they say, nothing moves. */}
         <span className="block text-muted">
-          {complete_at === null
-            ? t("chain.wholeFirst")
-            : t("chain.whole", { when: timeAgo(complete_at, now) })}
+          {isDone || verified === null ? wholeText(complete_at, now) : t("chain.verifying")}
         </span>
       </span>
     </p>
   );
+}
+
+function wholeText(completeAt: string | null, now: number): string {
+  if (completeAt === null) return t("chain.wholeFirst");
+  return t("chain.whole", { when: timeAgo(completeAt, now) });
 }
 
 /** The server's clock may be ahead of this one. */
