@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help run ui ui-build ui-check screenshots demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit
+.PHONY: help run ui ui-build ui-check ui-figures screenshots demo test soak fuzz bench drift lint fmt generate testbed seed migrate deny audit
 
 CARGO ?= cargo
 # Always the whole workspace and one profile. Another selection of packages unifies features
@@ -63,6 +63,12 @@ ui: frontend/node_modules ## Serve the web UI with reload on change, in front of
 ui-check: frontend/node_modules ## Check format, types and unused code of the web UI, and test its parts
 	@npm --prefix frontend run check
 	@npm --prefix frontend test
+
+ui-figures: ui-build ## Measure the web UI in Chromium: loads, frames of long lists and of a long answer, beside their budgets
+	@$(BUILD)
+	@tests/testbed/install chrome sqlite
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	  PADDOCK_BIN=$(abspath $(TARGET))/paddock DATABASE_FILE="$$folder/paddock.db" npm --prefix frontend run figures
 
 screenshots: ui-build ## Make the pictures of docs/pictures: every page of the web UI in light and dark
 	@$(BUILD)

@@ -116,7 +116,7 @@ test("the same by keyboard alone", async ({ page, watch }) => {
   await expect(page.getByRole("dialog")).toBeHidden();
 });
 
-const NO_ROLE = "none: may only see the own account";
+const NO_ROLE = "none: may only see My account";
 
 /** The secret of the dialog that is open. */
 async function readSecret(page: Page): Promise<string> {

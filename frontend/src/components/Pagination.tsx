@@ -21,7 +21,7 @@ export function Pagination({ what, page, pageSize, total, onPage }: Props) {
   return (
     <nav
       aria-label={t("list.page", { what })}
-      className="flex items-center justify-between gap-3 border-line border-t px-3 py-1.5 text-muted text-sm"
+      className="flex items-center justify-between gap-3 border-line border-t px-4 py-1.5 text-muted text-sm"
     >
       <p className="tabular-nums">
         {t("list.range", { first: Math.min(first, last), last, total })}

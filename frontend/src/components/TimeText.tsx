@@ -11,9 +11,13 @@ interface Props {
   isShort?: boolean;
 }
 
+/** In milliseconds. */
+const STEP = 10_000;
+
 /** How long ago or until when, with the exact time as its title. */
 export function TimeText({ time, never, isShort = false }: Props) {
-  const now = useNow(10_000);
+  // The clock is behind by up to a step, and what has just happened is not yet to come.
+  const now = useNow(STEP) + STEP;
   if (time === null) return <span className="text-muted">{never ?? t("time.never")}</span>;
   return (
     <time dateTime={time} title={absoluteTime(time)} className="whitespace-nowrap">

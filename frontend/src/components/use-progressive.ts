@@ -1,8 +1,9 @@
 import { useEffect, useState } from "react";
 
-/** How many rows are shown at once, and how many more with each frame. More than a screen has. */
-const FIRST = 60;
-const STEP = 30;
+/** No row is lower, in pixels: a screen has at most as many rows as this allows. */
+const MIN_ROW_HEIGHT = 32;
+/** How many rows are added with each frame. */
+const STEP = 15;
 
 interface Shown<Row> {
   rows: readonly Row[];
@@ -10,17 +11,17 @@ interface Shown<Row> {
 }
 
 /**
- * The first of many rows at once and the others frame by frame, so that a long list does not stop
+ * The rows that fill a screen at once and the others frame by frame, so that a long list does not stop
  * the page. A list that is only brought up to date stays as long as it was.
  */
 export function useProgressive<Row>(
   rows: readonly Row[],
   keyOf: (row: Row) => string | number,
 ): readonly Row[] {
-  const [shown, setShown] = useState<Shown<Row>>({ rows, count: FIRST });
+  const [shown, setShown] = useState<Shown<Row>>(() => ({ rows, count: rowsOnScreen() }));
   let { count } = shown;
   if (rows !== shown.rows) {
-    if (!isContinued(shown.rows, rows, keyOf)) count = FIRST;
+    if (!isContinued(shown.rows, rows, keyOf)) count = rowsOnScreen();
     setShown({ rows, count });
   }
   const isWhole = count >= rows.length;
@@ -33,6 +34,10 @@ export function useProgressive<Row>(
     return () => cancelAnimationFrame(frame);
   }, [isWhole, count]);
   return isWhole ? rows : rows.slice(0, count);
+}
+
+function rowsOnScreen(): number {
+  return Math.ceil(window.innerHeight / MIN_ROW_HEIGHT);
 }
 
 /** Whether a row of the old list is in the new one. */

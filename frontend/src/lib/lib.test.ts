@@ -37,8 +37,9 @@ describe("relativeTime", () => {
     ["2026-11-30T11:59:40Z", "just now"],
     ["2026-11-30T12:00:20Z", "in less than a minute"],
     ["2026-11-30T11:58:00Z", "2 minutes ago"],
-    ["2026-11-30T14:59:00Z", "in 2 hours"],
-    ["2026-11-28T12:00:00Z", "2 days ago"],
+    ["2026-11-30T14:59:00Z", "in 3 hours"],
+    ["2026-11-27T13:00:00Z", "2 days ago"],
+    ["2026-12-07T11:59:00Z", "in 7 days"],
   ])("%s is %s", (time, words) => {
     expect(relativeTime(time, now)).toBe(words);
   });

@@ -20,7 +20,10 @@ export function absoluteTime(time: string | number): string {
   return ABSOLUTE.format(new Date(time));
 }
 
-/** The distance from `now`, as in `3 minutes ago` or `in 2 days`; short: `3 min. ago`. */
+/**
+ * The distance from `now`, as in `3 minutes ago` or `in 2 days`; short: `3 min. ago`. The future is
+ * rounded: what ends in 7 days still does a minute later.
+ */
 export function relativeTime(
   time: string | number,
   now: number,
@@ -29,7 +32,8 @@ export function relativeTime(
   const distance = new Date(time).getTime() - now;
   for (const [unit, milliseconds] of UNITS) {
     if (Math.abs(distance) >= milliseconds) {
-      return RELATIVE[style].format(Math.trunc(distance / milliseconds), unit);
+      const count = distance / milliseconds;
+      return RELATIVE[style].format(count > 0 ? Math.round(count) : Math.trunc(count), unit);
     }
   }
   return distance > 0 ? "in less than a minute" : "just now";

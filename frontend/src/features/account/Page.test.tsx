@@ -35,34 +35,16 @@ describe("my account", () => {
     expect(within(keys).queryByRole("button")).not.toBeInTheDocument();
   });
 
-  it("shows what is left of each limit and when it is full again", async () => {
+  it("shows what is left of the limits that apply", async () => {
+    const limit = { limit: 1000, used: 150, reserved: 100, left: 750, is_enforced: true };
     const resets_at = new Date(Date.now() + 3 * 3_600_000 + 5_000).toISOString();
-    const limit = {
-      limit: 1000,
-      used: 150,
-      reserved: 100,
-      left: 750,
-      resets_at,
-      is_enforced: true,
-    };
-    server.use(
-      http.get("*/me/usage", () =>
-        HttpResponse.json(
-          anOwnUsage({
-            tokens_per_day: limit,
-            max_concurrent: { limit: 4, in_flight: 1, left: 3, is_enforced: true },
-          }),
-        ),
-      ),
-    );
+    const limits = { tokens_per_day: { ...limit, resets_at } };
+    server.use(http.get("*/me/usage", () => HttpResponse.json(anOwnUsage(limits))));
     await renderApp("/account", { as: ada });
-    const row = (await screen.findByText("Tokens per day")).closest("tr") as HTMLElement;
-    expect(row).toHaveTextContent("750 of 1,000");
-    expect(row).toHaveTextContent("in 3 hours");
-    const concurrent = screen.getByText("Concurrent requests").closest("tr");
-    expect(concurrent).toHaveTextContent("3 of 4");
-    const other = screen.getByText("Tokens per month").closest("tr");
-    expect(other).toHaveTextContent("No limit");
+    const panel = within(await screen.findByRole("region", { name: "What is left" }));
+    expect(await panel.findByText("750 of 1,000 left")).toBeInTheDocument();
+    expect(panel.getByText("full again in 3 hours")).toBeInTheDocument();
+    expect(panel.queryByText("Tokens this month (UTC)")).not.toBeInTheDocument();
   });
 
   it("shows the usage of today and this month", async () => {
@@ -83,11 +65,11 @@ describe("my account", () => {
   it("shows why the limits cannot be read, with Retry", async () => {
     server.use(http.get("*/me/usage", () => problem(503, { kind: "unavailable" })));
     const { user } = await renderApp("/account", { as: ada });
-    const limits = await screen.findByRole("region", { name: "Limits" });
-    const retry = await within(limits).findByRole("button", { name: "Retry limits" });
+    const limits = await screen.findByRole("region", { name: "What is left" });
+    const retry = await within(limits).findByRole("button", { name: "Retry your limits" });
     server.use(http.get("*/me/usage", () => HttpResponse.json(anOwnUsage())));
     await user.click(retry);
-    expect(await within(limits).findByText("Tokens per day")).toBeInTheDocument();
+    expect(await within(limits).findByText("No limit applies to you.")).toBeInTheDocument();
   });
 });
 

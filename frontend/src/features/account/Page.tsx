@@ -1,14 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { RotateCw } from "lucide-react";
 import type { ReactNode } from "react";
-import { meQuery, useProfile } from "@/api/me";
+import { limitsQuery, meQuery, useProfile } from "@/api/me";
 import { Button } from "@/components/Button";
 import { HeldBack } from "@/components/HeldBack";
+import { LimitsLeft } from "@/components/LimitsLeft";
 import { PageHeader } from "@/components/PageHeader";
-import { Limits } from "@/features/account/Limits";
 import { Password } from "@/features/account/Password";
 import { Profile } from "@/features/account/Profile";
-import { ownUsageQuery } from "@/features/account/queries";
 import { Sessions } from "@/features/account/Sessions";
 import { t } from "@/features/account/text";
 import { Usage } from "@/features/account/Usage";
@@ -24,10 +23,10 @@ interface Props {
 export function AccountPage({ onSignedOut, children }: Props) {
   const profile = useProfile();
   const me = useQuery(meQuery);
-  const usage = useQuery(ownUsageQuery);
+  const limits = useQuery(limitsQuery);
   const refresh = () => {
     void me.refetch();
-    void usage.refetch();
+    void limits.refetch();
   };
   return (
     <>
@@ -35,7 +34,7 @@ export function AccountPage({ onSignedOut, children }: Props) {
         title={t("page.title")}
         description={t("page.description")}
         actions={
-          <Button icon={RotateCw} isBusy={me.isFetching || usage.isFetching} onClick={refresh}>
+          <Button icon={RotateCw} isBusy={me.isFetching || limits.isFetching} onClick={refresh}>
             {t("page.refresh")}
           </Button>
         }
@@ -43,16 +42,16 @@ export function AccountPage({ onSignedOut, children }: Props) {
       <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,7fr)_minmax(0,5fr)]">
         <div className="flex min-w-0 flex-col gap-4">
           <Profile profile={profile} />
-          <Limits usage={usage} />
+          <LimitsLeft limits={limits} />
         </div>
         <div className="flex min-w-0 flex-col gap-4">
-          <HeldBack while={usage.isPending}>
+          <HeldBack while={limits.isPending}>
             <Password email={profile.email} onChanged={onSignedOut} />
             <Sessions onSignedOut={onSignedOut} />
           </HeldBack>
         </div>
       </div>
-      <HeldBack while={usage.isPending}>
+      <HeldBack while={limits.isPending}>
         <Usage profile={me} />
         {children}
       </HeldBack>

@@ -1,15 +1,9 @@
-import { queryOptions, useMutation } from "@tanstack/react-query";
+import { useMutation } from "@tanstack/react-query";
 import { client, unwrap } from "@/api/client";
 import type { components } from "@/api/schema";
 import { signOut } from "@/api/session";
 
 type ChangePassword = components["schemas"]["ChangePassword"];
-
-/** The own usage of this month, and what is left of each limit now. */
-export const ownUsageQuery = queryOptions({
-  queryKey: ["account", "usage"],
-  queryFn: ({ signal }) => unwrap(client.GET("/me/usage", { signal })),
-});
 
 /** The server ends every session with the change; the sign-out tells the other tabs. */
 export function useChangePassword() {

@@ -14,7 +14,7 @@ export function ChainState({ chain }: { chain: UseQueryResult<Chain> }) {
   const { data, error, refetch } = chain;
   if (data === undefined) {
     return error === null ? (
-      <div className="min-h-7">
+      <div className="min-h-10">
         <Skeleton label={t("chain.loading")} lines={1} />
       </div>
     ) : (
@@ -29,8 +29,7 @@ export function ChainState({ chain }: { chain: UseQueryResult<Chain> }) {
           <p>{t("chain.brokenDetail")}</p>
         </Notice>
       )}
-      <div className="flex min-h-7 flex-wrap items-center gap-x-5 gap-y-1 text-sm">
-        {data.state !== "broken" && <Verified chain={data} />}
+      <div className="flex min-h-10 flex-wrap items-center gap-x-6 gap-y-1 text-sm">
         <p className="flex min-w-0 flex-wrap items-center gap-x-1.5 text-muted">
           {t("chain.head", { position: data.head.position })}
           <code title={data.head.hash} className="font-mono text-xs">
@@ -38,6 +37,7 @@ export function ChainState({ chain }: { chain: UseQueryResult<Chain> }) {
           </code>
           <CopyButton text={`${data.head.position} ${data.head.hash}`} target={t("chain.copy")} />
         </p>
+        {data.state !== "broken" && <Verified chain={data} />}
       </div>
     </section>
   );
@@ -56,18 +56,22 @@ function Verified({ chain: { state, verified, complete_at } }: { chain: Chain })
       <span>
         {verified === null
           ? t("chain.verifyingFirst")
-          : t(isDone ? "chain.verified" : "chain.verifying", {
+          : t("chain.verified", {
               position: verified.position,
               when: timeAgo(verified.at, now),
             })}
-        {complete_at !== null && (
-          <span className="block text-muted sm:ms-2 sm:inline">
-            {t("chain.whole", { when: timeAgo(complete_at, now) })}
-          </span>
-        )}
+        {/* Always two lines, and last: whatever they say, nothing moves. */}
+        <span className="block text-muted">
+          {isDone || verified === null ? wholeText(complete_at, now) : t("chain.verifying")}
+        </span>
       </span>
     </p>
   );
+}
+
+function wholeText(completeAt: string | null, now: number): string {
+  if (completeAt === null) return t("chain.wholeFirst");
+  return t("chain.whole", { when: timeAgo(completeAt, now) });
 }
 
 /** The server's clock may be ahead of this one. */

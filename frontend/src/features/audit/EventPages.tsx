@@ -18,7 +18,7 @@ export function EventPages({ page: { rows, next }, search, onSearch }: Props) {
   return (
     <nav
       aria-label={t("list.pages")}
-      className="flex flex-wrap items-center justify-between gap-3 border-line border-t px-3 py-1.5 text-muted text-sm"
+      className="flex flex-wrap items-center justify-between gap-3 border-line border-t px-4 py-1.5 text-muted text-sm"
     >
       <p className="tabular-nums">{t("list.range", { first: first.id, last: last.id })}</p>
       <div className="flex gap-1">

@@ -60,7 +60,7 @@ function columnsOf(directory: Directory, onOpen: (id: number) => void): Column<A
     {
       id: "user",
       header: t("column.user"),
-      width: "w-[22%]",
+      width: "w-[20%]",
       cell: (event) => actorCell(event, directory),
     },
     {
@@ -73,7 +73,7 @@ function columnsOf(directory: Directory, onOpen: (id: number) => void): Column<A
     {
       id: "agent",
       header: t("column.agent"),
-      width: "w-[14%]",
+      width: "w-[12%]",
       cell: ({ user_agent }) =>
         user_agent === null ? (
           <None />

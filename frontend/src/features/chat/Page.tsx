@@ -96,7 +96,7 @@ export function ChatPage({ search, onSearch }: Props) {
               />
             </div>
           )}
-          <div className="flex min-h-0 min-w-0 flex-1 flex-col max-lg:h-[max(30rem,calc(100dvh-14rem))]">
+          <div className="flex min-h-0 min-w-0 flex-col max-lg:h-[max(24rem,calc(100dvh-20rem))] lg:flex-1">
             <Messages turns={turns} isBusy={isBusy} onRetry={onRetry} />
             <div className="border-line border-t">
               <Composer

@@ -1,8 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { Info, KeyRound } from "lucide-react";
-import { lazy, Suspense, useState } from "react";
+import { lazy, type ReactNode, Suspense, useState } from "react";
 import { Button } from "@/components/Button";
 import { EmptyState } from "@/components/EmptyState";
+import { HeldBack } from "@/components/HeldBack";
 import { IconButton } from "@/components/IconButton";
 import { Pagination } from "@/components/Pagination";
 import { Panel } from "@/components/Panel";
@@ -22,8 +23,14 @@ const KeyDialog = lazy(async () => {
 
 const PAGE_SIZE = 10;
 
-/** The keys of one user, in the panel of that user. */
-export function Credentials({ userId }: { userId: number }) {
+interface Props {
+  userId: number;
+  /** What stands below the keys. */
+  children: ReactNode;
+}
+
+/** The keys of one user, among the panels of that user. */
+export function Credentials({ userId, children }: Props) {
   const [page, setPage] = useState(1);
   const [dialog, setDialog] = useState<OpenDialog>();
   const keys = useQuery(keysQuery({ user_id: userId, page }, PAGE_SIZE));
@@ -39,37 +46,40 @@ export function Credentials({ userId }: { userId: number }) {
     },
   ];
   return (
-    <Panel title={t("panel.title")} level={3} description={t("panel.description")} isFlush>
-      <div className="px-4 pb-3">
-        <QuickIssue
-          userId={userId}
-          onOptions={() => setDialog({ kind: "issue", ownerId: userId })}
+    <>
+      <Panel title={t("panel.title")} level={3} description={t("panel.description")} isFlush>
+        <div className="px-4 pb-3">
+          <QuickIssue
+            userId={userId}
+            onOptions={() => setDialog({ kind: "issue", ownerId: userId })}
+          />
+        </div>
+        <Table
+          what={t("panel.what")}
+          query={keys}
+          columns={columns}
+          rowKey={(key) => key.id}
+          empty={
+            <EmptyState icon={KeyRound} title={t("panel.none")}>
+              {t("panel.noneDetail")}
+            </EmptyState>
+          }
         />
-      </div>
-      <Table
-        what={t("panel.what")}
-        query={keys}
-        columns={columns}
-        rowKey={(key) => key.id}
-        empty={
-          <EmptyState icon={KeyRound} title={t("panel.none")}>
-            {t("panel.noneDetail")}
-          </EmptyState>
-        }
-      />
-      <Pagination
-        what={t("panel.what")}
-        page={page}
-        pageSize={PAGE_SIZE}
-        total={keys.data?.total ?? 0}
-        onPage={setPage}
-      />
-      {dialog !== undefined && (
-        <Suspense>
-          <KeyDialog dialog={dialog} onDialog={setDialog} isDirect />
-        </Suspense>
-      )}
-    </Panel>
+        <Pagination
+          what={t("panel.what")}
+          page={page}
+          pageSize={PAGE_SIZE}
+          total={keys.data?.total ?? 0}
+          onPage={setPage}
+        />
+        {dialog !== undefined && (
+          <Suspense>
+            <KeyDialog dialog={dialog} onDialog={setDialog} isDirect />
+          </Suspense>
+        )}
+      </Panel>
+      <HeldBack while={keys.isPending}>{children}</HeldBack>
+    </>
   );
 }
 

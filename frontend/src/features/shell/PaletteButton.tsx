@@ -14,7 +14,7 @@ export function PaletteButton({ onOpen }: { onOpen: () => void }) {
     >
       <Search aria-hidden className="size-4 shrink-0" />
       {t("palette.open")}
-      <kbd aria-hidden className="ms-auto rounded bg-subtle px-1.5 font-sans text-xs">
+      <kbd aria-hidden className="ms-auto max-lg:hidden rounded bg-subtle px-1.5 font-sans text-xs">
         {IS_MAC ? "⌘K" : "Ctrl K"}
       </kbd>
     </button>

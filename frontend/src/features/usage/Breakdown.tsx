@@ -22,7 +22,14 @@ import {
   type View,
 } from "@/features/usage/search";
 import { t } from "@/features/usage/text";
-import { type Group, groupsOf, sortGroups, sumOf, tokensOf } from "@/features/usage/totals";
+import {
+  type Group,
+  groupsOf,
+  sortByName,
+  sortGroups,
+  sumOf,
+  tokensOf,
+} from "@/features/usage/totals";
 import { oneOf } from "@/lib/search";
 
 interface Props {
@@ -53,10 +60,12 @@ export function Breakdown(props: Props) {
   const { page = 1 } = search;
   const sort = readSort(search.sort);
   const unsorted = useMemo(() => groupsOf(query.data ?? [], view), [query.data, view]);
-  const groups = useMemo(() => {
-    const { sortable } = namesOf(view, directory, isOneUser);
-    return sortGroups(unsorted, readSort(search.sort), sortable);
-  }, [unsorted, view, directory, isOneUser, search.sort]);
+  // Only once for all columns: it takes longer than a sort by number.
+  const byName = useMemo(
+    () => sortByName(unsorted, namesOf(view, directory, isOneUser).sortable),
+    [unsorted, view, directory, isOneUser],
+  );
+  const groups = useMemo(() => sortGroups(byName, readSort(search.sort)), [byName, search.sort]);
   const { totals, full, hasOthers } = useMemo(
     () => ({
       totals: sumOf(unsorted),
@@ -71,6 +80,8 @@ export function Breakdown(props: Props) {
     keys: shown.map((group) => group.key),
   });
   const names = namesOf(view, shownNames, isOneUser);
+  // With their names, so that no row changes its height, and nothing below them moves.
+  const rows = query.data && !shownNames.isLoading ? shown : undefined;
   const open = (group: Group) =>
     onSearch({ ...narrowed(group, view), page: undefined, sort: undefined });
   return (
@@ -101,11 +112,7 @@ export function Breakdown(props: Props) {
       </div>
       <Table
         what={t(`what.${view}`)}
-        // With their names, so that no row changes its height.
-        query={{
-          ...query,
-          data: query.data && !shownNames.isLoading ? { rows: shown } : undefined,
-        }}
+        query={{ ...query, data: rows && { rows } }}
         columns={columnsOf({
           view,
           names,
@@ -131,12 +138,12 @@ export function Breakdown(props: Props) {
           </EmptyState>
         }
       />
-      {totals.estimated > 0 && (
+      {rows !== undefined && totals.estimated > 0 && (
         <p className="border-line border-t px-4 py-2 text-muted text-sm">
           {t("table.estimated", { count: totals.estimated })}
         </p>
       )}
-      {groups.length > PAGE_SIZE && (
+      {rows !== undefined && groups.length > PAGE_SIZE && (
         <Pagination
           what={t(`what.${view}`)}
           page={page}

@@ -1,9 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
-import { useProfile } from "@/api/me";
+import { limitsQuery, useProfile } from "@/api/me";
 import { HeldBack } from "@/components/HeldBack";
+import { LimitsLeft } from "@/components/LimitsLeft";
 import { PageHeader } from "@/components/PageHeader";
-import { LimitsLeft } from "@/features/usage/LimitsLeft";
-import { limitsQuery } from "@/features/usage/queries";
 import type { ChangeSearch, UsageSearch, View } from "@/features/usage/search";
 import { t } from "@/features/usage/text";
 import { UsageReport } from "@/features/usage/UsageReport";

@@ -1,11 +1,10 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
-import { client, unwrap, unwrapPage } from "@/api/client";
+import { client, unwrapPage } from "@/api/client";
 import type { components } from "@/api/schema";
 import { isOneDay, type Period } from "@/features/usage/period";
 
 export type Totals = components["schemas"]["Totals"];
 export type UsageRow = components["schemas"]["UsageGroup"];
-export type LimitStates = components["schemas"]["LimitStates"];
 
 export interface UsageFilter {
   period: Period;
@@ -50,13 +49,3 @@ export function usageQuery(groups: string, filter: UsageFilter) {
 export function seriesQuery(filter: UsageFilter) {
   return usageQuery(isOneDay(filter.period) ? "hour,model" : "day,model", filter);
 }
-
-/** What is left of each limit of the caller. */
-export const limitsQuery = queryOptions({
-  queryKey: ["usage", "limits"],
-  queryFn: async ({ signal }) => {
-    const own = await unwrap(client.GET("/me/usage", { params: { query: { limit: 1 } }, signal }));
-    return own.limits.user;
-  },
-  refetchInterval: 30_000,
-});

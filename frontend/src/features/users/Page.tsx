@@ -1,10 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
-import type { ReactNode } from "react";
 import { HeldBack } from "@/components/HeldBack";
 import { PageHeader } from "@/components/PageHeader";
 import { CreateUser } from "@/features/users/CreateUser";
-import { type User, usersQuery } from "@/features/users/queries";
-import { SelectedUser } from "@/features/users/SelectedUser";
+import { usersQuery } from "@/features/users/queries";
+import { type Parts, SelectedUser } from "@/features/users/SelectedUser";
 import type { ChangeSearch, UsersSearch } from "@/features/users/search";
 import { t } from "@/features/users/text";
 import { UserList } from "@/features/users/UserList";
@@ -12,8 +11,8 @@ import { UserList } from "@/features/users/UserList";
 interface Props {
   search: UsersSearch;
   onSearch: ChangeSearch;
-  /** More panels for the selected user, such as the keys. */
-  children?: (user: User) => ReactNode;
+  /** The keys of the selected user, for example. */
+  children: Parts;
 }
 
 export function UsersPage({ search, onSearch, children }: Props) {
@@ -30,7 +29,10 @@ export function UsersPage({ search, onSearch, children }: Props) {
           <p className="text-muted">{t("admin.description")}</p>
         </div>
         <div className="grid items-start gap-4 xl:grid-cols-[minmax(0,6fr)_minmax(0,7fr)]">
-          <UserList users={users} search={search} onSearch={onSearch} />
+          {/* In view beside the panels of the selected user, which are longer than a screen. */}
+          <div className="min-w-0 xl:sticky xl:top-4 xl:max-h-[calc(100dvh-2rem)] xl:overflow-y-auto">
+            <UserList users={users} search={search} onSearch={onSearch} />
+          </div>
           <HeldBack while={users.isPending}>
             <SelectedUser
               key={search.selected}

@@ -18,10 +18,13 @@ import { StateBadge } from "@/features/users/StateBadge";
 import { t } from "@/features/users/text";
 import { UserSettings } from "@/features/users/UserSettings";
 
+/** More panels of a user, with those of the page that stand below them. */
+export type Parts = (user: User, below: ReactNode) => ReactNode;
+
 interface Props {
   id: number | undefined;
   onClose: () => void;
-  children: ((user: User) => ReactNode) | undefined;
+  children: Parts;
 }
 
 /** Everything that can be changed about the user that is selected in the list. */
@@ -99,17 +102,30 @@ function OneUser({ id, onClose, children }: Props & { id: number }) {
       )}
       <UserSettings user={user} />
       <SetPassword user={user} />
-      {children?.(user)}
-      <ModelAccess user={user} isReadOnly={isManaged} />
-      <Limits user={user} isReadOnly={isManaged} />
-      {!isManaged && <DeleteUser user={user} onDeleted={onClose} />}
+      {children(
+        user,
+        <>
+          <ModelAccess user={user} isReadOnly={isManaged} />
+          <Limits user={user} isReadOnly={isManaged} />
+          {!isManaged && <DeleteUser user={user} onDeleted={onClose} />}
+        </>,
+      )}
     </div>
   );
 }
 
-/** Where the user is below the list, and out of sight, selecting one scrolls there. */
+/**
+ * Where the user is below the list, and out of sight, selecting one scrolls there: as soon as the
+ * list has its height.
+ */
 function showOnNarrowScreens(header: HTMLElement | null) {
-  if (header !== null && header.getBoundingClientRect().top > window.innerHeight) {
-    header.scrollIntoView({ block: "start" });
-  }
+  if (header === null) return undefined;
+  const observer = new ResizeObserver(() => {
+    const { height, top } = header.getBoundingClientRect();
+    if (height === 0) return;
+    observer.disconnect();
+    if (top > window.innerHeight) header.scrollIntoView({ block: "start" });
+  });
+  observer.observe(header);
+  return () => observer.disconnect();
 }

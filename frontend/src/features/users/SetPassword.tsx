@@ -73,7 +73,7 @@ export function SetPassword({ user }: { user: User }) {
         )}
         <ErrorNotice error={set.error} fields={["/password"]} />
         <div>
-          <Button type="submit" isBusy={set.isPending}>
+          <Button type="submit" variant="primary" isBusy={set.isPending}>
             {t("password.submit")}
           </Button>
         </div>

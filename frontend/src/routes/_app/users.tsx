@@ -25,7 +25,7 @@ function UsersRoute() {
         void navigate({ search: (now) => compact({ ...now, ...change }), ...options })
       }
     >
-      {(user) => <Credentials userId={user.id} />}
+      {(user, below) => <Credentials userId={user.id}>{below}</Credentials>}
     </UsersPage>
   );
 }

@@ -1,9 +1,9 @@
 import type { UseQueryResult } from "@tanstack/react-query";
+import type { LimitStates } from "@/api/me";
 import { ErrorNotice } from "@/components/ErrorNotice";
 import { Panel } from "@/components/Panel";
 import { Skeleton } from "@/components/Skeleton";
-import type { LimitStates } from "@/features/usage/queries";
-import { t } from "@/features/usage/text";
+import { t } from "@/components/text";
 import { useNow } from "@/lib/clock";
 import { exact } from "@/lib/numbers";
 import { absoluteTime, relativeTime } from "@/lib/time";
@@ -26,14 +26,12 @@ export function LimitsLeft({ limits }: { limits: UseQueryResult<LimitStates> }) 
   const { data, error, refetch } = limits;
   const present = LIMITS.filter((id) => data?.[id] != null);
   return (
-    <Panel title={t("limits.title")} description={t("limits.description")}>
-      <ErrorNotice error={error} onRetry={() => void refetch()} what={t("limits.what")} />
-      {data === undefined && error === null && <Skeleton label={t("limits.loading")} lines={2} />}
-      {data !== undefined && present.length === 0 && (
-        <p className="text-muted">{t("limits.none")}</p>
-      )}
+    <Panel title={t("left.title")} description={t("left.description")}>
+      <ErrorNotice error={error} onRetry={() => void refetch()} what={t("left.what")} />
+      {data === undefined && error === null && <Skeleton label={t("left.loading")} lines={2} />}
+      {data !== undefined && present.length === 0 && <p className="text-muted">{t("left.none")}</p>}
       {data !== undefined && present.length > 0 && (
-        <ul className="grid gap-x-8 gap-y-4 sm:grid-cols-2 xl:grid-cols-3">
+        <ul className="grid gap-x-8 gap-y-4 grid-cols-[repeat(auto-fill,minmax(min(14rem,100%),1fr))]">
           {present.map((id) => (
             <Limit key={id} id={id} state={data[id]} />
           ))}
@@ -50,7 +48,7 @@ interface LimitProps {
 
 function Limit({ id, state }: LimitProps) {
   if (state === null) return null;
-  const name = t(`limits.name.${id}`);
+  const name = t(`left.name.${id}`);
   return (
     <li className="flex min-w-0 flex-col gap-1">
       <span className="font-medium">{name}</span>
@@ -72,9 +70,10 @@ interface LeftProps {
   resetsAt: string | undefined;
 }
 
-function Left({ name, limit, left, resetsAt }: LeftProps) {
+function Left({ name, limit, left: lastLeft, resetsAt }: LeftProps) {
   const now = useNow(10_000);
-  const isFull = left >= limit || (resetsAt !== undefined && Date.parse(resetsAt) <= now);
+  const isFull = lastLeft >= limit || (resetsAt !== undefined && Date.parse(resetsAt) <= now);
+  const left = isFull ? limit : lastLeft;
   return (
     <>
       <meter aria-label={name} min={0} max={limit} value={left} className="sr-only" />
@@ -89,14 +88,14 @@ function Left({ name, limit, left, resetsAt }: LeftProps) {
       </svg>
       {/* Always two lines: nothing moves when the limit is full again. */}
       <div className="flex flex-col text-muted text-sm tabular-nums">
-        <span>{t("limits.left", { left: exact(left), limit: exact(limit) })}</span>
+        <span>{t("left.left", { left: exact(left), limit: exact(limit) })}</span>
         {isFull ? (
-          <span>{t("limits.full")}</span>
+          <span>{t("left.full")}</span>
         ) : resetsAt === undefined ? (
-          <span>{t("limits.resetsAtEnd")}</span>
+          <span>{t("left.resetsAtEnd")}</span>
         ) : (
           <time dateTime={resetsAt} title={absoluteTime(resetsAt)}>
-            {t("limits.resets", { when: relativeTime(resetsAt, now) })}
+            {t("left.resets", { when: relativeTime(resetsAt, now) })}
           </time>
         )}
       </div>
