@@ -20,6 +20,8 @@ const database = process.env.DATABASE_FILE ?? "paddock.db";
 export default defineConfig({
   ...stories,
   testMatch: "figures.ts",
+  // Ten thousand rows take minutes on a busy machine.
+  timeout: 600_000,
   reporter: [["dot"]],
   use: { ...stories.use, baseURL: process.env.PADDOCK_URL, trace: "off", screenshot: "off" },
   ...(!isRunning && {

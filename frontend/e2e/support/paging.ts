@@ -21,11 +21,17 @@ async function showRows({ next, rows, step }: { next: string; rows: number; step
   const page = document.documentElement;
   let seen = 0;
   for (;;) {
-    do {
+    let shown = 0;
+    // A long table gets its last rows frames later.
+    for (let quiet = 0; quiet < 5; quiet += 1) {
       page.scrollTop += step;
       await frame();
-    } while (page.scrollTop + page.clientHeight < page.scrollHeight - 1);
-    seen += table()?.querySelectorAll("tbody tr").length ?? 0;
+      const count = table()?.querySelectorAll("tbody tr").length ?? 0;
+      const isAtEnd = page.scrollTop + page.clientHeight >= page.scrollHeight - 1;
+      if (!isAtEnd || count > shown) quiet = -1;
+      shown = count;
+    }
+    seen += shown;
     const button = [...document.querySelectorAll<HTMLButtonElement>("main nav button")].find(
       ({ textContent }) => textContent?.startsWith(next),
     );
