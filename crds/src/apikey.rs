@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{conditions::HasConditions, duration::GoDuration, limits::Limits};
+use crate::{conditions::has_conditions, duration::GoDuration, limits::Limits};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -337,25 +337,4 @@ pub enum VersionState {
     Retiring,
 }
 
-impl HasConditions for ApiKeyStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
-
-    fn observed_generation(&self) -> i64 {
-        self.observed_generation
-    }
-
-    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
-        self.observed_generation = observed_generation;
-        self.conditions = conditions;
-    }
-
-    fn last_handled_reconcile_at(&self) -> Option<&str> {
-        self.last_handled_reconcile_at.as_deref()
-    }
-
-    fn set_last_handled_reconcile_at(&mut self, request: Option<String>) {
-        self.last_handled_reconcile_at = request;
-    }
-}
+has_conditions!(ApiKeyStatus);

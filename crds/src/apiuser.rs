@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use crate::{conditions::HasConditions, limits::Limits};
+use crate::{conditions::has_conditions, limits::Limits};
 
 /// A user of Ollama through Paddock's gateway.
 #[skip_serializing_none]
@@ -210,25 +210,4 @@ pub struct ApiUserStatus {
     pub conditions: Vec<Condition>,
 }
 
-impl HasConditions for ApiUserStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
-
-    fn observed_generation(&self) -> i64 {
-        self.observed_generation
-    }
-
-    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
-        self.observed_generation = observed_generation;
-        self.conditions = conditions;
-    }
-
-    fn last_handled_reconcile_at(&self) -> Option<&str> {
-        self.last_handled_reconcile_at.as_deref()
-    }
-
-    fn set_last_handled_reconcile_at(&mut self, request: Option<String>) {
-        self.last_handled_reconcile_at = request;
-    }
-}
+has_conditions!(ApiUserStatus);

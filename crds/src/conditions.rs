@@ -24,3 +24,38 @@ pub trait HasConditions {
         self.conditions().iter().find(|c| c.type_ == type_)
     }
 }
+
+/// Implements [`HasConditions`] for a status with the fields `conditions`, `observed_generation` and
+/// `last_handled_reconcile_at`.
+macro_rules! has_conditions {
+    ($status:ty) => {
+        impl $crate::conditions::HasConditions for $status {
+            fn conditions(&self) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+                &self.conditions
+            }
+
+            fn observed_generation(&self) -> i64 {
+                self.observed_generation
+            }
+
+            fn set_conditions(
+                &mut self,
+                observed_generation: i64,
+                conditions: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>,
+            ) {
+                self.observed_generation = observed_generation;
+                self.conditions = conditions;
+            }
+
+            fn last_handled_reconcile_at(&self) -> Option<&str> {
+                self.last_handled_reconcile_at.as_deref()
+            }
+
+            fn set_last_handled_reconcile_at(&mut self, request: Option<String>) {
+                self.last_handled_reconcile_at = request;
+            }
+        }
+    };
+}
+
+pub(crate) use has_conditions;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use crate::conditions::HasConditions;
+use crate::conditions::has_conditions;
 
 /// A model that every Ollama behind Paddock should have.
 #[derive(Clone, Debug, PartialEq, CustomResource, Serialize, Deserialize, KubeSchema)]
@@ -141,25 +141,4 @@ pub enum BackendState {
     Unreachable,
 }
 
-impl HasConditions for OllamaModelStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
-
-    fn observed_generation(&self) -> i64 {
-        self.observed_generation
-    }
-
-    fn set_conditions(&mut self, observed_generation: i64, conditions: Vec<Condition>) {
-        self.observed_generation = observed_generation;
-        self.conditions = conditions;
-    }
-
-    fn last_handled_reconcile_at(&self) -> Option<&str> {
-        self.last_handled_reconcile_at.as_deref()
-    }
-
-    fn set_last_handled_reconcile_at(&mut self, request: Option<String>) {
-        self.last_handled_reconcile_at = request;
-    }
-}
+has_conditions!(OllamaModelStatus);

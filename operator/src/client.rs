@@ -1,8 +1,16 @@
 //! Clients of the Kubernetes API server, and the start-up checks against it.
 
-use std::{fmt::Debug, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
+use http::{Response, StatusCode};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt, api::ListParams, client::ClientBuilder, config::KubeConfigOptions,
@@ -11,6 +19,7 @@ use kube::{
 use paddock_crds::{ApiKey, ApiUser, OllamaModel};
 use paddock_store::error_chain;
 use serde::de::DeserializeOwned;
+use tower::util::MapResponseLayer;
 
 use crate::{
     access, backoff,
@@ -55,7 +64,8 @@ pub async fn load_kube_config(cluster: &Cluster) -> Result<kube::Config, Error> 
 /// Builds the client that all reconcilers share. It does not retry: a failed request fails the
 /// reconcile, and the object's backoff applies.
 pub(crate) fn build_client(config: &kube::Config) -> Result<Client, Error> {
-    build(config.clone(), CONNECT_TIMEOUT, READ_TIMEOUT)
+    let config = configure(config.clone(), CONNECT_TIMEOUT, READ_TIMEOUT);
+    Client::try_from(config).map_err(|error| Error::KubeConfig(error.to_string()))
 }
 
 /// Builds the client of the watches, which observes when each of them last received something.
@@ -67,12 +77,28 @@ pub(crate) fn build_watch_client(config: &kube::Config, activity: &WatchActivity
 
 /// Builds the client of the leader lease. It has its own connections, so that other requests cannot
 /// delay a renewal.
-pub(crate) fn build_lease_client(config: &kube::Config) -> Result<Client, Error> {
-    build(config.clone(), LEASE_TIMEOUT, LEASE_TIMEOUT)
+pub(crate) fn build_lease_client(config: &kube::Config, last: &LastAnswer) -> Result<Client, Error> {
+    let config = configure(config.clone(), LEASE_TIMEOUT, LEASE_TIMEOUT);
+    let builder = ClientBuilder::try_from(config).map_err(|error| Error::KubeConfig(error.to_string()))?;
+    Ok(builder.with_layer(&MapResponseLayer::new(last.observer())).build())
 }
 
-fn build(config: kube::Config, connect: Duration, read: Duration) -> Result<Client, Error> {
-    Client::try_from(configure(config, connect, read)).map_err(|error| Error::KubeConfig(error.to_string()))
+/// Whether the last answer to a client was 403. Clones share one state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastAnswer(Arc<AtomicBool>);
+
+impl LastAnswer {
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn observer<B>(&self) -> impl FnOnce(Response<B>) -> Response<B> + Clone + use<B> {
+        let is_forbidden = Arc::clone(&self.0);
+        move |response| {
+            is_forbidden.store(response.status() == StatusCode::FORBIDDEN, Ordering::Relaxed);
+            response
+        }
+    }
 }
 
 fn configure(mut config: kube::Config, connect: Duration, read: Duration) -> kube::Config {

@@ -28,7 +28,7 @@ use crate::{
     database,
     error::Error,
     key::{KeyReconciler, expiry::report_ending_keys},
-    leader_election,
+    leader_election::Election,
     model::ModelReconciler,
     object::{Guarded, Object, store::ObjectStore},
     readiness::{Phase, Readiness},
@@ -69,7 +69,7 @@ pub async fn run(
         requests: client::build_client(&config.kube)?,
         watches: client::build_watch_client(&config.kube, readiness.watches())?,
     };
-    let election = leader_election::build(&config)?;
+    let election = Election::new(&config)?;
     let start_up_checks = async {
         let cluster_uid = client::fetch_cluster_uid(&clients.requests, &readiness).await;
         readiness.set_phase(Phase::WaitingForDefinitions);
@@ -87,7 +87,7 @@ pub async fn run(
             readiness: &readiness,
         };
         let controllers = Box::pin(run_controllers(term, accounts.clone(), ollama.clone()));
-        let result = leader_election::run_as_leader(&election, controllers, &shutdown, &readiness).await;
+        let result = election.run_as_leader(controllers, &clients.requests, &shutdown, &readiness).await;
         readiness.watches().clear();
         match result {
             Err(error) if config.on_lost_lease == OnLostLease::StandBy => {

@@ -1,4 +1,5 @@
-//! A TCP proxy in front of a server that can freeze its connections or silently drop their traffic.
+//! A TCP proxy in front of a server that can freeze its connections, close them, or silently drop their
+//! traffic.
 
 use std::future::pending;
 
@@ -13,6 +14,8 @@ use tokio::{
 struct State {
     /// While true, no bytes are forwarded and no connection breaks.
     is_frozen: bool,
+    /// While true, open connections break and new ones are closed at once.
+    is_closed: bool,
     /// Connections of an earlier generation stay open but forward nothing.
     generation: u64,
 }
@@ -32,6 +35,9 @@ impl ChaosProxy {
         let (host, state) = (host.to_owned(), proxy.state.subscribe());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if state.borrow().is_closed {
+                    continue;
+                }
                 let Ok(server) = TcpStream::connect((host.as_str(), port)).await else { continue };
                 let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
                 tokio::spawn(forward(from_client, to_server, state.clone()));
@@ -61,6 +67,12 @@ impl ChaosProxy {
         self.state.send_modify(|state| state.is_frozen = is_frozen);
     }
 
+    /// Breaks all connections and closes new ones at once, as if the server did not run; or lets new
+    /// ones through again.
+    pub fn set_closed(&self, is_closed: bool) {
+        self.state.send_modify(|state| state.is_closed = is_closed);
+    }
+
     /// Drops all further traffic of the current connections, as if the machine at the other end had
     /// vanished. New connections work.
     pub fn blackhole(&self) {
@@ -75,8 +87,12 @@ async fn forward(
 ) -> std::io::Result<()> {
     let generation = state.borrow().generation;
     let mut buffer = vec![0; 8192];
+    let mut closing = state.clone();
     loop {
-        let count = from.read(&mut buffer).await?;
+        let count = tokio::select! {
+            count = from.read(&mut buffer) => count?,
+            () = wait_until_closed(&mut closing) => return to.shutdown().await,
+        };
         if count == 0 || state.wait_for(|state| !state.is_frozen).await.is_err() {
             return to.shutdown().await;
         }
@@ -84,5 +100,13 @@ async fn forward(
             return pending().await;
         }
         to.write_all(&buffer[..count]).await?;
+    }
+}
+
+/// Waits until the proxy breaks its connections. Never returns once the proxy is dropped.
+async fn wait_until_closed(state: &mut watch::Receiver<State>) {
+    let closed = state.wait_for(|state| state.is_closed).await.map(|_| ());
+    if closed.is_err() {
+        pending().await
     }
 }

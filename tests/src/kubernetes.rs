@@ -180,11 +180,12 @@ impl Kubernetes {
     /// Writes a copy of a kubeconfig that reaches the API server through this port of 127.0.0.1, and
     /// returns its path.
     pub fn through_port(&self, kubeconfig: &Path, port: u16) -> Result<PathBuf> {
-        let mut document: serde_json::Value = serde_yaml_ng::from_slice(&fs::read(kubeconfig)?)?;
-        document["clusters"][0]["cluster"]["server"] = format!("https://127.0.0.1:{port}").into();
-        let path = reaper::root_dir().join(format!("through-{port}.kubeconfig"));
-        fs::write(&path, serde_yaml_ng::to_string(&document)?)?;
-        Ok(path)
+        through_url(kubeconfig, port, "https")
+    }
+
+    /// The same through a port that is served without TLS.
+    pub fn through_plain_port(&self, kubeconfig: &Path, port: u16) -> Result<PathBuf> {
+        through_url(kubeconfig, port, "http")
     }
 
     /// The requests of service accounts that the API server has answered, oldest first, as audit
@@ -227,7 +228,16 @@ impl Kubernetes {
     }
 }
 
-async fn client(kubeconfig: &Path) -> Result<Client> {
+fn through_url(kubeconfig: &Path, port: u16, scheme: &str) -> Result<PathBuf> {
+    let mut document: serde_json::Value = serde_yaml_ng::from_slice(&fs::read(kubeconfig)?)?;
+    document["clusters"][0]["cluster"]["server"] = format!("{scheme}://127.0.0.1:{port}").into();
+    let path = reaper::root_dir().join(format!("through-{port}.kubeconfig"));
+    fs::write(&path, serde_yaml_ng::to_string(&document)?)?;
+    Ok(path)
+}
+
+/// Creates a client with the credentials of a kubeconfig.
+pub(crate) async fn client(kubeconfig: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)

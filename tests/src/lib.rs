@@ -38,3 +38,4 @@ pub mod story;
 pub mod testbed;
 pub mod usage_rows;
 pub mod workload;
+pub mod write_gate;

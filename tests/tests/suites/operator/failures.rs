@@ -15,7 +15,7 @@ use kube::{
 };
 use paddock_crds::{ApiKey, ApiUser, HasConditions as _, OllamaModel, annotation};
 use paddock_tests::{
-    chaos_proxy::ChaosProxy, eventually::eventually, ollama::Ollama, registry::Registry, story::story,
+    chaos_proxy::ChaosProxy, eventually::eventually, ollama::Ollama, paddock::Paddock, registry::Registry, story::story,
 };
 use serde_json::{Value, json};
 
@@ -178,12 +178,16 @@ async fn a_freed_secret_name_is_taken_soon() {
         let cluster = ClusterFixture::start().await?;
         let foreign: Secret = serde_json::from_value(json!({"metadata": {"name": "ada-apikey"}}))?;
         cluster.secrets().create(&PostParams::default(), &foreign).await?;
-        let _operator = cluster.start_operator().await?;
+        let operator = cluster.start_operator().await?;
         cluster.create::<ApiUser>("ada", json!({"email": "ada@example.com"})).await?;
         cluster.create::<ApiKey>("ada", json!({"userRef": {"name": "ada"}})).await?;
         cluster.wait_for_ready::<ApiKey>("ada", "False", "SecretConflict").await?;
-        // Long enough for the longest delay between two tries.
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        eventually("the longest delay between two tries", EVENT_TIMEOUT, async || {
+            let tries = waiting_reconciles(&operator).await?;
+            ensure!(tries >= 5, "{tries} tries");
+            Ok(())
+        })
+        .await?;
         cluster.secrets().delete("ada-apikey", &DeleteParams::default()).await?;
         let freed = Instant::now();
         cluster.wait_for_ready::<ApiKey>("ada", "True", "Issued").await?;
@@ -191,6 +195,18 @@ async fn a_freed_secret_name_is_taken_soon() {
         Ok(())
     })
     .await;
+}
+
+/// The number of reconciles of keys that ended with a wait. The delay after the fifth in a row is the
+/// longest one.
+async fn waiting_reconciles(operator: &Paddock) -> Result<u64> {
+    let metrics = reqwest::get(format!("{}/metrics", operator.metrics_url())).await?.text().await?;
+    let is_waiting = |line: &&str| {
+        let is_of_keys = line.starts_with("paddock_reconcile_total{") && line.contains("kind=\"ApiKey\"");
+        is_of_keys && line.contains("result=\"waiting\"")
+    };
+    let line = metrics.lines().find(is_waiting).context("no reconcile has ended with a wait")?;
+    Ok(line.split_whitespace().next_back().context("a number")?.parse()?)
 }
 
 /// Waits until the status of the user fits.

@@ -36,14 +36,7 @@ impl OperatorAccount {
         let kubeconfig = kubernetes.service_account(namespace, ACCOUNT).await?;
         let account = Self { client, namespace: namespace.to_owned(), kubeconfig };
         account.grant_lease(namespace).await?;
-        for role in rendered::<ClusterRole>("ClusterRole", None)? {
-            account.apply(&Api::all(account.client.clone()), role).await?;
-        }
-        for mut binding in rendered::<ClusterRoleBinding>("ClusterRoleBinding", None)? {
-            binding.metadata.name = Some(format!("{}-{namespace}", binding.name_any()));
-            set_namespace(binding.subjects.iter_mut().flatten().map(|subject| &mut subject.namespace), namespace);
-            account.apply(&Api::all(account.client.clone()), binding).await?;
-        }
+        account.grant_cluster(namespace).await?;
         Ok(account)
     }
 
@@ -59,7 +52,26 @@ impl OperatorAccount {
 
     /// Grants what the chart grants in each watched namespace.
     pub(super) async fn grant(&self, namespace: &str) -> Result<()> {
+        self.grant_cluster(namespace).await?;
         self.grant_rendered(WATCHED, namespace).await
+    }
+
+    /// Grants what the chart grants cluster-wide to an operator that watches the namespace.
+    async fn grant_cluster(&self, namespace: &str) -> Result<()> {
+        let suffix = format!("{}-{namespace}", self.namespace);
+        for mut role in rendered::<ClusterRole>("ClusterRole", None)? {
+            role.metadata.name = Some(format!("{}-{suffix}", role.name_any()));
+            let names = role.rules.iter_mut().flatten().filter_map(|rule| rule.resource_names.as_mut()).flatten();
+            names.filter(|name| *name == WATCHED).for_each(|name| namespace.clone_into(name));
+            self.apply(&Api::all(self.client.clone()), role).await?;
+        }
+        for mut binding in rendered::<ClusterRoleBinding>("ClusterRoleBinding", None)? {
+            binding.metadata.name = Some(format!("{}-{suffix}", binding.name_any()));
+            binding.role_ref.name = format!("{}-{suffix}", binding.role_ref.name);
+            set_namespace(binding.subjects.iter_mut().flatten().map(|subject| &mut subject.namespace), &self.namespace);
+            self.apply(&Api::all(self.client.clone()), binding).await?;
+        }
+        Ok(())
     }
 
     /// Grants what the chart grants in the namespace of the release: to hold the lease.

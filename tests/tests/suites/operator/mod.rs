@@ -5,15 +5,19 @@
 
 mod connections;
 mod crash;
+mod crash_points;
 mod failures;
 mod grants;
 mod key_secrets;
 mod keys;
 mod kstatus;
+mod leaks;
 mod models;
 mod names;
+mod outages;
 mod passwords;
 mod privileges;
+mod random_kills;
 mod rbac;
 mod schema;
 mod truth;

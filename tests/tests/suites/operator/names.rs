@@ -1,11 +1,9 @@
 //! Long names, and objects that are deleted together.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, api::DeleteParams};
-use paddock_crds::{ApiKey, ApiUser, data};
+use kube::{Api, ResourceExt as _, api::DeleteParams};
+use paddock_crds::{ApiKey, ApiUser, FINALIZER, data};
 use paddock_tests::{eventually::eventually, story::story};
 use serde_json::json;
 
@@ -77,8 +75,12 @@ async fn a_namespace_that_is_deleted_right_after_its_creation_is_gone() {
         let short = ClusterFixture { namespace: short, ..ClusterFixture::start().await? };
         short.create::<ApiUser>("ada", json!({"email": "short@example.com"})).await?;
         short.create::<ApiKey>("ada", json!({"userRef": {"name": "ada"}})).await?;
-        // In the middle of the first reconciles.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        eventually("the middle of the first reconcile", EVENT_TIMEOUT, async || {
+            let user = short.api::<ApiUser>().get("ada").await?;
+            ensure!(user.finalizers().iter().any(|name| name == FINALIZER), "no finalizer yet");
+            Ok(())
+        })
+        .await?;
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
         namespaces.delete(&short.namespace, &DeleteParams::default()).await?;
         eventually("the namespace to go", EVENT_TIMEOUT, async || match namespaces.get_opt(&short.namespace).await? {

@@ -144,6 +144,36 @@ async fn a_namespace_without_rights_does_not_hold_up_the_others() {
     .await;
 }
 
+#[tokio::test]
+async fn a_forbidden_lease_names_the_binding_that_grants_it() {
+    story(async {
+        let cluster = ClusterFixture::start().await?;
+        let closed = cluster.kubernetes.namespace().await?;
+        let operator = cluster.launch()?.env("LEASE_NAMESPACE", &closed).start().await?;
+        let readyz = format!("{}/readyz", operator.metrics_url());
+        let details = async || -> Result<String> {
+            let body: Value = reqwest::get(&readyz).await?.json().await?;
+            Ok(body["details"].to_string())
+        };
+        eventually("the missing right", EVENT_TIMEOUT, async || {
+            let text = details().await?;
+            let binding = format!("kubectl --namespace {closed} create rolebinding paddock-operator-lease");
+            ensure!(text.contains("cannot get resource") && text.contains(&binding), "{text}");
+            Ok(())
+        })
+        .await?;
+        cluster.account.grant_lease(&closed).await?;
+        cluster.user_with_key("ada").await?;
+        eventually("no missing right", EVENT_TIMEOUT, async || {
+            let text = details().await?;
+            ensure!(text == "null", "{text}");
+            Ok(())
+        })
+        .await
+    })
+    .await;
+}
+
 /// Waits until this identity holds the lease.
 async fn wait_for_leader(leases: &Api<Lease>, identity: &str) -> Result<()> {
     eventually(&format!("{identity} to lead"), EVENT_TIMEOUT, async || {
