@@ -25,7 +25,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The election of one leader.
 pub(crate) struct Election {
-    election: LeaderElection,
+    inner: LeaderElection,
     lease: config::Lease,
     /// The last answer of the API server to a request about the lease.
     last: LastAnswer,
@@ -37,8 +37,8 @@ impl Election {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let (lease, last) = (config.lease.clone(), LastAnswer::default());
         let client = client::build_lease_client(&config.kube, &last)?;
-        let election = LeaderElection::new(client, &lease.namespace, &lease.name, &lease.identity);
-        Ok(Self { election, lease, last })
+        let inner = LeaderElection::new(client, &lease.namespace, &lease.name, &lease.identity);
+        Ok(Self { inner, lease, last })
     }
 
     /// Waits for the lease, runs `controllers` while this instance is the leader, and releases the
@@ -63,14 +63,14 @@ impl Election {
             }
         };
         tokio::select! {
-            result = self.election.with_lease(controllers) => {
+            result = self.inner.with_lease(controllers) => {
                 readiness.set_phase(Phase::StandingBy);
                 metrics::gauge!("paddock_leader").set(0.0);
                 result.unwrap_or(Err(Error::LeaseLost))
             }
             () = stopped_as_standby => {
                 // The election may have acquired the lease at the same moment.
-                self.election.release().await;
+                self.inner.release().await;
                 Ok(())
             }
             () = self.report_missing_right(client, readiness) => Ok(()),
