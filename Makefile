@@ -109,7 +109,7 @@ $(FUZZ):
 	env -u CARGO_TARGET_DIR $(CARGO) install --locked --version $(FUZZ_VERSION) --root $(FUZZ_ROOT) cargo-fuzz
 
 bench: ## Benchmark Paddock; writes target/bench/report.{json,md} (ARGS="--only gateway,streams")
-	@tests/testbed/install nginx postgres wrk fastapi litellm
+	@tests/testbed/install kubernetes nginx postgres wrk fastapi litellm
 	@$(BUILD) --release
 	@$(or $(CARGO_TARGET_DIR),target)/release/paddock-bench $(ARGS)
 

@@ -17,6 +17,7 @@
 //! | writes | audited mutations per second, 1 to 50 clients | plain inserts, as many connections |
 //! | lists | pages of 100,000 users, 1,000,000 events by default | the same queries, run directly |
 //! | memory | resident memory at rest, with keys and streams, after a load | |
+//! | operator | keys that become Ready, in batches and many from cold | the same writes to the API server, without logic |
 
 mod budget;
 mod capacity;
@@ -33,6 +34,7 @@ mod machine;
 mod markdown;
 mod memory;
 mod metrics;
+mod operator;
 mod overload;
 mod peers;
 mod plan;
@@ -79,6 +81,12 @@ struct Arguments {
     /// The most streams at once.
     #[arg(long, default_value_t = 4_096)]
     streams: u64,
+    /// How many keys the operator starts with: several numbers are measured one after the other.
+    #[arg(long, value_delimiter = ',')]
+    objects: Vec<usize>,
+    /// How long the settled operator is watched for writes, in seconds.
+    #[arg(long, default_value_t = 10)]
+    settle: u64,
     /// Only these sections.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Section::ALL)]
     only: Vec<Section>,
@@ -100,13 +108,14 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let Arguments { rounds, seconds, events, keys, streams, only, verb } = Arguments::parse();
+    let Arguments { rounds, seconds, events, keys, streams, objects, settle, only, verb } = Arguments::parse();
     let outcome = match verb {
         // Their runtimes have one thread, to fit on one core.
         Some(Verb::Upstream) => upstream::serve(|url| println!("{url}")),
         Some(Verb::StreamLoad { load }) => load_streams(&load).map(|summary| println!("{summary}")),
         None => {
-            let outcome = measure(Plan { rounds, length: Duration::from_secs(seconds), events, keys, streams, only });
+            let (length, settle) = (Duration::from_secs(seconds), Duration::from_secs(settle));
+            let outcome = measure(Plan { rounds, length, events, keys, streams, objects, settle, only });
             reaper::finish();
             outcome.map(|report| println!("{report}"))
         }

@@ -33,11 +33,13 @@ pub(crate) enum Section {
     Lists,
     /// Resident memory.
     Memory,
+    /// The operator on a real API server.
+    Operator,
 }
 
 impl Section {
     /// All sections.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Gateway,
         Self::Streams,
         Self::Capacity,
@@ -51,6 +53,7 @@ impl Section {
         Self::Writes,
         Self::Lists,
         Self::Memory,
+        Self::Operator,
     ];
 
     /// Its name in arguments and reports.
@@ -72,6 +75,10 @@ pub(crate) struct Plan {
     pub(crate) keys: u32,
     /// The most streams at once.
     pub(crate) streams: u64,
+    /// The numbers of keys that the operator starts with.
+    pub(crate) objects: Vec<usize>,
+    /// How long the settled operator is watched for writes.
+    pub(crate) settle: Duration,
     /// The sections to run.
     pub(crate) only: Vec<Section>,
 }

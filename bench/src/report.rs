@@ -17,6 +17,7 @@ use crate::{
     machine::Machine,
     markdown::table,
     memory::Memory,
+    operator::Operator,
     overload::Overload,
     plan::Section,
     slow_readers::SlowReaders,
@@ -42,6 +43,7 @@ pub(crate) enum Figures {
     Writes(Writes),
     Lists(Lists),
     Memory(Memory),
+    Operator(Operator),
 }
 
 impl Figures {
@@ -60,6 +62,7 @@ impl Figures {
             Self::Writes(figures) => figures.markdown(),
             Self::Lists(figures) => figures.markdown(),
             Self::Memory(figures) => figures.markdown(),
+            Self::Operator(figures) => figures.markdown(),
         }
     }
 
@@ -76,7 +79,7 @@ impl Figures {
             Self::Budget(figures) => figures.targets(),
             Self::SlowReaders(figures) => figures.targets(),
             Self::Memory(figures) => figures.targets(),
-            Self::Login(_) | Self::Writes(_) | Self::Lists(_) => Vec::new(),
+            Self::Login(_) | Self::Writes(_) | Self::Lists(_) | Self::Operator(_) => Vec::new(),
         }
     }
 }

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     budget, capacity, fairness, gateway, keys, lists, login, long_prompts,
     machine::{Machine, load_average},
-    memory, overload,
+    memory, operator, overload,
     plan::{Plan, Section},
     report::{Figures, Measured, Report},
     setup::Cores,
@@ -73,6 +73,7 @@ async fn measure(section: Section, plan: &Plan, cores: &Cores) -> Result<Figures
         Section::Writes => Figures::Writes(Box::pin(writes::measure(plan)).await?),
         Section::Lists => Figures::Lists(Box::pin(lists::measure(plan)).await?),
         Section::Memory => Figures::Memory(Box::pin(memory::measure(plan, cores)).await?),
+        Section::Operator => Figures::Operator(Box::pin(operator::measure(plan)).await?),
     })
 }
 

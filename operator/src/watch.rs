@@ -23,7 +23,9 @@ use crate::{
     config::Config,
     context::Context,
     object::{
-        Guarded, Object, namespace_of,
+        Guarded, Object,
+        field_manager::trim,
+        namespace_of,
         store::{SyncState, Watch},
     },
     readiness::Readiness,
@@ -69,6 +71,7 @@ pub(crate) fn watch_objects<K: Object>(
                 }
                 _ => {}
             })
+            .modify(|object| trim(object.meta_mut()))
             .reflect(writer)
             .applied_objects();
         let (queue, queued) = unbounded_channel();

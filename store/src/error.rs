@@ -1,5 +1,7 @@
 //! The errors of the store.
 
+use crate::outdated_statements;
+
 /// An error of the database or of the audit log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -53,13 +55,13 @@ impl Error {
 
     /// Maps the error of an audit row that could not be written. Nothing changed.
     pub(crate) fn audit(error: sqlx::Error) -> Self {
-        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Audit(error) }
+        if is_passing(&error) { Self::Unavailable(error) } else { Self::Audit(error) }
     }
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if is_unavailable(&error) { Self::Unavailable(error) } else { Self::Database(error) }
+        if is_passing(&error) { Self::Unavailable(error) } else { Self::Database(error) }
     }
 }
 
@@ -85,6 +87,12 @@ fn may_have_committed(error: &sqlx::Error) -> bool {
         _ => false,
     };
     is_unavailable(error) && !refused
+}
+
+/// Whether a later attempt may succeed: the database is unavailable, or the schema has changed under
+/// an open connection, which is not used again.
+fn is_passing(error: &sqlx::Error) -> bool {
+    outdated_statements::note(error) || is_unavailable(error)
 }
 
 /// Whether the error means that the database is unavailable, rather than that the statement is

@@ -13,6 +13,7 @@ mod error_chain;
 mod identity;
 pub mod ids;
 mod open;
+mod outdated_statements;
 mod retry;
 pub mod rights;
 mod write;

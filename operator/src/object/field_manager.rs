@@ -1,13 +1,33 @@
 //! The field manager that last changed an object's spec: the actor of the audit events that follow.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, ObjectMeta};
+use serde_json::json;
+
+/// Holds the whole object as `kubectl apply` last sent it.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Returns the field manager that last set a field of `spec`, such as `kubectl-client-side-apply`
 /// or `kustomize-controller`. `unknown` if the object lists none.
 pub(crate) fn last_spec_manager(meta: &ObjectMeta) -> String {
-    let entries = meta.managed_fields.iter().flatten();
-    let last = entries.filter(|entry| sets_spec(entry)).max_by_key(|entry| entry.time.clone());
+    let last = last_of(meta.managed_fields.iter().flatten());
     last.and_then(|entry| entry.manager.clone()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Removes what the operator does not read: the names of all fields, which take more memory than the
+/// object itself, and the copy of it that `kubectl apply` leaves. [`last_spec_manager`] stays the same.
+pub(crate) fn trim(meta: &mut ObjectMeta) {
+    let mut last = last_of(meta.managed_fields.iter().flatten()).cloned();
+    if let Some(entry) = &mut last {
+        entry.fields_v1 = Some(FieldsV1(json!({"f:spec": {}})));
+    }
+    meta.managed_fields = last.map(|entry| vec![entry]);
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+fn last_of<'a>(entries: impl Iterator<Item = &'a ManagedFieldsEntry>) -> Option<&'a ManagedFieldsEntry> {
+    entries.filter(|entry| sets_spec(entry)).max_by_key(|entry| entry.time.clone())
 }
 
 fn sets_spec(entry: &ManagedFieldsEntry) -> bool {
@@ -28,7 +48,7 @@ mod tests {
                    "fieldsType": "FieldsV1", "fieldsV1": fields, "subresource": subresource})
         };
         let spec = json!({"f:spec": {"f:email": {}}});
-        let meta: ObjectMeta = serde_json::from_value(json!({"managedFields": [
+        let mut meta: ObjectMeta = serde_json::from_value(json!({"managedFields": [
             entry("flux", spec.clone(), "2026-01-02T00:00:00Z", ""),
             entry("kubectl", spec, "2026-01-01T00:00:00Z", ""),
             entry("paddock-apiuser", json!({"f:metadata": {"f:finalizers": {}}}), "2026-01-03T00:00:00Z", ""),
@@ -36,6 +56,9 @@ mod tests {
         ]}))
         .unwrap();
         assert_eq!(last_spec_manager(&meta), "flux");
+        trim(&mut meta);
+        assert_eq!(last_spec_manager(&meta), "flux");
+        assert_eq!(meta.managed_fields.iter().flatten().count(), 1);
         assert_eq!(last_spec_manager(&ObjectMeta::default()), "unknown");
     }
 }

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::{ACQUIRE_TIMEOUT, Connections, OpenError, diagnosis::place, pooler};
-use crate::error::Error;
+use crate::{error::Error, outdated_statements};
 
 /// A connection that was idle for longer than this is pinged before use.
 const PING_AFTER: Duration = Duration::from_millis(500);
@@ -214,6 +214,9 @@ impl managed::Manager for Connector {
     async fn recycle(&self, connection: &mut PgConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
         if metrics.age() > MAX_LIFETIME {
             return Err(RecycleError::message("the connection is too old"));
+        }
+        if outdated_statements::affect(metrics.created) {
+            return Err(RecycleError::message("the schema has changed since the connection was opened"));
         }
         if metrics.last_used() > PING_AFTER {
             Box::pin(connection.ping()).await.map_err(RecycleError::Backend)?;

@@ -24,12 +24,13 @@ async fn a_section_measures_both_sides(
         "login",
         "writes",
         "lists",
-        "memory"
+        "memory",
+        "operator"
     )]
     section: &'static str,
 ) {
     story(async move {
-        for part in [Part::Postgres, Part::Nginx, Part::Wrk] {
+        for part in [Part::Postgres, Part::Nginx, Part::Wrk, Part::Kubernetes] {
             part.locate()?;
         }
         let folder = scratch_dir("bench")?;
@@ -46,7 +47,10 @@ async fn a_section_measures_both_sides(
 fn measure(section: &str, folder: &Path) -> Result<Value> {
     let bench = ["--rounds", "1", "--seconds", "1", "--events", "2000", "--keys", "50", "--streams", "100"];
     let mut command = Command::new(built("paddock-bench")?);
-    let text = run(command.args(bench).args(["--only", section]).env("CARGO_TARGET_DIR", folder))?;
+    let text = run(command
+        .args(bench)
+        .args(["--objects", "20", "--settle", "1", "--only", section])
+        .env("CARGO_TARGET_DIR", folder))?;
     ensure!(text.contains("Not a release build") == cfg!(debug_assertions), "{text}");
     let report = std::fs::read(folder.join("bench/report.json")).context("the report")?;
     Ok(serde_json::from_slice(&report)?)
@@ -86,7 +90,7 @@ fn assert_frames(found: &Value) -> Result<()> {
 /// Asserts that each measure of the gateway has a verdict.
 fn assert_verdicts(section: &str, targets: &Value) -> Result<()> {
     let targets = targets.as_array().context("the targets")?;
-    let has_targets = !matches!(section, "login" | "writes" | "lists");
+    let has_targets = !matches!(section, "login" | "writes" | "lists" | "operator");
     ensure!(targets.is_empty() != has_targets, "{targets:?}");
     for target in targets {
         ensure!(target["figure"].is_number(), "no figure: {target}");

@@ -19,6 +19,7 @@ mod passwords;
 mod privileges;
 mod random_kills;
 mod rbac;
+mod restored;
 mod schema;
 mod truth;
 mod undelivered;

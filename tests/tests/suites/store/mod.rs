@@ -20,6 +20,7 @@ mod pulls;
 mod races;
 mod random_schedules;
 mod refresh_tokens;
+mod schema_changes;
 mod token_windows;
 mod usage;
 mod users;
