@@ -107,6 +107,6 @@ async fn forward(
 async fn wait_until_closed(state: &mut watch::Receiver<State>) {
     let closed = state.wait_for(|state| state.is_closed).await.map(|_| ());
     if closed.is_err() {
-        pending().await;
+        pending::<()>().await;
     }
 }

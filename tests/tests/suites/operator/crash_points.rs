@@ -1,6 +1,8 @@
 //! The operator is killed before and after every external write of each controller, while it
 //! creates, updates, rotates and deletes. Another one then repairs everything within 30 s.
 
+#![expect(clippy::print_stdout, reason = "figures, shown with --nocapture")]
+
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
@@ -71,8 +73,8 @@ impl<'a> Victim<'a> {
         let operator = Arc::new(launch.clone().start().await?);
         let (model, _) = registry.add_noise("library/noise:1", 1_000, 5)?;
         let delivered = DeliveredKeys::watch(cluster);
-        let _proxies = (api_server, database, ollama_proxy);
-        Ok(Self { cluster, gate, launch, operator, delivered, model, ollama, _proxies })
+        let proxies = (api_server, database, ollama_proxy);
+        Ok(Self { cluster, gate, launch, operator, delivered, model, ollama, _proxies: proxies })
     }
 
     /// Makes the change, and kills the operator at the write with this number. Returns whether there

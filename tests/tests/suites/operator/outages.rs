@@ -2,6 +2,8 @@
 //! finalizers hold, nothing is lost or leaked, the objects say what is wrong, and everything is Ready
 //! soon after the return.
 
+#![expect(clippy::print_stdout, reason = "figures, shown with --nocapture")]
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};

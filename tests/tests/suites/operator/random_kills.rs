@@ -1,5 +1,7 @@
 //! The operator is killed at random moments while keys rotate all the time and clients use them.
 
+#![expect(clippy::print_stdout, reason = "figures, shown with --nocapture")]
+
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,

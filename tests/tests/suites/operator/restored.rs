@@ -1,6 +1,8 @@
 //! The database is dropped under a running operator, and restored empty or from a backup that lacks
 //! half of the keys.
 
+#![expect(clippy::print_stdout, reason = "figures, shown with --nocapture")]
+
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
