@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{
     Usage,
     multi_row::{self, MultiRow},
-    record::{UsageRecord, deduplicate, insert},
+    record::{INSERT_BATCH, UsageRecord, deduplicate, insert},
 };
 use crate::error::Error;
 
@@ -118,7 +118,9 @@ impl Usage<'_> {
         }
         let open: Vec<InFlightRow> = with_conn!(tx.conn(), |c| sqlx::query_as(TAKE).bind(gone).fetch_all(c).await?);
         let records: Vec<_> = open.into_iter().map(|row| row.settled(now)).collect();
-        insert(&mut tx, &deduplicate(&records)).await?;
+        for rows in deduplicate(&records).chunks(INSERT_BATCH) {
+            insert(&mut tx, rows).await?;
+        }
         tx.commit().await?;
         Ok(records.len())
     }

@@ -69,7 +69,9 @@ impl Usage<'_> {
         }
         retry_lost_race(|| async {
             let mut tx = self.accounts.begin_record().await?;
-            record::insert(&mut tx, &rows).await?;
+            for rows in rows.chunks(record::INSERT_BATCH) {
+                record::insert(&mut tx, rows).await?;
+            }
             in_flight::close(&mut tx, open).await?;
             Ok(tx.commit().await?)
         })

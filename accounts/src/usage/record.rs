@@ -9,11 +9,14 @@ use paddock_store::{
     with_conn,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, SqliteConnection};
 use uuid::Uuid;
 
 use super::multi_row::{self, MultiRow};
 use crate::error::Error;
+
+/// The number of rows per INSERT. Both engines limit the number of parameters.
+pub(super) const INSERT_BATCH: usize = 2048;
 
 /// The usage of one request through the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,34 +62,66 @@ pub(super) fn deduplicate(records: &[UsageRecord]) -> Vec<&UsageRecord> {
     records.iter().map(|record| (record.usage_id, record)).collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
-/// The columns of a row, in the order of [`bind`].
+/// The columns of a row, in the order in which they are bound.
 const COLUMNS: &str = "usage_id, request_id, user_id, credential_id, model, endpoint, prompt_tokens, \
      cached_prompt_tokens, completion_tokens, tokens_estimated, started_at, first_byte_us, duration_us, status, \
      http_status";
 const COLUMN_COUNT: usize = 15;
 
-/// Writes records. Triggers add them to the totals.
-static UPSERT: LazyLock<MultiRow> = LazyLock::new(|| {
-    let after = "ON CONFLICT (usage_id) DO UPDATE SET prompt_tokens = excluded.prompt_tokens, \
-         cached_prompt_tokens = excluded.cached_prompt_tokens, completion_tokens = excluded.completion_tokens, \
-         tokens_estimated = excluded.tokens_estimated, first_byte_us = excluded.first_byte_us, \
-         duration_us = excluded.duration_us, status = excluded.status, http_status = excluded.http_status \
-         WHERE usage.status = 'unknown' AND excluded.status <> 'unknown'";
-    MultiRow::new(&format!("INSERT INTO usage ({COLUMNS}) VALUES"), COLUMN_COUNT, "", after)
-});
-
-/// Writes records that do not exist yet. [`super::day_totals`] adds them to the totals. Only SQLite has
+/// Inserts records that do not exist yet. [`super::day_totals`] adds them to the totals. Only SQLite has
 /// this statement, because its triggers run once per row.
 static INSERT_NEW: LazyLock<MultiRow> = LazyLock::new(|| {
     let before = format!("INSERT INTO usage ({COLUMNS}, in_totals) VALUES");
     MultiRow::new(&before, COLUMN_COUNT, ", 1", "ON CONFLICT (usage_id) DO NOTHING")
 });
 
-/// Binds the columns of the records.
-macro_rules! bind {
-    ($query:expr, $records:expr) => {{
-        let mut query = $query;
-        for record in $records {
+/// Writes records, and triggers add them to the totals. An existing record is replaced only if it was
+/// settled as `unknown`.
+///
+/// On PostgreSQL the trigger of a statement locks rows of `usage_days` in their order. Several
+/// statements in one transaction could lock them in another order, so two writers could deadlock.
+pub(super) async fn insert(tx: &mut RecordTx, records: &[&UsageRecord]) -> Result<(), Error> {
+    macro_rules! inserted {
+        ($conn:expr) => {{
+            let mut query = QueryBuilder::new(format!("INSERT INTO usage ({COLUMNS}) "));
+            query.push_values(records, |mut row, record| {
+                row.push_bind(record.usage_id)
+                    .push_bind(&record.request_id)
+                    .push_bind(record.user_id)
+                    .push_bind(record.credential_id)
+                    .push_bind(&record.model)
+                    .push_bind(&*record.endpoint)
+                    .push_bind(record.prompt_tokens)
+                    .push_bind(record.cached_prompt_tokens)
+                    .push_bind(record.completion_tokens)
+                    .push_bind(record.tokens_estimated)
+                    .push_bind(record.started_at)
+                    .push_bind(record.first_byte_us)
+                    .push_bind(record.duration_us)
+                    .push_bind(&*record.status)
+                    .push_bind(i64::from(record.http_status));
+            });
+            query.push(
+                " ON CONFLICT (usage_id) DO UPDATE SET prompt_tokens = excluded.prompt_tokens, \
+                 cached_prompt_tokens = excluded.cached_prompt_tokens, \
+                 completion_tokens = excluded.completion_tokens, tokens_estimated = excluded.tokens_estimated, \
+                 first_byte_us = excluded.first_byte_us, duration_us = excluded.duration_us, status = excluded.status, \
+                 http_status = excluded.http_status WHERE usage.status = 'unknown' AND excluded.status <> 'unknown'",
+            );
+            // A statement of this size is seldom sent twice.
+            query.build().persistent(false).execute($conn).await.map(|_| ())?
+        }};
+    }
+    with_conn!(tx.conn(), |c| inserted!(c));
+    Ok(())
+}
+
+/// Writes records to SQLite, without adding them to the totals. Returns false if one of them exists
+/// already; the transaction must then not commit.
+pub(super) async fn insert_new(conn: &mut SqliteConnection, records: &[&UsageRecord]) -> Result<bool, Error> {
+    for records in multi_row::parts(records) {
+        let mut query = sqlx::query(INSERT_NEW.text(records.len()));
+        for record in records {
             query = query
                 .bind(record.usage_id)
                 .bind(&record.request_id)
@@ -104,25 +139,7 @@ macro_rules! bind {
                 .bind(&*record.status)
                 .bind(i64::from(record.http_status));
         }
-        query
-    }};
-}
-
-/// Writes records. An existing record is replaced only if it was settled as `unknown`.
-pub(super) async fn insert(tx: &mut RecordTx, records: &[&UsageRecord]) -> Result<(), Error> {
-    for records in multi_row::parts(records) {
-        let text = UPSERT.text(records.len());
-        with_conn!(tx.conn(), |c| bind!(sqlx::query(text), records).execute(c).await.map(|_| ()))?;
-    }
-    Ok(())
-}
-
-/// Writes records to SQLite, without adding them to the totals. Returns false if one of them exists
-/// already; the transaction must then not commit.
-pub(super) async fn insert_new(conn: &mut SqliteConnection, records: &[&UsageRecord]) -> Result<bool, Error> {
-    for records in multi_row::parts(records) {
-        let inserted = bind!(sqlx::query(INSERT_NEW.text(records.len())), records).execute(&mut *conn).await?;
-        if inserted.rows_affected() != records.len() as u64 {
+        if query.execute(&mut *conn).await?.rows_affected() != records.len() as u64 {
             return Ok(false);
         }
     }

@@ -16,10 +16,9 @@ use super::{
     recorder::UsageEvents,
 };
 
-/// How many records one transaction stores.
+/// How many records one transaction stores, and how many events are received before. On PostgreSQL one
+/// statement must be able to store them: several could deadlock.
 pub(super) const MAX_BATCH: usize = 2048;
-/// How many events are received before their records are stored.
-const MAX_EVENTS: usize = 2 * MAX_BATCH;
 /// How long a record waits for other records, so that a transaction stores many. A record of a request
 /// with a reservation does not wait.
 const BATCH_DELAY: Duration = Duration::from_millis(20);
@@ -50,7 +49,7 @@ pub(crate) async fn write(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            count = events.recv_many(&mut received, MAX_EVENTS) => if count == 0 { break },
+            count = events.recv_many(&mut received, MAX_BATCH) => if count == 0 { break },
             _ = ticks.tick() => {
                 flush_deadline.run_until_cancelled(in_flight.release(&accounts)).await;
                 if backlog.spooled_bytes() == 0 {
@@ -61,7 +60,7 @@ pub(crate) async fn write(
         }
         // The channel is not polled meanwhile, so that requests need not wake this task.
         let _ = flush_deadline.run_until_cancelled(timeout(BATCH_DELAY, urgent.notified())).await;
-        while received.len() < MAX_EVENTS
+        while received.len() < MAX_BATCH
             && let Ok(event) = events.try_recv()
         {
             received.push(event);
