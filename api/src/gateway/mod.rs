@@ -34,6 +34,7 @@ mod model_cache;
 mod pipeline;
 mod plan;
 mod prompt_estimate;
+mod prompt_template;
 mod queue;
 mod revocation;
 mod shared_state;

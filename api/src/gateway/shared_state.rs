@@ -1,6 +1,6 @@
 //! Removes members that change the state that all clients share: which models are in memory, and
-//! with which options Ollama loads them. Removes the prompt template too: Ollama executes it, and a
-//! short template can use all its memory or never end.
+//! with which options Ollama loads them. Removes prompt templates that can use all of Ollama's memory
+//! or never end, too.
 //!
 //! Many clients always send these members. The gateway therefore removes and reports them, and does
 //! not refuse the request. The functions here are pure.
@@ -11,7 +11,7 @@ use http::HeaderValue;
 use paddock_accounts::{access::Principal, types::Role};
 use paddock_ollama::{Edit, Endpoint, Member, SAMPLING_OPTIONS, Scanned, ValueKind};
 
-use super::error::gateway_error;
+use super::{error::gateway_error, prompt_template};
 use crate::http::{
     error::{ApiError, Kind},
     redact::contains_key,
@@ -47,6 +47,7 @@ pub(super) struct Removed {
 /// Fails if the request only loads or unloads a model, because a request to unload would load the
 /// model if it lost its `keep_alive`.
 pub(super) fn remove_shared_state(
+    body: &[u8],
     scanned: &Scanned<'_>,
     endpoint: &Endpoint,
     principal: &Principal,
@@ -58,6 +59,7 @@ pub(super) fn remove_shared_state(
         let reason = "only admins may load and unload models; declare an OllamaModel object to keep a model loaded";
         return Err(gateway_error(Kind::Forbidden, "load_not_allowed", reason));
     }
+    let is_closed_member = |member: &Member<'_>| is_keep_alive(member) || is_closed_template(member, body);
     let mut edits = scanned.remove_members(is_closed_member);
     edits.extend(scanned.remove_members_of(OPTIONS, is_closed_option));
     let members = scanned.members().iter().filter(|member| is_closed_member(member));
@@ -82,10 +84,13 @@ fn is_keep_alive(member: &Member<'_>) -> bool {
     member.key == KEEP_ALIVE && member.kind != ValueKind::Null
 }
 
-/// Whether a member of the request itself is removed. An empty template is the model's own.
-fn is_closed_member(member: &Member<'_>) -> bool {
-    let is_empty = member.kind == ValueKind::Null || member.value_span.len() == r#""""#.len();
-    is_keep_alive(member) || (member.key == TEMPLATE && !is_empty)
+/// Whether a member is a template that must not reach Ollama. Null counts as absent.
+fn is_closed_template(member: &Member<'_>, body: &[u8]) -> bool {
+    if member.key != TEMPLATE || member.kind == ValueKind::Null {
+        return false;
+    }
+    let template = body.get(member.value_span.clone()).and_then(|value| serde_json::from_slice::<String>(value).ok());
+    !template.is_some_and(|template| prompt_template::is_harmless(&template, body.len()))
 }
 
 /// Whether an option may change state that clients share: every option except the sampling options,

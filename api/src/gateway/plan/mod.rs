@@ -50,7 +50,7 @@ pub(super) fn plan(
     let scanned = scan(&body, known_fields).map_err(|error| unreadable(&error))?;
     let model = requested_model(&scanned, principal)?;
     let Removed { mut edits, header: ignored, labels: ignored_labels } =
-        remove_shared_state(&scanned, endpoint, principal)?;
+        remove_shared_state(&body, &scanned, endpoint, principal)?;
     refuse_web_search(&scanned)?;
     let is_stream = endpoint.is_streaming(scanned.stream());
     // The other dialects always report usage.

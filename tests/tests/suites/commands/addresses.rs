@@ -144,9 +144,13 @@ async fn the_log_names_the_address_once_it_is_served() {
             let launch = Launch::new(&[verb], database.url())?.env("LISTEN_ADDR", &address);
             launch.seed()?;
             let server = launch.clone().start().await?;
-            let log = server.process().log().text();
-            let line = log.lines().find(|line| line.contains("serving the API")).with_context(|| log.clone())?;
-            ensure!(line.contains(&address), "{verb}: {line}");
+            eventually("the line about the address", Duration::from_secs(10), async || {
+                let log = server.process().log().text();
+                let line = log.lines().find(|line| line.contains("serving the API")).with_context(|| log.clone())?;
+                ensure!(line.contains(&address), "{verb}: {line}");
+                Ok(())
+            })
+            .await?;
             server.process().signal(Signal::Term)?;
             server.process().wait_for_exit(Duration::from_secs(30)).await?;
 

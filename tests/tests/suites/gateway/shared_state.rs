@@ -138,7 +138,7 @@ async fn options_of_admins_pass_unchanged() {
 async fn a_request_of_a_user_without_such_options_passes_unchanged() {
     story(async {
         let gateway = start().await?;
-        let sent = r#"{"model":"smollm2:135m","prompt":"hi","template":"","keep_alive":null,"options":{"num_ctx":null,"temperature":0,"stop":["a"]},"raw":true}"#;
+        let sent = r#"{"model":"smollm2:135m","prompt":"hi","template":"{{ if .System }}{{ .System }}{{ end }}{{ .Prompt }}","keep_alive":null,"options":{"num_ctx":null,"temperature":0,"stop":["a"]},"raw":true}"#;
         let answer = post(&gateway.workload, "/api/generate", sent).send().await?.error_for_status()?;
         assert_eq!(ignored(&answer), None);
         answer.bytes().await?;
