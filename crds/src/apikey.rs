@@ -101,7 +101,7 @@ pub struct ApiKeySpec {
 pub enum KeyPriority {
     /// A person waits for the responses.
     Interactive,
-    /// Nobody waits for the responses.
+    /// No person waits for the response. Requests of `interactive` begin first.
     Batch,
 }
 

@@ -9,7 +9,7 @@ use super::{TextEnum, parse_variant};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Nobody waits for the responses.
+    /// No person waits for the response. Requests of `interactive` begin first.
     Batch,
     /// A person waits for the responses. Sessions have this priority.
     #[default]

@@ -12,7 +12,8 @@ use super::error::{ApiError, Kind};
 /// The least number of bytes of a body over its limit that are discarded. A client that is still
 /// sending would not see the response otherwise.
 const MIN_DISCARDED: usize = 4 << 20;
-/// How long a body may take whatever its size, and how many bytes a second it must have after that.
+/// The time that a body of any size has, and the rate in bytes per second by which a larger body gets
+/// more time.
 /// A client that sends a byte from time to time would hold its memory for hours otherwise.
 const BODY_GRACE: Duration = Duration::from_mins(1);
 const MIN_BYTES_PER_SECOND: usize = 32 << 10;

@@ -10,7 +10,7 @@ use crate::backend::Backend;
 type Build<T> = Box<dyn Fn(&Backend) -> Option<T> + Send + Sync>;
 
 /// One value for each backend of a source. A value is built when its backend appears, and is
-/// dropped when its backend has vanished and nobody holds it any more.
+/// dropped when its backend has vanished and no caller holds it any more.
 pub struct PerBackend<T> {
     source: BackendSource,
     build: Build<T>,

@@ -1,5 +1,5 @@
-//! What must hold when everything is at rest, whatever happened before: nothing is lost, and nothing
-//! is left that no object owns.
+//! Checks of the database and the cluster after all objects have settled: each object has what it
+//! declares, and no row and no Secret is without an object.
 
 use std::{
     collections::BTreeSet,
